@@ -1,0 +1,9 @@
+"""Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
+
+from pseudolabel.engine import RunOptions, Summary, run
+from pseudolabel.sample import Refused, Unusable
+from pseudolabel.tasks import TASKS, Task
+
+__all__ = ["TASKS", "Refused", "RunOptions", "Summary", "Task", "Unusable", "run"]
+__all__ += [task.__name__ for task in TASKS.values()]
+globals().update({task.__name__: task for task in TASKS.values()})

@@ -1,0 +1,49 @@
+"""The dataset card: what the dataset is, for people and for `datasets.load_dataset`."""
+
+from __future__ import annotations
+
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.shards import write_whole
+from pseudolabel.tasks.base import Task
+
+
+def write_card(path: Path, task: Task, manifest: dict[str, Any]) -> None:
+    """Write `README.md`: the YAML header that names the files, then columns, label, making and counts."""
+    summary = manifest["summary"]
+    head = ["---", "configs:", "- config_name: default", "  data_files:"]
+    for split in summary["rows"]:
+        head += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
+    head += ["tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "---", ""]
+    write_whole(path, "\n".join([*head, *_body(task, manifest)]) + "\n")
+
+
+def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
+    summary = manifest["summary"]
+    about = cleandoc(task.__doc__ or "")
+    options = " ".join(f"`{name}={value}`" for name, value in manifest["options"].items())
+    rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
+    counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
+    unsafe = f"\nLater augmentations that make the label false: {', '.join(task.unsafe)}.\n" if task.unsafe else ""
+    return [
+        f"# {Path(summary['out']).name}",
+        "",
+        about,
+        "",
+        f"Method: {task.paper}",
+        unsafe,
+        "| column | type | role | meaning |",
+        "| --- | --- | --- | --- |",
+        *(f"| `{c.name}` | {c.type} | {c.role} | {c.meaning} |" for c in task.schema()),
+        "",
+        f"Made by `pseudolabel {task.name}` with seed {manifest['seed']} and {options}.",
+        "",
+        f"Rows: {rows}. Samples: {counts}; what was left out, and why, is in `_skipped.jsonl`.",
+        "",
+        "```python",
+        "import datasets",
+        f'rows = datasets.load_dataset("{Path(summary["out"]).name}")',
+        "```",
+    ]

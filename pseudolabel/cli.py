@@ -1,0 +1,126 @@
+"""The command line: one command per task, made from the task's fields and `RunOptions`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from inspect import Parameter, Signature, cleandoc, signature
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pseudolabel.engine import RunOptions, Summary, run
+from pseudolabel.stream import dry_run
+from pseudolabel.progress import Progress
+from pseudolabel.sample import Refused
+from pseudolabel.tasks import TASKS, Task
+
+app = typer.Typer(
+    name="pseudolabel",
+    help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
+    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too many "
+    "skipped or no rows, 4 the folder holds another dataset or a running one, 5 nothing to read, 74 storage failed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders and files to read.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+
+
+def command(task: type[Task]) -> Callable[..., None]:
+    """A Typer command whose options are the fields of `task` followed by those of `RunOptions`."""
+
+    def run_task(source: Sources, *, dry_run_: bool, json_: bool, quiet: bool, **given: Any) -> None:
+        made = task(**{field.name: given.pop(field.name) for field in fields(task)})
+        if dry_run_:
+            say(dry_run(made, source, **given), json_)
+        else:
+            say(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
+
+    own = sorted(_options(task), key=lambda option: option.name not in task.__annotations__)  # the reader's come after
+    shared = [
+        *_options(RunOptions),
+        Parameter("dry_run_", Parameter.KEYWORD_ONLY, default=False, annotation=DryRun),
+        Parameter("json_", Parameter.KEYWORD_ONLY, default=False, annotation=Json),
+        Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet),
+    ]
+    source = Parameter("source", Parameter.POSITIONAL_OR_KEYWORD, annotation=Sources)
+    run_task.__signature__ = Signature([source, *own, *shared])  # type: ignore[attr-defined]
+    run_task.__doc__ = cleandoc(task.__doc__ or "")
+    return run_task
+
+
+def _options(dataclass: type) -> list[Parameter]:
+    parameters = signature(dataclass, eval_str=True).parameters.values()
+    return [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+
+
+for name, task in TASKS.items():
+    app.command(name)(command(task))
+
+
+@app.command("tasks")
+def tasks() -> None:
+    """List the tasks: what the input is, what the label is, and the paper."""
+    for name, task in TASKS.items():
+        columns = task().columns()
+        inputs = ", ".join(column.name for column in columns if column.role == "input")
+        labels = ", ".join(column.name for column in columns if column.role == "label")
+        typer.echo(f"{name}: {inputs} -> {labels}\n    {task.paper}")
+
+
+def say(facts: dict[str, Any], as_json: bool) -> None:
+    """Print the summary: one JSON object, or a table for people."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    wide = max(len(name) for name in facts)
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{count:,} {key}" for key, count in value.items())
+        typer.echo(f"{name.ljust(wide)}  {f'{value:,}' if isinstance(value, int) else value}")
+
+
+def main() -> NoReturn:
+    """The console script: every way to end has its exit code and at most two lines."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except typer.Exit as done:
+        code = done.exit_code
+    except typer.TyperException as wrong:  # a usage error of Typer's own: unknown option, value out of range
+        code = fail(f"{wrong.format_message()}\nsee pseudolabel {' '.join(sys.argv[1:2])} --help", wrong.exit_code)
+    except Refused as refused:
+        code = fail(str(refused), refused.code)
+    except KeyboardInterrupt:
+        code = fail("interrupted; run the same command again to finish", 130)
+    except Terminated:
+        code = fail("terminated; run the same command again to finish", 143)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = fail(f"storage failed: {where}{error.strerror or error}; when it is mended, run the same command again", 74)
+    sys.exit(code)
+
+
+class Terminated(BaseException):
+    """SIGTERM."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def fail(message: str, code: int) -> int:
+    """Say on standard error what went wrong; give the exit code back."""
+    print(f"pseudolabel: {message}", file=sys.stderr, flush=True)
+    return code

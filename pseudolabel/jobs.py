@@ -1,0 +1,219 @@
+"""What a worker does: read a shard's extents, label them, store the shard. Local workers and any other engine call this."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from pseudolabel.columns import arrow_schema
+from pseudolabel.plan import MEGABYTE, Shard
+from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, chance_for, splits
+from pseudolabel.shards import Records, ShardWriter, digest, move, write_whole
+from pseudolabel.tasks.base import Reader, Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all jobs of a run share, and all that the bytes of a shard depend on beside its extents."""
+
+    task: Task
+    seed: int
+    copies: int
+    validation: float
+    out: Path
+    work: Path  # this run's own folder on the file system of `out`, for what is not committed yet
+
+
+class Job(NamedTuple):
+    """One unit of work. `try` does what `make` does with a single extent, and keeps nothing: does it kill?"""
+
+    kind: Literal["observe", "fit", "make", "try"]
+    shard: Shard
+    exceptions: Mapping[str, str] = {}  # keys known to kill or to stick, with the reason they are skipped for
+
+
+class Report(Protocol):
+    """How a job tells the outside where it is."""
+
+    def on(self, shard: Shard, extent: str, key: str) -> None:
+        """From now on at work on this sample."""
+
+    def count(self, samples: int, skipped: int, weight: int) -> None:
+        """So many more samples seen, of which skipped, and bytes read."""
+
+
+def work(recipe: Recipe, job: Job, report: Report) -> Any:
+    """Do one job; what it returns goes back to the engine."""
+    if job.kind == "observe":
+        return observe(recipe, job, report)
+    if job.kind == "fit":
+        return fit(recipe)
+    return make_shard(recipe, job, report)
+
+
+@dataclass
+class Counts:
+    """Samples, counted where they are read (seen), where they are written (used) and where they are left out."""
+
+    seen: int = 0
+    used: int = 0
+    skipped: int = 0
+    filtered: int = 0
+    cut: int = 0
+    rows: dict[str, int] = field(default_factory=dict)  # by split
+
+    def check(self, shard: Shard) -> None:
+        """Refuse to commit a shard that lost a sample."""
+        if self.seen != self.used + self.skipped + self.filtered:
+            raise Refused(
+                f"shard {shard.index}: of {self.seen} samples read, {self.used} were used, {self.skipped} skipped and "
+                f"{self.filtered} filtered, which does not add up; this is a bug of the task, please report it",
+                code=3,
+            )
+
+
+@dataclass
+class Reading:
+    """One pass over a shard's extents for one split: counts what it reads, and writes down what is left out."""
+
+    job: Job
+    split: Split
+    report: Report
+    counts: Counts
+    skips: IO[str] | None = None
+
+    def samples(self, reader: Reader) -> Iterator[Sample]:
+        """What the reader gives, less what is unusable and what is known to kill."""
+        for item in reader.read(self._pulled(), self.split):
+            if isinstance(item, Skipped):
+                self.counts.seen += 1
+                self.leave_out(item)
+                continue
+            self.counts.seen += item.count
+            self.counts.cut += item.facts.get("cut", 0)
+            self.report.count(item.count, 0, 0)
+            reason = self.job.exceptions.get(item.key)
+            if reason is not None:
+                self.leave_out(Skipped(item.key, reason), item.count)
+                continue
+            self.report.on(self.job.shard, self._extent.key, item.key)
+            yield item
+            self.report.on(self.job.shard, self._extent.key, self._extent.key)
+
+    def _pulled(self) -> Iterator[Extent]:
+        for extent in self.job.shard.extents:
+            self._extent = extent
+            reason = self.job.exceptions.get(extent.key)
+            if reason is None:
+                self.report.on(self.job.shard, extent.key, extent.key)
+                yield extent
+            elif self.split.holds(extent.file):
+                self.counts.seen += 1
+                self.leave_out(Skipped(extent.key, reason))
+            self.report.count(0, 0, extent.weight)
+
+    def leave_out(self, item: Skipped, count: int = 1) -> None:
+        """Count a sample that makes no rows, and note why."""
+        if item.unusable:
+            self.counts.skipped += count
+        else:
+            self.counts.filtered += count
+        self.report.count(0, count, 0)
+        if self.skips is not None:
+            kind = "skipped" if item.unusable else "filtered"
+            self.skips.write(json.dumps({"key": item.key, "reason": item.reason, "kind": kind}, ensure_ascii=False) + "\n")
+
+
+def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
+    """Read, label and store one shard, and return its record.
+
+    Every file is staged whole and synced; the record is written; then the renames into `data/` commit the shard.
+    """
+    begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
+    skips = recipe.work / f"{job.kind}-{index:05d}.skipped.jsonl"
+    with skips.open("w", encoding="utf-8") as lines:
+        for split in splits(recipe.validation):
+            staged = recipe.work / f"{job.kind}-{split.name}-{index:05d}.parquet"
+            _label(recipe, Reading(job, split, report, counts, lines), staged)
+            if counts.rows[split.name]:
+                name = f"{split.name}-{index:05d}.parquet"
+                rows, size = counts.rows[split.name], staged.stat().st_size
+                files.append({"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": digest(staged)})
+            else:
+                staged.unlink()
+        lines.flush()
+        os.fsync(lines.fileno())
+    counts.check(job.shard)
+    record = {"shard": index, "extents": len(job.shard.extents), "weight": job.shard.weight, **asdict(counts), "files": files}
+    record |= {"process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
+    if job.kind == "make":
+        _commit(recipe, record, skips)
+    return record
+
+
+def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
+    task, split = recipe.task, reading.split.name
+    facts = {"task": task.name, "seed": recipe.seed, "shard": reading.job.shard.index, "unsafe": list(task.unsafe)}
+    samples = reading.samples(task.reader())
+    made = task.labeler(recipe.out).label(samples, chance_for(recipe.seed, task.name), recipe.copies)
+    with ShardWriter(staged, arrow_schema(task.schema(), facts)) as out:
+        for item in made:
+            if isinstance(item, Skipped):
+                reading.leave_out(item)
+            else:
+                out.write(item.rows)
+                reading.counts.used += item.count
+    reading.counts.rows[split] = out.rows
+
+
+def _commit(recipe: Recipe, record: dict[str, Any], skips: Path) -> None:
+    records, index = Records(recipe.out), record["shard"]
+    if skips.stat().st_size:
+        move(skips, records.skips(index))
+    else:
+        skips.unlink()
+        records.skips(index).unlink(missing_ok=True)
+    write_whole(records.path(index), json.dumps(record, indent=1))
+    for file in record["files"]:
+        move(recipe.work / f"make-{file['name']}", records.data / file["name"])
+
+
+# --- what is learned before anything is labelled ---------------------------------------------------------------------
+
+
+def observe(recipe: Recipe, job: Job, report: Report) -> None:
+    """Save what `fit` needs of the train split of these extents, bounded by the task's `observed_megabytes`."""
+    reading = Reading(job, splits(recipe.validation)[0], report, Counts())
+    room = recipe.task.observed_megabytes * MEGABYTE
+    with (recipe.work / f"seen-{job.shard.index:05d}.npy").open("wb") as file:
+        for array in recipe.task.observe(reading.samples(recipe.task.reader())):
+            np.save(file, array)
+            room -= array.nbytes
+            if room <= 0:
+                break
+
+
+def fit(recipe: Recipe) -> dict[str, str]:
+    """Learn from what was observed, in the observed order; return the artefacts' names and sha256."""
+    staged = recipe.work / "artefacts"
+    staged.mkdir()
+    chance = chance_for(recipe.seed, recipe.task.name)
+    recipe.task.fit(_seen(sorted(recipe.work.glob("seen-*.npy"))), staged, chance("fit", 0))
+    made = {path.name: digest(path) for path in sorted(staged.iterdir())}
+    for name in made:
+        move(staged / name, recipe.out / name)
+    return made
+
+
+def _seen(paths: Iterable[Path]) -> Iterator[np.ndarray]:
+    for path in paths:
+        with path.open("rb") as file:
+            while file.peek(1):
+                yield np.load(file)

@@ -1,0 +1,118 @@
+"""The plan: which extents make which shard. It looks at nothing but the source, the seed and the shard size."""
+
+from __future__ import annotations
+
+import heapq
+import pickle
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+
+from pseudolabel.sample import Extent, hash64
+
+MEGABYTE = 1 << 20
+RUN = 200_000  # extents sorted in memory at a time, about 100 MB; beyond, sorted runs in temporary files are merged
+
+Ordered = tuple[tuple[bytes | int, str | int], Extent]
+
+
+def in_random_order(extents: Iterable[Extent], seed: int) -> Iterator[Extent]:
+    """Sort by hash(seed, key): classes and authors mix, and every worker would agree."""
+    return _sorted(((hash64(f"{seed}\0{extent.key}"), extent.key), extent) for extent in extents)
+
+
+def in_source_order(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Sort by the bytes of the file's key, then by place in the file."""
+    return _sorted(((extent.file.encode(), extent.start), extent) for extent in extents)
+
+
+def cut(extents: Iterable[Extent], cap: int) -> Iterator[list[Extent]]:
+    """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work."""
+    shard: list[Extent] = []
+    weight = made = 0
+    for extent in extents:
+        shard.append(extent)
+        weight += extent.weight
+        if weight >= min(cap, 2 ** min(made // 16, 40)) * MEGABYTE:
+            yield shard
+            shard, weight, made = [], 0, made + 1
+    if shard:
+        yield shard
+
+
+def lightest_by_hash(extents: Iterable[Extent], megabytes: int) -> list[Extent]:
+    """Choose about `megabytes` of extents by hash of the key alone: the same ones in every process."""
+    heap: list[tuple[int, str, Extent]] = []
+    weight = 0
+    for extent in extents:
+        heapq.heappush(heap, (-hash64(extent.key), extent.key, extent))
+        weight += extent.weight
+        while heap and weight - heap[0][2].weight >= megabytes * MEGABYTE:
+            weight -= heapq.heappop(heap)[2].weight
+    return [extent for _, _, extent in sorted(heap, reverse=True)]
+
+
+class Shard(NamedTuple):
+    """One unit of work: what becomes `data/*-00000.parquet`."""
+
+    index: int
+    extents: list[Extent]
+
+    @property
+    def weight(self) -> int:
+        return sum(extent.weight for extent in self.extents)
+
+
+class Plan:
+    """All shards, kept in a temporary file so that memory stays flat; iterate it as often as needed."""
+
+    def __init__(self, shards: Iterable[list[Extent]]) -> None:
+        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
+        self._offsets: list[int] = []
+        self.extents = self.weight = 0
+        digest = sha256()
+        for shard in shards:
+            self._offsets.append(self._file.tell())
+            pickle.dump([tuple(extent) for extent in shard], self._file)
+            for extent in shard:
+                digest.update(f"{extent.key}\0{extent.weight}\n".encode())
+                self.weight += extent.weight
+            self.extents += len(shard)
+        self.digest = digest.hexdigest()  # of the keys and sizes, in order
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> Shard:
+        self._file.seek(self._offsets[index])
+        return Shard(index, [Extent(*extent) for extent in pickle.load(self._file)])
+
+    def __iter__(self) -> Iterator[Shard]:
+        return (self[index] for index in range(len(self)))
+
+
+def _sorted(pairs: Iterable[Ordered]) -> Iterator[Extent]:
+    runs: list[Iterator[Ordered]] = []
+    held: list[Ordered] = []
+    for pair in pairs:
+        held.append(pair)
+        if len(held) == RUN:
+            runs.append(_run(sorted(held)))
+            held = []
+    return (extent for _, extent in heapq.merge(*runs, sorted(held)))
+
+
+def _run(held: list[Ordered]) -> Iterator[Ordered]:
+    file = TemporaryFile()  # noqa: SIM115 - closed when the merge drops it
+    for order, extent in held:
+        pickle.dump((order, tuple(extent)), file)
+    file.seek(0)
+    return _read(file, len(held))
+
+
+def _read(file: IO[bytes], count: int) -> Iterator[Ordered]:
+    for _ in range(count):
+        order, extent = pickle.load(file)
+        yield order, Extent(*extent)
+    file.close()

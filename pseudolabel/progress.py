@@ -1,0 +1,115 @@
+"""What a run says while it works: a bar on a terminal, a plain line every 30 s elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pseudolabel.plan import Plan
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from pseudolabel import workers
+
+LINE_SECONDS = 30.0
+
+
+class Progress:
+    """Samples, their rate, the skipped, and the time left, which is reckoned by bytes: samples are not known beforehand."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._weight = self._total = self._samples = self._skipped = 0
+        self._open: dict[int, tuple[int, int, int]] = {}  # shard -> what its worker has reported so far
+        self._begun = self._said = time.monotonic()
+        self._fresh = 0  # samples and bytes of this run alone, for the rate and the time left
+        self._fresh_weight = 0
+        self._bar: tqdm[Any] | None = None
+
+    def start(self, plan: Plan, records: Sequence[dict[str, Any] | None]) -> None:
+        """Begin to count, from the shards that are done already."""
+        self._total = plan.weight
+        for record in records:
+            if record is not None:
+                self._weight += record["weight"]
+                self._samples += record["seen"]
+                self._skipped += record["skipped"] + record["filtered"]
+        self._begun = self._said = time.monotonic()
+        if not self._quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}% |{bar}| {postfix}"
+            self._bar = tqdm(total=max(1, self._total), initial=self._weight, bar_format=form, leave=False)
+        self._show()
+
+    def add(self, event: workers.Progress) -> None:
+        """A worker's report from within a shard."""
+        if event.job.kind == "make":
+            index = event.job.shard.index
+            before = self._open.get(index, (0, 0, 0))
+            # a validation split makes a second pass over the same bytes
+            weight = min(before[2] + event.weight, event.job.shard.weight)
+            self._open[index] = (before[0] + event.samples, before[1] + event.skipped, weight)
+            self._show()
+
+    def done(self, event: workers.Done) -> None:
+        """A shard is committed: its record replaces what was reported on the way."""
+        if event.job.kind == "make":
+            self._open.pop(event.job.shard.index, None)
+            self._weight += event.result["weight"]
+            self._samples += event.result["seen"]
+            self._skipped += event.result["skipped"] + event.result["filtered"]
+            self._fresh += event.result["seen"]
+            self._fresh_weight += event.result["weight"]
+            self._show()
+
+    def lost(self, death: workers.Died) -> None:
+        """A worker died, and with it what it had not committed."""
+        self._open.pop(death.job.shard.index, None)
+        if death.job.kind != "try":
+            self.note(f"a worker was lost on shard {death.job.shard.index}: {death.status.key if death.status else '?'} {death.reason}")
+
+    def note(self, text: str) -> None:
+        """Say a line of its own."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show(self) -> None:
+        if self._quiet:
+            return
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._line(now), refresh=False)
+            self._bar.n = min(self._total, self._weight + sum(w for _, _, w in self._open.values()))
+            self._bar.refresh()
+        elif now - self._said >= LINE_SECONDS:
+            self._said = now
+            print(self._line(now), file=sys.stderr, flush=True)
+
+    def _line(self, now: float) -> str:
+        samples, skipped, weight = (sum(column) for column in zip((0, 0, 0), *self._open.values(), strict=True))
+        passed = max(now - self._begun, 1e-3)
+        done = self._weight + weight
+        speed = (self._fresh_weight + weight) / passed
+        left = _clock((self._total - done) / speed) if speed > 0 else "?"
+        rate = (self._fresh + samples) / passed
+        share = done / max(1, self._total)
+        return f"{share:.0%}, {self._samples + samples:,} samples, {rate:,.0f}/s, {self._skipped + skipped:,} left out, {left} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,1 @@
+"""Readers: one module per modality, from the files of a source to samples."""

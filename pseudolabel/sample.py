@@ -1,0 +1,123 @@
+"""The nouns every part shares: where an input lies, what was read, what was left out, and where chance comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+class Extent(NamedTuple):
+    """A place in the source, planned. It travels between processes; the bytes it names do not."""
+
+    key: str  # relative to the source, "/" everywhere, with the range where it is one: "a.txt#0-1048576"
+    where: str  # path to open
+    start: int
+    stop: int | None  # None: to the end
+    weight: int  # bytes to read; shards are cut by it
+
+    @property
+    def file(self) -> str:
+        """The key of the file the extent lies in."""
+        return file_of(self.key)
+
+
+class Sample(NamedTuple):
+    """What was read and is counted: one image, or a block of documents, which counts as that many."""
+
+    key: str
+    payload: Any
+    facts: Mapping[str, Any] = {}
+    count: int = 1
+
+
+class Skipped(NamedTuple):
+    """A sample left out, and why: unusable input, or usable and filtered by an option."""
+
+    key: str
+    reason: str
+    unusable: bool = True
+
+
+class Unusable(Exception):
+    """This input cannot be used. The message is the reason, as the user reads it in `_skipped.jsonl`."""
+
+
+class Refused(Exception):
+    """The run cannot go on. The message says what is wrong and what to type instead; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def attempt(key: str, make: Callable[[], T]) -> T | Skipped:
+    """What `make` returns, or the input's `Skipped`: the one place where unusable input is forgiven."""
+    try:
+        return make()
+    except Unusable as bad:
+        return Skipped(key, str(bad))
+
+
+def file_of(key: str) -> str:
+    """`a.txt#0-1048576` -> `a.txt`. A "#" of the file's own name is written %23 in keys, so the first one ends it."""
+    return key.partition("#")[0]
+
+
+# --- chance ----------------------------------------------------------------------------------------------------------
+
+Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> a generator nobody else has
+
+
+def chance_for(seed: int, task: str) -> Chance:
+    """Counter-based chance: a pure function of (seed, task, sample key, copy), whatever the worker or the order.
+
+    The 128 bits of the Philox key are BLAKE2b of the four (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3).
+    """
+
+    def chance(key: str, copy: int) -> np.random.Generator:
+        digest = blake2b(f"{seed}\0{task}\0{copy}\0{key}".encode(), digest_size=16).digest()
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+    return chance
+
+
+def hash64(text: str) -> int:
+    """64 bits of BLAKE2b: the same in every process, unlike `hash`."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+class Split(NamedTuple):
+    """A share of the source, chosen by hash of the file (and of the document's position, for text): `low <= hash < high`.
+
+    Neither the seed nor the task enters: a file that is validation once is so for every dataset made of it.
+    """
+
+    name: str
+    low: float
+    high: float
+
+    def holds(self, file: str) -> bool:
+        """Whether all of `file` falls into this share."""
+        return bool(self.holds_at(file, np.zeros(1, np.int64))[0])
+
+    def holds_at(self, file: str, positions: np.ndarray) -> np.ndarray:
+        """(n,) int64 positions of documents in `file` -> (n,) bool."""
+        if self.high - self.low >= 1:
+            return np.ones(len(positions), bool)
+        x = np.uint64(hash64(file)) + positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64's finaliser
+            x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+        u = ((x ^ (x >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return (self.low <= u) & (u < self.high)
+
+
+def splits(validation: float) -> tuple[Split, ...]:
+    """The shares of a run: all of it train, or `validation` of it kept apart."""
+    if validation <= 0:
+        return (Split("train", 0.0, 1.0),)
+    return (Split("train", validation, 1.0), Split("validation", 0.0, validation))

@@ -1,0 +1,185 @@
+"""Shards: rows into Parquet, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP_BYTES = 64 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
+ROWS_AT_ONCE = 64  # rows turned into Arrow together
+
+
+class ShardWriter:
+    """Rows into one Parquet file: after a clean exit it is whole and on disk, after any error it is not there.
+
+    Row groups are cut by bytes written, pictures and sounds are stored plain (they are compressed already), the rest as
+    zstd with dictionaries, every page with a checksum: the same rows give the same bytes on the same pyarrow.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self.path, self.schema, self.rows = path, schema, 0
+        self._pending: list[dict[str, Any]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        blobs, others = _leaves(schema)
+        self._file = path.open("wb")
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression={**dict.fromkeys(blobs, "NONE"), **dict.fromkeys(others, "ZSTD")},
+            compression_level=dict.fromkeys(others, 3) or None,
+            use_dictionary=others or False,
+            write_statistics=others or False,
+            write_page_index=True,
+            write_page_checksum=True,
+            write_batch_size=16 if blobs else None,
+            store_schema=True,
+        )
+
+    def write(self, rows: Sequence[Mapping[str, Any]] | pa.RecordBatch) -> None:
+        """Append rows: dicts by column name, or a batch of the schema."""
+        import pyarrow as pa
+
+        if isinstance(rows, pa.RecordBatch):
+            self._take(rows)
+            return
+        self._pending.extend(dict(row) for row in rows)
+        if len(self._pending) >= ROWS_AT_ONCE:
+            self._settle()
+
+    def _settle(self) -> None:
+        import pyarrow as pa
+
+        if self._pending:
+            self._take(pa.RecordBatch.from_pylist(self._pending, self.schema))
+            self._pending = []
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._batches:
+            table = pa.Table.from_batches(self._batches, self.schema)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._batches, self._bytes = [], 0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._settle()
+                self._flush()
+                self._writer.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            self._file.close()
+        except BaseException:
+            kind = OSError
+            raise
+        finally:
+            if kind is not None:  # the Parquet writer is left unclosed: closing it would make a valid, short file
+                self.path.unlink(missing_ok=True)
+
+
+def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
+    """The paths of the leaf columns, as Parquet names them: encoded media, and the rest.
+
+    With per-column options pyarrow passes over any path not spelt out to the leaf, so nested ones are.
+    """
+    import pyarrow as pa
+
+    blobs: list[str] = []
+    others: list[str] = []
+
+    def walk(path: str, kind: pa.DataType) -> None:
+        if pa.types.is_struct(kind):
+            for field in kind:
+                walk(f"{path}.{field.name}", field.type)
+        elif pa.types.is_list(kind):
+            walk(f"{path}.list.element", kind.value_type)
+        else:
+            (blobs if pa.types.is_binary(kind) else others).append(path)
+
+    for field in schema:
+        walk(field.name, field.type)
+    return blobs, others
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is whole or absent, and on disk."""
+    staged = path.with_name(f"{path.name}.tmp")
+    with staged.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    move(staged, path)
+
+
+def move(staged: Path, path: Path) -> None:
+    """Rename into place and sync the folder: the commit."""
+    staged.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Records:
+    """`_records/`: one small JSON per shard, written before its files are renamed into `data/`."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder, self.data = out / "_records", out / "data"
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.json"
+
+    def skips(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.skipped.jsonl"
+
+    def done(self, index: int) -> dict[str, Any] | None:
+        """The shard's record if the shard is whole: its record is there and so is every file the record names."""
+        try:
+            record: dict[str, Any] = json.loads(self.path(index).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        whole = all(_size(self.data / file["name"]) == file["bytes"] for file in record["files"])
+        return record if whole else None
+
+    def skipped(self, count: int) -> Iterator[str]:
+        """The lines of `_skipped.jsonl`, shard by shard."""
+        for index in range(count):
+            if self.skips(index).exists():
+                with self.skips(index).open(encoding="utf-8") as lines:
+                    yield from lines
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1

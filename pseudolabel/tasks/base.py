@@ -1,0 +1,144 @@
+"""What a task is: a frozen dataclass whose fields are the command's options, the Python API and the manifest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from pseudolabel.columns import COPY, KEY, Column
+from pseudolabel.readers.images import ImageOptions, Images
+from pseudolabel.readers.text import Documents, TextOptions
+from pseudolabel.sample import Chance, Extent, Sample, Skipped, Split, attempt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TASKS: dict[str, type[Task]] = {}  # by command name; a class of a module in this folder enters by being defined
+
+Row = dict[str, Any]
+
+
+class Rows(NamedTuple):
+    """Rows ready to be written, and how many samples they are all the rows of."""
+
+    rows: Sequence[Row] | pa.RecordBatch
+    count: int
+
+
+class Reader(Protocol):
+    """One modality. `scan` reads headers at most; `read` makes one pass over a shard's extents, pulling them one by one."""
+
+    suffixes: frozenset[str]  # files that end so are candidates, the others are ignored
+
+    def scan(self, key: str, path: str, size: int) -> Iterator[Extent]: ...
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]: ...
+    def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
+        """The extent cut after its first `count` samples, and how many it holds then."""
+
+
+class Labeler(Protocol):
+    """Turns samples into rows. It sees a shard's whole stream, for tasks that pack or need neighbours."""
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]: ...
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A pretext task. Its fields are its options; bad values raise `Refused` in `__post_init__`."""
+
+    name: ClassVar[str]  # the command
+    paper: ClassVar[str]  # authors, year, address
+    unsafe: ClassVar[tuple[str, ...]] = ()  # later augmentations that would make the label false
+    observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in cls.__dict__:
+            TASKS[cls.name] = cls
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """The reader of the task's modality, with the task's options."""
+
+    @abstractmethod
+    def columns(self) -> Sequence[Column]:
+        """The columns after `key` and `copy`."""
+
+    @abstractmethod
+    def labeler(self, artefacts: Path) -> Labeler:
+        """What labels, given the folder that holds what `fit` saved."""
+
+    def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
+        """What `fit` needs of the samples it is shown; runs in the workers."""
+        raise NotImplementedError
+
+    def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        """Learn from what was observed, once, and save it into `artefacts`."""
+
+    def learns(self) -> bool:
+        """Whether `fit` must see the source, with these options."""
+        return self.observed_megabytes > 0
+
+    def options(self) -> Mapping[str, Any]:
+        """What the rows depend on: the fields, and the content of files they name."""
+        return asdict(self)
+
+    def rows(self, source: Path | str | Sequence[Path | str], **chosen: Any) -> Iterator[Row]:
+        """The same rows as a stream, without files: `seed=0, copy=0, part=(0, 1)`; see `pseudolabel.stream.rows`."""
+        from pseudolabel.stream import rows  # the one look up the stairs, so that a task can be asked for its rows
+
+        return rows(self, source, **chosen)
+
+    def schema(self) -> list[Column]:
+        """All columns of a file, in order."""
+        return [KEY, COPY, *self.columns()]
+
+
+class SampleTask(Task):
+    """A task that labels each sample by itself: most need nothing but `pairs`."""
+
+    @abstractmethod
+    def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
+        """The rows of one sample. Raises `Unusable` where the sample cannot bear this task."""
+
+    def labeler(self, artefacts: Path) -> Labeler:
+        return EachSample(self)
+
+
+class EachSample(NamedTuple):
+    """The labeler of a task that has `pairs`."""
+
+    task: SampleTask
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        for sample in samples:
+            made = attempt(sample.key, lambda sample=sample: self._rows(sample, chance, copies))  # type: ignore[misc]
+            yield made if isinstance(made, Skipped) else Rows(made, sample.count)
+
+    def _rows(self, sample: Sample, chance: Chance, copies: int) -> list[Row]:
+        return [
+            {"key": sample.key, "copy": copy, **row}
+            for copy in range(copies)
+            for row in self.task.pairs(sample.payload, chance(sample.key, copy))
+        ]
+
+
+@dataclass(frozen=True)
+class ImageTask(ImageOptions, SampleTask):
+    """A task over pictures: `pairs` takes (H, W, 3) uint8 RGB, upright."""
+
+    def reader(self) -> Reader:
+        return Images(self)
+
+
+@dataclass(frozen=True)
+class TextTask(TextOptions, Task):
+    """A task over documents: its labeler takes blocks of them."""
+
+    def reader(self) -> Reader:
+        return Documents(self)

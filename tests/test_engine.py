@@ -1,0 +1,196 @@
+"""Same seed, same bytes; whole or absent; rerun to finish; nothing vanishes: shown on real processes that are really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Command, arguments, records, skipped, sums
+
+ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
+
+
+@pytest.fixture(params=["jigsaw", "mask-text"])
+def job(request: pytest.FixtureRequest, tokenizer: Path) -> list[object]:
+    """The words of a run over 22 MB of pictures or of text."""
+    if request.param == "jigsaw":
+        return ["jigsaw", request.getfixturevalue("pictures"), *ONE]
+    return ["mask-text", request.getfixturevalue("corpus"), "--tokenizer", tokenizer, *ONE]
+
+
+@pytest.fixture
+def clean(job: list[object], pseudolabel: Command, tmp_path: Path) -> Path:
+    """An undisturbed run of one worker."""
+    done = pseudolabel(*job, "--out", "clean", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "clean"
+
+
+def test_bytes_are_the_same_for_any_workers_and_through_kills(
+    job: list[object], clean: Path, pseudolabel: Command, tmp_path: Path
+) -> None:
+    expected = sums(clean)
+    assert len(expected) >= 20
+    for workers in (2, 4):
+        assert pseudolabel(*job, "--out", f"w{workers}", "--workers", workers).returncode == 0
+        assert sums(tmp_path / f"w{workers}") == expected
+        wrote = {record["process"] for record in records(tmp_path / f"w{workers}")}
+        assert len(wrote) == workers, "each worker has written some"
+
+    words, out, dice = [*job, "--out", "killed", "--workers", 2], tmp_path / "killed", random.Random(1)
+    for moment in (1, dice.randrange(3, 8), dice.randrange(9, 16)):
+        run = start(words, tmp_path)
+        wait_for(lambda moment=moment: len(finished(out)) >= moment, run)
+        kill(run)
+        before = finished(out)
+        assert 0 < len(before) < len(expected), "some are finished, some missing"
+    assert pseudolabel(*words).returncode == 0
+    assert sums(out) == expected
+    assert {name: (out / "data" / name).stat().st_ino for name in before} == before, "finished shards are not touched"
+
+
+def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> None:
+    run = start([*job, "--out", "worker", "--workers", 2], tmp_path)
+    wait_for(lambda: len(finished(tmp_path / "worker")) >= 2, run)
+    os.kill(children(run.pid)[-1], signal.SIGKILL)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 0, said
+    assert sums(tmp_path / "worker") == sums(clean)
+    assert json.loads((tmp_path / "worker" / "_manifest.json").read_text())["exceptions"] == {}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(number: int, code: int, pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    words = ["jigsaw", pictures, *ONE, "--out", "out", "--workers", 2]
+    run = start(words, tmp_path)
+    wait_for(lambda: len(finished(tmp_path / "out")) >= 2, run)
+    os.killpg(run.pid, number)
+    said = run.communicate(timeout=20)[1]
+    assert run.returncode == code
+    assert "run the same command again to finish" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "out" / "_work").exists()
+    assert pseudolabel(*words).returncode == 0
+
+
+def test_a_sample_that_kills_and_one_that_never_returns(pseudolabel: Command, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for i, height in enumerate([20, 20, 13, 20, 17, 20, 20]):
+        cv2.imwrite(str(source / f"{i}.png"), np.zeros((height, 30 + i, 3), np.uint8))
+    done = pseudolabel("deadly", source, "--out", "out", "--workers", 2, "--sample-seconds", 1.5, "--json")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["seen"], summary["used"], summary["skipped"]) == (7, 5, 2)
+    reasons = skipped(tmp_path / "out")
+    assert "SIGKILL" in reasons["2.png"]
+    assert "longer than 1.5 s" in reasons["4.png"]
+    assert set(json.loads((tmp_path / "out" / "_manifest.json").read_text())["exceptions"]) == {"2.png", "4.png"}
+    again = pseudolabel("deadly", source, "--out", "out2", "--workers", 1, "--sample-seconds", 1.5, "--in-order")
+    assert again.returncode == 0
+    assert skipped(tmp_path / "out2") == reasons
+
+
+def test_a_shard_open_in_two_runs_that_died_is_searched(pseudolabel: Command, tmp_path: Path) -> None:
+    """Where the kernel takes the whole container, parent and all, the rerun finds the culprit on the disk."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for i, height in enumerate([20, 17, 20]):
+        cv2.imwrite(str(source / f"{i}.png"), np.zeros((height, 30, 3), np.uint8))
+    words = ["deadly", source, "--out", "out", "--workers", 1]
+    for _ in range(4):  # twice in its shard, twice alone
+        run = start(words, tmp_path)
+        theirs = f"_work/{run.pid}-*/worker-*"
+        wait_for(lambda theirs=theirs: '"1.png"' in "".join(p.read_text() for p in (tmp_path / "out").glob(theirs)), run)
+        kill(run)
+    done = pseudolabel(*words, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert skipped(tmp_path / "out") == {"1.png": "ended two runs when it was alone"}
+
+
+def test_a_bug_and_a_lost_mount_stop_the_run(pseudolabel: Command, pictures: Path, tmp_path: Path) -> None:
+    bug = pseudolabel("deadly", pictures, "--fail", "bug", "--out", "bug")
+    assert bug.returncode == 1
+    assert "a bug" in bug.stderr
+    assert "Traceback" not in bug.stderr
+    assert "ValueError: a bug" in (tmp_path / "bug" / "_records" / "error.txt").read_text()
+    lost = pseudolabel("deadly", pictures, "--fail", "storage", "--out", "lost")
+    assert lost.returncode == 74
+    assert "/mnt/lost" in lost.stderr
+    for out in ("bug", "lost"):
+        assert not list((tmp_path / out / "data").iterdir())
+        assert not (tmp_path / out / "_SUCCESS").exists()
+
+
+def test_validation_keeps_files_apart_and_copies_differ(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    words = ["jigsaw", pictures, "--validation", 0.2, "--copies", 2, "--out", "out", "--quiet"]
+    assert pseudolabel(*words).returncode == 0
+    rows = {split: pq.read_table(sorted((tmp_path / "out" / "data").glob(f"{split}-*"))) for split in ("train", "validation")}
+    keys = {split: set(table["key"].to_pylist()) for split, table in rows.items()}
+    assert not keys["train"] & keys["validation"]
+    assert len(keys["train"] | keys["validation"]) == 110
+    assert 8 <= len(keys["validation"]) <= 40
+    for table in rows.values():
+        assert table["copy"].to_pylist() == [0, 1] * (len(table) // 2)
+        first, second = (table["permutation"].to_pylist()[i::2] for i in (0, 1))
+        assert sum(a == b for a, b in zip(first, second, strict=True)) < len(first) / 10
+
+
+def test_limit_order_and_several_sources(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    def keys(*words: object) -> list[str]:
+        done = pseudolabel("deadly", *words, "--out", "out", "--quiet", "--overwrite")
+        assert done.returncode == 0, done.stderr
+        return pq.read_table(tmp_path / "out" / "data")["key"].to_pylist()
+
+    whole, some = keys(pictures), keys(pictures, "--limit", 13)
+    assert some == whole[:13]
+    assert len({key.split("/")[0] for key in some}) > 1, "a limit is not one class"
+    assert whole != sorted(whole)
+    assert keys(pictures, "--in-order") == sorted(whole)
+    assert keys(pictures, "--seed", 1) != whole
+    both = keys(pictures / "class-0", pictures / "class-1" / "001.png")
+    assert "001.png/001.png" in both
+    assert "class-0/000.png" in both
+
+
+def finished(out: Path) -> dict[str, int]:
+    """Committed shards and their inodes."""
+    return {path.name: path.stat().st_ino for path in out.glob("data/*.parquet")}
+
+
+def start(words: list[object], folder: Path) -> subprocess.Popen[str]:
+    """The command in a process group of its own."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(arguments(*words), cwd=folder, start_new_session=True, **quiet)
+
+
+def kill(run: subprocess.Popen[str]) -> None:
+    """The whole process group, at once."""
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+
+
+def wait_for(true: object, run: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 60
+    while not true():  # type: ignore[operator]
+        assert run.poll() is None, f"ended too early: {run.stderr.read()}"  # type: ignore[union-attr]
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def children(pid: int) -> list[int]:
+    """The worker processes; the resource tracker is none."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(p) for p in pids if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()]
