@@ -7,24 +7,25 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from inspect import Parameter, Signature, cleandoc, signature
+from inspect import Parameter, Signature, cleandoc
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
-from pseudolabel.engine import RunOptions, Summary, run
-from pseudolabel.stream import dry_run
+from pseudolabel.engine import RunOptions, run
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
+from pseudolabel.stream import dry_run
 from pseudolabel.tasks import TASKS, Task
 
 app = typer.Typer(
     name="pseudolabel",
     help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
-    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too many "
-    "skipped or no rows, 4 the folder holds another dataset or a running one, 5 nothing to read, 74 storage failed.",
+    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too "
+    "many skipped or no rows, 4 the folder holds another dataset or a running one, 5 nothing to read, 74 storage "
+    "failed, 130 and 143 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -60,8 +61,11 @@ def command(task: type[Task]) -> Callable[..., None]:
 
 
 def _options(dataclass: type) -> list[Parameter]:
-    parameters = signature(dataclass, eval_str=True).parameters.values()
-    return [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    hints = get_type_hints(dataclass, include_extras=True)  # each in the module of the class that declares it
+    return [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(dataclass)
+    ]
 
 
 for name, task in TASKS.items():
@@ -92,32 +96,33 @@ def say(facts: dict[str, Any], as_json: bool) -> None:
 
 def main() -> NoReturn:
     """The console script: every way to end has its exit code and at most two lines."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app(standalone_mode=False)
-        code = 0
-    except typer.Exit as done:
-        code = done.exit_code
+        code = app(standalone_mode=False) or 0
     except typer.TyperException as wrong:  # a usage error of Typer's own: unknown option, value out of range
         code = fail(f"{wrong.format_message()}\nsee pseudolabel {' '.join(sys.argv[1:2])} --help", wrong.exit_code)
     except Refused as refused:
         code = fail(str(refused), refused.code)
-    except KeyboardInterrupt:
-        code = fail("interrupted; run the same command again to finish", 130)
-    except Terminated:
-        code = fail("terminated; run the same command again to finish", 143)
+    except Interrupted as signalled:
+        code = fail("interrupted; run the same command again to finish", signalled.code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code = fail(f"storage failed: {where}{error.strerror or error}; when it is mended, run the same command again", 74)
+        code = fail(
+            f"storage failed: {where}{error.strerror or error}; when it is mended, run the same command again", 74
+        )
     sys.exit(code)
 
 
-class Terminated(BaseException):
-    """SIGTERM."""
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; the exit code is the shell's for that signal."""
+
+    def __init__(self, number: int) -> None:
+        self.code = 128 + number
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
 
 
 def fail(message: str, code: int) -> int:

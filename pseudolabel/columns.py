@@ -30,7 +30,9 @@ class Column(NamedTuple):
         return _feature(self.type, self.names)
 
 
-KEY = Column("key", "string", "about", "Where the row comes from: the file relative to the source, and the place in it.")
+KEY = Column(
+    "key", "string", "about", "Where the row comes from: the file relative to the source, and the place in it."
+)
 COPY = Column("copy", "int32", "about", "Which of the `--copies` of the sample this is, from 0.")
 
 

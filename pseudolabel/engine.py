@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import importlib.metadata
 import json
 import os
 import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,20 +16,17 @@ from typer import Option
 
 from pseudolabel import plan, workers
 from pseudolabel.card import write_card
+from pseudolabel.deaths import Deaths
+from pseudolabel.folder import RECORDS, WORK, clear, locked, place, same_versions, standing, versions, write_manifest
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.plan import MEGABYTE, Plan, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.readers import files
-from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Extent, Refused
 from pseudolabel.shards import Records, write_whole
 from pseudolabel.tasks.base import Task
 
-SUCCESS, SKIPPED, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "_records", "_work"
-DECIDING = (  # packages whose version may change a byte
-    *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
-    *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
-)
+SUCCESS, SKIPPED = "_SUCCESS", "_skipped.jsonl"
 DEATHS = 4  # a shard that killed so many workers, though no sample of it kills alone, ends the run
 
 
@@ -50,7 +44,9 @@ class RunOptions:
     in_order: Annotated[bool, Option("--in-order", help="Keep the source's order instead of mixing it.")] = False
     max_skipped: Annotated[str, Option(help="Most unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
     sample_seconds: Annotated[float, Option(min=0.1, help="Longest time for one sample before it is skipped.")] = 300.0
-    overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = False
+    overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
+        False
+    )
 
 
 @dataclass
@@ -72,12 +68,14 @@ class Summary:
     seconds: float = 0.0
 
 
-def run(task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any) -> Summary:
+def run(
+    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
+) -> Summary:
     """Make the dataset, or finish it, or find it finished."""
     chosen = RunOptions(**options)
     started, progress = time.monotonic(), progress or Progress(quiet=True)
     sources = resolve(source)
-    out = place(task, sources, chosen)
+    out = place(task.name, sources, chosen.out)
     share_or_count(chosen.max_skipped)
     scan = Scan(task, sources, chosen)
     manifest = {"pseudolabel": 1, **identity(task, scan, chosen), "versions": versions()}
@@ -145,111 +143,25 @@ class Scan:
                 return
 
 
-# --- the folder ------------------------------------------------------------------------------------------------------
-
-
-def place(task: Task, sources: Sequence[Path], options: RunOptions) -> Path:
-    """Where the dataset goes; refused inside a source, around one, or on top of something that is no dataset of ours."""
-    out = Path(os.path.abspath(options.out or f"{sources[0].name}-{task.name}"))
-    for source in sources:
-        if out == source or source in out.parents:
-            raise Refused(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")
-        if out in source.parents:
-            raise Refused(f"the source {source} lies inside --out {out}; give another folder with --out DIR")
-    if out.exists() and not out.is_dir():
-        raise Refused(f"{out} is a file; give a folder with --out DIR", code=4)
-    strange = [path.name for path in out.iterdir() if path.name not in (RECORDS, WORK)] if out.exists() else []
-    if strange and not (out / MANIFEST).exists():
-        raise Refused(f"{out} holds something else ({sorted(strange)[0]}); give an empty or a new folder with --out DIR", 4)
-    return out
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the folder alone. The lock goes with the process, however that ends."""
-    made = not out.exists()
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    with (out / RECORDS / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another run is at work on {out}; wait for it, or give another --out DIR", code=4) from None
-        try:
-            yield
-        finally:
-            if made and not (out / MANIFEST).exists():
-                shutil.rmtree(out)
-
-
-def clear(out: Path) -> None:
-    """Delete the dataset, all but the lock that is held; `place` has made sure that it is one."""
-    for path in [*out.iterdir(), *(out / RECORDS).iterdir()]:
-        if path.name not in (RECORDS, "lock"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def standing(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset."""
-    if not (out / MANIFEST).exists():
-        return {}
-    before: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
-    for name, new in identity_of(manifest).items():
-        if before.get(name) != new:
-            raise Refused(
-                f"{out} holds another dataset: {difference(name, before.get(name), new)}\n"
-                "give another folder with --out DIR, or --overwrite to delete it and start afresh",
-                code=4,
-            )
-    return before
-
-
-def same_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Refuse to finish with other packages what was begun with these: the shards would not be of one piece."""
-    if before["versions"] != manifest["versions"]:
-        what = difference("version", before["versions"], manifest["versions"])
-        raise Refused(f"{out} is unfinished and was begun with other packages: {what}\ninstall those, or --overwrite", code=4)
-
-
-def difference(name: str, old: Any, new: Any) -> str:
-    """The first difference, in words: `grid 3, not 4`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
-                return difference(f"{name} {key}" if name in ("source", "version") else key, old.get(key), new.get(key))
-    return f"{name.replace('_', '-')} is {old!r} there and {new!r} here"
-
-
-# --- what a dataset is -----------------------------------------------------------------------------------------------
-
-
 def identity(task: Task, scan: Scan, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
     source = {"files": scan.files, "bytes": scan.plan.weight, "keys and sizes": scan.plan.digest}
-    chosen = {name: getattr(options, name) for name in ("seed", "shard_size", "copies", "limit", "validation", "in_order")}
+    chosen = {
+        name: getattr(options, name) for name in ("seed", "shard_size", "copies", "limit", "validation", "in_order")
+    }
     return json.loads(json.dumps({"task": task.name, "options": dict(task.options()), **chosen, "source": source}))  # type: ignore[no-any-return]
 
 
-def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The identity's part of a manifest."""
-    return {name: value for name, value in manifest.items() if name not in ("versions", "pseudolabel")}
-
-
-def versions() -> dict[str, str | None]:
-    """The installed packages whose version may change a byte."""
-    found: dict[str, str | None] = {}
-    for package in DECIDING:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    write_whole(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-
-
 # --- the work --------------------------------------------------------------------------------------------------------
+
+
+def shown(task: Task, planned: Plan) -> list[Shard]:
+    """The extents `fit` is to see, if it is to see any: a bounded sample, chosen by hash of the key alone."""
+    if not task.learns():
+        return []
+    everything = (extent for shard in planned for extent in shard.extents)
+    chosen = plan.lightest_by_hash(everything, task.observed_megabytes)
+    return [Shard(i, part) for i, part in enumerate(plan.cut(chosen, 1))]
 
 
 class Run:
@@ -284,11 +196,10 @@ class Run:
         artefacts = self.records.folder / "artefacts.json"
         if artefacts.exists():
             return
-        if self.task.learns():
-            everything = (extent for shard in self.scan.plan for extent in shard.extents)
-            shown = plan.lightest_by_hash(everything, self.task.observed_megabytes)
-            self.progress.note(f"learning from {sum(extent.weight for extent in shown) / MEGABYTE:.0f} MB of the source")
-            self.drive(pool, (Job("observe", Shard(i, part)) for i, part in enumerate(plan.cut(shown, 1))))
+        jobs = [Job("observe", shard) for shard in shown(self.task, self.scan.plan)]
+        if jobs:
+            self.progress.note(f"learning from {sum(job.shard.weight for job in jobs) / MEGABYTE:.1f} MB of the source")
+            self.drive(pool, iter(jobs))
         made = self.drive(pool, iter([Job("fit", Shard(0, []))]))
         write_whole(artefacts, json.dumps(made[0], indent=1))
 
@@ -333,7 +244,9 @@ class Run:
             return
         if job.kind == "fit" or self.deaths.count(job) >= DEATHS:
             where = f"shard {job.shard.index}, {status.key}" if status else f"{job.kind}"
-            raise Refused(f"{where} {death.reason} {DEATHS} times; give it more memory, or fewer --workers, and rerun", code=1)
+            raise Refused(
+                f"{where} {death.reason} {DEATHS} times; give it more memory, or fewer --workers, and rerun", code=1
+            )
         retry = job._replace(exceptions=self.deaths.exceptions)
         extent = next((e for e in job.shard.extents if status and e.key == status.extent), None)
         again.appendleft(retry)
@@ -346,55 +259,9 @@ class Run:
             return event.error
         trace = self.records.folder / "error.txt"
         trace.write_text(event.trace, "utf-8")
-        return Refused(f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1)
-
-
-class Deaths:
-    """Who is known to kill, who is suspected: kept on disk, for where the kernel takes the whole container."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        self.exceptions: dict[str, str] = known.get("exceptions", {})  # key -> reason
-        self._open: dict[str, list[list[str]]] = known.get("open", {})  # shard -> [kind, extent, key] per dead run
-        self._counts: Counter[tuple[str, int]] = Counter()
-
-    def count(self, job: Job) -> int:
-        """How often this job has killed its worker in this run, this time included."""
-        self._counts[job.kind, job.shard.index] += 1
-        return self._counts[job.kind, job.shard.index]
-
-    def convict(self, key: str, reason: str) -> None:
-        """From now on this sample is skipped, with that reason."""
-        self.exceptions = {**self.exceptions, key: reason}
-        self._write()
-
-    def harvest(self, folder: Path) -> None:
-        """Note what the workers of a dead run were on."""
-        for file in sorted(folder.glob("worker-*.json")):
-            status = workers.read_status(file)
-            if status is not None and status.extent and status.kind in ("make", "try"):
-                self._open.setdefault(str(status.shard), []).append([status.kind, status.extent, status.key])
-        for seen in self._open.values():
-            alone = [key for kind, _, key in seen if kind == "try"]
-            for key in {key for key in alone if alone.count(key) >= 2}:
-                self.exceptions[key] = "ended two runs when it was alone"
-        self._write()
-
-    def suspect(self, shard: Shard) -> Extent | None:
-        """The extent a shard was last on, if it was open in two runs that died."""
-        seen = self._open.get(str(shard.index), [])
-        if len(seen) < 2 or seen[-1][2] in self.exceptions:
-            return None
-        return next((extent for extent in shard.extents if extent.key == seen[-1][1]), None)
-
-    def acquit(self, shard: Shard) -> None:
-        """The suspect lived through it alone."""
-        if self._open.pop(str(shard.index), None):
-            self._write()
-
-    def _write(self) -> None:
-        write_whole(self._path, json.dumps({"exceptions": self.exceptions, "open": self._open}, indent=1))
+        return Refused(
+            f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1
+        )
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
@@ -421,7 +288,13 @@ def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dic
     (out / f"{SKIPPED}.tmp").replace(out / SKIPPED)
     deaths = Deaths(records.folder / "deaths.json")
     artefacts = json.loads((records.folder / "artefacts.json").read_text("utf-8"))
-    manifest = {**manifest, "artefacts": artefacts, "exceptions": deaths.exceptions, "summary": asdict(summary), "shards": shards}
+    manifest = {
+        **manifest,
+        "artefacts": artefacts,
+        "exceptions": deaths.exceptions,
+        "summary": asdict(summary),
+        "shards": shards,
+    }
     write_manifest(out, {**manifest, "finished": False})
     judge(summary, options, out)
     write_card(out / "README.md", task, manifest)
@@ -437,7 +310,7 @@ def judge(summary: Summary, options: RunOptions, out: Path) -> None:
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
         raise Refused(
-            f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped} allows\n"
+            f"{summary.skipped} of {summary.seen} samples are unusable, above --max-skipped {options.max_skipped}\n"
             f"see {out / SKIPPED}; to accept them, run again with a larger --max-skipped",
             code=3,
         )

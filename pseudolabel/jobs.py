@@ -1,4 +1,4 @@
-"""What a worker does: read a shard's extents, label them, store the shard. Local workers and any other engine call this."""
+"""What a worker does: read a shard's extents, label them, store the shard. Every engine calls this."""
 
 from __future__ import annotations
 
@@ -88,36 +88,44 @@ class Reading:
     report: Report
     counts: Counts
     skips: IO[str] | None = None
+    _at: tuple[str, str] = ("", "")
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """What the reader gives, less what is unusable and what is known to kill."""
         for item in reader.read(self._pulled(), self.split):
             if isinstance(item, Skipped):
-                self.counts.seen += 1
+                self._see(1)
                 self.leave_out(item)
-                continue
-            self.counts.seen += item.count
-            self.counts.cut += item.facts.get("cut", 0)
-            self.report.count(item.count, 0, 0)
-            reason = self.job.exceptions.get(item.key)
-            if reason is not None:
-                self.leave_out(Skipped(item.key, reason), item.count)
-                continue
-            self.report.on(self.job.shard, self._extent.key, item.key)
-            yield item
-            self.report.on(self.job.shard, self._extent.key, self._extent.key)
+            elif item.key in self.job.exceptions:
+                self._see(item.count)
+                self.leave_out(Skipped(item.key, self.job.exceptions[item.key]), item.count)
+            else:
+                self._see(item.count)
+                self.counts.cut += item.facts.get("cut", 0)
+                self._on(item.key)
+                yield item
+                self._on(self._extent.key)
 
     def _pulled(self) -> Iterator[Extent]:
         for extent in self.job.shard.extents:
             self._extent = extent
             reason = self.job.exceptions.get(extent.key)
             if reason is None:
-                self.report.on(self.job.shard, extent.key, extent.key)
+                self._on(extent.key)
                 yield extent
             elif self.split.holds(extent.file):
-                self.counts.seen += 1
+                self._see(1)
                 self.leave_out(Skipped(extent.key, reason))
             self.report.count(0, 0, extent.weight)
+
+    def _see(self, count: int) -> None:
+        self.counts.seen += count
+        self.report.count(count, 0, 0)
+
+    def _on(self, key: str) -> None:
+        if (self._extent.key, key) != self._at:
+            self._at = (self._extent.key, key)
+            self.report.on(self.job.shard, *self._at)
 
     def leave_out(self, item: Skipped, count: int = 1) -> None:
         """Count a sample that makes no rows, and note why."""
@@ -128,7 +136,9 @@ class Reading:
         self.report.count(0, count, 0)
         if self.skips is not None:
             kind = "skipped" if item.unusable else "filtered"
-            self.skips.write(json.dumps({"key": item.key, "reason": item.reason, "kind": kind}, ensure_ascii=False) + "\n")
+            self.skips.write(
+                json.dumps({"key": item.key, "reason": item.reason, "kind": kind}, ensure_ascii=False) + "\n"
+            )
 
 
 def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
@@ -151,7 +161,13 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
         lines.flush()
         os.fsync(lines.fileno())
     counts.check(job.shard)
-    record = {"shard": index, "extents": len(job.shard.extents), "weight": job.shard.weight, **asdict(counts), "files": files}
+    record = {
+        "shard": index,
+        "extents": len(job.shard.extents),
+        "weight": job.shard.weight,
+        **asdict(counts),
+        "files": files,
+    }
     record |= {"process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
     if job.kind == "make":
         _commit(recipe, record, skips)

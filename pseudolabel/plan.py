@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from tempfile import TemporaryFile
-from typing import IO, NamedTuple
+from typing import IO
 
 from pseudolabel.sample import Extent, hash64
 
@@ -53,11 +54,12 @@ def lightest_by_hash(extents: Iterable[Extent], megabytes: int) -> list[Extent]:
     return [extent for _, _, extent in sorted(heap, reverse=True)]
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shard:
     """One unit of work: what becomes `data/*-00000.parquet`."""
 
     index: int
-    extents: list[Extent]
+    extents: Sequence[Extent]
 
     @property
     def weight(self) -> int:
@@ -80,6 +82,9 @@ class Plan:
                 self.weight += extent.weight
             self.extents += len(shard)
         self.digest = digest.hexdigest()  # of the keys and sizes, in order
+
+    def __del__(self) -> None:
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -104,7 +109,7 @@ def _sorted(pairs: Iterable[Ordered]) -> Iterator[Extent]:
 
 
 def _run(held: list[Ordered]) -> Iterator[Ordered]:
-    file = TemporaryFile()  # noqa: SIM115 - closed when the merge drops it
+    file = TemporaryFile()  # noqa: SIM115 - closed when it is read to its end
     for order, extent in held:
         pickle.dump((order, tuple(extent)), file)
     file.seek(0)
@@ -112,7 +117,7 @@ def _run(held: list[Ordered]) -> Iterator[Ordered]:
 
 
 def _read(file: IO[bytes], count: int) -> Iterator[Ordered]:
-    for _ in range(count):
-        order, extent = pickle.load(file)
-        yield order, Extent(*extent)
-    file.close()
+    with file:
+        for _ in range(count):
+            order, extent = pickle.load(file)
+            yield order, Extent(*extent)

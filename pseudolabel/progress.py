@@ -18,7 +18,7 @@ LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Samples, their rate, the skipped, and the time left, which is reckoned by bytes: samples are not known beforehand."""
+    """Samples, their rate, those left out, and the time left, reckoned by bytes: samples are not known beforehand."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -70,7 +70,8 @@ class Progress:
         """A worker died, and with it what it had not committed."""
         self._open.pop(death.job.shard.index, None)
         if death.job.kind != "try":
-            self.note(f"a worker was lost on shard {death.job.shard.index}: {death.status.key if death.status else '?'} {death.reason}")
+            what = death.status.key if death.status else death.job.kind
+            self.note(f"a worker was lost on shard {death.job.shard.index}: {what} {death.reason}")
 
     def note(self, text: str) -> None:
         """Say a line of its own."""
@@ -106,7 +107,8 @@ class Progress:
         left = _clock((self._total - done) / speed) if speed > 0 else "?"
         rate = (self._fresh + samples) / passed
         share = done / max(1, self._total)
-        return f"{share:.0%}, {self._samples + samples:,} samples, {rate:,.0f}/s, {self._skipped + skipped:,} left out, {left} left"
+        samples, skipped = self._samples + samples, self._skipped + skipped
+        return f"{share:.0%}, {samples:,} samples, {rate:,.0f}/s, {skipped:,} left out, {left} left"
 
 
 def _clock(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,12 +27,13 @@ class Extent(NamedTuple):
         return file_of(self.key)
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sample:
     """What was read and is counted: one image, or a block of documents, which counts as that many."""
 
     key: str
     payload: Any
-    facts: Mapping[str, Any] = {}
+    facts: Mapping[str, int] = field(default_factory=dict)
     count: int = 1
 
 
@@ -76,7 +78,7 @@ Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> a generator
 def chance_for(seed: int, task: str) -> Chance:
     """Counter-based chance: a pure function of (seed, task, sample key, copy), whatever the worker or the order.
 
-    The 128 bits of the Philox key are BLAKE2b of the four (Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3).
+    The 128 bits of the Philox key are BLAKE2b of the four (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405).
     """
 
     def chance(key: str, copy: int) -> np.random.Generator:
@@ -92,7 +94,7 @@ def hash64(text: str) -> int:
 
 
 class Split(NamedTuple):
-    """A share of the source, chosen by hash of the file (and of the document's position, for text): `low <= hash < high`.
+    """A share of the source, by hash of the file (and of the document's position, for text): `low <= hash < high`.
 
     Neither the seed nor the task enters: a file that is validation once is so for every dataset made of it.
     """

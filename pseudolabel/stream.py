@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pseudolabel import plan
-from pseudolabel.engine import RunOptions, Scan, place, resolve, share_or_count
+from pseudolabel.columns import arrow_schema
+from pseudolabel.engine import RunOptions, Scan, resolve, share_or_count, shown
+from pseudolabel.folder import place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
 from pseudolabel.plan import Shard
-from pseudolabel.sample import Refused, Sample, Skipped, chance_for, splits
+from pseudolabel.sample import Extent, chance_for, splits
+from pseudolabel.shards import ShardWriter
 from pseudolabel.tasks.base import Row, Rows, Task
 
 TASTE_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
@@ -26,24 +28,29 @@ class Silent:
 
 
 def rows(
-    task: Task, source: Path | str | Sequence[Path | str], *, seed: int = 0, copy: int = 0, part: tuple[int, int] = (0, 1),
-    artefacts: Path | str | None = None, **options: Any,
-) -> Iterator[Row]:  # fmt: skip
+    task: Task,
+    source: Path | str | Sequence[Path | str],
+    *,
+    seed: int = 0,
+    copy: int = 0,
+    part: tuple[int, int] = (0, 1),
+    artefacts: Path | str | None = None,
+    **options: Any,
+) -> Iterator[Row]:
     """Yield the rows that `run` would store as copy number `copy`, of every part[1]-th shard from part[0] on.
 
     A task that learns does so first, on a sample of the source, unless `artefacts` names a finished dataset's folder.
     """
-    chosen = RunOptions(seed=seed, **options)
-    scan = Scan(task, resolve(source), chosen)
+    scan = Scan(task, resolve(source), RunOptions(seed=seed, **options))
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(artefacts) if artefacts else learned(task, scan, seed, Path(folder))
-        labeler, chance = task.labeler(home), chance_for(seed, task.name)
+        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, scan, seed, Path(folder)))
+        chance = chance_for(seed, task.name)
         for index in range(part[0], len(scan.plan), part[1]):
             reading = Reading(Job("make", scan.plan[index]), splits(0.0)[0], Silent(), Counts())
-            made = labeler.label(reading.samples(task.reader()), lambda key, _: chance(key, copy), 1)
-            for item in made:
+            for item in labeler.label(reading.samples(task.reader()), lambda key, _: chance(key, copy), 1):
                 if isinstance(item, Rows):
-                    yield from ({**row, "copy": copy} for row in _dicts(item))
+                    made = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
+                    yield from ({**row, "copy": copy} for row in made)
 
 
 def dry_run(task: Task, source: Sequence[Path], **options: Any) -> dict[str, Any]:
@@ -51,66 +58,59 @@ def dry_run(task: Task, source: Sequence[Path], **options: Any) -> dict[str, Any
     chosen = RunOptions(**options)
     share_or_count(chosen.max_skipped)
     sources = resolve(source)
-    out, scan = place(task, sources, chosen), Scan(task, sources, chosen)
-    taste = _Taste(task, scan, chosen)
-    scale = scan.plan.weight / max(1, taste.weight)
-    exact = scale <= 1
-    about = (lambda n: n) if exact else (lambda n: round(n * scale))  # noqa: E731
+    out, scan = place(task.name, sources, chosen.out), Scan(task, sources, chosen)
+    counts, made, size, seconds, share = taste(task, scan, chosen)
     return {
-        "out": str(out), "task": task.name, "status": "dry run, nothing made" + ("" if exact else "; samples, rows, bytes and seconds are reckoned"),
-        "files": scan.files, "ignored": scan.ignored, "source_bytes": scan.plan.weight, "shards": len(scan.plan),
-        "samples": about(taste.counts.seen), "skipped": about(taste.counts.skipped),
-        "rows": about(taste.rows * chosen.copies), "bytes": about(taste.bytes * chosen.copies),
-        "core_seconds": round(taste.seconds * max(1.0, scale) * chosen.copies, 1),
-    }  # fmt: skip
+        "out": str(out),
+        "task": task.name,
+        "status": "dry run, nothing made" + ("" if share == 1 else f"; reckoned from {share:.1%} of the source"),
+        "files": scan.files,
+        "ignored": scan.ignored,
+        "source_bytes": scan.plan.weight,
+        "shards": len(scan.plan),
+        "samples": round(counts.seen / share),
+        "skipped": round((counts.skipped + counts.filtered) / share),
+        "rows": round(made / share),
+        "bytes": round(size / share),
+        "core_seconds": round(seconds / share, 1),
+    }
 
 
-class _Taste:
-    """A few seconds of rows, and what they came from."""
+def taste(task: Task, scan: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
+    """Make rows for a few seconds: the counts, rows, bytes, seconds, and the share of the source they are of."""
+    counts, made, size, weight, begun = Counts(), 0, 0, 0, 0.0
 
-    def __init__(self, task: Task, scan: Scan, options: RunOptions) -> None:
-        import pyarrow as pa
+    def extents() -> Iterator[Extent]:
+        nonlocal weight
+        for shard in scan.plan:
+            for extent in shard.extents:
+                if time.monotonic() - begun > TASTE_SECONDS and weight:
+                    return
+                weight += extent.weight
+                yield extent
 
-        from pseudolabel.columns import arrow_schema
-
-        self.counts, self.rows, self.bytes, self.weight = Counts(), 0, 0, 0
-        schema = arrow_schema(task.schema(), {})
-        with tempfile.TemporaryDirectory() as folder:
-            labeler = task.labeler(learned(task, scan, options.seed, Path(folder)))
-            begun = time.monotonic()
-            for shard in scan.plan:
-                extents = self._until(begun, shard)
-                reading = Reading(Job("make", Shard(shard.index, extents)), splits(0.0)[0], Silent(), self.counts)  # type: ignore[arg-type]
-                for item in labeler.label(reading.samples(task.reader()), chance_for(options.seed, task.name), 1):
-                    if isinstance(item, Rows):
-                        batch = item.rows if isinstance(item.rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(list(item.rows), schema)
-                        self.rows += batch.num_rows
-                        self.bytes += batch.nbytes
-                    else:
-                        reading.leave_out(item)
-                if time.monotonic() - begun > TASTE_SECONDS:
-                    break
-            self.seconds = time.monotonic() - begun
-
-    def _until(self, begun: float, shard: Shard) -> Iterator[Any]:
-        for extent in shard.extents:
-            if time.monotonic() - begun > TASTE_SECONDS:
-                return
-            self.weight += extent.weight
-            yield extent
+    with tempfile.TemporaryDirectory() as folder:
+        labeler = task.labeler(learned(task, scan, options.seed, Path(folder)))
+        begun = time.monotonic()
+        stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
+        reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts)
+        out = Path(folder) / "taste.parquet"
+        with ShardWriter(out, arrow_schema(task.schema(), {})) as writer:
+            chance = chance_for(options.seed, task.name)
+            for item in labeler.label(reading.samples(task.reader()), chance, options.copies):
+                if isinstance(item, Rows):
+                    writer.write(item.rows)
+                else:
+                    reading.leave_out(item)
+        made, size = writer.rows, out.stat().st_size
+    return counts, made, size, time.monotonic() - begun, max(1, weight) / max(1, scan.plan.weight)
 
 
 def learned(task: Task, scan: Scan, seed: int, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
     recipe = Recipe(task, seed, 1, 0.0, folder, folder / "work")
     recipe.work.mkdir()
-    if task.learns():
-        everything = (extent for shard in scan.plan for extent in shard.extents)
-        for i, part in enumerate(plan.cut(plan.lightest_by_hash(everything, task.observed_megabytes), 1)):
-            observe(recipe, Job("observe", Shard(i, part)), Silent())
+    for shard in shown(task, scan.plan):
+        observe(recipe, Job("observe", shard), Silent())
     fit(recipe)
     return folder
-
-
-def _dicts(item: Rows) -> Sequence[Row]:
-    return item.rows if isinstance(item.rows, list | tuple) else item.rows.to_pylist()  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
 """Processes that may die: a pool that loses nothing but the job a dead worker was on, and knows what that was.
 
-`ProcessPoolExecutor` breaks as a whole when one worker is killed and `multiprocessing.Pool` waits for ever, so each worker
-here has a pipe of its own, whose end tells of its death, and a file in which it says what it is on.
+`ProcessPoolExecutor` breaks as a whole when one worker is killed and `multiprocessing.Pool` waits for ever, so each
+worker here has a pipe of its own, whose end tells of its death, and a file in which it says what it is on.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _serve(recipe: Recipe, pipe: Connection, status: Path, log: Path) -> None:
             return
         report.kind = job.kind
         try:
-            answer = ("done", work(recipe, job, report))
+            answer: tuple[Any, ...] = ("done", work(recipe, job, report))
         except Exception as error:  # reported, and stops the run
             answer = ("failed", _sendable(error), traceback.format_exc())
         report.on(job.shard, "", "")

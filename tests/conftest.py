@@ -45,7 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(5000)]
     for i in range(4):
-        chosen = rng.choice(words, 850_000, p=np.arange(5000, 0, -1) / 12_502_500)
+        chosen = rng.choice(words, 1_000_000, p=np.arange(5000, 0, -1) / 12_502_500)
         lines = [" ".join(chosen[k : k + 60]) for k in range(0, len(chosen), 60)]
         (folder / f"{i}.txt").write_text(".\n\n".join(lines), "utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""Same seed, same bytes; whole or absent; rerun to finish; nothing vanishes: shown on real processes that are really killed."""
+"""Same seed, same bytes; whole or absent; rerun to finish; nothing vanishes: shown on processes that are killed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def test_a_shard_open_in_two_runs_that_died_is_searched(pseudolabel: Command, tm
     for _ in range(4):  # twice in its shard, twice alone
         run = start(words, tmp_path)
         theirs = f"_work/{run.pid}-*/worker-*"
-        wait_for(lambda theirs=theirs: '"1.png"' in "".join(p.read_text() for p in (tmp_path / "out").glob(theirs)), run)
+        wait_for(
+            lambda theirs=theirs: '"1.png"' in "".join(p.read_text() for p in (tmp_path / "out").glob(theirs)), run
+        )
         kill(run)
     done = pseudolabel(*words, "--quiet")
     assert done.returncode == 0, done.stderr
@@ -135,7 +137,10 @@ def test_validation_keeps_files_apart_and_copies_differ(pictures: Path, pseudola
 
     words = ["jigsaw", pictures, "--validation", 0.2, "--copies", 2, "--out", "out", "--quiet"]
     assert pseudolabel(*words).returncode == 0
-    rows = {split: pq.read_table(sorted((tmp_path / "out" / "data").glob(f"{split}-*"))) for split in ("train", "validation")}
+    rows = {
+        split: pq.read_table(sorted((tmp_path / "out" / "data").glob(f"{split}-*")))
+        for split in ("train", "validation")
+    }
     keys = {split: set(table["key"].to_pylist()) for split, table in rows.items()}
     assert not keys["train"] & keys["validation"]
     assert len(keys["train"] | keys["validation"]) == 110

@@ -44,7 +44,9 @@ def check(sources: Sequence[Path]) -> None:
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
-            raise Refused(f"two sources are named {name!r}, so their keys would clash; rename one, or give their parent")
+            raise Refused(
+                f"two sources are named {name!r}, so their keys would clash; rename one, or give their parent"
+            )
 
 
 def _below(folder: str, prefix: str) -> Iterator[tuple[str, str, int]]:

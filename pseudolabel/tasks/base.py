@@ -23,7 +23,8 @@ TASKS: dict[str, type[Task]] = {}  # by command name; a class of a module in thi
 Row = dict[str, Any]
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rows:
     """Rows ready to be written, and how many samples they are all the rows of."""
 
     rows: Sequence[Row] | pa.RecordBatch
@@ -31,9 +32,11 @@ class Rows(NamedTuple):
 
 
 class Reader(Protocol):
-    """One modality. `scan` reads headers at most; `read` makes one pass over a shard's extents, pulling them one by one."""
+    """One modality. `scan` reads headers at most; `read` makes one pass over extents, pulling them one by one."""
 
-    suffixes: frozenset[str]  # files that end so are candidates, the others are ignored
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Files that end so are candidates, the others are ignored."""
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]: ...
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]: ...
@@ -78,7 +81,8 @@ class Task(ABC):
         raise NotImplementedError
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Learn from what was observed, once, and save it into `artefacts`."""
+        """Learn from what was observed, once, and save it into `artefacts`. Called also where nothing is learned."""
+        return
 
     def learns(self) -> bool:
         """Whether `fit` must see the source, with these options."""

@@ -1,0 +1,87 @@
+"""Pictures as arrays: (H, W, 3) uint8 RGB, and the few operations that tasks share."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from pseudolabel.sample import Unusable
+
+BAND = 256  # rows converted at a time, so that no second copy of a large picture is held
+
+
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) -> (height, width, 3): shrunk by a whole number with area averaging, then bilinear for the rest.
+
+    Averaging whole blocks keeps aliasing out at a fraction of a decode's time; of fractions of pixels it costs more.
+    """
+    import cv2
+
+    factor = min(image.shape[0] // height, image.shape[1] // width)
+    if factor > 1:
+        size = (image.shape[1] // factor, image.shape[0] // factor)
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def gray(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) RGB -> (H, W, 3), each channel the luma of Rec. 601."""
+    import cv2
+
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+    """(H, W, 3) uint8 RGB -> the bytes of a JPEG that keeps colour at full resolution (4:4:4)."""
+    import cv2
+
+    sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))[1])
+
+
+def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
+    """`"0.5%,99.5%"` or `"0,4095"` -> for each end its number, and whether it is a percentile. Raises `ValueError`."""
+    number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(%?)\s*"
+    match = re.fullmatch(f"{number},{number}", span)
+    if not match:
+        raise ValueError(span)
+    low, high = (float(match[1]), match[2] == "%"), (float(match[3]), match[4] == "%")
+    if (low[1] == high[1] and low[0] >= high[0]) or any(share and not 0 <= x <= 100 for x, share in (low, high)):
+        raise ValueError(span)
+    return low, high
+
+
+def stretch(values: np.ndarray, span: str) -> np.ndarray:
+    """Bring `span` of (H, W) or (H, W, C) numbers to 0..255 uint8, clipped. NaN and a constant picture are 0."""
+    low, high = _bounds(values, span)
+    scale = 255 / (high - low) if high > low else 0.0
+    out = np.empty(values.shape, np.uint8)
+    with np.errstate(all="ignore"):
+        for top in range(0, len(values), BAND):
+            band = (values[top : top + BAND].astype(np.float64) - low) * scale
+            out[top : top + BAND] = np.nan_to_num(band, nan=0, posinf=255, neginf=0).clip(0, 255).round()
+    return out
+
+
+def _bounds(values: np.ndarray, span: str) -> tuple[float, float]:
+    """The two numbers `span` means for these values: percentiles are those of a regular grid of at most 2^20 pixels."""
+    step = int(np.ceil(np.sqrt(values.shape[0] * values.shape[1] / 2**20)))
+    seen = values[::step, ::step]
+    seen = seen[np.isfinite(seen)].astype(np.float64)
+    if not seen.size:
+        raise Unusable("no finite pixel")
+    low, high = (float(np.percentile(seen, x)) if share else x for x, share in parse_span(span))
+    return (low, high) if high > low else (float(seen.min()), float(seen.max()))  # a few bright specks on plain ground

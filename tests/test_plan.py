@@ -1,0 +1,75 @@
+"""The plan: a pure function of keys, weights, seed and cap."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from pseudolabel import plan
+from pseudolabel.plan import MEGABYTE, Plan
+from pseudolabel.sample import Extent, Split, chance_for, splits
+
+
+def extents(count: int, weight: int = MEGABYTE) -> list[Extent]:
+    return [Extent(f"f{i:05d}.bin", f"/f{i}", 0, None, weight) for i in range(count)]
+
+
+def test_shards_grow_and_look_back_only() -> None:
+    shards = list(plan.cut(extents(100), 256))
+    assert [len(shard) for shard in shards] == [1] * 16 + [2] * 16 + [4] * 13
+    assert [len(shard) for shard in plan.cut(extents(100), 2)] == [1] * 16 + [2] * 42
+    more = list(plan.cut(extents(140), 256))
+    assert more[: len(shards) - 1] == shards[:-1], "what comes later changes no earlier shard"
+
+
+@pytest.mark.parametrize("run", [7, 10_000])
+def test_order_is_of_the_keys_alone(run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "RUN", run)  # with 7, by way of 72 temporary files
+    given = extents(500)
+    mixed = random.Random(0).sample(given, 500)
+    assert list(plan.in_random_order(mixed, 0)) == list(plan.in_random_order(given, 0)) != given
+    assert list(plan.in_random_order(mixed, 1)) != list(plan.in_random_order(mixed, 0))
+    assert list(plan.in_source_order(mixed)) == given
+    ranges = [Extent(f"a.txt#{i}-{i + 5}", "", i, i + 5, 5) for i in (0, 1000, 200, 5)]
+    assert [extent.start for extent in plan.in_source_order(ranges)] == [0, 5, 200, 1000]
+
+
+def test_a_plan_reads_back_what_it_was_given() -> None:
+    made = Plan(plan.cut(extents(40), 256))
+    assert [extent for shard in made for extent in shard.extents] == extents(40)
+    assert made[20].extents == extents(40)[24:26]
+    assert (made.extents, made.weight) == (40, 40 * MEGABYTE)
+    assert made.digest != Plan(plan.cut(extents(41), 256)).digest
+
+
+def test_the_sample_to_learn_from_is_chosen_by_key() -> None:
+    chosen = plan.lightest_by_hash(extents(1000), 50)
+    assert len(chosen) == 50
+    assert chosen == plan.lightest_by_hash(random.Random(0).sample(extents(1000), 1000), 50)
+    assert plan.lightest_by_hash(extents(10), 50) != []
+
+
+def test_splits_part_the_source() -> None:
+    train, validation = splits(0.1)
+    positions = np.arange(20_000)
+    inside = validation.holds_at("a.txt", positions)
+    assert np.array_equal(train.holds_at("a.txt", positions), ~inside)
+    assert 0.09 < inside.mean() < 0.11
+    files = [f"{i}.jpg" for i in range(5000)]
+    share = np.mean([validation.holds(file) for file in files])
+    assert 0.08 < share < 0.12
+    assert splits(0.0) == (Split("train", 0.0, 1.0),)
+
+
+def test_chance_is_a_function_of_its_four_words() -> None:
+    draws = {
+        (seed, task, key, copy): chance_for(seed, task)(key, copy).integers(2**62)
+        for seed in (0, 1)
+        for task in ("a", "b")
+        for key in ("x", "y")
+        for copy in (0, 1)
+    }
+    assert len(set(draws.values())) == 16
+    assert draws[0, "a", "x", 1] == chance_for(0, "a")("x", 1).integers(2**62)

@@ -1,0 +1,165 @@
+"""What every task promises, asked of each one."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import FIXTURES, sums
+
+from pseudolabel import TASKS, Task, run
+from pseudolabel.columns import arrow_schema
+from pseudolabel.sample import Chance, Sample
+
+NAMES = sorted(set(TASKS) - {"deadly"})
+
+
+@pytest.fixture(params=NAMES)
+def task(request: pytest.FixtureRequest) -> Task:
+    return TASKS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each task's dataset of the fixtures, with a validation split and two copies."""
+    folder = tmp_path_factory.mktemp("conformance")
+    for name in NAMES:
+        task = TASKS[name]()
+        run(task, source(task), out=folder / name, copies=2, validation=0.3, workers=1)
+    return {name: folder / name for name in NAMES}
+
+
+def source(task: Task) -> Path:
+    """The fixtures of the task's modality."""
+    return FIXTURES / ("images" if ".jpg" in task.reader().suffixes else "text")
+
+
+def test_is_a_frozen_described_dataclass(task: Task) -> None:
+    assert task.__doc__
+    assert task.paper
+    assert task == type(task)()
+    with pytest.raises(FrozenInstanceError):
+        task.name = "other"  # type: ignore[misc]
+    for name, hint in get_type_hints(type(task), include_extras=True).items():
+        if name in {field.name for field in fields(task)}:
+            assert hint.__metadata__[0].help, f"{name} has a help text"
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+def test_columns(task: Task) -> None:
+    columns = task.schema()
+    names = [column.name for column in columns]
+    assert names[:2] == ["key", "copy"]
+    assert not {"label", "labels"} <= set(names), "a trainer's collator would write one over the other"
+    assert {"input", "label"} <= {column.role for column in columns}
+    assert all(column.meaning.endswith(".") for column in columns)
+    assert all(column.names for column in columns if column.type == "class")
+
+
+def test_rows_are_of_the_schema_and_add_up(task: Task, made: dict[str, Path]) -> None:
+    out = made[task.name]
+    expected = arrow_schema(task.schema(), {})
+    assert {path.name.split("-")[0] for path in (out / "data").iterdir()} == {"train", "validation"}
+    for path in (out / "data").iterdir():
+        file = pq.ParquetFile(path)
+        assert file.schema_arrow.equals(expected)
+        assert file.metadata.num_rows > 0
+        for name, column in zip(file.schema_arrow.names, file.read().columns, strict=True):
+            assert column.null_count == 0, name
+    rows = pq.read_table(out / "data", columns=["key", "copy"])
+    assert set(rows["copy"].to_pylist()) == {0, 1}
+    assert len({(row["key"], row["copy"]) for row in rows.to_pylist()}) == len(rows) or task.reader().suffixes & {
+        ".jpg"
+    }
+
+
+def test_same_seed_same_bytes_other_seed_other(task: Task, made: dict[str, Path], tmp_path: Path) -> None:
+    for seed, same in ((0, True), (1, False)):
+        run(task, source(task), out=tmp_path / str(seed), copies=2, validation=0.3, workers=2, seed=seed)
+        assert (sums(tmp_path / str(seed)) == sums(made[task.name])) is same
+
+
+def test_chance_is_the_argument_and_the_input_stays(task: Task, made: dict[str, Path]) -> None:
+    """Global dice are not thrown, payloads not written to, and each copy has chance of its own."""
+    np.random.seed(5)  # noqa: NPY002 - it is the state of these that is watched
+    random.seed(5)
+    before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]  # noqa: NPY002
+    asked: list[tuple[str, int]] = []
+    rows = _label(task, made[task.name], asked)
+    assert rows
+    assert np.array_equal(before[0], np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    assert before[1] == random.getstate()
+    assert len(set(asked)) == len(asked), "no generator is shared"
+    assert {copy for _, copy in asked} == {0, 1}
+
+
+def _label(task: Task, artefacts: Path, asked: list[tuple[str, int]]) -> list[Any]:
+    from pseudolabel.sample import chance_for, splits
+
+    chance = chance_for(0, task.name)
+
+    def asking(key: str, copy: int) -> np.random.Generator:
+        asked.append((key, copy))
+        return chance(key, copy)
+
+    reader = task.reader()
+    extents = [e for p in sorted(source(task).rglob("*.*")) for e in reader.scan(p.name, str(p), p.stat().st_size)]
+    samples = (_sealed(item) for item in reader.read(extents, splits(0)[0]) if isinstance(item, Sample))
+    made: Chance = asking
+    return list(task.labeler(artefacts).label(samples, made, 2))
+
+
+def _sealed(sample: Sample) -> Sample:
+    """The sample with its arrays read-only: whoever writes to them raises."""
+    for array in _arrays(sample.payload):
+        array.flags.writeable = False
+    return sample
+
+
+def _arrays(payload: Any) -> Iterator[np.ndarray]:
+    if isinstance(payload, np.ndarray):
+        yield payload
+    elif isinstance(payload, tuple):
+        for part in payload:
+            yield from _arrays(part)
+
+
+def test_every_reader_reads_it(task: Task, made: dict[str, Path], tmp_path: Path) -> None:
+    """`datasets`, DuckDB, Polars and pyarrow read the folder as it is, media decoded and classes named."""
+    import datasets
+    import duckdb
+    import polars
+    from PIL import Image
+
+    out = made[task.name]
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path))
+    assert set(loaded) == {"train", "validation"}
+    row = loaded["train"][0]
+    for column in task.schema():
+        if column.type == "image":
+            assert isinstance(row[column.name], Image.Image)
+        if column.type == "list<image>":
+            assert all(isinstance(picture, Image.Image) for picture in row[column.name])
+        if column.type == "class":
+            assert loaded["train"].features[column.name].int2str(row[column.name]) == column.names[row[column.name]]
+    count = sum(map(len, loaded.values()))
+    assert pq.read_table(out / "data").num_rows == count
+    assert duckdb.sql(f"select count(*) from '{out}/data/*.parquet'").fetchall() == [(count,)]
+    assert len(polars.read_parquet(out / "data")) == count
+
+
+def test_media_are_stored_plain_and_the_rest_packed(task: Task, made: dict[str, Path]) -> None:
+    metadata = pq.read_metadata(next((made[task.name] / "data").iterdir()))
+    for i in range(metadata.num_columns):
+        column = metadata.row_group(0).column(i)
+        media = column.path_in_schema.endswith("bytes")
+        assert column.compression == ("UNCOMPRESSED" if media else "ZSTD"), column.path_in_schema
+        assert pa.types.is_nested(metadata.schema.to_arrow_schema().field(0).type) is False
