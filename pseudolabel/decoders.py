@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
 JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # markers a regular header has beside its frame
+DEEP = ("I", "F")  # how the modes begin that Pillow has for gray deeper than 8 bit: I;16, I;16B, I, F
 END = b"\xff\xd9"  # of a JPEG; cannot occur inside its compressed data
 
 
@@ -31,7 +32,8 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - Transparency, of whatever kind, is matted on white.
     - Deeper than 8 bit (integers of 16 and 32 bit, floats): `span` is brought to 0..255, all colour channels alike;
       NaN is black. AVIF of 10 and 12 bit, and CMYK of 16, are read as 8 bit.
-    - A file that decodes only in part is `Unusable`, and so is one above `max_pixels`, before memory is taken for it.
+    - A file that decodes only in part is `Unusable`, and so is one above `max_pixels`, before memory is taken for it;
+      pixels of WebP, and those deeper than 8 bit, count twice, for they take twice the memory while decoded.
     """
     plain = _plain_jpeg(data)
     if plain and not plain.about:
@@ -39,7 +41,8 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         return _jpeg(data, plain)
     with _undisturbed():
         picture = _open(data)
-        _allow(*picture.size, max_pixels)
+        heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP) or _is_deep_colour(picture, data)
+        _allow(*picture.size, max_pixels, 1 + heavy)
         with _blamed(f"cannot decode this {picture.format}"):
             if plain:
                 image = _jpeg(data, plain)
@@ -103,10 +106,11 @@ def _blamed(what: str) -> Iterator[None]:
         raise Unusable(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault
 
 
-def _allow(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture that is too large to decode."""
-    if width * height > max_pixels:
-        raise Unusable(f"{width} x {height} pixels, above --max-pixels {max_pixels}")
+def _allow(width: int, height: int, max_pixels: int, weight: int = 1) -> None:
+    """Refuse a picture that is too large to decode: where pixels take twice the memory, they count twice."""
+    if width * height * weight > max_pixels:
+        counted = ", each counted twice (WebP, or deeper than 8 bit)" if weight == 2 else ""
+        raise Unusable(f"{width} x {height} pixels{counted}, above --max-pixels {max_pixels}")
 
 
 def _open(data: bytes) -> Image.Image:
@@ -206,7 +210,7 @@ def _flat(picture: Image.Image) -> Image.Image:
     """Bring any mode of 8 bit to RGB on white; leave I;16, I and F, which Pillow would clip."""
     from PIL import Image
 
-    if picture.mode.startswith(("I", "F")):
+    if picture.mode.startswith(DEEP):
         return picture
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")

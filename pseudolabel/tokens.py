@@ -106,7 +106,6 @@ def chunks(data: np.ndarray, inside: np.ndarray, cuts: Cuts) -> tuple[np.ndarray
     if cuts.literal:
         bounds = np.fromiter(chain.from_iterable(m.span() for m in cuts.literal.finditer(data.data)), np.int64)
         edge &= ~spread(bounds, len(edge))
-        edge[bounds[bounds < len(edge)]] = True
     edge[1:] |= ~solid[:-1]
     return solid, solid & edge
 

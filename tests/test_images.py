@@ -149,8 +149,8 @@ def other_decoder(path: Path) -> np.ndarray:
     data = path.read_bytes()
     if path.name == "10ct_32bit_128.tiff":  # raw floats after 8 bytes
         return scaled(np.frombuffer(data, "<f4", 128 * 128, 8).reshape(128, 128, 1).repeat(3, 2))
-    if path.name == "hopper_lzma.tif":  # only libtiff reads it; the same picture is there as a PPM
-        return cv2.imread(str(path.with_name("hopper.ppm")))[..., ::-1]
+    if path.name == "hopper_lzma.tif":  # OpenCV cannot; the same picture lies beside it
+        data = path.with_name("hopper_float_dpi_2.tif").read_bytes()
     if data.startswith(b"\xff\xd8") and "cmyk" not in path.name:
         return np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))).convert("RGB"))
     buffer = np.frombuffer(data, np.uint8)
@@ -158,7 +158,8 @@ def other_decoder(path: Path) -> np.ndarray:
     if raw.dtype == np.uint16:
         colour = scaled(raw[..., 2::-1] if raw.ndim == 3 else raw[..., None].repeat(3, 2))
     else:
-        colour = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[..., ::-1]  # orientation applied
+        colour = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[..., ::-1]
+        colour = np.rot90(colour, -1) if "orientation_6" in path.name else colour
     if raw.ndim == 3 and raw.shape[2] == 4:
         share = raw[..., 3:] / np.iinfo(raw.dtype).max
         colour = (scaled(raw[..., 2::-1]) if raw.dtype == np.uint16 else raw[..., 2::-1]) * share + 255 * (1 - share)
@@ -375,6 +376,14 @@ def test_the_limit_on_pixels(kind: str, tmp_path: Path) -> None:
     path.write_bytes(saved(Image.fromarray(DRAWN), kind))
     assert isinstance(read(path, max_pixels=48 * 72), Sample)
     assert read(path, max_pixels=48 * 72 - 1) == Skipped("a.jpg", "72 x 48 pixels, above --max-pixels 3455")
+
+
+def test_pixels_that_take_twice_the_memory_count_twice(tmp_path: Path) -> None:
+    deep = cv2.imencode(".png", DRAWN.astype(np.uint16))[1].tobytes()
+    for data in (saved(Image.fromarray(DRAWN), "WEBP"), saved(Image.fromarray(np.float32(RAMP)), "TIFF"), deep):
+        (tmp_path / "a.png").write_bytes(data)
+        assert isinstance(read(tmp_path / "a.png", max_pixels=2 * 48 * 72), Sample)
+        assert "counted twice" in read(tmp_path / "a.png", max_pixels=2 * 48 * 72 - 1).reason  # type: ignore[union-attr]
 
 
 def test_extents_are_pulled_one_by_one_and_other_splits_left_unopened(tmp_path: Path) -> None:

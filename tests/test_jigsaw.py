@@ -113,6 +113,8 @@ def test_crops_of_the_paper_wander_over_the_whole_picture() -> None:
     lefts = [min(box[0] for box in row["boxes"]) for row in rows(Jigsaw(jitter=0), image, 200)]
     assert min(lefts) < 10
     assert max(lefts) > 165
+    corners = [np.array(row["boxes"])[:, :2].min(0) for row in rows(Jigsaw(jitter=0), photograph(400, 400), 200)]
+    assert abs(np.corrcoef(np.array(corners).T)[0, 1]) < 0.3
     fixed = [row["boxes"] for row in rows(Jigsaw(preset=Preset.code255, jitter=0), image, 5)]
     assert all(sorted(boxes) == sorted(fixed[0]) for boxes in fixed)
 

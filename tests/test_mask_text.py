@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from pseudolabel.readers.text import pack
 from pseudolabel.sample import Refused, Sample, chance_for
+from pseudolabel.tasks import mask_text
 from pseudolabel.tasks.mask_text import MaskText, Special, budget, corrupted, independent
 from pseudolabel.tokens import train
 
@@ -83,6 +84,14 @@ SOURCE = (
 )
 
 
+@pytest.fixture(params=[1, 2000, mask_text.ENOUGH], ids=lambda size: f"by {size} bytes")
+def grouping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Blocks taken one by one, a few and all at once."""
+    monkeypatch.setattr(mask_text, "ENOUGH", request.param)
+    return int(request.param)
+
+
+@pytest.mark.usefixtures("grouping")
 @pytest.mark.parametrize("length", [4, 5, 16, 128, 129])
 def test_rows_hold_the_whole_stream_and_nothing_else(length: int, tokenizer_file: Path, tmp_path: Path) -> None:
     source = samples(*SOURCE)
@@ -101,6 +110,7 @@ def test_rows_hold_the_whole_stream_and_nothing_else(length: int, tokenizer_file
     assert held == stream(tokenizer, source)
 
 
+@pytest.mark.usefixtures("grouping")
 def test_rows_are_as_few_as_can_be(tokenizer_file: Path, tmp_path: Path) -> None:
     for n in range(1, 14):
         for source in (samples(["cat " * n]), samples(["cat " * n], ["cat"])):
@@ -110,8 +120,9 @@ def test_rows_are_as_few_as_can_be(tokenizer_file: Path, tmp_path: Path) -> None
             assert table.num_rows == -(-tokens // 3)
 
 
+@pytest.mark.usefixtures("grouping")
 def test_a_key_says_where_the_row_begins(tokenizer_file: Path, tmp_path: Path) -> None:
-    source = samples(*SOURCE) + samples([novel(50, 1)], [novel(300, 2)], file="b/c.txt")
+    source = samples(*SOURCE) + samples([novel(50, 1)], file="b/c.txt") + samples([novel(99, 2)], file="d.txt")
     table = label(MaskText(tokenizer=str(tokenizer_file), length=20), source, tmp_path)
     keys = table["key"].to_pylist()
     assert len(set(keys)) == len(keys)
@@ -127,6 +138,7 @@ def test_a_key_says_where_the_row_begins(tokenizer_file: Path, tmp_path: Path) -
         assert row[1:19][: len(ids) - int(offset)] == ids[int(offset) :][:18]
 
 
+@pytest.mark.usefixtures("grouping")
 def test_pieces_of_one_document_have_keys_of_their_own(tokenizer_file: Path, tmp_path: Path) -> None:
     pieces = [novel(200, seed).encode() for seed in range(6)]
     blocks = [pack([novel(9, 9).encode(), pieces[0]], [0, 7]), *(pack([piece], [7]) for piece in pieces[1:5])]

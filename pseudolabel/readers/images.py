@@ -14,6 +14,7 @@ from pseudolabel.decoders import decode
 from pseudolabel.pixels import parse_span
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, attempt
 
+PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
 RANGE_HELP = "LO,HI of pictures deeper than 8 bit that become black and white: values (0,4095) or percentiles."
 
 ROOM = 2**26  # bytes a file may have however few its pixels: other frames, metadata
@@ -24,7 +25,7 @@ class ImageOptions:
     """How pictures are read."""
 
     range: Annotated[str, Option(help=RANGE_HELP)] = "0.5%,99.5%"
-    max_pixels: Annotated[int, Option(min=1, help="Skip pictures of more pixels than this.")] = 50_000_000
+    max_pixels: Annotated[int, Option(min=1, help=PIXELS_HELP)] = 50_000_000
 
     def __post_init__(self) -> None:
         try:

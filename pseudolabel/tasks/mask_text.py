@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -14,6 +14,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.columns import Column
+from pseudolabel.readers.text import Block
 from pseudolabel.sample import Chance, Refused, Sample, file_of
 from pseudolabel.tasks.base import Labeler, Rows, TextTask
 from pseudolabel.tokens import Tokens, tokens_from, train
@@ -26,6 +27,7 @@ UNTOLD = -100  # the label no loss looks at
 ROLES = {"cls": ("[CLS]", "<s>"), "sep": ("[SEP]", "</s>"), "pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")}
 UNKNOWN = ("[UNK]", "<unk>")
 ROWS = 4096  # in a batch, at most
+ENOUGH = 256 << 10  # bytes of text worked on at once, at least
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,11 @@ class Special(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The beginning of a row that the next block goes on with, and how much there was of the document it lies in."""
+    """The beginning of a row that the next blocks go on with, and how much there was of the document it lies in."""
 
     key: str
     ids: np.ndarray  # (k,) int32, k <= length - 2
-    document: tuple[str, int]  # file and position; pieces of a document too long for one block share them
+    document: tuple[str, int]  # file and position
     tokens: int
 
 
@@ -171,31 +173,33 @@ class Masking(NamedTuple):
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows]:
         kept = Kept("", np.empty(0, np.int32), ("", 0), 0)
-        for sample in samples:
-            keys, texts, kept = self._cut(sample, kept)
-            yield from self._rows(sample.key, keys, texts, sample.count, chance, copies)
-        if len(kept.ids):
+        for group in gathered(samples):
+            keys, texts, kept = self._cut(group, kept)
+            count = sum(sample.count for sample in group)
+            yield from self._rows(group[-1].key, keys, texts, count, chance, copies)
+        if len(kept.ids) > 1:
             text = kept.ids[None, :-1]  # the last [SEP] is the row's own
             yield from self._rows(kept.key, _strings([kept.key]), text, 0, chance, copies)
 
-    def _cut(self, sample: Sample, kept: Kept) -> tuple[pa.Array, np.ndarray, Kept]:
-        """The keys and the (r, length - 2) texts of the rows complete with this block, and what is left over."""
+    def _cut(self, group: Sequence[Sample], kept: Kept) -> tuple[pa.Array, np.ndarray, Kept]:
+        """The keys and the (r, length - 2) texts of the rows complete with these blocks, and what is left over."""
         import pyarrow as pa
 
-        width, file = self.task.length - 2, file_of(sample.key)
-        ids, starts, positions = stream(*self.tokens.encode(sample.payload), sample.payload.positions, self.special.sep)
+        width = self.task.length - 2
+        block, files, owners = merged(group)
+        ids, starts, which = stream(*self.tokens.encode(block), np.stack([owners, block.positions]), self.special.sep)
         every = np.concatenate([kept.ids, ids])
         if not len(ids):
             return _strings([]), every[:0].reshape(0, width), kept
-        if kept.document == (file, positions[0]):
+        if kept.document == (files[which[0, 0]], which[1, 0]):
             starts[0] -= kept.tokens
         rows = (len(every) - 1) // width  # at least a token is left over: of the last one it is known to be a [SEP]
         at = np.arange(rows + 1) * width - len(kept.ids)
-        keys = row_keys(file, positions, starts, at[at >= 0])
+        keys = row_keys(files, which, starts, at[at >= 0])
         keys = pa.concat_arrays([_strings([kept.key] if at[0] < 0 else []), keys])
-        left = every[rows * width :].copy()
-        kept = Kept(keys[rows].as_py(), left, (file, int(positions[-1])), int(len(ids) - starts[-1]))
-        return keys[:rows], every[: rows * width].reshape(rows, width), kept
+        document, tokens = (files[which[0, -1]], int(which[1, -1])), len(ids) - int(starts[-1])
+        left = Kept(keys[rows].as_py(), every[rows * width :].copy(), document, tokens)
+        return keys[:rows], every[: rows * width].reshape(rows, width), left
 
     def _rows(
         self, key: str, keys: pa.Array, texts: np.ndarray, count: int, chance: Chance, copies: int
@@ -222,25 +226,56 @@ class Masking(NamedTuple):
         return [*map(_lists, (shown, labels, attention)), *read]
 
 
-def stream(ids: np.ndarray, offsets: np.ndarray, positions: np.ndarray, sep: int) -> tuple[np.ndarray, ...]:
-    """(t,) ids of d documents -> the ids, each document ended by [SEP]; where in them which documents begin.
+def gathered(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Blocks one by one, small ones by the dozen: most of what a block costs does not depend on its size."""
+    group: list[Sample] = []
+    size = 0
+    for sample in samples:
+        group.append(sample)
+        size += len(sample.payload.data)
+        if size >= ENOUGH:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
-    Those without a token leave no trace. Pieces of one, which share its position, begin where the first does.
+
+def merged(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]:
+    """One block of several, the files its d documents come from, and (d,) which one each does."""
+    blocks = [sample.payload for sample in group]
+    files = list(dict.fromkeys(file_of(sample.key) for sample in group))
+    number = {file: i for i, file in enumerate(files)}
+    owners = np.repeat([number[file_of(sample.key)] for sample in group], [len(block.starts) for block in blocks])
+    if len(blocks) == 1:
+        return blocks[0], files, owners
+    begin = np.cumsum([0] + [len(block.data) + 1 for block in blocks])
+    data = np.concatenate([part for block in blocks for part in (block.data, np.frombuffer(b"\n", np.uint8))])
+    starts = np.concatenate([block.starts + at for block, at in zip(blocks, begin[:-1], strict=True)])
+    ends = np.concatenate([block.ends + at for block, at in zip(blocks, begin[:-1], strict=True)])
+    return Block(data, starts, ends, np.concatenate([block.positions for block in blocks])), files, owners
+
+
+def stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: int) -> tuple[np.ndarray, ...]:
+    """(t,) ids of d documents, (2, d) their names -> the ids with [SEP] after each, (k,) starts, (2, k) names of these.
+
+    A name is a file and a position. Documents without a token leave no trace, pieces of one that was cut are one.
     """
     filled = np.flatnonzero(np.diff(offsets))
-    starts = offsets[filled] + np.arange(len(filled))
-    positions, first = np.unique(positions[filled], return_index=True)
-    return np.insert(ids, offsets[filled + 1], sep), starts[first], positions
+    starts, names = offsets[filled] + np.arange(len(filled)), names[:, filled]
+    first = np.flatnonzero(np.diff(names, prepend=-1).any(0))
+    return np.insert(ids, offsets[filled + 1], sep), starts[first], names[:, first]
 
 
-def row_keys(file: str, positions: np.ndarray, starts: np.ndarray, at: np.ndarray) -> pa.Array:
+def row_keys(files: list[str], names: np.ndarray, starts: np.ndarray, at: np.ndarray) -> pa.Array:
     """Name (r,) places in a stream by file, document and token: "a.txt#1024+7"."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     document = np.searchsorted(starts, at, "right") - 1
-    numbers = [pa.array(n).cast(pa.string()) for n in (positions[document], at - starts[document])]
-    return pc.binary_join_element_wise(pc.binary_join_element_wise(f"{file}#", numbers[0], ""), numbers[1], "+")
+    owners, positions = names[:, document]
+    numbers = [pa.array(n).cast(pa.string()) for n in (positions, at - starts[document])]
+    places = pc.binary_join_element_wise(_strings(files).take(pa.array(owners)), numbers[0], "#")
+    return pc.binary_join_element_wise(places, numbers[1], "+")
 
 
 def framed(texts: np.ndarray, length: int, special: Special) -> tuple[np.ndarray, np.ndarray]:
