@@ -16,7 +16,7 @@ from typer import Option
 
 from pseudolabel import plan, workers
 from pseudolabel.card import write_card
-from pseudolabel.deaths import Deaths
+from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import RECORDS, WORK, clear, locked, place, same_versions, standing, versions, write_manifest
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.plan import MEGABYTE, Plan, Shard
@@ -27,7 +27,6 @@ from pseudolabel.shards import Records, write_whole
 from pseudolabel.tasks.base import Task
 
 SUCCESS, SKIPPED = "_SUCCESS", "_skipped.jsonl"
-DEATHS = 4  # a shard that killed so many workers, though no sample of it kills alone, ends the run
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,8 @@ def run(
             (out / name).mkdir(exist_ok=True)
         (out / SUCCESS).unlink(missing_ok=True)
         write_manifest(out, {**manifest, "finished": False})
-        Run(task, chosen, scan, out, progress).make(missing)
+        if missing:
+            Run(task, chosen, scan, out, progress).make(missing)
         return finish(task, chosen, scan, out, manifest, started)
 
 
@@ -180,7 +180,7 @@ class Run:
 
     def make(self, missing: Sequence[int]) -> None:
         """Learn, then make the missing shards. However it ends, nothing half made is left behind."""
-        count = min(self.options.workers or workers.cores(), max(1, len(missing)))
+        count = min(self.options.workers or workers.cores(), len(missing))
         try:
             with workers.Pool(self.recipe, count, self.options.sample_seconds) as pool:
                 self.learn(pool)
@@ -205,53 +205,23 @@ class Run:
 
     def drive(self, pool: workers.Pool, jobs: Iterator[Job]) -> list[Any]:
         """Run jobs to their end, through deaths; return what those other than `make` gave."""
-        again: deque[Job] = deque()
-        jobs = (self.warned(job, again) for job in jobs)
-        results = []
-        for event in pool.events(again, jobs):
+        search, first, results = Search(self.deaths), deque[Job](), []
+        warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
+        for event in pool.events(first, warned):
             match event:
                 case workers.Progress():
                     self.progress.add(event)
                 case workers.Failed():
                     raise self.failure(event)
                 case workers.Done(job=Job(kind="try")):
-                    self.deaths.acquit(event.job.shard)
+                    first.extendleft(search.over(event.job))
                 case workers.Done():
                     self.progress.done(event)
                     results.append(event.result if event.job.kind == "fit" else None)
                 case workers.Died():
-                    self.search(event, again)
+                    self.progress.lost(event)
+                    first.extendleft(reversed(search.died(event)))
         return results
-
-    def warned(self, job: Job, again: deque[Job]) -> Job:
-        """The job with the exceptions known; a suspect of earlier runs is tried alone before its shard."""
-        job = job._replace(exceptions=self.deaths.exceptions)
-        suspect = self.deaths.suspect(job.shard) if job.kind == "make" else None
-        if suspect is None:
-            return job
-        again.append(job)
-        return Job("try", Shard(job.shard.index, [suspect]), self.deaths.exceptions)
-
-    def search(self, death: workers.Died, again: deque[Job]) -> None:
-        """A worker died: try what it was on alone, then the shard again. What kills alone becomes an exception."""
-        self.progress.lost(death)
-        job, status = death.job, death.status
-        if job.kind == "try" and status is not None:
-            self.deaths.convict(status.key, death.reason)
-            self.progress.note(f"left out: {status.key} {death.reason}")
-            for i, waiting in enumerate(again):
-                again[i] = waiting._replace(exceptions=self.deaths.exceptions)
-            return
-        if job.kind == "fit" or self.deaths.count(job) >= DEATHS:
-            where = f"shard {job.shard.index}, {status.key}" if status else f"{job.kind}"
-            raise Refused(
-                f"{where} {death.reason} {DEATHS} times; give it more memory, or fewer --workers, and rerun", code=1
-            )
-        retry = job._replace(exceptions=self.deaths.exceptions)
-        extent = next((e for e in job.shard.extents if status and e.key == status.extent), None)
-        again.appendleft(retry)
-        if extent is not None:
-            again.appendleft(Job("try", Shard(job.shard.index, [extent]), self.deaths.exceptions))
 
     def failure(self, event: workers.Failed) -> BaseException:
         """The error to end with; the trace of a bug is kept beside the dataset for the report."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,12 @@ class Recipe:
     validation: float
     out: Path
     work: Path  # this run's own folder on the file system of `out`, for what is not committed yet
+
+    def staging(self) -> Path:
+        """This process's own folder in there."""
+        folder = self.work / f"staging-{os.getpid()}"
+        folder.mkdir(exist_ok=True)
+        return folder
 
 
 class Job(NamedTuple):
@@ -104,6 +111,7 @@ class Reading:
                 self.counts.cut += item.facts.get("cut", 0)
                 self._on(item.key)
                 yield item
+                del item  # a payload may be large, and the next is read before this name is bound again
                 self._on(self._extent.key)
 
     def _pulled(self) -> Iterator[Extent]:
@@ -147,13 +155,14 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     Every file is staged whole and synced; the record is written; then the renames into `data/` commit the shard.
     """
     begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
-    skips = recipe.work / f"{job.kind}-{index:05d}.skipped.jsonl"
+    staging = recipe.staging()
+    skips = staging / "skipped.jsonl"
     with skips.open("w", encoding="utf-8") as lines:
         for split in splits(recipe.validation):
-            staged = recipe.work / f"{job.kind}-{split.name}-{index:05d}.parquet"
+            name = f"{split.name}-{index:05d}.parquet"
+            staged = staging / name
             _label(recipe, Reading(job, split, report, counts, lines), staged)
             if counts.rows[split.name]:
-                name = f"{split.name}-{index:05d}.parquet"
                 rows, size = counts.rows[split.name], staged.stat().st_size
                 files.append({"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": digest(staged)})
             else:
@@ -170,7 +179,8 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     }
     record |= {"process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
     if job.kind == "make":
-        _commit(recipe, record, skips)
+        _commit(recipe, record, staging)
+    shutil.rmtree(staging)
     return record
 
 
@@ -189,16 +199,15 @@ def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
     reading.counts.rows[split] = out.rows
 
 
-def _commit(recipe: Recipe, record: dict[str, Any], skips: Path) -> None:
+def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
     records, index = Records(recipe.out), record["shard"]
-    if skips.stat().st_size:
-        move(skips, records.skips(index))
+    if (staging / "skipped.jsonl").stat().st_size:
+        move(staging / "skipped.jsonl", records.skips(index))
     else:
-        skips.unlink()
         records.skips(index).unlink(missing_ok=True)
     write_whole(records.path(index), json.dumps(record, indent=1))
     for file in record["files"]:
-        move(recipe.work / f"make-{file['name']}", records.data / file["name"])
+        move(staging / file["name"], records.data / file["name"])
 
 
 # --- what is learned before anything is labelled ---------------------------------------------------------------------
@@ -219,7 +228,7 @@ def observe(recipe: Recipe, job: Job, report: Report) -> None:
 def fit(recipe: Recipe) -> dict[str, str]:
     """Learn from what was observed, in the observed order; return the artefacts' names and sha256."""
     staged = recipe.work / "artefacts"
-    staged.mkdir()
+    staged.mkdir(exist_ok=True)
     chance = chance_for(recipe.seed, recipe.task.name)
     recipe.task.fit(_seen(sorted(recipe.work.glob("seen-*.npy"))), staged, chance("fit", 0))
     made = {path.name: digest(path) for path in sorted(staged.iterdir())}

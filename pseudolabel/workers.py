@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 import threading
 import time
@@ -244,6 +245,7 @@ class Pool:
         self._workers.remove(worker)
         status = worker.status()
         worker.file.unlink(missing_ok=True)
+        shutil.rmtree(self._recipe.work / f"staging-{worker.process.pid}", ignore_errors=True)
         code = worker.process.exitcode or 0
         reason = f"killed its worker ({_signal(-code)})" if code < 0 else f"ended its worker (exit code {code})"
         if worker.stuck:

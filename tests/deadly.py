@@ -7,13 +7,16 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from typer import Option
 
 from pseudolabel.columns import Column
-from pseudolabel.tasks.base import ImageTask, Row
+from pseudolabel.sample import Chance, Sample, Skipped
+from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Row, Rows
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,23 @@ class Deadly(ImageTask):
         if self.fail == "storage":
             raise OSError(5, "Input/output error", "/mnt/lost")
         yield {"width": payload.shape[1]}
+
+
+@dataclass(frozen=True)
+class DeadlyLate(Deadly):
+    """The same, three samples at a time: the worker dies when it is on a sample that is not to blame."""
+
+    name = "deadly-late"
+
+    def labeler(self, artefacts: Path) -> Labeler:
+        return Late(EachSample(self))
+
+
+class Late(NamedTuple):
+    """The labeler that takes three samples in before it begins."""
+
+    each: EachSample
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        while group := list(islice(samples, 3)):
+            yield from self.each.label(iter(group), chance, copies)

@@ -99,6 +99,17 @@ def test_a_sample_that_kills_and_one_that_never_returns(pseudolabel: Command, tm
     assert skipped(tmp_path / "out2") == reasons
 
 
+def test_a_killer_that_strikes_late_is_found_by_halving(pseudolabel: Command, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(9):
+        cv2.imwrite(str(source / f"{i}.png"), np.zeros((13 if i in (3, 6) else 20, 30, 3), np.uint8))
+    done = pseudolabel("deadly-late", source, "--out", "out", "--in-order", "--quiet", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["used"] == 7
+    assert set(skipped(tmp_path / "out")) == {"3.png", "6.png"}
+
+
 def test_a_shard_open_in_two_runs_that_died_is_searched(pseudolabel: Command, tmp_path: Path) -> None:
     """Where the kernel takes the whole container, parent and all, the rerun finds the culprit on the disk."""
     source = tmp_path / "source"

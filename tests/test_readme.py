@@ -19,7 +19,7 @@ README = (HERE.parent / "README.md").read_text("utf-8")
 
 
 def test_every_task_is_in_the_table() -> None:
-    for name in set(TASKS) - {"deadly"}:
+    for name in set(TASKS) - {"deadly", "deadly-late"}:
         assert re.search(rf"^\| `{name}` \|", README, re.MULTILINE), name
 
 

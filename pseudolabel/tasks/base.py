@@ -122,7 +122,9 @@ class EachSample(NamedTuple):
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
             made = attempt(sample.key, lambda sample=sample: self._rows(sample, chance, copies))  # type: ignore[misc]
-            yield made if isinstance(made, Skipped) else Rows(made, sample.count)
+            count = sample.count
+            del sample  # a picture may be large, and the next one is decoded before this name is bound again
+            yield made if isinstance(made, Skipped) else Rows(made, count)
 
     def _rows(self, sample: Sample, chance: Chance, copies: int) -> list[Row]:
         return [
