@@ -155,13 +155,11 @@ def identity(task: Task, scan: Scan, options: RunOptions) -> dict[str, Any]:
 # --- the work --------------------------------------------------------------------------------------------------------
 
 
-def shown(task: Task, planned: Plan) -> list[Shard]:
-    """The extents `fit` is to see, if it is to see any: a bounded sample, chosen by hash of the key alone."""
-    if not task.learns():
-        return []
-    everything = (extent for shard in planned for extent in shard.extents)
-    chosen = plan.lightest_by_hash(everything, task.observed_megabytes)
-    return [Shard(i, part) for i, part in enumerate(plan.cut(chosen, 1))]
+def shown(scan: Scan, options: RunOptions) -> Iterator[Shard]:
+    """The source in small parts and random order, for `fit` to see as much of as it needs."""
+    everything = (extent for shard in scan.plan for extent in shard.extents)
+    mixed = plan.in_random_order(everything, options.seed) if options.in_order else everything
+    return (Shard(i, part) for i, part in enumerate(plan.cut(mixed, 1)))
 
 
 class Run:
@@ -185,7 +183,8 @@ class Run:
             with workers.Pool(self.recipe, count, self.options.sample_seconds) as pool:
                 self.learn(pool)
                 self.progress.start(self.scan.plan, [self.records.done(i) for i in range(len(self.scan.plan))])
-                self.drive(pool, (Job("make", self.scan.plan[i]) for i in missing))
+                for _ in self.drive(pool, (Job("make", self.scan.plan[i]) for i in missing)):
+                    pass
         finally:
             self.progress.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -196,16 +195,28 @@ class Run:
         artefacts = self.records.folder / "artefacts.json"
         if artefacts.exists():
             return
-        jobs = [Job("observe", shard) for shard in shown(self.task, self.scan.plan)]
-        if jobs:
-            self.progress.note(f"learning from {sum(job.shard.weight for job in jobs) / MEGABYTE:.1f} MB of the source")
-            self.drive(pool, iter(jobs))
-        made = self.drive(pool, iter([Job("fit", Shard(0, []))]))
-        write_whole(artefacts, json.dumps(made[0], indent=1))
+        if self.task.learns():
+            self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
+            self.observe(pool)
+        for done in self.drive(pool, iter([Job("fit", Shard(0, []))])):
+            write_whole(artefacts, json.dumps(done.result, indent=1))
 
-    def drive(self, pool: workers.Pool, jobs: Iterator[Job]) -> list[Any]:
-        """Run jobs to their end, through deaths; return what those other than `make` gave."""
-        search, first, results = Search(self.deaths), deque[Job](), []
+    def observe(self, pool: workers.Pool) -> None:
+        """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
+        seen = 0
+
+        def parts() -> Iterator[Job]:
+            for part in shown(self.scan, self.options):
+                if seen >= self.task.observed_megabytes * MEGABYTE:
+                    return
+                yield Job("observe", part)
+
+        for done in self.drive(pool, parts()):
+            seen += done.result
+
+    def drive(self, pool: workers.Pool, jobs: Iterator[Job]) -> Iterator[workers.Done]:
+        """Run jobs to their end, through deaths, and yield each that is done."""
+        search, first = Search(self.deaths), deque[Job]()
         warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
         for event in pool.events(first, warned):
             match event:
@@ -213,15 +224,14 @@ class Run:
                     self.progress.add(event)
                 case workers.Failed():
                     raise self.failure(event)
+                case workers.Died():
+                    self.progress.lost(event)
+                    first.extendleft(reversed(search.died(event)))
                 case workers.Done(job=Job(kind="try")):
                     first.extendleft(search.over(event.job))
                 case workers.Done():
                     self.progress.done(event)
-                    results.append(event.result if event.job.kind == "fit" else None)
-                case workers.Died():
-                    self.progress.lost(event)
-                    first.extendleft(reversed(search.died(event)))
-        return results
+                    yield event
 
     def failure(self, event: workers.Failed) -> BaseException:
         """The error to end with; the trace of a bug is kept beside the dataset for the report."""

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, Protocol
@@ -213,16 +213,16 @@ def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
 # --- what is learned before anything is labelled ---------------------------------------------------------------------
 
 
-def observe(recipe: Recipe, job: Job, report: Report) -> None:
-    """Save what `fit` needs of the train split of these extents, bounded by the task's `observed_megabytes`."""
-    reading = Reading(job, splits(recipe.validation)[0], report, Counts())
-    room = recipe.task.observed_megabytes * MEGABYTE
+def observe(recipe: Recipe, job: Job, report: Report) -> int:
+    """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
+    reading, size = Reading(job, splits(recipe.validation)[0], report, Counts()), 0
     with (recipe.work / f"seen-{job.shard.index:05d}.npy").open("wb") as file:
         for array in recipe.task.observe(reading.samples(recipe.task.reader())):
             np.save(file, array)
-            room -= array.nbytes
-            if room <= 0:
+            size += array.nbytes
+            if size >= recipe.task.observed_megabytes * MEGABYTE:
                 break
+    return size
 
 
 def fit(recipe: Recipe) -> dict[str, str]:
@@ -230,15 +230,18 @@ def fit(recipe: Recipe) -> dict[str, str]:
     staged = recipe.work / "artefacts"
     staged.mkdir(exist_ok=True)
     chance = chance_for(recipe.seed, recipe.task.name)
-    recipe.task.fit(_seen(sorted(recipe.work.glob("seen-*.npy"))), staged, chance("fit", 0))
+    recipe.task.fit(_seen(recipe), staged, chance("fit", 0))
     made = {path.name: digest(path) for path in sorted(staged.iterdir())}
     for name in made:
         move(staged / name, recipe.out / name)
     return made
 
 
-def _seen(paths: Iterable[Path]) -> Iterator[np.ndarray]:
-    for path in paths:
+def _seen(recipe: Recipe) -> Iterator[np.ndarray]:
+    room = recipe.task.observed_megabytes * MEGABYTE
+    for path in sorted(recipe.work.glob("seen-*.npy")):
         with path.open("rb") as file:
-            while file.peek(1):
-                yield np.load(file)
+            while room > 0 and file.peek(1):
+                array = np.load(file)
+                room -= array.nbytes
+                yield array

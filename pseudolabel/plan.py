@@ -42,18 +42,6 @@ def cut(extents: Iterable[Extent], cap: int) -> Iterator[list[Extent]]:
         yield shard
 
 
-def lightest_by_hash(extents: Iterable[Extent], megabytes: int) -> list[Extent]:
-    """Choose about `megabytes` of extents by hash of the key alone: the same ones in every process."""
-    heap: list[tuple[int, str, Extent]] = []
-    weight = 0
-    for extent in extents:
-        heapq.heappush(heap, (-hash64(extent.key), extent.key, extent))
-        weight += extent.weight
-        while heap and weight - heap[0][2].weight >= megabytes * MEGABYTE:
-            weight -= heapq.heappop(heap)[2].weight
-    return [extent for _, _, extent in sorted(heap, reverse=True)]
-
-
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One unit of work: what becomes `data/*-00000.parquet`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP_BYTES = 64 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
+ROW_GROUP_BYTES = 32 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
 ROWS_AT_ONCE = 64  # rows turned into Arrow together
 
 

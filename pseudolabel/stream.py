@@ -12,7 +12,7 @@ from pseudolabel.columns import arrow_schema
 from pseudolabel.engine import RunOptions, Scan, resolve, share_or_count, shown
 from pseudolabel.folder import place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
-from pseudolabel.plan import Shard
+from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Extent, chance_for, splits
 from pseudolabel.shards import ShardWriter
 from pseudolabel.tasks.base import Row, Rows, Task
@@ -41,9 +41,10 @@ def rows(
 
     A task that learns does so first, on a sample of the source, unless `artefacts` names a finished dataset's folder.
     """
-    scan = Scan(task, resolve(source), RunOptions(seed=seed, **options))
+    chosen = RunOptions(seed=seed, **options)
+    scan = Scan(task, resolve(source), chosen)
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, scan, seed, Path(folder)))
+        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, scan, chosen, Path(folder)))
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(scan.plan), part[1]):
             reading = Reading(Job("make", scan.plan[index]), splits(0.0)[0], Silent(), Counts())
@@ -90,7 +91,7 @@ def taste(task: Task, scan: Scan, options: RunOptions) -> tuple[Counts, int, int
                 yield extent
 
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(learned(task, scan, options.seed, Path(folder)))
+        labeler = task.labeler(learned(task, scan, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
         reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts)
@@ -106,11 +107,12 @@ def taste(task: Task, scan: Scan, options: RunOptions) -> tuple[Counts, int, int
     return counts, made, size, time.monotonic() - begun, max(1, weight) / max(1, scan.plan.weight)
 
 
-def learned(task: Task, scan: Scan, seed: int, folder: Path) -> Path:
+def learned(task: Task, scan: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
-    recipe = Recipe(task, seed, 1, 0.0, folder, folder / "work")
+    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / "work")
     recipe.work.mkdir()
-    for shard in shown(task, scan.plan):
-        observe(recipe, Job("observe", shard), Silent())
+    parts, room = shown(scan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
+    while room > 0 and (part := next(parts, None)):
+        room -= observe(recipe, Job("observe", part), Silent())
     fit(recipe)
     return folder

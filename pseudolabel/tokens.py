@@ -11,7 +11,7 @@ import re
 import string
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SLICE = 1_500_000  # bytes worked on at once: the tokenizer takes a hundred times that in memory
-KNOWN = 500_000  # chunks remembered
+KNOWN = 300_000  # chunks remembered
 LONG = 64  # bytes; longer chunks are seldom met again
 GROUP = 200  # new chunks tokenised in one call
 
@@ -70,7 +70,10 @@ def cuts(about: dict[str, Any]) -> Cuts:
     if not NORMALIZERS.issuperset(normalizers):
         raise Obstacle(f"its normalizer ({', '.join(normalizers)}) may look across white space")
     for token in added:
-        if token["lstrip"] or token["rstrip"] or token["single_word"] or len(token["content"].split()) != 1:
+        tame = (
+            not (token["lstrip"] or token["rstrip"] or token["single_word"]) and len(token["content"].encode()) <= LONG
+        )
+        if not tame or len(token["content"].split()) != 1:
             raise Obstacle(f"its token {token['content']!r} depends on what is around it")
         if token["normalized"] and not token["content"].isascii():
             raise Obstacle(f"its token {token['content']!r} is sought in the normalised text")
@@ -185,17 +188,20 @@ def plain(tokenizer: Tokenizer, block: Block) -> tuple[np.ndarray, np.ndarray]:
 def fast(words: Words, block: Block) -> tuple[np.ndarray, np.ndarray]:
     """`Tokens.encode`, chunk by chunk."""
     data, starts = block.data, block.starts
-    solid, begins = chunks(data, spread(np.stack([starts, block.ends], 1).ravel(), len(data)), words.cuts)
-    ids, offsets, done, last = [np.empty(0, np.int32)], np.empty(len(starts) + 1, np.int64), 0, 0
-    for low, high in slices(data, begins, 0, len(data)):
-        begins[low : low + 1] = solid[low : low + 1]
-        part, totals = words.encode(data[low:high], solid[low:high], begins[low:high])
-        first, last = np.searchsorted(starts, [low, high])
-        chunks_before = np.searchsorted(np.flatnonzero(begins[low:high]), starts[first:last] - low)
+    inside = spread(np.stack([starts, block.ends], 1).ravel(), len(data))
+    ids, offsets, done, low = [np.empty(0, np.int32)], np.zeros(len(starts) + 1, np.int64), 0, 0
+    while low < len(data):
+        ahead = slice(low, low + SLICE + LONG)  # a special token that stands across the end is seen whole
+        solid, begins = chunks(data[ahead], inside[ahead], words.cuts)
+        begins[0] = solid[0]
+        (_, size), *_ = slices(data[ahead], begins, 0, len(begins))
+        part, totals = words.encode(data[low : low + size], solid[:size], begins[:size])
+        first, last = np.searchsorted(starts, [low, low + size])
+        chunks_before = np.searchsorted(np.flatnonzero(begins[:size]), starts[first:last] - low)
         offsets[first:last] = done + totals[chunks_before]
         ids.append(part)
-        done += len(part)
-    offsets[last:] = done
+        done, low = done + len(part), low + size
+    offsets[-1] = done
     return np.concatenate(ids), offsets
 
 
@@ -258,33 +264,40 @@ class Words:
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 
 
-def train(texts: Sequence[str], size: int) -> Tokenizer:
-    """Learn a cased WordPiece tokenizer of at most `size` pieces.
+WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
+
+
+def train(texts: Iterable[str], size: int) -> Tokenizer:
+    """Learn a cased WordPiece tokenizer of at most `size` pieces from the most frequent words.
 
     The trainer numbers pieces of one letter in the order of a hash table, another one in every process, and what it
     merges depends on the numbers (tokenizers #1794): so all of them are declared, in order, and it may add none.
     """
     from tokenizers.trainers import WordPieceTrainer
 
-    tokenizer = wordpiece({})
-    declared = [*SPECIAL, *letters(tokenizer, texts, size // 4)]
+    tokenizer, counts = wordpiece({}), Counter[str]()
+    for text in texts:
+        counts.update(text.split())
+    words = sorted(counts.items(), key=lambda word: (-word[1], word[0]))[:WORDS]
+    declared = [*SPECIAL, *letters(tokenizer, words, size // 4)]
     trainer = WordPieceTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=declared)
     trainer.limit_alphabet = 0
-    tokenizer.train_from_iterator((line for text in texts for line in text.splitlines()), trainer)
+    tokenizer.train_from_iterator((f"{word} " * count for word, count in words), trainer)
     return wordpiece(tokenizer.get_vocab())
 
 
-def letters(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> list[str]:
+def letters(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], most: int) -> list[str]:
     """The `most` frequent characters in order, then those that continue words as "##c"."""
     counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
+    for word, count in words:
+        for letter in word:
+            counts[letter] += count
     first, inner = [], []
     for letter in sorted(counts, key=lambda c: (-counts[c], c))[:most]:
         normal = tokenizer.normalizer.normalize_str("a" + letter)
-        words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        first += [letter] if words != ["a"] else []  # else white space, or deleted
-        inner += ["##" + letter] if words == ["a" + letter] else []  # else a word by itself
+        cut = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+        first += [letter] if cut != ["a"] else []  # else white space, or deleted
+        inner += ["##" + letter] if cut == ["a" + letter] else []  # else a word by itself
     return sorted(first) + sorted(inner)
 
 

@@ -44,13 +44,6 @@ def test_a_plan_reads_back_what_it_was_given() -> None:
     assert made.digest != Plan(plan.cut(extents(41), 256)).digest
 
 
-def test_the_sample_to_learn_from_is_chosen_by_key() -> None:
-    chosen = plan.lightest_by_hash(extents(1000), 50)
-    assert len(chosen) == 50
-    assert chosen == plan.lightest_by_hash(random.Random(0).sample(extents(1000), 1000), 50)
-    assert plan.lightest_by_hash(extents(10), 50) != []
-
-
 def test_splits_part_the_source() -> None:
     train, validation = splits(0.1)
     positions = np.arange(20_000)

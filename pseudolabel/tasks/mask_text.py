@@ -96,7 +96,7 @@ class MaskText(TextTask):
         if self.tokenizer:
             (artefacts / "tokenizer.json").write_bytes(self.description.encode())
         else:
-            train([text.tobytes().decode() for text in seen], self.vocab_size).save(str(artefacts / "tokenizer.json"))
+            train((text.tobytes().decode() for text in seen), self.vocab_size).save(str(artefacts / "tokenizer.json"))
 
     def labeler(self, artefacts: Path) -> Labeler:
         tokens = tokens_from((artefacts / "tokenizer.json").read_bytes().decode())
