@@ -11,7 +11,7 @@ import re
 import string
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -257,59 +257,3 @@ class Words:
                 return ids[~between], np.diff(ends, prepend=-1) - 1
         made = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         return np.array([i for ids in made for i in ids], np.int32), np.array([len(ids) for ids in made])
-
-
-# --- a vocabulary of one's own ---------------------------------------------------------------------------------------
-
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-
-
-WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
-
-
-def train(texts: Iterable[str], size: int) -> Tokenizer:
-    """Learn a cased WordPiece tokenizer of at most `size` pieces from the most frequent words.
-
-    The trainer numbers pieces of one letter in the order of a hash table, another one in every process, and what it
-    merges depends on the numbers (tokenizers #1794): so all of them are declared, in order, and it may add none.
-    """
-    from tokenizers.trainers import WordPieceTrainer
-
-    tokenizer, counts = wordpiece({}), Counter[str]()
-    for text in texts:
-        counts.update(text.split())
-    words = sorted(counts.items(), key=lambda word: (-word[1], word[0]))[:WORDS]
-    declared = [*SPECIAL, *letters(tokenizer, words, size // 4)]
-    trainer = WordPieceTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=declared)
-    trainer.limit_alphabet = 0
-    tokenizer.train_from_iterator((f"{word} " * count for word, count in words), trainer)
-    return wordpiece(tokenizer.get_vocab())
-
-
-def letters(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], most: int) -> list[str]:
-    """The `most` frequent characters in order, then those that continue words as "##c"."""
-    counts: Counter[str] = Counter()
-    for word, count in words:
-        for letter in word:
-            counts[letter] += count
-    first, inner = [], []
-    for letter in sorted(counts, key=lambda c: (-counts[c], c))[:most]:
-        normal = tokenizer.normalizer.normalize_str("a" + letter)
-        cut = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        first += [letter] if cut != ["a"] else []  # else white space, or deleted
-        inner += ["##" + letter] if cut == ["a" + letter] else []  # else a word by itself
-    return sorted(first) + sorted(inner)
-
-
-def wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
-    """BERT's tokenizer, cased, with this vocabulary."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    if vocabulary:
-        tokenizer.add_special_tokens(list(SPECIAL))
-        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return tokenizer

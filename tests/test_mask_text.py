@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from pseudolabel import packing
 from pseudolabel.readers.text import pack
 from pseudolabel.sample import Refused, Sample, chance_for
-from pseudolabel.tasks import mask_text
 from pseudolabel.tasks.mask_text import MaskText, Special, budget, corrupted, independent
-from pseudolabel.tokens import train
+from pseudolabel.vocabulary import train
 
 TEXT = "The cat is on a table and nobody had come back from far green hills where rivers turn to silver. "
 WORDS = TEXT.lower().strip(". ").split(" ")
@@ -84,10 +84,10 @@ SOURCE = (
 )
 
 
-@pytest.fixture(params=[1, 2000, mask_text.ENOUGH], ids=lambda size: f"by {size} bytes")
+@pytest.fixture(params=[1, 2000, packing.ENOUGH], ids=lambda size: f"by {size} bytes")
 def grouping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Blocks taken one by one, a few and all at once."""
-    monkeypatch.setattr(mask_text, "ENOUGH", request.param)
+    monkeypatch.setattr(packing, "ENOUGH", request.param)
     return int(request.param)
 
 

@@ -17,7 +17,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from pseudolabel import tokens
 from pseudolabel.readers.text import Block, Documents, TextOptions, pack
 from pseudolabel.sample import Sample, splits
-from pseudolabel.tokens import Tokens, slices, train
+from pseudolabel.tokens import Tokens, slices
+from pseudolabel.vocabulary import SPECIAL, train
 
 TEXT = Path(__file__).parents[2] / "shared" / "data" / "text"
 ENGLISH = "The cat is on the table, isn't it? She looked up at the far hills; nobody had come back from there. "
@@ -164,7 +165,7 @@ def test_ids_on_every_document_of_the_shared_texts() -> None:
 
 def test_the_vocabulary_is_the_same_in_every_process() -> None:
     program = (
-        "import sys, hashlib; from pseudolabel.tokens import train; t = sys.stdin.read();"
+        "import sys, hashlib; from pseudolabel.vocabulary import train; t = sys.stdin.read();"
         "print(hashlib.sha256(train([t, t.upper()], 900).to_str().encode()).hexdigest())"
     )
     text = (ENGLISH + WORLD) * 20 + " ".join(documents()).replace("\r", " ")
@@ -180,10 +181,10 @@ def test_the_vocabulary_is_the_same_in_every_process() -> None:
 
 
 def test_the_vocabulary_of_little_or_nothing() -> None:
-    assert train([], 1000).get_vocab() == {token: i for i, token in enumerate(tokens.SPECIAL)}
+    assert train([], 1000).get_vocab() == {token: i for i, token in enumerate(SPECIAL)}
     made = train(["ab ab, ab\n中中 a\u200bb"], 1000)
     vocabulary = made.get_vocab()
-    assert [made.id_to_token(i) for i in range(5)] == list(tokens.SPECIAL)
+    assert [made.id_to_token(i) for i in range(5)] == list(SPECIAL)
     assert {"a", "##b", "ab", ",", "中"} <= set(vocabulary)
     assert not {"##中", "##,", "\u200b", " "} & set(vocabulary)
     assert made.encode("ab, [MASK]").tokens == ["[CLS]", "ab", ",", "[MASK]", "[SEP]"]
