@@ -17,7 +17,7 @@ def write_card(path: Path, task: Task, manifest: dict[str, Any]) -> None:
     for split in summary["rows"]:
         head += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
     head += ["tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "---", ""]
-    write_whole(path, "\n".join([*head, *_body(task, manifest)]) + "\n")
+    write_whole(path, (f"{line}\n" for line in [*head, *_body(task, manifest)]))
 
 
 def _body(task: Task, manifest: dict[str, Any]) -> list[str]:

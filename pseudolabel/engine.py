@@ -17,7 +17,22 @@ from typer import Option
 from pseudolabel import plan, workers
 from pseudolabel.card import write_card
 from pseudolabel.deaths import Deaths, Search
-from pseudolabel.folder import RECORDS, WORK, clear, locked, place, same_versions, standing, versions, write_manifest
+from pseudolabel.folder import (
+    ARTEFACTS,
+    CARD,
+    DEATHS,
+    RECORDS,
+    SKIPPED,
+    SUCCESS,
+    WORK,
+    clear,
+    locked,
+    place,
+    same_versions,
+    standing,
+    versions,
+    write_manifest,
+)
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.plan import MEGABYTE, Plan, Shard
 from pseudolabel.progress import Progress
@@ -25,8 +40,6 @@ from pseudolabel.readers import files
 from pseudolabel.sample import Extent, Refused
 from pseudolabel.shards import Records, write_whole
 from pseudolabel.tasks.base import Task
-
-SUCCESS, SKIPPED = "_SUCCESS", "_skipped.jsonl"
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,16 @@ class RunOptions:
     overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
         False
     )
+
+    def __post_init__(self) -> None:
+        share_or_count(self.max_skipped)
+        least = {"workers": 0, "shard_size": 1, "copies": 1, "limit": 1, "sample_seconds": 0.1, "validation": 0.0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise Refused(f"--{name.replace('_', '-')} {value} is too little; give {low} or more")
+        if not self.validation < 1:
+            raise Refused(f"--validation {self.validation} leaves nothing to train on; give less than 1")
 
 
 @dataclass
@@ -75,26 +98,28 @@ def run(
     started, progress = time.monotonic(), progress or Progress(quiet=True)
     sources = resolve(source)
     out = place(task.name, sources, chosen.out)
-    share_or_count(chosen.max_skipped)
     scan = Scan(task, sources, chosen)
     manifest = {"pseudolabel": 1, **identity(task, scan, chosen), "versions": versions()}
+    if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, scan):  # no lock: nothing is made
+        return Summary(**{**standing(out, manifest)["summary"], "out": str(out), "status": "already finished"})
     with locked(out):
         if chosen.overwrite:
             clear(out)
         before = standing(out, manifest)
-        records = Records(out)
-        missing = [i for i in range(len(scan.plan)) if records.done(i) is None]
-        if before.get("finished") and not missing:
-            return Summary(**{**before["summary"], "out": str(out), "status": "already finished"})
         if before:
             same_versions(out, before, manifest)
-        for name in ("data", RECORDS):
-            (out / name).mkdir(exist_ok=True)
         (out / SUCCESS).unlink(missing_ok=True)
-        write_manifest(out, {**manifest, "finished": False})
-        if missing:
-            Run(task, chosen, scan, out, progress).make(missing)
+        write_manifest(out, manifest)
+        (out / "data").mkdir(exist_ok=True)
+        if lacking := missing(out, scan):
+            Run(task, chosen, scan, out, progress).make(lacking)
         return finish(task, chosen, scan, out, manifest, started)
+
+
+def missing(out: Path, scan: Scan) -> list[int]:
+    """The shards that are not there, or not whole."""
+    records = Records(out)
+    return [i for i in range(len(scan.plan)) if records.done(i) is None]
 
 
 # --- the source ------------------------------------------------------------------------------------------------------
@@ -168,7 +193,7 @@ class Run:
     def __init__(self, task: Task, options: RunOptions, scan: Scan, out: Path, progress: Progress) -> None:
         self.task, self.options, self.scan, self.out, self.progress = task, options, scan, out, progress
         self.records = Records(out)
-        self.deaths = Deaths(out / RECORDS / "deaths.json")
+        self.deaths = Deaths(out / RECORDS / DEATHS)
         for left in sorted((out / WORK).glob("*")):  # of runs that were killed: we hold the lock
             self.deaths.harvest(left)
             shutil.rmtree(left)
@@ -183,7 +208,8 @@ class Run:
             with workers.Pool(self.recipe, count, self.options.sample_seconds) as pool:
                 self.learn(pool)
                 self.progress.start(self.scan.plan, [self.records.done(i) for i in range(len(self.scan.plan))])
-                for _ in self.drive(pool, (Job("make", self.scan.plan[i]) for i in missing)):
+                last = sorted(missing, key=lambda index: self.deaths.suspected("make", index))
+                for _ in self.drive(pool, (Job("make", self.scan.plan[index]) for index in last)):
                     pass
         finally:
             self.progress.stop()
@@ -192,14 +218,14 @@ class Run:
 
     def learn(self, pool: workers.Pool) -> None:
         """Fit once; what was learned stays with the dataset, and a rerun finds it."""
-        artefacts = self.records.folder / "artefacts.json"
+        artefacts = self.records.folder / ARTEFACTS
         if artefacts.exists():
             return
         if self.task.learns():
             self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
             self.observe(pool)
         for done in self.drive(pool, iter([Job("fit", Shard(0, []))])):
-            write_whole(artefacts, json.dumps(done.result, indent=1))
+            write_whole(artefacts, [json.dumps(done.result, indent=1)])
 
     def observe(self, pool: workers.Pool) -> None:
         """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
@@ -222,14 +248,16 @@ class Run:
             match event:
                 case workers.Progress():
                     self.progress.add(event)
+                    search.goes_on()
                 case workers.Failed():
                     raise self.failure(event)
                 case workers.Died():
                     self.progress.lost(event)
                     first.extendleft(reversed(search.died(event)))
-                case workers.Done(job=Job(kind="try")):
+                case workers.Done(job=Job(trial=True)):
                     first.extendleft(search.over(event.job))
                 case workers.Done():
+                    search.goes_on()
                     self.progress.done(event)
                     yield event
 
@@ -263,23 +291,21 @@ def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dic
         str(out), task.name, "finished", **total, ignored=scan.ignored, rows=dict(rows),
         shards=len(scan.plan), bytes=size, seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
-    with (out / f"{SKIPPED}.tmp").open("w", encoding="utf-8") as file:
-        file.writelines(records.skipped(len(scan.plan)))
-    (out / f"{SKIPPED}.tmp").replace(out / SKIPPED)
-    deaths = Deaths(records.folder / "deaths.json")
-    artefacts = json.loads((records.folder / "artefacts.json").read_text("utf-8"))
+    write_whole(out / SKIPPED, records.skipped(len(scan.plan)))
+    reading, labelling = Deaths(records.folder / DEATHS).exceptions
+    exceptions = {**reading, **labelling}
+    artefacts = json.loads((records.folder / ARTEFACTS).read_text("utf-8"))
     manifest = {
         **manifest,
         "artefacts": artefacts,
-        "exceptions": deaths.exceptions,
+        "exceptions": exceptions,
         "summary": asdict(summary),
         "shards": shards,
     }
-    write_manifest(out, {**manifest, "finished": False})
+    write_manifest(out, manifest)
     judge(summary, options, out)
-    write_card(out / "README.md", task, manifest)
-    write_manifest(out, {**manifest, "finished": True})
-    write_whole(out / SUCCESS, "")
+    write_card(out / CARD, task, manifest)
+    write_whole(out / SUCCESS, [])
     return summary
 
 
@@ -291,15 +317,16 @@ def judge(summary: Summary, options: RunOptions, out: Path) -> None:
     if summary.skipped > (limit * summary.seen if share else limit):
         raise Refused(
             f"{summary.skipped} of {summary.seen} samples are unusable, above --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; to accept them, run again with a larger --max-skipped",
+            f"see {out / SKIPPED}; run again with a larger --max-skipped, or mend them and run with --overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):
         raise Refused(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
 
 
-def share_or_count(text: str) -> tuple[float, bool]:
+def share_or_count(text: str | float) -> tuple[float, bool]:
     """`0.5` and `50%` -> (0.5, True), a share; `100` -> (100, False), a count."""
+    text = str(text)
     try:
         if text.endswith("%"):
             limit, share = float(text[:-1]) / 100, True
@@ -307,6 +334,6 @@ def share_or_count(text: str) -> tuple[float, bool]:
             limit, share = float(text), "." in text
     except ValueError:
         limit, share = -1.0, False
-    if limit < 0 or (share and limit > 1):
+    if not limit >= 0 or (share and limit > 1):
         raise Refused(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
     return limit, share

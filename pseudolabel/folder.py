@@ -16,7 +16,8 @@ from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused
 from pseudolabel.shards import write_whole
 
-RECORDS, WORK = "_records", "_work"
+SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
+LOCK, ARTEFACTS, DEATHS = "_records/lock", "artefacts.json", "deaths.json"
 DECIDING = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
@@ -33,20 +34,22 @@ def place(task: str, sources: Sequence[Path], given: Path | None) -> Path:
             raise Refused(f"the source {source} lies inside --out {out}; give another folder with --out DIR")
     if out.exists() and not out.is_dir():
         raise Refused(f"{out} is a file; give a folder with --out DIR", code=4)
-    strange = [path.name for path in out.iterdir() if path.name not in (RECORDS, WORK)] if out.exists() else []
-    if strange and not (out / MANIFEST).exists():
-        raise Refused(
-            f"{out} holds something else ({sorted(strange)[0]}); give an empty or a new folder with --out DIR", 4
-        )
+    if out.exists() and not _ours(out) and (strange := sorted(path.name for path in out.iterdir())):
+        raise Refused(f"{out} holds something else ({strange[0]}); give a new or an empty folder with --out DIR", 4)
     return out
+
+
+def _ours(out: Path) -> bool:
+    """Whether the folder is a dataset's: its lock is the first thing ever made in it."""
+    return (out / LOCK).exists()
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the folder alone. The lock goes with the process, however that ends."""
     made = not out.exists()
-    (out / RECORDS).mkdir(parents=True, exist_ok=True)
-    with (out / RECORDS / "lock").open("a") as lock:
+    (out / LOCK).parent.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -59,17 +62,26 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def clear(out: Path) -> None:
-    """Delete the dataset, all but the lock that is held; `place` has made sure that it is one."""
-    for path in [*out.iterdir(), *(out / RECORDS).iterdir()]:
-        if path.name not in (RECORDS, "lock"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Delete the dataset but not the lock; the manifest last, for without it nothing that is left would be trusted."""
+    records = out / RECORDS
+    artefacts = json.loads((records / ARTEFACTS).read_text("utf-8")) if (records / ARTEFACTS).exists() else {}
+    for folder in (out / "data", out / WORK):
+        shutil.rmtree(folder, ignore_errors=True)
+    made = [path for path in records.iterdir() if path.name != "lock"]
+    for path in [out / SUCCESS, *(out / name for name in artefacts), *made, out / SKIPPED, out / CARD, out / MANIFEST]:
+        path.unlink(missing_ok=True)
 
 
 def standing(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset."""
     if not (out / MANIFEST).exists():
         return {}
-    before: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+    try:
+        before: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+    except ValueError:
+        raise Refused(
+            f"{out / MANIFEST} cannot be read; --overwrite deletes the dataset and starts afresh", 4
+        ) from None
     for name, new in identity_of(manifest).items():
         if before.get(name) != new:
             raise Refused(
@@ -115,4 +127,4 @@ def versions() -> dict[str, str | None]:
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    write_whole(out / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / MANIFEST, [json.dumps(manifest, indent=1), "\n"])

@@ -38,19 +38,27 @@ class Recipe:
         return folder
 
 
-class Job(NamedTuple):
-    """One unit of work. `try` does what `make` does with a single extent, and keeps nothing: does it kill?"""
+class Exceptions(NamedTuple):
+    """What is known to kill or to stick, with the reason it is skipped for."""
 
-    kind: Literal["observe", "fit", "make", "try"]
+    reading: Mapping[str, str] = {}  # extents that are not to be read
+    labelling: Mapping[str, str] = {}  # samples that are not to be labelled
+
+
+class Job(NamedTuple):
+    """One unit of work. A trial does the same and keeps nothing: does it kill?"""
+
+    kind: Literal["observe", "fit", "make"]
     shard: Shard
-    exceptions: Mapping[str, str] = {}  # keys known to kill or to stick, with the reason they are skipped for
+    exceptions: Exceptions = Exceptions()
+    trial: bool = False
 
 
 class Report(Protocol):
     """How a job tells the outside where it is."""
 
-    def on(self, shard: Shard, extent: str, key: str) -> None:
-        """From now on at work on this sample."""
+    def on(self, extent: str, key: str) -> None:
+        """From now on at work on this sample, or, without a key, reading this extent."""
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
         """So many more samples seen, of which skipped, and bytes read."""
@@ -95,58 +103,47 @@ class Reading:
     report: Report
     counts: Counts
     skips: IO[str] | None = None
-    _at: tuple[str, str] = ("", "")
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """What the reader gives, less what is unusable and what is known to kill."""
         for item in reader.read(self._pulled(), self.split):
+            self.counts.seen += item.count
+            self.report.count(item.count, 0, 0)
             if isinstance(item, Skipped):
-                self._see(1)
                 self.leave_out(item)
-            elif item.key in self.job.exceptions:
-                self._see(item.count)
-                self.leave_out(Skipped(item.key, self.job.exceptions[item.key]), item.count)
+            elif item.key in self.job.exceptions.labelling:
+                self.leave_out(Skipped(item.key, self.job.exceptions.labelling[item.key], count=item.count))
             else:
-                self._see(item.count)
                 self.counts.cut += item.facts.get("cut", 0)
-                self._on(item.key)
+                self.report.on(self._extent.key, item.key)
                 yield item
                 del item  # a payload may be large, and the next is read before this name is bound again
-                self._on(self._extent.key)
+                self.report.on(self._extent.key, "")
 
     def _pulled(self) -> Iterator[Extent]:
         for extent in self.job.shard.extents:
             self._extent = extent
-            reason = self.job.exceptions.get(extent.key)
+            reason = self.job.exceptions.reading.get(extent.key)
             if reason is None:
-                self._on(extent.key)
+                self.report.on(extent.key, "")
                 yield extent
             elif self.split.holds(extent.file):
-                self._see(1)
+                self.counts.seen += 1
+                self.report.count(1, 0, 0)
                 self.leave_out(Skipped(extent.key, reason))
             self.report.count(0, 0, extent.weight)
 
-    def _see(self, count: int) -> None:
-        self.counts.seen += count
-        self.report.count(count, 0, 0)
-
-    def _on(self, key: str) -> None:
-        if (self._extent.key, key) != self._at:
-            self._at = (self._extent.key, key)
-            self.report.on(self.job.shard, *self._at)
-
-    def leave_out(self, item: Skipped, count: int = 1) -> None:
+    def leave_out(self, item: Skipped) -> None:
         """Count a sample that makes no rows, and note why."""
         if item.unusable:
-            self.counts.skipped += count
+            self.counts.skipped += item.count
         else:
-            self.counts.filtered += count
-        self.report.count(0, count, 0)
+            self.counts.filtered += item.count
+        self.report.count(0, item.count, 0)
         if self.skips is not None:
             kind = "skipped" if item.unusable else "filtered"
-            self.skips.write(
-                json.dumps({"key": item.key, "reason": item.reason, "kind": kind}, ensure_ascii=False) + "\n"
-            )
+            line = {"key": item.key, "reason": item.reason, "kind": kind, "samples": item.count}
+            self.skips.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
@@ -178,7 +175,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
         "files": files,
     }
     record |= {"process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
-    if job.kind == "make":
+    if not job.trial:
         _commit(recipe, record, staging)
     shutil.rmtree(staging)
     return record
@@ -188,7 +185,8 @@ def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
     task, split = recipe.task, reading.split.name
     facts = {"task": task.name, "seed": recipe.seed, "shard": reading.job.shard.index, "unsafe": list(task.unsafe)}
     samples = reading.samples(task.reader())
-    made = task.labeler(recipe.out).label(samples, chance_for(recipe.seed, task.name), recipe.copies)
+    who = task.name if split == "train" else f"{task.name} {split}"  # the same block lies in both, with its key
+    made = task.labeler(recipe.out).label(samples, chance_for(recipe.seed, who), recipe.copies)
     with ShardWriter(staged, arrow_schema(task.schema(), facts)) as out:
         for item in made:
             if isinstance(item, Skipped):
@@ -196,6 +194,8 @@ def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
             else:
                 out.write(item.rows)
                 reading.counts.used += item.count
+    if next(samples, None) is not None:
+        raise Refused(f"{task.name} left samples of shard {reading.job.shard.index} unread, please report it", code=3)
     reading.counts.rows[split] = out.rows
 
 
@@ -205,7 +205,7 @@ def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
         move(staging / "skipped.jsonl", records.skips(index))
     else:
         records.skips(index).unlink(missing_ok=True)
-    write_whole(records.path(index), json.dumps(record, indent=1))
+    write_whole(records.path(index), [json.dumps(record, indent=1)])
     for file in record["files"]:
         move(staging / file["name"], records.data / file["name"])
 
@@ -216,7 +216,8 @@ def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
 def observe(recipe: Recipe, job: Job, report: Report) -> int:
     """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
     reading, size = Reading(job, splits(recipe.validation)[0], report, Counts()), 0
-    with (recipe.work / f"seen-{job.shard.index:05d}.npy").open("wb") as file:
+    folder = recipe.staging() if job.trial else recipe.work
+    with (folder / f"seen-{job.shard.index:05d}.npy").open("wb") as file:
         for array in recipe.task.observe(reading.samples(recipe.task.reader())):
             np.save(file, array)
             size += array.nbytes

@@ -60,7 +60,7 @@ class Plan:
     def __init__(self, shards: Iterable[list[Extent]]) -> None:
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
         self._offsets: list[int] = []
-        self.extents = self.weight = 0
+        self.weight = 0
         digest = sha256()
         for shard in shards:
             self._offsets.append(self._file.tell())
@@ -68,7 +68,6 @@ class Plan:
             for extent in shard:
                 digest.update(f"{extent.key}\0{extent.weight}\n".encode())
                 self.weight += extent.weight
-            self.extents += len(shard)
         self.digest = digest.hexdigest()  # of the keys and sizes, in order
 
     def __del__(self) -> None:

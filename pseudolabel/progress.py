@@ -69,7 +69,7 @@ class Progress:
     def lost(self, death: workers.Died) -> None:
         """A worker died, and with it what it had not committed."""
         self._open.pop(death.job.shard.index, None)
-        if death.job.kind != "try":
+        if not death.job.trial:
             what = death.status.key if death.status else death.job.kind
             self.note(f"a worker was lost on shard {death.job.shard.index}: {what} {death.reason}")
 

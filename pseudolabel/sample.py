@@ -37,12 +37,14 @@ class Sample:
     count: int = 1
 
 
-class Skipped(NamedTuple):
-    """A sample left out, and why: unusable input, or usable and filtered by an option."""
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What is left out, and why: unusable input, or usable and filtered by an option."""
 
     key: str
     reason: str
     unusable: bool = True
+    count: int = 1  # samples
 
 
 class Unusable(Exception):
@@ -66,7 +68,7 @@ def attempt(key: str, make: Callable[[], T]) -> T | Skipped:
 
 
 def file_of(key: str) -> str:
-    """`a.txt#0-1048576` -> `a.txt`. A "#" of the file's own name is written %23 in keys, so the first one ends it."""
+    """`a.txt#0-1048576` -> `a.txt`. In keys a "#" of the file's own name is written %23, so the first one ends it."""
     return key.partition("#")[0]
 
 

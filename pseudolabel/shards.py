@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -129,11 +129,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that it is whole or absent, and on disk."""
+def write_whole(path: Path, parts: Iterable[str]) -> None:
+    """Write a text file so that it is whole or absent, and on disk."""
     staged = path.with_name(f"{path.name}.tmp")
-    with staged.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
     move(staged, path)

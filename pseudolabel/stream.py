@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.columns import arrow_schema
-from pseudolabel.engine import RunOptions, Scan, resolve, share_or_count, shown
+from pseudolabel.engine import RunOptions, Scan, resolve, shown
 from pseudolabel.folder import place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
 from pseudolabel.plan import MEGABYTE, Shard
-from pseudolabel.sample import Extent, chance_for, splits
+from pseudolabel.sample import Extent, Refused, chance_for, splits
 from pseudolabel.shards import ShardWriter
 from pseudolabel.tasks.base import Row, Rows, Task
 
@@ -23,7 +23,7 @@ TASTE_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
 class Silent:
     """A report nobody reads."""
 
-    def on(self, shard: Shard, extent: str, key: str) -> None: ...
+    def on(self, extent: str, key: str) -> None: ...
     def count(self, samples: int, skipped: int, weight: int) -> None: ...
 
 
@@ -42,6 +42,8 @@ def rows(
     A task that learns does so first, on a sample of the source, unless `artefacts` names a finished dataset's folder.
     """
     chosen = RunOptions(seed=seed, **options)
+    if chosen.validation or chosen.copies > 1:
+        raise Refused("rows() streams one copy of everything; leave validation and copies to run()")
     scan = Scan(task, resolve(source), chosen)
     with tempfile.TemporaryDirectory() as folder:
         labeler = task.labeler(Path(artefacts) if artefacts else learned(task, scan, chosen, Path(folder)))
@@ -57,7 +59,6 @@ def rows(
 def dry_run(task: Task, source: Sequence[Path], **options: Any) -> dict[str, Any]:
     """What a run would read and make, reckoned from a few seconds' worth of its samples."""
     chosen = RunOptions(**options)
-    share_or_count(chosen.max_skipped)
     sources = resolve(source)
     out, scan = place(task.name, sources, chosen.out), Scan(task, sources, chosen)
     counts, made, size, seconds, share = taste(task, scan, chosen)

@@ -6,10 +6,12 @@ worker here has a pipe of its own, whose end tells of its death, and a file in w
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -25,12 +27,14 @@ from pseudolabel.jobs import Job, Recipe, work
 from pseudolabel.plan import Shard
 from pseudolabel.sample import Refused
 
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 SPAWN = multiprocessing.get_context("spawn")  # forked children of threads (Arrow, tokenizers) may hang
 ONE_THREAD = {  # one process per core: OpenMP's also holds for Arrow and faiss
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
     "OPENCV_LOG_LEVEL": "SILENT",
 }
+OUT_OF_MEMORY = 137  # the exit code of a worker that could get no more
 PULSE = 0.5  # seconds between two reports of progress
 
 
@@ -39,9 +43,10 @@ class Status(NamedTuple):
 
     tick: int
     kind: str
+    trial: bool
     shard: int
     extent: str  # "": between samples, where no clock runs
-    key: str
+    key: str  # "": the extent is being read
 
 
 class Progress(NamedTuple):
@@ -62,6 +67,7 @@ class Died(NamedTuple):
     job: Job
     status: Status | None
     reason: str
+    stuck: bool
 
 
 class Failed(NamedTuple):
@@ -82,11 +88,11 @@ class _Report:
     def __init__(self, pipe: Connection, file: Path) -> None:
         self._pipe, self._file = pipe, os.open(file, os.O_WRONLY | os.O_CREAT)
         self._tick, self._counts, self._sent = 0, [0, 0, 0], time.monotonic()
-        self.kind = ""
+        self.job = Job("make", Shard(0, []))
 
-    def on(self, shard: Shard, extent: str, key: str) -> None:
+    def on(self, extent: str, key: str) -> None:
         self._tick += 1
-        line = json.dumps(Status(self._tick, self.kind, shard.index, extent, key))
+        line = json.dumps(Status(self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
         os.pwrite(self._file, f"{line}\n".encode(), 0)  # a longer old line's rest stays behind the line break
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
@@ -99,33 +105,40 @@ class _Report:
 
 def _serve(recipe: Recipe, pipe: Connection, status: Path, log: Path) -> None:
     """A worker's life: jobs in, results out, until the pipe ends or the parent dies."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(noise, 1)  # native libraries print their warnings here, not on the user's terminal
     os.dup2(noise, 2)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _die_with_parent()
     report = _Report(pipe, status)
     while True:
         try:
             job: Job = pipe.recv()
         except EOFError:
             return
-        report.kind = job.kind
+        report.job = job
         try:
             answer: tuple[Any, ...] = ("done", work(recipe, job, report))
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # a death like the kernel's own
         except Exception as error:  # reported, and stops the run
             answer = ("failed", _sendable(error), traceback.format_exc())
-        report.on(job.shard, "", "")
+        report.on("", "")
         pipe.send(answer)
 
 
 def _die_with_parent() -> None:
+    """See to it that no orphan goes on: on Linux by the kernel, for native code may never let a thread run."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _sendable(error: Exception) -> Exception:
@@ -134,8 +147,6 @@ def _sendable(error: Exception) -> Exception:
         return Refused(str(error), error.code)
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, os.strerror(error.errno), error.filename)
-    if isinstance(error, MemoryError):
-        return MemoryError(str(error))
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
@@ -206,7 +217,10 @@ class Pool:
     def _give(self, job: Job) -> None:
         worker = next((worker for worker in self._workers if worker.job is None), None) or self._hire()
         worker.job, worker.tick, worker.since = job, -1, time.monotonic()
-        worker.pipe.send(job)
+        try:
+            worker.pipe.send(job)
+        except OSError:  # it died while it was idle, which is heard of as of any other death
+            worker.file.unlink(missing_ok=True)
 
     def _hire(self) -> _Worker:
         ours, theirs = SPAWN.Pipe()
@@ -248,9 +262,11 @@ class Pool:
         shutil.rmtree(self._recipe.work / f"staging-{worker.process.pid}", ignore_errors=True)
         code = worker.process.exitcode or 0
         reason = f"killed its worker ({_signal(-code)})" if code < 0 else f"ended its worker (exit code {code})"
+        if code == OUT_OF_MEMORY:
+            reason = "ran out of memory"
         if worker.stuck:
             reason = f"took longer than {self._sample_seconds:g} s (--sample-seconds)"
-        return Died(job, status if status and status.extent else None, reason)
+        return Died(job, status if status and status.extent else None, reason, worker.stuck)
 
     def _watch(self, worker: _Worker) -> None:
         """Kill a worker that has been on one sample for too long."""
@@ -263,8 +279,6 @@ class Pool:
 
 
 def _signal(number: int) -> str:
-    import signal
-
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -82,7 +82,7 @@ def arguments(*words: object) -> list[str]:
 def pseudolabel(tmp_path: Path) -> Command:
     """Run the command in an empty folder, as a process of its own."""
 
-    def command(*words: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def command(*words: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=timeout)
 
     return command

@@ -33,7 +33,7 @@ def test_every_command_of_the_readme_has_options_that_exist() -> None:
     assert set(shown) & set(TASKS)
     for line in re.findall(r"pseudolabel [a-z-]+ [^\n`|]*", README):
         name = line.split()[1]
-        if name in commands:
+        if name != "tasks" and name != "guess-flip":  # the latter is the example of a new task
             known = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
             for option in re.findall(r"(?<= )--[a-z-]+", line):
                 assert option in known, line

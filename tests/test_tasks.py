@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import FIXTURES, sums
@@ -71,6 +70,7 @@ def test_rows_are_of_the_schema_and_add_up(task: Task, made: dict[str, Path]) ->
     for path in (out / "data").iterdir():
         file = pq.ParquetFile(path)
         assert file.schema_arrow.equals(expected)
+        assert file.schema_arrow.metadata[b"huggingface"] == expected.metadata[b"huggingface"]
         assert file.metadata.num_rows > 0
         for name, column in zip(file.schema_arrow.names, file.read().columns, strict=True):
             assert column.null_count == 0, name
@@ -162,4 +162,3 @@ def test_media_are_stored_plain_and_the_rest_packed(task: Task, made: dict[str, 
         column = metadata.row_group(0).column(i)
         media = column.path_in_schema.endswith("bytes")
         assert column.compression == ("UNCOMPRESSED" if media else "ZSTD"), column.path_in_schema
-        assert pa.types.is_nested(metadata.schema.to_arrow_schema().field(0).type) is False

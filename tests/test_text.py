@@ -185,7 +185,7 @@ from pseudolabel.sample import Split
 reader, path = Documents(TextOptions()), sys.argv[1]
 counts = [(s.count, s.facts["cut"] if s.facts else 0, len(s.payload.data))
           for s in reader.read(reader.scan("a", path, 199_999_200), Split("all", 0, 1))]
-print(*map(sum, zip(*counts)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+print(*map(sum, zip(*counts)), int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10)
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.txt"], capture_output=True, text=True, check=True)
     documents, cut, size, megabytes = map(int, done.stdout.split())

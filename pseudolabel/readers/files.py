@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pseudolabel.sample import Refused
+from pseudolabel.sample import Refused, Unusable
 
 MANIFEST = "_manifest.json"  # a folder that holds one is a dataset of ours and never read as a source
 
@@ -29,9 +30,9 @@ def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
     ends = tuple(suffixes)
     for source in sources:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
-        entries = _below(str(source), "") if source.is_dir() else [(source.name, str(source), source.stat().st_size)]
+        entries = _below(str(source)) if source.is_dir() else [(source.name, str(source), source.stat().st_size)]
         for name, path, size in entries:
-            yield File(_key(prefix + name), path, size, name.lower().endswith(ends))
+            yield File(_key(prefix + name), path, max(size, 0), size >= 0 and name.lower().endswith(ends))
 
 
 def check(sources: Sequence[Path]) -> None:
@@ -44,23 +45,39 @@ def check(sources: Sequence[Path]) -> None:
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
-            raise Refused(
-                f"two sources are named {name!r}, so their keys would clash; rename one, or give their parent"
-            )
+            raise Refused(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
 
 
-def _below(folder: str, prefix: str) -> Iterator[tuple[str, str, int]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if not os.path.exists(os.path.join(entry.path, MANIFEST)):
-                    yield from _below(entry.path, f"{prefix}{entry.name}/")
-            elif entry.is_file():
-                yield f"{prefix}{entry.name}", entry.path, entry.stat().st_size
+def gone(path: str) -> Exception:
+    """What to raise where a file is not found: it alone is gone, or all of its folder is lost, as with a mount."""
+    if os.path.isdir(os.path.dirname(path)):
+        return Unusable("gone since the scan")
+    return FileNotFoundError(2, "the folder it lay in is gone", path)
+
+
+def _below(folder: str) -> Iterator[tuple[str, str, int]]:
+    """Name relative to `folder`, path, and size; -1 for what is no file one could read."""
+    folders = [(folder, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir(follow_symlinks=False):
+                    yield f"{prefix}{entry.name}", entry.path, _size(entry)
+                elif not os.path.exists(os.path.join(entry.path, MANIFEST)):
+                    folders.append((entry.path, f"{prefix}{entry.name}/"))
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size if entry.is_file() else -1
+    except OSError:  # a link in a circle, or gone since the folder was read
+        return -1
 
 
 def _key(name: str) -> str:
-    """Bytes of a name that are no UTF-8 are written \\xNN, and "#", which sets off a range, %23."""
-    return os.fsencode(name).decode(errors="backslashreplace").replace("#", "%23")
+    """Write "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
+    odd = re.sub("[%#]", lambda sign: f"%{ord(sign[0]):02X}", name)
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd)

@@ -12,6 +12,7 @@ from typer import Option
 
 from pseudolabel.decoders import decode
 from pseudolabel.pixels import parse_span
+from pseudolabel.readers.files import gone
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, attempt
 
 PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
@@ -75,7 +76,7 @@ def _bytes(path: str, limit: int) -> bytes:
                 raise Unusable(f"file of more than {limit} bytes, all that --max-pixels allows for")
             data = file.read()
     except FileNotFoundError:
-        raise Unusable("gone since the scan") from None
+        raise gone(path) from None
     except PermissionError:
         raise Unusable("no permission to read it") from None
     if not data:

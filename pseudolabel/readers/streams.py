@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from pseudolabel.readers.files import gone
 from pseudolabel.sample import Unusable
 
 CHUNK = 1 << 17
@@ -32,7 +33,7 @@ def opened(path: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
         with _open(path) as stream:
             yield stream
     except FileNotFoundError:
-        raise Unusable("gone since the scan") from None
+        raise gone(path) from None
     except PermissionError:
         raise Unusable("no permission to read it") from None
     except (EOFError, zlib.error) as damage:

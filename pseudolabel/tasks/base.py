@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -121,10 +122,13 @@ class EachSample(NamedTuple):
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
-            made = attempt(sample.key, lambda sample=sample: self._rows(sample, chance, copies))  # type: ignore[misc]
-            count = sample.count
+            key, count = sample.key, sample.count
+            made = attempt(key, partial(self._rows, sample, chance, copies))
             del sample  # a picture may be large, and the next one is decoded before this name is bound again
-            yield made if isinstance(made, Skipped) else Rows(made, count)
+            if isinstance(made, Skipped):
+                yield made
+            else:
+                yield Rows(made, count) if made else Skipped(key, "gave no row", unusable=False, count=count)
 
     def _rows(self, sample: Sample, chance: Chance, copies: int) -> list[Row]:
         return [
