@@ -38,7 +38,7 @@ from pseudolabel.plan import MEGABYTE, Plan, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.readers import files
 from pseudolabel.sample import Extent, Refused
-from pseudolabel.shards import Records, write_whole
+from pseudolabel.shards import Records, sync, write_whole
 from pseudolabel.tasks.base import Task
 
 
@@ -302,6 +302,8 @@ def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dic
         "summary": asdict(summary),
         "shards": shards,
     }
+    for folder in (records.data, records.folder):
+        sync(folder)
     write_manifest(out, manifest)
     judge(summary, options, out)
     write_card(out / CARD, task, manifest)

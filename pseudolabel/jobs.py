@@ -16,7 +16,7 @@ import numpy as np
 from pseudolabel.columns import arrow_schema
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, chance_for, splits
-from pseudolabel.shards import Records, ShardWriter, digest, move, write_whole
+from pseudolabel.shards import Records, ShardWriter, digest, move
 from pseudolabel.tasks.base import Reader, Task
 
 
@@ -149,7 +149,8 @@ class Reading:
 def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     """Read, label and store one shard, and return its record.
 
-    Every file is staged whole and synced; the record is written; then the renames into `data/` commit the shard.
+    Every file is staged whole and synced; the record is written; then the renames into `data/` commit the shard. The
+    record is not synced: one that a power cut tears, or that names what is not there, is none; the shard is made again.
     """
     begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
     staging = recipe.staging()
@@ -164,8 +165,9 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
                 files.append({"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": digest(staged)})
             else:
                 staged.unlink()
-        lines.flush()
-        os.fsync(lines.fileno())
+        if lines.tell():
+            lines.flush()
+            os.fsync(lines.fileno())
     counts.check(job.shard)
     record = {
         "shard": index,
@@ -174,7 +176,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
         **asdict(counts),
         "files": files,
     }
-    record |= {"process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
+    record |= {"skips": skips.stat().st_size, "process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
     if not job.trial:
         _commit(recipe, record, staging)
     shutil.rmtree(staging)
@@ -201,13 +203,11 @@ def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
 
 def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
     records, index = Records(recipe.out), record["shard"]
-    if (staging / "skipped.jsonl").stat().st_size:
-        move(staging / "skipped.jsonl", records.skips(index))
-    else:
-        records.skips(index).unlink(missing_ok=True)
-    write_whole(records.path(index), [json.dumps(record, indent=1)])
+    (staging / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
+    (staging / "skipped.jsonl").replace(records.skips(index))
+    (staging / "record.json").replace(records.path(index))
     for file in record["files"]:
-        move(staging / file["name"], records.data / file["name"])
+        (staging / file["name"]).replace(records.data / file["name"])
 
 
 # --- what is learned before anything is labelled ---------------------------------------------------------------------

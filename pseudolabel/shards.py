@@ -140,13 +140,18 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
 
 
 def move(staged: Path, path: Path) -> None:
-    """Rename into place and sync the folder: the commit."""
+    """Rename into place, for good."""
     staged.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have the disk remember the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 class Records:
@@ -165,17 +170,16 @@ class Records:
         """The shard's record if the shard is whole: its record is there and so is every file the record names."""
         try:
             record: dict[str, Any] = json.loads(self.path(index).read_text("utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # not there, or torn by a power cut
             return None
         whole = all(_size(self.data / file["name"]) == file["bytes"] for file in record["files"])
-        return record if whole else None
+        return record if whole and _size(self.skips(index)) == record["skips"] else None
 
     def skipped(self, count: int) -> Iterator[str]:
         """The lines of `_skipped.jsonl`, shard by shard."""
         for index in range(count):
-            if self.skips(index).exists():
-                with self.skips(index).open(encoding="utf-8") as lines:
-                    yield from lines
+            with self.skips(index).open(encoding="utf-8") as lines:
+                yield from lines
 
 
 def _size(path: Path) -> int:

@@ -68,6 +68,24 @@ def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "worker" / "_manifest.json").read_text())["exceptions"] == {}
 
 
+def test_workers_killed_while_learning_and_while_idle(corpus: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    """A worker is lost while it observes the source, and one while it waits for the other to fit."""
+    words = ["mask-text", corpus, *ONE, "--workers", 2]
+    assert pseudolabel(*words, "--out", "clean").returncode == 0
+    for said in ("observe", "fit"):
+        run = start([*words, "--out", said], tmp_path)
+        wait_for(
+            lambda said=said: list(
+                (tmp_path / said).glob(f"_work/*/{'seen-00003*' if said == 'observe' else 'artefacts'}")
+            ),
+            run,
+        )
+        os.kill(children(run.pid)[-1], signal.SIGKILL)
+        told = run.communicate(timeout=60)[1]
+        assert run.returncode == 0, told
+        assert sums(tmp_path / said) == sums(tmp_path / "clean")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted(number: int, code: int, pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
     words = ["jigsaw", pictures, *ONE, "--out", "out", "--workers", 2]
