@@ -24,6 +24,8 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
     summary = manifest["summary"]
     about = cleandoc(task.__doc__ or "")
     options = " ".join(f"`{name}={value}`" for name, value in manifest["options"].items())
+    names = ("seed", "copies", "limit", "validation", "shard_size", "in_order")
+    chosen = " ".join(f"`{name}={manifest[name]}`" for name in names)
     rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
     counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
     unsafe = f"\nLater augmentations that make the label false: {', '.join(task.unsafe)}.\n" if task.unsafe else ""
@@ -38,7 +40,7 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
         "| --- | --- | --- | --- |",
         *(f"| `{c.name}` | {c.type} | {c.role} | {c.meaning} |" for c in task.schema()),
         "",
-        f"Made by `pseudolabel {task.name}` with seed {manifest['seed']} and {options}.",
+        f"Made by `pseudolabel {task.name}` with {options} and {chosen}.",
         "",
         f"Rows: {rows}. Samples: {counts}; what was left out, and why, is in `_skipped.jsonl`.",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +63,9 @@ class Special(NamedTuple):
         added = [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]
         table[[*roles.values(), *added, *(vocabulary[name] for name in UNKNOWN if name in vocabulary)]] = True
         return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]))
+
+
+special_of = lru_cache(maxsize=1)(Special.of)  # shard after shard asks for those of the same tokenizer
 
 
 # --- one of the source's own -----------------------------------------------------------------------------------------

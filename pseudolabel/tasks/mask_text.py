@@ -18,7 +18,7 @@ from pseudolabel.sample import Chance, Refused, Sample
 from pseudolabel.spelling import spelling
 from pseudolabel.tasks.base import Labeler, Rows, TextTask
 from pseudolabel.tokens import Tokens, tokens_from
-from pseudolabel.vocabulary import Special, description, train
+from pseudolabel.vocabulary import Special, description, special_of, train
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -98,7 +98,7 @@ class MaskText(TextTask):
 
     def labeler(self, artefacts: Path) -> Labeler:
         tokens = tokens_from((artefacts / "tokenizer.json").read_bytes().decode())
-        return Masking(self, tokens, Special.of(tokens.tokenizer))
+        return Masking(self, tokens, special_of(tokens.tokenizer))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
