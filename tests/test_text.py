@@ -179,7 +179,7 @@ def test_a_line_of_200_megabytes_passes_in_pieces_and_little_memory(tmp_path: Pa
         for _ in range(200):
             file.write(b"lorem ipsum " * (1_000_000 // 12))
     code = """
-import resource, sys
+import re, sys
 from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.sample import Split
 reader, path = Documents(TextOptions()), sys.argv[1]
