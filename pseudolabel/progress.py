@@ -41,7 +41,7 @@ class Progress:
         if not self._quiet and sys.stderr.isatty():
             from tqdm import tqdm
 
-            form = "{percentage:3.0f}% |{bar}| {postfix}"
+            form = "{percentage:3.0f}% |{bar}| {desc}"
             self._bar = tqdm(total=max(1, self._total), initial=self._weight, bar_format=form, leave=False)
         self._show()
 
@@ -92,23 +92,24 @@ class Progress:
             return
         now = time.monotonic()
         if self._bar is not None:
-            self._bar.set_postfix_str(self._line(now), refresh=False)
-            self._bar.n = min(self._total, self._weight + sum(w for _, _, w in self._open.values()))
+            self._bar.set_description_str(self._line(now), refresh=False)
+            self._bar.n = min(self._total, self._done())
             self._bar.refresh()
         elif now - self._said >= LINE_SECONDS:
             self._said = now
-            print(self._line(now), file=sys.stderr, flush=True)
+            print(f"{self._done() / max(1, self._total):.0%}, {self._line(now)}", file=sys.stderr, flush=True)
+
+    def _done(self) -> int:
+        return self._weight + sum(weight for _, _, weight in self._open.values())
 
     def _line(self, now: float) -> str:
         samples, skipped, weight = (sum(column) for column in zip((0, 0, 0), *self._open.values(), strict=True))
         passed = max(now - self._begun, 1e-3)
-        done = self._weight + weight
         speed = (self._fresh_weight + weight) / passed
-        left = _clock((self._total - done) / speed) if speed > 0 else "?"
+        left = _clock((self._total - self._done()) / speed) if speed > 0 else "?"
         rate = (self._fresh + samples) / passed
-        share = done / max(1, self._total)
         samples, skipped = self._samples + samples, self._skipped + skipped
-        return f"{share:.0%}, {samples:,} samples, {rate:,.0f}/s, {skipped:,} left out, {left} left"
+        return f"{samples:,} samples, {rate:,.0f}/s, {skipped:,} left out, {left} left"
 
 
 def _clock(seconds: float) -> str:
