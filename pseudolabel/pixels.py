@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,11 +46,16 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     """(H, W, 3) uint8 RGB -> the bytes of a JPEG that keeps colour at full resolution (4:4:4)."""
+    return encode_tiles(image, [(0, 0)], max(image.shape[:2]), quality)[0]
+
+
+def encode_tiles(image: np.ndarray, corners: Sequence[Sequence[int]], side: int, quality: int = 95) -> list[bytes]:
+    """(H, W, 3) uint8 RGB and k (left, top) -> the bytes of k JPEGs (4:4:4) of the squares that begin there."""
     import cv2
 
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))[1])
+    options, bgr = (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return [bytes(cv2.imencode(".jpg", bgr[y : y + side, x : x + side], options)[1]) for x, y in corners]
 
 
 def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:

@@ -92,7 +92,7 @@ class _Report:
 
     def on(self, extent: str, key: str) -> None:
         self._tick += 1
-        line = json.dumps(Status(self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
+        line = json.dumps((self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
         os.pwrite(self._file, f"{line}\n".encode(), 0)  # a longer old line's rest stays behind the line break
 
     def count(self, samples: int, skipped: int, weight: int) -> None:

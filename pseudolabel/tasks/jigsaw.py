@@ -123,7 +123,7 @@ class Jigsaw(ImageTask):
         corners = cell * homes(self.grid) + rng.integers(0, jitter + 1, (self.grid**2, 2))
         corners = corners[permutation]
         boxes = np.hstack([corners, corners + tile]) * (side / len(square)) + np.array([left, top, left, top])
-        tiles = (pixels.encode_jpeg(square[y : y + tile, x : x + tile]) for x, y in corners.tolist())
+        tiles = pixels.encode_tiles(square, corners.tolist(), tile)
         yield {
             "label": int(which * self.count),
             "permutation": permutation.tolist(),
