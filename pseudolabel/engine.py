@@ -33,7 +33,7 @@ from pseudolabel.folder import (
     versions,
     write_manifest,
 )
-from pseudolabel.jobs import Job, Recipe
+from pseudolabel.jobs import Job, Recipe, fit
 from pseudolabel.plan import MEGABYTE, Plan, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.readers import files
@@ -221,9 +221,11 @@ class Run:
         artefacts = self.records.folder / ARTEFACTS
         if artefacts.exists():
             return
-        if self.task.learns():
-            self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
-            self.observe(pool)
+        if not self.task.learns():  # a matter of moments, while the workers start
+            write_whole(artefacts, [json.dumps(fit(self.recipe), indent=1)])
+            return
+        self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
+        self.observe(pool)
         for done in self.drive(pool, iter([Job("fit", Shard(0, []))])):
             write_whole(artefacts, [json.dumps(done.result, indent=1)])
 
