@@ -1,6 +1,7 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
-from pseudolabel.engine import RunOptions, Summary, run
+from pseudolabel.engine import Summary, run
+from pseudolabel.options import RunOptions
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.tasks import TASKS, Task
 

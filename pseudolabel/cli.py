@@ -14,7 +14,8 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
-from pseudolabel.engine import RunOptions, run
+from pseudolabel.engine import run
+from pseudolabel.options import RunOptions
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.stream import dry_run

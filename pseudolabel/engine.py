@@ -10,11 +10,9 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from typer import Option
-
-from pseudolabel import plan, workers
+from pseudolabel import workers
 from pseudolabel.card import write_card
 from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import (
@@ -34,41 +32,13 @@ from pseudolabel.folder import (
     write_manifest,
 )
 from pseudolabel.jobs import Job, Recipe, fit
-from pseudolabel.plan import MEGABYTE, Plan, Shard
+from pseudolabel.options import RunOptions, share_or_count
+from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.progress import Progress
-from pseudolabel.readers import files
-from pseudolabel.sample import Extent, Refused
+from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, sync, write_whole
+from pseudolabel.source import Scan, resolve, shown
 from pseudolabel.tasks.base import Task
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What every task's command takes beside its own options."""
-
-    out: Annotated[Path | None, Option(help="Folder of the dataset; default SOURCE-TASK in the current folder.")] = None
-    seed: Annotated[int, Option(help="Seed of all chance: same seed, same bytes.")] = 0
-    workers: Annotated[int, Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0
-    shard_size: Annotated[int, Option(min=1, help="Most MB of source per shard.")] = 256
-    copies: Annotated[int, Option(min=1, help="Rows of each sample, each with fresh chance.")] = 1
-    limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None
-    validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of the files or documents kept apart.")] = 0.0
-    in_order: Annotated[bool, Option("--in-order", help="Keep the source's order instead of mixing it.")] = False
-    max_skipped: Annotated[str, Option(help="Most unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
-    sample_seconds: Annotated[float, Option(min=0.1, help="Longest time for one sample before it is skipped.")] = 300.0
-    overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
-        False
-    )
-
-    def __post_init__(self) -> None:
-        share_or_count(self.max_skipped)
-        least = {"workers": 0, "shard_size": 1, "copies": 1, "limit": 1, "sample_seconds": 0.1, "validation": 0.0}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise Refused(f"--{name.replace('_', '-')} {value} is too little; give {low} or more")
-        if not self.validation < 1:
-            raise Refused(f"--validation {self.validation} leaves nothing to train on; give less than 1")
 
 
 @dataclass
@@ -122,52 +92,6 @@ def missing(out: Path, scan: Scan) -> list[int]:
     return [i for i in range(len(scan.plan)) if records.done(i) is None]
 
 
-# --- the source ------------------------------------------------------------------------------------------------------
-
-
-def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
-    """The sources, absolute, existing and of different names."""
-    given = [source] if isinstance(source, str | Path) else list(source)
-    sources = [Path(os.path.abspath(path)) for path in given]
-    files.check(sources)
-    return sources
-
-
-class Scan:
-    """The source as planned: its shards, and how many files were no candidates."""
-
-    def __init__(self, task: Task, sources: Sequence[Path], options: RunOptions) -> None:
-        self.ignored = self.files = 0
-        self._task, self._sources = task, sources
-        extents = self._extents()
-        ordered = plan.in_source_order(extents) if options.in_order else plan.in_random_order(extents, options.seed)
-        if options.limit is not None:
-            ordered = self._limited(ordered, options.limit)
-        self.plan = Plan(plan.cut(ordered, options.shard_size))
-        if not len(self.plan):
-            wanted = " ".join(sorted(task.reader().suffixes))
-            names = " ".join(str(path) for path in sources)
-            raise Refused(f"nothing to read in {names}: none of {self.ignored} files ends in {wanted}", code=5)
-
-    def _extents(self) -> Iterator[Extent]:
-        reader = self._task.reader()
-        for file in files.find(self._sources, reader.suffixes):
-            if file.candidate:
-                self.files += 1
-                yield from reader.scan(file.key, file.path, file.size)
-            else:
-                self.ignored += 1
-
-    def _limited(self, extents: Iterator[Extent], limit: int) -> Iterator[Extent]:
-        reader = self._task.reader()
-        for extent in extents:
-            first, count = reader.first(extent, limit)
-            yield first
-            limit -= count
-            if limit <= 0:
-                return
-
-
 def identity(task: Task, scan: Scan, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
     source = {"files": scan.files, "bytes": scan.plan.weight, "keys and sizes": scan.plan.digest}
@@ -178,13 +102,6 @@ def identity(task: Task, scan: Scan, options: RunOptions) -> dict[str, Any]:
 
 
 # --- the work --------------------------------------------------------------------------------------------------------
-
-
-def shown(scan: Scan, options: RunOptions) -> Iterator[Shard]:
-    """The source in small parts and random order, for `fit` to see as much of as it needs."""
-    everything = (extent for shard in scan.plan for extent in shard.extents)
-    mixed = plan.in_random_order(everything, options.seed) if options.in_order else everything
-    return (Shard(i, part) for i, part in enumerate(plan.cut(mixed, 1)))
 
 
 class Run:
@@ -326,18 +243,3 @@ def judge(summary: Summary, options: RunOptions, out: Path) -> None:
         )
     if not sum(summary.rows.values()):
         raise Refused(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
-
-
-def share_or_count(text: str | float) -> tuple[float, bool]:
-    """`0.5` and `50%` -> (0.5, True), a share; `100` -> (100, False), a count."""
-    text = str(text)
-    try:
-        if text.endswith("%"):
-            limit, share = float(text[:-1]) / 100, True
-        else:
-            limit, share = float(text), "." in text
-    except ValueError:
-        limit, share = -1.0, False
-    if not limit >= 0 or (share and limit > 1):
-        raise Refused(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
-    return limit, share

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.columns import arrow_schema
-from pseudolabel.engine import RunOptions, Scan, resolve, shown
 from pseudolabel.folder import place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
+from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Extent, Refused, chance_for, splits
 from pseudolabel.shards import ShardWriter
+from pseudolabel.source import Scan, resolve, shown
 from pseudolabel.tasks.base import Row, Rows, Task
 
 TASTE_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from

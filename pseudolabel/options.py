@@ -1,0 +1,55 @@
+"""The options every run has, beside those of its task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from pseudolabel.sample import Refused
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every task's command takes beside its own options."""
+
+    out: Annotated[Path | None, Option(help="Folder of the dataset; default SOURCE-TASK in the current folder.")] = None
+    seed: Annotated[int, Option(help="Seed of all chance: same seed, same bytes.")] = 0
+    workers: Annotated[int, Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0
+    shard_size: Annotated[int, Option(min=1, help="Most MB of source per shard.")] = 256
+    copies: Annotated[int, Option(min=1, help="Rows of each sample, each with fresh chance.")] = 1
+    limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None
+    validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of the files or documents kept apart.")] = 0.0
+    in_order: Annotated[bool, Option("--in-order", help="Keep the source's order instead of mixing it.")] = False
+    max_skipped: Annotated[str, Option(help="Most unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
+    sample_seconds: Annotated[float, Option(min=0.1, help="Longest time for one sample before it is skipped.")] = 300.0
+    overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
+        False
+    )
+
+    def __post_init__(self) -> None:
+        share_or_count(self.max_skipped)
+        least = {"workers": 0, "shard_size": 1, "copies": 1, "limit": 1, "sample_seconds": 0.1, "validation": 0.0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise Refused(f"--{name.replace('_', '-')} {value} is too little; give {low} or more")
+        if not self.validation < 1:
+            raise Refused(f"--validation {self.validation} leaves nothing to train on; give less than 1")
+
+
+def share_or_count(text: str | float) -> tuple[float, bool]:
+    """`0.5` and `50%` -> (0.5, True), a share; `100` -> (100, False), a count."""
+    text = str(text)
+    try:
+        if text.endswith("%"):
+            limit, share = float(text[:-1]) / 100, True
+        else:
+            limit, share = float(text), "." in text
+    except ValueError:
+        limit, share = -1.0, False
+    if not limit >= 0 or (share and limit > 1):
+        raise Refused(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
+    return limit, share
