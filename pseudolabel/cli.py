@@ -82,7 +82,7 @@ for name, task in TASKS.items():
 def tasks() -> None:
     """List the tasks: what the input is, what the label is, and the paper."""
     for name, task in TASKS.items():
-        columns = task().columns()
+        columns = task().schema()
         inputs = ", ".join(column.name for column in columns if column.role == "input")
         labels = ", ".join(column.name for column in columns if column.role == "label")
         typer.echo(f"{name}: {inputs} -> {labels}\n    {task.paper}")

@@ -53,6 +53,7 @@ class Summary:
     skipped: int = 0
     filtered: int = 0
     cut: int = 0
+    lacking: int = 0
     ignored: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     shards: int = 0
@@ -203,7 +204,7 @@ def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dic
     for index in range(len(scan.plan)):
         record = records.done(index)
         assert record is not None, f"shard {index} was reported done and is not there"
-        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut")})
+        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
         for file in record["files"]:
             rows[file["split"]] += file["rows"]
             size += file["bytes"]

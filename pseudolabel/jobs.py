@@ -82,6 +82,7 @@ class Counts:
     skipped: int = 0
     filtered: int = 0
     cut: int = 0
+    lacking: int = 0  # rows that samples in use could not make
     rows: dict[str, int] = field(default_factory=dict)  # by split
 
     def check(self, shard: Shard) -> None:
@@ -139,10 +140,12 @@ class Reading:
             self.counts.skipped += item.count
         else:
             self.counts.filtered += item.count
+        self.counts.lacking += item.rows
         self.report.count(0, item.count, 0)
         if self.skips is not None:
             kind = "skipped" if item.unusable else "filtered"
             line = {"key": item.key, "reason": item.reason, "kind": kind, "samples": item.count}
+            line |= {"rows": item.rows} if item.rows else {}
             self.skips.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

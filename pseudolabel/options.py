@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_type_hints
 
 from typer import Option
 
-from pseudolabel.sample import Refused
+from pseudolabel.sample import Refused, one_of
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,26 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
+        check(self)
         share_or_count(self.max_skipped)
-        least = {"workers": 0, "shard_size": 1, "copies": 1, "limit": 1, "sample_seconds": 0.1, "validation": 0.0}
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise Refused(f"--{name.replace('_', '-')} {value} is too little; give {low} or more")
         if not self.validation < 1:
             raise Refused(f"--validation {self.validation} leaves nothing to train on; give less than 1")
+
+
+def check(options: Any) -> None:
+    """Hold a dataclass's fields to their types and bounds, as the command line does by itself: what names a choice
+    becomes that choice, and what goes beyond its `Option(min=..., max=...)` is refused."""
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in fields(options):
+        kind, option = get_args(hints[field.name])[:2]
+        value, name = getattr(options, field.name), field.name.replace("_", "-")
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            object.__setattr__(options, field.name, one_of(kind, value, name))
+        elif isinstance(value, int | float):
+            low, high = (-inf if option.min is None else option.min), (inf if option.max is None else option.max)
+            if not low <= value <= high:
+                span = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
+                raise Refused(f"--{name} {value} is out of range; give {span}")
 
 
 def share_or_count(text: str | float) -> tuple[float, bool]:

@@ -28,14 +28,17 @@ def in_source_order(extents: Iterable[Extent]) -> Iterator[Extent]:
     return _sorted(((extent.file.encode(), extent.start), extent) for extent in extents)
 
 
-def cut(extents: Iterable[Extent], cap: int) -> Iterator[list[Extent]]:
-    """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work."""
+def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
+    """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work.
+
+    And `least` extents, for tasks that need neighbours: of large photographs a shard would have one.
+    """
     shard: list[Extent] = []
     weight = made = 0
     for extent in extents:
         shard.append(extent)
         weight += extent.weight
-        if weight >= min(cap, 2 ** min(made // 16, 40)) * MEGABYTE:
+        if weight >= min(cap, 2 ** min(made // 16, 40)) * MEGABYTE and len(shard) >= least:
             yield shard
             shard, weight, made = [], 0, made + 1
     if shard:

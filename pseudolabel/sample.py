@@ -48,10 +48,15 @@ class Skipped:
     reason: str
     unusable: bool = True
     count: int = 1  # samples
+    rows: int = 0  # left out of a sample that is used all the same; `count` is 0 then
 
 
 class Unusable(Exception):
     """This input cannot be used. The message is the reason, as the user reads it in `_skipped.jsonl`."""
+
+
+class Filtered(Unusable):
+    """This input could be used, and an option leaves it out. The message says which, and what was measured."""
 
 
 class Refused(Exception):
@@ -75,7 +80,7 @@ def attempt(key: str, make: Callable[[], T]) -> T | Skipped:
     try:
         return make()
     except Unusable as bad:
-        return Skipped(key, str(bad))
+        return Skipped(key, str(bad), unusable=not isinstance(bad, Filtered))
 
 
 def file_of(key: str) -> str:

@@ -32,7 +32,7 @@ class Scan:
         ordered = plan.in_source_order(extents) if options.in_order else plan.in_random_order(extents, options.seed)
         if options.limit is not None:
             ordered = self._limited(ordered, options.limit)
-        self.plan = Plan(plan.cut(ordered, options.shard_size))
+        self.plan = Plan(plan.cut(ordered, options.shard_size, task.neighbours()))
         if not len(self.plan):
             wanted = " ".join(sorted(task.reader().suffixes))
             names = " ".join(str(path) for path in sources)

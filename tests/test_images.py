@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pseudolabel.colours import gray
 from pseudolabel.decoders import decode
-from pseudolabel.pixels import encode_jpeg, gray, resize
+from pseudolabel.pixels import encode_jpeg, resize
 from pseudolabel.readers.images import ImageOptions, Images
 from pseudolabel.sample import Extent, Sample, Skipped, Split, Unusable
 

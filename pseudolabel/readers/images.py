@@ -34,8 +34,6 @@ class ImageOptions:
         except ValueError:
             example = "type values like 0,4095 or percentiles like 0.5%,99.5%"
             raise Refused(f"--range {self.range!r} is not LO,HI with LO below HI; {example}") from None
-        if self.max_pixels < 1:
-            raise Refused(f"--max-pixels {self.max_pixels} would skip every picture; give a number above 0")
 
 
 class Images:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from pseudolabel.columns import COPY, KEY, Column
+from pseudolabel.options import check
 from pseudolabel.readers.images import ImageOptions, Images
 from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.sample import Chance, Extent, Sample, Skipped, Split, attempt
@@ -93,6 +94,10 @@ class Task(ABC):
         """Whether `fit` must see the source, with these options."""
         return self.observed_megabytes > 0
 
+    def neighbours(self) -> int:
+        """How many extents a shard must hold, at least, for a task that sets samples beside each other."""
+        return 1
+
     def options(self) -> Mapping[str, Any]:
         """What the rows depend on: the fields, and the content of files they name."""
         return asdict(self)
@@ -145,6 +150,10 @@ class EachSample(NamedTuple):
 @dataclass(frozen=True)
 class ImageTask(ImageOptions, SampleTask):
     """A task over pictures: `pairs` takes (H, W, 3) uint8 RGB, upright."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        ImageOptions.__post_init__(self)
 
     def reader(self) -> Reader:
         return Images(self)

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel import pixels
+from pseudolabel import colours, pixels
 from pseudolabel.columns import Column
 from pseudolabel.permutations import permutation_set
 from pseudolabel.sample import Refused, Unusable
@@ -67,10 +67,6 @@ class Jigsaw(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         cell, tile, jitter = self.sizes
-        if not 2 <= self.grid <= 10:
-            raise Refused(f"--grid {self.grid} is out of range; give 2 to 10")
-        if not 0 <= self.gray <= 1:
-            raise Refused(f"--gray {self.gray} is no share; give 0 to 1")
         if not 0 < tile <= cell:
             raise Refused(f"a tile of {tile} pixels does not fit a cell of {cell}; give --tile 1 to {cell}")
         if not 0 <= jitter <= cell - tile:
@@ -118,7 +114,7 @@ class Jigsaw(ImageTask):
         left, top, side = self.square(height, width, x, y)
         square = pixels.resize(image[top : top + side, left : left + side], self.grid * cell, self.grid * cell)
         if colour < self.gray:
-            square = pixels.gray(square)
+            square = colours.gray(square)
         permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]
         corners = cell * homes(self.grid) + rng.integers(0, jitter + 1, (self.grid**2, 2))
         corners = corners[permutation]
@@ -128,7 +124,7 @@ class Jigsaw(ImageTask):
             "label": int(which * self.count),
             "permutation": permutation.tolist(),
             "boxes": boxes.tolist(),
-            "tiles": [{"bytes": encoded, "path": None} for encoded in tiles],
+            "tiles": [pixels.media(encoded) for encoded in tiles],
         }
 
     def square(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:

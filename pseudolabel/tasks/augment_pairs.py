@@ -1,0 +1,156 @@
+"""Contrastive pairs: are two views of one picture? Chen et al. 2020, A simple framework for contrastive learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import pixels, views
+from pseudolabel.columns import Column
+from pseudolabel.sample import Chance, Sample, Skipped, attempt
+from pseudolabel.tasks.base import ImageTask, Labeler, Row, Rows
+
+ALIKE = 8  # bits of 64 in which the hashes of two pictures must differ at least, and one more, to be unrelated
+COMPANY = 16  # pictures a shard has at least, where partners are wanted
+ROOM = 2**25  # pixels of views kept while partners are chosen: about 30 MB encoded
+
+NEGATIVES = (
+    "Rows of two different pictures for each of the same; losses with negatives from the batch (NT-Xent) want 0."
+)
+
+
+class Preset(StrEnum):
+    """Whose views."""
+
+    simclr = "simclr"
+    moco2 = "moco-v2"
+    moco3 = "moco-v3"
+    byol = "byol"
+
+
+@dataclass(frozen=True)
+class AugmentPairs(views.ViewOptions, ImageTask):
+    """Pair augmented views, two of one picture or of different ones; the label is whether they are of the same.
+
+    `label` is 1 where `view_2` is of the picture that `view_1` is of. Both are drawn by the preset's recipe, and either
+    view of a false pair is, encoded as it is, the view of a true one. Its pictures are of one shard and do not look
+    alike: their difference hashes differ in more than 8 of 64 bits. Each view can be made again from its source by what
+    is stored of it: `pseudolabel.views.make`.
+    """
+
+    name: ClassVar[str] = "augment-pairs"
+    paper: ClassVar[str] = "Chen et al. 2020, https://arxiv.org/abs/2002.05709"
+
+    preset: Annotated[Preset, Option(help="Whose views; what is not given follows it.")] = Preset.simclr
+    negatives: Annotated[int, Option(min=0, help=NEGATIVES)] = 1
+    size: Annotated[int | None, Option(min=1, help="Pixels of a view's side. [224]")] = None
+    min_area: Annotated[
+        float | None, Option(min=0.001, max=1, help="Least share of the picture in a view. [0.08; moco-v2: 0.2]")
+    ] = None
+    max_area: Annotated[float | None, Option(min=0.001, max=1, help="Largest share of the picture in a view. [1]")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.recipes  # refuses areas that cannot be had
+
+    @cached_property
+    def recipes(self) -> tuple[views.Recipe, ...]:
+        """Of the first and of the second view."""
+        return tuple(map(self.given, views.PRESETS[Preset(self.preset)]))
+
+    def options(self) -> Mapping[str, Any]:
+        return {**super().options(), "recipes": [recipe._asdict() for recipe in self.recipes]}
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("label", "class", "label", "Whether both views are of the same picture.", ("different", "same")),
+            Column(
+                "partner", "string", "about", "The key of the picture that `view_2` is of; `key` is that of `view_1`."
+            ),
+            Column("view_1", "image", "input", "A view of the picture."),
+            Column("view_2", "image", "input", "Another of it, or one of another picture."),
+            *views.ABOUT,
+        )
+
+    def neighbours(self) -> int:
+        return COMPANY if self.negatives else 1
+
+    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> the row of two views of one picture, which knows no key yet."""
+        height, width, _ = image.shape
+        drawn = [views.draw(recipe, height, width, rng) for recipe in self.recipes]
+        made = [views.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)]
+        one, two = (pixels.jpeg(view) for view in made)
+        yield {"label": 1, "view_1": one, "view_2": two, **views.about(drawn)}
+
+    def labeler(self, artefacts: Path) -> Labeler:
+        return Pairing(self)
+
+
+class Seen(NamedTuple):
+    """A picture that was read: its true pair for each copy, with that copy's chance, and what it looks like."""
+
+    look: int
+    rows: list[Row]
+    chances: list[np.random.Generator]
+
+
+class Pairing(NamedTuple):
+    """The labeler: a picture's true pairs, and false ones with pictures read with it."""
+
+    task: AugmentPairs
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        group: list[Seen] = []
+        before: list[Seen] = []
+        size = self.task.recipes[0].size
+        most = max(COMPANY, ROOM // (2 * copies * size**2)) if self.task.negatives else 1
+        for sample in samples:
+            seen = attempt(sample.key, partial(self._see, sample, chance, copies))
+            del sample  # a picture may be large, and the next one is decoded before this name is bound again
+            if isinstance(seen, Skipped):
+                yield seen
+                continue
+            group.append(seen)
+            if len(group) == most:
+                yield from self._paired(group, group)
+                group, before = [], group
+        yield from self._paired(group, [*before, *group][-most:])
+
+    def _see(self, sample: Sample, chance: Chance, copies: int) -> Seen:
+        chances = [chance(sample.key, copy) for copy in range(copies)]
+        rows = [
+            {"key": sample.key, "copy": copy, "partner": sample.key, **row}
+            for copy, rng in enumerate(chances)
+            for row in self.task.pairs(sample.payload, rng)
+        ]
+        return Seen(pixels.dhash(sample.payload) if self.task.negatives else 0, rows, chances)
+
+    def _paired(self, group: Sequence[Seen], pool: Sequence[Seen]) -> Iterator[Rows | Skipped]:
+        looks = np.array([seen.look for seen in pool], np.uint64)
+        for seen in group:
+            unlike = np.flatnonzero(np.bitwise_count(looks ^ np.uint64(seen.look)) > ALIKE)
+            count = min(self.task.negatives, len(unlike))
+            rows = []
+            for row, rng in zip(seen.rows, seen.chances, strict=True):
+                others = rng.choice(unlike, count, replace=False).tolist()
+                rows += [row, *(different(row, pool[other].rows[row["copy"]]) for other in others)]
+            yield Rows(rows, 1)
+            if lacking := len(seen.rows) * (self.task.negatives - count):
+                reason = f"no other picture read with it is unlike it, for {lacking} of its rows"
+                yield Skipped(seen.rows[0]["key"], reason, unusable=False, count=0, rows=lacking)
+
+
+def different(one: Row, other: Row) -> Row:
+    """The first view of one true pair beside the second of another."""
+    parted = {column.name: [one[column.name][0], other[column.name][1]] for column in views.ABOUT}
+    return {**one, "label": 0, "partner": other["key"], "view_2": other["view_2"], **parted}

@@ -1,0 +1,84 @@
+"""Colorization: tell the colours of a gray picture. Zhang et al. 2016, Colorful image colorization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import pixels
+from pseudolabel.columns import Column
+from pseudolabel.crops import square
+from pseudolabel.lab import bins, centres, lab, soft
+from pseudolabel.sample import Filtered, Refused
+from pseudolabel.tasks.base import ImageTask, Row
+
+
+@dataclass(frozen=True)
+class Colorize(ImageTask):
+    """Take the colours out of a square of each picture; the label is which of 313 colours stood at each place.
+
+    `bins[i]` is the bin nearest to a and b of CIE Lab at place i, row by row, every `--stride` pixels in both
+    directions from the first; `ab_bins.npy` beside the data has a and b of each bin. `image` is the lightness L, 0 to
+    100 as 0 to 255.
+    """
+
+    name = "colorize"
+    paper = "Zhang et al. 2016, https://arxiv.org/abs/1603.08511"
+    unsafe = ("anything that moves pixels, if it is not done to the bins as well",)
+
+    size: Annotated[int, Option(min=1, help="Pixels of the square's side.")] = 176
+    stride: Annotated[int, Option(min=1, help="Pixels from one label to the next, in both directions.")] = 4
+    soft: Annotated[int, Option(min=0, max=313, help="Add the N nearest bins and their weights, 5 in the paper.")] = 0
+    least_colour: Annotated[
+        float, Option(min=0, help="Leave out pictures whose a and b are nowhere further than this from gray.")
+    ] = 5.0
+    crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (
+        176 / 256
+    )
+    flip: Annotated[float, Option(min=0, max=1, help="Share of the pictures that are mirrored.")] = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % self.stride:
+            raise Refused(f"--size {self.size} is no multiple of --stride {self.stride}; give one, such as 176 and 4")
+
+    def columns(self) -> Sequence[Column]:
+        side = self.size // self.stride
+        where = f"row by row in a grid of {side} x {side}"
+        softly = (
+            Column("soft_bins", "list<list<int16>>", "label", f"The {self.soft} nearest bins, nearest first, {where}."),
+            Column("soft_weights", "list<list<float32>>", "label", "Their weights, which sum to 1."),
+        )
+        return (
+            Column("bins", "list<int16>", "label", f"The bin in ab_bins.npy nearest to the colour, {where}."),
+            *(softly if self.soft else ()),
+            Column("box", "list<int32>", "about", "Where the square was: left, top, right, bottom in the picture."),
+            Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
+            Column("image", "image", "input", "The lightness of the square, one channel."),
+        )
+
+    def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        """Write the bins beside the data; nothing of them is learned."""
+        np.save(artefacts / "ab_bins.npy", centres())
+
+    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> the row of one square. `Filtered` where it has no colour to tell."""
+        height, width, _ = image.shape
+        box = square(height, width, self.crop, rng)
+        flip = bool(rng.random() < self.flip)
+        shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+        colours = lab(shown[:, ::-1] if flip else shown)
+        ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
+        if (farthest := float(np.abs(ab).max())) <= self.least_colour:
+            raise Filtered(f"no colour: a and b are at most {farthest:.1f}, --least-colour is {self.least_colour:g}")
+        row: Row = {"bins": bins(ab).tolist(), "box": list(box), "flip": flip}
+        if self.soft:
+            near, weights = soft(ab, self.soft)
+            row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
+        lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
+        yield {**row, "image": pixels.media(pixels.encode_png(lightness))}

@@ -1,0 +1,88 @@
+"""Multi-crop: large and small crops of one picture agree. Caron et al. 2020 (SwAV), Caron et al. 2021 (DINO)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import pixels, views
+from pseudolabel.columns import Column
+from pseudolabel.tasks.base import ImageTask, Row
+
+
+class Preset(StrEnum):
+    """Whose crops."""
+
+    swav = "swav"
+    dino = "dino"
+
+
+LOCALS = {Preset.swav: 6, Preset.dino: 8}
+
+
+@dataclass(frozen=True)
+class CropViews(views.ViewOptions, ImageTask):
+    """Make two large augmented crops of each picture and several small ones; the label is that they belong together.
+
+    Crops are of one picture where their rows have one `key`. `global_crops` come first in the columns that say what was
+    done, then `local_crops`; each can be made again from its source by that: `pseudolabel.views.make`.
+    """
+
+    name: ClassVar[str] = "crop-views"
+    paper: ClassVar[str] = "Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)"
+
+    preset: Annotated[Preset, Option(help="Whose crops; what is not given follows it.")] = Preset.swav
+    locals: Annotated[int | None, Option(min=0, help="Small crops of each picture. [6; dino: 8]")] = None
+    global_size: Annotated[int | None, Option(min=1, help="Pixels of a large crop's side. [224]")] = None
+    local_size: Annotated[int | None, Option(min=1, help="Pixels of a small crop's side. [96]")] = None
+    global_area: Annotated[
+        tuple[float, float] | None,
+        Option(help="Least and largest share of the picture in a large crop. [0.14 1; dino: 0.4 1]"),
+    ] = None
+    local_area: Annotated[
+        tuple[float, float] | None, Option(help="The same of a small crop. [0.05 0.14; dino: 0.05 0.4]")
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.recipes  # refuses areas that cannot be had
+
+    @cached_property
+    def recipes(self) -> tuple[views.Recipe, ...]:
+        """Of each crop: two large ones, then the small ones."""
+        *large, small = views.PRESETS[self.preset]
+        large = [self._sized(recipe, self.global_size, self.global_area) for recipe in large]
+        count = LOCALS[Preset(self.preset)] if self.locals is None else self.locals
+        return (*large, *[self._sized(small, self.local_size, self.local_area)] * count)
+
+    def _sized(self, recipe: views.Recipe, size: int | None, area: tuple[float, float] | None) -> views.Recipe:
+        least, most = area or (recipe.min_area, recipe.max_area)
+        return self.given(recipe._replace(size=size or recipe.size, min_area=least, max_area=most))
+
+    def options(self) -> Mapping[str, Any]:
+        return {**super().options(), "recipes": [recipe._asdict() for recipe in self.recipes]}
+
+    def schema(self) -> list[Column]:
+        key, *rest = super().schema()
+        return [key._replace(role="label", meaning="The picture: crops of one key are of one picture."), *rest]
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("global_crops", "list<image>", "input", "Large crops of the picture, augmented."),
+            Column("local_crops", "list<image>", "input", "Small crops of the picture, augmented."),
+            *views.ABOUT,
+        )
+
+    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> one row of all crops of a picture."""
+        height, width, _ = image.shape
+        drawn = [views.draw(recipe, height, width, rng) for recipe in self.recipes]
+        made = (views.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True))
+        crops = [pixels.jpeg(view) for view in made]
+        yield {"global_crops": crops[:2], "local_crops": crops[2:], **views.about(drawn)}

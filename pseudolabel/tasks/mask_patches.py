@@ -1,0 +1,169 @@
+"""Masked image modelling: tell what is in the hidden patches. He et al. 2022, Masked autoencoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import ceil
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import patches, pixels
+from pseudolabel.columns import Column
+from pseudolabel.crops import Rule, crop
+from pseudolabel.sample import Refused
+from pseudolabel.tasks.base import ImageTask, Row
+
+GRAY = 128  # of a hidden patch, in the picture for a person
+
+
+class Strategy(StrEnum):
+    """Whose masks: MAE's, BEiT's, SimMIM's."""
+
+    random = "random"
+    block = "block"
+    grid = "grid"
+
+
+class Usual(NamedTuple):
+    """What a strategy has where nothing else is given."""
+
+    ratio: float
+    min_area: float  # of the crop
+
+
+USUAL = {
+    Strategy.random: Usual(ratio=0.75, min_area=0.2),  # facebookresearch/mae, main_pretrain.py
+    Strategy.block: Usual(ratio=75 / 196, min_area=0.08),  # microsoft/unilm, beit/README.md, --num_mask_patches 75
+    Strategy.grid: Usual(ratio=0.6, min_area=0.67),  # microsoft/SimMIM, config.py and data_simmim.py
+}
+
+
+@dataclass(frozen=True)
+class MaskPatches(ImageTask):
+    """Hide patches of each picture; the label is which. What is in them is told by the picture, which is stored whole.
+
+    `mask[i]` is true where patch i, counted row by row, is hidden, as `bool_masked_pos` of BEiT and SimMIM; ViTMAE
+    takes it as `noise=mask.float()`. Every mask of a dataset hides as many: L - int(L * (1 - ratio)) of L patches where
+    they are random, ViTMAE's own count; round(L * ratio) in blocks; ceil(U * ratio) of U squares in a grid.
+    """
+
+    name = "mask-patches"
+    paper = "He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)"
+
+    strategy: Annotated[
+        Strategy, Option(help="Patches at random (MAE), in blocks (BEiT), or in a coarser grid (SimMIM).")
+    ] = Strategy.random
+    ratio: Annotated[
+        float | None, Option(min=0, max=1, help="Share of the patches hidden. [0.75; block: 75/196; grid: 0.6]")
+    ] = None
+    height: Annotated[int, Option(min=1, help="Pixels of the picture's height.")] = 224
+    width: Annotated[int, Option(min=1, help="Pixels of the picture's width.")] = 224
+    patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 16
+    unit: Annotated[int, Option(min=1, help="Pixels of the side of what --strategy grid hides as a whole.")] = 32
+    masks: Annotated[int, Option(min=1, help="Masks for each picture; with more than one, `masks` lists them.")] = 1
+    min_area: Annotated[
+        float | None,
+        Option(min=0, max=1, help="Least share of the picture in the crop. [0.2; block: 0.08; grid: 0.67]"),
+    ] = None
+    flip: Annotated[float, Option(min=0, max=1, help="Share of the pictures that are mirrored.")] = 0.5
+    render: Annotated[
+        bool, Option("--render", help="Add the picture with its patches hidden, for a person to see.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        grid = self.strategy == Strategy.grid
+        side, option = (self.unit, "--unit") if grid else (self.patch, "--patch")
+        if self.height % side or self.width % side:
+            sizes = f"--height {self.height} and --width {self.width}"
+            raise Refused(f"{sizes} are no multiples of {option} {side}; give such, as {7 * side}")
+        if grid and self.unit % self.patch:
+            raise Refused(f"--unit {self.unit} is no multiple of --patch {self.patch}; give one, as {2 * self.patch}")
+        if not 0 < self.count < self.total:
+            raise Refused(f"--ratio {self.share:g} hides all or nothing of {self.total} patches; give one between")
+
+    @property
+    def share(self) -> float:
+        """The share of patches to be hidden: the strategy's unless given."""
+        return USUAL[Strategy(self.strategy)].ratio if self.ratio is None else self.ratio
+
+    @property
+    def least_area(self) -> float:
+        """The least crop: the strategy's unless given."""
+        return USUAL[Strategy(self.strategy)].min_area if self.min_area is None else self.min_area
+
+    def options(self) -> Mapping[str, Any]:
+        return {**super().options(), "ratio": self.share, "min_area": self.least_area, "hidden": self.count}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches from top to bottom and from left to right."""
+        return self.height // self.patch, self.width // self.patch
+
+    @property
+    def total(self) -> int:
+        """What may be hidden: patches, or squares of them."""
+        return self.height * self.width // (self.unit if self.strategy == Strategy.grid else self.patch) ** 2
+
+    @property
+    def count(self) -> int:
+        """How many of these are hidden."""
+        match self.strategy:
+            case Strategy.random:
+                return self.total - int(self.total * (1 - self.share))
+            case Strategy.block:
+                return round(self.total * self.share)
+            case _:
+                return ceil(self.total * self.share)
+
+    def columns(self) -> Sequence[Column]:
+        down, across = self.grid
+        where = f"true where a patch is hidden, row by row in a grid of {down} x {across}."
+        if self.masks == 1:
+            mask, shown = Column("mask", "list<bool>", "label", f"{where[:1].upper()}{where[1:]}"), "image"
+        else:
+            mask, shown = Column("masks", "list<list<bool>>", "label", f"Of each mask: {where}"), "list<image>"
+        about = (
+            Column(
+                "box", "list<int32>", "about", "Where the crop was: left, top, right, bottom in the upright picture."
+            ),
+            Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
+        )
+        image = Column("image", "image", "input", "The picture, cropped and whole: the trainer hides the patches.")
+        rendered = Column("rendered", shown, "about", "The picture with its patches hidden, for a person to see.")
+        return (mask, *about, image, *([rendered] if self.render else []))
+
+    def mask(self, rng: np.random.Generator) -> np.ndarray:
+        """(rows, columns) bool: a mask of the strategy."""
+        match self.strategy:
+            case Strategy.random:
+                return patches.scattered(*self.grid, self.count, rng)
+            case Strategy.block:
+                return patches.blocks(*self.grid, self.count, rng)
+            case _:
+                return patches.coarse(*self.grid, self.unit // self.patch, self.count, rng)
+
+    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> the row of one picture, cropped and perhaps mirrored, with its masks."""
+        height, width, _ = image.shape
+        box = crop(Rule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
+        shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
+        flip = bool(rng.random() < self.flip)
+        shown = shown[:, ::-1] if flip else shown
+        masks = [self.mask(rng) for _ in range(self.masks)]
+        row: Row = {"box": list(box), "flip": flip, "image": pixels.jpeg(shown)}
+        lists: list[list[bool]] = [mask.ravel().tolist() for mask in masks]
+        row |= {"mask": lists[0]} if self.masks == 1 else {"masks": lists}
+        if self.render:
+            seen = [pixels.jpeg(hidden(shown, mask, self.patch)) for mask in masks]
+            row["rendered"] = seen[0] if self.masks == 1 else seen
+        yield row
+
+
+def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
+    """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the patches of the mask gray."""
+    return np.where(mask.repeat(patch, 0).repeat(patch, 1)[..., None], np.uint8(GRAY), image)

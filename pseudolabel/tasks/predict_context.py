@@ -1,0 +1,135 @@
+"""Context prediction: where is the neighbour? Doersch et al. 2015, Unsupervised visual representation learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import sqrt
+from typing import Annotated
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import pixels
+from pseudolabel.columns import Column
+from pseudolabel.sample import Refused, Unusable
+from pseudolabel.tasks.base import ImageTask, Row
+
+SMALLEST_PATCH = 8  # pixels of the source; below, a patch shows the codec's blocks and little else
+COARSE = (10, 95)  # pixels of the side that a coarsened patch is shrunk to, for patches of 96
+NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
+PLACES = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])  # (8, 2): columns, rows
+GREEN_MAGENTA = np.array([[-1.0, 2.0, -1.0]])  # the axis along which lenses part the colours
+
+
+class Colour(StrEnum):
+    """What is done against chromatic aberration, which betrays where in the lens's picture a patch was."""
+
+    drop = "drop"
+    project = "project"
+    keep = "keep"
+
+
+@dataclass(frozen=True)
+class PredictContext(ImageTask):
+    """Take two neighbouring patches of a picture; the label is where the second lies as seen from the first.
+
+    `label` counts the eight places around `patch` row by row: 0 is above and to the left, 7 below and to the right;
+    each is as likely. Between the patches there is a gap, and each is jittered, so that lines do not run on from one to
+    the other. Some are coarsened, and of each all colours but one are dropped, or the axis from green to magenta is
+    projected away: by the colours' fringes alone a network can tell where in the picture a patch was.
+    """
+
+    name = "predict-context"
+    paper = "Doersch et al. 2015, https://arxiv.org/abs/1505.05192"
+    unsafe = ("hflip", "vflip", "rot90", "swapping the patches")
+
+    per_picture: Annotated[int, Option(min=1, help="Pairs of patches, and rows, of each picture.")] = 8
+    patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 96
+    gap: Annotated[int, Option(min=0, help="Pixels between neighbours.")] = 48
+    jitter: Annotated[int, Option(min=0, help="Pixels by which each patch may move, in each direction.")] = 7
+    least_pixels: Annotated[int, Option(min=1, help="Pixels the picture is resized to, at least.")] = 150_000
+    most_pixels: Annotated[int, Option(min=1, help="Pixels the picture is resized to, at most.")] = 450_000
+    coarsen: Annotated[
+        float, Option(min=0, max=1, help="Share of patches that are shrunk, to as little as a tenth of the side.")
+    ] = 0.33
+    colour: Annotated[
+        Colour, Option(help="Drop all colours but one, project the axis from green to magenta away, or keep them.")
+    ] = Colour.drop
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 2 * self.jitter > self.gap:
+            raise Refused(f"--jitter {self.jitter} lets patches meet; give 0 to {self.gap // 2}, or a larger --gap")
+        if self.most_pixels < max(self.least_pixels, self.least_side**2):
+            least = max(self.least_pixels, self.least_side**2)
+            raise Refused(f"--most-pixels {self.most_pixels} has no room for two patches; give {least} or more")
+
+    @property
+    def least_side(self) -> int:
+        """Pixels that two patches and their jitter take."""
+        return 2 * self.patch + self.gap + self.jitter
+
+    def columns(self) -> Sequence[Column]:
+        box = "Where `patch` and `neighbour` were: left, top, right, bottom in pixels of the upright picture."
+        return (
+            Column("label", "class", "label", "Where `neighbour` lies as seen from `patch`.", NAMES),
+            Column("boxes", "list<list<float32>>", "about", box),
+            Column("patch", "image", "input", "A patch of the picture."),
+            Column("neighbour", "image", "input", "One of the eight patches around it."),
+        )
+
+    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> rows of two patches each."""
+        height, width, _ = image.shape
+        scale = sqrt(rng.integers(self.least_pixels, self.most_pixels + 1) / (height * width))
+        if self.patch / scale < SMALLEST_PATCH:
+            raise Unusable(f"{width} x {height} pixels, too small for patches of more than {SMALLEST_PATCH} of them")
+        size = np.array([round(width * scale), round(height * scale)])
+        if size.min() < self.least_side:
+            raise Unusable(f"{width} x {height} pixels, too narrow for two patches side by side")
+        resized = pixels.resize(image, int(size[1]), int(size[0]))
+        for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
+            corners = self.corners(size, PLACES[label], rng)
+            boxes = np.hstack([corners, corners + self.patch]) * np.tile([width, height] / size, 2)
+            one, other = (
+                self.guarded(resized[y : y + self.patch, x : x + self.patch], rng) for x, y in corners.tolist()
+            )
+            row = {"label": label, "boxes": boxes.tolist()}
+            yield {
+                **row,
+                "patch": pixels.jpeg(one),
+                "neighbour": pixels.jpeg(other),
+            }
+
+    def corners(self, size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(2,) width and height, (2,) step -> (2, 2): left and top of a patch and of its neighbour, jittered."""
+        step = place * (self.patch + self.gap)
+        first = rng.integers(np.maximum(0, -step), size - self.patch - np.maximum(0, step) + 1)
+        moved = np.stack([first, first + step]) + rng.integers(-self.jitter, self.jitter + 1, (2, 2))
+        return np.asarray(np.clip(moved, 0, size - self.patch))
+
+    def guarded(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A patch with what is done against shortcuts: cdoersch/deepcontext, train.py, prep_image; the paper, 3.1."""
+        coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE)), int(rng.integers(3))
+        if coarse < self.coarsen:
+            side = max(1, round(sqrt(area) * self.patch / 96))
+            patch = pixels.resize(pixels.resize(patch, side, side), self.patch, self.patch)
+        if self.colour == Colour.keep:
+            return patch
+        if self.colour == Colour.project:
+            return project(patch)
+        dropped = rng.integers(
+            127, 130, patch.shape, np.uint8
+        )  # deviates by 0.8, about a hundredth of what it replaces
+        dropped[..., channel] = patch[..., channel]
+        return dropped
+
+
+def project(patch: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (H, W, 3): colours without their part along green-magenta, I - a'a / aa' for a = (-1, 2, -1)."""
+    import cv2
+
+    away = np.eye(3) - GREEN_MAGENTA.T @ GREEN_MAGENTA / (GREEN_MAGENTA @ GREEN_MAGENTA.T)
+    return np.asarray(cv2.transform(patch, away))

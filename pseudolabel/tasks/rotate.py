@@ -1,0 +1,58 @@
+"""Rotation: which way up? Gidaris et al. 2018, Unsupervised representation learning by predicting image rotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import pixels
+from pseudolabel.columns import Column
+from pseudolabel.crops import square
+from pseudolabel.sample import Unusable
+from pseudolabel.tasks.base import ImageTask, Row
+
+TURNS = ("0", "90", "180", "270")  # degrees, counter-clockwise
+
+
+@dataclass(frozen=True)
+class Rotate(ImageTask):
+    """Turn a square of each picture by 0, 90, 180 and 270 degrees, four rows; the label is the turn.
+
+    `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before it is
+    turned (gidariss/FeatureLearningRotNet, dataloader.py): mirrored after, a turn of 90 degrees is one of 270.
+    """
+
+    name = "rotate"
+    paper = "Gidaris et al. 2018, https://arxiv.org/abs/1803.07728"
+    unsafe = ("hflip", "vflip", "rot90")
+
+    size: Annotated[int, Option(min=1, help="Pixels of the square's side.")] = 224
+    crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (
+        224 / 256
+    )
+    flip: Annotated[float, Option(min=0, max=1, help="Share of the pictures that are mirrored first.")] = 0.5
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("label", "class", "label", "Degrees by which the picture was turned, counter-clockwise.", TURNS),
+            Column("box", "list<int32>", "about", "Where the square was: left, top, right, bottom in the picture."),
+            Column("flip", "bool", "about", "Whether it was mirrored, left to right, before it was turned."),
+            Column("image", "image", "input", "The square, turned."),
+        )
+
+    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> four rows, one for each turn. Raises `Unusable` where they would look the same."""
+        height, width, _ = image.shape
+        box = square(height, width, self.crop, rng)
+        flip = bool(rng.random() < self.flip)
+        shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+        shown = shown[:, ::-1] if flip else shown
+        turned = [np.rot90(shown, turn) for turn in range(4)]
+        if np.array_equal(turned[0], turned[2]):
+            raise Unusable("looks the same upside down")
+        for turn, picture in enumerate(turned):
+            yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(picture)}

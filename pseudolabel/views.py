@@ -1,0 +1,184 @@
+"""Views of a picture for contrastive learning: what is done to it is drawn first, then done, and can be done again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import colours, pixels
+from pseudolabel.columns import Column
+from pseudolabel.crops import Box, Rule, crop
+from pseudolabel.sample import Refused
+
+SIGMAS = (0.1, 2.0)  # of the blur, in pixels: the same in every reference
+
+
+class Recipe(NamedTuple):
+    """How one kind of view is drawn."""
+
+    rule: Rule = Rule.torchvision
+    cubic: bool = False  # how a crop is enlarged
+    size: int = 224
+    min_area: float = 0.08
+    max_area: float = 1.0
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1
+    gray: float = 0.2
+    blur: float = 0.5
+    solarise: float = 0.0
+    flip: float = 0.5
+
+
+STRONG = Recipe(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+MOCO3 = Recipe()
+BYOL = Recipe(rule=Rule.byol, cubic=True)
+DINO = Recipe(cubic=True, min_area=0.4)
+PRESETS = {
+    # google-research/simclr, data_util.py, preprocess_for_train and batch_random_blur
+    "simclr": (STRONG._replace(rule=Rule.tensorflow, cubic=True),) * 2,
+    # facebookresearch/moco, main_moco.py, --aug-plus
+    "moco-v2": (Recipe(min_area=0.2, saturation=0.4),) * 2,
+    # facebookresearch/moco-v3, main_moco.py, augmentation1 and augmentation2
+    "moco-v3": (MOCO3._replace(blur=1.0), MOCO3._replace(blur=0.1, solarise=0.2)),
+    # google-deepmind/deepmind-research, byol/utils/augmentations.py, augment_config
+    "byol": (BYOL._replace(blur=1.0), BYOL._replace(blur=0.1, solarise=0.2)),
+    # facebookresearch/swav, src/multicropdataset.py and scripts/swav_800ep_pretrain.sh
+    "swav": (STRONG._replace(min_area=0.14),) * 2 + (STRONG._replace(size=96, min_area=0.05, max_area=0.14),),
+    # facebookresearch/dino, main_dino.py, DataAugmentationDINO
+    "dino": (
+        DINO._replace(blur=1.0),
+        DINO._replace(blur=0.1, solarise=0.2),
+        DINO._replace(size=96, min_area=0.05, max_area=0.4),
+    ),
+}  # of each view; of swav and dino, of the two global crops and of all local ones
+
+
+def told(name: str) -> str:
+    """What the presets have for an option: `[simclr, swav: 0.5; byol: 1.0/0.1]`."""
+    of: dict[str, list[str]] = {}
+    for preset, recipes in PRESETS.items():
+        values = [f"{getattr(recipe, name):g}" for recipe in recipes]
+        of.setdefault("/".join(values if len(set(values)) > 1 else values[:1]), []).append(preset)
+    if len(of) == 1:
+        return f"[{min(of)}]"
+    return "[" + "; ".join(f"{', '.join(presets)}: {values}" for values, presets in of.items()) + "]"
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How views are drawn. A preset sets all of it; what is given goes before, for all views alike."""
+
+    jitter: Annotated[float | None, Option(min=0, max=1, help=f"Share of views jittered. {told('jitter')}")] = None
+    brightness: Annotated[
+        float | None, Option(min=0, help=f"Brightness is times 1 - X to 1 + X. {told('brightness')}")
+    ] = None
+    contrast: Annotated[float | None, Option(min=0, help=f"Contrast, likewise. {told('contrast')}")] = None
+    saturation: Annotated[float | None, Option(min=0, help=f"Saturation, likewise. {told('saturation')}")] = None
+    hue: Annotated[
+        float | None, Option(min=0, max=0.5, help=f"Hue is turned by up to this share of a circle. {told('hue')}")
+    ] = None
+    gray: Annotated[float | None, Option(min=0, max=1, help=f"Share of views made gray. {told('gray')}")] = None
+    blur: Annotated[float | None, Option(min=0, max=1, help=f"Share of views blurred. {told('blur')}")] = None
+    solarise: Annotated[
+        float | None, Option(min=0, max=1, help=f"Share of views whose bright parts are inverted. {told('solarise')}")
+    ] = None
+    flip: Annotated[float | None, Option(min=0, max=1, help=f"Share of views mirrored. {told('flip')}")] = None
+    exact: Annotated[
+        bool, Option("--exact", help="Colours as floats until the view is done, not rounded after each step.")
+    ] = False
+
+    def given(self, recipe: Recipe) -> Recipe:
+        """The recipe, with whatever options are given in the preset's place."""
+        given = {name: getattr(self, name, None) for name in Recipe._fields}
+        recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
+        if not recipe.min_area <= recipe.max_area:
+            raise Refused(
+                f"crops of {recipe.min_area:g} to {recipe.max_area:g} of a picture: give the least share first"
+            )
+        return recipe
+
+
+class View(NamedTuple):
+    """What was done to a picture, in this order, to make a view of it."""
+
+    box: Box
+    flip: bool
+    factors: tuple[float, ...]  # of brightness, contrast, saturation, hue
+    order: tuple[int, ...]  # in which these were applied; empty where none was
+    gray: bool
+    sigma: float  # of the blur; 0 where there was none
+    solarise: bool
+
+
+def draw(recipe: Recipe, height: int, width: int, rng: np.random.Generator) -> View:
+    """Draw a view of a picture. Numbers are rounded to what is stored, so that a row makes the very view again."""
+    box = crop(recipe.rule, height, width, (recipe.min_area, recipe.max_area), rng)
+    shares = (recipe.flip, recipe.jitter, recipe.gray, recipe.blur, recipe.solarise)
+    flip, jitter, gray, blur, solarise = (rng.random(5) < shares).tolist()
+    strengths = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
+    centre = np.array([1.0, 1.0, 1.0, 0.0])
+    low = np.maximum(centre - strengths, (0, 0, 0, -0.5))
+    factors = np.asarray(low + rng.random(4) * (centre + strengths - low), np.float32)
+    order, sigma = rng.permutation(4), float(np.float32(rng.uniform(*SIGMAS)))
+    if not jitter:
+        factors, order = centre, order[:0]
+    return View(box, flip, tuple(factors.tolist()), tuple(order.tolist()), gray, sigma if blur else 0.0, solarise)
+
+
+def make(image: np.ndarray, view: View, recipe: Recipe, exact: bool = False) -> np.ndarray:
+    """(H, W, 3) uint8 -> (size, size, 3) uint8. `exact`: in float32 until the end, as TensorFlow and JAX do.
+
+    Crop, flip, jitter, gray, blur, solarise, the order of SimCLR's, MoCo's, BYOL's, SwAV's and DINO's. In all of them
+    contrast is about the picture's mean gray and saturation about each pixel's, as in torchvision; the code of SimCLR
+    and of BYOL has each channel's mean and HSV's saturation, and BYOL adds to the brightness instead.
+    """
+    import cv2
+
+    left, top, right, bottom = view.box
+    out = pixels.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)
+    out = out.astype(np.float32) if exact else out
+    out = np.asarray(cv2.flip(out, 1)) if view.flip else out
+    out = colours.jitter(out, view.factors, view.order)
+    out = colours.gray(out) if view.gray else out
+    out = colours.blur(out, view.sigma) if view.sigma else out
+    out = colours.solarise(out) if view.solarise else out
+    return np.rint(out).astype(np.uint8) if exact else out
+
+
+def about(views: Sequence[View]) -> dict[str, Any]:
+    """The columns that say what was done, an entry for each view."""
+    parts = (list(part) for part in zip(*views, strict=True))
+    return {column.name: list(map(_plain, part)) for column, part in zip(ABOUT, parts, strict=True)}
+
+
+def views(row: Mapping[str, Any]) -> list[View]:
+    """What was done, read back from a row."""
+    parts = zip(*(row[column.name] for column in ABOUT), strict=True)
+    return [View(Box(*box), flip, tuple(factors), tuple(order), *rest) for box, flip, factors, order, *rest in parts]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+ABOUT = (
+    Column("boxes", "list<list<int32>>", "about", "Of each view: left, top, right, bottom in the upright picture."),
+    Column("flips", "list<bool>", "about", "Of each view: whether it was mirrored, left to right."),
+    Column(
+        "factors",
+        "list<list<float32>>",
+        "about",
+        "Of each view: of brightness, contrast, saturation (1: as it was), hue.",
+    ),
+    Column("orders", "list<list<int8>>", "about", "Of each view: in which order these four were applied; empty: not."),
+    Column("grays", "list<bool>", "about", "Of each view: whether it was made gray."),
+    Column("sigmas", "list<float32>", "about", "Of each view: pixels of the blur, 0 for none."),
+    Column("solarised", "list<bool>", "about", "Of each view: whether its bright parts were inverted."),
+)
