@@ -98,10 +98,9 @@ class ViewOptions:
         """The recipe, with whatever options are given in the preset's place."""
         given = {name: getattr(self, name, None) for name in Recipe._fields}
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
-        if not recipe.min_area <= recipe.max_area:
-            raise Refused(
-                f"crops of {recipe.min_area:g} to {recipe.max_area:g} of a picture: give the least share first"
-            )
+        if not 0 < recipe.min_area <= recipe.max_area <= 1:
+            wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
+            raise Refused(f"crops of {wrong} of a picture: give the least share first, both above 0 and up to 1")
         return recipe
 
 

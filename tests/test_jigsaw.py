@@ -9,68 +9,51 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from drawn import board, far, opened, photograph, rows, sampled
 
 from pseudolabel.permutations import permutation_set
-from pseudolabel.sample import Refused, Unusable, chance_for
+from pseudolabel.sample import Refused, Unusable
 from pseudolabel.tasks.base import Row
 from pseudolabel.tasks.jigsaw import Jigsaw, Preset
 
 SMALL = {"cell": 20, "tile": 16}
 
 
-def rows(task: Jigsaw, image: np.ndarray, count: int = 1) -> list[Row]:
-    chance = chance_for(0, "jigsaw")
-    return [row for i in range(count) for row in task.pairs(image, chance("a.png", i))]
+def tiles(row: Row) -> list[np.ndarray]:
+    """The tiles of a row, RGB."""
+    return [opened(tile) for tile in row["tiles"]]
 
 
-def opened(row: Row) -> list[np.ndarray]:
-    """The tiles of a row, BGR, read as any trainer reads them."""
-    return [cv2.imdecode(np.frombuffer(tile["bytes"], np.uint8), cv2.IMREAD_COLOR) for tile in row["tiles"]]
-
-
-def board(grid: int, cell: int, margin: tuple[int, int]) -> np.ndarray:
-    """A picture of `grid` x `grid` flat cells in its centre: red tells the column, green the row."""
-    side = grid * cell
-    image = np.full((side + 2 * margin[0], side + 2 * margin[1], 3), 128, np.uint8)
-    y, x = np.mgrid[:side, :side] // cell
-    image[margin[0] : margin[0] + side, margin[1] : margin[1] + side] = np.stack(
-        [40 + 200 * x // grid, 40 + 200 * y // grid, np.full_like(x, 90)], 2
-    )
-    return image
+def framed(grid: int, cell: int, margin: int) -> np.ndarray:
+    """A board with gray to its left and right."""
+    return np.pad(board(grid, grid, cell), ((0, 0), (margin, margin), (0, 0)), constant_values=128)
 
 
 @pytest.mark.parametrize("grid", [2, 3, 4])
 def test_the_permutation_names_the_home_of_each_tile(grid: int) -> None:
     # code255 cuts the centre 255/256 of the short side: a board that fills it, in a picture wider than high
     cell = 96
-    image = board(grid, cell, (0, 77))
+    image = framed(grid, cell, 77)
     task = Jigsaw(preset=Preset.code255, grid=grid, gray=0, permutations=min(24, factorial(grid**2)))
     for row in rows(task, image, 12):
-        for home, tile in zip(row["permutation"], opened(row), strict=True):
-            _, green, red = np.median(tile.reshape(-1, 3), axis=0)
+        for home, tile in zip(row["permutation"], tiles(row), strict=True):
+            red, green, _ = np.median(tile.reshape(-1, 3), axis=0)
             column, line = round((red - 40) * grid / 200), round((green - 40) * grid / 200)
             assert home == line * grid + column
 
 
 def test_undoing_the_permutation_puts_the_picture_back() -> None:
-    image = board(3, 85, (0, 30))
+    image = framed(3, 85, 30)
     task = Jigsaw(preset=Preset.code255, tile=85, gray=0)
     row = rows(task, image)[0]
     back = np.zeros((255, 255, 3), np.uint8)
-    for home, tile in zip(row["permutation"], opened(row), strict=True):
+    for home, tile in zip(row["permutation"], tiles(row), strict=True):
         y, x = divmod(home, 3)
         back[85 * y : 85 * y + 85, 85 * x : 85 * x + 85] = tile
-    expected = cv2.cvtColor(image[:255, 30:285], cv2.COLOR_RGB2BGR)
+    expected = image[:255, 30:285]
     assert sorted(row["permutation"]) == list(range(9))
     assert row["permutation"] != list(range(9))
     assert np.abs(back.astype(int) - expected).mean() < 4  # the crop is 254 pixels wide
-
-
-def photograph(height: int, width: int) -> np.ndarray:
-    """A smooth picture in which no two places look alike."""
-    rng = np.random.default_rng(3)
-    noise = rng.integers(0, 256, (height // 12, width // 12, 3), np.uint8)
-    return np.asarray(cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 @pytest.mark.parametrize("preset", list(Preset))
@@ -78,15 +61,10 @@ def photograph(height: int, width: int) -> np.ndarray:
 def test_every_tile_is_its_box_of_the_source(preset: Preset, height: int, width: int) -> None:
     image = photograph(height, width)
     for row in rows(Jigsaw(preset=preset, gray=0), image, 4):
-        for (left, top, right, bottom), tile in zip(row["boxes"], opened(row), strict=True):
+        for (left, top, right, bottom), tile in zip(row["boxes"], tiles(row), strict=True):
             assert 0 <= left < right <= width
             assert 0 <= top < bottom <= height
-            # sampled at the centre of each of the tile's pixels, by other means than the task's
-            x = np.float32(left + (np.arange(64) + 0.5) * (right - left) / 64 - 0.5)
-            y = np.float32(top + (np.arange(64) + 0.5) * (bottom - top) / 64 - 0.5)
-            source = cv2.GaussianBlur(image, (0, 0), max((right - left) / 64 / 3, 0.01))
-            box = cv2.remap(source, *np.meshgrid(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            assert np.abs(box[..., ::-1].astype(int) - tile).mean() < 3.5
+            assert far(sampled(image, (left, top, right, bottom), (64, 64)), tile) < 3.5
 
 
 def test_a_box_moved_by_two_pixels_would_be_noticed() -> None:
@@ -94,7 +72,7 @@ def test_a_box_moved_by_two_pixels_would_be_noticed() -> None:
     row = rows(Jigsaw(gray=0), image)[0]
     left, top, right, bottom = row["boxes"][4]
     box = cv2.resize(image[round(top) : round(bottom), round(left) + 2 : round(right) + 2], (64, 64))
-    assert np.abs(box[..., ::-1].astype(int) - opened(row)[4]).mean() > 5
+    assert far(box, tiles(row)[4]) > 5
 
 
 def test_boxes_stay_in_their_cells_and_use_all_the_jitter() -> None:
@@ -121,7 +99,7 @@ def test_crops_of_the_paper_wander_over_the_whole_picture() -> None:
 
 def test_the_share_of_gray_and_that_all_tiles_share_it() -> None:
     image = photograph(120, 90)
-    made = [[np.ptp(tile, axis=2).max() <= 2 for tile in opened(row)] for row in rows(Jigsaw(**SMALL), image, 300)]
+    made = [[np.ptp(tile, axis=2).max() <= 2 for tile in tiles(row)] for row in rows(Jigsaw(**SMALL), image, 300)]
     assert all(len(set(tiles)) == 1 for tiles in made)
     assert 0.22 < np.mean([tiles[0] for tiles in made]) < 0.38
 
@@ -155,7 +133,7 @@ def test_a_picture_too_small_is_unusable(height: int, width: int) -> None:
 
 
 def test_a_small_picture_is_used() -> None:
-    assert [tile.shape for tile in opened(rows(Jigsaw(), photograph(28, 32))[0])] == [(64, 64, 3)] * 9
+    assert [tile.shape for tile in tiles(rows(Jigsaw(), photograph(28, 32))[0])] == [(64, 64, 3)] * 9
 
 
 @pytest.mark.parametrize(
@@ -165,11 +143,11 @@ def test_a_small_picture_is_used() -> None:
         ({"grid": 2, "permutations": 25}, "give 2 to 24"),
         ({"permutations": 10_001}, "give 2 to 10000"),
         ({"cell": 50}, "--tile 1 to 50"),
-        ({"tile": 0}, "--tile 1 to 75"),
+        ({"tile": 76}, "--tile 1 to 75"),
         ({"jitter": 12}, "give 0 to 11"),
         ({"gray": 1.5}, "give 0 to 1"),
         ({"range": "5"}, "0,4095"),
-        ({"max_pixels": 0}, "above 0"),
+        ({"max_pixels": 0}, "give 1 or more"),
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict[str, int], remedy: str) -> None:

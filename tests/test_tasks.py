@@ -74,9 +74,9 @@ def test_rows_are_of_the_schema_and_add_up(task: Task, made: dict[str, Path]) ->
         assert file.metadata.num_rows > 0
         for name, column in zip(file.schema_arrow.names, file.read().columns, strict=True):
             assert column.null_count == 0, name
-    rows = pq.read_table(out / "data", columns=["key", "copy"])
+    rows = pq.read_table(out / "data")
     assert set(rows["copy"].to_pylist()) == {0, 1}
-    assert len({(row["key"], row["copy"]) for row in rows.to_pylist()}) == len(rows), "no row is there twice"
+    assert len(set(map(repr, rows.to_pylist()))) == len(rows), "no row is there twice"
 
 
 def test_same_seed_same_bytes_other_seed_other(task: Task, made: dict[str, Path], tmp_path: Path) -> None:

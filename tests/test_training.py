@@ -77,6 +77,35 @@ def size_of(folder: Path) -> int:
     return int(Tokenizer.from_file(str(folder / "out" / "tokenizer.json")).get_vocab_size())
 
 
+def test_vit_mae_uses_the_mask_of_the_row(tmp_path: Path) -> None:
+    """The model hides what the row says, and learns: 50 steps of a tiny ViTMAE, masks read back from inside it."""
+    import datasets
+    import numpy as np
+
+    out = tmp_path / "out"
+    run(TASKS["mask-patches"](height=64, width=64, patch=8), FIXTURES / "images", out=out, copies=4)
+    rows = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"].with_format("numpy")
+    pictures = torch.from_numpy(np.stack(rows["image"][:]).transpose(0, 3, 1, 2)).float() / 127.5 - 1
+    masks = torch.from_numpy(np.stack(rows["mask"][:]))
+    assert masks.dtype == torch.bool
+    assert masks.shape == (96, 64)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
+    decoder = {f"decoder_{name}": size for name, size in sizes.items()}
+    torch.manual_seed(0)
+    config = transformers.ViTMAEConfig(image_size=64, patch_size=8, mask_ratio=0.75, **sizes, **decoder)
+    model = transformers.ViTMAEForPreTraining(config)
+    optimizer, losses = torch.optim.AdamW(model.parameters(), 3e-3), []
+    for step in range(50):
+        batch = [(step * 16 + i) % len(masks) for i in range(16)]
+        made = model(pictures[batch], noise=masks[batch].float())
+        assert torch.equal(made.mask.bool(), masks[batch]), "1 is hidden, in the model as in the row"
+        losses.append(made.loss.item())
+        made.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6]), "of all 96 rows, at the end and at the beginning"
+
+
 def test_bert_learns_from_mask_text(tokenizer: Path, tmp_path: Path) -> None:
     rows = rows_of(TASKS["mask-text"](tokenizer=str(tokenizer), length=64), tmp_path)
     names = ("input_ids", "attention_mask", "labels")

@@ -67,9 +67,9 @@ class Jigsaw(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         cell, tile, jitter = self.sizes
-        if not 0 < tile <= cell:
+        if tile > cell:
             raise Refused(f"a tile of {tile} pixels does not fit a cell of {cell}; give --tile 1 to {cell}")
-        if not 0 <= jitter <= cell - tile:
+        if jitter > cell - tile:
             raise Refused(f"--jitter {jitter} moves tiles out of their cells; give 0 to {cell - tile}")
         most = min(factorial(self.grid**2), 10_000)
         if not 2 <= self.count <= most:

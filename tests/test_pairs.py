@@ -1,0 +1,194 @@
+"""The pair's label, proved on pictures whose red says which they are; and the crops' that they are of one picture."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import FIXTURES
+from drawn import far, opened, photograph, sampled
+
+from pseudolabel import AugmentPairs, CropViews, Refused, Unusable, run
+from pseudolabel.decoders import decode
+from pseudolabel.pixels import encode_jpeg
+from pseudolabel.sample import Sample, Skipped, chance_for
+from pseudolabel.tasks.base import Row, Rows
+from pseudolabel.views import make, views
+
+PLAIN = {"jitter": 0, "gray": 0, "blur": 0, "solarise": 0}  # nothing is done to the colours
+STEP = 6  # of red, from one picture to the next
+
+
+def known(i: int) -> np.ndarray:
+    """A picture that is wider than high, whose red is its number."""
+    image = photograph(60, 90, seed=i)
+    image[..., 0] = STEP * i
+    return image
+
+
+def number(media: dict[str, bytes]) -> int:
+    """Which picture a view is of, read from its red."""
+    return round(float(np.median(opened(media)[..., 0])) / STEP)
+
+
+def labelled(task: AugmentPairs, pictures: list[np.ndarray], copies: int = 1) -> tuple[list[Row], list[Skipped]]:
+    """The rows of a shard of these pictures, numbered from 0, and what was left out."""
+    samples = (Sample(str(i), picture) for i, picture in enumerate(pictures))
+    made = list(task.labeler(Path()).label(samples, chance_for(0, task.name), copies))
+    assert sum(item.count for item in made) == len(pictures)
+    rows = [row for item in made if isinstance(item, Rows) for row in item.rows]
+    return rows, [item for item in made if isinstance(item, Skipped)]
+
+
+@pytest.mark.parametrize("preset", ["simclr", "moco-v2", "moco-v3", "byol"])
+@pytest.mark.parametrize("negatives", [0, 1, 3])
+def test_the_label_says_whether_both_views_are_of_one_picture(preset: str, negatives: int) -> None:
+    task = AugmentPairs(preset=preset, negatives=negatives, size=32, **PLAIN)
+    rows, skipped = labelled(task, [known(i) for i in range(40)], copies=2)
+    assert not skipped
+    assert len(rows) == 40 * 2 * (1 + negatives)
+    for row in rows:
+        one, other = number(row["view_1"]), number(row["view_2"])
+        assert row["label"] == (one == other)
+        assert (row["key"], row["partner"]) == (str(one), str(other))
+    assert Counter(row["label"] for row in rows) == Counter({1: 80, **({0: 80 * negatives} if negatives else {})})
+    assert list(task.columns()[0].names) == ["different", "same"]
+
+
+def test_false_pairs_take_views_of_true_ones_as_they_are() -> None:
+    rows, _ = labelled(AugmentPairs(size=32, negatives=2), [known(i) for i in range(40)])
+    same = {row["key"]: row for row in rows if row["label"]}
+    firsts, seconds = Counter(), Counter()
+    for row in rows:
+        assert row["view_1"] == same[row["key"]]["view_1"]
+        assert row["view_2"] == same[row["partner"]]["view_2"]
+        assert views(row) == [views(same[row["key"]])[0], views(same[row["partner"]])[1]]
+        if not row["label"]:
+            firsts[row["key"]] += 1
+            seconds[row["partner"]] += 1
+    assert set(firsts.values()) == {2}
+    assert len(seconds) > 25, "partners vary"
+    pairs = [(row["key"], row["partner"]) for row in rows]
+    assert len(set(pairs)) == len(pairs), "no partner is taken twice"
+
+
+def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    image = photograph(90, 120)
+    for name, picture in {
+        "as-it-is.png": image,
+        "again.jpg": image,
+        "half.png": cv2.resize(image, (60, 45), interpolation=cv2.INTER_AREA),
+        "bright.jpg": np.clip(image * 1.2, 0, 255),
+    }.items():
+        cv2.imwrite(str(folder / name), picture)
+    done = run(AugmentPairs(size=32, negatives=2), folder, out=tmp_path / "alone", copies=3)
+    assert (done.used, done.rows, done.lacking) == (4, {"train": 12}, 24)
+    lines = [json.loads(line) for line in (tmp_path / "alone" / "_skipped.jsonl").read_text().splitlines()]
+    assert sum(line["rows"] for line in lines) == 24
+    assert {line["samples"] for line in lines} == {0}
+    assert "no other picture read with it is unlike it" in lines[0]["reason"]
+
+    cv2.imwrite(str(folder / "other.png"), photograph(90, 120, seed=8))
+    done = run(AugmentPairs(size=32, negatives=1), folder, out=tmp_path / "five")
+    pairs = pq.read_table(tmp_path / "five" / "data", columns=["key", "partner", "label"]).to_pylist()
+    assert done.lacking == 0
+    assert all("other.png" in (row["key"], row["partner"]) for row in pairs if not row["label"])
+
+
+def test_a_shard_has_company_even_of_large_photographs(tmp_path: Path) -> None:
+    """Of pictures of 1.2 MB each the first shards would have one, and no partner for it."""
+    folder, rng = tmp_path / "large", np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(20):
+        cv2.imwrite(str(folder / f"{i}.png"), rng.integers(0, 256, (640, 640, 3), np.uint8))
+    done = run(AugmentPairs(size=16), folder, out=tmp_path / "pairs")
+    assert (done.shards, done.rows, done.lacking) == (2, {"train": 40}, 0)
+    assert run(AugmentPairs(size=16, negatives=0), folder, out=tmp_path / "same").shards > 2
+
+
+def test_partners_come_from_a_window_and_the_last_few_find_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded: after so many pictures partners are chosen; those left over choose among the last of them."""
+    monkeypatch.setattr("pseudolabel.tasks.augment_pairs.ROOM", 2 * 32**2 * 16)
+    rows, skipped = labelled(AugmentPairs(size=32, **PLAIN), [known(i) for i in range(33)])
+    assert not skipped
+    for row in rows:
+        one, other = int(row["key"]), int(row["partner"])
+        assert number(row["view_2"]) == other
+        assert one // 16 == other // 16 or (one == 32 and other >= 17)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("task", [AugmentPairs(preset="byol", size=48), CropViews(global_size=48, local_size=24)])
+def test_views_are_made_again_from_the_source(task: AugmentPairs | CropViews, exact: bool, tmp_path: Path) -> None:
+    """By the stored parameters alone: the very bytes of each view of each row, both members of false pairs included."""
+    task = replace(task, exact=exact)
+    run(task, FIXTURES / "images", out=tmp_path / "made")
+    rows = pq.read_table(tmp_path / "made" / "data").to_pylist()
+    sources: dict[str, np.ndarray] = {}
+    for row in rows:
+        keys = [row["key"], row["partner"]] if "partner" in row else [row["key"]] * len(task.recipes)
+        stored = [row["view_1"], row["view_2"]] if "partner" in row else [*row["global_crops"], *row["local_crops"]]
+        for key, media, view, recipe in zip(keys, stored, views(row), task.recipes, strict=True):
+            if key not in sources:
+                sources[key] = decode((FIXTURES / "images" / key).read_bytes(), "0,255", 10**6)
+            assert media["bytes"] == encode_jpeg(make(sources[key], view, recipe, exact))
+
+
+def test_each_crop_is_its_box_of_the_picture() -> None:
+    image = photograph(300, 410)
+    chance = chance_for(0, "crop-views")
+    for i in range(12):
+        (row,) = CropViews(preset="dino", **PLAIN).pairs(image, chance("a.png", i))
+        crops = [opened(media) for media in [*row["global_crops"], *row["local_crops"]]]
+        assert [crop.shape[0] for crop in crops] == [224] * 2 + [96] * 8
+        for crop, box, flip in zip(crops, row["boxes"], row["flips"], strict=True):
+            assert far(sampled(image, box, crop.shape[:2], flip), crop) < 3.5
+            share = (box[2] - box[0]) * (box[3] - box[1]) / image[..., 0].size
+            assert (0.38 if len(crop) == 224 else 0.045) < share <= (1 if len(crop) == 224 else 0.41)
+    (one,) = CropViews(preset="swav").pairs(image, chance("a.png", 0))
+    assert (len(one["global_crops"]), len(one["local_crops"])) == (2, 6)
+    (none,) = CropViews(locals=0, global_size=32).pairs(image, chance("a.png", 0))
+    assert (len(none["global_crops"]), len(none["local_crops"])) == (2, 0)
+
+
+def test_options_go_before_the_preset() -> None:
+    one, two = AugmentPairs(preset="moco-v3", blur=0.3, size=96, min_area=0.5).recipes
+    assert (one.blur, two.blur, one.size, one.min_area, two.solarise) == (0.3, 0.3, 96, 0.5, 0.2)
+    *large, small = CropViews(preset="dino", local_area=(0.1, 0.2), global_size=160, hue=0.0, locals=1).recipes
+    assert [(r.size, r.min_area, r.max_area, r.hue) for r in (*large, small)] == [(160, 0.4, 1, 0)] * 2 + [
+        (96, 0.1, 0.2, 0)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "remedy"),
+    [
+        (AugmentPairs, {"preset": "dino"}, "choose among simclr, moco-v2, moco-v3, byol"),
+        (AugmentPairs, {"negatives": -1}, "give 0 or more"),
+        (AugmentPairs, {"gray": 1.5}, "give 0 to 1"),
+        (AugmentPairs, {"hue": 0.6}, "give 0 to 0.5"),
+        (AugmentPairs, {"min_area": 0.6, "max_area": 0.5}, "give the least share first"),
+        (CropViews, {"local_area": (0.3, 0.2)}, "give the least share first"),
+        (CropViews, {"global_area": (0.0, 0.2)}, "above 0 and up to 1"),
+        (CropViews, {"locals": -1}, "give 0 or more"),
+    ],
+)
+def test_bad_options_are_refused_with_the_remedy(task: type, options: dict, remedy: str) -> None:
+    with pytest.raises(Refused, match=remedy):
+        task(**options)
+
+
+def test_a_picture_too_small_is_unusable() -> None:
+    with pytest.raises(Unusable, match="1 x 1 pixels, too small"):
+        list(CropViews().pairs(np.zeros((1, 1, 3), np.uint8), np.random.default_rng(0)))
+    rows, skipped = labelled(AugmentPairs(size=32), [known(0), np.zeros((4, 200, 3), np.uint8), known(1)])
+    assert [item.reason for item in skipped] == ["200 x 4 pixels, too small: the short side needs 16"]
+    assert len(rows) == 4

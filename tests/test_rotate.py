@@ -1,0 +1,65 @@
+"""The turn, read from an arrow that points up and has a green spot on its right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn import arrow, far, opened, photograph, rows, sampled
+
+from pseudolabel import Refused, Rotate, Unusable
+
+ANGLES = {0: 90, 1: 180, 2: 270, 3: 0}  # where the arrow points, counter-clockwise from the right, after so many turns
+
+
+def directions(image: np.ndarray) -> tuple[int, int]:
+    """Where the red head and the green spot lie as seen from the middle, counter-clockwise from the right."""
+    red, green, blue = np.moveaxis(image.astype(int), 2, 0)
+    angles = []
+    for spot in (red - green - blue > 100, green - red - blue > 100):
+        y, x = np.argwhere(spot).mean(0) - (np.array(image.shape[:2]) - 1) / 2
+        angles.append(round(np.degrees(np.arctan2(-y, x)) / 90) * 90 % 360)
+    return angles[0], angles[1]
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (420, 310)])
+@pytest.mark.parametrize("flip", [0, 1])
+def test_the_label_is_the_turn(height: int, width: int, flip: int) -> None:
+    image = arrow(height, width)
+    for four in zip(*[iter(rows(Rotate(crop=1, flip=flip), image, 3))] * 4, strict=True):
+        assert [row["label"] for row in four] == [0, 1, 2, 3]
+        for row in four:
+            head, spot = directions(opened(row["image"]))
+            assert head == ANGLES[row["label"]]
+            assert spot == (head + (90 if flip else -90)) % 360, "mirrored before it is turned, never after"
+    assert Rotate().columns()[0].names == ("0", "90", "180", "270")
+
+
+def test_the_four_pictures_are_one_and_lie_in_their_box() -> None:
+    image, flips = photograph(256, 400), []
+    for four in zip(*[iter(rows(Rotate(), image, 60))] * 4, strict=True):
+        (box,), (flip,) = {tuple(row["box"]) for row in four}, {row["flip"] for row in four}
+        assert box[2] - box[0] == box[3] - box[1] == 224
+        upright = sampled(image, box, (224, 224), flip)
+        for row in four:
+            back = np.rot90(opened(row["image"]), -row["label"])  # clockwise again
+            assert far(back, upright) < 3.5
+        assert far(opened(four[1]["image"]), upright) > 20
+        flips.append(flip)
+    assert 15 < sum(flips) < 45
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (15, 90)])
+def test_too_small_is_unusable(shape: tuple[int, int]) -> None:
+    with pytest.raises(Unusable, match="too small"):
+        rows(Rotate(), np.zeros((*shape, 3), np.uint8))
+
+
+def test_what_looks_the_same_upside_down_has_no_label() -> None:
+    with pytest.raises(Unusable, match="looks the same upside down"):
+        rows(Rotate(), np.full((100, 120, 3), 90, np.uint8))
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"crop": 0}, {"crop": 1.1}, {"flip": 2}])
+def test_bad_options_are_refused(options: dict) -> None:
+    with pytest.raises(Refused, match="is out of range; give"):
+        Rotate(**options)
