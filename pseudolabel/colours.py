@@ -9,24 +9,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
+LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend with black."""
-    return _affine(image, np.eye(3) * factor, 0.0)
+    return _blended(image, factor)
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend with the mean gray of the picture."""
     import cv2
 
-    return _affine(image, np.eye(3) * factor, (1 - factor) * float(LUMA @ cv2.mean(image)[:3]))
+    mean = sum(share * channel for share, channel in zip(LUMA, cv2.mean(image), strict=False))
+    return _blended(image, factor, shift=(1 - factor) * mean)
 
 
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend each pixel with its gray."""
-    return _affine(image, np.eye(3) * factor + (1 - factor) * LUMA, 0.0)
+    return _blended(image, factor, gray=1 - factor)
 
 
 def hue(image: np.ndarray, turn: float) -> np.ndarray:
@@ -37,7 +38,7 @@ def hue(image: np.ndarray, turn: float) -> np.ndarray:
         if not (steps := round(turn * 256) % 256):
             return image
         hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(steps)
+        hsv.reshape(len(hsv), -1)[:] += np.tile(np.array([steps, 0, 0], np.uint8), hsv.shape[1])  # the hue wraps around
         return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL))
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
@@ -52,11 +53,10 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian of `sigma` pixels, cut off beyond four of them."""
+    """Gaussian of `sigma` pixels, cut off where it no longer shows: beyond three of them, for floats beyond four."""
     import cv2
 
-    taps = 2 * int(np.ceil(4 * sigma)) + 1
-    return np.asarray(cv2.GaussianBlur(image, (taps, taps), sigma))
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma))
 
 
 def solarise(image: np.ndarray) -> np.ndarray:
@@ -74,9 +74,11 @@ def jitter(image: np.ndarray, factors: Sequence[float], order: Sequence[int]) ->
     return image
 
 
-def _affine(image: np.ndarray, colours: np.ndarray, shift: float) -> np.ndarray:
-    """Each pixel times a (3, 3) matrix, plus `shift`, clipped to 0..255."""
+def _blended(image: np.ndarray, factor: float, gray: float = 0.0, shift: float = 0.0) -> np.ndarray:
+    """Each pixel times `factor`, plus `gray` times its luma, plus `shift`; clipped to 0..255."""
     import cv2
 
-    out = cv2.transform(image, np.column_stack([colours, np.full(3, shift)]))
+    r, g, b = (gray * share for share in LUMA)
+    matrix = np.array([(factor + r, g, b, shift), (r, factor + g, b, shift), (r, g, factor + b, shift)])
+    out = cv2.transform(image, matrix)
     return np.asarray(out if out.dtype == np.uint8 else np.clip(out, 0, 255, out=out))

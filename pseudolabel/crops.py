@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from math import exp, log, sqrt
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -55,13 +55,13 @@ def torchvision(height: int, width: int, area: tuple[float, float], rng: np.rand
     pytorch/vision, transforms/transforms.py, RandomResizedCrop.get_params.
     """
     for _ in range(10):
-        h, w = _drawn(height, width, area, rng, shape)
+        size, ratio, x, y = rng.random(4).tolist()
+        h, w = _sides(height * width, area, shape, size, ratio)
         if 0 < w <= width and 0 < h <= height:
-            return _placed(height, width, h, w, rng)
+            return _placed(height, width, h, w, x, y)
     w = min(width, round(height * shape * RATIO))
     h = min(height, round(width / shape * RATIO))
-    left, top = (width - w) // 2, (height - h) // 2
-    return Box(left, top, left + w, top + h)
+    return _placed(height, width, h, w, 0.5, 0.5)
 
 
 def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
@@ -69,8 +69,9 @@ def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Gene
 
     google-deepmind/deepmind-research, byol/utils/dataset.py, _decode_and_random_crop.
     """
-    h, w = _drawn(height, width, area, rng, shape)
-    return _placed(height, width, max(1, min(h, height)), max(1, min(w, width)), rng)
+    size, ratio, x, y = rng.random(4).tolist()
+    h, w = _sides(height * width, area, shape, size, ratio)
+    return _placed(height, width, max(1, min(h, height)), max(1, min(w, width)), x, y)
 
 
 def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
@@ -81,33 +82,33 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
     """
     least, most = (share * height * width for share in area)
     for _ in range(100):
-        ratio = shape * rng.uniform(1 / RATIO, RATIO)
+        size, ratio, x, y = rng.random(4).tolist()
+        ratio = shape * (1 / RATIO + ratio * (RATIO - 1 / RATIO))
         top = min(round(sqrt(most / ratio)), int((width + 0.5 - 1e-7) / ratio), height)
         h = min(round(sqrt(least / ratio)), top)
-        h += int(rng.integers(0, top - h + 1))
+        h += int(size * (top - h + 1))
         h += round(h * ratio) * h < least  # what rounding took or gave is no reason to fail
         h -= round(h * ratio) * h > most
         w = round(h * ratio)
         if least <= h * w <= most and 0 < w <= width and 0 < h <= height and h * w >= COVERED * height * width:
-            return _placed(height, width, h, w, rng)
+            return _placed(height, width, h, w, x, y)
     return Box(0, 0, width, height)
 
 
 CROPS = {Rule.torchvision: torchvision, Rule.tensorflow: tensorflow, Rule.byol: byol}
 
 
-def _drawn(
-    height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float
-) -> tuple[int, int]:
-    """Area uniform, ratio log-uniform: height and width, be they in the picture or not."""
-    pixels = rng.uniform(*area) * height * width
-    ratio = shape * exp(rng.uniform(-log(RATIO), log(RATIO)))
-    return round(sqrt(pixels / ratio)), round(sqrt(pixels * ratio))
+def _sides(pixels: int, area: tuple[float, float], shape: float, size: float, ratio: float) -> tuple[int, int]:
+    """Area uniform, ratio log-uniform, by two chances of 0 to 1: height and width, be they in the picture or not."""
+    least, most = area
+    ratio = shape * RATIO ** (2 * ratio - 1)
+    wanted = pixels * (least + size * (most - least))
+    return round(sqrt(wanted / ratio)), round(sqrt(wanted * ratio))
 
 
-def _placed(height: int, width: int, h: int, w: int, rng: np.random.Generator) -> Box:
-    """Anywhere in the picture, each place as likely."""
-    left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+def _placed(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
+    """Anywhere in the picture, by two chances of 0 to 1."""
+    left, top = int(x * (width - w + 1)), int(y * (height - h + 1))
     return Box(left, top, left + w, top + h)
 
 
@@ -115,4 +116,4 @@ def square(height: int, width: int, share: float, rng: np.random.Generator) -> B
     """A square of `share` of the short side, anywhere: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
     enough(height, width)
     side = round(min(height, width) * share)
-    return _placed(height, width, side, side, rng)
+    return _placed(height, width, side, side, *rng.random(2).tolist())

@@ -128,8 +128,9 @@ class Run:
             with workers.Pool(self.recipe, count, self.options.sample_seconds) as pool:
                 self.learn(pool)
                 self.progress.start(self.scan.plan, [self.records.done(i) for i in range(len(self.scan.plan))])
-                last = sorted(missing, key=lambda index: self.deaths.suspected("make", index))
-                for _ in self.drive(pool, (Job("make", self.scan.plan[index]) for index in last)):
+                # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
+                order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
+                for _ in self.drive(pool, (Job("make", self.scan.plan[index]) for index in order)):
                     pass
         finally:
             self.progress.stop()

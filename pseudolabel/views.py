@@ -14,6 +14,7 @@ from pseudolabel.columns import Column
 from pseudolabel.crops import Box, Rule, crop
 from pseudolabel.sample import Refused
 
+UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors
 SIGMAS = (0.1, 2.0)  # of the blur, in pixels: the same in every reference
 
 
@@ -119,16 +120,25 @@ class View(NamedTuple):
 def draw(recipe: Recipe, height: int, width: int, rng: np.random.Generator) -> View:
     """Draw a view of a picture. Numbers are rounded to what is stored, so that a row makes the very view again."""
     box = crop(recipe.rule, height, width, (recipe.min_area, recipe.max_area), rng)
-    shares = (recipe.flip, recipe.jitter, recipe.gray, recipe.blur, recipe.solarise)
-    flip, jitter, gray, blur, solarise = (rng.random(5) < shares).tolist()
-    strengths = np.array([recipe.brightness, recipe.contrast, recipe.saturation, recipe.hue])
-    centre = np.array([1.0, 1.0, 1.0, 0.0])
-    low = np.maximum(centre - strengths, (0, 0, 0, -0.5))
-    factors = np.asarray(low + rng.random(4) * (centre + strengths - low), np.float32)
-    order, sigma = rng.permutation(4), float(np.float32(rng.uniform(*SIGMAS)))
-    if not jitter:
-        factors, order = centre, order[:0]
-    return View(box, flip, tuple(factors.tolist()), tuple(order.tolist()), gray, sigma if blur else 0.0, solarise)
+    flip, jitter, gray, blur, solarise, sigma, *chances = rng.random(10).tolist()
+    order = tuple(rng.permutation(4).tolist()) if jitter < recipe.jitter else ()
+    strengths = (recipe.brightness, recipe.contrast, recipe.saturation)
+    spans = [(max(1 - strength, 0), 1 + strength) for strength in strengths] + [(-recipe.hue, recipe.hue)]
+    factors = [low + chance * (high - low) for (low, high), chance in zip(spans, chances, strict=True)]
+    return View(
+        box,
+        flip < recipe.flip,
+        tuple(map(_stored, factors)) if order else UNCHANGED,
+        order,
+        gray < recipe.gray,
+        _stored(SIGMAS[0] + sigma * (SIGMAS[1] - SIGMAS[0])) if blur < recipe.blur else 0.0,
+        solarise < recipe.solarise,
+    )
+
+
+def _stored(number: float) -> float:
+    """Rounded to 32 bits, as the column keeps it."""
+    return float(np.float32(number))
 
 
 def make(image: np.ndarray, view: View, recipe: Recipe, exact: bool = False) -> np.ndarray:
@@ -138,12 +148,10 @@ def make(image: np.ndarray, view: View, recipe: Recipe, exact: bool = False) -> 
     contrast is about the picture's mean gray and saturation about each pixel's, as in torchvision; the code of SimCLR
     and of BYOL has each channel's mean and HSV's saturation, and BYOL adds to the brightness instead.
     """
-    import cv2
-
     left, top, right, bottom = view.box
     out = pixels.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)
     out = out.astype(np.float32) if exact else out
-    out = np.asarray(cv2.flip(out, 1)) if view.flip else out
+    out = pixels.mirrored(out) if view.flip else out
     out = colours.jitter(out, view.factors, view.order)
     out = colours.gray(out) if view.gray else out
     out = colours.blur(out, view.sigma) if view.sigma else out

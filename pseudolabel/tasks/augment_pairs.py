@@ -142,7 +142,7 @@ class Pairing(NamedTuple):
             count = min(self.task.negatives, len(unlike))
             rows = []
             for row, rng in zip(seen.rows, seen.chances, strict=True):
-                others = rng.choice(unlike, count, replace=False).tolist()
+                others = rng.choice(unlike, count, replace=False).tolist() if count else ()
                 rows += [row, *(different(row, pool[other].rows[row["copy"]]) for other in others)]
             yield Rows(rows, 1)
             if lacking := len(seen.rows) * (self.task.negatives - count):

@@ -72,7 +72,7 @@ class Colorize(ImageTask):
         box = square(height, width, self.crop, rng)
         flip = bool(rng.random() < self.flip)
         shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-        colours = lab(shown[:, ::-1] if flip else shown)
+        colours = lab(pixels.mirrored(shown) if flip else shown)
         ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
         if (farthest := float(np.abs(ab).max())) <= self.least_colour:
             raise Filtered(f"no colour: a and b are at most {farthest:.1f}, --least-colour is {self.least_colour:g}")

@@ -153,7 +153,7 @@ class MaskPatches(ImageTask):
         box = crop(Rule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
         shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
         flip = bool(rng.random() < self.flip)
-        shown = shown[:, ::-1] if flip else shown
+        shown = pixels.mirrored(shown) if flip else shown
         masks = [self.mask(rng) for _ in range(self.masks)]
         row: Row = {"box": list(box), "flip": flip, "image": pixels.jpeg(shown)}
         lists: list[list[bool]] = [mask.ravel().tolist() for mask in masks]

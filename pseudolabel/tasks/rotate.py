@@ -50,9 +50,9 @@ class Rotate(ImageTask):
         box = square(height, width, self.crop, rng)
         flip = bool(rng.random() < self.flip)
         shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-        shown = shown[:, ::-1] if flip else shown
-        turned = [np.rot90(shown, turn) for turn in range(4)]
-        if np.array_equal(turned[0], turned[2]):
+        shown = pixels.mirrored(shown) if flip else shown
+        turns = [pixels.turned(shown, turn) for turn in range(4)]
+        if np.array_equal(turns[0], turns[2]):
             raise Unusable("looks the same upside down")
-        for turn, picture in enumerate(turned):
+        for turn, picture in enumerate(turns):
             yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(picture)}
