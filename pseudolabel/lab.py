@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.spatial import KDTree
 
 STEP = 10  # of a and of b, between the centres of bins
 SIGMA = 5.0  # of the Gaussian that weighs them
@@ -32,12 +36,7 @@ def lab(image: np.ndarray) -> np.ndarray:
 
 def bins(ab: np.ndarray) -> np.ndarray:
     """(n, 2) a and b -> (n,) int16: the nearest bin."""
-    cell = np.rint(ab / STEP).astype(np.int64)
-    found: np.ndarray = _table()[tuple(np.clip(cell, -REACH, REACH).T + REACH)]
-    outside = (found < 0) | (np.abs(cell) > REACH).any(1)
-    if outside.any():
-        found[outside] = _squares(ab[outside]).argmin(1)
-    return found
+    return np.asarray(_tree().query(ab)[1].astype(np.int16))
 
 
 def soft(ab: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,24 +44,14 @@ def soft(ab: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     NNEncode of richzhang/colorization, resources/caffe_traininglayers.py.
     """
-    squares = _squares(ab)
-    near = np.argpartition(squares, count - 1, axis=1)[:, :count]
-    near = np.take_along_axis(near, np.take_along_axis(squares, near, 1).argsort(1, kind="stable"), 1)
-    weights = np.exp(-np.take_along_axis(squares, near, 1) / (2 * SIGMA**2))
+    distances, near = _tree().query(ab, range(1, count + 1))
+    squares = distances**2
+    weights = np.exp((squares[:, :1] - squares) / (2 * SIGMA**2))  # the nearest's is 1, so that none far out is 0 / 0
     return near.astype(np.int16), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-REACH = 11  # bins on either side of gray
-
-
 @lru_cache
-def _table() -> np.ndarray:
-    """(23, 23) int16: the bin of each cell of the grid, -1 where there is none."""
-    table = np.full((2 * REACH + 1, 2 * REACH + 1), -1, np.int16)
-    table[tuple(np.rint(centres() / STEP).astype(np.int64).T + REACH)] = np.arange(len(centres()))
-    return table
+def _tree() -> KDTree:
+    from scipy.spatial import KDTree
 
-
-def _squares(ab: np.ndarray) -> np.ndarray:
-    """(n, 2) -> (n, 313): squared distances to the bins."""
-    return np.asarray(((ab[:, None].astype(np.float64) - centres()) ** 2).sum(2))
+    return KDTree(centres())

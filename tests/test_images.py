@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pseudolabel import TASKS
 from pseudolabel.colours import gray
 from pseudolabel.decoders import decode
 from pseudolabel.pixels import encode_jpeg, resize
 from pseudolabel.readers.images import ImageOptions, Images
-from pseudolabel.sample import Extent, Sample, Skipped, Split, Unusable
+from pseudolabel.sample import Extent, Sample, Skipped, Split, Unusable, chance_for
+from pseudolabel.tasks.base import Rows
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
 ALL = Split("train", 0.0, 1.0)
@@ -118,6 +121,29 @@ def far(one: np.ndarray, other: np.ndarray) -> float:
 
 
 # --- real files ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(name for name in TASKS if ".jpg" in TASKS[name]().reader().suffixes))
+def test_every_task_uses_hard_pictures_or_says_why_not(name: str, tmp_path: Path) -> None:
+    """What the reader uses makes rows, unless it is too small for the task or has nothing to tell."""
+    if not SHARED.exists():
+        pytest.skip("the shared data is not present")
+    task = TASKS[name]()
+    task.fit(iter(()), tmp_path, np.random.default_rng(0))
+    reader, seen = task.reader(), {}
+    for key in HARD:
+        path = SHARED / "hard" / key
+        if HARD[key] != IGNORED:
+            extents = list(reader.scan(key, str(path), path.stat().st_size))
+            samples = (item for item in reader.read(extents, ALL) if isinstance(item, Sample))
+            made = list(task.labeler(tmp_path).label(samples, chance_for(0, name), 1))
+            seen[key] = [item.reason for item in made if isinstance(item, Skipped) and item.count]
+            assert sum(item.count for item in made) == (HARD[key] == USED)
+            assert bool(seen[key]) or all(len(item.rows) for item in made if isinstance(item, Rows))
+    told = {reason for reasons in seen.values() for reason in reasons}
+    own = "too small|too narrow|no colour: a and b are at most|looks the same upside down"
+    assert all(re.search(own, reason) for reason in told)
+    assert sum(map(bool, seen.values())) < 14
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not present")

@@ -26,14 +26,22 @@ def task(request: pytest.FixtureRequest) -> Task:
     return TASKS[request.param]()
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each task's dataset of the fixtures, with a validation split and two copies."""
-    folder = tmp_path_factory.mktemp("conformance")
-    for name in NAMES:
+class Made(dict[str, Path]):
+    """Each task's dataset of the fixtures, with a validation split and two copies, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
         task = TASKS[name]()
-        run(task, source(task), out=folder / name, copies=2, validation=0.3, workers=1)
-    return {name: folder / name for name in NAMES}
+        run(task, source(task), out=self.folder / name, copies=2, validation=0.3, workers=1)
+        self[name] = self.folder / name
+        return self[name]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("conformance"))
 
 
 def source(task: Task) -> Path:
@@ -63,7 +71,7 @@ def test_columns(task: Task) -> None:
     assert all(column.names for column in columns if column.type == "class")
 
 
-def test_rows_are_of_the_schema_and_add_up(task: Task, made: dict[str, Path]) -> None:
+def test_rows_are_of_the_schema_and_add_up(task: Task, made: Made) -> None:
     out = made[task.name]
     expected = arrow_schema(task.schema(), {})
     assert {path.name.split("-")[0] for path in (out / "data").iterdir()} == {"train", "validation"}
@@ -79,13 +87,13 @@ def test_rows_are_of_the_schema_and_add_up(task: Task, made: dict[str, Path]) ->
     assert len(set(map(repr, rows.to_pylist()))) == len(rows), "no row is there twice"
 
 
-def test_same_seed_same_bytes_other_seed_other(task: Task, made: dict[str, Path], tmp_path: Path) -> None:
+def test_same_seed_same_bytes_other_seed_other(task: Task, made: Made, tmp_path: Path) -> None:
     for seed, same in ((0, True), (1, False)):
         run(task, source(task), out=tmp_path / str(seed), copies=2, validation=0.3, workers=2, seed=seed)
         assert (sums(tmp_path / str(seed)) == sums(made[task.name])) is same
 
 
-def test_chance_is_the_argument_and_the_input_stays(task: Task, made: dict[str, Path]) -> None:
+def test_chance_is_the_argument_and_the_input_stays(task: Task, made: Made) -> None:
     """Global dice are not thrown, payloads not written to, and each copy has chance of its own."""
     np.random.seed(5)  # noqa: NPY002 - it is the state of these that is watched
     random.seed(5)
@@ -130,7 +138,7 @@ def _arrays(payload: Any) -> Iterator[np.ndarray]:
             yield from _arrays(part)
 
 
-def test_every_reader_reads_it(task: Task, made: dict[str, Path], tmp_path: Path) -> None:
+def test_every_reader_reads_it(task: Task, made: Made, tmp_path: Path) -> None:
     """`datasets`, DuckDB, Polars and pyarrow read the folder as it is, media decoded and classes named."""
     import datasets
     import duckdb
@@ -154,7 +162,7 @@ def test_every_reader_reads_it(task: Task, made: dict[str, Path], tmp_path: Path
     assert len(polars.read_parquet(out / "data")) == count
 
 
-def test_media_are_stored_plain_and_the_rest_packed(task: Task, made: dict[str, Path]) -> None:
+def test_media_are_stored_plain_and_the_rest_packed(task: Task, made: Made) -> None:
     metadata = pq.read_metadata(next((made[task.name] / "data").iterdir()))
     for i in range(metadata.num_columns):
         column = metadata.row_group(0).column(i)

@@ -83,12 +83,9 @@ class PredictContext(ImageTask):
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> rows of two patches each."""
         height, width, _ = image.shape
-        scale = sqrt(rng.integers(self.least_pixels, self.most_pixels + 1) / (height * width))
-        if self.patch / scale < SMALLEST_PATCH:
-            raise Unusable(f"{width} x {height} pixels, too small for patches of more than {SMALLEST_PATCH} of them")
+        least, most = self.scales(height, width)
+        scale = sqrt(rng.uniform(least**2, most**2))  # pixels are drawn uniformly, not sides
         size = np.array([round(width * scale), round(height * scale)])
-        if size.min() < self.least_side:
-            raise Unusable(f"{width} x {height} pixels, too narrow for two patches side by side")
         resized = pixels.resize(image, int(size[1]), int(size[0]))
         for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
             corners = self.corners(size, PLACES[label], rng)
@@ -102,6 +99,18 @@ class PredictContext(ImageTask):
                 "patch": pixels.jpeg(one),
                 "neighbour": pixels.jpeg(other),
             }
+
+    def scales(self, height: int, width: int) -> tuple[float, float]:
+        """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""
+        least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))
+        if self.patch / most < SMALLEST_PATCH:
+            raise Unusable(
+                f"{width} x {height} pixels, too small: a patch would show fewer than {SMALLEST_PATCH} of them"
+            )
+        least = max(least, self.least_side / min(height, width))
+        if least > most:
+            raise Unusable(f"{width} x {height} pixels, too narrow for two patches side by side")
+        return least, most
 
     def corners(self, size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(2,) width and height, (2,) step -> (2, 2): left and top of a patch and of its neighbour, jittered."""
