@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Column(NamedTuple):
-    """One column: `type` is an Arrow scalar's name, "image", "class", or any of them in `list<...>`."""
+    """One column: `type` is an Arrow scalar's name, "image", "audio<RATE>", "class", or any of them in `list<...>`."""
 
     name: str
     type: str
@@ -41,7 +41,7 @@ def _arrow(name: str) -> pa.DataType:
 
     if name.startswith("list<"):
         return pa.list_(_arrow(name[5:-1]))
-    if name == "image":
+    if name == "image" or name.startswith("audio<"):
         return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.int64() if name == "class" else pa.type_for_alias(name)
 
@@ -51,6 +51,8 @@ def _feature(name: str, names: tuple[str, ...]) -> dict[str, Any]:
         return {"feature": _feature(name[5:-1], names), "_type": "List"}
     if name == "image":
         return {"_type": "Image"}
+    if name.startswith("audio<"):
+        return {"sampling_rate": int(name[6:-1]), "_type": "Audio"}
     return {"names": list(names), "_type": "ClassLabel"} if name == "class" else {"dtype": name, "_type": "Value"}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pseudolabel.pixels import BAND, stretch, upright
-from pseudolabel.sample import Unusable
+from pseudolabel.sample import Unusable, blamed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +43,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         picture = _open(data)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP) or _is_deep_colour(picture, data)
         _allow(*picture.size, max_pixels, 1 + heavy)
-        with _blamed(f"cannot decode this {picture.format}"):
+        with blamed(f"cannot decode this {picture.format}"):
             if plain:
                 image = _jpeg(data, plain)
             elif _is_deep_colour(picture, data):
@@ -95,17 +95,6 @@ def _undisturbed() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-@contextmanager
-def _blamed(what: str) -> Iterator[None]:
-    """Blame the bytes for whatever a foreign decoder raises: they are all it touches."""
-    try:
-        yield
-    except Unusable:
-        raise
-    except Exception as fault:
-        raise Unusable(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault
-
-
 def _allow(width: int, height: int, max_pixels: int, weight: int = 1) -> None:
     """Refuse a picture that is too large to decode: where pixels take twice the memory, they count twice."""
     if width * height * weight > max_pixels:
@@ -117,7 +106,7 @@ def _open(data: bytes) -> Image.Image:
     """Read the header, and nothing after it."""
     from PIL import Image, UnidentifiedImageError
 
-    with _blamed("broken header"):
+    with blamed("broken header"):
         try:
             return Image.open(BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:  # its own message is a memory address
@@ -139,7 +128,7 @@ def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
     if data.rfind(END, plain.start) < 0:
         raise Unusable("truncated JPEG")
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    with _blamed("broken JPEG"):
+    with blamed("broken JPEG"):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise Unusable("broken JPEG")
@@ -160,7 +149,7 @@ def _runs_short(data: bytes, end: int) -> bool:
         picture.draft(picture.mode, (1, 1))
         return np.asarray(picture)
 
-    with _undisturbed(), _blamed("broken JPEG"):
+    with _undisturbed(), blamed("broken JPEG"):
         return not np.array_equal(thumbnail(data), thumbnail(data[:end] + bytes(range(255)) * 8 + data[end:]))
 
 

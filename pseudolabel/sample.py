@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
@@ -81,6 +82,17 @@ def attempt(key: str, make: Callable[[], T]) -> T | Skipped:
         return make()
     except Unusable as bad:
         return Skipped(key, str(bad), unusable=not isinstance(bad, Filtered))
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Blame the input for whatever a foreign decoder raises: its bytes are all that decoder touches."""
+    try:
+        yield
+    except Unusable:
+        raise
+    except Exception as fault:
+        raise Unusable(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault
 
 
 def file_of(key: str) -> str:

@@ -46,7 +46,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def source(task: Task) -> Path:
     """The fixtures of the task's modality."""
-    return FIXTURES / ("images" if ".jpg" in task.reader().suffixes else "text")
+    kinds = {".jpg": "images", ".txt": "text", ".wav": "audio"}
+    return FIXTURES / next(folder for suffix, folder in kinds.items() if suffix in task.reader().suffixes)
 
 
 def test_is_a_frozen_described_dataclass(task: Task) -> None:

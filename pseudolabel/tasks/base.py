@@ -13,6 +13,7 @@ import numpy as np
 
 from pseudolabel.columns import COPY, KEY, Column
 from pseudolabel.options import check
+from pseudolabel.readers.audio import AudioOptions, Sounds
 from pseudolabel.readers.images import ImageOptions, Images
 from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.sample import Chance, Extent, Sample, Skipped, Split, attempt
@@ -113,6 +114,12 @@ class Task(ABC):
         return [KEY, COPY, *self.columns()]
 
 
+class Pairs(Protocol):
+    """What labels each sample by itself."""
+
+    def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
+
+
 class SampleTask(Task):
     """A task that labels each sample by itself: most need nothing but `pairs`."""
 
@@ -125,9 +132,9 @@ class SampleTask(Task):
 
 
 class EachSample(NamedTuple):
-    """The labeler of a task that has `pairs`."""
+    """The labeler of a task that has `pairs`, or whose artefacts have."""
 
-    task: SampleTask
+    task: Pairs
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
@@ -157,6 +164,18 @@ class ImageTask(ImageOptions, SampleTask):
 
     def reader(self) -> Reader:
         return Images(self)
+
+
+@dataclass(frozen=True)
+class AudioTask(AudioOptions, Task):
+    """A task over sound: its labeler takes utterances."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        AudioOptions.__post_init__(self)
+
+    def reader(self) -> Reader:
+        return Sounds(self)
 
 
 @dataclass(frozen=True)

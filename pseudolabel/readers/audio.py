@@ -1,0 +1,245 @@
+"""Sound: files are cut into utterances, each (n,) int16 at one rate. They are read by range, and never held whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel.readers.files import gone
+from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, attempt, blamed
+
+if TYPE_CHECKING:
+    import soundfile
+
+PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
+SANE = 1 << 40  # frames no file has: what is above stands for "not known"
+LOUDEST = (
+    4.0  # times full scale; decoders of lossy codecs go a little above 1, whole numbers stored as floats far above
+)
+EXACT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # how the subtypes begin in which any frame can be found at once
+CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
+
+
+@dataclass(frozen=True)
+class AudioOptions:
+    """How sound is read."""
+
+    seconds: Annotated[float, Option(min=0.1, max=3600, help="Length of the utterances that files are cut into.")] = (
+        15.0
+    )
+    min_seconds: Annotated[float, Option(min=0, help="Leave out shorter ones, as the last of a file may be.")] = 1.0
+    rate: Annotated[int, Option(min=1000, max=192_000, help="Hz the sound is resampled to.")] = 16_000
+    channels: Annotated[str, Option(help=CHANNELS_HELP)] = "mix"
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("mix", "split") and not (self.channels.isdecimal() and int(self.channels)):
+            raise Refused(f"--channels {self.channels!r} is none of them; type mix, split, or a number from 1")
+        if self.min_seconds > self.seconds:
+            raise Refused(f"--min-seconds {self.min_seconds:g} leaves nothing of --seconds {self.seconds:g}; give less")
+
+
+class Utterance(NamedTuple):
+    """A stretch of one channel, as it is stored."""
+
+    key: str
+    wave: np.ndarray  # (n,) int16
+    rate: int  # Hz
+    heard: int  # Hz of the source: there is nothing in it above half of this
+
+
+class Sounds:
+    """The reader of sound: what libsndfile decodes, whatever the headers say."""
+
+    suffixes: frozenset[str] = frozenset(
+        f".{end}" for end in "wav flac ogg oga opus mp3 aif aiff aifc afc au snd caf w64 rf64 sph nist".split()
+    )
+
+    def __init__(self, options: AudioOptions) -> None:
+        self.options = options
+
+    def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
+        """Take the file unopened where it is small; else in pieces of whole utterances, if places in it can be found."""
+        whole = Extent(key, path, 0, None, size)
+        about = attempt(key, partial(_header, path)) if size > PIECE else None
+        if not isinstance(about, Header) or not about.exact:
+            yield whole
+            return
+        length = self._length(about.rate)
+        step = length * max(1, round(PIECE / size * about.frames / length))
+        for start in range(0, about.frames, step):
+            stop = (
+                None if start + step >= about.frames else start + step
+            )  # the last one goes on to the end, wherever it is
+            share = min(step, about.frames - start) / about.frames
+            yield Extent(f"{key}#{start}-{stop or about.frames}", path, start, stop, round(size * share))
+
+    def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
+        """Cut the extent after `count` samples, as its header counts them; all channels of an utterance go together."""
+        about = attempt(extent.key, partial(_header, extent.where))
+        if isinstance(about, Skipped):
+            return extent, 1
+        length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
+        frames = (about.frames if extent.stop is None else extent.stop) - extent.start
+        utterances = min(-(-frames // length), -(-count // each))
+        stop = extent.start + utterances * length
+        cut = extent.stop if stop >= extent.start + frames else stop
+        return extent._replace(stop=cut), max(1, utterances * each)
+
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
+        """Decode the utterances of the split, one at a time."""
+        for extent in extents:
+            if split.holds(extent.file):
+                yield from self._utterances(extent)
+
+    def _length(self, rate: int) -> int:
+        """Frames of an utterance."""
+        return max(1, round(self.options.seconds * rate))
+
+    def _utterances(self, extent: Extent) -> Iterator[Sample | Skipped]:
+        opened = attempt(extent.key, partial(_open, extent))
+        if isinstance(opened, Skipped):
+            yield opened
+            return
+        sound, file = opened
+        with file, sound:
+            at, length = extent.start, self._length(sound.samplerate)
+            while extent.stop is None or at < extent.stop:
+                wanted = length if extent.stop is None else min(length, extent.stop - at)
+                block = attempt(f"{extent.file}#{at}-", partial(_decoded, sound, file, wanted))
+                if isinstance(block, Skipped):  # nothing behind it can be decoded either
+                    yield block
+                    return
+                if len(block):
+                    yield from self._samples(extent.file, at, block, sound.samplerate)
+                at += len(block)
+                if len(block) < wanted:
+                    break
+            if at == extent.start:
+                there = "no sound in it" if not extent.start else "nothing there: it ends before its header says"
+                yield Skipped(extent.key, there)
+
+    def _samples(self, file: str, at: int, block: np.ndarray, rate: int) -> Iterator[Sample | Skipped]:
+        """(n, channels) float32 -> a sample, or one for each channel."""
+        key, chosen = f"{file}#{at}-{at + len(block)}", self.options.channels
+        if len(block) < self.options.min_seconds * rate:
+            reason = f"{len(block) / rate:.2f} s, --min-seconds is {self.options.min_seconds:g}"
+            yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
+        elif chosen == "mix":
+            yield attempt(key, lambda: Sample(key, self._utterance(key, block.mean(1), rate)))
+        else:
+            for number in range(1, block.shape[1] + 1) if chosen == "split" else (int(chosen),):
+                name = f"{key}@{number}"
+                yield attempt(name, partial(self._channel, name, block, number, rate))
+
+    def _channel(self, key: str, block: np.ndarray, number: int, rate: int) -> Sample:
+        if number > block.shape[1]:
+            raise Unusable(f"has {block.shape[1]} channels, --channels is {number}")
+        return Sample(key, self._utterance(key, block[:, number - 1], rate))
+
+    def _utterance(self, key: str, wave: np.ndarray, rate: int) -> Utterance:
+        """(n,) float32, full scale 1 -> the same at the rate asked for, in 16 bit."""
+        import soxr
+
+        loudest = float(np.abs(wave).max())
+        if not np.isfinite(loudest):
+            raise Unusable("has samples that are no numbers")
+        if loudest > LOUDEST:
+            raise Unusable(f"has samples of {loudest:g}, where 1 is full scale")
+        if (wave == wave[0]).all():
+            raise Unusable("silent: all samples are the same")
+        if rate != self.options.rate:
+            wave = soxr.resample(np.ascontiguousarray(wave), rate, self.options.rate, quality="HQ")
+        if not len(wave):
+            raise Unusable(f"{len(wave)} samples at {self.options.rate} Hz")
+        return Utterance(key, np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16), self.options.rate, rate)
+
+
+# --- libsndfile ------------------------------------------------------------------------------------------------------
+
+
+class Header(NamedTuple):
+    """What a header says, and whether a place in the file can be found by counting."""
+
+    rate: int
+    channels: int
+    frames: int
+    exact: bool
+
+
+class _Watched:
+    """A file for libsndfile, which takes any fault of the disk for the end of the file: here it is kept, and raised."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by `with`
+        self.fault: OSError | None = None
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self._file.read(count)
+        except OSError as fault:
+            self.fault = fault
+            return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def __repr__(self) -> str:
+        return "the file"  # in libsndfile's messages
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _open(extent: Extent) -> tuple[soundfile.SoundFile, _Watched]:
+    """Open a file at the extent's first frame."""
+    import soundfile
+
+    try:
+        file = _Watched(extent.where)
+    except FileNotFoundError:
+        raise gone(extent.where) from None
+    except PermissionError:
+        raise Unusable("no permission to read it") from None
+    try:
+        if not os.fstat(file._file.fileno()).st_size:
+            raise Unusable("empty file")
+        with blamed("not a sound that libsndfile reads"):
+            sound = soundfile.SoundFile(file)
+        if extent.start:
+            with blamed(f"has no place {extent.start}"):
+                sound.seek(extent.start)
+        return sound, file
+    except Unusable:
+        file.__exit__()
+        if file.fault:
+            raise file.fault from None
+        raise
+
+
+def _decoded(sound: soundfile.SoundFile, file: _Watched, count: int) -> np.ndarray:
+    """The next `count` frames or, at the end, fewer: (n, channels) float32."""
+    with blamed("does not decode from here on"):
+        block = sound.read(count, dtype="float32", always_2d=True)
+    if file.fault:
+        raise file.fault
+    return np.asarray(block)
+
+
+def _header(path: str) -> Header:
+    sound, file = _open(Extent("", path, 0, None, 0))
+    with file, sound:
+        frames = sound.frames
+        exact = sound.subtype.startswith(EXACT) and 0 < frames < SANE
+        return Header(sound.samplerate, sound.channels, frames if 0 < frames < SANE else SANE, exact)

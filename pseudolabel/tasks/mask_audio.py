@@ -1,0 +1,193 @@
+"""Masked speech: tell the codes of hidden stretches. Hsu et al. 2021 (HuBERT), Chiu et al. 2022 (BEST-RQ)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import codebooks, pixels, waves
+from pseudolabel.codebooks import Centroids, Projection
+from pseudolabel.columns import Column
+from pseudolabel.features import Features
+from pseudolabel.readers.audio import Utterance
+from pseudolabel.sample import Filtered, Refused, Sample, Unusable, one_of
+from pseudolabel.stretches import Preset, stretches
+from pseudolabel.tasks.base import AudioTask, EachSample, Labeler, Row
+
+MEL, STACK, SIZE, WIDTH = 80, 4, 8192, 16  # of BEST-RQ: bins, frames to a label, codes, dimensions of a code
+CODEBOOK_HELP = "Label with the centroids.npz or quantiser.npz of a dataset made before, and learn nothing."
+FEATURES_HELP = "Cluster features of a model, at 50 Hz: a folder of KEY.npy, or Parquet with key and features."
+PRESET_HELP = "Whose masks. wav2vec2 hides 49 % of the frames, hubert 57 %, best-rq 33 %. [hubert; of best-rq, best-rq]"
+
+
+class Targets(StrEnum):
+    """Where the codes come from."""
+
+    kmeans = "kmeans"
+    best_rq = "best-rq"
+
+
+@dataclass(frozen=True)
+class MaskAudio(AudioTask):
+    """Hide stretches of an utterance; the label is the code of each frame, of k-means or of a random projection.
+
+    `labels[i]` is the code of frame i, `mask[i]` whether it is hidden, both at `label_hz`. With k-means frame i is what
+    frame i of the conv encoder of wav2vec 2.0 and HuBERT sees: 400 samples from 320 i on, at 16 kHz; `labels_100hz` has
+    a code for each 10 ms, and every second is in `labels`. With BEST-RQ it is four frames of 10 ms. Codes are computed
+    from exactly the sound that is stored.
+    """
+
+    name: ClassVar[str] = "mask-audio"
+    paper: ClassVar[str] = (
+        "Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020"
+    )
+    unsafe: ClassVar[tuple[str, ...]] = ("another speed", "cropping, if labels and mask are not cropped with it")
+    observed_megabytes: ClassVar[int] = (
+        32  # half an hour of speech, or a little more: 2,000 frames to each of 100 clusters
+    )
+
+    targets: Annotated[Targets, Option(help="Codes of k-means over MFCC, or of a random projection.")] = Targets.kmeans
+    clusters: Annotated[int, Option("--clusters", "-k", min=2, max=100_000, help="Clusters of k-means.")] = 100
+    preset: Annotated[Preset | None, Option(help=PRESET_HELP)] = None
+    codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
+    features: Annotated[str, Option(help=FEATURES_HELP)] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset is not None:
+            object.__setattr__(self, "preset", one_of(Preset, self.preset, "preset"))
+        if self.rate % 200:
+            raise Refused(
+                f"--rate {self.rate} has no whole number of samples in 5 ms; give a multiple of 200, as 16000"
+            )
+        if self.features and self.targets == Targets.best_rq:
+            raise Refused("--features are for --targets kmeans; best-rq has features of its own")
+        if self.codebook:
+            assert self.given  # refused where it does not fit
+        if self.features:
+            assert self.made
+
+    @property
+    def book(self) -> str:
+        """The artefact's name."""
+        return "centroids.npz" if self.targets == Targets.kmeans else "quantiser.npz"
+
+    @property
+    def about(self) -> dict[str, float]:
+        """What a codebook must be for, beside its kind."""
+        kmeans = self.targets == Targets.kmeans
+        return {"rate": self.rate, **({"mfcc": not self.features} if kmeans else {"mel": MEL, "stack": STACK})}
+
+    @cached_property
+    def given(self) -> Centroids | Projection:
+        """The codebook that was given."""
+        return codebooks.load(
+            Path(self.codebook), Centroids if self.targets == Targets.kmeans else Projection, self.about
+        )
+
+    @cached_property
+    def made(self) -> Features:
+        """The features that were given."""
+        return Features(self.features)
+
+    def options(self) -> Mapping[str, Any]:
+        content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
+        content |= {"features_sha256": self.made.digest} if self.features else {}
+        return {**super().options(), "preset": self.masks, **content}
+
+    @property
+    def masks(self) -> Preset:
+        """Whose masks: those of the targets' own paper unless others are given."""
+        if self.preset is not None:
+            return Preset(self.preset)
+        return Preset.hubert if self.targets == Targets.kmeans else Preset.best_rq
+
+    @property
+    def hz(self) -> float:
+        """Labels in a second."""
+        return 50.0 if self.targets == Targets.kmeans else 100 / STACK
+
+    def columns(self) -> Sequence[Column]:
+        ten = Column(
+            "labels_100hz", "list<int32>", "label", "The code of each frame of 10 ms; `labels` is every second."
+        )
+        return (
+            Column("labels", "list<int32>", "label", f"The code of each frame, {self.hz:g} in a second."),
+            *([ten] if self.targets == Targets.kmeans and not self.features else []),
+            Column("mask", "list<bool>", "label", "True where a frame is to be hidden, and its code to be told."),
+            Column("label_hz", "float32", "about", "Frames in a second, of `labels` and of `mask`."),
+            Column("seconds", "float32", "about", "How long the sound is."),
+            Column(
+                "audio", f"audio<{self.rate}>", "input", "The sound, whole: the model hides the frames. FLAC, mono."
+            ),
+        )
+
+    def learns(self) -> bool:
+        return self.targets == Targets.kmeans and not self.codebook
+
+    def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
+        for sample in samples:
+            try:
+                yield self.described(sample.payload)
+            except Unusable:  # said when it is labelled
+                continue
+
+    def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        """Learn the centroids, or draw the projection; save them for labelling more data the same way."""
+        if self.codebook:
+            book = self.given
+        elif self.targets == Targets.kmeans:
+            book = codebooks.learned(np.concatenate([*seen]), self.clusters, int(rng.integers(2**31)))
+        else:
+            book = codebooks.projected(MEL * STACK, SIZE, WIDTH, rng)
+        codebooks.save(artefacts / self.book, book, self.about)
+
+    def labeler(self, artefacts: Path) -> Labeler:
+        kind = Centroids if self.targets == Targets.kmeans else Projection
+        return EachSample(Coded(self, codebooks.load(artefacts / self.book, kind, self.about)))
+
+    def described(self, sound: Utterance) -> np.ndarray:
+        """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""
+        ceiling = min(sound.rate, sound.heard) / 2
+        if self.features:
+            return self.made.of(sound.key)
+        if self.targets == Targets.kmeans:
+            return waves.mfcc(sound.wave, sound.rate, ceiling)
+        mel = waves.log_mel(sound.wave, sound.rate, ceiling, MEL)
+        return waves.stacked((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
+
+
+class Coded(NamedTuple):
+    """What labels utterances: the task and its codebook."""
+
+    task: MaskAudio
+    book: Centroids | Projection
+
+    def pairs(self, sound: Utterance, rng: np.random.Generator) -> Iterator[Row]:
+        """The row of an utterance."""
+        task, frames = self.task, waves.frames(len(sound.wave), sound.rate // 50, sound.rate // 40)
+        features = task.described(sound)
+        if not len(features) or not frames:
+            raise Filtered(f"{len(sound.wave) / sound.rate:.3f} s, too short for one frame")
+        codes = self.book.codes(features)
+        row: Row = {"label_hz": task.hz, "seconds": len(sound.wave) / sound.rate}
+        if task.features and len(codes) != frames:
+            raise Unusable(f"{len(codes)} frames of features for {frames} of sound, at 50 Hz")
+        if "labels_100hz" in [column.name for column in task.columns()]:
+            row["labels_100hz"] = codes.tolist()
+            codes = codes[::2]
+        mask = stretches(task.masks, len(codes), task.hz, rng)
+        yield {
+            **row,
+            "labels": codes.tolist(),
+            "mask": mask.tolist(),
+            "audio": pixels.media(waves.encode_flac(sound.wave, sound.rate)),
+        }
