@@ -57,14 +57,17 @@ class Sounds:
     """The reader of sound: what libsndfile decodes, whatever the headers say."""
 
     suffixes: frozenset[str] = frozenset(
-        f".{end}" for end in "wav flac ogg oga opus mp3 aif aiff aifc afc au snd caf w64 rf64 sph nist".split()
+        (
+            *(".wav", ".w64", ".rf64", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
+            *(".aif", ".aiff", ".aifc", ".afc", ".au", ".snd", ".caf", ".sph", ".nist"),
+        )
     )
 
     def __init__(self, options: AudioOptions) -> None:
         self.options = options
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
-        """Take the file unopened where it is small; else in pieces of whole utterances, if places in it can be found."""
+        """Take the file unopened where it is small; else in pieces of whole utterances, where they can be found."""
         whole = Extent(key, path, 0, None, size)
         about = attempt(key, partial(_header, path)) if size > PIECE else None
         if not isinstance(about, Header) or not about.exact:
@@ -111,13 +114,13 @@ class Sounds:
             at, length = extent.start, self._length(sound.samplerate)
             while extent.stop is None or at < extent.stop:
                 wanted = length if extent.stop is None else min(length, extent.stop - at)
-                block = attempt(f"{extent.file}#{at}-", partial(_decoded, sound, file, wanted))
-                if isinstance(block, Skipped):  # nothing behind it can be decoded either
-                    yield block
-                    return
+                block, fault = _decoded(sound, file, wanted)
                 if len(block):
                     yield from self._samples(extent.file, at, block, sound.samplerate)
                 at += len(block)
+                if fault:  # nothing behind it can be decoded either
+                    yield Skipped(f"{extent.file}#{at}-", f"does not decode from here on: {fault}")
+                    return
                 if len(block) < wanted:
                     break
             if at == extent.start:
@@ -217,6 +220,7 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, _Watched]:
             raise Unusable("empty file")
         with blamed("not a sound that libsndfile reads"):
             sound = soundfile.SoundFile(file)
+        sound.seekable = lambda: False  # else soundfile seeks after each read, which FLAC without a length cannot bear
         if extent.start:
             with blamed(f"has no place {extent.start}"):
                 sound.seek(extent.start)
@@ -228,13 +232,27 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, _Watched]:
         raise
 
 
-def _decoded(sound: soundfile.SoundFile, file: _Watched, count: int) -> np.ndarray:
-    """The next `count` frames or, at the end, fewer: (n, channels) float32."""
-    with blamed("does not decode from here on"):
-        block = sound.read(count, dtype="float32", always_2d=True)
-    if file.fault:
-        raise file.fault
-    return np.asarray(block)
+def _decoded(sound: soundfile.SoundFile, file: _Watched, count: int) -> tuple[np.ndarray, str]:
+    """The next `count` frames, (n, channels) float32: fewer at the end, or before what cannot be decoded, and why."""
+    blocks, left, reason = [np.empty((0, sound.channels), np.float32)], count, ""
+    while left:
+        wanted = min(left, sound.samplerate)  # by the second, so that one that is broken costs no more
+        block = attempt("", partial(_read, sound, wanted))
+        if file.fault:
+            raise file.fault
+        if isinstance(block, Skipped):
+            reason = block.reason
+            break
+        blocks.append(block)
+        left -= len(block)
+        if len(block) < wanted:
+            break
+    return np.concatenate(blocks), reason
+
+
+def _read(sound: soundfile.SoundFile, count: int) -> np.ndarray:
+    with blamed("libsndfile"):
+        return np.asarray(sound.read(count, dtype="float32", always_2d=True))
 
 
 def _header(path: str) -> Header:
