@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 import typer
 
 from pseudolabel.engine import run
+from pseudolabel.export import Trainer, export
 from pseudolabel.options import RunOptions
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
@@ -86,6 +87,17 @@ def tasks() -> None:
         inputs = ", ".join(column.name for column in columns if column.role == "input")
         labels = ", ".join(column.name for column in columns if column.role == "label")
         typer.echo(f"{name}: {inputs} -> {labels}\n    {task.paper}")
+
+
+@app.command("export")
+def export_dataset(
+    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)],
+    to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; default DIR-TRAINER here.")] = None,
+    json_: Json = False,
+) -> None:
+    """Write the files that a trainer of HuBERT reads, from a dataset that mask-audio made."""
+    say(export(dataset, to, out), json_)
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

@@ -106,6 +106,41 @@ def test_vit_mae_uses_the_mask_of_the_row(tmp_path: Path) -> None:
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6]), "of all 96 rows, at the end and at the beginning"
 
 
+def test_hubert_learns_by_the_recipe_of_the_docs(tmp_path: Path) -> None:
+    """docs/hubert.md, its code as it stands but for a tiny model: it hides the row's frames, no others, and learns."""
+    import re
+
+    out = tmp_path / "speech-masked"
+    run(TASKS["mask-audio"](clusters=8, seconds=1.0, min_seconds=0.9), FIXTURES / "audio", out=out, copies=20, limit=20)
+    (code,) = re.findall(r"```python\n(.*?)```", (FIXTURES.parent / "docs" / "hubert.md").read_text("utf-8"), re.DOTALL)
+    sizes = "hidden_dropout=0.0, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7"
+    code = code.replace("HubertConfig()  #", f"HubertConfig({sizes}, num_conv_pos_embeddings=16, layerdrop=0.0)  #")
+    code = code.replace('"speech-masked"', repr(str(out))).replace("lr=5e-4", "lr=1e-3")
+    code = code.replace("model.train()", "model.train()\nwatch(model)")
+    said: list[str] = []
+    seen: list[tuple[int, int]] = []
+
+    def watch(model: Any) -> None:
+        """Count the frames that are hidden where the transformer takes them, and those of the rows."""
+
+        def note(_: Any, given: tuple[Any, ...]) -> None:
+            hidden = (given[0] == model.masked_spec_embed).all(-1)
+            assert torch.equal(hidden, model.asked)
+            seen.append((int(hidden.sum()), int(model.asked.sum())))
+
+        model.register_forward_pre_hook(
+            lambda m, _, given: setattr(m, "asked", given["mask_time_indices"]), with_kwargs=True
+        )
+        model.encoder.register_forward_pre_hook(note)
+
+    torch.manual_seed(0)
+    exec(compile(code, "docs/hubert.md", "exec"), {"print": said.append, "watch": watch})
+    losses = list(map(float, said))
+    assert len(losses) == len(seen) >= 45
+    assert all(hidden == asked > 0 for hidden, asked in seen)
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
 def test_bert_learns_from_mask_text(tokenizer: Path, tmp_path: Path) -> None:
     rows = rows_of(TASKS["mask-text"](tokenizer=str(tokenizer), length=64), tmp_path)
     names = ("input_ids", "attention_mask", "labels")
