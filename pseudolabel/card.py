@@ -28,6 +28,7 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
     chosen = " ".join(f"`{name}={manifest[name]}`" for name in names)
     rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
     counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
+    counts += f" · {summary['lacking']:,} rows lacking" if summary["lacking"] else ""
     unsafe = f"\nLater augmentations that make the label false: {', '.join(task.unsafe)}.\n" if task.unsafe else ""
     return [
         f"# {Path(summary['out']).name}",
@@ -43,7 +44,7 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
         "",
         f"Made by `pseudolabel {task.name}` with {options} and {chosen}.",
         "",
-        f"Rows: {rows}. Samples: {counts}; what was left out, and why, is in `_skipped.jsonl`.",
+        f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`.",
         "",
         "```python",
         "import datasets",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from math import sqrt
 from typing import NamedTuple
@@ -11,8 +12,9 @@ import numpy as np
 from pseudolabel.sample import Unusable
 
 SMALLEST = 16  # pixels of the short side; of less, a crop shows the interpolation and little else
-RATIO = 4 / 3  # a crop's sides, as they will be shown, are at most this unequal
+RATIO = 4 / 3  # how unequal the sides of a crop may be drawn, as they will be shown
 COVERED = 0.1  # least share of the picture in TensorFlow's crops: min_object_covered, the object being the picture
+LEAST_SIDE = 8  # pixels of a square
 
 
 class Rule(StrEnum):
@@ -59,8 +61,8 @@ def torchvision(height: int, width: int, area: tuple[float, float], rng: np.rand
         h, w = _sides(height * width, area, shape, size, ratio)
         if 0 < w <= width and 0 < h <= height:
             return _placed(height, width, h, w, x, y)
-    w = min(width, round(height * shape * RATIO))
-    h = min(height, round(width / shape * RATIO))
+    w = max(1, min(width, round(height * shape * RATIO)))
+    h = max(1, min(height, round(width / shape * RATIO)))
     return _placed(height, width, h, w, 0.5, 0.5)
 
 
@@ -78,7 +80,7 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
     """Ratio uniform, then the height uniform among those of the right area; a tenth of the picture at least.
 
     sample_distorted_bounding_box_op.cc of tensorflow, as google-research/simclr's data_util.py, crop_and_resize, calls
-    it: 100 attempts, then the whole picture.
+    it: 100 attempts. Then, as of very long pictures or of less than a tenth, torchvision's (there: the whole picture).
     """
     least, most = (share * height * width for share in area)
     for _ in range(100):
@@ -92,7 +94,7 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
         w = round(h * ratio)
         if least <= h * w <= most and 0 < w <= width and 0 < h <= height and h * w >= COVERED * height * width:
             return _placed(height, width, h, w, x, y)
-    return Box(0, 0, width, height)
+    return torchvision(height, width, area, rng, shape)
 
 
 CROPS = {Rule.torchvision: torchvision, Rule.tensorflow: tensorflow, Rule.byol: byol}
@@ -116,4 +118,12 @@ def square(height: int, width: int, share: float, rng: np.random.Generator) -> B
     """A square of `share` of the short side, anywhere: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
     enough(height, width)
     side = round(min(height, width) * share)
+    if side < LEAST_SIDE:
+        raise Unusable(f"{width} x {height} pixels, too small: a square of {share:g} has fewer than {LEAST_SIDE}")
     return _placed(height, width, side, side, *rng.random(2).tolist())
+
+
+def squares(height: int, width: int, share: float, rng: np.random.Generator) -> Iterator[Box]:
+    """Some squares, for tasks that cannot tell anything of each: ten at most."""
+    for _ in range(10):
+        yield square(height, width, share, rng)

@@ -34,11 +34,6 @@ def lab(image: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab))
 
 
-def bins(ab: np.ndarray) -> np.ndarray:
-    """(n, 2) a and b -> (n,) int16: the nearest bin."""
-    return np.asarray(_tree().query(ab)[1].astype(np.int16))
-
-
 def soft(ab: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(n, 2) a and b -> (n, count) int16 bins, nearest first, and their (n, count) float32 weights, which sum to 1.
 

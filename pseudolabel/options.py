@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer import Option
 
@@ -34,24 +35,39 @@ class RunOptions:
     def __post_init__(self) -> None:
         check(self)
         share_or_count(self.max_skipped)
-        if not self.validation < 1:
-            raise Refused(f"--validation {self.validation} leaves nothing to train on; give less than 1")
 
 
 def check(options: Any) -> None:
     """Hold a dataclass's fields to their types and bounds, as the command line does by itself: what names a choice
-    becomes that choice, and what goes beyond its `Option(min=..., max=...)` is refused."""
+    becomes that choice; numbers that are none, or beyond `Option(min=..., max=...)`, are refused."""
     hints = get_type_hints(type(options), include_extras=True)
     for field in fields(options):
         kind, option = get_args(hints[field.name])[:2]
-        value, name = getattr(options, field.name), field.name.replace("_", "-")
+        value, name = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
         if isinstance(kind, type) and issubclass(kind, StrEnum):
-            object.__setattr__(options, field.name, one_of(kind, value, name))
+            object.__setattr__(options, field.name, one_of(kind, value, field.name.replace("_", "-")))
+        elif not _fits(value, kind):
+            raise Refused(f"{name} {value!r} is no {getattr(kind, '__name__', kind)}")
         elif isinstance(value, int | float):
             low, high = (-inf if option.min is None else option.min), (inf if option.max is None else option.max)
-            if not low <= value <= high:
+            if not low <= value <= high or not isfinite(value):
                 span = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
-                raise Refused(f"--{name} {value} is out of range; give {span}")
+                raise Refused(f"{name} {value} is out of range; give {span}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of an option's type: any of a union's, a number for a number, and as many of a tuple."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == len(get_args(kind))
+            and all(map(_fits, value, get_args(kind)))
+        )
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return kind not in (bool, NoneType) or isinstance(value, kind)
 
 
 def share_or_count(text: str | float) -> tuple[float, bool]:

@@ -47,23 +47,27 @@ def resize(image: np.ndarray, height: int, width: int, cubic: bool = False) -> n
     """
     import cv2
 
-    factor = min(image.shape[0] // height, image.shape[1] // width)
-    if factor > 1:
-        size = (image.shape[1] // factor, image.shape[0] // factor)
+    down, across = image.shape[0] // height, image.shape[1] // width
+    if down > 1 or across > 1:
+        size = (image.shape[1] // max(across, 1), image.shape[0] // max(down, 1))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     enlarged = height > image.shape[0] or width > image.shape[1]
     rest = cv2.INTER_CUBIC if cubic and enlarged else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=rest))
 
 
-def dhash(image: np.ndarray) -> int:
-    """(H, W, 3) -> 64 bits that hardly change with size, codec or brightness: is each cell of a 9 x 8 thumbnail
-    brighter than the one to its right? (Krawetz 2013, "Kind of like that".)"""
+def dhash(image: np.ndarray) -> tuple[int, int]:
+    """(H, W, 3) -> 64 bits of which few change with size, codec or brightness; and those of the picture mirrored.
+
+    Is each cell of a 9 x 8 thumbnail brighter than the one to its right? (Krawetz 2013, "Kind of like that".)
+    """
     import cv2
 
     some = cv2.cvtColor(cv2.resize(image, (9 * 16, 8 * 16), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2GRAY)
     cells = cv2.resize(some, (9, 8), interpolation=cv2.INTER_AREA)  # of 16 x 16 places each; of all, six times as slow
-    return int.from_bytes(np.packbits(cells[:, :-1] > cells[:, 1:]).tobytes(), "big")
+    brighter = (cells[:, :-1] > cells[:, 1:], cells[:, :0:-1] > cells[:, -2::-1])
+    one, mirrored = (int.from_bytes(np.packbits(bits).tobytes(), "big") for bits in brighter)
+    return one, mirrored
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
@@ -77,14 +81,22 @@ def encode_tiles(image: np.ndarray, corners: Sequence[Sequence[int]], side: int,
 
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     options, bgr = (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return [bytes(cv2.imencode(".jpg", bgr[y : y + side, x : x + side], options)[1]) for x, y in corners]
+    return [_encoded(".jpg", bgr[y : y + side, x : x + side], options) for x, y in corners]
 
 
 def encode_png(image: np.ndarray) -> bytes:
     """(H, W) uint8 -> the bytes of a gray PNG: nothing is lost."""
+    return _encoded(".png", image)
+
+
+def _encoded(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes:
+    """OpenCV only says so where it wrote nothing, as of pictures that are too large for the codec."""
     import cv2
 
-    return bytes(cv2.imencode(".png", image)[1])
+    done, encoded = cv2.imencode(kind, image, options)
+    if not done:
+        raise ValueError(f"{image.shape[1]} x {image.shape[0]} pixels cannot be written as {kind}")
+    return bytes(encoded)
 
 
 def media(encoded: bytes) -> dict[str, bytes | None]:

@@ -31,18 +31,22 @@ def in_source_order(extents: Iterable[Extent]) -> Iterator[Extent]:
 def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
     """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work.
 
-    And `least` extents, for tasks that need neighbours: of large photographs a shard would have one.
+    And `least` extents, for tasks that need neighbours: of large photographs a shard would have one. What is left at
+    the end, if it is less, goes to the shard before.
     """
+    before: list[Extent] = []
     shard: list[Extent] = []
     weight = made = 0
     for extent in extents:
         shard.append(extent)
         weight += extent.weight
         if weight >= min(cap, 2 ** min(made // 16, 40)) * MEGABYTE and len(shard) >= least:
-            yield shard
-            shard, weight, made = [], 0, made + 1
-    if shard:
-        yield shard
+            if before:
+                yield before
+            before, shard, weight, made = shard, [], 0, made + 1
+    if before and len(shard) < least:
+        before, shard = before + shard, []
+    yield from (some for some in (before, shard) if some)
 
 
 @dataclass(frozen=True, slots=True)

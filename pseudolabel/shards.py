@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP_BYTES = 32 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
-ROWS_AT_ONCE = 64  # rows turned into Arrow together
+ROWS_AT_ONCE = 64  # rows turned into Arrow together, or fewer if they are large
+BYTES_AT_ONCE = 32 << 20
 
 
 class ShardWriter:
@@ -29,6 +30,7 @@ class ShardWriter:
 
         self.path, self.schema, self.rows = path, schema, 0
         self._pending: list[dict[str, Any]] = []
+        self._weight = 0
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
         blobs, others = _leaves(schema)
@@ -53,16 +55,18 @@ class ShardWriter:
         if isinstance(rows, pa.RecordBatch):
             self._take(rows)
             return
-        self._pending.extend(dict(row) for row in rows)
-        if len(self._pending) >= ROWS_AT_ONCE:
-            self._settle()
+        for row in rows:
+            self._pending.append(dict(row))
+            self._weight += _weight(self._pending[-1])
+            if len(self._pending) >= ROWS_AT_ONCE or self._weight >= BYTES_AT_ONCE:
+                self._settle()
 
     def _settle(self) -> None:
         import pyarrow as pa
 
         if self._pending:
             self._take(pa.RecordBatch.from_pylist(self._pending, self.schema))
-            self._pending = []
+            self._pending, self._weight = [], 0
 
     def _take(self, batch: pa.RecordBatch) -> None:
         self._batches.append(batch)
@@ -97,6 +101,15 @@ class ShardWriter:
         finally:
             if kind is not None:  # the Parquet writer is left unclosed: closing it would make a valid, short file
                 self.path.unlink(missing_ok=True)
+
+
+def _weight(value: Any) -> int:
+    """The bytes a row takes as Python objects, about: of a list, as many as its first item takes, each."""
+    if isinstance(value, dict):
+        return sum(map(_weight, value.values()))
+    if isinstance(value, list):
+        return 56 + len(value) * (8 + _weight(value[0])) if value else 56
+    return len(value) if isinstance(value, bytes) else 32
 
 
 def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:

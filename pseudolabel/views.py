@@ -15,7 +15,6 @@ from pseudolabel.crops import Box, Rule, crop
 from pseudolabel.sample import Refused
 
 UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors
-SIGMAS = (0.1, 2.0)  # of the blur, in pixels: the same in every reference
 
 
 class Recipe(NamedTuple):
@@ -35,6 +34,7 @@ class Recipe(NamedTuple):
     blur: float = 0.5
     solarise: float = 0.0
     flip: float = 0.5
+    sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the blur
 
 
 STRONG = Recipe(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
@@ -61,47 +61,57 @@ PRESETS = {
 }  # of each view; of swav and dino, of the two global crops and of all local ones
 
 
-def told(name: str) -> str:
-    """What the presets have for an option: `[simclr, swav: 0.5; byol: 1.0/0.1]`."""
-    of: dict[str, list[str]] = {}
-    for preset, recipes in PRESETS.items():
-        values = [f"{getattr(recipe, name):g}" for recipe in recipes]
-        of.setdefault("/".join(values if len(set(values)) > 1 else values[:1]), []).append(preset)
-    if len(of) == 1:
-        return f"[{min(of)}]"
-    return "[" + "; ".join(f"{', '.join(presets)}: {values}" for values, presets in of.items()) + "]"
+def told(*presets: str) -> str:
+    """What presets have, and what their views differ in: `byol: area 0.08 to 1, ..., blur 1 and 0.1`."""
+
+    def values(name: str, recipes: Sequence[Recipe]) -> str:
+        each = [f"{getattr(recipe, name):g}" for recipe in recipes]
+        return f"{name} {' and '.join(each if len(set(each)) > 1 else each[:1])}"
+
+    lines = []
+    for preset in presets:
+        recipes = PRESETS[preset]
+        areas = list(dict.fromkeys(f"{recipe.min_area:g} to {recipe.max_area:g}" for recipe in recipes))
+        names = ("brightness", "contrast", "saturation", "hue", "blur", "solarise")
+        lines.append(f"{preset}: area {' and '.join(areas)}, {', '.join(values(name, recipes) for name in names)}")
+    return f"Whose views; what is given goes before. {'. '.join(lines)}."
 
 
 @dataclass(frozen=True)
 class ViewOptions:
     """How views are drawn. A preset sets all of it; what is given goes before, for all views alike."""
 
-    jitter: Annotated[float | None, Option(min=0, max=1, help=f"Share of views jittered. {told('jitter')}")] = None
-    brightness: Annotated[
-        float | None, Option(min=0, help=f"Brightness is times 1 - X to 1 + X. {told('brightness')}")
-    ] = None
-    contrast: Annotated[float | None, Option(min=0, help=f"Contrast, likewise. {told('contrast')}")] = None
-    saturation: Annotated[float | None, Option(min=0, help=f"Saturation, likewise. {told('saturation')}")] = None
-    hue: Annotated[
-        float | None, Option(min=0, max=0.5, help=f"Hue is turned by up to this share of a circle. {told('hue')}")
-    ] = None
-    gray: Annotated[float | None, Option(min=0, max=1, help=f"Share of views made gray. {told('gray')}")] = None
-    blur: Annotated[float | None, Option(min=0, max=1, help=f"Share of views blurred. {told('blur')}")] = None
-    solarise: Annotated[
-        float | None, Option(min=0, max=1, help=f"Share of views whose bright parts are inverted. {told('solarise')}")
-    ] = None
-    flip: Annotated[float | None, Option(min=0, max=1, help=f"Share of views mirrored. {told('flip')}")] = None
+    jitter: Annotated[float | None, Option(min=0, max=1, help="Share of views whose colours are jittered. [0.8]")] = (
+        None
+    )
+    brightness: Annotated[float | None, Option(min=0, max=10, help="Brightness is times 1 - X to 1 + X.")] = None
+    contrast: Annotated[float | None, Option(min=0, max=10, help="Contrast is times 1 - X to 1 + X.")] = None
+    saturation: Annotated[float | None, Option(min=0, max=10, help="Saturation is times 1 - X to 1 + X.")] = None
+    hue: Annotated[float | None, Option(min=0, max=0.5, help="Hue is turned by up to X of the circle, either way.")] = (
+        None
+    )
+    gray: Annotated[float | None, Option(min=0, max=1, help="Share of views made gray. [0.2]")] = None
+    blur: Annotated[float | None, Option(min=0, max=1, help="Share of views blurred.")] = None
+    sigma: Annotated[tuple[float, float] | None, Option(help="Pixels of the blur, at least and at most. [0.1 2]")] = (
+        None
+    )
+    solarise: Annotated[float | None, Option(min=0, max=1, help="Share of views whose bright parts are inverted.")] = (
+        None
+    )
+    flip: Annotated[float | None, Option(min=0, max=1, help="Share of views mirrored. [0.5]")] = None
     exact: Annotated[
         bool, Option("--exact", help="Colours as floats until the view is done, not rounded after each step.")
     ] = False
 
     def given(self, recipe: Recipe) -> Recipe:
-        """The recipe, with whatever options are given in the preset's place."""
+        """The recipe, with whatever options are given in the preset's place. Refused where it cannot be drawn."""
         given = {name: getattr(self, name, None) for name in Recipe._fields}
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
             raise Refused(f"crops of {wrong} of a picture: give the least share first, both above 0 and up to 1")
+        if not 0 < recipe.sigma[0] <= recipe.sigma[1] <= 100:
+            raise Refused(f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the least first, both above 0")
         return recipe
 
 
@@ -131,7 +141,7 @@ def draw(recipe: Recipe, height: int, width: int, rng: np.random.Generator) -> V
         tuple(map(_stored, factors)) if order else UNCHANGED,
         order,
         gray < recipe.gray,
-        _stored(SIGMAS[0] + sigma * (SIGMAS[1] - SIGMAS[0])) if blur < recipe.blur else 0.0,
+        _stored(recipe.sigma[0] + sigma * (recipe.sigma[1] - recipe.sigma[0])) if blur < recipe.blur else 0.0,
         solarise < recipe.solarise,
     )
 
@@ -144,8 +154,8 @@ def _stored(number: float) -> float:
 def make(image: np.ndarray, view: View, recipe: Recipe, exact: bool = False) -> np.ndarray:
     """(H, W, 3) uint8 -> (size, size, 3) uint8. `exact`: in float32 until the end, as TensorFlow and JAX do.
 
-    Crop, flip, jitter, gray, blur, solarise, the order of SimCLR's, MoCo's, BYOL's, SwAV's and DINO's. In all of them
-    contrast is about the picture's mean gray and saturation about each pixel's, as in torchvision; the code of SimCLR
+    Crop, flip, jitter, gray, blur, solarise: as in every reference, but that MoCo's flip comes last, which is the same.
+    Contrast is about the picture's mean gray and saturation about each pixel's, as in torchvision; the code of SimCLR
     and of BYOL has each channel's mean and HSV's saturation, and BYOL adds to the brightness instead.
     """
     left, top, right, bottom = view.box

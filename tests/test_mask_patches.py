@@ -50,7 +50,7 @@ def test_the_counts_are_the_methods() -> None:
         ({"strategy": "grid", "height": 192, "width": 192, "patch": 16}, 22 * 4, 144),
         ({"strategy": "grid", "height": 192, "width": 192, "patch": 4}, 22 * 64, 48 * 48),
         ({"ratio": 0.9, "height": 160, "width": 64}, 40 - int(40 * (1 - 0.9)), 40),  # 37: ViTMAE's own count, by floats
-        ({"strategy": "block", "ratio": 0.4, "height": 32, "width": 320}, 16, 40),
+        ({"strategy": "block", "ratio": 0.4, "height": 48, "width": 320}, 24, 60),
     ):
         for row in rows(MaskPatches(**options), photograph(100, 130), 20):
             assert (sum(row["mask"]), len(row["mask"])) == (count, total)
@@ -148,7 +148,10 @@ def test_masks_of_one_picture_differ() -> None:
         ({"ratio": 0.0}, "all or nothing of 196"),
         ({"ratio": 1.0}, "all or nothing of 196"),
         ({"ratio": 1.2}, "give 0 to 1"),
-        ({"masks": 0}, "give 1 or more"),
+        ({"masks": 0}, "give 1 to 1000"),
+        ({"patch": 224}, "is the whole picture"),
+        ({"unit": 64}, "leave it out"),
+        ({"strategy": "block", "height": 32}, "has no blocks"),
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:

@@ -18,8 +18,9 @@ from pseudolabel import AugmentPairs, CropViews, Refused, Unusable, run
 from pseudolabel.decoders import decode
 from pseudolabel.pixels import encode_jpeg
 from pseudolabel.sample import Sample, Skipped, chance_for
+from pseudolabel.tasks.augment_pairs import Partners, Seen
 from pseudolabel.tasks.base import Row, Rows
-from pseudolabel.views import make, views
+from pseudolabel.views import ABOUT, make, views
 
 PLAIN = {"jitter": 0, "gray": 0, "blur": 0, "solarise": 0}  # nothing is done to the colours
 STEP = 6  # of red, from one picture to the next
@@ -56,13 +57,15 @@ def test_the_label_says_whether_both_views_are_of_one_picture(preset: str, negat
     for row in rows:
         one, other = number(row["view_1"]), number(row["view_2"])
         assert row["label"] == (one == other)
-        assert (row["key"], row["partner"]) == (str(one), str(other))
+        assert (row["key"], row.get("partner", row["key"])) == (str(one), str(other))
+    assert ("partner" in {column.name for column in task.columns()}) is (negatives > 0)
     assert Counter(row["label"] for row in rows) == Counter({1: 80, **({0: 80 * negatives} if negatives else {})})
     assert list(task.columns()[0].names) == ["different", "same"]
 
 
 def test_false_pairs_take_views_of_true_ones_as_they_are() -> None:
-    rows, _ = labelled(AugmentPairs(size=32, negatives=2), [known(i) for i in range(40)])
+    every, _ = labelled(AugmentPairs(size=32, negatives=2), [known(i) for i in range(40)], copies=2)
+    rows = [row for row in every if row["copy"] == 1]
     same = {row["key"]: row for row in rows if row["label"]}
     firsts, seconds = Counter(), Counter()
     for row in rows:
@@ -103,26 +106,61 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
     assert all("other.png" in (row["key"], row["partner"]) for row in pairs if not row["label"])
 
 
+def test_unlike_means_more_than_eight_bits_mirrored_or_not() -> None:
+    task, rng = AugmentPairs(size=8), np.random.default_rng(0)
+    row = {"copy": 0, "view_2": None, **{column.name: [0, 1] for column in ABOUT}}
+    for apart, mirrored, expected in ((8, 30, 0), (9, 9, 1), (30, 8, 0)):
+        look = (1 << apart) - 1
+        pool = [
+            Seen((0, look ^ ((1 << mirrored) - 1)), [{**row, "key": "a"}], [rng]),
+            Seen((look, 0), [{**row, "key": "b"}], [rng]),
+        ]
+        made = list(Partners(task)._paired(pool[:1], pool))
+        assert sum(row["label"] == 0 for row in made[0].rows if "label" in row) == expected
+
+
+def test_a_picture_and_its_mirror_image_are_no_false_pair() -> None:
+    rows, skipped = labelled(AugmentPairs(size=32), [known(3), np.ascontiguousarray(known(3)[:, ::-1])])
+    assert len(rows) == 2
+    assert sum(item.rows for item in skipped) == 2
+
+
 def test_a_shard_has_company_even_of_large_photographs(tmp_path: Path) -> None:
     """Of pictures of 1.2 MB each the first shards would have one, and no partner for it."""
     folder, rng = tmp_path / "large", np.random.default_rng(0)
     folder.mkdir()
-    for i in range(20):
+    for i in range(17):
         cv2.imwrite(str(folder / f"{i}.png"), rng.integers(0, 256, (640, 640, 3), np.uint8))
     done = run(AugmentPairs(size=16), folder, out=tmp_path / "pairs")
-    assert (done.shards, done.rows, done.lacking) == (2, {"train": 40}, 0)
+    assert (done.shards, done.rows, done.lacking) == (1, {"train": 34}, 0), "the one left over is with the others"
     assert run(AugmentPairs(size=16, negatives=0), folder, out=tmp_path / "same").shards > 2
+    assert AugmentPairs(negatives=20).neighbours() == 40
 
 
-def test_partners_come_from_a_window_and_the_last_few_find_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partners_come_from_a_window_and_the_last_few_find_one() -> None:
     """Memory is bounded: after so many pictures partners are chosen; those left over choose among the last of them."""
-    monkeypatch.setattr("pseudolabel.tasks.augment_pairs.ROOM", 2 * 32**2 * 16)
     rows, skipped = labelled(AugmentPairs(size=32, **PLAIN), [known(i) for i in range(33)])
     assert not skipped
     for row in rows:
         one, other = int(row["key"]), int(row["partner"])
         assert number(row["view_2"]) == other
         assert one // 16 == other // 16 or (one == 32 and other >= 17)
+
+
+def test_a_stream_of_one_copy_is_what_a_run_of_more_stores(tmp_path: Path) -> None:
+    run(AugmentPairs(size=32), FIXTURES / "images", out=tmp_path / "two", copies=2)
+    stored = pq.read_table(tmp_path / "two" / "data").to_pylist()
+    for copy in (0, 1):
+        streamed = list(AugmentPairs(size=32).rows(FIXTURES / "images", copy=copy))
+        expected = [row for row in stored if row["copy"] == copy]
+        assert [(row["key"], row["partner"], row["view_2"]) for row in streamed] == [
+            (row["key"], row["partner"], row["view_2"]) for row in expected
+        ]
+
+
+def test_too_many_views_to_keep_are_refused() -> None:
+    with pytest.raises(Refused, match="make fewer copies, or --negatives 0"):
+        labelled(AugmentPairs(size=1024), [known(0)], copies=10)
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -172,13 +210,20 @@ def test_options_go_before_the_preset() -> None:
     ("task", "options", "remedy"),
     [
         (AugmentPairs, {"preset": "dino"}, "choose among simclr, moco-v2, moco-v3, byol"),
-        (AugmentPairs, {"negatives": -1}, "give 0 or more"),
+        (AugmentPairs, {"negatives": -1}, "give 0 to 1000"),
         (AugmentPairs, {"gray": 1.5}, "give 0 to 1"),
         (AugmentPairs, {"hue": 0.6}, "give 0 to 0.5"),
         (AugmentPairs, {"min_area": 0.6, "max_area": 0.5}, "give the least share first"),
         (CropViews, {"local_area": (0.3, 0.2)}, "give the least share first"),
         (CropViews, {"global_area": (0.0, 0.2)}, "above 0 and up to 1"),
-        (CropViews, {"locals": -1}, "give 0 or more"),
+        (CropViews, {"locals": -1}, "give 0 to 100"),
+        (CropViews, {"local_area": (0.1, 0.2, 0.3)}, "is no"),
+        (CropViews, {"sigma": (2.0, 0.1)}, "give the least first"),
+        (AugmentPairs, {"brightness": float("inf")}, "give 0 to 10"),
+        (AugmentPairs, {"negatives": 1.5}, "is no int"),
+        (AugmentPairs, {"size": "abc"}, "is no int"),
+        (AugmentPairs, {"size": 4}, "give 8 to 8192"),
+        (AugmentPairs, {"exact": "no"}, "is no bool"),
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(task: type, options: dict, remedy: str) -> None:

@@ -24,6 +24,12 @@ def test_shards_grow_and_look_back_only() -> None:
     assert more[: len(shards) - 1] == shards[:-1], "what comes later changes no earlier shard"
 
 
+def test_what_is_left_over_joins_the_shard_before() -> None:
+    assert [len(shard) for shard in plan.cut(extents(17), 1, 16)] == [17]
+    assert [len(shard) for shard in plan.cut(extents(34), 1, 16)] == [16, 18]
+    assert [len(shard) for shard in plan.cut(extents(3), 1, 16)] == [3]
+
+
 @pytest.mark.parametrize("run", [7, 10_000])
 def test_order_is_of_the_keys_alone(run: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "RUN", run)  # with 7, by way of 72 temporary files

@@ -111,7 +111,7 @@ def test_what_holds_no_two_patches_is_unusable(height: int, width: int, reason: 
         ({"most_pixels": 50_000, "least_pixels": 40_000}, "give 61009 or more"),
         ({"most_pixels": 100_000}, "give 150000 or more"),
         ({"colour": "none"}, "choose among drop, project, keep"),
-        ({"per_picture": 0}, "give 1 or more"),
+        ({"per_picture": 0}, "give 1 to 1000"),
         ({"coarsen": -0.1}, "give 0 to 1"),
     ],
 )

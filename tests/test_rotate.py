@@ -59,6 +59,14 @@ def test_what_looks_the_same_upside_down_has_no_label() -> None:
         rows(Rotate(), np.full((100, 120, 3), 90, np.uint8))
 
 
+def test_a_flat_square_is_not_the_end_of_the_picture() -> None:
+    image = photograph(100, 400)
+    image[:, :200] = 128
+    made = rows(Rotate(), image, 40)
+    assert len(made) == 160
+    assert all(row["box"][2] > 200 for row in made)
+
+
 @pytest.mark.parametrize("options", [{"size": 0}, {"crop": 0}, {"crop": 1.1}, {"flip": 2}])
 def test_bad_options_are_refused(options: dict) -> None:
     with pytest.raises(Refused, match="is out of range; give"):

@@ -14,12 +14,12 @@ from typer import Option
 
 from pseudolabel import pixels, views
 from pseudolabel.columns import Column
-from pseudolabel.sample import Chance, Sample, Skipped, attempt
-from pseudolabel.tasks.base import ImageTask, Labeler, Row, Rows
+from pseudolabel.sample import Chance, Refused, Sample, Skipped, attempt
+from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Row, Rows
 
-ALIKE = 8  # bits of 64 in which the hashes of two pictures must differ at least, and one more, to be unrelated
-COMPANY = 16  # pictures a shard has at least, where partners are wanted
-ROOM = 2**25  # pixels of views kept while partners are chosen: about 30 MB encoded
+ALIKE = 8  # bits of 64: pictures whose hashes, one of them mirrored or not, differ in no more are not unrelated
+COMPANY = 16  # pictures among which partners are chosen, or twice as many as partners are wanted
+ROOM = 2**29  # pixels of views that may be kept meanwhile: about 300 MB encoded
 
 NEGATIVES = (
     "Rows of two different pictures for each of the same; losses with negatives from the batch (NT-Xent) want 0."
@@ -40,52 +40,55 @@ class AugmentPairs(views.ViewOptions, ImageTask):
     """Pair augmented views, two of one picture or of different ones; the label is whether they are of the same.
 
     `label` is 1 where `view_2` is of the picture that `view_1` is of. Both are drawn by the preset's recipe, and either
-    view of a false pair is, encoded as it is, the view of a true one. Its pictures are of one shard and do not look
-    alike: their difference hashes differ in more than 8 of 64 bits. Each view can be made again from its source by what
-    is stored of it: `pseudolabel.views.make`.
+    view of a false pair is, encoded as it is, the view of a true one. Its pictures are of one shard and split, and do
+    not look alike: their difference hashes differ in more than 8 of 64 bits, mirrored or not. Where there is no such
+    picture among those read with it, rows are lacking. Each view can be made again from its source by what is stored of
+    it: `pseudolabel.views.make`. Crops are those of the reference's code (SimCLR's have a tenth of the picture or
+    more), colours always torchvision's, also for SimCLR and BYOL, whose own code has others of the same strength.
     """
 
     name: ClassVar[str] = "augment-pairs"
     paper: ClassVar[str] = "Chen et al. 2020, https://arxiv.org/abs/2002.05709"
 
-    preset: Annotated[Preset, Option(help="Whose views; what is not given follows it.")] = Preset.simclr
-    negatives: Annotated[int, Option(min=0, help=NEGATIVES)] = 1
-    size: Annotated[int | None, Option(min=1, help="Pixels of a view's side. [224]")] = None
-    min_area: Annotated[
-        float | None, Option(min=0.001, max=1, help="Least share of the picture in a view. [0.08; moco-v2: 0.2]")
-    ] = None
-    max_area: Annotated[float | None, Option(min=0.001, max=1, help="Largest share of the picture in a view. [1]")] = (
-        None
-    )
+    preset: Annotated[Preset, Option(help=views.told(*Preset))] = Preset.simclr
+    negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1
+    size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a view's side. [224]")] = None
+    min_area: Annotated[float | None, Option(min=0.001, max=1, help="Least share of the picture in a view.")] = None
+    max_area: Annotated[float | None, Option(min=0.001, max=1, help="Largest share of the picture in a view.")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        assert self.recipes  # refuses areas that cannot be had
+        self.recipes  # noqa: B018 - refuses what cannot be drawn
 
     @cached_property
     def recipes(self) -> tuple[views.Recipe, ...]:
         """Of the first and of the second view."""
-        return tuple(map(self.given, views.PRESETS[Preset(self.preset)]))
+        return tuple(map(self.given, views.PRESETS[self.preset]))
 
     def options(self) -> Mapping[str, Any]:
-        return {**super().options(), "recipes": [recipe._asdict() for recipe in self.recipes]}
+        own = {name: value for name, value in super().options().items() if name not in views.Recipe._fields}
+        return {**own, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
     def columns(self) -> Sequence[Column]:
+        partner = "The key of the picture that `view_2` is of; `key` is that of `view_1`."
         return (
             Column("label", "class", "label", "Whether both views are of the same picture.", ("different", "same")),
-            Column(
-                "partner", "string", "about", "The key of the picture that `view_2` is of; `key` is that of `view_1`."
-            ),
+            *([Column("partner", "string", "about", partner)] if self.negatives else []),
             Column("view_1", "image", "input", "A view of the picture."),
             Column("view_2", "image", "input", "Another of it, or one of another picture."),
             *views.ABOUT,
         )
 
     def neighbours(self) -> int:
-        return COMPANY if self.negatives else 1
+        return self.company if self.negatives else 1
+
+    @property
+    def company(self) -> int:
+        """Pictures among which partners are chosen."""
+        return max(COMPANY, 2 * self.negatives)
 
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> the row of two views of one picture, which knows no key yet."""
+        """(H, W, 3) uint8 -> the row of two views of one picture."""
         height, width, _ = image.shape
         drawn = [views.draw(recipe, height, width, rng) for recipe in self.recipes]
         made = [views.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)]
@@ -93,27 +96,29 @@ class AugmentPairs(views.ViewOptions, ImageTask):
         yield {"label": 1, "view_1": one, "view_2": two, **views.about(drawn)}
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Pairing(self)
+        return Partners(self) if self.negatives else EachSample(self)
 
 
 class Seen(NamedTuple):
-    """A picture that was read: its true pair for each copy, with that copy's chance, and what it looks like."""
+    """A picture that was read: what it looks like, also mirrored, and its true pair for each copy, with its chance."""
 
-    look: int
+    looks: tuple[int, int]
     rows: list[Row]
     chances: list[np.random.Generator]
 
 
-class Pairing(NamedTuple):
+class Partners(NamedTuple):
     """The labeler: a picture's true pairs, and false ones with pictures read with it."""
 
     task: AugmentPairs
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        task = self.task
+        if 4 * task.company * copies * task.recipes[0].size ** 2 > ROOM:
+            what = f"--copies {copies} of --size {task.recipes[0].size} with --negatives {task.negatives}"
+            raise Refused(f"{what} are too much to keep in memory; make fewer copies, or --negatives 0")
         group: list[Seen] = []
         before: list[Seen] = []
-        size = self.task.recipes[0].size
-        most = max(COMPANY, ROOM // (2 * copies * size**2)) if self.task.negatives else 1
         for sample in samples:
             seen = attempt(sample.key, partial(self._see, sample, chance, copies))
             del sample  # a picture may be large, and the next one is decoded before this name is bound again
@@ -121,10 +126,10 @@ class Pairing(NamedTuple):
                 yield seen
                 continue
             group.append(seen)
-            if len(group) == most:
+            if len(group) == task.company:
                 yield from self._paired(group, group)
                 group, before = [], group
-        yield from self._paired(group, [*before, *group][-most:])
+        yield from self._paired(group, [*before, *group][-task.company :])
 
     def _see(self, sample: Sample, chance: Chance, copies: int) -> Seen:
         chances = [chance(sample.key, copy) for copy in range(copies)]
@@ -133,12 +138,13 @@ class Pairing(NamedTuple):
             for copy, rng in enumerate(chances)
             for row in self.task.pairs(sample.payload, rng)
         ]
-        return Seen(pixels.dhash(sample.payload) if self.task.negatives else 0, rows, chances)
+        return Seen(pixels.dhash(sample.payload), rows, chances)
 
     def _paired(self, group: Sequence[Seen], pool: Sequence[Seen]) -> Iterator[Rows | Skipped]:
-        looks = np.array([seen.look for seen in pool], np.uint64)
+        looks = np.array([seen.looks[0] for seen in pool], np.uint64)
         for seen in group:
-            unlike = np.flatnonzero(np.bitwise_count(looks ^ np.uint64(seen.look)) > ALIKE)
+            apart = [np.bitwise_count(looks ^ np.uint64(look)) for look in seen.looks]
+            unlike = np.flatnonzero(np.minimum(*apart) > ALIKE)
             count = min(self.task.negatives, len(unlike))
             rows = []
             for row, rng in zip(seen.rows, seen.chances, strict=True):

@@ -12,8 +12,8 @@ from typer import Option
 
 from pseudolabel import pixels
 from pseudolabel.columns import Column
-from pseudolabel.crops import square
-from pseudolabel.lab import bins, centres, lab, soft
+from pseudolabel.crops import squares
+from pseudolabel.lab import centres, lab, soft
 from pseudolabel.sample import Filtered, Refused
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -31,11 +31,14 @@ class Colorize(ImageTask):
     paper = "Zhang et al. 2016, https://arxiv.org/abs/1603.08511"
     unsafe = ("anything that moves pixels, if it is not done to the bins as well",)
 
-    size: Annotated[int, Option(min=1, help="Pixels of the square's side.")] = 176
+    size: Annotated[int, Option(min=8, max=8192, help="Pixels of the square's side.")] = 176
     stride: Annotated[int, Option(min=1, help="Pixels from one label to the next, in both directions.")] = 4
-    soft: Annotated[int, Option(min=0, max=313, help="Add the N nearest bins and their weights, 5 in the paper.")] = 0
+    soft: Annotated[int, Option(min=0, max=32, help="Add the N nearest bins and their weights, 5 in the paper.")] = 0
     least_colour: Annotated[
-        float, Option(min=0, help="Leave out pictures whose a and b are nowhere further than this from gray.")
+        float,
+        Option(
+            min=0, help="Leave out pictures in whose squares a and b, where there are labels, are no further from gray."
+        ),
     ] = 5.0
     crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (
         176 / 256
@@ -69,16 +72,19 @@ class Colorize(ImageTask):
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of one square. `Filtered` where it has no colour to tell."""
         height, width, _ = image.shape
-        box = square(height, width, self.crop, rng)
-        flip = bool(rng.random() < self.flip)
-        shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-        colours = lab(pixels.mirrored(shown) if flip else shown)
-        ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
-        if (farthest := float(np.abs(ab).max())) <= self.least_colour:
+        flip, farthest = bool(rng.random() < self.flip), 0.0
+        for box in squares(height, width, self.crop, rng):
+            shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            colours = lab(pixels.mirrored(shown) if flip else shown)
+            ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
+            farthest = max(farthest, float(np.abs(ab).max()))
+            if farthest > self.least_colour:
+                break
+        else:
             raise Filtered(f"no colour: a and b are at most {farthest:.1f}, --least-colour is {self.least_colour:g}")
-        row: Row = {"bins": bins(ab).tolist(), "box": list(box), "flip": flip}
+        near, weights = soft(ab, self.soft or 1)
+        row: Row = {"bins": near[:, 0].tolist(), "box": list(box), "flip": flip}
         if self.soft:
-            near, weights = soft(ab, self.soft)
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
         yield {**row, "image": pixels.media(pixels.encode_png(lightness))}

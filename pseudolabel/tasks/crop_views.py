@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
@@ -13,6 +13,7 @@ from typer import Option
 
 from pseudolabel import pixels, views
 from pseudolabel.columns import Column
+from pseudolabel.readers.images import ImageOptions
 from pseudolabel.tasks.base import ImageTask, Row
 
 
@@ -37,10 +38,10 @@ class CropViews(views.ViewOptions, ImageTask):
     name: ClassVar[str] = "crop-views"
     paper: ClassVar[str] = "Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)"
 
-    preset: Annotated[Preset, Option(help="Whose crops; what is not given follows it.")] = Preset.swav
-    locals: Annotated[int | None, Option(min=0, help="Small crops of each picture. [6; dino: 8]")] = None
-    global_size: Annotated[int | None, Option(min=1, help="Pixels of a large crop's side. [224]")] = None
-    local_size: Annotated[int | None, Option(min=1, help="Pixels of a small crop's side. [96]")] = None
+    preset: Annotated[Preset, Option(help=views.told(*Preset))] = Preset.swav
+    locals: Annotated[int | None, Option(min=0, max=100, help="Small crops of each picture. [6; dino: 8]")] = None
+    global_size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a large crop's side. [224]")] = None
+    local_size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a small crop's side. [96]")] = None
     global_area: Annotated[
         tuple[float, float] | None,
         Option(help="Least and largest share of the picture in a large crop. [0.14 1; dino: 0.4 1]"),
@@ -51,14 +52,14 @@ class CropViews(views.ViewOptions, ImageTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        assert self.recipes  # refuses areas that cannot be had
+        self.recipes  # noqa: B018 - refuses what cannot be drawn
 
     @cached_property
     def recipes(self) -> tuple[views.Recipe, ...]:
         """Of each crop: two large ones, then the small ones."""
         *large, small = views.PRESETS[self.preset]
         large = [self._sized(recipe, self.global_size, self.global_area) for recipe in large]
-        count = LOCALS[Preset(self.preset)] if self.locals is None else self.locals
+        count = LOCALS[self.preset] if self.locals is None else self.locals
         return (*large, *[self._sized(small, self.local_size, self.local_area)] * count)
 
     def _sized(self, recipe: views.Recipe, size: int | None, area: tuple[float, float] | None) -> views.Recipe:
@@ -66,7 +67,8 @@ class CropViews(views.ViewOptions, ImageTask):
         return self.given(recipe._replace(size=size or recipe.size, min_area=least, max_area=most))
 
     def options(self) -> Mapping[str, Any]:
-        return {**super().options(), "recipes": [recipe._asdict() for recipe in self.recipes]}
+        shown = {"preset": self.preset, "exact": self.exact, **asdict(ImageOptions(self.range, self.max_pixels))}
+        return {**shown, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
     def schema(self) -> list[Column]:
         key, *rest = super().schema()

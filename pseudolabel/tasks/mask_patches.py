@@ -17,6 +17,7 @@ from pseudolabel.crops import Rule, crop
 from pseudolabel.sample import Refused
 from pseudolabel.tasks.base import ImageTask, Row
 
+UNIT = 32  # pixels: microsoft/SimMIM, config.py
 GRAY = 128  # of a hidden patch, in the picture for a person
 
 
@@ -44,11 +45,12 @@ USUAL = {
 
 @dataclass(frozen=True)
 class MaskPatches(ImageTask):
-    """Hide patches of each picture; the label is which. What is in them is told by the picture, which is stored whole.
+    """Hide patches of each picture; the label is which. What is in them, the picture tells: it is stored whole.
 
     `mask[i]` is true where patch i, counted row by row, is hidden, as `bool_masked_pos` of BEiT and SimMIM; ViTMAE
-    takes it as `noise=mask.float()`. Every mask of a dataset hides as many: L - int(L * (1 - ratio)) of L patches where
-    they are random, ViTMAE's own count; round(L * ratio) in blocks; ceil(U * ratio) of U squares in a grid.
+    takes random ones as `noise=mask.float()`, if its `mask_ratio` is the same. Every mask of a dataset hides as many:
+    L - int(L * (1 - ratio)) of L patches where they are random, ViTMAE's own count; round(L * ratio) in blocks;
+    ceil(U * ratio) of U squares in a grid.
     """
 
     name = "mask-patches"
@@ -60,11 +62,15 @@ class MaskPatches(ImageTask):
     ratio: Annotated[
         float | None, Option(min=0, max=1, help="Share of the patches hidden. [0.75; block: 75/196; grid: 0.6]")
     ] = None
-    height: Annotated[int, Option(min=1, help="Pixels of the picture's height.")] = 224
-    width: Annotated[int, Option(min=1, help="Pixels of the picture's width.")] = 224
+    height: Annotated[int, Option(min=8, max=8192, help="Pixels of the picture's height.")] = 224
+    width: Annotated[int, Option(min=8, max=8192, help="Pixels of the picture's width.")] = 224
     patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 16
-    unit: Annotated[int, Option(min=1, help="Pixels of the side of what --strategy grid hides as a whole.")] = 32
-    masks: Annotated[int, Option(min=1, help="Masks for each picture; with more than one, `masks` lists them.")] = 1
+    unit: Annotated[
+        int | None, Option(min=1, help="Pixels of the side of what --strategy grid hides as a whole. [32]")
+    ] = None
+    masks: Annotated[
+        int, Option(min=1, max=1000, help="Masks for each picture; with more than one, `masks` lists them.")
+    ] = 1
     min_area: Annotated[
         float | None,
         Option(min=0, max=1, help="Least share of the picture in the crop. [0.2; block: 0.08; grid: 0.67]"),
@@ -77,27 +83,44 @@ class MaskPatches(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         grid = self.strategy == Strategy.grid
-        side, option = (self.unit, "--unit") if grid else (self.patch, "--patch")
-        if self.height % side or self.width % side:
+        if self.unit and not grid:
+            raise Refused(f"--unit is for --strategy grid, not {self.strategy}; leave it out, or give that")
+        option = "--unit" if grid else "--patch"
+        if self.height % self.whole or self.width % self.whole:
             sizes = f"--height {self.height} and --width {self.width}"
-            raise Refused(f"{sizes} are no multiples of {option} {side}; give such, as {7 * side}")
-        if grid and self.unit % self.patch:
-            raise Refused(f"--unit {self.unit} is no multiple of --patch {self.patch}; give one, as {2 * self.patch}")
+            raise Refused(f"{sizes} are no multiples of {option} {self.whole}; give such, as {7 * self.whole}")
+        if self.whole % self.patch:
+            raise Refused(f"--unit {self.whole} is no multiple of --patch {self.patch}; give one, as {2 * self.patch}")
+        if self.total < 2:
+            raise Refused(f"{option} {self.whole} is the whole picture; give a smaller one, as 16")
+        if self.strategy == Strategy.block and min(self.grid) < 3:
+            raise Refused(f"a grid of {self.grid[0]} x {self.grid[1]} patches has no blocks; give a smaller --patch")
         if not 0 < self.count < self.total:
             raise Refused(f"--ratio {self.share:g} hides all or nothing of {self.total} patches; give one between")
 
     @property
+    def whole(self) -> int:
+        """Pixels of the side of what is hidden as a whole."""
+        return (self.unit or UNIT) if self.strategy == Strategy.grid else self.patch
+
+    @property
     def share(self) -> float:
         """The share of patches to be hidden: the strategy's unless given."""
-        return USUAL[Strategy(self.strategy)].ratio if self.ratio is None else self.ratio
+        return USUAL[self.strategy].ratio if self.ratio is None else self.ratio
 
     @property
     def least_area(self) -> float:
         """The least crop: the strategy's unless given."""
-        return USUAL[Strategy(self.strategy)].min_area if self.min_area is None else self.min_area
+        return USUAL[self.strategy].min_area if self.min_area is None else self.min_area
 
     def options(self) -> Mapping[str, Any]:
-        return {**super().options(), "ratio": self.share, "min_area": self.least_area, "hidden": self.count}
+        return {
+            **super().options(),
+            "ratio": self.share,
+            "min_area": self.least_area,
+            "unit": self.whole,
+            "hidden": self.count,
+        }
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -107,7 +130,7 @@ class MaskPatches(ImageTask):
     @property
     def total(self) -> int:
         """What may be hidden: patches, or squares of them."""
-        return self.height * self.width // (self.unit if self.strategy == Strategy.grid else self.patch) ** 2
+        return self.height * self.width // self.whole**2
 
     @property
     def count(self) -> int:
@@ -133,7 +156,9 @@ class MaskPatches(ImageTask):
             ),
             Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
         )
-        image = Column("image", "image", "input", "The picture, cropped and whole: the trainer hides the patches.")
+        image = Column(
+            "image", "image", "input", "A crop of the picture, nothing of it hidden: that is for the trainer to do."
+        )
         rendered = Column("rendered", shown, "about", "The picture with its patches hidden, for a person to see.")
         return (mask, *about, image, *([rendered] if self.render else []))
 
@@ -145,7 +170,7 @@ class MaskPatches(ImageTask):
             case Strategy.block:
                 return patches.blocks(*self.grid, self.count, rng)
             case _:
-                return patches.coarse(*self.grid, self.unit // self.patch, self.count, rng)
+                return patches.coarse(*self.grid, self.whole // self.patch, self.count, rng)
 
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of one picture, cropped and perhaps mirrored, with its masks."""

@@ -45,12 +45,14 @@ class PredictContext(ImageTask):
     paper = "Doersch et al. 2015, https://arxiv.org/abs/1505.05192"
     unsafe = ("hflip", "vflip", "rot90", "swapping the patches")
 
-    per_picture: Annotated[int, Option(min=1, help="Pairs of patches, and rows, of each picture.")] = 8
-    patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 96
+    per_picture: Annotated[int, Option(min=1, max=1000, help="Pairs of patches, and rows, of each picture.")] = 8
+    patch: Annotated[int, Option(min=8, max=4096, help="Pixels of a patch's side.")] = 96
     gap: Annotated[int, Option(min=0, help="Pixels between neighbours.")] = 48
     jitter: Annotated[int, Option(min=0, help="Pixels by which each patch may move, in each direction.")] = 7
     least_pixels: Annotated[int, Option(min=1, help="Pixels the picture is resized to, at least.")] = 150_000
-    most_pixels: Annotated[int, Option(min=1, help="Pixels the picture is resized to, at most.")] = 450_000
+    most_pixels: Annotated[int, Option(min=1, max=50_000_000, help="Pixels the picture is resized to, at most.")] = (
+        450_000
+    )
     coarsen: Annotated[
         float, Option(min=0, max=1, help="Share of patches that are shrunk, to as little as a tenth of the side.")
     ] = 0.33

@@ -11,7 +11,7 @@ from typer import Option
 
 from pseudolabel import pixels
 from pseudolabel.columns import Column
-from pseudolabel.crops import square
+from pseudolabel.crops import squares
 from pseudolabel.sample import Unusable
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -30,7 +30,7 @@ class Rotate(ImageTask):
     paper = "Gidaris et al. 2018, https://arxiv.org/abs/1803.07728"
     unsafe = ("hflip", "vflip", "rot90")
 
-    size: Annotated[int, Option(min=1, help="Pixels of the square's side.")] = 224
+    size: Annotated[int, Option(min=8, max=8192, help="Pixels of the square's side.")] = 224
     crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (
         224 / 256
     )
@@ -47,12 +47,13 @@ class Rotate(ImageTask):
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> four rows, one for each turn. Raises `Unusable` where they would look the same."""
         height, width, _ = image.shape
-        box = square(height, width, self.crop, rng)
         flip = bool(rng.random() < self.flip)
-        shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+        for box in squares(height, width, self.crop, rng):
+            shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            if not np.array_equal(shown, pixels.turned(shown, 2)):
+                break
+        else:
+            raise Unusable("looks the same upside down, wherever a square is cut")
         shown = pixels.mirrored(shown) if flip else shown
-        turns = [pixels.turned(shown, turn) for turn in range(4)]
-        if np.array_equal(turns[0], turns[2]):
-            raise Unusable("looks the same upside down")
-        for turn, picture in enumerate(turns):
-            yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(picture)}
+        for turn in range(4):
+            yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(pixels.turned(shown, turn))}
