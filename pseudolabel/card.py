@@ -10,6 +10,13 @@ from pseudolabel.shards import write_whole
 from pseudolabel.tasks.base import Task
 
 
+SOUND = [
+    "# datasets decodes sound with torchcodec; without it, soundfile does:",
+    'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
+    'wave, rate = soundfile.read(io.BytesIO(rows["train"][0]["audio"]["bytes"]))',
+]
+
+
 def write_card(path: Path, task: Task, manifest: dict[str, Any]) -> None:
     """Write `README.md`: the YAML header that names the files, then columns, label, making and counts."""
     summary = manifest["summary"]
@@ -49,5 +56,6 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
         "```python",
         "import datasets",
         f'rows = datasets.load_dataset("{Path(summary["out"]).name}")',
+        *(SOUND if any(column.type.startswith("audio<") for column in task.schema()) else []),
         "```",
     ]

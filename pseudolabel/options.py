@@ -44,8 +44,9 @@ def check(options: Any) -> None:
     for field in fields(options):
         kind, option = get_args(hints[field.name])[:2]
         value, name = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
-        if isinstance(kind, type) and issubclass(kind, StrEnum):
-            object.__setattr__(options, field.name, one_of(kind, value, field.name.replace("_", "-")))
+        choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
+        if choices and value is not None:
+            object.__setattr__(options, field.name, one_of(choices[0], value, field.name.replace("_", "-")))
         elif not _fits(value, kind):
             raise Refused(f"{name} {value!r} is no {getattr(kind, '__name__', kind)}")
         elif isinstance(value, int | float):

@@ -18,7 +18,7 @@ from pseudolabel.codebooks import Centroids, Projection
 from pseudolabel.columns import Column
 from pseudolabel.features import Features
 from pseudolabel.readers.audio import Utterance
-from pseudolabel.sample import Filtered, Refused, Sample, Unusable, one_of
+from pseudolabel.sample import Filtered, Refused, Sample, Unusable
 from pseudolabel.stretches import Preset, stretches
 from pseudolabel.tasks.base import AudioTask, EachSample, Labeler, Row
 
@@ -62,8 +62,6 @@ class MaskAudio(AudioTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.preset is not None:
-            object.__setattr__(self, "preset", one_of(Preset, self.preset, "preset"))
         if self.rate % 200:
             raise Refused(
                 f"--rate {self.rate} has no whole number of samples in 5 ms; give a multiple of 200, as 16000"
@@ -71,9 +69,9 @@ class MaskAudio(AudioTask):
         if self.features and self.targets == Targets.best_rq:
             raise Refused("--features are for --targets kmeans; best-rq has features of its own")
         if self.codebook:
-            assert self.given  # refused where it does not fit
+            self.given  # noqa: B018 - refused where it does not fit
         if self.features:
-            assert self.made
+            self.made  # noqa: B018
 
     @property
     def book(self) -> str:
@@ -107,7 +105,7 @@ class MaskAudio(AudioTask):
     def masks(self) -> Preset:
         """Whose masks: those of the targets' own paper unless others are given."""
         if self.preset is not None:
-            return Preset(self.preset)
+            return self.preset
         return Preset.hubert if self.targets == Targets.kmeans else Preset.best_rq
 
     @property
