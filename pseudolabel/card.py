@@ -9,7 +9,6 @@ from typing import Any
 from pseudolabel.shards import write_whole
 from pseudolabel.tasks.base import Task
 
-
 SOUND = [
     "# datasets decodes sound with torchcodec; without it, soundfile does:",
     'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
