@@ -36,6 +36,7 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
     counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
     counts += f" · {summary['lacking']:,} rows lacking" if summary["lacking"] else ""
     unsafe = f"\nLater augmentations that make the label false: {', '.join(task.unsafe)}.\n" if task.unsafe else ""
+    sound = any(column.type.startswith("audio<") for column in task.schema())
     return [
         f"# {Path(summary['out']).name}",
         "",
@@ -53,8 +54,11 @@ def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
         f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`.",
         "",
         "```python",
+        *(["import io", ""] if sound else []),
         "import datasets",
+        *(["import soundfile"] if sound else []),
+        "",
         f'rows = datasets.load_dataset("{Path(summary["out"]).name}")',
-        *(SOUND if any(column.type.startswith("audio<") for column in task.schema()) else []),
+        *(SOUND if sound else []),
         "```",
     ]

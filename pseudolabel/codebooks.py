@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pseudolabel.sample import Refused
+
+BLOCK = 1024  # frames
 
 
 class Centroids(NamedTuple):
@@ -17,8 +20,8 @@ class Centroids(NamedTuple):
 
     def codes(self, features: np.ndarray) -> np.ndarray:
         """(n, D) -> (n,) int32: argmin of |c|^2 - 2 x c, as dump_km_label.py of fairseq's simple_kmeans."""
-        scores = (self.centroids**2).sum(1) - 2 * features @ self.centroids.T
-        return np.asarray(scores.argmin(1).astype(np.int32))
+        squares = (self.centroids**2).sum(1)
+        return _in_blocks(features, lambda x: (squares - 2 * x @ self.centroids.T).argmin(1))
 
 
 class Projection(NamedTuple):
@@ -29,13 +32,23 @@ class Projection(NamedTuple):
 
     def codes(self, features: np.ndarray) -> np.ndarray:
         """(n, D) -> (n,) int32. The nearest on the unit sphere is the one at the smallest angle."""
-        return np.asarray((features @ self.projection @ self.codebook.T).argmax(1).astype(np.int32))
+        return _in_blocks(features, lambda x: (x @ self.projection @ self.codebook.T).argmax(1))
+
+
+def _in_blocks(features: np.ndarray, nearest: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Some frames at a time: there is a score for each of them and each code."""
+    codes = [nearest(features[i : i + BLOCK]) for i in range(0, len(features), BLOCK)]
+    return np.concatenate(codes).astype(np.int32) if codes else np.empty(0, np.int32)
 
 
 def learned(points: np.ndarray, k: int, seed: int) -> Centroids:
     """k-means of (n, D) float32 points: k-means++, then 25 of Lloyd's steps, on one thread: always the same bytes."""
     import faiss
 
+    if not len(points):
+        raise Refused(
+            "there is no frame to learn codes from: all that was looked at is silent, too short, or no sound", 3
+        )
     if len(points) < k:
         raise Refused(f"{len(points)} frames cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3)
     faiss.omp_set_num_threads(1)
@@ -70,12 +83,15 @@ def load(path: Path, kind: type[Centroids] | type[Projection], about: dict[str, 
     """Read a codebook; refused where it is of another kind, or for other features."""
     try:
         with np.load(path) as arrays:
-            held = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError) as fault:
-        raise Refused(f"--codebook {path} cannot be read: {fault}") from None
+            held = {name: np.asarray(arrays[name]) for name in arrays.files}
+    except Exception as fault:  # a foreign decoder, of a file that may be anything
+        raise Refused(f"--codebook {path} cannot be read: {type(fault).__name__}; give an .npz of mask-audio") from None
     if lacking := [name for name in (*kind._fields, *about) if name not in held]:
         raise Refused(f"--codebook {path} has no {lacking[0]}; give one that mask-audio saved for the same --targets")
     for name, value in about.items():
-        if float(held[name]) != value:
-            raise Refused(f"--codebook {path} is for {name} {float(held[name]):g}, not {value:g}; give it the same")
+        if held[name].size != 1 or float(held[name].ravel()[0]) != value:
+            raise Refused(f"--codebook {path} is for {name} {held[name].tolist()}, not {value:g}; give it the same")
+    for name in kind._fields:
+        if held[name].ndim != 2 or held[name].dtype != np.float32 or not np.isfinite(held[name]).all():
+            raise Refused(f"--codebook {path}: its {name} are no matrix of finite float32; give one that is whole")
     return kind(*(held[name] for name in kind._fields))

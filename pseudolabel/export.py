@@ -75,7 +75,7 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         for ours, theirs in SPLITS.items():
             if shards := [shard for shard in manifest["shards"] if shard["split"] == ours]:
                 paths = [source / "data" / shard["name"] for shard in shards]
-                rows[theirs] = sum(shard["rows"] for shard in shards)
+                rows[theirs] = sum(shard["rows"] for shard in shards) // manifest["copies"]
                 write(work, folder, layout, theirs, paths, labels, rows[theirs])
         if trainer == Trainer.fairseq:
             (work / "dict.km.txt").write_text("".join(f"{i} 1\n" for i in range(labels.classes)))
@@ -166,14 +166,15 @@ def lines_of(path: Path) -> int:
 
 
 def checked(shard: Path, labels: Labels) -> Iterator[Row]:
-    """The rows of a shard in their order, few of them in memory at a time."""
+    """The rows of a shard in their order, few of them in memory at a time; of copies, the first."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     columns = ["key", "copy", labels.column, "seconds", "audio.bytes"]
     sparing = {"pre_buffer": False, "buffer_size": 1 << 20}  # else a shard stays in memory until its last row is read
     with pq.ParquetFile(shard, page_checksum_verification=True, **sparing) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
-            for row in batch.to_pylist():
+            for row in batch.filter(pc.field("copy") == 0).to_pylist():
                 if wrong := fault(row, labels):
                     raise Refused(f"{row['key']}: {wrong}; nothing was exported: make the dataset again", 3)
                 yield row

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pseudolabel.sample import Refused, Unusable
+from pseudolabel.sample import Refused, Unusable, blamed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +18,10 @@ Place = tuple[Path, int, int]  # file, row group, row in it
 
 
 class Features:
-    """A folder of `KEY.npy`, each (n, D), or of Parquet files with columns `key` and `features`, a list of n lists."""
+    """A folder of `KEY.npy`, each (n, D), or of Parquet files with columns `key` and `features`, a list of n lists.
+
+    Of Parquet a row group is read at a time, and again for the next sample: give it few rows.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -26,22 +29,32 @@ class Features:
             raise Refused(f"--features {folder} is no folder; give one of KEY.npy or of Parquet files")
 
     def of(self, key: str) -> np.ndarray:
-        """(n, D) float32. Raises `Unusable` where there is nothing for this key."""
+        """(n, D) float32. Raises `Unusable` where there is nothing for this key, or nothing one could use."""
         path = self.folder / f"{key}.npy"
         if path.exists():
-            return np.asarray(np.load(path), np.float32)
-        if key not in self._places:
+            with blamed(f"{path.name} cannot be read"):
+                frames = np.asarray(np.load(path), np.float32)
+        elif key in self._places:
+            path, group, row = self._places[key]
+            with blamed(f"its features in {path.name} cannot be read"):
+                frames = np.array(_group(path, group)["features"][row].as_py(), np.float32)  # ragged ones are refused
+        else:
             raise Unusable(f"no features for it in {self.folder.name}")
-        file, group, row = self._places[key]
-        frames = _group(file, group)["features"][row].values
-        return np.asarray(frames.flatten(), np.float32).reshape(len(frames), -1)
+        if frames.ndim != 2 or not frames.size or not np.isfinite(frames).all():
+            raise Unusable(f"its features in {path.name} are no matrix of finite numbers, but of shape {frames.shape}")
+        return frames
 
     @property
     def digest(self) -> str:
-        """sha256 of the names and sizes of all files."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        listing = "".join(f"{path.relative_to(self.folder)}\0{path.stat().st_size}\n" for path in files)
-        return sha256(listing.encode()).hexdigest()
+        """sha256 of the names and sizes of all files, and of how each begins and ends."""
+        made = sha256()
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            made.update(f"{path.relative_to(self.folder)}\0{path.stat().st_size}\n".encode())
+            with path.open("rb") as file:
+                made.update(file.read(4096))
+                file.seek(max(0, path.stat().st_size - 4096))
+                made.update(file.read())
+        return made.hexdigest()
 
     @cached_property
     def _places(self) -> dict[str, Place]:

@@ -233,5 +233,5 @@ def test_hard_files_are_used_or_skipped_with_a_reason() -> None:
             assert all(item.reason for item in items if isinstance(item, Skipped))
             lengths[str(path.relative_to(folder))] = sum(len(i.payload.wave) for i in items if isinstance(i, Sample))
     assert all(lengths[name] >= least for name, least in HARD_USED.items())
-    assert sum(length > 0 for length in lengths.values()) >= 40
-    assert sum(length == 0 for length in lengths.values()) <= 27
+    assert sum(length > 0 for length in lengths.values()) >= 38
+    assert sum(length == 0 for length in lengths.values()) <= 29

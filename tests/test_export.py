@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import Command
+from conftest import FIXTURES, Command
 
+from pseudolabel import MaskAudio, run
 from pseudolabel.columns import Column, arrow_schema
 from pseudolabel.export import export
 from pseudolabel.sample import Refused
@@ -36,7 +37,7 @@ def sound(index: int, rate: int = 16_000) -> bytes:
 def kmeans_row(index: int, rate: int = 16_000) -> dict[str, Any]:
     """A row of MFCC labels: by Kaldi's count, a frame of 25 ms every 10 ms."""
     ids = np.random.default_rng(100 + index).integers(0, CLASSES - 1, (LENGTHS[index] - 400) // 160 + 1).tolist()
-    about = {"key": f"dir ü/a%23\t{index // 2}.wav#0-{index // 2}", "copy": index % 2, "label_hz": 50.0}
+    about = {"key": f"dir ü/a%23\t{index}.wav#0-{index}", "copy": 0, "label_hz": 50.0}
     audio = {"bytes": sound(index, rate), "path": None}
     return {**about, "labels_100hz": ids, "labels": ids[::2], "seconds": LENGTHS[index] / rate, "audio": audio}
 
@@ -69,7 +70,7 @@ def make(folder: Path, rows: Rows, shards: dict[str, int] = SHARDS, rate: int = 
         np.savez(folder / "centroids.npz", centroids=np.zeros((CLASSES, 39)))
     else:
         np.savez(folder / "quantiser.npz", codebook=np.zeros((8192, 16)), projection=np.zeros((320, 16)))
-    (folder / "_manifest.json").write_text(json.dumps({"task": "mask-audio", "shards": files}))
+    (folder / "_manifest.json").write_text(json.dumps({"task": "mask-audio", "copies": 1, "shards": files}))
     (folder / "_SUCCESS").touch()
     return folder
 
@@ -250,3 +251,10 @@ def test_a_false_row_is_named_and_nothing_left(harm: Change, says: str, rows: Ro
         export(dataset, out=tmp_path / "out")
     assert refused.value.code == 3
     assert [path.name for path in tmp_path.iterdir()] == ["speech"]
+
+
+def test_of_copies_the_first_is_exported(tmp_path: Path) -> None:
+    """They are the same sound and labels: the trainers draw masks of their own."""
+    run(MaskAudio(clusters=5), FIXTURES / "audio", out=tmp_path / "made", copies=3, workers=1)
+    assert export(tmp_path / "made", out=tmp_path / "out")["rows"] == {"train": 9}
+    assert len((tmp_path / "out" / "train.km").read_text().splitlines()) == 9

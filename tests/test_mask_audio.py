@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import soxr
 from conftest import FIXTURES
 
 from pseudolabel import MaskAudio, Refused, run, waves
 from pseudolabel.codebooks import Centroids, learned, projected
 from pseudolabel.readers.audio import Utterance
-from pseudolabel.sample import Filtered, Unusable
+from pseudolabel.sample import Filtered, Sample, Unusable
 from pseudolabel.stretches import Preset, stretches
 from pseudolabel.tasks.mask_audio import Coded
 
@@ -236,6 +237,7 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
         ({"targets": "hubert"}, "choose among kmeans, best-rq"),
         ({"preset": "mae"}, "choose among wav2vec2, hubert, best-rq"),
         ({"clusters": 1}, "give 2 to 100000"),
+        ({"clusters": 5, "targets": "best-rq"}, "leave it out"),
         ({"rate": 16_001}, "give a multiple of 200"),
         ({"seconds": 2.0, "min_seconds": 3.0}, "give less"),
         ({"codebook": "nowhere.npz"}, "cannot be read"),
@@ -251,8 +253,76 @@ def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> 
 def test_a_codebook_for_something_else_is_refused(made: Path) -> None:
     with pytest.raises(Refused, match="has no projection"):
         MaskAudio(targets="best-rq", codebook=str(made / "centroids.npz"))
-    with pytest.raises(Refused, match="is for rate 16000, not 8000"):
+    with pytest.raises(Refused, match=r"is for rate 16000\.0, not 8000"):
         MaskAudio(rate=8_000, codebook=str(made / "centroids.npz"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no numbers", np.arange(9).tobytes()])
+def test_a_codebook_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "book.npz").write_bytes(content)
+    with pytest.raises(Refused, match="cannot be read"):
+        MaskAudio(codebook=str(tmp_path / "book.npz"))
+    np.save(tmp_path / "plain.npy", np.zeros((3, 39), np.float32))
+    with pytest.raises(Refused, match="cannot be read"):
+        MaskAudio(codebook=str(tmp_path / "plain.npy"))
+    for centroids in (np.full((3, 39), np.nan, np.float32), np.zeros(39, np.float32), np.zeros((3, 39))):
+        np.savez(tmp_path / "book.npz", centroids=centroids, rate=16_000, ceiling=0, mfcc=1)
+        with pytest.raises(Refused, match="no matrix of finite float32"):
+            MaskAudio(codebook=str(tmp_path / "book.npz"))
+
+
+def test_one_ceiling_for_sources_of_several_rates(tmp_path: Path) -> None:
+    """The same speech at 16 and at 8 kHz: with one ceiling their codes agree, with each its own they do not."""
+    folder, rng = tmp_path / "mixed", np.random.default_rng(0)
+    folder.mkdir()
+    wave = soundfile.read(SOUNDS / "ben" / "1.flac")[0]
+    soundfile.write(folder / "16.wav", wave + 1e-3 * rng.normal(size=len(wave)), 16_000)
+    soundfile.write(folder / "8.wav", soxr.resample(soundfile.read(folder / "16.wav")[0], 16_000, 8_000), 8_000)
+    agree = {}
+    for ceiling in (None, 3900.0):
+        out = tmp_path / str(ceiling)
+        run(MaskAudio(clusters=8, ceiling=ceiling), folder, out=out, workers=1)
+        one, other = sorted(rows(out), key=lambda row: row["key"])
+        agree[ceiling] = np.mean(np.array(one["labels_100hz"][5:200]) == other["labels_100hz"][5:200])
+        assert (one["ceiling"], other["ceiling"]) == ((8000, 4000) if ceiling is None else (3900, 3900))
+        book = Centroids(np.load(out / "centroids.npz")["centroids"])
+        for row in (one, other):  # from the row alone
+            assert book.codes(waves.mfcc(sound(row), 16_000, row["ceiling"])).tolist() == row["labels_100hz"]
+    assert agree[3900.0] > 0.8 > 0.5 > agree[None]
+
+
+def test_no_file_alone_makes_the_codebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = Utterance("a", np.random.default_rng(0).integers(-99, 99, 16_000 * 60).astype(np.int16), 16_000, 16_000)
+    seen = list(MaskAudio().observe(Sample(f"a#{i}", long) for i in range(50)))
+    assert sum(array.nbytes for array in seen) <= 32 * 2**20 // 16 + seen[0].nbytes
+
+
+def test_features_one_cannot_use_are_skipped_with_the_reason(tmp_path: Path) -> None:
+    task = MaskAudio(features=str(tmp_path))
+    for name, array in (("nan", np.full((9, 4), np.nan)), ("flat", np.zeros(9)), ("none", np.zeros((0, 4)))):
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "text.npy").write_text("no numbers")
+    for name in ("nan", "flat", "none"):
+        with pytest.raises(Unusable, match="no matrix of finite numbers"):
+            task.described(Utterance(name, np.zeros(9, np.int16), 16_000, 16_000))
+    with pytest.raises(Unusable, match=r"text\.npy cannot be read"):
+        task.described(Utterance("text", np.zeros(9, np.int16), 16_000, 16_000))
+    before = task.made.digest
+    np.save(tmp_path / "nan.npy", np.ones((9, 4)))
+    assert task.made.digest != before, "of the same size, but other numbers"
+
+
+def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None:
+    (tmp_path / "silent").mkdir()
+    soundfile.write(tmp_path / "silent" / "a.wav", np.zeros(32_000), 16_000)
+    with pytest.raises(Refused, match="no frame to learn codes from") as refused:
+        run(MaskAudio(), tmp_path / "silent", out=tmp_path / "out", workers=1)
+    assert refused.value.code == 3
+
+
+def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:
+    run(MaskAudio(clusters=200), SOUNDS, out=tmp_path / "out", workers=1)
+    assert "frames to learn each cluster from" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_fewer_frames_than_clusters_are_refused(tmp_path: Path) -> None:

@@ -12,16 +12,15 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.readers.files import gone
-from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, attempt, blamed
+from pseudolabel.sample import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt, blamed
 
 if TYPE_CHECKING:
     import soundfile
 
 PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
 SANE = 1 << 40  # frames no file has: what is above stands for "not known"
-LOUDEST = (
-    4.0  # times full scale; decoders of lossy codecs go a little above 1, whole numbers stored as floats far above
-)
+LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
+SLOWEST = 4000  # Hz of a source: of less, no word is left
 EXACT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # how the subtypes begin in which any frame can be found at once
 CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
 
@@ -30,9 +29,7 @@ CHANNELS_HELP = "What of several channels is used: mix them, split them into sam
 class AudioOptions:
     """How sound is read."""
 
-    seconds: Annotated[float, Option(min=0.1, max=3600, help="Length of the utterances that files are cut into.")] = (
-        15.0
-    )
+    seconds: Annotated[float, Option(min=0.1, max=120, help="Length of the utterances that files are cut into.")] = 15.0
     min_seconds: Annotated[float, Option(min=0, help="Leave out shorter ones, as the last of a file may be.")] = 1.0
     rate: Annotated[int, Option(min=1000, max=192_000, help="Hz the sound is resampled to.")] = 16_000
     channels: Annotated[str, Option(help=CHANNELS_HELP)] = "mix"
@@ -54,7 +51,7 @@ class Utterance(NamedTuple):
 
 
 class Sounds:
-    """The reader of sound: what libsndfile decodes, whatever the headers say."""
+    """The reader of sound: what libsndfile decodes, be it less than the header says."""
 
     suffixes: frozenset[str] = frozenset(
         (
@@ -83,13 +80,13 @@ class Sounds:
             yield Extent(f"{key}#{start}-{stop or about.frames}", path, start, stop, round(size * share))
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """Cut the extent after `count` samples, as its header counts them; all channels of an utterance go together."""
+        """Cut the extent after `count` samples, as its header counts them, or after one; all channels go together."""
         about = attempt(extent.key, partial(_header, extent.where))
         if isinstance(about, Skipped):
             return extent, 1
         length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
         frames = (about.frames if extent.stop is None else extent.stop) - extent.start
-        utterances = min(-(-frames // length), -(-count // each))
+        utterances = min(-(-frames // length), -(-count // each)) if about.frames < SANE else 1
         stop = extent.start + utterances * length
         cut = extent.stop if stop >= extent.start + frames else stop
         return extent._replace(stop=cut), max(1, utterances * each)
@@ -118,10 +115,12 @@ class Sounds:
                 if len(block):
                     yield from self._samples(extent.file, at, block, sound.samplerate)
                 at += len(block)
-                if fault:  # nothing behind it can be decoded either
+                if fault:
                     yield Skipped(f"{extent.file}#{at}-", f"does not decode from here on: {fault}")
-                    return
-                if len(block) < wanted:
+                    at += wanted - len(block)  # on to the next utterance, if it can be found
+                    if at >= sound.frames or isinstance(attempt("", partial(_seek, sound, at)), Skipped):
+                        return
+                elif len(block) < wanted:
                     break
             if at == extent.start:
                 there = "no sound in it" if not extent.start else "nothing there: it ends before its header says"
@@ -149,13 +148,15 @@ class Sounds:
         """(n,) float32, full scale 1 -> the same at the rate asked for, in 16 bit."""
         import soxr
 
+        if rate < SLOWEST:
+            raise Unusable(f"recorded at {rate} Hz, too few for speech")
         loudest = float(np.abs(wave).max())
         if not np.isfinite(loudest):
             raise Unusable("has samples that are no numbers")
         if loudest > LOUDEST:
             raise Unusable(f"has samples of {loudest:g}, where 1 is full scale")
         if (wave == wave[0]).all():
-            raise Unusable("silent: all samples are the same")
+            raise Filtered("silent: all samples are the same")
         if rate != self.options.rate:
             wave = soxr.resample(np.ascontiguousarray(wave), rate, self.options.rate, quality="HQ")
         if not len(wave):
@@ -190,7 +191,11 @@ class _Watched:
             return b""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as fault:
+            self.fault = fault
+            return self._file.tell()
 
     def tell(self) -> int:
         return self._file.tell()
@@ -222,14 +227,18 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, _Watched]:
             sound = soundfile.SoundFile(file)
         sound.seekable = lambda: False  # else soundfile seeks after each read, which FLAC without a length cannot bear
         if extent.start:
-            with blamed(f"has no place {extent.start}"):
-                sound.seek(extent.start)
+            _seek(sound, extent.start)
         return sound, file
     except Unusable:
         file.__exit__()
         if file.fault:
             raise file.fault from None
         raise
+
+
+def _seek(sound: soundfile.SoundFile, frame: int) -> None:
+    with blamed(f"has no place {frame}"):
+        sound.seek(frame)
 
 
 def _decoded(sound: soundfile.SoundFile, file: _Watched, count: int) -> tuple[np.ndarray, str]:

@@ -17,14 +17,21 @@ from pseudolabel import codebooks, pixels, waves
 from pseudolabel.codebooks import Centroids, Projection
 from pseudolabel.columns import Column
 from pseudolabel.features import Features
+from pseudolabel.plan import MEGABYTE
 from pseudolabel.readers.audio import Utterance
 from pseudolabel.sample import Filtered, Refused, Sample, Unusable
 from pseudolabel.stretches import Preset, stretches
 from pseudolabel.tasks.base import AudioTask, EachSample, Labeler, Row
 
+CLUSTERS = 100  # of k-means: HuBERT's first iteration
+FEWEST = 39  # frames to a cluster, below which faiss warns, too
 MEL, STACK, SIZE, WIDTH = 80, 4, 8192, 16  # of BEST-RQ: bins, frames to a label, codes, dimensions of a code
 CODEBOOK_HELP = "Label with the centroids.npz or quantiser.npz of a dataset made before, and learn nothing."
 FEATURES_HELP = "Cluster features of a model, at 50 Hz: a folder of KEY.npy, or Parquet with key and features."
+CEILING_HELP = (
+    "Highest Hz of the mel filters. Sources of several rates want half of the lowest, or codes tell the rate. "
+    "[half of each source's own]"
+)
 PRESET_HELP = "Whose masks. wav2vec2 hides 49 % of the frames, hubert 57 %, best-rq 33 %. [hubert; of best-rq, best-rq]"
 
 
@@ -50,12 +57,12 @@ class MaskAudio(AudioTask):
         "Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020"
     )
     unsafe: ClassVar[tuple[str, ...]] = ("another speed", "cropping, if labels and mask are not cropped with it")
-    observed_megabytes: ClassVar[int] = (
-        32  # half an hour of speech, or a little more: 2,000 frames to each of 100 clusters
-    )
 
     targets: Annotated[Targets, Option(help="Codes of k-means over MFCC, or of a random projection.")] = Targets.kmeans
-    clusters: Annotated[int, Option("--clusters", "-k", min=2, max=100_000, help="Clusters of k-means.")] = 100
+    clusters: Annotated[
+        int | None, Option("--clusters", "-k", min=2, max=100_000, help="Clusters of k-means. [100]")
+    ] = None
+    ceiling: Annotated[float | None, Option(min=1000, help=CEILING_HELP)] = None
     preset: Annotated[Preset | None, Option(help=PRESET_HELP)] = None
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
     features: Annotated[str, Option(help=FEATURES_HELP)] = ""
@@ -68,6 +75,8 @@ class MaskAudio(AudioTask):
             )
         if self.features and self.targets == Targets.best_rq:
             raise Refused("--features are for --targets kmeans; best-rq has features of its own")
+        if self.clusters and (self.codebook or self.targets == Targets.best_rq):
+            raise Refused("--clusters is for k-means that is to be learned; leave it out")
         if self.codebook:
             self.given  # noqa: B018 - refused where it does not fit
         if self.features:
@@ -82,7 +91,8 @@ class MaskAudio(AudioTask):
     def about(self) -> dict[str, float]:
         """What a codebook must be for, beside its kind."""
         kmeans = self.targets == Targets.kmeans
-        return {"rate": self.rate, **({"mfcc": not self.features} if kmeans else {"mel": MEL, "stack": STACK})}
+        kind = {"mfcc": not self.features} if kmeans else {"mel": MEL, "stack": STACK}
+        return {"rate": self.rate, "ceiling": self.ceiling or 0, **kind}
 
     @cached_property
     def given(self) -> Centroids | Projection:
@@ -99,7 +109,18 @@ class MaskAudio(AudioTask):
     def options(self) -> Mapping[str, Any]:
         content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
         content |= {"features_sha256": self.made.digest} if self.features else {}
-        return {**super().options(), "preset": self.masks, **content}
+        own = {name: value for name, value in super().options().items() if name not in ("codebook", "features")}
+        return {**own, "preset": self.masks, "clusters": self.count, **content}
+
+    @property
+    def count(self) -> int | None:
+        """Clusters to learn."""
+        return (self.clusters or CLUSTERS) if self.learns() else None
+
+    @property
+    def observed_megabytes(self) -> int:  # type: ignore[override]
+        """Enough for 2,000 frames of MFCC to each of 100 clusters; of a model's features, for 130 to each of 500."""
+        return 192 if self.features else 32
 
     @property
     def masks(self) -> Preset:
@@ -124,6 +145,12 @@ class MaskAudio(AudioTask):
             Column("label_hz", "float32", "about", "Frames in a second, of `labels` and of `mask`."),
             Column("seconds", "float32", "about", "How long the sound is."),
             Column(
+                "ceiling",
+                "float32",
+                "about",
+                "Highest Hz of the mel filters that codes are made of: MFCC's, or BEST-RQ's.",
+            ),
+            Column(
                 "audio", f"audio<{self.rate}>", "input", "The sound, whole: the model hides the frames. FLAC, mono."
             ),
         )
@@ -132,21 +159,44 @@ class MaskAudio(AudioTask):
         return self.targets == Targets.kmeans and not self.codebook
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
+        """The features of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
+        room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             try:
-                yield self.described(sample.payload)
+                features = self.described(sample.payload)
             except Unusable:  # said when it is labelled
                 continue
+            yield features
+            room -= features.nbytes
+            if room <= 0:
+                return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn the centroids, or draw the projection; save them for labelling more data the same way."""
+        about = dict(self.about)
         if self.codebook:
             book = self.given
         elif self.targets == Targets.kmeans:
-            book = codebooks.learned(np.concatenate([*seen]), self.clusters, int(rng.integers(2**31)))
+            points = [*seen] or [np.empty((0, 1), np.float32)]
+            if len(widths := {part.shape[1] for part in points}) > 1:
+                sizes = " and ".join(map(str, sorted(widths)))
+                raise Refused(f"--features are of {sizes} numbers a frame; give those of one model")
+            book = codebooks.learned(np.concatenate(points), self.count or CLUSTERS, int(rng.integers(2**31)))
+            about["points"] = sum(map(len, points))
         else:
             book = codebooks.projected(MEL * STACK, SIZE, WIDTH, rng)
-        codebooks.save(artefacts / self.book, book, self.about)
+        codebooks.save(artefacts / self.book, book, about)
+
+    def remarks(self, artefacts: Path) -> Sequence[str]:
+        if not self.learns():
+            return ()
+        with np.load(artefacts / self.book) as arrays:
+            each = int(arrays["points"]) // len(arrays["centroids"])
+        return (
+            (f"there are only {each} frames to learn each cluster from; {FEWEST} or more are wanted",)
+            if each < FEWEST
+            else ()
+        )
 
     def labeler(self, artefacts: Path) -> Labeler:
         kind = Centroids if self.targets == Targets.kmeans else Projection
@@ -154,13 +204,16 @@ class MaskAudio(AudioTask):
 
     def described(self, sound: Utterance) -> np.ndarray:
         """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""
-        ceiling = min(sound.rate, sound.heard) / 2
         if self.features:
             return self.made.of(sound.key)
         if self.targets == Targets.kmeans:
-            return waves.mfcc(sound.wave, sound.rate, ceiling)
-        mel = waves.log_mel(sound.wave, sound.rate, ceiling, MEL)
+            return waves.mfcc(sound.wave, sound.rate, self.highest(sound))
+        mel = waves.log_mel(sound.wave, sound.rate, self.highest(sound), MEL)
         return waves.stacked((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
+
+    def highest(self, sound: Utterance) -> float:
+        """The ceiling of the mel filters: never above what the source can hold."""
+        return min(sound.rate / 2, sound.heard / 2, self.ceiling or np.inf)
 
 
 class Coded(NamedTuple):
@@ -175,8 +228,10 @@ class Coded(NamedTuple):
         features = task.described(sound)
         if not len(features) or not frames:
             raise Filtered(f"{len(sound.wave) / sound.rate:.3f} s, too short for one frame")
+        if features.shape[1] != len(self.book[0].T if isinstance(self.book, Centroids) else self.book[0]):
+            raise Unusable(f"{features.shape[1]} numbers a frame, the codebook has others")
         codes = self.book.codes(features)
-        row: Row = {"label_hz": task.hz, "seconds": len(sound.wave) / sound.rate}
+        row: Row = {"label_hz": task.hz, "seconds": len(sound.wave) / sound.rate, "ceiling": task.highest(sound)}
         if task.features and len(codes) != frames:
             raise Unusable(f"{len(codes)} frames of features for {frames} of sound, at 50 Hz")
         if "labels_100hz" in [column.name for column in task.columns()]:
