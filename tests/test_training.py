@@ -116,7 +116,7 @@ def test_hubert_learns_by_the_recipe_of_the_docs(tmp_path: Path) -> None:
     sizes = "hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7"
     small = f"{sizes}, num_conv_pos_embeddings=16, hidden_dropout=0.0, layerdrop=0.0"
     code = code.replace("HubertConfig()  #", f"HubertConfig({small})  #")
-    code = code.replace('"speech-masked"', repr(str(out))).replace("lr=5e-4", "lr=1e-3")
+    code = code.replace("speech-masked", str(out)).replace("lr=5e-4", "lr=1e-3")
     code = code.replace("model.train()", "model.train()\nwatch(model)")
     said: list[str] = []
     seen: list[tuple[int, int]] = []
