@@ -18,6 +18,11 @@ class Centroids(NamedTuple):
 
     centroids: np.ndarray  # (k, D) float32
 
+    @property
+    def width(self) -> int:
+        """D, of the features it is for."""
+        return int(self.centroids.shape[1])
+
     def codes(self, features: np.ndarray) -> np.ndarray:
         """(n, D) -> (n,) int32: argmin of |c|^2 - 2 x c, as dump_km_label.py of fairseq's simple_kmeans."""
         squares = (self.centroids**2).sum(1)
@@ -29,6 +34,11 @@ class Projection(NamedTuple):
 
     projection: np.ndarray  # (D, 16) float32
     codebook: np.ndarray  # (k, 16) float32, of length 1
+
+    @property
+    def width(self) -> int:
+        """D, of the features it is for."""
+        return int(self.projection.shape[0])
 
     def codes(self, features: np.ndarray) -> np.ndarray:
         """(n, D) -> (n,) int32. The nearest on the unit sphere is the one at the smallest angle."""

@@ -320,6 +320,13 @@ def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None
     assert refused.value.code == 3
 
 
+def test_features_of_another_width_than_the_codebook_are_skipped(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((49, 4), np.float32))
+    coded = Coded(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
+    with pytest.raises(Unusable, match="4 numbers a frame, the codebook is for 6"):
+        list(coded.pairs(Utterance("a", np.ones(16_000, np.int16), 16_000, 16_000), np.random.default_rng(0)))
+
+
 def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:
     run(MaskAudio(clusters=200), SOUNDS, out=tmp_path / "out", workers=1)
     assert "frames to learn each cluster from" in (tmp_path / "out" / "README.md").read_text()

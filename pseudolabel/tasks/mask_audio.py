@@ -134,13 +134,18 @@ class MaskAudio(AudioTask):
         """Labels in a second."""
         return 50.0 if self.targets == Targets.kmeans else 100 / STACK
 
+    @property
+    def twice(self) -> bool:
+        """Whether there are codes for each 10 ms, too."""
+        return self.targets == Targets.kmeans and not self.features
+
     def columns(self) -> Sequence[Column]:
         ten = Column(
             "labels_100hz", "list<int32>", "label", "The code of each frame of 10 ms; `labels` is every second."
         )
         return (
             Column("labels", "list<int32>", "label", f"The code of each frame, {self.hz:g} in a second."),
-            *([ten] if self.targets == Targets.kmeans and not self.features else []),
+            *([ten] if self.twice else []),
             Column("mask", "list<bool>", "label", "True where a frame is to be hidden, and its code to be told."),
             Column("label_hz", "float32", "about", "Frames in a second, of `labels` and of `mask`."),
             Column("seconds", "float32", "about", "How long the sound is."),
@@ -224,17 +229,18 @@ class Coded(NamedTuple):
 
     def pairs(self, sound: Utterance, rng: np.random.Generator) -> Iterator[Row]:
         """The row of an utterance."""
-        task, frames = self.task, waves.frames(len(sound.wave), sound.rate // 50, sound.rate // 40)
-        features = task.described(sound)
-        if not len(features) or not frames:
-            raise Filtered(f"{len(sound.wave) / sound.rate:.3f} s, too short for one frame")
-        if features.shape[1] != len(self.book[0].T if isinstance(self.book, Centroids) else self.book[0]):
-            raise Unusable(f"{features.shape[1]} numbers a frame, the codebook has others")
+        task, seconds = self.task, len(sound.wave) / sound.rate
+        stride, window = (size * sound.rate // waves.RATE for size in (waves.CONV_STRIDE, waves.WINDOW))
+        frames = waves.frames(len(sound.wave), stride, window)
+        if not frames or not len(features := task.described(sound)):
+            raise Filtered(f"{seconds:.3f} s, too short for one frame")
+        if features.shape[1] != self.book.width:
+            raise Unusable(f"{features.shape[1]} numbers a frame, the codebook is for {self.book.width}")
         codes = self.book.codes(features)
-        row: Row = {"label_hz": task.hz, "seconds": len(sound.wave) / sound.rate, "ceiling": task.highest(sound)}
+        row: Row = {"label_hz": task.hz, "seconds": seconds, "ceiling": task.highest(sound)}
         if task.features and len(codes) != frames:
             raise Unusable(f"{len(codes)} frames of features for {frames} of sound, at 50 Hz")
-        if "labels_100hz" in [column.name for column in task.columns()]:
+        if task.twice:
             row["labels_100hz"] = codes.tolist()
             codes = codes[::2]
         mask = stretches(task.masks, len(codes), task.hz, rng)
