@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.readers.files import gone
+from pseudolabel.readers.files import Watched
 from pseudolabel.sample import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt, blamed
 
 if TYPE_CHECKING:
@@ -176,53 +175,12 @@ class Header(NamedTuple):
     exact: bool
 
 
-class _Watched:
-    """A file for libsndfile, which takes any fault of the disk for the end of the file: here it is kept, and raised."""
-
-    def __init__(self, path: str) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by `with`
-        self.fault: OSError | None = None
-
-    def read(self, count: int) -> bytes:
-        try:
-            return self._file.read(count)
-        except OSError as fault:
-            self.fault = fault
-            return b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except OSError as fault:
-            self.fault = fault
-            return self._file.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def __repr__(self) -> str:
-        return "the file"  # in libsndfile's messages
-
-    def __enter__(self) -> _Watched:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def _open(extent: Extent) -> tuple[soundfile.SoundFile, _Watched]:
+def _open(extent: Extent) -> tuple[soundfile.SoundFile, Watched]:
     """Open a file at the extent's first frame."""
     import soundfile
 
+    file = Watched(extent.where)
     try:
-        file = _Watched(extent.where)
-    except FileNotFoundError:
-        raise gone(extent.where) from None
-    except PermissionError:
-        raise Unusable("no permission to read it") from None
-    try:
-        if not os.fstat(file._file.fileno()).st_size:
-            raise Unusable("empty file")
         with blamed("not a sound that libsndfile reads"):
             sound = soundfile.SoundFile(file)
         sound.seekable = lambda: False  # else soundfile seeks after each read, which FLAC without a length cannot bear
@@ -241,7 +199,7 @@ def _seek(sound: soundfile.SoundFile, frame: int) -> None:
         sound.seek(frame)
 
 
-def _decoded(sound: soundfile.SoundFile, file: _Watched, count: int) -> tuple[np.ndarray, str]:
+def _decoded(sound: soundfile.SoundFile, file: Watched, count: int) -> tuple[np.ndarray, str]:
     """The next `count` frames, (n, channels) float32: fewer at the end, or before what cannot be decoded, and why."""
     blocks, left, reason = [np.empty((0, sound.channels), np.float32)], count, ""
     while left:

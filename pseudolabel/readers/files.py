@@ -55,6 +55,51 @@ def gone(path: str) -> Exception:
     return FileNotFoundError(2, "the folder it lay in is gone", path)
 
 
+class Watched:
+    """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
+
+    Raises `Unusable` where the file cannot be opened, or is empty.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.fault: OSError | None = None
+        try:
+            self._file = open(path, "rb")  # noqa: SIM115 - closed by `with`
+        except FileNotFoundError:
+            raise gone(path) from None
+        except PermissionError:
+            raise Unusable("no permission to read it") from None
+        if not os.fstat(self._file.fileno()).st_size:
+            self._file.close()
+            raise Unusable("empty file")
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self._file.read(count)
+        except OSError as fault:
+            self.fault = fault
+            return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as fault:
+            self.fault = fault
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def __repr__(self) -> str:
+        return "the file"  # in the library's messages
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 def _below(folder: str) -> Iterator[tuple[str, str, int]]:
     """Name relative to `folder`, path, and size; -1 for what is no file one could read."""
     folders = [(folder, "")]

@@ -1,0 +1,61 @@
+"""How much of a clip moves, on thumbnails: what tells frames apart, and where another shot begins."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+SIDE = 32  # pixels of a thumbnail: grain and the codec's noise are averaged out, a hand is still seen
+COLOURS = 8  # levels of each channel that count as one colour
+
+
+def thumbnails(frames: np.ndarray) -> np.ndarray:
+    """(n, H, W, 3) uint8 -> (n, 32, 32) float32 gray levels, the mean of each 0: a camera's exposure is no motion."""
+    import cv2
+
+    small = (cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames)
+    gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in small]).astype(np.float32)
+    return np.asarray(gray - gray.mean((1, 2), keepdims=True))
+
+
+def apart(shown: np.ndarray) -> float:
+    """(n, ...) -> the mean absolute difference of the two of them that are most alike."""
+    flat = shown.reshape(len(shown), -1)
+    return min(float(np.abs(flat[i + 1 :] - flat[i]).mean(1).min()) for i in range(len(flat) - 1))
+
+
+def pace(shown: np.ndarray) -> float:
+    """(n, ...) -> the mean absolute difference from one to the next."""
+    return float(np.abs(np.diff(shown, axis=0)).mean())
+
+
+def changed(frames: np.ndarray) -> float:
+    """(n, H, W, 3) uint8 -> the largest share of a frame whose colours are not those of the frame before: 1 for a cut.
+
+    Colours are counted, not places: what moves takes its colours along. They are taken relative to the frame's mean.
+    """
+    counts = np.stack([_colours(frame) for frame in frames])
+    return float(np.abs(np.diff(counts, axis=0)).sum(1).max() / 2)
+
+
+def _colours(frame: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> (512,) the share of each of 8 x 8 x 8 colours."""
+    import cv2
+
+    small = cv2.resize(frame, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    centred = (small - small.mean((0, 1)) + 128).clip(0, 255)
+    counts = cv2.calcHist([centred], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3)
+    return np.asarray(counts.ravel() / counts.sum())
+
+
+def busiest(frames: np.ndarray, side: int) -> tuple[int, int]:
+    """(n, H, W, 3) uint8 -> left and top of the square of `side` pixels in which most changes from frame to frame."""
+    import cv2
+
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames]
+    moved = sum(np.abs(after - before) for before, after in pairwise(gray))
+    sums = cv2.integral(moved)
+    inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    top, left = np.unravel_index(inside.argmax(), inside.shape)
+    return int(left), int(top)

@@ -1,0 +1,70 @@
+"""Forwards or backwards? Wei et al. 2018, Learning and using the arrow of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import motion, pixels
+from pseudolabel.columns import Column
+from pseudolabel.readers.video import Clip
+from pseudolabel.sampling import Sampling
+from pseudolabel.tasks.base import Row
+from pseudolabel.tasks.filmed import BOXES, FilmTask
+
+GAP = 0.1  # seconds
+
+
+@dataclass(frozen=True)
+class ArrowOfTime(FilmTask):
+    """Show every other clip, by chance, backwards; the label is whether it is.
+
+    Clips that look the same backwards, because nothing moves or because it moves to and fro, are left out.
+    """
+
+    name = "arrow-of-time"
+    paper = "Wei et al. 2018, https://doi.org/10.1109/CVPR.2018.00840; Pickup et al. 2014"
+    unsafe = ("frame shuffle", "reverse in time")
+
+    frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
+    gap_seconds: Annotated[
+        float | None, Option(min=0.001, max=600, help="Seconds from each frame of a clip to the next. [0.1]")
+    ] = None
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.spaced(range(self.frames), self.frames, GAP, seconds=True)
+
+    def remarks(self, artefacts: Path) -> Sequence[str]:
+        return (
+            "black bars, camera motion and the codec's own traces may tell the direction as well (Wei et al. 2018)",
+        )
+
+    def columns(self) -> Sequence[Column]:
+        return (
+            Column("clip", "list<image>", "input", "The frames, in the order in which they are to be looked at."),
+            Column("label", "class", "label", "Which way time goes.", ("forwards", "backwards")),
+            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
+            Column(
+                "motion", "float32", "about", "Gray levels by which the clip differs, on thumbnails, from its reverse."
+            ),
+            BOXES,
+        )
+
+    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+        """Frames in order -> the row that shows them so, or in reverse."""
+        square = self.square(clip, rng, lambda small: motion.apart(np.stack([small, small[::-1]])))
+        label = int(rng.integers(2))
+        way = slice(None, None, -1 if label else 1)
+        yield {
+            "clip": [pixels.jpeg(frame) for frame in square.frames[way]],
+            "label": label,
+            "timestamps": clip.times[way].tolist(),
+            "motion": square.motion,
+            "boxes": square.boxes[way].tolist(),
+        }

@@ -1,0 +1,99 @@
+"""Masked video modelling: tell what is in the hidden tubes. Tong et al. 2022, VideoMAE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import motion, patches, pixels
+from pseudolabel.columns import Column
+from pseudolabel.readers.video import Clip
+from pseudolabel.sample import Refused
+from pseudolabel.sampling import Sampling
+from pseudolabel.tasks.base import Row
+from pseudolabel.tasks.filmed import BOXES, CUT_HELP, MOTION_HELP, FilmTask, Framing, Place
+
+GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
+
+
+@dataclass(frozen=True)
+class MaskTubes(FilmTask):
+    """Hide the same patches in all frames of a clip; the label is which. What is in them, the clip tells.
+
+    `bool_masked_pos[i]` is true where cube i is hidden, a cube being a patch through `--tubelet` frames. Cubes are
+    counted in the order of time, then row by row, as `VideoMAEForPreTraining` takes them. One mask of the patches goes
+    through the whole clip (MCG-NJU/VideoMAE, masking_generator.py); every one hides as many: int(ratio * patches).
+    """
+
+    name = "mask-tubes"
+    paper = "Tong et al. 2022, https://arxiv.org/abs/2203.12602"
+
+    frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
+    gap: Annotated[int | None, Option(min=1, help="Frames from each frame of a clip to the next. [4]")] = None
+    ratio: Annotated[float, Option(min=0, max=1, help="Share of the patches hidden.")] = 0.9
+    patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 16
+    tubelet: Annotated[int, Option(min=1, help="Frames of a cube.")] = 2
+    size: Annotated[int | None, Option(min=16, max=2048, help="Pixels of the square's side. [224]")] = None
+    resize: Annotated[
+        int | None, Option(min=16, max=4096, help="Pixels of the film's short side, before the square is cut. [256]")
+    ] = None
+    min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 0.0
+    max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.framing.size % self.patch:
+            raise Refused(f"--size {self.framing.size} is no multiple of --patch {self.patch}; give one that is")
+        if self.frames % self.tubelet:
+            raise Refused(f"--frames {self.frames} is no multiple of --tubelet {self.tubelet}; give one that is")
+        if not 0 < self.hidden < self.side**2:
+            raise Refused(f"--ratio {self.ratio:g} hides all or nothing of {self.side**2} patches; give one between")
+
+    @property
+    def sampling(self) -> Sampling:
+        return self.spaced(range(self.frames), self.frames, GAP, seconds=False)
+
+    @property
+    def usual(self) -> Framing:
+        return Framing(224, 256, Place.random, 0)
+
+    @property
+    def side(self) -> int:
+        """Patches of a side."""
+        return self.framing.size // self.patch
+
+    @property
+    def hidden(self) -> int:
+        """How many patches of a frame are hidden."""
+        return int(self.ratio * self.side**2)
+
+    def options(self) -> Mapping[str, Any]:
+        return {**super().options(), "hidden": self.hidden}
+
+    def columns(self) -> Sequence[Column]:
+        cubes = f"{self.frames // self.tubelet} x {self.side} x {self.side}"
+        return (
+            Column(
+                "clip", "list<image>", "input", "The frames, nothing of them hidden: that is for the trainer to do."
+            ),
+            Column("bool_masked_pos", "list<bool>", "label", f"True where a cube is hidden, of {cubes}."),
+            Column("timestamps", "list<float64>", "about", "When each frame is, in seconds of the film."),
+            Column("motion", "float32", "about", "Mean gray levels of change from frame to frame on thumbnails."),
+            BOXES,
+        )
+
+    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+        """Frames in order -> the row of them and of their mask."""
+        square = self.square(clip, rng, motion.pace)
+        mask = patches.scattered(self.side, self.side, self.hidden, rng).ravel()
+        yield {
+            "clip": [pixels.jpeg(frame) for frame in square.frames],
+            "bool_masked_pos": np.tile(mask, self.frames // self.tubelet).tolist(),
+            "timestamps": clip.times.tolist(),
+            "motion": square.motion,
+            "boxes": square.boxes.tolist(),
+        }

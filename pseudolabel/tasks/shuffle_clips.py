@@ -1,0 +1,78 @@
+"""Clips out of order. Xu et al. 2019, Self-supervised spatiotemporal learning via video clip order prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
+from typing import Annotated
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import motion, pixels
+from pseudolabel.columns import Column
+from pseudolabel.readers.video import Clip
+from pseudolabel.sampling import Sampling
+from pseudolabel.tasks.base import Row
+from pseudolabel.tasks.filmed import BOXES, FilmTask
+
+
+@dataclass(frozen=True)
+class ShuffleClips(FilmTask):
+    """Show short clips that follow each other in another order; the label is which.
+
+    `order[i]` is the true place of the clip shown at i, `label` its index in `itertools.permutations` (train_vcop.py of
+    xudejing/video-clip-order-prediction). What is left out: clips that look alike, frame by frame, for nobody could
+    tell their order, and films too short for all of them.
+    """
+
+    name = "shuffle-clips"
+    paper = "Xu et al. 2019, https://doi.org/10.1109/CVPR.2019.01058"
+    unsafe = ("clip shuffle", "reverse in time")
+
+    clips: Annotated[int, Option(min=2, max=6, help="Clips shown.")] = 3
+    frames: Annotated[int, Option(min=2, max=128, help="Frames of each.")] = 16
+    interval: Annotated[int, Option(min=0, max=10_000, help="Frames left out between two clips, spaced as theirs.")] = 8
+    gap: Annotated[int | None, Option(min=1, help="Frames from each frame of a clip to the next. [1]")] = None
+
+    @property
+    def sampling(self) -> Sampling:
+        each = self.frames + self.interval
+        steps = [clip * each + frame for clip in range(self.clips) for frame in range(self.frames)]
+        return self.spaced(steps, self.clips * each, 1, seconds=False)
+
+    @cached_property
+    def orders(self) -> list[tuple[int, ...]]:
+        """All of them, by label."""
+        return list(permutations(range(self.clips)))
+
+    def columns(self) -> Sequence[Column]:
+        names = tuple("-".join(map(str, order)) for order in self.orders)
+        return (
+            Column("clips", "list<list<image>>", "input", "The frames of each clip, in order; the clips are not."),
+            Column("order", "list<int32>", "label", "The true place, from 0, of each clip shown."),
+            Column("label", "class", "label", "The order: the true places of the clips shown.", names),
+            Column("timestamps", "list<list<float64>>", "about", "When each frame shown is, in seconds of the film."),
+            Column("motion", "float32", "about", "Gray levels by which the two clips most alike differ on thumbnails."),
+            BOXES._replace(meaning="Where the square of each clip was: left, top, right, bottom in the resized frame."),
+        )
+
+    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+        """The frames of all clips, in order -> the row that shows the clips in another."""
+        square = self.square(clip, rng, lambda small: motion.apart(self._each(small)), unit=self.frames)
+        label = int(rng.integers(len(self.orders)))
+        order = list(self.orders[label])
+        yield {
+            "clips": [[pixels.jpeg(frame) for frame in frames] for frames in self._each(square.frames)[order]],
+            "order": order,
+            "label": label,
+            "timestamps": self._each(clip.times)[order].tolist(),
+            "motion": square.motion,
+            "boxes": self._each(square.boxes)[order, 0].tolist(),
+        }
+
+    def _each(self, values: np.ndarray) -> np.ndarray:
+        """(clips * frames, ...) -> (clips, frames, ...)"""
+        return values.reshape(self.clips, self.frames, *values.shape[1:])

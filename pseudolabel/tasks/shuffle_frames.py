@@ -1,0 +1,141 @@
+"""Frames out of order. Misra et al. 2016, Shuffle and learn; Lee et al. 2017, Sorting sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from itertools import permutations
+from typing import Annotated, Any
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import motion, pixels
+from pseudolabel.columns import Column
+from pseudolabel.readers.video import Clip
+from pseudolabel.sample import Refused
+from pseudolabel.sampling import Sampling
+from pseudolabel.tasks.base import Row
+from pseudolabel.tasks.filmed import BOXES, JITTER_HELP, FilmTask, Framing, Place
+
+GAP = 0.5  # seconds
+IN_ORDER = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
+SHOWN = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames: twice the middle one from outside, then in order
+
+
+class Preset(StrEnum):
+    """What is asked: the order, the order or its reverse, or whether it is one."""
+
+    order = "order"
+    opn = "opn"
+    verify = "verify"
+
+
+@dataclass(frozen=True)
+class ShuffleFrames(FilmTask):
+    """Show frames of a clip in another order; the label is which.
+
+    `order[i]` is the true place of the frame shown at i, so that `timestamps` rise when it is undone. `label` is the
+    order's index in `itertools.permutations`. With `--preset opn` an order and its reverse are one class, named after
+    the one that shows the first frame before the last: 12 of 4 frames (Lee et al. 2017; their one channel of each frame
+    is left to the trainer). With `--preset verify` three of five frames are shown, the middle one in its place or from
+    outside of the other two, half of them backwards, and the label is whether they are in order (Misra et al. 2016:
+    (b, c, d), (b, a, d), (b, e, d)). Clips in which two frames look alike are left out, for nobody could tell them.
+    """
+
+    name = "shuffle-frames"
+    paper = "Lee et al. 2017, https://arxiv.org/abs/1708.01246; Misra et al. 2016, https://arxiv.org/abs/1603.08561"
+    unsafe = ("frame shuffle", "reverse in time")
+
+    preset: Annotated[
+        Preset, Option(help="Label with the order, with the order or its reverse (OPN), or with whether it is one.")
+    ] = Preset.order
+    frames: Annotated[int | None, Option(min=2, max=7, help="Frames shown. [4; verify: 3 of 5]")] = None
+    gap_seconds: Annotated[
+        float | None, Option(min=0.001, max=600, help="Seconds from each frame of a clip to the next. [0.5]")
+    ] = None
+    size: Annotated[int | None, Option(min=16, max=2048, help="Pixels of the square's side. [112; opn: 80]")] = None
+    resize: Annotated[
+        int | None, Option(min=16, max=4096, help="Pixels of the film's short side before. [128; opn: 240]")
+    ] = None
+    place: Annotated[
+        Place | None, Option(help="Where it is cut; busiest: where most moves. [random; opn: busiest]")
+    ] = None
+    jitter: Annotated[int | None, Option(min=0, max=512, help=f"{JITTER_HELP}[0; opn: 5]")] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset == Preset.verify and self.frames not in (None, 3):
+            raise Refused("--preset verify shows three frames; leave --frames out")
+
+    @property
+    def shown(self) -> int:
+        """How many frames a row shows."""
+        return self.frames or (3 if self.preset == Preset.verify else 4)
+
+    @property
+    def usual(self) -> Framing:
+        opn = Framing(80, 240, Place.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 of 100 pixels
+        return opn if self.preset == Preset.opn else super().usual
+
+    @property
+    def sampling(self) -> Sampling:
+        count = 5 if self.preset == Preset.verify else self.shown
+        return self.spaced(range(count), count, GAP, seconds=True)
+
+    def options(self) -> Mapping[str, Any]:
+        return {**super().options(), "frames": self.shown}
+
+    @cached_property
+    def classes(self) -> Mapping[tuple[int, ...], int]:
+        """Every order -> its class."""
+        orders = list(permutations(range(self.shown)))
+        if self.preset == Preset.order:
+            return {order: i for i, order in enumerate(orders)}
+        kept = [order for order in orders if order.index(0) < order.index(self.shown - 1)]
+        return {way: i for i, order in enumerate(kept) for way in (order, order[::-1])}
+
+    def columns(self) -> Sequence[Column]:
+        if self.preset == Preset.verify:
+            names: tuple[str, ...] = ("out of order", "in order")
+            label = Column("label", "class", "label", "Whether the frames are in order, forwards or backwards.", names)
+        else:
+            orders = {label: order for order, label in [*self.classes.items()][::-1]}  # the first of each class
+            names = tuple("-".join(map(str, orders[label])) for label in range(len(orders)))
+            label = Column("label", "class", "label", "The order: the true places of the frames shown.", names)
+        of = " of five" if self.preset == Preset.verify else ""
+        return (
+            Column(
+                "frames", "list<image>", "input", "Frames of a clip, in the order in which they are to be looked at."
+            ),
+            Column("order", "list<int32>", "label", f"The true place, from 0{of}, of each frame shown."),
+            label,
+            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
+            Column(
+                "motion", "float32", "about", "Gray levels by which the two frames most alike differ on thumbnails."
+            ),
+            BOXES,
+        )
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        """The places of the frames to be shown, and the label."""
+        if self.preset != Preset.verify:
+            order = rng.permutation(self.shown)
+            return order, self.classes[tuple(order.tolist())]
+        chosen = 2 if rng.random() < IN_ORDER else int(rng.integers(2))
+        return SHOWN[chosen][:: 1 if rng.random() < 0.5 else -1], int(chosen == 2)
+
+    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+        """Frames in order -> the row that shows them in another."""
+        square = self.square(clip, rng, motion.apart)
+        order, label = self.draw(rng)
+        yield {
+            "frames": [pixels.jpeg(frame) for frame in square.frames[order]],
+            "order": order.tolist(),
+            "label": label,
+            "timestamps": clip.times[order].tolist(),
+            "motion": square.motion,
+            "boxes": square.boxes[order].tolist(),
+        }
