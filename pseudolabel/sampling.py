@@ -62,9 +62,9 @@ def _grid(every: float, start: float, last: float) -> np.ndarray:
 
 
 def _spread(most: int, last: float, length: float) -> np.ndarray:
-    """Up to `most` places from 0 to `last`, `length` apart at the least, and half as far from the ends as apart."""
+    """Up to `most` places from 0 to `last`, `length` apart or more, the middle one or two about the middle."""
     count = min(most, 1 + int(last / length)) if last >= 0 else 0
-    return last * (np.arange(count) + 0.5) / max(count, 1)
+    return last / 2 + (np.arange(count) - (count - 1) / 2) * max(last / max(count, 1), length)
 
 
 def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from conftest import SHARED
 
 from pseudolabel.readers import audio
 from pseudolabel.readers.audio import AudioOptions, Sounds
+from pseudolabel.readers.files import Watched
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split
 
 ALL = Split("train", 0.0, 1.0)
@@ -173,15 +174,15 @@ def test_a_fault_of_the_disk_is_none_of_the_sounds(tmp_path: Path, monkeypatch: 
     """libsndfile takes it for the end of the file: it must end the run, not shorten a sound."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(16_000, 20.0), 16_000)
-    good = audio._Watched.read
+    good = Watched.read
 
-    def failing(self: audio._Watched, count: int) -> bytes:
+    def failing(self: Watched, count: int) -> bytes:
         if self.tell() > 100_000:
             self.fault = OSError(errno.EIO, "Input/output error")
             return b""
         return good(self, count)
 
-    monkeypatch.setattr(audio._Watched, "read", failing)
+    monkeypatch.setattr(Watched, "read", failing)
     with pytest.raises(OSError, match="Input/output error"):
         read(path, seconds=1.0)
 

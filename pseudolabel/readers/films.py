@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import takewhile
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     import av
 
 FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists: they name other files
-INDEXED = ("mov", "matroska", "avi")  # how the names of formats begin that know where their key frames are
+INDEXED = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
+SPARING = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that leave out any frame if told so before its packet
 LARGEST = 2**26  # pixels of a frame: libav keeps up to 17 of them
+SLACK = 64  # frames by which packets may come earlier or later than they are shown
 SMALLEST = 32  # pixels of the short side: of less, nothing is seen to move
 LONGEST = 8  # times the short side
 
@@ -47,32 +50,40 @@ class Timeline(NamedTuple):
 
 
 class Film:
-    """The video of one file. Each pass opens the file anew, which takes less time than a frame does.
-
-    Raises `Unusable` where there is no video that libav reads.
-    """
+    """The video of one file, open; to be closed. Raises `Unusable` where there is none that libav reads."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        with self._opened() as (stream, _):
-            container, context = stream.container, stream.codec_context
-            if not 0 < context.width * context.height <= LARGEST:
-                raise Unusable(f"frames of {context.width} x {context.height} pixels")
-            self.tick = float(stream.time_base)  # seconds
-            self.origin: int = stream.start_time or 0
-            self.seconds = (container.duration or 0) / 1e6  # as the header says: good for a guess
-            self.indexed = container.format.name.startswith(INDEXED)
-            self.aspect = float(stream.sample_aspect_ratio or 1)  # width over height of a pixel
+        self._path = path
+        self._open()
+        container, context = self._stream.container, self._stream.codec_context
+        self.tick = float(self._stream.time_base)  # seconds
+        self.origin: int = self._stream.start_time or 0  # the first frame's stamp, as the header says
+        self.seconds = (container.duration or 0) / 1e6  # as the header says: good for a guess
+        self.counted = container.format.name == "avi"
+        self.indexed = container.format.name.startswith(INDEXED)
+        self.aspect = float(self._stream.sample_aspect_ratio or 1)  # width over height of a pixel
+        if not 0 < context.width * context.height <= LARGEST:
+            self.close()
+            raise Unusable(f"frames of {context.width} x {context.height} pixels")
 
     def look(self, start: float, until: float, more: int) -> Timeline:
-        """From the key frame before `start`, as far as the `more`-th frame from `until` on: nothing is decoded."""
-        timeline = self._looked(self._stamp(start) if start > 0 else None, until, more)
-        late = timeline.begin is not None and (not len(timeline.keys) or timeline.keys[0] > timeline.begin)
-        return self._looked(None, until, more) if late else timeline
+        """From the key frame before `start` on, to the `more`-th frame from `until` on: nothing is decoded."""
+        first = self._looked(None, -inf, SLACK if start > 0 or until < inf else sys.maxsize)
+        self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
+        if start <= 0 and until == inf:
+            return first._replace(times=self._time(first.stamps))
+        if start > 0:
+            begin = self.origin + int(start / self.tick)
+            self._seek(begin)
+            timeline = self._looked(begin, until, more)
+            if len(timeline.keys) and timeline.keys[0] <= begin:
+                return timeline
+        self._open()
+        return self._looked(None, until, more)
 
     def _looked(self, begin: int | None, until: float, more: int) -> Timeline:
         stamps, segments, keys = array("q"), array("q"), array("q")
-        for segment, packet in self._packets(begin):
+        for segment, packet in self._numbered(self._packets()):
             if segment == len(keys):
                 keys.append(packet.pts)
             if segment >= 0 and packet.pts is not None and not packet.is_discard:
@@ -82,78 +93,118 @@ class Film:
                 if more < 0:
                     break
         rising, first = np.unique(np.asarray(stamps, np.int64), return_index=True)
-        return Timeline(begin, self._time(rising), rising, np.asarray(segments)[first], np.asarray(keys), self.fault)
+        numbers = np.asarray(segments, np.int64)[first]
+        return Timeline(begin, self._time(rising), rising, numbers, np.asarray(keys, np.int64), self.fault)
 
     def frames(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[av.VideoFrame | None]:
         """(k,) indices into the timeline, rising -> for each of them the frame, or None where it does not decode."""
         stamps, at = timeline.stamps[wanted].tolist(), 0
-        for frame in self._decoded(timeline, set(stamps), timeline.needed(wanted)):
-            while at < len(stamps) and frame.pts is not None and stamps[at] < frame.pts:
+        for stamp, frame in self._stamped(timeline, wanted):
+            while at < len(stamps) and stamp is not None and stamps[at] < stamp:
                 yield None
                 at += 1
-            if at < len(stamps) and stamps[at] == frame.pts:
+            if at < len(stamps) and stamps[at] == stamp:
                 yield frame
                 at += 1
             if at == len(stamps):
                 return
         yield from [None] * (len(stamps) - at)
 
-    def _decoded(self, timeline: Timeline, stamps: set[int], needed: set[int]) -> Iterator[av.VideoFrame]:
-        """What needed segments give, up to their first damage. Of the rest, frames that none refers to are left out."""
-        at, sound, decoder = -1, True, None
-        for segment, packet in self._packets(timeline.begin):
-            decoder = packet.stream.codec_context
+    def _stamped(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[tuple[int | None, av.VideoFrame]]:
+        """Frames with the time they are shown at, the wanted ones and some others.
+
+        AVI knows when a frame is decoded, and not when it is shown: there all of them are decoded and counted.
+        """
+        if self.counted:
+            everything = set(range(len(timeline.keys)))
+            yield from zip(timeline.stamps.tolist(), self._decoded(timeline, everything, None), strict=False)
+        else:
+            stamps = set(timeline.stamps[wanted].tolist())
+            yield from ((frame.pts, frame) for frame in self._decoded(timeline, timeline.needed(wanted), stamps))
+
+    def _decoded(self, timeline: Timeline, needed: set[int], stamps: set[int] | None) -> Iterator[av.VideoFrame]:
+        """What needed segments give, up to their first damage; frames that none refers to only if among `stamps`."""
+        at, sound, last = -1, True, max(needed, default=-1)
+        for segment, packet in self._numbered(self._again(timeline)):
+            decoder = self._stream.codec_context
             if segment > at:
                 if at in needed and not (sound and segment in needed):
                     yield from _given(partial(decoder.decode, None))[0] if sound else ()
                     decoder.flush_buffers()
-                at, sound = segment, True
-                if at > max(needed, default=-1):
-                    return
+                at, sound = segment, sound or not self.counted
+            if at > last:
+                return
             if at in needed and sound:
-                decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
-                frames, sound = _given(packet.decode)
+                if stamps is not None and decoder.name in SPARING:
+                    decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
+                frames, sound = _given(partial(decoder.decode, packet))
                 yield from frames
-        if decoder and sound and at in needed:
-            yield from _given(partial(decoder.decode, None))[0]
+        if at in needed and sound:
+            yield from _given(partial(self._stream.codec_context.decode, None))[0]
 
-    def _packets(self, begin: int | None) -> Iterator[tuple[int, av.Packet]]:
+    def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
+        """The timeline's packets once more: sought, where that leads to its first key frame, else from a new begin."""
+        if self.indexed and len(timeline.keys):
+            sought = attempt("", partial(self._seek, int(timeline.keys[0])))
+            packets = self._packets()
+            first = None if isinstance(sought, Skipped) else next(packets, None)
+            if first and first.is_keyframe and first.pts == timeline.keys[0]:
+                yield first
+                yield from packets
+                return
+        opened = attempt("", partial(self._open, timeline.begin))
+        yield from () if isinstance(opened, Skipped) else self._packets()
+
+    @staticmethod
+    def _numbered(packets: Iterator[av.Packet]) -> Iterator[tuple[int, av.Packet]]:
         """Every packet with the number of its segment; -1 before the first key frame."""
-        with self._opened() as (stream, file):
-            if begin is not None:
-                with blamed(f"has no place {begin * self.tick} s"):
-                    stream.container.seek(begin, stream=stream)
-            segment, self.fault = -1, ""
-            packets = stream.container.demux(stream)
-            while True:
-                packet = attempt("", partial(_next, packets))
-                if file.fault:
-                    raise file.fault
-                if isinstance(packet, Skipped):
-                    self.fault = packet.reason
-                    return
-                if packet is None:
-                    return
-                segment += packet.is_keyframe and packet.pts is not None
-                yield segment, packet
+        segment = -1
+        for packet in packets:
+            segment += packet.is_keyframe and packet.pts is not None
+            yield segment, packet
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[av.VideoStream, Watched]]:
-        """The file's video, no cover picture, about to be decoded by one thread: workers are processes."""
+    def _packets(self) -> Iterator[av.Packet]:
+        """From where the file is, up to its end or to where it breaks off: `fault` says why."""
+        self.fault = ""
+        packets = self._stream.container.demux(self._stream)
+        while packet := attempt("", partial(_next, packets)):
+            if self._file.fault:
+                raise self._file.fault
+            if isinstance(packet, Skipped):
+                self.fault = packet.reason
+                return
+            yield packet
+        if self._file.fault:
+            raise self._file.fault
+
+    def _seek(self, stamp: int) -> None:
+        with blamed(f"has no place {stamp * self.tick:.3f} s"):
+            self._stream.container.seek(stamp, stream=self._stream)
+
+    def _open(self, begin: int | None = None) -> None:
+        """Open the file, or open it anew; at the key frame before a stamp."""
         import av
 
-        with Watched(self.path) as file:
-            try:
-                with blamed("not a film that libav reads"):
-                    container = av.open(file, metadata_errors="ignore", container_options={"format_whitelist": FORMATS})
-            finally:
-                if file.fault:
-                    raise file.fault
-            with container:
-                yield _video(container), file
+        self.close()
+        self._file = Watched(self._path)
+        try:
+            with blamed("not a film that libav reads"):
+                whitelist = {"format_whitelist": FORMATS}
+                container = av.open(self._file, metadata_errors="ignore", container_options=whitelist)
+            self._stream = _video(container)
+        except Unusable:
+            self._file.__exit__()
+            if self._file.fault:
+                raise self._file.fault from None
+            raise
+        if begin is not None:
+            self._seek(begin)
 
-    def _stamp(self, time: float) -> int:
-        return self.origin + int(time / self.tick)
+    def close(self) -> None:
+        """Let go of the file."""
+        if hasattr(self, "_stream"):
+            self._stream.container.close()
+            self._file.__exit__()
 
     def _time(self, stamp: Any) -> Any:
         return (stamp - self.origin) * self.tick

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -12,13 +13,12 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.readers.films import Film, Shown, Timeline
+from pseudolabel.readers.films import SLACK, Film, Shown, Timeline
 from pseudolabel.sample import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt
-from pseudolabel.sampling import Clips, Sampling, clips
+from pseudolabel.sampling import Sampling, clips
 
 PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
 SECOND = 1_000_000  # what places in films are counted in
-SLACK = 64  # frames by which packets may come earlier or later than they are shown
 
 EVERY_HELP = "Seconds from where a clip begins to where the next one does. [as soon as it is over]"
 MOST_HELP = "Clips of each film at most, spread evenly. [as many as there are]"
@@ -56,6 +56,15 @@ class Clip(NamedTuple):
     times: np.ndarray  # (n,) float64, rising: seconds from the film's first frame
 
 
+class Looked(NamedTuple):
+    """Where the clips of an extent lie."""
+
+    film: Film
+    timeline: Timeline
+    begins: np.ndarray  # (m,) float64 seconds
+    frames: np.ndarray  # (m, k) int64: which of the timeline
+
+
 class Videos:
     """The reader of video: whatever of its frames decodes, and never more of them at a time than clips overlap."""
 
@@ -71,20 +80,23 @@ class Videos:
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Take the file unopened where it is small; else in pieces of some time, where it can be entered anywhere."""
-        film = attempt(key, partial(Film, path)) if size > PIECE and not self.sampling.most else None
-        if not isinstance(film, Film) or not film.indexed or not film.seconds:
+        seconds = attempt(key, partial(_length, path)) if size > PIECE and not self.sampling.most else 0.0
+        if isinstance(seconds, Skipped) or not seconds:
             yield Extent(key, path, 0, None, size)
             return
         pieces = round(size / PIECE)
-        bounds = [round(film.seconds * i / pieces * SECOND) for i in range(pieces + 1)]
+        bounds = [round(seconds * i / pieces * SECOND) for i in range(pieces + 1)]
         for start, stop in pairwise(bounds):
             name = f"{key}#{start / SECOND:.3f}-{stop / SECOND:.3f}"
             yield Extent(name, path, start, None if stop == bounds[-1] else stop, size // pieces)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Cut the extent after `count` clips, or leave it with as many as it has, one at least."""
-        film = attempt(extent.key, partial(Film, extent.where))
-        begins = () if isinstance(film, Skipped) else self._clips(film, extent)[1].begins
+        looked = attempt(extent.key, partial(self._look, extent))
+        if isinstance(looked, Skipped):
+            return extent, 1
+        looked.film.close()
+        begins = looked.begins
         if len(begins) <= count:
             return extent, max(1, len(begins))
         return extent._replace(stop=round((begins[count - 1] + begins[count]) / 2 * SECOND)), count
@@ -93,20 +105,30 @@ class Videos:
         """Decode the clips of the split, one at a time."""
         for extent in extents:
             if split.holds(extent.file):
-                film = attempt(extent.key, partial(Film, extent.where))
-                yield from [film] if isinstance(film, Skipped) else self._samples(film, extent)
+                looked = attempt(extent.key, partial(self._look, extent))
+                if isinstance(looked, Skipped):
+                    yield looked
+                else:
+                    with closing(looked.film):
+                        yield from self._samples(extent, *looked)
 
-    def _clips(self, film: Film, extent: Extent) -> tuple[Timeline, Clips]:
-        """Look at the extent, and beyond it as far as clips that begin in it may go."""
+    def _look(self, extent: Extent) -> Looked:
+        """Find the clips that begin in the extent: look beyond it, as far as they go."""
         how = self.sampling
         start, stop = (extent.start / SECOND) or -inf, inf if extent.stop is None else extent.stop / SECOND
         beyond = (stop + how.span, SLACK) if how.seconds else (stop, int(how.span) + SLACK)
-        timeline = film.look(start, *((inf, 0) if how.most else beyond))
-        return timeline, clips(timeline.times, start, stop, how)
+        film = Film(extent.where)
+        try:
+            timeline = film.look(start, *((inf, 0) if how.most else beyond))
+        except BaseException:
+            film.close()
+            raise
+        return Looked(film, timeline, *clips(timeline.times, start, stop, how))
 
-    def _samples(self, film: Film, extent: Extent) -> Iterator[Sample | Skipped]:
+    def _samples(
+        self, extent: Extent, film: Film, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
+    ) -> Iterator[Sample | Skipped]:
         """Decode what clips need, in the order of time; a clip is ready when its last frame is."""
-        timeline, (begins, chosen) = self._clips(film, extent)
         wanted, shown, done = np.unique(chosen), Shown(self.short, film.aspect), 0
         kept: dict[int, np.ndarray | Skipped] = {}
         for index, frame in zip(wanted.tolist(), film.frames(timeline, wanted), strict=True):
@@ -128,6 +150,12 @@ class Videos:
             unit = "s" if self.sampling.seconds else "frames"
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
             yield Skipped(extent.key, f"{long}, a clip spans {self.sampling.span:g} {unit}", unusable=False)
+
+
+def _length(path: str) -> float:
+    """Seconds, as the header says, of a film that can be entered anywhere; else 0."""
+    with closing(Film(path)) as film:
+        return film.seconds if film.indexed else 0.0
 
 
 def _sample(key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]) -> Sample:
