@@ -33,19 +33,23 @@ def pace(shown: np.ndarray) -> float:
 def changed(frames: np.ndarray) -> float:
     """(n, H, W, 3) uint8 -> the largest share of a frame whose colours are not those of the frame before: 1 for a cut.
 
-    Colours are counted, not places: what moves takes its colours along. They are taken relative to the frame's mean.
+    Colours are counted, not places: what moves takes its colours along. They are counted as they are and relative to
+    the frame's mean, and the lesser share is taken: neither exposure nor a flat colour between two levels is a cut.
     """
-    counts = np.stack([_colours(frame) for frame in frames])
-    return float(np.abs(np.diff(counts, axis=0)).sum(1).max() / 2)
+    import cv2
+
+    small = [cv2.resize(frame, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_AREA) for frame in frames]
+    plain = np.stack([_colours(frame) for frame in small])
+    centred = np.stack([_colours((frame - frame.mean() + 128).clip(0, 255)) for frame in small])
+    plainly, relatively = (np.abs(np.diff(counts, axis=0)).sum(1) / 2 for counts in (plain, centred))
+    return float(np.minimum(plainly, relatively).max())
 
 
 def _colours(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> (512,) the share of each of 8 x 8 x 8 colours."""
+    """(H, W, 3) -> (512,) the share of each of 8 x 8 x 8 colours."""
     import cv2
 
-    small = cv2.resize(frame, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    centred = (small - small.mean((0, 1)) + 128).clip(0, 255)
-    counts = cv2.calcHist([centred], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3)
+    counts = cv2.calcHist([frame.astype(np.float32)], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3)
     return np.asarray(counts.ravel() / counts.sum())
 
 

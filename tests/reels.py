@@ -9,13 +9,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-HEIGHT, WIDTH = 128, 160
-LEFT, TOP, BLOCK, BLOCKS = 32, 16, 24, 4  # of the counter: 4 x 4 blocks, white where a bit is set
+HEIGHT, WIDTH = 128, 144
+LEFT, TOP, BLOCK, BLOCKS = 24, 16, 24, 4  # of the counter: 4 x 4 blocks, white where a bit is set
 TICK = Fraction(1, 1000)
 
 
 def counted(number: int) -> np.ndarray:
-    """(128, 160, 3) uint8: the number in 16 bits, on gray, a red corner at the top left and a blue one below it."""
+    """(128, 144, 3) uint8: the number in 16 bits, on gray, a red corner at the top left and a blue one below it."""
     image = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     image[:12, :24], image[-12:, :24] = (255, 0, 0), (0, 0, 255)
     bits = (number >> np.arange(BLOCKS**2)[::-1] & 1).reshape(BLOCKS, BLOCKS)

@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def source(task: Task) -> Path:
     """The fixtures of the task's modality."""
-    kinds = {".jpg": "images", ".txt": "text", ".wav": "audio"}
+    kinds = {".jpg": "images", ".txt": "text", ".wav": "audio", ".mp4": "video"}
     return FIXTURES / next(folder for suffix, folder in kinds.items() if suffix in task.reader().suffixes)
 
 

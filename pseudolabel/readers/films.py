@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import EIO
 from functools import partial
 from itertools import takewhile
 from math import inf
@@ -188,7 +190,7 @@ class Film:
         self.close()
         self._file = Watched(self._path)
         try:
-            with blamed("not a film that libav reads"):
+            with _libav("not a film that libav reads"):
                 whitelist = {"format_whitelist": FORMATS}
                 container = av.open(self._file, metadata_errors="ignore", container_options=whitelist)
             self._stream = _video(container)
@@ -210,8 +212,21 @@ class Film:
         return (stamp - self.origin) * self.tick
 
 
+@contextmanager
+def _libav(what: str) -> Iterator[None]:
+    """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
+    import av
+
+    with blamed(what):
+        try:
+            yield
+        except av.FFmpegError as fault:
+            early = fault.errno == EIO
+            raise Unusable(f"{what}: {'it ends too early' if early else str(fault.strerror).lower()}") from fault
+
+
 def _next(packets: Iterator[av.Packet]) -> av.Packet | None:
-    with blamed("libav"):
+    with _libav("libav"):
         packet = next(packets, None)
     return packet if packet and packet.size else None  # the last one is empty
 
@@ -220,7 +235,7 @@ def _given(decode: Callable[[], list[av.VideoFrame]]) -> tuple[list[av.VideoFram
     """What comes out of the decoder up to the first damage, and whether there was none."""
 
     def frames() -> list[av.VideoFrame]:
-        with blamed("libav"):
+        with _libav("libav"):
             return decode()
 
     made = attempt("", frames)

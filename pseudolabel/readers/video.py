@@ -160,9 +160,9 @@ def _length(path: str) -> float:
 
 def _sample(key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]) -> Sample:
     """The clip of some frames of a film. Raises `Unusable` where one is missing, or two are one."""
-    if (np.diff(chosen) <= 0).any():
-        still = float(np.diff(times[chosen[0] : chosen[-1] + 2]).max())
-        raise Filtered(f"shows one frame for {still:.2f} s, longer than from one frame of a clip to the next")
+    if (still := np.diff(chosen) <= 0).any():
+        since = times[chosen[still.argmax()]]
+        raise Filtered(f"shows nothing new after {since:.3f} s for longer than from one frame of a clip to the next")
     frames = []
     for frame in (kept[index] for index in chosen.tolist()):
         if isinstance(frame, Skipped):

@@ -67,7 +67,7 @@ class FilmTask(VideoOptions, SampleTask):
     place: Annotated[Place | None, Option(help="Where it is cut; busiest: where most moves. [random]")] = None
     jitter: Annotated[int | None, Option(min=0, max=512, help=f"{JITTER_HELP}[0]")] = None
     min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 1.0
-    max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 0.5
+    max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 0.35
 
     def __post_init__(self) -> None:
         check(self)
@@ -109,7 +109,7 @@ class FilmTask(VideoOptions, SampleTask):
         `telling` says how far apart, on thumbnails (n, 32, 32) float32, what rows of different labels show is at the
         least. Raises `Filtered` where it is nowhere enough, or where another shot begins.
         """
-        cut, most = motion.changed(clip.frames), 0.0
+        cut, most = motion.changed(clip.frames) if self.max_cut < 1 else 0.0, 0.0
         if cut > self.max_cut:
             raise Filtered(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {self.max_cut:g}")
         size, _, _, jitter = self.framing
