@@ -106,6 +106,39 @@ def test_vit_mae_uses_the_mask_of_the_row(tmp_path: Path) -> None:
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6]), "of all 96 rows, at the end and at the beginning"
 
 
+def test_video_mae_hides_the_cubes_of_the_row(tmp_path: Path) -> None:
+    """50 steps of a tiny VideoMAE: its encoder is shown the cubes that the row does not hide, in their places."""
+    import datasets
+    import numpy as np
+
+    out = tmp_path / "out"
+    run(TASKS["mask-tubes"](size=64, resize=64, frames=8), FIXTURES / "video", out=out, copies=4)
+    rows = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"].with_format("numpy")
+    clips = torch.from_numpy(np.stack(rows["clip"][:]).transpose(0, 1, 4, 2, 3)).float() / 127.5 - 1
+    masks = torch.from_numpy(np.stack(rows["bool_masked_pos"][:]))
+    assert masks.dtype == torch.bool
+    assert masks.shape == (len(clips), 4 * 4 * 4)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    decoder = {f"decoder_{name}": size for name, size in sizes.items()}
+    torch.manual_seed(0)
+    config = transformers.VideoMAEConfig(image_size=64, patch_size=16, num_frames=8, tubelet_size=2, **sizes, **decoder)
+    model = transformers.VideoMAEForPreTraining(config)
+    shown: list[Any] = []
+    model.videomae.encoder.register_forward_pre_hook(lambda _, given: shown.append(given[0].detach()))
+    optimizer, losses = torch.optim.AdamW(model.parameters(), 3e-3), []
+    for step in range(50):
+        batch = [(step * 8 + i) % len(masks) for i in range(8)]
+        with torch.no_grad():
+            every = model.videomae.embeddings(clips[batch], torch.zeros_like(masks[batch]))
+        loss = model(clips[batch], bool_masked_pos=masks[batch]).loss
+        assert torch.allclose(shown[-1], every[~masks[batch]].reshape(8, -1, 32))
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
+
+
 def test_hubert_learns_by_the_recipe_of_the_docs(tmp_path: Path) -> None:
     """docs/hubert.md, its code as it stands but for a tiny model: it hides the row's frames, no others, and learns."""
     import re
