@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from errno import EIO
 from functools import partial
 from itertools import takewhile
@@ -16,7 +15,7 @@ import numpy as np
 
 from pseudolabel.pixels import turned
 from pseudolabel.readers.files import Watched
-from pseudolabel.sample import Skipped, Unusable, attempt, blamed
+from pseudolabel.sample import Skipped, T, Unusable, attempt
 
 if TYPE_CHECKING:
     import av
@@ -131,7 +130,7 @@ class Film:
             decoder = self._stream.codec_context
             if segment > at:
                 if at in needed and not (sound and segment in needed):
-                    yield from _given(partial(decoder.decode, None))[0] if sound else ()
+                    yield from _given(decoder.decode, None)[0] if sound else ()
                     decoder.flush_buffers()
                 at, sound = segment, sound or not self.counted
             if at > last:
@@ -139,10 +138,10 @@ class Film:
             if at in needed and sound:
                 if stamps is not None and decoder.name in SPARING:
                     decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
-                frames, sound = _given(partial(decoder.decode, packet))
+                frames, sound = _given(decoder.decode, packet)
                 yield from frames
         if at in needed and sound:
-            yield from _given(partial(self._stream.codec_context.decode, None))[0]
+            yield from _given(self._stream.codec_context.decode, None)[0]
 
     def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
         """The timeline's packets once more: sought, where that leads to its first key frame, else from a new begin."""
@@ -169,19 +168,21 @@ class Film:
         """From where the file is, up to its end or to where it breaks off: `fault` says why."""
         self.fault = ""
         packets = self._stream.container.demux(self._stream)
-        while packet := attempt("", partial(_next, packets)):
+        following = partial(_libav, "libav", next, packets, None)
+        while True:
+            packet = attempt("", following)
             if self._file.fault:
                 raise self._file.fault
             if isinstance(packet, Skipped):
                 self.fault = packet.reason
                 return
+            if packet is None or not packet.size:  # the last one is empty
+                return
             yield packet
-        if self._file.fault:
-            raise self._file.fault
 
     def _seek(self, stamp: int) -> None:
-        with blamed(f"has no place {stamp * self.tick:.3f} s"):
-            self._stream.container.seek(stamp, stream=self._stream)
+        place = f"has no place {stamp * self.tick:.3f} s"
+        _libav(place, self._stream.container.seek, stamp, stream=self._stream)
 
     def _open(self, begin: int | None = None) -> None:
         """Open the file, or open it anew; at the key frame before a stamp."""
@@ -190,10 +191,8 @@ class Film:
         self.close()
         self._file = Watched(self._path)
         try:
-            with _libav("not a film that libav reads"):
-                whitelist = {"format_whitelist": FORMATS}
-                container = av.open(self._file, metadata_errors="ignore", container_options=whitelist)
-            self._stream = _video(container)
+            named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
+            self._stream = _video(_libav("not a film that libav reads", av.open, self._file, **named))
         except Unusable:
             self._file.__exit__()
             if self._file.fault:
@@ -212,35 +211,23 @@ class Film:
         return (stamp - self.origin) * self.tick
 
 
-@contextmanager
-def _libav(what: str) -> Iterator[None]:
+def _libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
     """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
-    import av
-
-    with blamed(what):
-        try:
-            yield
-        except av.FFmpegError as fault:
-            early = fault.errno == EIO
-            raise Unusable(f"{what}: {'it ends too early' if early else str(fault.strerror).lower()}") from fault
+    try:
+        return call(*given, **named)
+    except Exception as fault:
+        early = getattr(fault, "errno", None) == EIO
+        said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+        raise Unusable(f"{what}: {'it ends too early' if early else said.lower()}") from fault
 
 
-def _next(packets: Iterator[av.Packet]) -> av.Packet | None:
-    with _libav("libav"):
-        packet = next(packets, None)
-    return packet if packet and packet.size else None  # the last one is empty
-
-
-def _given(decode: Callable[[], list[av.VideoFrame]]) -> tuple[list[av.VideoFrame], bool]:
+def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
     """What comes out of the decoder up to the first damage, and whether there was none."""
-
-    def frames() -> list[av.VideoFrame]:
-        with _libav("libav"):
-            return decode()
-
-    made = attempt("", frames)
-    given = [] if isinstance(made, Skipped) else list(takewhile(lambda frame: not frame.is_corrupt, made))
-    return given, not isinstance(made, Skipped) and len(given) == len(made)
+    made = attempt("", partial(_libav, "libav", decode, *given))
+    if isinstance(made, Skipped):
+        return [], False
+    sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
+    return sound, len(sound) == len(made)
 
 
 def _video(container: av.container.InputContainer) -> av.VideoStream:
@@ -280,10 +267,8 @@ class Shown:
         scale = self.short / min(width, height)
         size = {"width": round(width * scale), "height": round(height * scale)}
         clear = any(part.is_alpha for part in frame.format.components)
-        with blamed("libswscale"):
-            small = self._scale.reformat(
-                frame, **size, format="rgba" if clear else "rgb24", src_color_range=frame.color_range, threads=1
-            ).to_ndarray()
+        named = {**size, "format": "rgba" if clear else "rgb24", "src_color_range": frame.color_range, "threads": 1}
+        small = _libav("libswscale", self._scale.reformat, frame, **named).to_ndarray()
         return turned(_matted(small) if clear else small, round(frame.rotation / 90) % 4)
 
 
