@@ -6,11 +6,12 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, fields
 from inspect import Parameter, Signature, cleandoc, get_annotations
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn, get_type_hints
+from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
@@ -65,9 +66,19 @@ def command(task: type[Task]) -> Callable[..., None]:
 def _options(dataclass: type) -> list[Parameter]:
     hints = get_type_hints(dataclass, include_extras=True)  # each in the module of the class that declares it
     return [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        Parameter(
+            field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=_told(hints[field.name], dataclass)
+        )
         for field in fields(dataclass)
     ]
+
+
+def _told(hint: Any, dataclass: type) -> Any:
+    """The annotation of an option, with what its help has in braces filled in, as a class has it that is given none."""
+    kind, option = get_args(hint)
+    told = copy(option)
+    told.help = option.help.format(dataclass())
+    return Annotated[kind, told]
 
 
 def _distance(task: type[Task], option: str) -> int:

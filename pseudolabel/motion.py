@@ -6,17 +6,22 @@ from itertools import pairwise
 
 import numpy as np
 
-SIDE = 32  # pixels of a thumbnail: grain and the codec's noise are averaged out, a hand is still seen
+SIDE = 32  # pixels of a thumbnail: little is left of grain and of the codec's noise, and a hand is still seen
 COLOURS = 8  # levels of each channel that count as one colour
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
-    """(n, H, W, 3) uint8 -> (n, 32, 32) float32 gray levels, the mean of each 0: a camera's exposure is no motion."""
+    """(n, H, W, 3) uint8 -> (n, 32, 32) float32 gray levels, each of mean 0 and all of one contrast.
+
+    So a camera that adapts its exposure is no motion.
+    """
     import cv2
 
     small = (cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames)
     gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in small]).astype(np.float32)
-    return np.asarray(gray - gray.mean((1, 2), keepdims=True))
+    gray -= gray.mean((1, 2), keepdims=True)
+    contrast = gray.std((1, 2), keepdims=True)
+    return np.asarray(gray * (contrast.mean() / np.maximum(contrast, 1)))
 
 
 def apart(shown: np.ndarray) -> float:

@@ -41,7 +41,7 @@ def seen(row: Row, column: str) -> list[int]:
 
 def drawn(task: FilmTask, frames: np.ndarray, count: int) -> list[Row]:
     """Rows of one clip, by as many chances."""
-    clip, chance = Clip(frames, np.array(task.sampling.offsets) / RATE), chance_for(0, task.name)
+    clip, chance = Clip(frames, np.array(task.sampling.steps) / RATE), chance_for(0, task.name)
     return [row for i in range(count) for row in task.pairs(clip, chance("a", i))]
 
 
@@ -56,7 +56,12 @@ def even(labels: list[int], shares: list[float]) -> bool:
 # --- what holds for each of them -------------------------------------------------------------------------------------
 
 TASKS = [
-    *(ShuffleFrames(), ShuffleFrames(preset="opn"), ShuffleFrames(preset="verify"), ShuffleFrames(frames=5, gap=8)),
+    *(
+        ShuffleFrames(),
+        ShuffleFrames(preset="opn", size=110, resize=128),
+        ShuffleFrames(preset="verify"),
+        ShuffleFrames(frames=5, gap=8),
+    ),
     *(ShuffleClips(), ArrowOfTime(), PredictPace(), MaskTubes(size=112, resize=128)),
 ]
 
@@ -72,10 +77,8 @@ def test_time_stamps_are_those_of_the_frames_shown(task: FilmTask, reel: Path) -
             shown = [
                 [number(opened(f), *box[:2]) for f in c] for c, box in zip(row["clips"], row["boxes"], strict=True)
             ]
-        elif task.framing.resize == HEIGHT:
+        else:
             shown = seen(row, "frames" if "frames" in row else "clip")
-        else:  # frames were enlarged: OPN's squares show a part of the counter
-            continue
         assert (np.array(row["timestamps"]) * RATE).round().astype(int).tolist() == shown
 
 
@@ -200,7 +203,7 @@ def test_tubes_go_through_the_whole_clip_and_hide_as_many(reel: Path) -> None:
     ids=str,
 )
 def test_labels_come_in_their_shares(task: FilmTask, shares: list[float]) -> None:
-    frames = np.stack([counted(7 * i) for i in range(len(task.sampling.offsets))])
+    frames = np.stack([counted(7 * i) for i in range(len(task.sampling.steps))])
     made = drawn(replace(task, size=16, place=Place.centre, min_motion=0, max_cut=1), frames, 2000)
     assert even([row["label"] for row in made], shares)
 
@@ -208,12 +211,19 @@ def test_labels_come_in_their_shares(task: FilmTask, shares: list[float]) -> Non
 # --- labels that would be false --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", [ShuffleFrames(), ShuffleClips(), ArrowOfTime(), PredictPace()], ids=str)
+STILL = [
+    *(ShuffleFrames(), ShuffleFrames(preset="opn", size=112, resize=128), ShuffleFrames(size=100, jitter=10)),
+    *(ShuffleClips(), ShuffleClips(size=100, jitter=10), ArrowOfTime(size=100, jitter=10), PredictPace()),
+]
+
+
+@pytest.mark.parametrize("task", STILL, ids=lambda task: f"{task.name}-{task.framing.jitter}")
 def test_a_film_without_motion_is_filtered_with_what_was_measured(task: FilmTask, tmp_path: Path) -> None:
-    """Grain, and a camera that adapts its exposure, are no motion; --min-motion 0 takes all the same."""
+    """Grain, a camera that adapts its exposure and our own jitter are no motion; --min-motion 0 takes all the same."""
     rng, still = np.random.default_rng(3), 60 + counted(77).astype(int) // 2
     noisy = [
-        (still + rng.normal(0, 4, still.shape) + 12 * np.sin(i / 20)).clip(0, 255).astype(np.uint8) for i in range(100)
+        (still * (1 + 0.1 * np.sin(i / 10)) + rng.normal(0, 4, still.shape)).clip(0, 255).astype(np.uint8)
+        for i in range(100)
     ]
     path = write(tmp_path / "still.mp4", noisy)
     out = tmp_path / "out"
@@ -222,7 +232,7 @@ def test_a_film_without_motion_is_filtered_with_what_was_measured(task: FilmTask
     lines = (out / "_skipped.jsonl").read_text().splitlines()
     assert lines
     assert all("too little moves: 0." in line and '"filtered"' in line for line in lines)
-    assert rows(type(task)(min_motion=0), path)
+    assert rows(replace(task, min_motion=0), path)
 
 
 def test_frames_that_come_back_are_no_order() -> None:
@@ -261,7 +271,7 @@ def test_a_cut_is_filtered_with_what_was_measured(tmp_path: Path) -> None:
     keys = {row["key"] for row in rows(ShuffleFrames(gap_seconds=0.2, min_motion=0), path)}
     every = {row["key"] for row in rows(ShuffleFrames(gap_seconds=0.2, min_motion=0, max_cut=1), path)}
     assert len(every) == 5
-    assert every - keys == {"cut.mp4#1.600-2.200"}, "the cut is at 2 s"
+    assert every - keys == {"cut.mp4#1.6-2.2"}, "the cut is at 2 s"
 
 
 def test_an_uneven_rate_has_no_pace(tmp_path: Path) -> None:
@@ -271,6 +281,19 @@ def test_an_uneven_rate_has_no_pace(tmp_path: Path) -> None:
         run(PredictPace(), path, out=tmp_path / "out")
     assert "unevenly spaced" in (tmp_path / "out" / "_skipped.jsonl").read_text()
     assert rows(ShuffleFrames(gap_seconds=0.3), path)
+
+
+def test_a_copy_that_shows_nothing_takes_no_other_with_it(tmp_path: Path) -> None:
+    """What moves is in a corner: squares at random find it in some copies; the others are lacking, not the sample."""
+    frames = [np.full((HEIGHT, 400, 3), 90, np.uint8) for _ in range(80)]
+    for i, image in enumerate(frames):
+        image[:40, 360:] = np.roll(photograph(HEIGHT, 40), 9 * i, 0)[:40]
+    path, task = write(tmp_path / "corner.mp4", frames), ShuffleFrames(size=48)
+    summary = run(task, path, out=tmp_path / "out", copies=12)
+    assert summary.used == summary.seen > 0
+    assert 0 < summary.lacking < 12 * summary.used
+    assert summary.rows["train"] + summary.lacking == 12 * summary.used
+    assert summary.rows["train"] == len(rows(task, path, copies=12)), "as the stream has them"
 
 
 # --- options ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.pixels import turned
 from pseudolabel.readers.files import Watched
 from pseudolabel.sample import Skipped, T, Unusable, attempt
 
@@ -23,10 +22,9 @@ if TYPE_CHECKING:
 FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists: they name other files
 INDEXED = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
 SPARING = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that leave out any frame if told so before its packet
-LARGEST = 2**26  # pixels of a frame: libav keeps up to 17 of them
+LARGEST = 2**24  # pixels of a frame, of which libav keeps up to 17: 4096 x 4096
 SLACK = 64  # frames by which packets may come earlier or later than they are shown
-SMALLEST = 32  # pixels of the short side: of less, nothing is seen to move
-LONGEST = 8  # times the short side
+BACK = 1.0  # seconds by which a clock may go back, as where stamps were rounded: by more, another film begins
 
 
 class Timeline(NamedTuple):
@@ -38,6 +36,11 @@ class Timeline(NamedTuple):
     segments: np.ndarray  # (n,) int64: which one the frame's packet lies in; each begins with a key frame's
     keys: np.ndarray  # (m,) int64: the stamp of the key frame that each segment begins with
     fault: str  # why it ends where the film does not
+
+    @property
+    def closed(self) -> bool:
+        """Whether all frames are shown after the key frame that their segment begins with."""
+        return bool((self.stamps >= self.keys[self.segments]).all())
 
     def needed(self, wanted: np.ndarray) -> set[int]:
         """The segments without which the frames of these indices cannot be decoded.
@@ -59,32 +62,41 @@ class Film:
         container, context = self._stream.container, self._stream.codec_context
         self.tick = float(self._stream.time_base)  # seconds
         self.origin: int = self._stream.start_time or 0  # the first frame's stamp, as the header says
-        self.seconds = (container.duration or 0) / 1e6  # as the header says: good for a guess
         self.counted = container.format.name == "avi"
         self.indexed = container.format.name.startswith(INDEXED)
         self.aspect = float(self._stream.sample_aspect_ratio or 1)  # width over height of a pixel
         if not 0 < context.width * context.height <= LARGEST:
             self.close()
-            raise Unusable(f"frames of {context.width} x {context.height} pixels")
+            raise Unusable(f"frames of {context.width} x {context.height} pixels; at most {LARGEST} are read")
+
+    def entries(self) -> np.ndarray:
+        """(n,) seconds from the first frame: the key frames that the file's own index knows."""
+        attempt("", partial(self._seek, self.origin))  # what makes Matroska read its index
+        index = [entry.timestamp for entry in self._stream.index_entries if entry.is_keyframe]
+        return (np.array(index, np.int64) - (index[0] if index else 0)) * self.tick
 
     def look(self, start: float, until: float, more: int) -> Timeline:
         """From the key frame before `start` on, to the `more`-th frame from `until` on: nothing is decoded."""
-        first = self._looked(None, -inf, SLACK if start > 0 or until < inf else sys.maxsize)
+        first = self._timeline(None, -inf, SLACK if start > 0 or until < inf else sys.maxsize)
         self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
         if start <= 0 and until == inf:
             return first._replace(times=self._time(first.stamps))
         if start > 0:
             begin = self.origin + int(start / self.tick)
             self._seek(begin)
-            timeline = self._looked(begin, until, more)
+            timeline = self._timeline(begin, until, more)
             if len(timeline.keys) and timeline.keys[0] <= begin:
                 return timeline
         self._open()
-        return self._looked(None, until, more)
+        return self._timeline(None, until, more)
 
-    def _looked(self, begin: int | None, until: float, more: int) -> Timeline:
-        stamps, segments, keys = array("q"), array("q"), array("q")
+    def _timeline(self, begin: int | None, until: float, more: int) -> Timeline:
+        stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
         for segment, packet in self._numbered(self._packets()):
+            if packet.dts is not None and packet.dts < clock - BACK / self.tick:
+                self.fault = f"its clock goes back by {(clock - packet.dts) * self.tick:.0f} s"
+                break
+            clock = clock if packet.dts is None else packet.dts
             if segment == len(keys):
                 keys.append(packet.pts)
             if segment >= 0 and packet.pts is not None and not packet.is_discard:
@@ -128,6 +140,8 @@ class Film:
         at, sound, last = -1, True, max(needed, default=-1)
         for segment, packet in self._numbered(self._again(timeline)):
             decoder = self._stream.codec_context
+            if not decoder.is_open and timeline.closed:  # what is lost is not made up; an open film begins with a loss
+                decoder.options = {**decoder.options, "err_detect": "explode"}
             if segment > at:
                 if at in needed and not (sound and segment in needed):
                     yield from _given(decoder.decode, None)[0] if sound else ()
@@ -168,7 +182,7 @@ class Film:
         """From where the file is, up to its end or to where it breaks off: `fault` says why."""
         self.fault = ""
         packets = self._stream.container.demux(self._stream)
-        following = partial(_libav, "libav", next, packets, None)
+        following = partial(libav, "libav", next, packets, None)
         while True:
             packet = attempt("", following)
             if self._file.fault:
@@ -176,13 +190,14 @@ class Film:
             if isinstance(packet, Skipped):
                 self.fault = packet.reason
                 return
-            if packet is None or not packet.size:  # the last one is empty
+            if packet is None or (not packet.size and packet.dts is None):  # the last one tells the decoder to end
                 return
-            yield packet
+            if packet.size:
+                yield packet
 
     def _seek(self, stamp: int) -> None:
         place = f"has no place {stamp * self.tick:.3f} s"
-        _libav(place, self._stream.container.seek, stamp, stream=self._stream)
+        libav(place, self._stream.container.seek, stamp, stream=self._stream)
 
     def _open(self, begin: int | None = None) -> None:
         """Open the file, or open it anew; at the key frame before a stamp."""
@@ -192,7 +207,7 @@ class Film:
         self._file = Watched(self._path)
         try:
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            self._stream = _video(_libav("not a film that libav reads", av.open, self._file, **named))
+            self._stream = _video(libav("not a film that libav reads", av.open, self._file, **named))
         except Unusable:
             self._file.__exit__()
             if self._file.fault:
@@ -211,10 +226,12 @@ class Film:
         return (stamp - self.origin) * self.tick
 
 
-def _libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
+def libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
     """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
     try:
         return call(*given, **named)
+    except MemoryError:  # says more of the machine than of the film
+        raise
     except Exception as fault:
         early = getattr(fault, "errno", None) == EIO
         said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
@@ -223,7 +240,7 @@ def _libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
 
 def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
     """What comes out of the decoder up to the first damage, and whether there was none."""
-    made = attempt("", partial(_libav, "libav", decode, *given))
+    made = attempt("", partial(libav, "libav", decode, *given))
     if isinstance(made, Skipped):
         return [], False
     sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
@@ -233,10 +250,11 @@ def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[lis
 def _video(container: av.container.InputContainer) -> av.VideoStream:
     from av.stream import Discard, Disposition
 
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
+    best = container.streams.best("video")
+    films = [s for s in (best, *container.streams.video) if s and not s.disposition & Disposition.attached_pic]
+    if not films:
         raise Unusable(f"no video in it, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}")
-    chosen = streams[0]
+    chosen: av.VideoStream = films[0]
     if chosen.codec_context is None:
         raise Unusable("no decoder for its video")
     for other in container.streams:
@@ -245,34 +263,3 @@ def _video(container: av.container.InputContainer) -> av.VideoStream:
     chosen.codec_context.thread_count = 1
     chosen.codec_context.options = {"max_pixels": str(LARGEST)}
     return chosen
-
-
-class Shown:
-    """Frames as they are seen: upright, of square pixels, on white, and as small as they are wanted.
-
-    A frame of libav's -> (h, w, 3) uint8 RGB, its short side `short` pixels; libswscale shrinks and converts at once.
-    """
-
-    def __init__(self, short: int, aspect: float) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = frame.width * self.aspect, float(frame.height)
-        least, most = min(frame.width, frame.height), max(width, height)
-        if least < SMALLEST or most > LONGEST * min(width, height):
-            need = f"the short side needs {SMALLEST}, and the long side at most {LONGEST} times as many"
-            raise Unusable(f"frames of {frame.width} x {frame.height} pixels; {need}")
-        scale = self.short / min(width, height)
-        size = {"width": round(width * scale), "height": round(height * scale)}
-        clear = any(part.is_alpha for part in frame.format.components)
-        named = {**size, "format": "rgba" if clear else "rgb24", "src_color_range": frame.color_range, "threads": 1}
-        small = _libav("libswscale", self._scale.reformat, frame, **named).to_ndarray()
-        return turned(_matted(small) if clear else small, round(frame.rotation / 90) % 4)
-
-
-def _matted(image: np.ndarray) -> np.ndarray:
-    """(h, w, 4) RGBA -> (h, w, 3) on white."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return np.asarray((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)

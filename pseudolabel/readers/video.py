@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +13,16 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.readers.films import SLACK, Film, Shown, Timeline
+from pseudolabel.readers.films import SLACK, Film, Timeline
+from pseudolabel.readers.frames import Shown
 from pseudolabel.sample import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt
 from pseudolabel.sampling import Sampling, clips
 
 PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
 SECOND = 1_000_000  # what places in films are counted in
 
+GAP_HELP = "Frames from each frame of a clip to the next. [{0.sampling.told}]"
+SECONDS_HELP = "The same in seconds: the nearest frames, at whatever rate."
 EVERY_HELP = "Seconds from where a clip begins to where the next one does. [as soon as it is over]"
 MOST_HELP = "Clips of each film at most, spread evenly. [as many as there are]"
 
@@ -28,8 +31,8 @@ MOST_HELP = "Clips of each film at most, spread evenly. [as many as there are]"
 class VideoOptions:
     """How films are read."""
 
-    gap: Annotated[int | None, Option(min=1, help="Frames from each frame of a clip to the next.")] = None
-    gap_seconds: Annotated[float | None, Option(min=0.001, max=600, help="The same in seconds, at any rate.")] = None
+    gap: Annotated[int | None, Option(min=1, help=GAP_HELP)] = None
+    gap_seconds: Annotated[float | None, Option(min=0.001, max=600, help=SECONDS_HELP)] = None
     every_seconds: Annotated[float | None, Option(min=0.01, max=86_400, help=EVERY_HELP)] = None
     clips_per_video: Annotated[int | None, Option(min=1, help=MOST_HELP)] = None
 
@@ -39,14 +42,12 @@ class VideoOptions:
         if self.every_seconds and self.clips_per_video:
             raise Refused("--every-seconds and --clips-per-video both say how many clips there are; give one of them")
 
-    def spaced(self, steps: Sequence[int], length: int, gap: float, seconds: bool) -> Sampling:
-        """Clips whose frames lie `steps` gaps from their first, and which begin `length` gaps apart at the least.
-
-        `gap` is in seconds or frames, where the options say nothing else.
-        """
-        gap, seconds = (self.gap or self.gap_seconds or gap), (bool(self.gap_seconds) or (seconds and not self.gap))
-        offsets = tuple(step * gap for step in steps)
-        return Sampling(offsets, length * gap, seconds, self.every_seconds, self.clips_per_video)
+    def spaced(self, usual: Sampling) -> Sampling:
+        """The usual way in which clips lie, but for what the options say."""
+        usual = usual._replace(every=self.every_seconds, most=self.clips_per_video)
+        if self.gap:
+            return usual._replace(gap=self.gap, seconds=False)
+        return usual._replace(gap=self.gap_seconds, seconds=True) if self.gap_seconds else usual
 
 
 class Clip(NamedTuple):
@@ -56,7 +57,7 @@ class Clip(NamedTuple):
     times: np.ndarray  # (n,) float64, rising: seconds from the film's first frame
 
 
-class Looked(NamedTuple):
+class Found(NamedTuple):
     """Where the clips of an extent lie."""
 
     film: Film
@@ -79,40 +80,40 @@ class Videos:
         self.sampling, self.short = sampling, short  # pixels of the short side
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
-        """Take the file unopened where it is small; else in pieces of some time, where it can be entered anywhere."""
-        seconds = attempt(key, partial(_length, path)) if size > PIECE and not self.sampling.most else 0.0
-        if isinstance(seconds, Skipped) or not seconds:
+        """Take the file unopened where it is small; else in pieces that begin with key frames its index knows."""
+        entries = attempt(key, partial(_entries, path)) if size > PIECE and not self.sampling.most else None
+        if not isinstance(entries, np.ndarray) or len(entries) < 2:
             yield Extent(key, path, 0, None, size)
             return
-        pieces = round(size / PIECE)
-        bounds = [round(seconds * i / pieces * SECOND) for i in range(pieces + 1)]
-        for start, stop in pairwise(bounds):
-            name = f"{key}#{start / SECOND:.3f}-{stop / SECOND:.3f}"
-            yield Extent(name, path, start, None if stop == bounds[-1] else stop, size // pieces)
+        pieces = min(len(entries), round(size / PIECE))
+        bounds = [round(entries[len(entries) * i // pieces] * SECOND) for i in range(pieces)]
+        for start, stop in pairwise([0, *bounds[1:], None]):
+            name = f"{key}#{_told(start / SECOND)}-{'' if stop is None else _told(stop / SECOND)}"
+            yield Extent(name, path, start, stop, size // pieces)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Cut the extent after `count` clips, or leave it with as many as it has, one at least."""
-        looked = attempt(extent.key, partial(self._look, extent))
-        if isinstance(looked, Skipped):
+        found = attempt(extent.key, partial(self._find, extent))
+        if isinstance(found, Skipped):
             return extent, 1
-        looked.film.close()
-        begins = looked.begins
+        found.film.close()
+        begins = found.begins
         if len(begins) <= count:
             return extent, max(1, len(begins))
-        return extent._replace(stop=round((begins[count - 1] + begins[count]) / 2 * SECOND)), count
+        return extent._replace(stop=int(begins[count] * SECOND)), count
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
         """Decode the clips of the split, one at a time."""
         for extent in extents:
             if split.holds(extent.file):
-                looked = attempt(extent.key, partial(self._look, extent))
-                if isinstance(looked, Skipped):
-                    yield looked
+                found = attempt(extent.key, partial(self._find, extent))
+                if isinstance(found, Skipped):
+                    yield found
                 else:
-                    with closing(looked.film):
-                        yield from self._samples(extent, *looked)
+                    with closing(found.film):
+                        yield from self._samples(extent, *found)
 
-    def _look(self, extent: Extent) -> Looked:
+    def _find(self, extent: Extent) -> Found:
         """Find the clips that begin in the extent: look beyond it, as far as they go."""
         how = self.sampling
         start, stop = (extent.start / SECOND) or -inf, inf if extent.stop is None else extent.stop / SECOND
@@ -123,7 +124,7 @@ class Videos:
         except BaseException:
             film.close()
             raise
-        return Looked(film, timeline, *clips(timeline.times, start, stop, how))
+        return Found(film, timeline, *clips(timeline.times, start, stop, how))
 
     def _samples(
         self, extent: Extent, film: Film, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
@@ -135,39 +136,45 @@ class Videos:
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
             kept[index] = lost if frame is None else attempt("", partial(shown, frame))
             while done < len(chosen) and chosen[done, -1] <= index:
-                key = f"{extent.file}#{begins[done]:.3f}-{timeline.times[chosen[done, -1]]:.3f}"
-                yield attempt(key, partial(_sample, key, timeline.times, chosen[done], kept))
+                key = f"{extent.file}#{_told(begins[done])}-{_told(timeline.times[chosen[done, -1]])}"
+                yield attempt(key, partial(self._sample, key, timeline.times, chosen[done], kept))
                 done += 1
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
         if timeline.fault:
             end = timeline.times[-1] if len(timeline.times) else 0
-            yield Skipped(f"{extent.file}#{end:.3f}-", f"breaks off here: {timeline.fault}")
+            yield Skipped(f"{extent.file}#{_told(end)}-", f"breaks off here: {timeline.fault}")
         elif not len(timeline.times):
             yield Skipped(extent.key, "no frame in it")
         elif timeline.times[-1] < extent.start / SECOND:
             yield Skipped(extent.key, "nothing there: it ends before its header says")
         elif not len(chosen) and not extent.start:
-            unit = "s" if self.sampling.seconds else "frames"
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
-            yield Skipped(extent.key, f"{long}, a clip spans {self.sampling.span:g} {unit}", unusable=False)
+            span = self.sampling._replace(gap=self.sampling.span).told
+            yield Skipped(extent.key, f"{long}, a clip spans {span}", unusable=False)
+
+    def _sample(
+        self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]
+    ) -> Sample:
+        """The clip of some frames of a film. Raises `Unusable` where one is missing, or two are one."""
+        if (still := np.diff(chosen) <= 0).any():
+            since = _told(times[chosen[still.argmax()]])
+            raise Filtered(f"no new frame for {self.sampling.told} after {since} s; --gap-seconds is too short for it")
+        frames = []
+        for frame in (kept[index] for index in chosen.tolist()):
+            if isinstance(frame, Skipped):
+                raise Unusable(frame.reason)
+            frames.append(frame)
+        if len({frame.shape for frame in frames}) > 1:
+            raise Unusable("its frames change their shape")
+        return Sample(key, Clip(np.stack(frames), times[chosen]))
 
 
-def _length(path: str) -> float:
-    """Seconds, as the header says, of a film that can be entered anywhere; else 0."""
+def _entries(path: str) -> np.ndarray:
+    """Where the film's own index says that it can be entered, if its format has one to be trusted."""
     with closing(Film(path)) as film:
-        return film.seconds if film.indexed else 0.0
+        return film.entries() if film.indexed else np.empty(0)
 
 
-def _sample(key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]) -> Sample:
-    """The clip of some frames of a film. Raises `Unusable` where one is missing, or two are one."""
-    if (still := np.diff(chosen) <= 0).any():
-        since = times[chosen[still.argmax()]]
-        raise Filtered(f"shows nothing new after {since:.3f} s for longer than from one frame of a clip to the next")
-    frames = []
-    for frame in (kept[index] for index in chosen.tolist()):
-        if isinstance(frame, Skipped):
-            raise Unusable(frame.reason)
-        frames.append(frame)
-    if len({frame.shape for frame in frames}) > 1:
-        raise Unusable("its frames change their shape")
-    return Sample(key, Clip(np.stack(frames), times[chosen]))
+def _told(seconds: float) -> str:
+    """To the microsecond, and no longer than need be."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")

@@ -17,8 +17,6 @@ from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
 from pseudolabel.tasks.filmed import BOXES, FilmTask
 
-GAP = 0.1  # seconds
-
 
 @dataclass(frozen=True)
 class ArrowOfTime(FilmTask):
@@ -32,18 +30,13 @@ class ArrowOfTime(FilmTask):
     unsafe = ("frame shuffle", "reverse in time")
 
     frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
-    gap_seconds: Annotated[
-        float | None, Option(min=0.001, max=600, help="Seconds from each frame of a clip to the next. [0.1]")
-    ] = None
 
     @property
     def sampling(self) -> Sampling:
-        return self.spaced(range(self.frames), self.frames, GAP, seconds=True)
+        return self.spaced(Sampling(tuple(range(self.frames)), self.frames, gap=0.1, seconds=True))
 
     def remarks(self, artefacts: Path) -> Sequence[str]:
-        return (
-            "black bars, camera motion and the codec's own traces may tell the direction as well (Wei et al. 2018)",
-        )
+        return ("black bars, camera motion and traces of the codec may tell the direction as well (Wei et al. 2018)",)
 
     def columns(self) -> Sequence[Column]:
         return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
@@ -139,19 +139,20 @@ class EachSample(NamedTuple):
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
             key, count = sample.key, sample.count
-            made = attempt(key, partial(self._rows, sample, chance, copies))
+            made = [attempt(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
             del sample  # a picture may be large, and the next one is decoded before this name is bound again
-            if isinstance(made, Skipped):
-                yield made
-            else:
-                yield Rows(made, count) if made else Skipped(key, "gave no row", unusable=False, count=count)
+            rows = [row for part in made if not isinstance(part, Skipped) for row in part]
+            lost = [part for part in made if isinstance(part, Skipped)]
+            if not rows:
+                yield replace(lost[0], count=count) if lost else Skipped(key, "gave no row", False, count)
+                continue
+            yield Rows(rows, count)
+            if lost:  # chance may find enough in one copy and not in another
+                yield replace(lost[0], count=0, rows=len(lost) * len(rows) // (copies - len(lost)))
 
-    def _rows(self, sample: Sample, chance: Chance, copies: int) -> list[Row]:
-        return [
-            {"key": sample.key, "copy": copy, **row}
-            for copy in range(copies)
-            for row in self.task.pairs(sample.payload, chance(sample.key, copy))
-        ]
+    def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
+        rows = self.task.pairs(sample.payload, chance(sample.key, copy))
+        return [{"key": sample.key, "copy": copy, **row} for row in rows]
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,14 @@ from pseudolabel.tasks.base import Reader, SampleTask
 
 TRIES = 10  # squares that are looked at where too little moves in the first
 
-JITTER_HELP = "Pixels by which each square may lie off the others of its clip. "
-MOTION_HELP = "Leave out clips whose labels cannot be told apart: gray levels on thumbnails; 0 takes all. "
-CUT_HELP = "Leave out clips in which a larger share of the colours changes at once, as at a cut; 1 takes all. "
+SIZE_HELP = "Pixels of the side of the square that is cut out of a film. [{0.framing.size}]"
+RESIZE_HELP = "Pixels of the film's short side, before that. [{0.framing.resize}]"
+PLACE_HELP = "Where it is cut; busiest: where most moves. [{0.framing.place}]"
+JITTER_HELP = "Pixels by which the square of each frame, or clip, may lie off. [{0.framing.jitter}]"
+MOTION_HELP = "Leave out what nobody could label, of fewer gray levels between labels, on thumbnails; 0 takes all."
+CUT_HELP = (
+    "Leave out where a larger share of colours changes at once: a cut, less surely in black and white; 1 takes all."
+)
 
 
 class Place(StrEnum):
@@ -60,12 +65,10 @@ BOXES = Column(
 class FilmTask(VideoOptions, SampleTask):
     """A task over films: `pairs` takes a `Clip`."""
 
-    size: Annotated[int | None, Option(min=16, max=2048, help="Pixels of the square's side. [112]")] = None
-    resize: Annotated[
-        int | None, Option(min=16, max=4096, help="Pixels of the film's short side, before the square is cut. [128]")
-    ] = None
-    place: Annotated[Place | None, Option(help="Where it is cut; busiest: where most moves. [random]")] = None
-    jitter: Annotated[int | None, Option(min=0, max=512, help=f"{JITTER_HELP}[0]")] = None
+    size: Annotated[int | None, Option(min=16, max=2048, help=SIZE_HELP)] = None
+    resize: Annotated[int | None, Option(min=16, max=4096, help=RESIZE_HELP)] = None
+    place: Annotated[Place | None, Option(help=PLACE_HELP)] = None
+    jitter: Annotated[int | None, Option(min=0, max=512, help=JITTER_HELP)] = None
     min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 1.0
     max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 0.35
 
@@ -95,8 +98,12 @@ class FilmTask(VideoOptions, SampleTask):
 
     def options(self) -> Mapping[str, Any]:
         how = self.sampling
-        length = {"begin_seconds" if how.seconds else "begin_frames": how.length}
-        return {**super().options(), **self.framing._asdict(), **length, "offsets": list(how.offsets)}
+        lie = {
+            "offsets": [step * how.gap for step in how.steps],
+            "length": how.length * how.gap,
+            "seconds": how.seconds,
+        }
+        return {**super().options(), **self.framing._asdict(), **lie}
 
     def reader(self) -> Reader:
         return Videos(self.sampling, self.framing.resize)
@@ -107,19 +114,20 @@ class FilmTask(VideoOptions, SampleTask):
         """Cut the same square out of all frames; with jitter, `unit` frames in a row lie off by as much.
 
         `telling` says how far apart, on thumbnails (n, 32, 32) float32, what rows of different labels show is at the
-        least. Raises `Filtered` where it is nowhere enough, or where another shot begins.
+        least, without the jitter. Raises `Filtered` where it is nowhere enough, or where another shot begins.
         """
         cut, most = motion.changed(clip.frames) if self.max_cut < 1 else 0.0, 0.0
         if cut > self.max_cut:
             raise Filtered(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {self.max_cut:g}")
         size, _, _, jitter = self.framing
         for left, top in self._corners(clip.frames, rng):
-            off = rng.integers(-jitter, jitter + 1, (len(clip.frames) // unit, 2)).repeat(unit, 0)
-            corners = off + np.array((left, top))
-            frames = np.stack([f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)])
-            most = max(most, moved := telling(motion.thumbnails(frames)))
+            moved = telling(motion.thumbnails(clip.frames[:, top : top + size, left : left + size]))
+            most = max(most, moved)
             if moved >= self.min_motion:
-                return Square(frames, np.hstack([corners, corners + size]), moved)
+                off = rng.integers(-jitter, jitter + 1, (len(clip.frames) // unit, 2)).repeat(unit, 0)
+                corners = off + np.array((left, top))
+                cut_out = [f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)]
+                return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
         raise Filtered(f"too little moves: {most:.2f} gray levels, --min-motion is {self.min_motion:g}")
 
     def _corners(self, frames: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int]]:

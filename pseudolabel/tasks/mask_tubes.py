@@ -33,14 +33,9 @@ class MaskTubes(FilmTask):
     paper = "Tong et al. 2022, https://arxiv.org/abs/2203.12602"
 
     frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
-    gap: Annotated[int | None, Option(min=1, help="Frames from each frame of a clip to the next. [4]")] = None
     ratio: Annotated[float, Option(min=0, max=1, help="Share of the patches hidden.")] = 0.9
     patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 16
     tubelet: Annotated[int, Option(min=1, help="Frames of a cube.")] = 2
-    size: Annotated[int | None, Option(min=16, max=2048, help="Pixels of the square's side. [224]")] = None
-    resize: Annotated[
-        int | None, Option(min=16, max=4096, help="Pixels of the film's short side, before the square is cut. [256]")
-    ] = None
     min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 0.0
     max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 1.0
 
@@ -55,7 +50,7 @@ class MaskTubes(FilmTask):
 
     @property
     def sampling(self) -> Sampling:
-        return self.spaced(range(self.frames), self.frames, GAP, seconds=False)
+        return self.spaced(Sampling(tuple(range(self.frames)), self.frames, GAP, seconds=False))
 
     @property
     def usual(self) -> Framing:

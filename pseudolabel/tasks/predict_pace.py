@@ -18,16 +18,18 @@ from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
 from pseudolabel.tasks.filmed import BOXES, FilmTask
 
+NEAR = 1.25  # times --gap-seconds, or a part of it, that a whole number of frames may take
 UNEVEN = 1.5  # times the shortest step that the longest may take: of more, the pace is not one
 
 
 @dataclass(frozen=True)
 class PredictPace(FilmTask):
-    """Show every p-th frame of a clip; the label is p.
+    """Show every frame of a clip, every second, every third and so on; the label is which, from 0, named `1x`, `2x`.
 
-    All paces begin with the same frame, and the film goes on until the last frame of the fastest: nothing wraps around
-    at the end, as it does in the paper's code, where the seam may tell. Clips that look the same at two paces, and
-    those whose frames are not evenly spaced, are left out.
+    By `--gap-seconds` the slowest pace is the whole number of frames nearest to that: sources of several rates want it,
+    or the rate tells. All paces begin with the same frame, and nothing wraps around at the end of the film, as it does
+    in the paper's code, where the seam may tell. Left out are clips that look the same at two paces, or whose frames
+    are not evenly spaced.
     """
 
     name = "predict-pace"
@@ -36,11 +38,6 @@ class PredictPace(FilmTask):
 
     paces: Annotated[int, Option(min=2, max=16, help="Paces: every frame, every second, and so on.")] = 4
     frames: Annotated[int, Option(min=2, max=128, help="Frames shown.")] = 16
-    gap: Annotated[int | None, Option(min=1, help="Frames from one frame to the next at pace 1. [1]")] = None
-    gap_seconds: Annotated[
-        float | None,
-        Option(min=0.001, max=600, help="The same in seconds: films of several rates want it, or the rate tells."),
-    ] = None
 
     @cached_property
     def steps(self) -> np.ndarray:
@@ -49,8 +46,8 @@ class PredictPace(FilmTask):
 
     @property
     def sampling(self) -> Sampling:
-        every = np.unique(self.steps).tolist()
-        return self.spaced(every, every[-1] + 1, 1, seconds=False)
+        every = tuple(np.unique(self.steps).tolist())
+        return self.spaced(Sampling(every, every[-1] + 1, gap=1, seconds=False, even=True))
 
     def columns(self) -> Sequence[Column]:
         names = tuple(f"{pace}x" for pace in range(1, self.paces + 1))

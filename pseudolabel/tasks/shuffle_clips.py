@@ -35,13 +35,12 @@ class ShuffleClips(FilmTask):
     clips: Annotated[int, Option(min=2, max=6, help="Clips shown.")] = 3
     frames: Annotated[int, Option(min=2, max=128, help="Frames of each.")] = 16
     interval: Annotated[int, Option(min=0, max=10_000, help="Frames left out between two clips, spaced as theirs.")] = 8
-    gap: Annotated[int | None, Option(min=1, help="Frames from each frame of a clip to the next. [1]")] = None
 
     @property
     def sampling(self) -> Sampling:
         each = self.frames + self.interval
-        steps = [clip * each + frame for clip in range(self.clips) for frame in range(self.frames)]
-        return self.spaced(steps, self.clips * each, 1, seconds=False)
+        steps = tuple(clip * each + frame for clip in range(self.clips) for frame in range(self.frames))
+        return self.spaced(Sampling(steps, self.clips * each, gap=1, seconds=False))
 
     @cached_property
     def orders(self) -> list[tuple[int, ...]]:

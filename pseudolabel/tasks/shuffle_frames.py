@@ -18,10 +18,12 @@ from pseudolabel.readers.video import Clip
 from pseudolabel.sample import Refused
 from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, JITTER_HELP, FilmTask, Framing, Place
+from pseudolabel.tasks.filmed import BOXES, FilmTask, Framing, Place
 
-GAP = 0.5  # seconds
 IN_ORDER = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
+PRESET_HELP = (
+    "Ask for the order; the order or its reverse, in squares of 80 off by 5 where most moves; or whether it is one."
+)
 SHOWN = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames: twice the middle one from outside, then in order
 
 
@@ -49,21 +51,8 @@ class ShuffleFrames(FilmTask):
     paper = "Lee et al. 2017, https://arxiv.org/abs/1708.01246; Misra et al. 2016, https://arxiv.org/abs/1603.08561"
     unsafe = ("frame shuffle", "reverse in time")
 
-    preset: Annotated[
-        Preset, Option(help="Label with the order, with the order or its reverse (OPN), or with whether it is one.")
-    ] = Preset.order
+    preset: Annotated[Preset, Option(help=PRESET_HELP)] = Preset.order
     frames: Annotated[int | None, Option(min=2, max=7, help="Frames shown. [4; verify: 3 of 5]")] = None
-    gap_seconds: Annotated[
-        float | None, Option(min=0.001, max=600, help="Seconds from each frame of a clip to the next. [0.5]")
-    ] = None
-    size: Annotated[int | None, Option(min=16, max=2048, help="Pixels of the square's side. [112; opn: 80]")] = None
-    resize: Annotated[
-        int | None, Option(min=16, max=4096, help="Pixels of the film's short side before. [128; opn: 240]")
-    ] = None
-    place: Annotated[
-        Place | None, Option(help="Where it is cut; busiest: where most moves. [random; opn: busiest]")
-    ] = None
-    jitter: Annotated[int | None, Option(min=0, max=512, help=f"{JITTER_HELP}[0; opn: 5]")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,7 +72,7 @@ class ShuffleFrames(FilmTask):
     @property
     def sampling(self) -> Sampling:
         count = 5 if self.preset == Preset.verify else self.shown
-        return self.spaced(range(count), count, GAP, seconds=True)
+        return self.spaced(Sampling(tuple(range(count)), count, gap=0.5, seconds=True))
 
     def options(self) -> Mapping[str, Any]:
         return {**super().options(), "frames": self.shown}
