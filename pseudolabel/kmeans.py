@@ -17,7 +17,8 @@ CELLS, EACH = 3, 20  # cells to a cluster that it is merged from, and points to 
 MOST_CELLS = 8000  # all their distances to each other are held: 256 MB
 SAME = 1e-10  # a square of a distance that is rounding: points here have length 1, or about
 CELL_STEPS = 2
-STEPS, GAIN = 25, 2e-3  # of Lloyd's, at most, and how much of the inertia one must take off for there to be another
+STEPS = 25  # of Lloyd's, at most
+GAIN, FINE = 3e-3, 3e-4  # of the inertia, that a step must take off for there to be another: of many points, of few
 BLOCK = 4096  # points
 
 
@@ -46,8 +47,9 @@ def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np
     with threads() as pool:
         if cells > k:
             seeds = merged(lloyd(pool, some, seeds, spherical, CELL_STEPS).centroids, k)
-        found = lloyd(pool, some, seeds, spherical)
-        if len(some) < len(points):
+        many = len(some) < len(points)
+        found = lloyd(pool, some, seeds, spherical, gain=GAIN if many else FINE)
+        if many:
             found = lloyd(pool, points, found.centroids, spherical)
         return repaired(pool, points, found)
 
@@ -84,14 +86,19 @@ def means(points: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, n
 
 
 def lloyd(
-    pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray, spherical: bool, steps: int = STEPS
+    pool: ThreadPoolExecutor,
+    points: np.ndarray,
+    centroids: np.ndarray,
+    spherical: bool,
+    steps: int = STEPS,
+    gain: float = GAIN,
 ) -> Found:
     """Lloyd's steps, until one gains too little. A centroid that no point is nearest to stays where it is."""
     before = np.inf
     for step in range(steps + 1):
         labels, squares = assigned(pool, points, centroids)
         inertia = float(squares.sum(dtype=np.float64))
-        if step == steps or inertia >= (1 - GAIN) * before:
+        if step == steps or inertia >= (1 - gain) * before:
             break
         before = inertia
         moved, sizes = means(points, labels, len(centroids))
