@@ -15,7 +15,7 @@ from pseudolabel.kmeans import kmeans
 from pseudolabel.sample import Refused
 from pseudolabel.whitening import Whitening
 
-BATCH = 16  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
+BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
 FEWEST = 39  # points to a cluster, below which faiss warns, too
 MOST = 1000  # clusters, unless more are asked for
 

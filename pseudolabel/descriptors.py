@@ -24,12 +24,15 @@ def hog(image: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(pixels.resize(image, SIDE, SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     strength, angle = cv2.cartToPolar(across, down)
-    turns = angle * np.float32(BINS / np.pi)  # a direction is a turn of BINS
-    cells = np.empty((BINS, SIDE // CELL, SIDE // CELL), np.float32)
-    for direction in range(BINS):
-        away = np.abs((turns - direction + BINS / 2) % BINS - BINS / 2)
-        shares = strength * np.maximum(0, 1 - away)
-        cells[direction] = shares.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL).sum((1, 3))
+    turns = angle * np.float32(BINS / np.pi)  # a half turn is BINS
+    below = np.floor(turns)
+    upper = strength * (turns - below)
+    first = below.astype(np.int64) % BINS
+    cell = np.arange(SIDE) // CELL
+    at = (cell[:, None] * (SIDE // CELL) + cell) * BINS
+    weights, bins = np.stack([strength - upper, upper]), np.stack([at + first, at + (first + 1) % BINS])
+    counts = np.bincount(bins.ravel(), weights.ravel(), minlength=BINS * (SIDE // CELL) ** 2)
+    cells = counts.reshape(SIDE // CELL, SIDE // CELL, BINS).transpose(2, 0, 1).astype(np.float32)
     blocks = sliding_window_view(cells, (2, 2), (1, 2)).transpose(1, 2, 0, 3, 4).reshape(-1, 4 * BINS)
     blocks = np.minimum(blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + LEAST), 0.2)
     return np.asarray(blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + 1e-6)).ravel()
