@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 import struct
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
