@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pseudolabel.kmeans import kmeans
 from pseudolabel.sample import Refused
 
 BLOCK = 1024  # frames
@@ -52,27 +53,14 @@ def _in_blocks(features: np.ndarray, nearest: Callable[[np.ndarray], np.ndarray]
 
 
 def learned(points: np.ndarray, k: int, seed: int) -> Centroids:
-    """k-means of (n, D) float32 points: k-means++, then 25 of Lloyd's steps, on one thread: always the same bytes."""
-    import faiss
-
+    """k-means of (n, D) float32 frames."""
     if not len(points):
         raise Refused(
             "there is no frame to learn codes from: all that was looked at is silent, too short, or no sound", 3
         )
     if len(points) < k:
         raise Refused(f"{len(points)} frames cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3)
-    faiss.omp_set_num_threads(1)
-    means = faiss.Kmeans(
-        points.shape[1],
-        k,
-        niter=25,
-        seed=seed,
-        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-        min_points_per_centroid=1,  # fewer than 39 are worth a warning, not its printing one
-        max_points_per_centroid=len(points),  # the sample is bounded as it is
-    )
-    means.train(np.ascontiguousarray(points))
-    return Centroids(np.asarray(means.centroids))
+    return Centroids(kmeans(points, k, seed))
 
 
 def projected(dimensions: int, size: int, width: int, rng: np.random.Generator) -> Projection:

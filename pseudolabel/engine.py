@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Summary:
     shards: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    report: dict[str, float] = field(default_factory=dict)  # what the task tells of its labels
 
 
 def run(
@@ -69,10 +70,12 @@ def run(
     started, progress = time.monotonic(), progress or Progress(quiet=True)
     sources = resolve(source)
     out = place(task.name, sources, chosen.out)
+    task = task.settled(sources)
     scan = Scan(task, sources, chosen)
     manifest = {"pseudolabel": 1, **identity(task, scan, chosen), "versions": versions()}
     if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, scan):  # no lock: nothing is made
-        return Summary(**{**standing(out, manifest)["summary"], "out": str(out), "status": "already finished"})
+        before = standing(out, manifest)["summary"]
+        return Summary(**{**before, "out": str(out), "status": "already finished", "report": dict(task.report(out))})
     with locked(out):
         if chosen.overwrite:
             clear(out)
@@ -86,7 +89,8 @@ def run(
             Run(task, chosen, scan, out, progress).make(lacking)
         for remark in task.remarks(out):
             progress.note(remark)
-        return finish(task, chosen, scan, out, manifest, started)
+        summary = finish(task, chosen, scan, out, manifest, started)
+    return replace(summary, report=dict(task.report(out)))
 
 
 def missing(out: Path, scan: Scan) -> list[int]:
@@ -213,6 +217,7 @@ def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dic
     summary = Summary(
         str(out), task.name, "finished", **total, ignored=scan.ignored, rows=dict(rows),
         shards=len(scan.plan), bytes=size, seconds=round(time.monotonic() - started, 1),
+        report={},  # told anew by each run, as it asks
     )  # fmt: skip
     write_whole(out / SKIPPED, records.skipped(len(scan.plan)))
     reading, labelling = Deaths(records.folder / DEATHS).exceptions

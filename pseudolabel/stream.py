@@ -45,7 +45,9 @@ def rows(
     chosen = RunOptions(seed=seed, **options)
     if chosen.validation or chosen.copies > 1:
         raise Refused("rows() streams one copy of everything; leave validation and copies to run()")
-    scan = Scan(task, resolve(source), chosen)
+    sources = resolve(source)
+    task = task.settled(sources)
+    scan = Scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
         labeler = task.labeler(Path(artefacts) if artefacts else learned(task, scan, chosen, Path(folder)))
         chance = chance_for(seed, task.name)
@@ -61,6 +63,7 @@ def dry_run(task: Task, source: Sequence[Path], **options: Any) -> dict[str, Any
     """What a run would read and make, reckoned from a few seconds' worth of its samples."""
     chosen = RunOptions(**options)
     sources = resolve(source)
+    task = task.settled(sources)
     out, scan = place(task.name, sources, chosen.out), Scan(task, sources, chosen)
     counts, made, size, seconds, share = taste(task, scan, chosen)
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -21,6 +22,8 @@ LEAST = 1.1920929e-07  # energy: below it no logarithm is taken (Kaldi's: the ep
 LIFTER = 22
 CEPSTRA, FILTERS = 13, 23
 HANN, POVEY = 1.0, 0.85  # the power of Hann's window that a window is
+PARTS = 5  # of a sound, whose order `statistics` tells
+STATISTICS = 2 * 3 * CEPSTRA + PARTS * CEPSTRA  # 143 numbers
 AT_ONCE = 128  # frames: their spectra stay in the cache
 
 
@@ -78,6 +81,22 @@ def stacked(features: np.ndarray, count: int) -> np.ndarray:
     """(T, D) -> (T // count, count * D): so many consecutive frames side by side; the rest at the end is dropped."""
     rows = len(features) // count
     return features[: rows * count].reshape(rows, count * features.shape[1])
+
+
+def ceiling(rate: int, heard: int) -> float:
+    """Highest Hz of the mel filters for a sound at `rate`, recorded at `heard`: half of the lower one."""
+    return min(rate, heard) / 2
+
+
+def statistics(features: np.ndarray) -> np.ndarray:
+    """(T, 39) of `mfcc`, T of 1 or more -> (143,): mean and deviation, and the means of five parts in order.
+
+    The parts are of the 13 MFCC alone, without the mean of the whole: how the sound goes, be it loud or not.
+    """
+    static = features[:, :CEPSTRA] - features[:, :CEPSTRA].mean(0)
+    bounds = np.linspace(0, len(features), PARTS + 1).astype(int)
+    parts = [static[min(a, len(static) - 1) : max(b, a + 1)].mean(0) for a, b in pairwise(bounds)]
+    return np.concatenate([features.mean(0), features.std(0), *parts])
 
 
 def encode_flac(wave: np.ndarray, rate: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -129,14 +130,18 @@ def test_every_task_uses_hard_pictures_or_says_why_not(name: str, tmp_path: Path
     if not SHARED.exists():
         pytest.skip("the shared data is not present")
     task = TASKS[name]()
-    task.fit(iter(()), tmp_path, np.random.default_rng(0))
     reader, seen = task.reader(), {}
-    for key in HARD:
+
+    def samples(key: str) -> Iterator[Sample]:
         path = SHARED / "hard" / key
+        extents = list(reader.scan(key, str(path), path.stat().st_size))
+        return (item for item in reader.read(extents, ALL) if isinstance(item, Sample))
+
+    used = (key for key in HARD if HARD[key] == USED and task.learns())
+    task.fit((array for key in used for array in task.observe(samples(key))), tmp_path, np.random.default_rng(0))
+    for key in HARD:
         if HARD[key] != IGNORED:
-            extents = list(reader.scan(key, str(path), path.stat().st_size))
-            samples = (item for item in reader.read(extents, ALL) if isinstance(item, Sample))
-            made = list(task.labeler(tmp_path).label(samples, chance_for(0, name), 1))
+            made = list(task.labeler(tmp_path).label(samples(key), chance_for(0, name), 1))
             seen[key] = [item.reason for item in made if isinstance(item, Skipped) and item.count]
             assert sum(item.count for item in made) == (HARD[key] == USED)
             assert bool(seen[key]) or all(len(item.rows) for item in made if isinstance(item, Rows))

@@ -87,6 +87,14 @@ class Task(ABC):
         """Learn from what was observed, once, and save it into `artefacts`. Called also where nothing is learned."""
         return
 
+    def settled(self, sources: Sequence[Path]) -> Task:
+        """The task with what only the source can tell filled in; asked once, before anything is planned."""
+        return self
+
+    def report(self, out: Path) -> Mapping[str, float]:
+        """What the summary tells of a finished dataset beside its counts; no part of the dataset itself."""
+        return {}
+
     def remarks(self, artefacts: Path) -> Sequence[str]:
         """What whoever trains on the rows must know beside the columns' meanings."""
         return ()

@@ -1,0 +1,276 @@
+"""Clusters as labels: Caron et al. 2018 (DeepCluster), Yan et al. 2020 (ClusterFit), Asano et al. 2020 (SeLa)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel import agreement, clusters, describing, embeddings
+from pseudolabel.clusters import FEWEST, Codebook, Located
+from pseudolabel.columns import Column
+from pseudolabel.describing import FeatureSet, Stored
+from pseudolabel.embeddings import Embeddings
+from pseudolabel.networks import network
+from pseudolabel.options import check
+from pseudolabel.plan import MEGABYTE
+from pseudolabel.readers.audio import AudioOptions
+from pseudolabel.readers.images import ImageOptions
+from pseudolabel.readers.text import TextOptions
+from pseudolabel.sample import Chance, Filtered, Refused, Sample, Skipped, Unusable, file_of
+from pseudolabel.shards import digest
+from pseudolabel.tasks.base import EachSample, Labeler, Reader, Row, Rows, Task
+from pseudolabel.tasks.modalities import MODALITIES, Kind, Modality, check_own, found, keys
+
+BOOK = "centroids.npz"
+FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
+CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
+FEATURES_HELP = "hog, coates-ng, pixels; mfcc; tf-idf; or a .npy, .npz or .parquet of embeddings, one to a sample."
+ENCODER_HELP = "Cluster what this .onnx network makes of each picture or sound. Needs pseudolabel[onnx]."
+CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
+SPHERICAL_HELP = "Keep centroids at length 1: k-means by angles."
+AGAINST_HELP = "Tell how well the clusters agree with those of another dataset of the same keys."
+
+
+@dataclass(frozen=True)
+class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
+    """Find clusters among pictures, sounds or documents; the label is the cluster a sample is in.
+
+    `cluster` is the nearest of k centroids to the features of exactly what is stored, whitened; `distance` is how far
+    it is, from 0 to about 2, `margin` how much farther the second one is. Features: `hog` (996 numbers), `coates-ng`
+    (1024) or `pixels` (768) of pictures, `mfcc` (143) of sounds, `tf-idf` (128) of documents, or any of a model.
+    """
+
+    name: ClassVar[str] = "cluster"
+    paper: ClassVar[str] = (
+        "Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
+        "Asano et al. 2020 (SeLa)"
+    )
+
+    clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
+    features: Annotated[str, Option(help=FEATURES_HELP)] = ""
+    encoder: Annotated[str, Option(help=ENCODER_HELP)] = ""
+    codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
+    balanced: Annotated[bool, Option("--balanced", help="Make clusters of equal size.")] = False
+    spherical: Annotated[bool, Option("--spherical", help=SPHERICAL_HELP)] = False
+    modality: Annotated[Modality | None, Option(help="What to read of a source of several kinds.")] = None
+    size: Annotated[int, Option(min=8, max=8192, help="Pixels of a picture's short side, at most.")] = 256
+    no_inputs: Annotated[bool, Option("--no-inputs", help="Store no pictures, sounds or texts.")] = False
+    compare_folders: Annotated[bool, Option("--compare-folders", help="Tell how pure clusters are of folders.")] = False
+    against: Annotated[str, Option(help=AGAINST_HELP)] = ""
+
+    def __post_init__(self) -> None:
+        check(self)
+        for kind in MODALITIES.values():
+            getattr(kind.options, "__post_init__")(self)  # noqa: B009 - not every dataclass has one, by its type
+        if self.encoder and self.features:
+            raise Refused("--features and --encoder are two sources of features; give one of them")
+        if self.codebook and (self.clusters or self.balanced or self.spherical):
+            raise Refused("--clusters, --balanced and --spherical are for learning; with --codebook leave them out")
+        if self.against and not (Path(self.against) / "data").is_dir():
+            raise Refused(f"--against {self.against} is no dataset; give the folder of one that cluster made")
+
+    # --- which modality, which features ---
+
+    @property
+    def kind(self) -> Kind:
+        """What is different for the modality; until the source is known, pictures."""
+        return MODALITIES[self.modality or Modality.images]
+
+    def settled(self, sources: Sequence[Path]) -> Task:
+        modality = self.modality or found(sources)
+        check_own(self, modality)
+        task = replace(self, modality=modality)
+        if task.origin == FILE:
+            given = embeddings.matched(Path(self.features), keys(task, modality, sources))
+            object.__setattr__(task, "given", given)
+        if task.origin == ENCODER:
+            if not task.kind.encodes:
+                raise Refused(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
+            network(Path(self.encoder))
+        if task.codebook:
+            task.check_book()
+        return task
+
+    @property
+    def origin(self) -> str:
+        """Where features come from: the name of a set, or FILE, or ENCODER."""
+        if self.encoder:
+            return ENCODER
+        if Path(self.features).suffix in embeddings.SUFFIXES:
+            return FILE
+        name = self.features or (self.book.about.get("features") if self.codebook else self.kind.sets[0])
+        if name not in self.kind.sets:
+            sets, ends = ", ".join(self.kind.sets), ", ".join(embeddings.SUFFIXES)
+            raise Refused(f"features {name!r} are none of {self.modality}; give {sets}, or a file ending in {ends}")
+        return str(name)
+
+    @cached_property
+    def given(self) -> Embeddings:
+        """The embeddings of `--features`; `settled`, which knows the source's keys, puts them here."""
+        raise AttributeError("given")
+
+    @property
+    def set(self) -> FeatureSet:
+        """The features."""
+        if self.origin == ENCODER:
+            return describing.encoded(Path(self.encoder))
+        return describing.given(self.given) if self.origin == FILE else describing.SETS[self.origin]
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a codebook must be for."""
+        about = {"modality": str(self.modality), "features": self.origin}
+        about |= {name: getattr(self, name) for name in self.kind.depends}
+        return about | ({"encoder_sha256": digest(Path(self.encoder))} if self.encoder else {})
+
+    @cached_property
+    def book(self) -> Codebook:
+        """The codebook that was given."""
+        return clusters.load(Path(self.codebook))
+
+    def check_book(self) -> None:
+        """Refuse a codebook that is for something else."""
+        for name, value in self.about.items():
+            if self.book.about.get(name) != value:
+                raise Refused(f"--codebook {self.codebook} is for {name} {self.book.about.get(name)}, not {value}")
+        if self.origin == FILE and self.given.width != (width := len(self.book.clusters.mean)):
+            raise Refused(f"--features have {self.given.width} numbers to a row, the codebook is for {width}")
+
+    def options(self) -> Mapping[str, Any]:
+        """Those of the modality, and the content of the files instead of their names; what is only told is left out."""
+        others = {field.name for kind in MODALITIES.values() for field in fields(kind.options)} | {"size"}
+        own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
+        told = {"compare_folders", "against", "encoder", "codebook"}
+        kept = {name: value for name, value in asdict(self).items() if name not in (others - own) | told}
+        files = {"encoder": self.encoder, "codebook": self.codebook}
+        files |= {"features": self.features} if self.origin == FILE else {}
+        content = {f"{name}_sha256": digest(Path(file)) for name, file in files.items() if file}
+        return {**kept, "features": self.origin, **content}
+
+    # --- the task ---
+
+    @property
+    def observed_megabytes(self) -> int:  # type: ignore[override]
+        """Room for 39 pictures to each of 1000 clusters."""
+        return self.kind.megabytes
+
+    def reader(self) -> Reader:
+        return self.kind.reader(self)
+
+    def columns(self) -> Sequence[Column]:
+        shown = self.kind.columns(self)
+        return (
+            Column("cluster", "int64", "label", "The number of the cluster that the sample is in, from 0."),
+            Column("distance", "float32", "about", "How far its features are from the cluster's centroid."),
+            Column("margin", "float32", "about", "How much farther they are from the second centroid."),
+            *(column for column in shown if column.role != "input" or not self.no_inputs),
+        )
+
+    def learns(self) -> bool:
+        return not self.codebook
+
+    def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
+        """Of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
+        room = self.observed_megabytes * MEGABYTE // 16
+        for sample in samples:
+            raw = self.set.raw(self.kind.stored(sample, self.size))
+            yield raw
+            room -= raw.nbytes
+            if room <= 0:
+                return
+
+    def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        """Learn what the features need, then the clusters."""
+        if self.codebook:
+            self.book.save(artefacts / BOOK)
+            return
+        raw = [part for part in seen if len(part)]
+        if not raw:
+            raise Refused("there is nothing to learn clusters from: no sample could be read", 3)
+        learned, features = self.set.fitted(raw, rng)
+        del raw  # the features are as large
+        features = features[~np.isnan(features).any(1)] if np.issubdtype(features.dtype, np.floating) else features
+        found = clusters.learned(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
+        Codebook(found, learned, self.about).save(artefacts / BOOK)
+
+    def remarks(self, artefacts: Path) -> Sequence[str]:
+        sizes = clusters.load(artefacts / BOOK).clusters.sizes
+        few = int((sizes < FEWEST).sum())
+        if self.codebook or not few:
+            return ()
+        return (f"{few} of {len(sizes)} clusters were learned from fewer than {FEWEST} samples; take fewer with -k",)
+
+    def labeler(self, artefacts: Path) -> Labeler:
+        return Clustered(self, clusters.load(artefacts / BOOK))
+
+    def report(self, out: Path) -> Mapping[str, float]:
+        """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""
+        keys, labels = stored_labels(out)
+        sizes = np.bincount(labels, minlength=len(clusters.load(out / BOOK).clusters.centroids))
+        told: dict[str, float] = {"clusters": len(sizes), "smallest": int(sizes.min())}
+        told |= {"median": float(np.median(sizes)), "largest": int(sizes.max()), "empty": int((sizes == 0).sum())}
+        told["entropy"] = round(agreement.entropy(sizes), 4)
+        if self.compare_folders:
+            counts = agreement.table(np.array([file_of(key).rpartition("/")[0] for key in keys]), labels)
+            told |= {"folders": len(counts), "purity": round(agreement.purity(counts), 4)}
+            told["nmi_folders"] = round(agreement.nmi(counts), 4)
+        if self.against:
+            one, other = (dict(zip(*pair, strict=True)) for pair in ((keys, labels), stored_labels(Path(self.against))))
+            both = [key for key in one if key in other]
+            if not both:
+                raise Refused(f"--against {self.against} has none of this dataset's keys")
+            counts = agreement.table(*(np.array([labels[key] for key in both]) for labels in (one, other)))
+            told |= {"keys_against": len(both), "nmi_against": round(agreement.nmi(counts), 4)}
+        return told
+
+
+def stored_labels(out: Path) -> tuple[list[str], np.ndarray]:
+    """The keys and the clusters of a dataset's first copy."""
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(out / "data", columns=["key", "cluster"], filters=[("copy", "=", 0)])
+    except KeyError:
+        raise Refused(f"{out} has no clusters; give the folder of a dataset that cluster made") from None
+    return rows["key"].to_pylist(), rows["cluster"].to_numpy()
+
+
+class Clustered(NamedTuple):
+    """What labels: the task and its codebook."""
+
+    task: Cluster
+    book: Codebook
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        return EachSample(self).label(self.each(samples), chance, copies)
+
+    def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
+        """Each picture, sound or document by itself, with its row; those of a block are located together."""
+        task = self.task
+        for sample in samples:
+            stored = task.kind.stored(sample, task.size)
+            del sample  # a picture may be large
+            features = task.set.features(task.set.raw(stored), self.book.learned)
+            located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
+            empty = np.isnan(features).any(1).tolist()
+            for key, row, where, nothing in zip(stored.keys, self.rows(stored), located, empty, strict=True):
+                label = dict(zip(Located._fields, where, strict=True))
+                yield Sample(key, None if nothing else {**label, **row})
+
+    def rows(self, stored: Stored) -> Iterator[Row]:
+        """What is stored of each, beside its label."""
+        return self.task.kind.rows(stored, not self.task.no_inputs)
+
+    def pairs(self, row: Row | None, rng: np.random.Generator) -> Iterator[Row]:
+        """The row, if there was anything to tell by; chance has no part in it."""
+        if row is None and self.task.origin == FILE:
+            raise Unusable(f"no features for it in {Path(self.task.features).name}")
+        if row is None:
+            raise Filtered("nothing in it to tell it from others by: no word, or too short")
+        yield row

@@ -1,0 +1,390 @@
+"""Clusters: the label is the nearest centroid to what is stored, and the mathematics is what its names say."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from conftest import FIXTURES, Command, sums
+from conftest import skipped as left_out
+
+from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves, whitening
+from pseudolabel.balance import balanced
+from pseudolabel.describing import SETS, Stored
+from pseudolabel.kmeans import kmeans
+from pseudolabel.networks import network
+from pseudolabel.readers.audio import Utterance
+from pseudolabel.readers.blocks import pack
+
+SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
+MADE = {
+    "hog": ("images", {}),
+    "coates-ng": ("images", {"features": "coates-ng", "size": 48}),
+    "pixels": ("images", {"features": "pixels", "clusters": 3, "spherical": True}),
+    "mfcc": ("sound", {"clusters": 4, "balanced": True}),
+    "tf-idf": ("text", {"modality": "text", "clusters": 6}),
+}
+
+
+class Made(dict[str, Path]):
+    """A dataset for each set of features, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        source, options = MADE[name]
+        run(Cluster(**options), SOURCES[source], out=self.folder / name, workers=1)
+        self[name] = self.folder / name
+        return self[name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("clusters"))
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return pq.read_table(out / "data").to_pylist()
+
+
+def from_row(row: dict[str, Any]) -> Any:
+    """What a trainer decodes of a row."""
+    if "image" in row:
+        return cv2.imdecode(np.frombuffer(row["image"]["bytes"], np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    if "audio" in row:
+        wave, rate = soundfile.read(BytesIO(row["audio"]["bytes"]), dtype="int16")
+        return Utterance(row["key"], wave, rate, round(2 * row["ceiling"]))
+    return pack([row["text"].encode()], [0])
+
+
+# --- the label is true -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_label_is_the_nearest_centroid_to_what_is_stored(name: str, made: Made) -> None:
+    """From the row and `centroids.npz` alone, in double precision: mean, basis, length 1, distances, prices."""
+    with np.load(made[name] / "centroids.npz") as arrays:
+        held = {key: arrays[key] for key in arrays.files}
+    learned = {key: array for key, array in held.items() if key.startswith(("patch", "term"))}
+    every = rows(made[name])
+    assert len({row["cluster"] for row in every}) > 1
+    for row in every:
+        raw = SETS[name].raw(Stored([row["key"]], from_row(row)))
+        white = (SETS[name].features(raw, learned)[0].astype(float) - held["mean"]) @ held["basis"].astype(float)
+        away = np.linalg.norm(white / np.linalg.norm(white) - held["centroids"], axis=1)
+        first, second = np.argsort(away**2 + held["prices"])[:2]
+        assert row["cluster"] == first
+        assert row["distance"] == pytest.approx(away[first], abs=1e-4)
+        assert row["margin"] == pytest.approx(away[second] - away[first], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hog", "mfcc", "tf-idf"])
+def test_same_bytes_for_any_worker_count_and_through_the_codebook(name: str, made: Made, tmp_path: Path) -> None:
+    source, options = MADE[name]
+    run(Cluster(**options), SOURCES[source], out=tmp_path / "two", workers=2)
+    assert sums(tmp_path / "two") == sums(made[name])
+    assert (tmp_path / "two" / "centroids.npz").read_bytes() == (made[name] / "centroids.npz").read_bytes()
+
+    book = str(made[name] / "centroids.npz")
+    other = {name: value for name, value in options.items() if name not in ("clusters", "balanced")}
+    run(Cluster(codebook=book, **other), SOURCES[source], out=tmp_path / "more", workers=1, seed=5)
+    before = {row["key"]: row for row in rows(made[name])}
+    for row in rows(tmp_path / "more"):
+        assert row["cluster"] == before[row["key"]]["cluster"]
+        assert row["distance"] == pytest.approx(before[row["key"]]["distance"], abs=1e-5)
+    streamed = {row["key"]: row for row in Cluster(codebook=book, **other).rows(SOURCES[source])}
+    assert streamed == {row["key"]: row for row in rows(tmp_path / "more")}
+
+
+def test_a_rerun_takes_the_stored_centroids(made: Made, tmp_path: Path, pictures: Path) -> None:
+    task, out = Cluster(features="pixels", clusters=5, size=32), tmp_path / "out"
+    run(task, pictures, out=out, workers=2, shard_size=1)
+    whole, learned = sums(out), (out / "centroids.npz").stat()
+    for path in [*sorted((out / "data").iterdir())[::2], out / "_SUCCESS"]:
+        path.unlink()
+    run(task, pictures, out=out, workers=1, shard_size=1)
+    assert sums(out) == whole
+    assert (out / "centroids.npz").stat().st_mtime_ns == learned.st_mtime_ns
+
+
+def test_without_inputs_the_labels_are_the_same(made: Made, tmp_path: Path) -> None:
+    run(Cluster(no_inputs=True), SOURCES["images"], out=tmp_path / "out", workers=1)
+    kept = ["key", "copy", "cluster", "distance", "margin"]
+    bare = pq.read_table(tmp_path / "out" / "data")
+    assert bare.column_names == kept
+    assert bare.to_pylist() == pq.read_table(made["hog"] / "data", columns=kept).to_pylist()
+
+
+def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    texts = ["the cat sat", "a dog ran", "--- !!!", "the cat ran", "a dog sat", "日本語の文", "日本の文"]
+    (tmp_path / "in" / "a.txt").write_text("\n".join(texts), "utf-8")
+    run(Cluster(clusters=3, document="line"), tmp_path / "in", out=tmp_path / "out", workers=1)
+    told = {row["text"]: row["cluster"] for row in rows(tmp_path / "out")}
+    assert set(told) == {*texts} - {"--- !!!"}
+    assert list(left_out(tmp_path / "out")) == [f"a.txt#{len('the cat sat a dog ran ')}"]
+    assert told["日本語の文"] == told["日本の文"] not in (told["the cat sat"], told["a dog ran"])
+
+
+# --- which modality --------------------------------------------------------------------------------------------------
+
+
+def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(Refused, match=r"2 of images, 1 of \w+, 1 of \w+; choose with --modality images"):
+        Cluster().settled([tmp_path])
+    assert ".wav" in Cluster(modality="sound").settled([tmp_path]).reader().suffixes
+    (tmp_path / "f").mkdir()
+    with pytest.raises(Refused, match="no file of images, sound, text") as refused:
+        Cluster().settled([tmp_path / "f"])
+    assert refused.value.code == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"seconds": 3.0}, "--seconds is for sound, and the source is images"),
+        ({"features": "mfcc"}, "give hog, coates-ng, pixels, or a file"),
+        ({"features": "nowhere.npy"}, "cannot be read"),
+        ({"codebook": "nowhere.npz"}, "give a centroids.npz"),
+        ({"encoder": "nowhere.onnx"}, "cannot be loaded"),
+        ({"encoder": "a.onnx", "features": "hog"}, "give one of them"),
+        ({"codebook": "a.npz", "clusters": 3}, "leave them out"),
+        ({"against": "nowhere"}, "is no dataset"),
+        ({"clusters": 40}, "give --clusters 24 or fewer"),
+        ({"clusters": 1}, "give 2 to 100000"),
+    ],
+)
+def test_bad_options_are_refused_with_the_remedy(options: dict[str, Any], remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=remedy):
+        run(Cluster(**options), SOURCES["images"], out=tmp_path / "out", workers=1)
+
+
+def test_a_codebook_for_something_else_is_refused(made: Made, tmp_path: Path) -> None:
+    book = str(made["hog"] / "centroids.npz")
+    with pytest.raises(Refused, match="is for size 256, not 100"):
+        run(Cluster(codebook=book, size=100), SOURCES["images"], out=tmp_path / "out")
+    with pytest.raises(Refused, match="is for features hog, not pixels"):
+        run(Cluster(codebook=book, features="pixels"), SOURCES["images"], out=tmp_path / "out")
+    with pytest.raises(Refused, match="features 'hog' are none of sound"):
+        run(Cluster(codebook=book), SOURCES["sound"], out=tmp_path / "out")
+    (tmp_path / "book.npz").write_bytes(b"PK")
+    with pytest.raises(Refused, match=r"give a centroids\.npz that cluster saved"):
+        run(Cluster(codebook=str(tmp_path / "book.npz")), SOURCES["images"], out=tmp_path / "out")
+
+
+# --- embeddings and networks -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def points(made: Made) -> dict[str, np.ndarray]:
+    """(8,) numbers for each picture: three clouds."""
+    rng = np.random.default_rng(0)
+    keys = sorted(row["key"] for row in rows(made["hog"]))
+    return {key: rng.normal(3.0 * np.eye(8)[i % 3], 0.1) for i, key in enumerate(keys)}
+
+
+def test_embeddings_by_key_and_by_row(points: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """Whichever file they come from, the clusters are the clouds."""
+    keys, matrix = list(points), np.array(list(points.values()), np.float32)
+    files = sorted(path.relative_to(SOURCES["images"]).as_posix() for path in SOURCES["images"].rglob("*.*"))
+    full = np.array([points.get(key, np.zeros(8)) for key in files])
+    np.save(tmp_path / "by-row.npy", full)
+    np.savez(tmp_path / "by-key.npz", key=np.array(keys[::-1]), features=matrix[::-1])
+    table = pa.table({"key": keys, "features": matrix.tolist()})
+    pq.write_table(table, tmp_path / "by-key.parquet", row_group_size=5)
+    for name in ("by-row.npy", "by-key.npz", "by-key.parquet"):
+        out = tmp_path / f"from-{name}"
+        run(Cluster(features=str(tmp_path / name), clusters=3), SOURCES["images"], out=out, workers=1)
+        cloud = {key: i % 3 for i, key in enumerate(keys)}
+        pairs = {(cloud[row["key"]], row["cluster"]) for row in rows(out)}
+        assert len(pairs) == 3 == len({cluster for _, cluster in pairs}), name
+
+    book, wide = str(tmp_path / "from-by-row.npy" / "centroids.npz"), tmp_path / "wide.npy"
+    np.save(wide, np.ones((len(files), 9)))
+    with pytest.raises(Refused, match="have 9 numbers to a row, the codebook is for 8"):
+        run(Cluster(features=str(wide), codebook=book), SOURCES["images"], out=tmp_path / "out")
+
+
+def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray], tmp_path: Path) -> None:
+    some = dict(list(points.items())[:-1])
+    np.savez(tmp_path / "some.npz", key=np.array(list(some)), features=np.array(list(some.values())))
+    run(Cluster(features=str(tmp_path / "some.npz")), SOURCES["images"], out=tmp_path / "out", workers=1)
+    assert left_out(tmp_path / "out")[list(points)[-1]] == "no features for it in some.npz"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "remedy"),
+    [
+        (np.ones((7, 4)), "has 7 rows for 25 samples in the source"),
+        (np.where(np.arange(100) == 50, np.nan, 1.0).reshape(25, 4), "row 12 holds NaN"),
+        (np.ones(25), r"is of shape \(25,\)"),
+        (np.full((25, 3), 7.5), "are the same"),
+        (np.array([["a", "b"]] * 25), "give numbers"),
+        (np.arange(25)[:, None] % 2 * np.ones((25, 4)), "only 2 different points; give --clusters 2"),
+    ],
+)
+def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", matrix)
+    with pytest.raises(Refused, match=remedy):
+        run(Cluster(features=str(tmp_path / "x.npy"), clusters=3), SOURCES["images"], out=tmp_path / "out", workers=1)
+
+
+def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
+    """A network that averages its picture: the clusters are those of what it makes of the stored pictures."""
+    from onnx import TensorProto, helper, save
+
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["n", 3, 64, 64]), ("y", ["n", 3, 2, 2]))
+    ]
+    node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[32, 32], strides=[32, 32])
+    graph = helper.make_graph([node], "halves", ends[:1], ends[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
+    task = Cluster(encoder=str(tmp_path / "net.onnx"), clusters=2)
+    run(task, SOURCES["images"], out=tmp_path / "out", workers=1)
+    book = clusters.load(tmp_path / "out" / "centroids.npz").clusters
+    assert book.mean.shape == (3,)
+    for row in rows(tmp_path / "out"):
+        image = from_row(row)
+        height, width, _ = image.shape
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        colour = image[top : top + short, left : left + short].mean((0, 1)) / 255
+        made_of_it = network(tmp_path / "net.onnx").picture(image)
+        assert np.allclose(made_of_it, colour, atol=0.01)
+        assert row["distance"] == pytest.approx(book.located(made_of_it[None]).distance[0], abs=1e-5)
+    with pytest.raises(Refused, match="is not for text"):
+        run(Cluster(encoder=str(tmp_path / "net.onnx")), SOURCES["text"], out=tmp_path / "text")
+
+
+# --- what a run tells ------------------------------------------------------------------------------------------------
+
+
+def test_the_report_is_told_again_on_a_finished_dataset(made: Made, pseudolabel: Command, tmp_path: Path) -> None:
+    words = ("cluster", SOURCES["images"], "--out", "out", "--json", "--workers", 1)
+    first = json.loads(pseudolabel(*words).stdout)
+    labels = [row["cluster"] for row in rows(tmp_path / "out")]
+    sizes = np.bincount(labels)
+    report = first["report"]
+    assert (report["clusters"], report["smallest"], report["largest"]) == (2, sizes.min(), sizes.max())
+    assert "purity" not in report
+    done = pseudolabel(*words, "--compare-folders", "--against", made["pixels"])
+    again = json.loads(done.stdout)
+    assert again["status"] == "already finished"
+    by_key = {row["key"]: row["cluster"] for row in rows(made["pixels"])}
+    keys = [row["key"] for row in rows(tmp_path / "out")]
+    folders = agreement.table(np.array([key.split("/")[0] for key in keys]), np.array(labels))
+    others = agreement.table(np.array(labels), np.array([by_key[key] for key in keys]))
+    assert again["report"]["nmi_folders"] == pytest.approx(agreement.nmi(folders), abs=1e-4)
+    assert again["report"]["purity"] == pytest.approx(folders.max(0).sum() / len(keys), abs=1e-4)
+    assert again["report"]["nmi_against"] == pytest.approx(agreement.nmi(others), abs=1e-4)
+    assert "2 of 2 clusters were learned from fewer than 39 samples" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_agreement_by_hand() -> None:
+    """One sample of four is astray: H(1/2) = ln 2, H(1/4) = 0.5623, joint ln 4 - (1/2) ln 2 = 1.0397."""
+    counts = agreement.table(np.array(["a", "a", "b", "b"]), np.array([0, 0, 0, 7]))
+    assert counts.tolist() == [[2, 0], [1, 1]]
+    assert agreement.entropy(np.array([2, 2, 0])) == pytest.approx(np.log(2))
+    assert agreement.nmi(counts) == pytest.approx(
+        2 * (0.693147 + 0.562335 - 1.039721) / (0.693147 + 0.562335), abs=1e-5
+    )
+    assert agreement.purity(counts) == 0.75
+    assert agreement.nmi(np.diag([3, 4, 5])) == pytest.approx(1)
+    assert agreement.nmi(np.outer([1, 2], [3, 4, 5])) == pytest.approx(0, abs=1e-12)
+
+
+# --- mathematics -----------------------------------------------------------------------------------------------------
+
+
+def test_whitening_makes_variances_one_and_correlations_none() -> None:
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(3000, 12)) @ rng.normal(size=(12, 40)) + 50).astype(np.float32)  # of rank 12
+    white = whitening.learned(features)
+    assert white.basis.shape == (40, 12)
+    raw = (features - white.mean) @ white.basis
+    assert np.allclose(np.cov(raw.T, bias=True), np.eye(12), atol=0.01)
+    assert np.allclose(np.linalg.norm(white.points(features), axis=1), 1, atol=1e-5)
+    assert whitening.learned(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
+
+
+def test_kmeans_is_no_worse_than_lloyd_and_leaves_no_cluster_empty() -> None:
+    rng = np.random.default_rng(0)
+    spots = rng.normal(0, 5, (300, 16))
+    points = (spots[rng.integers(0, 300, 9000)] + rng.normal(0, 1, (9000, 16))).astype(np.float32)
+
+    def inertia(centres: np.ndarray) -> float:
+        return float((((points**2).sum(1)[:, None] - 2 * points @ centres.T) + (centres**2).sum(1)).min(1).mean())
+
+    lloyd = points[rng.permutation(9000)[:100]]
+    for _ in range(25):
+        near = ((lloyd**2).sum(1) - 2 * points @ lloyd.T).argmin(1)
+        lloyd = np.array([points[near == i].mean(0) if (near == i).any() else lloyd[i] for i in range(100)])
+    found = kmeans(points, 100, 3)
+    assert inertia(found) < inertia(lloyd)
+    assert (kmeans(points, 100, 3) == found).all()
+    assert np.allclose(np.linalg.norm(kmeans(points, 100, 3, spherical=True), axis=1), 1, atol=1e-5)
+    few = np.repeat(rng.normal(size=(7, 4)).astype(np.float32), 30, 0)
+    assert len(np.unique(kmeans(few, 7, 0), axis=0)) == 7
+
+
+def test_balanced_clusters_are_of_equal_size() -> None:
+    rng = np.random.default_rng(0)
+    spots = rng.normal(size=(12, 16))
+    points = spots[rng.choice(12, 4000, p=np.arange(1, 13) / 78)] + rng.normal(0, 0.5, (4000, 16))
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    centroids = kmeans(points, 12, 0)
+    sizes = np.bincount(((centroids**2).sum(1) - 2 * points @ centroids.T).argmin(1), minlength=12)
+    centroids, prices = balanced(points, centroids, False)
+    equal = np.bincount(((centroids**2).sum(1) + prices - 2 * points @ centroids.T).argmin(1), minlength=12)
+    assert sizes.max() > 3 * sizes.min()
+    assert equal.max() < 1.1 * 4000 / 12
+    assert equal.min() > 0.9 * 4000 / 12
+
+
+def test_gradients_fall_into_the_bin_of_their_direction() -> None:
+    """Stripes that change across have gradients of direction 0; turned by 90 degrees, of half a turn, 4.5 bins."""
+    stripes = np.repeat((127 + 100 * np.sin(np.arange(96) / 3)).astype(np.uint8)[None, :, None], 96, 0).repeat(3, 2)
+    across, down = (descriptors.hog(image).reshape(-1, 9, 4).sum((0, 2)) for image in (stripes, stripes.swapaxes(0, 1)))
+    assert across.argmax() == 0
+    assert across[0] > 0.9 * across.sum()
+    assert set(np.argsort(down)[-2:]) == {4, 5}
+    assert not descriptors.hog(np.full((50, 70, 3), 9, np.uint8)).any()
+
+
+def test_terms_are_weighed_as_the_formula_says() -> None:
+    found = terms.terms(pack([b"cat cat dog", b"cat, bird!", b"..."], [0, 1, 2]))
+    assert found[0].tolist() == [3, 0]
+    topics = terms.learned([found], np.random.default_rng(0))
+    weights = dict(zip(topics.term_buckets.tolist(), topics.term_weights.tolist(), strict=True))
+    cat, dog, bird = (terms.Buckets()[word] for word in ("cat", "dog", "bird"))
+    assert weights[cat] == pytest.approx(np.log(4 / 3) + 1)
+    assert weights[dog] == weights[bird] == pytest.approx(np.log(4 / 2) + 1)
+    features = topics.features(found)
+    one, other = {cat: (1 + np.log(2)) * weights[cat], dog: weights[dog]}, {cat: weights[cat], bird: weights[bird]}
+    cosine = one[cat] * other[cat] / np.sqrt(sum(x**2 for x in one.values()) * sum(x**2 for x in other.values()))
+    assert features[0] @ features[1] == pytest.approx(cosine, abs=1e-5), "all directions are kept of so few"
+    assert np.isnan(features[2]).all()
+
+
+def test_statistics_of_sound_tell_its_order() -> None:
+    frames = np.zeros((50, 39), np.float32)
+    frames[:10, 0] = 5
+    there, back = waves.statistics(frames), waves.statistics(frames[::-1])
+    assert there.shape == (waves.STATISTICS,)
+    assert np.allclose(there[:78], back[:78])
+    assert there[78:].reshape(5, 13)[:, 0].tolist() == [4, -1, -1, -1, -1]
+    assert back[78:].reshape(5, 13)[:, 0].tolist() == [-1, -1, -1, -1, 4]
+    assert np.isfinite(waves.statistics(frames[:1])).all()
