@@ -21,6 +21,7 @@ from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.stream import dry_run
 from pseudolabel.tasks import TASKS, Task
+from pseudolabel.verify import verify
 
 app = typer.Typer(
     name="pseudolabel",
@@ -34,9 +35,12 @@ app = typer.Typer(
 )
 
 Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders and files to read.", show_default=False)]
+Finished = Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+
+AGAINST = "The source it was made from, to undo every row beside it; once for each folder or file."
 
 
 def command(task: type[Task]) -> Callable[..., None]:
@@ -91,13 +95,35 @@ def tasks() -> None:
 
 @app.command("export")
 def export_dataset(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)],
+    dataset: Finished,
     to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder of the files; default DIR-TRAINER here.")] = None,
     json_: Json = False,
 ) -> None:
     """Write the files that a trainer of HuBERT reads, from a dataset that mask-audio made."""
     say(export(dataset, to, out), json_)
+
+
+@app.command("verify")
+def verify_dataset(
+    dataset: Finished,
+    against: Annotated[list[Path] | None, typer.Option(metavar="SOURCE", help=AGAINST)] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove a dataset: its files against what was signed, then the label of every row undone.
+
+    Without --against a row is true where it proves its label by itself, and consistent where it could not betray a
+    false one. With it, each row is undone beside its source and made again from it. Exit code 0, or 3 for any fault.
+    """
+    found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
+    say({name: value for name, value in asdict(found).items() if json_ or name != "faults"}, json_)
+    if not json_:
+        for fault in found.faults:
+            typer.echo(f"{fault['where']}: {fault['reason']}")
+    if not found.sound:
+        raise typer.Exit(3)
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

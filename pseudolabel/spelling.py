@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.packing import strings
+from pseudolabel.pieces import Span
 from pseudolabel.segments import Ragged
 from pseudolabel.vocabulary import Special
 
@@ -45,6 +46,23 @@ class Spelling:
         pieces, row = self.pieces[rows.values], np.repeat(np.arange(len(rows.lengths)), rows.lengths)
         pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
         return strings(self.texts(pieces, row, row, len(rows.lengths)))
+
+    def filled(self, shown: np.ndarray, labels: np.ndarray, special: Special) -> list[Span]:
+        """(n,) ids, (n,) labels -> the text as it was, with marks: what is asked for, and what is shown there."""
+        asked = labels >= 0
+        marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")
+        texts = self.each(np.where(asked, labels, shown))
+        notes = np.where(marks == "changed", self.answers[shown], "").tolist()
+        return [Span(*span) for span in zip(texts, marks.tolist(), notes, strict=True)]
+
+    def each(self, ids: np.ndarray) -> list[str]:
+        """(n,) ids -> the text of each token, with the space before it, if there is one."""
+        pieces, text, texts = self.pieces[ids].tolist(), "", []
+        for i in range(1, len(pieces) + 1):
+            longer = self.decode(pieces[:i])
+            texts.append(longer[len(text) :] if longer.startswith(text) else self.answers[ids[i - 1]])
+            text = longer
+        return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
         """(n,) pieces, the rows and the parts they lie in -> `count` texts; a row's parts are lines, decoded apart."""

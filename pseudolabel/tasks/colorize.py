@@ -88,3 +88,19 @@ class Colorize(ImageTask):
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
         yield {**row, "image": pixels.media(pixels.encode_png(lightness))}
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Are the bins nearest to the source's colours, and the picture its lightness?"""
+        if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(centres()):
+            return f"`bins` are not 0 to {len(centres()) - 1}"
+        if self.soft and [near[0] for near in row["soft_bins"]] != row["bins"]:
+            return "`bins` are not the first of `soft_bins`"
+        if source is None:
+            return None
+        shown = pixels.resize(pixels.within(source, row["box"]), self.size, self.size)
+        colours = lab(pixels.mirrored(shown) if row["flip"] else shown)
+        near, _ = soft(colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2), 1)
+        if wrong := np.count_nonzero(near[:, 0] != row["bins"]):
+            return f"{wrong} of {len(near)} `bins` are not of the colours that the source has there"
+        lightness = np.rint(colours[..., :1] * 2.55).clip(0, 255).astype(np.uint8).repeat(3, 2)
+        return None if pixels.alike(pixels.decoded(row["image"]), lightness) else "it is not the source's lightness"

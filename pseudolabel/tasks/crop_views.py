@@ -88,3 +88,15 @@ class CropViews(views.ViewOptions, ImageTask):
         made = (views.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True))
         crops = [pixels.jpeg(view) for view in made]
         yield {"global_crops": crops[:2], "local_crops": crops[2:], **views.about(drawn)}
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Are the crops those that the source gives by what was done to them?"""
+        crops = [*row["global_crops"], *row["local_crops"]]
+        if len(crops) != len(self.recipes):
+            return f"it has {len(crops)} crops, not {len(self.recipes)}"
+        for number, (crop, view, recipe) in enumerate(zip(crops, views.views(row), self.recipes, strict=True)):
+            if source is not None and not pixels.alike(
+                pixels.decoded(crop), views.make(source, view, recipe, self.exact)
+            ):
+                return f"crop {number} is not the view of its source that it is said to be"
+        return None

@@ -188,6 +188,24 @@ class MaskPatches(ImageTask):
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 
+    def proves(self) -> bool:
+        return True  # any patches may be hidden, if they are as many: what is in them, the picture tells
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Does each mask hide as many as it should, whole squares where it should, of what the source shows?"""
+        squares, each = (*self.grid,), self.whole // self.patch
+        for mask in [row["mask"]] if self.masks == 1 else row["masks"]:
+            hides = np.array(mask, bool).reshape(squares)
+            if np.count_nonzero(hides) != self.count * each**2:
+                return f"{np.count_nonzero(hides)} patches are hidden, not {self.count * each**2}"
+            if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):
+                return f"patches are not hidden in squares of {self.whole} pixels"
+        if source is None:
+            return None
+        shown = pixels.resize(pixels.within(source, row["box"]), self.height, self.width, cubic=True)
+        shown = pixels.mirrored(shown) if row["flip"] else shown
+        return None if pixels.alike(pixels.decoded(row["image"]), shown) else "it is not what the source shows in `box`"
+
 
 def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
     """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the patches of the mask gray."""

@@ -102,6 +102,24 @@ class PredictContext(ImageTask):
                 "neighbour": pixels.jpeg(other),
             }
 
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Do the boxes lie as the label says, and do the patches show what is in them?"""
+        one, other = np.array(row["boxes"])
+        step = (other - one)[:2] / (one[2:] - one[:2]) * self.patch
+        if (np.abs(step - PLACES[row["label"]] * (self.patch + self.gap)) > 2 * self.jitter + 0.5).any():
+            return "`boxes` do not lie as `label` says"
+        for name, box in zip(("patch", "neighbour"), row["boxes"], strict=True):
+            if source is not None and not self.shows(pixels.decoded(row[name]), pixels.cut(source, box)):
+                return f"`{name}` is not what the source shows in its box"
+        return None
+
+    def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
+        """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
+        if self.colour == Colour.drop:
+            left = patch.std((0, 1)).argmax()
+            return pixels.resembles(patch[..., [left]], source[..., [left]])
+        return pixels.resembles(patch, project(source) if self.colour == Colour.project else source)
+
     def scales(self, height: int, width: int) -> tuple[float, float]:
         """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""
         least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))

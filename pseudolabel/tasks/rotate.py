@@ -57,3 +57,12 @@ class Rotate(ImageTask):
         shown = pixels.mirrored(shown) if flip else shown
         for turn in range(4):
             yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(pixels.turned(shown, turn))}
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Turned back by its label, does the picture show what is in its box?"""
+        if source is None:
+            return None
+        back = pixels.turned(pixels.decoded(row["image"]), -row["label"] % 4)
+        shown = pixels.resize(pixels.within(source, row["box"]), self.size, self.size)
+        shown = pixels.mirrored(shown) if row["flip"] else shown
+        return None if pixels.alike(back, shown) else "turned back by `label`, it is not what the source shows"
