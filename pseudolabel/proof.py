@@ -69,7 +69,7 @@ class Verdict:
         """Take another one in."""
         for name in ("checked", "true", "consistent", "false", "amiss"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.faults += other.faults
+        self.faults += other.faults[: max(0, FIRST - len(self.faults))]
 
 
 def prove(recipe: Recipe, job: Job, report: Report) -> Verdict:

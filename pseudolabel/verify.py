@@ -60,9 +60,9 @@ def verify(
     verdict = Verdict()
     records = _folder(dataset, verdict)
     plan = _plan(dataset, sources, records, verdict)
-    for found in _proofs(dataset, records, plan, workers, progress or Progress(quiet=True)):
-        verdict.add(found)
-    verdict.faults.sort(key=lambda fault: fault.where)
+    found = dict(_proofs(dataset, records, plan, workers, progress or Progress(quiet=True)))
+    for index in sorted(found):
+        verdict.add(found[index])
     return Verification(
         str(dataset.out),
         dataset.task.name,
@@ -146,8 +146,10 @@ def _plan(
     verdict.blame("the source", f"its files or their sizes are not as they were: {now}, then {then}")
     if len(records) < summary["shards"]:
         return None
-    scan = Scan(dataset.task, sources, dataset.options, [record["extents"] for record in records.values()])
-    return scan if len(scan.plan) == summary["shards"] else None
+    counts = [record["extents"] for record in records.values()]
+    scan = Scan(dataset.task, sources, dataset.options, counts)
+    same = len(counts) == 1 or [len(shard.extents) for shard in scan.plan] == counts
+    return scan if same else None  # a file more or less would move all that comes after it to other shards
 
 
 # --- the work --------------------------------------------------------------------------------------------------------
@@ -155,7 +157,7 @@ def _plan(
 
 def _proofs(
     dataset: Dataset, records: dict[int, dict[str, Any]], scan: Scan | None, count: int, progress: Progress
-) -> Iterator[Verdict]:
+) -> Iterator[tuple[int, Verdict]]:
     """The verdict on each shard, by workers, or here if one is enough."""
     exceptions = Deaths(dataset.out / RECORDS / DEATHS).exceptions
     weights = {
@@ -171,7 +173,7 @@ def _proofs(
             made = _here(recipe, jobs) if count <= 1 else _there(recipe, jobs, count, options.sample_seconds, progress)
             for index, verdict in made:
                 progress.settle(index, weights[index], verdict.checked, verdict.false)
-                yield verdict
+                yield index, verdict
         finally:
             progress.stop()
 
