@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from inspect import Parameter, Signature, cleandoc, get_annotations
@@ -14,9 +15,12 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
+from pseudolabel.dataset import opened
 from pseudolabel.engine import run
 from pseudolabel.export import Trainer, export
+from pseudolabel.facts import facts
 from pseudolabel.options import RunOptions
+from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.stream import dry_run
@@ -124,6 +128,38 @@ def verify_dataset(
             typer.echo(f"{fault['where']}: {fault['reason']}")
     if not found.sound:
         raise typer.Exit(3)
+
+
+@app.command("preview")
+def preview_dataset(
+    dataset: Finished,
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    where = preview(dataset, out)
+    typer.echo(where)
+    if open_:
+        webbrowser.open(where.absolute().as_uri())
+
+
+@app.command("describe")
+def describe_dataset(dataset: Finished, json_: Json = False) -> None:
+    """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
+    say(described(facts(opened(dataset)), json_), json_)
+
+
+def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    """The facts, for a table in lines of text."""
+    if as_json:
+        return made
+    lists = ("labels", "left_out", "remarks", "versions")
+    table = {name: value for name, value in made.items() if name not in lists}
+    for spread in made["labels"]:
+        counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
+        table[spread["column"]] = counts or f"{spread['told']}, in {spread['rows']:,} rows"
+    table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
+    return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

@@ -26,10 +26,10 @@ class Picture(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Pictures in rows of `columns`; a note in the corner of each, if there are any. With one row, a film strip."""
+    """Pictures in rows of `columns`, None for an empty place; a note on each, if there are any. In one row, a strip."""
 
     caption: str
-    images: Sequence[np.ndarray]
+    images: Sequence[np.ndarray | None]
     columns: int
     notes: Sequence[str] = ()
 

@@ -14,7 +14,7 @@ from typer import Option
 
 from pseudolabel import pixels, views
 from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Chance, Refused, Sample, Skipped, attempt
 from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Row, Rows
 
@@ -111,6 +111,10 @@ class AugmentPairs(views.ViewOptions, ImageTask):
                 if (number == 1 or row["label"]) and not pixels.alike(pixels.decoded(row[f"view_{number}"]), made):
                     return f"`view_{number}` is not the view of its source that it is said to be"
         return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The two views."""
+        yield Tiles("", [pixels.decoded(row[name]) for name in ("view_1", "view_2")], 2)
 
     def labeler(self, artefacts: Path) -> Labeler:
         return Partners(self) if self.negatives else EachSample(self)

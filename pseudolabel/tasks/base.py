@@ -108,7 +108,7 @@ class Task(ABC):
         """Whether a row by itself proves its label; else `undo` without a source finds it consistent at best."""
         return False
 
-    def odds(self) -> str:
+    def odds(self, artefacts: Path) -> str:
         """How often a guess is right that knows nothing: what a model has to beat."""
         counts = [len(column.names) for column in self.columns() if column.type == "class" and column.role == "label"]
         return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not a matter of classes"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typer import Option
 from pseudolabel import colours, pixels
 from pseudolabel.columns import Column
 from pseudolabel.permutations import permutation_set
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -141,6 +142,12 @@ class Jigsaw(ImageTask):
             if source is not None and not pixels.resembles(pixels.decoded(media), pixels.cut(source, box)):
                 return f"tile {place} is not what the source shows in cell {permutation[place]}"
         return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The tiles as they are shown, and each at its home."""
+        tiles, homes_of = [pixels.decoded(media) for media in row["tiles"]], row["permutation"]
+        yield Tiles("shuffled; from which cell", tiles, self.grid, [str(home) for home in homes_of])
+        yield Tiles("in place", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
 
     def square(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:
         """Place the square to cut up: left, top, side in whole pixels of the source. `x` and `y` are chance, 0 to 1."""

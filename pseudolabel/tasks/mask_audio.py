@@ -212,9 +212,10 @@ class MaskAudio(AudioTask):
     def proves(self) -> bool:
         return not self.features  # codes are of the sound that is stored; a model's features are not
 
-    def odds(self) -> str:
-        count = SIZE if self.targets == Targets.best_rq else self.count or len(self.given[0])
-        return f"1 in {count:,} at a hidden frame, guessing any code"
+    def odds(self, artefacts: Path) -> str:
+        with np.load(artefacts / self.book) as arrays:
+            count = len(arrays["centroids" if self.targets == Targets.kmeans else "codebook"])
+        return f"1 in {count:,} for each hidden frame, guessing among the codes"
 
     def described(self, sound: Utterance) -> np.ndarray:
         """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""

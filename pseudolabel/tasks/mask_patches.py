@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer import Option
 from pseudolabel import patches, pixels
 from pseudolabel.columns import Column
 from pseudolabel.crops import Rule, crop
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Refused
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -188,6 +190,9 @@ class MaskPatches(ImageTask):
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 
+    def odds(self, artefacts: Path) -> str:
+        return "not a matter of classes: the hidden patches are told pixel by pixel, and the error is measured"
+
     def proves(self) -> bool:
         return True  # any patches may be hidden, if they are as many: what is in them, the picture tells
 
@@ -205,6 +210,12 @@ class MaskPatches(ImageTask):
         shown = pixels.resize(pixels.within(source, row["box"]), self.height, self.width, cubic=True)
         shown = pixels.mirrored(shown) if row["flip"] else shown
         return None if pixels.alike(pixels.decoded(row["image"]), shown) else "it is not what the source shows in `box`"
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The picture with its patches hidden, by each mask, and whole."""
+        image, masks = pixels.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
+        seen = [hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks]
+        yield Tiles("what is shown, and the whole", [*seen, image], 2)
 
 
 def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
@@ -13,6 +13,7 @@ from typer import Option
 
 from pseudolabel import pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -112,6 +113,11 @@ class PredictContext(ImageTask):
             if source is not None and not self.shows(pixels.decoded(row[name]), pixels.cut(source, box)):
                 return f"`{name}` is not what the source shows in its box"
         return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The patch, and its neighbour where the label says."""
+        around = [None if place != row["label"] else pixels.decoded(row["neighbour"]) for place in range(len(PLACES))]
+        yield Tiles("", [*around[:4], pixels.decoded(row["patch"]), *around[4:]], 3)
 
     def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
         """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""

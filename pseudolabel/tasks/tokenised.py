@@ -61,8 +61,11 @@ class TokenTask(TextTask):
         content = {"tokenizer_sha256": sha256(self.description.encode()).hexdigest()} if self.tokenizer else {}
         return {**super().options(), **content}
 
-    def odds(self) -> str:
-        return f"1 in {self.vocab_size:,} at a blank, guessing any piece of the vocabulary"
+    def odds(self, artefacts: Path) -> str:
+        if any(column.type == "class" for column in self.columns()):
+            return super().odds(artefacts)
+        _, special, _ = self.known(artefacts, words=False, literal=True)
+        return f"1 in {len(special.pool):,} for each token asked for, guessing among the vocabulary"
 
     def needs(self) -> tuple[str, ...]:
         """The special tokens without which a tokenizer is of no use here."""

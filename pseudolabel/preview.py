@@ -1,0 +1,151 @@
+"""Preview: some rows of a dataset, drawn by its task on one page, below the facts. It reads only what it shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.dataset import Dataset, opened
+from pseudolabel.facts import GROUPS, Spread, evenly, facts, files
+from pseudolabel.folder import PREVIEW
+from pseudolabel.page import Card, Section, bdi, html, page, text
+from pseudolabel.pieces import short
+from pseudolabel.sample import Skipped, attempt, blamed, hash64
+from pseudolabel.shards import write_whole
+from pseudolabel.tasks.base import Labeler, Row, Task
+
+ROWS = 24
+AMONG = 2000  # rows of a row group, among which they are chosen
+MOST = 4_800_000  # bytes of the page
+FEW = 64  # classes; of fewer, each has a section of its own
+
+
+def preview(out: Path | str, to: Path | None = None) -> Path:
+    """Write the page, `index.html` beside the data unless a place is given; return where."""
+    dataset = opened(Path(out))
+    made = facts(dataset)
+    labeler = dataset.task.labeler(dataset.out)
+    cards = list(_that_fit(drawn(dataset.task, labeler, row) for row in chosen(dataset, ROWS)))
+    where = to or dataset.out / PREVIEW
+    kicker = f"{dataset.task.name} · {dataset.task.paper}"
+    write_whole(where, [page(dataset.out.name, kicker, head(dataset.task, made), sections(cards, made["labels"]))])
+    return where
+
+
+# --- which rows ------------------------------------------------------------------------------------------------------
+
+
+def chosen(dataset: Dataset, count: int) -> list[Row]:
+    """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
+    label = class_of(dataset.task)
+    groups = evenly([(file, group) for file in files(dataset) for group in range(file.num_row_groups)], GROUPS)
+    shown, rows = Counter[int](), list[Row]()
+    for number, (file, group) in enumerate(groups):
+        wanted = count * (number + 1) // len(groups) - count * number // len(groups)
+        names = file.read_row_group(group, ["key", "copy", *([label] if label else [])])
+        keys = zip(names["key"].to_pylist(), names["copy"].to_pylist(), strict=True)
+        ranks = [hash64(f"{key} {copy} {i}") for i, (key, copy) in enumerate(keys)]
+        order = sorted(range(len(ranks)), key=ranks.__getitem__)[:AMONG]
+        classes = names[label].to_pylist() if label else [0] * len(ranks)
+        taken = []
+        for _ in range(min(wanted, len(order))):
+            best = min(order, key=lambda i: shown[classes[i]])
+            order.remove(best)
+            shown[classes[best]] += 1
+            taken.append(best)
+        rows += file.read_row_group(group).take(sorted(taken)).to_pylist()
+    return sorted(rows, key=lambda row: row[label]) if label else rows
+
+
+def class_of(task: Task) -> str:
+    """The label whose classes are few enough to be told apart on a page; "" if there is none."""
+    names = [c.name for c in task.schema() if c.type == "class" and c.role == "label" and len(c.names) <= FEW]
+    return names[0] if names else ""
+
+
+# --- how they are drawn ----------------------------------------------------------------------------------------------
+
+
+def drawn(task: Task, labeler: Labeler, row: Row) -> tuple[str, Card]:
+    """A row's class, and its card."""
+    made = attempt("", partial(_pieces, labeler, row))
+    about = [(c.name, short(row[c.name])) for c in task.schema() if c.role == "about" and c.name not in ("key", "copy")]
+    copy = f" · copy {row['copy']}" if row["copy"] else ""
+    pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
+    label = class_of(task)
+    named = next((column.names[row[label]] for column in task.schema() if column.name == label), "")
+    return f"{label}: {named}" if label else "", Card(f"{row['key']}{copy}", pieces, about)
+
+
+def _pieces(labeler: Labeler, row: Row) -> str:
+    with blamed("cannot be drawn"):  # what is stored may be anything
+        return html(labeler.draw(row))
+
+
+def _that_fit(cards: Iterable[tuple[str, Card]]) -> Iterator[tuple[str, Card]]:
+    size = 0
+    for named, card in cards:
+        size += len(card.pieces)
+        if size > MOST:
+            return
+        yield named, card
+
+
+def sections(cards: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
+    """Cards of one class together."""
+    rows = {f"{spread['column']}: {name}": f"{count:,} rows" for spread in labels for name, count in spread["counts"]}
+    return [
+        Section(named, rows.get(named, ""), [card for _, card in some])
+        for named, some in groupby(cards, key=lambda card: card[0])
+    ]
+
+
+# --- the facts above them --------------------------------------------------------------------------------------------
+
+
+def head(task: Task, made: dict[str, Any]) -> Iterator[str]:
+    """The facts as HTML."""
+    yield f'<p class="lead">{text(made["what"])}</p><pre>{text(made["command"])}</pre><ul class="stats">'
+    numbers = {f"{split} rows": count for split, count in made["rows"].items()}
+    numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
+    numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
+    for name, count in numbers.items():
+        yield f"<li><b>{count:,}</b><span>{text(name)}</span></li>"
+    yield f"<li><b>{size(made['bytes'])}</b><span>in {made['shards']:,} shards</span></li></ul>"
+    yield '<div class="facts">'
+    for spread in made["labels"]:
+        yield _spread(Spread(**spread))
+    yield f"<div><h4>A guess is right</h4><p>{text(made['odds'])}.</p></div>"
+    if made["left_out"]:
+        lines = "".join(
+            f'<tr><td>{bdi(reason)}</td><td class="n">{count:,}</td></tr>' for reason, count in made["left_out"].items()
+        )
+        yield f"<div><h4>Left out, and why</h4><table>{lines}</table></div>"
+    for remark in made["remarks"]:
+        yield f"<div><h4>Remark</h4><p>{bdi(remark)}</p></div>"
+    yield "</div>"
+
+
+def _spread(spread: Spread) -> str:
+    most = max([count for _, count in spread.counts] or [0])
+    lines = "".join(
+        f'<tr><td>{bdi(name)}</td><td class="bar"><meter max="{max(1, most)}" value="{count}"></meter></td>'
+        f'<td class="n">{count:,}</td></tr>'
+        for name, count in spread.counts
+    )
+    table = f"<table>{lines}</table>" if lines else f"<p>{text(spread.told)}, in {spread.rows:,} rows.</p>"
+    return f"<div><h4>{escape(spread.column)}</h4>{table}</div>"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
