@@ -8,7 +8,7 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict, fields
-from inspect import Parameter, Signature, cleandoc, get_annotations
+from inspect import Parameter, Signature, cleandoc, get_annotations, signature
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, get_type_hints
@@ -18,11 +18,12 @@ import typer
 from pseudolabel.dataset import opened
 from pseudolabel.engine import run
 from pseudolabel.export import Trainer, export
-from pseudolabel.facts import facts
+from pseudolabel.facts import facts, first_paragraph
 from pseudolabel.options import RunOptions
 from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
+from pseudolabel.show import show
 from pseudolabel.stream import dry_run
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.verify import verify
@@ -40,6 +41,9 @@ app = typer.Typer(
 
 Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders and files to read.", show_default=False)]
 Finished = Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
+Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
@@ -134,7 +138,7 @@ def verify_dataset(
 def preview_dataset(
     dataset: Finished,
     out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    open_: Open = False,
 ) -> None:
     """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
     where = preview(dataset, out)
@@ -160,6 +164,34 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
         table[spread["column"]] = counts or f"{spread['told']}, in {spread['rows']:,} rows"
     table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
     return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
+
+
+shown = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored.",
+)
+app.add_typer(shown, name="show")
+
+
+def show_command(task: type[Task]) -> Callable[..., None]:
+    """A command whose options are the fields of `task`."""
+
+    def show_task(source: Shown, *, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
+        for line in show(task(**given), source, seed, sys.stdout.isatty()):
+            typer.echo(line)
+            if open_ and line.startswith("\npictures: "):
+                webbrowser.open(Path(line.partition(": ")[2]).as_uri())
+
+    own = sorted(_options(task), key=lambda option: _distance(task, option.name))
+    fixed = list(signature(show_task, eval_str=True).parameters.values())
+    show_task.__signature__ = Signature([*fixed[:1], *own, *fixed[1:-1]])  # type: ignore[attr-defined]
+    show_task.__doc__ = f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}"
+    return show_task
+
+
+for name, task in TASKS.items():
+    shown.command(name)(show_command(task))
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

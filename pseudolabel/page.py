@@ -70,10 +70,9 @@ def page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Sectio
 def legend(sections: Sequence[Section]) -> str:
     """What the marks mean that are there."""
     shown = "".join(card.pieces for section in sections for card in section.cards)
-    marks = [
-        f'<mark class="{kind}">{means}</mark>' for kind, means in MARKS.items() if f'<mark class="{kind}">' in shown
-    ]
-    return f'<p class="legend">{"".join(marks)}</p>' if marks else ""
+    there = [kind for kind in MARKS if f'<mark class="{kind}">' in shown]
+    marks = "".join(f'<mark class="{kind}">{MARKS[kind]}</mark>' for kind in there)
+    return f'<p class="legend">{marks}</p>' if marks else ""
 
 
 def card(shown: Card) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,6 +77,12 @@ def drawn(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
             yield Fact(name, column.names[value])
         elif column.role != "about":
             yield Fact(name, short(value))
+
+
+def plain(text: str) -> str:
+    """Text of the source for a terminal: what would steer it, or turn the direction of writing, is spelt out."""
+    odd = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t\u200d")
+    return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd})
 
 
 def short(value: Any) -> str:

@@ -30,10 +30,10 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     dataset = opened(Path(out))
     made = facts(dataset)
     labeler = dataset.task.labeler(dataset.out)
-    cards = list(_that_fit(drawn(dataset.task, labeler, row) for row in chosen(dataset, ROWS)))
+    shown = list(cards(dataset.task, labeler, chosen(dataset, ROWS)))
     where = to or dataset.out / PREVIEW
     kicker = f"{dataset.task.name} · {dataset.task.paper}"
-    write_whole(where, [page(dataset.out.name, kicker, head(dataset.task, made), sections(cards, made["labels"]))])
+    write_whole(where, [page(dataset.out.name, kicker, head(dataset.task, made), sections(shown, made["labels"]))])
     return where
 
 
@@ -71,6 +71,17 @@ def class_of(task: Task) -> str:
 # --- how they are drawn ----------------------------------------------------------------------------------------------
 
 
+def cards(task: Task, labeler: Labeler, rows: Iterable[Row]) -> Iterator[tuple[str, Card]]:
+    """Rows as cards, each with its class, as many as a page holds."""
+    size = 0
+    for row in rows:
+        named, card = drawn(task, labeler, row)
+        size += len(card.pieces)
+        if size > MOST:
+            return
+        yield named, card
+
+
 def drawn(task: Task, labeler: Labeler, row: Row) -> tuple[str, Card]:
     """A row's class, and its card."""
     made = attempt("", partial(_pieces, labeler, row))
@@ -87,21 +98,12 @@ def _pieces(labeler: Labeler, row: Row) -> str:
         return html(labeler.draw(row))
 
 
-def _that_fit(cards: Iterable[tuple[str, Card]]) -> Iterator[tuple[str, Card]]:
-    size = 0
-    for named, card in cards:
-        size += len(card.pieces)
-        if size > MOST:
-            return
-        yield named, card
-
-
-def sections(cards: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
+def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
     """Cards of one class together."""
     rows = {f"{spread['column']}: {name}": f"{count:,} rows" for spread in labels for name, count in spread["counts"]}
     return [
         Section(named, rows.get(named, ""), [card for _, card in some])
-        for named, some in groupby(cards, key=lambda card: card[0])
+        for named, some in groupby(shown, key=lambda one: one[0])
     ]
 
 

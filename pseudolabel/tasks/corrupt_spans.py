@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
@@ -267,7 +268,7 @@ class CorruptSpans(PackedTask):
         parts = [(kept[0], "")]
         for hole, rest in zip([part[:1] for part in kept[1:]] if self.infilling else cut[1:], kept[1:], strict=True):
             parts += [(hole, "blank"), (rest[1:], "")]
-        texts = spelling.each(np.concatenate([part for part, _ in parts]))
-        yield Written("the text", list(map(Span, texts, (mark for part, mark in parts for _ in part))))
+        texts = iter(spelling.each(np.concatenate([part for part, _ in parts])))
+        yield Written("the text", [Span("".join(islice(texts, len(part))), mark) for part, mark in parts])
         if self.infilling:
-            yield Written("what is asked for", list(map(Span, spelling.each(cut[0]))))
+            yield Written("what is asked for", [Span("".join(spelling.each(cut[0])))])
