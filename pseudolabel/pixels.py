@@ -95,11 +95,11 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def resembles(one: np.ndarray, other: np.ndarray) -> bool:
-    """(H, W, 3 or 1), of any sizes: whether thumbnails of 8 x 8 of their lightness are about the same."""
+    """(H, W, 3 or 1), of any sizes: whether thumbnails of 4 x 4 of their lightness are about the same."""
     import cv2
 
     gray = [image @ LUMA if image.shape[2] == 3 else image[..., 0] for image in (one, other)]
-    small = [cv2.resize(image.astype(np.float32), (8, 8), interpolation=cv2.INTER_AREA) for image in gray]
+    small = [cv2.resize(image.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) for image in gray]
     return bool(np.abs(small[0] - small[1]).mean() <= LOOSE)
 
 

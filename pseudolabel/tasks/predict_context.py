@@ -105,12 +105,18 @@ class PredictContext(ImageTask):
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Do the boxes lie as the label says, and do the patches show what is in them?"""
-        one, other = np.array(row["boxes"])
-        step = (other - one)[:2] / (one[2:] - one[:2]) * self.patch
-        if (np.abs(step - PLACES[row["label"]] * (self.patch + self.gap)) > 2 * self.jitter + 0.5).any():
+        boxes = np.array(row["boxes"])
+        scale = self.patch / (boxes[0, 2:] - boxes[0, :2])
+        corners = boxes[:, :2] * scale
+        away = corners[1] - corners[0] - PLACES[row["label"]] * (self.patch + self.gap)
+        if (np.abs(away) > 2 * self.jitter + 0.5).any():
             return "`boxes` do not lie as `label` says"
-        for name, box in zip(("patch", "neighbour"), row["boxes"], strict=True):
-            if source is not None and not self.shows(pixels.decoded(row[name]), pixels.cut(source, box)):
+        if source is None:
+            return None
+        size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
+        resized = pixels.resize(source, size[1], size[0])
+        for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
+            if not self.shows(pixels.decoded(row[name]), resized[y : y + self.patch, x : x + self.patch]):
                 return f"`{name}` is not what the source shows in its box"
         return None
 
@@ -122,8 +128,7 @@ class PredictContext(ImageTask):
     def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
         """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
         if self.colour == Colour.drop:
-            left = patch.std((0, 1)).argmax()
-            return pixels.resembles(patch[..., [left]], source[..., [left]])
+            return any(pixels.resembles(patch[..., [left]], source[..., [left]]) for left in range(3))
         return pixels.resembles(patch, project(source) if self.colour == Colour.project else source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
