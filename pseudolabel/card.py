@@ -80,6 +80,8 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
 
 def _python(task: Task, name: str) -> Sequence[str]:
     sound = any(column.type.startswith("audio<") for column in task.schema())
+    wanted = [c.name for c in task.schema() if c.role in ("input", "label")]
+    loaded = f'rows["train"].select_columns({json.dumps(wanted)})'
     return [
         *(["import io", ""] if sound else []),
         "import datasets",
@@ -88,7 +90,7 @@ def _python(task: Task, name: str) -> Sequence[str]:
         "",
         f"rows = datasets.load_dataset({json.dumps(name, ensure_ascii=False)})",
         *(SOUND if sound else []),
-        f'loader = DataLoader(rows["train"]{LOADER[sound]})',
+        f"loader = DataLoader({loaded}{LOADER[sound]})",
     ]
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
 
+CONTEXT = 4  # tokens before one, by which a decoder writes it
+
 
 class Spelling:
     """How tokens are written, and their blanks: the decoder joins "is", "##[MASK]" as it would "is", "##n"."""
@@ -57,11 +59,10 @@ class Spelling:
 
     def each(self, ids: np.ndarray) -> list[str]:
         """(n,) ids -> the text of each token, with the space before it, if there is one."""
-        pieces, text, texts = self.pieces[ids].tolist(), "", []
-        for i in range(1, len(pieces) + 1):
-            longer = self.decode(pieces[:i])
-            texts.append(longer[len(text) :] if longer.startswith(text) else self.answers[ids[i - 1]])
-            text = longer
+        pieces, texts = self.pieces[ids].tolist(), []
+        for i, answer in enumerate(self.answers[ids].tolist()):
+            before, with_it = (self.decode(pieces[max(0, i - CONTEXT) : end]) for end in (i, i + 1))
+            texts.append(with_it[len(before) :] if with_it.startswith(before) else answer)
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
