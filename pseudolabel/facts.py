@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FILES = 64  # that are looked into, at most, evenly spread
 GROUPS = 8  # row groups of whose lists of labels shares are taken
+FEW = 128  # classes; of so many each is counted, and shown by itself
 REASONS = 12  # the commonest of what was left out for
 
 
@@ -58,12 +59,16 @@ def first_paragraph(text: str) -> str:
 
 
 def left_out(dataset: Dataset) -> list[tuple[str, int]]:
-    """Why samples and rows were left out, the commonest reasons first, numbers in them taken for one another."""
-    reasons = Counter[str]()
+    """Why samples and rows were left out, the commonest reasons first; those that differ in numbers only are one."""
+    counts, first, several = Counter[str](), dict[str, str](), set[str]()
     with (dataset.out / SKIPPED).open(encoding="utf-8") as lines:
         for line in map(json.loads, lines):
-            reasons[re.sub(r"\d[\d.,]*\d|\d", "N", line["reason"])] += line["samples"] or line.get("rows", 0)
-    return sorted(reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:REASONS]
+            kind = re.sub(r"\d+", "0", line["reason"])
+            counts[kind] += line["samples"] or line.get("rows", 0)
+            if first.setdefault(kind, line["reason"]) != line["reason"]:
+                several.add(kind)
+    some = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))[:REASONS]
+    return [(first[kind] + ", and the like" * (kind in several), count) for kind, count in some]
 
 
 def files(dataset: Dataset) -> Iterator[pq.ParquetFile]:
@@ -71,7 +76,8 @@ def files(dataset: Dataset) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     for file in evenly(dataset.manifest["shards"], FILES):
-        yield pq.ParquetFile(dataset.out / "data" / file["name"])
+        path = dataset.out / "data" / file["name"]
+        yield pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16)  # it reads no further than it is asked
 
 
 def evenly(items: Sequence[Any], most: int) -> list[Any]:
@@ -107,10 +113,10 @@ def _flat(values: pa.ChunkedArray) -> np.ndarray:
 
 
 def _classes(column: Column, values: np.ndarray) -> Spread:
-    counts = np.bincount(values, minlength=len(column.names))
+    counts = np.bincount(values[(values >= 0) & (values < len(column.names))], minlength=len(column.names))
     named = [(name, int(count)) for name, count in zip(column.names, counts.tolist(), strict=True)]
-    few = len(named) <= REASONS
-    told = f"{len(named):,} classes" + ("" if few else f", each {counts.min():,} to {counts.max():,} times")
+    few = len(named) <= FEW
+    told = f"{len(named):,} classes, each {counts.min():,} to {counts.max():,} times"
     return Spread(column.name, len(values), named if few else [], told)
 
 

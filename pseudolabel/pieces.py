@@ -74,7 +74,7 @@ def drawn(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
         elif column.type.startswith("audio<"):
             yield Wave(name, *waves.decode(value), np.zeros(0, bool), np.zeros(0, np.int32))
         elif column.type == "class":
-            yield Fact(name, column.names[value])
+            yield Fact(name, column.named(value))
         elif column.role != "about":
             yield Fact(name, short(value))
 

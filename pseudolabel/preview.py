@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.columns import Column
 from pseudolabel.dataset import Dataset, opened
-from pseudolabel.facts import GROUPS, Spread, evenly, facts, files
+from pseudolabel.facts import FEW, GROUPS, Spread, evenly, facts, files
 from pseudolabel.folder import PREVIEW
 from pseudolabel.page import Card, Section, bdi, html, page, text
 from pseudolabel.pieces import short
@@ -19,10 +19,11 @@ from pseudolabel.sample import Skipped, attempt, blamed, hash64
 from pseudolabel.shards import write_whole
 from pseudolabel.tasks.base import Labeler, Row, Task
 
-ROWS = 24
-AMONG = 2000  # rows of a row group, among which they are chosen
+ROWS = 24  # at least, and a few of each class
+EACH = 4
+AMONG = 256  # first rows of a row group, among which they are chosen: no others are read
 MOST = 4_800_000  # bytes of the page
-FEW = 64  # classes; of fewer, each has a section of its own
+BARS = 12  # classes; more are shown as bars beside each other
 
 
 def preview(out: Path | str, to: Path | None = None) -> Path:
@@ -30,7 +31,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     dataset = opened(Path(out))
     made = facts(dataset)
     labeler = dataset.task.labeler(dataset.out)
-    shown = list(cards(dataset.task, labeler, chosen(dataset, ROWS)))
+    shown = list(cards(dataset.task, labeler, chosen(dataset)))
     where = to or dataset.out / PREVIEW
     kicker = f"{dataset.task.name} · {dataset.task.paper}"
     write_whole(where, [page(dataset.out.name, kicker, head(dataset.task, made), sections(shown, made["labels"]))])
@@ -40,32 +41,30 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
 # --- which rows ------------------------------------------------------------------------------------------------------
 
 
-def chosen(dataset: Dataset, count: int) -> list[Row]:
+def chosen(dataset: Dataset) -> Iterator[Row]:
     """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
     label = class_of(dataset.task)
+    count = max(ROWS, EACH * len(label.names) if label else 0)
     groups = evenly([(file, group) for file in files(dataset) for group in range(file.num_row_groups)], GROUPS)
-    shown, rows = Counter[int](), list[Row]()
+    shown = Counter[int]()
     for number, (file, group) in enumerate(groups):
         wanted = count * (number + 1) // len(groups) - count * number // len(groups)
-        names = file.read_row_group(group, ["key", "copy", *([label] if label else [])])
-        keys = zip(names["key"].to_pylist(), names["copy"].to_pylist(), strict=True)
+        rows = next(file.iter_batches(AMONG, [group]))
+        keys = zip(rows["key"].to_pylist(), rows["copy"].to_pylist(), strict=True)
         ranks = [hash64(f"{key} {copy} {i}") for i, (key, copy) in enumerate(keys)]
-        order = sorted(range(len(ranks)), key=ranks.__getitem__)[:AMONG]
-        classes = names[label].to_pylist() if label else [0] * len(ranks)
-        taken = []
+        order = sorted(range(len(ranks)), key=ranks.__getitem__)
+        classes = rows[label.name].to_pylist() if label else [0] * len(ranks)
         for _ in range(min(wanted, len(order))):
             best = min(order, key=lambda i: shown[classes[i]])
             order.remove(best)
             shown[classes[best]] += 1
-            taken.append(best)
-        rows += file.read_row_group(group).take(sorted(taken)).to_pylist()
-    return sorted(rows, key=lambda row: row[label]) if label else rows
+            yield rows.slice(best, 1).to_pylist()[0]
 
 
-def class_of(task: Task) -> str:
-    """The label whose classes are few enough to be told apart on a page; "" if there is none."""
-    names = [c.name for c in task.schema() if c.type == "class" and c.role == "label" and len(c.names) <= FEW]
-    return names[0] if names else ""
+def class_of(task: Task) -> Column | None:
+    """The label whose classes are few enough to be told apart on a page, if there is one."""
+    labels = (c for c in task.schema() if c.type == "class" and c.role == "label" and len(c.names) <= FEW)
+    return next(labels, None)
 
 
 # --- how they are drawn ----------------------------------------------------------------------------------------------
@@ -89,8 +88,8 @@ def drawn(task: Task, labeler: Labeler, row: Row) -> tuple[str, Card]:
     copy = f" · copy {row['copy']}" if row["copy"] else ""
     pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
     label = class_of(task)
-    named = next((column.names[row[label]] for column in task.schema() if column.name == label), "")
-    return f"{label}: {named}" if label else "", Card(f"{row['key']}{copy}", pieces, about)
+    named = f"{label.name}: {label.named(row[label.name])}" if label else ""
+    return named, Card(f"{row['key']}{copy}", pieces, about)
 
 
 def _pieces(labeler: Labeler, row: Row) -> str:
@@ -99,11 +98,13 @@ def _pieces(labeler: Labeler, row: Row) -> str:
 
 
 def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
-    """Cards of one class together."""
-    rows = {f"{spread['column']}: {name}": f"{count:,} rows" for spread in labels for name, count in spread["counts"]}
+    """Cards of one class together, in the order of the classes."""
+    rows = {f"{spread['column']}: {name}": count for spread in labels for name, count in spread["counts"]}
+    places = {named: place for place, named in enumerate(rows)}
+    ordered = sorted(shown, key=lambda one: places.get(one[0], len(places)))
     return [
-        Section(named, rows.get(named, ""), [card for _, card in some])
-        for named, some in groupby(shown, key=lambda one: one[0])
+        Section(named, f"{rows[named]:,} rows" if named in rows else "", [card for _, card in some])
+        for named, some in groupby(ordered, key=lambda one: one[0])
     ]
 
 
@@ -134,14 +135,23 @@ def head(task: Task, made: dict[str, Any]) -> Iterator[str]:
 
 
 def _spread(spread: Spread) -> str:
-    most = max([count for _, count in spread.counts] or [0])
-    lines = "".join(
-        f'<tr><td>{bdi(name)}</td><td class="bar"><meter max="{max(1, most)}" value="{count}"></meter></td>'
-        f'<td class="n">{count:,}</td></tr>'
-        for name, count in spread.counts
-    )
-    table = f"<table>{lines}</table>" if lines else f"<p>{text(spread.told)}, in {spread.rows:,} rows.</p>"
-    return f"<div><h4>{escape(spread.column)}</h4>{table}</div>"
+    most = max([1, *(count for _, count in spread.counts)])
+    if len(spread.counts) > BARS:
+        bars = (
+            f'<i style="height:{100 * count / most:.1f}%" title="{text(f"{name}: {count:,}")}"></i>'
+            for name, count in spread.counts
+        )
+        content = f'<div class="bars">{"".join(bars)}</div><p>{text(spread.told)}</p>'
+    elif spread.counts:
+        lines = (
+            f'<tr><td>{bdi(name)}</td><td class="bar"><meter max="{most}" value="{count}"></meter></td>'
+            f'<td class="n">{count:,}</td></tr>'
+            for name, count in spread.counts
+        )
+        content = f"<table>{''.join(lines)}</table>"
+    else:
+        content = f"<p>{text(spread.told)}, in {spread.rows:,} rows.</p>"
+    return f"<div><h4>{text(spread.column)}</h4>{content}</div>"
 
 
 def size(count: float) -> str:
