@@ -126,7 +126,7 @@ def verify_dataset(
     false one. With it, each row is undone beside its source and made again from it. Exit code 0, or 3 for any fault.
     """
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
-    say({name: value for name, value in asdict(found).items() if json_ or name != "faults"}, json_)
+    say({name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_)
     if not json_:
         for fault in found.faults:
             typer.echo(f"{fault['where']}: {fault['reason']}")

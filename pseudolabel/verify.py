@@ -13,7 +13,7 @@ from typing import Any
 from pseudolabel import workers
 from pseudolabel.dataset import Dataset, opened
 from pseudolabel.deaths import Deaths
-from pseudolabel.folder import DEATHS, RECORDS, SKIPPED
+from pseudolabel.folder import DEATHS, RECORDS, SKIPPED, difference, versions
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.plan import Shard
 from pseudolabel.progress import Progress
@@ -37,6 +37,7 @@ class Verification:
     false: int
     faults: list[dict[str, str]]  # the first ones: where, reason
     amiss: int  # faults that are of no row
+    remark: str  # why rows may differ though nothing was done to them
 
     @property
     def sound(self) -> bool:
@@ -73,7 +74,14 @@ def verify(
         verdict.false,
         [fault._asdict() for fault in verdict.faults[:FIRST]],
         verdict.amiss,
+        _remark(dataset) if plan else "",
     )
+
+
+def _remark(dataset: Dataset) -> str:
+    """Rows that are made again by other packages may come out otherwise: pictures up to their codec are no fault."""
+    then, now = dataset.manifest["versions"], versions()
+    return "" if then == now else f"it was made by other packages: {difference('version', then, now)}"
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
@@ -158,20 +166,20 @@ def _plan(
 def _proofs(
     dataset: Dataset, records: dict[int, dict[str, Any]], scan: Scan | None, count: int, progress: Progress
 ) -> Iterator[tuple[int, Verdict]]:
-    """The verdict on each shard, by workers, or here if one is enough."""
+    """The verdict on each shard, by workers, or here if there is to be one."""
     exceptions = Deaths(dataset.out / RECORDS / DEATHS).exceptions
     weights = {
         index: record["weight"] if scan else sum(file["bytes"] for file in record["files"])
         for index, record in records.items()
     }
     jobs = (Job("check", scan.plan[index] if scan else Shard(index, ()), exceptions) for index in records)
-    options, count = dataset.options, min(count or workers.cores(), len(records))
+    options = dataset.options
     with tempfile.TemporaryDirectory() as work:
         recipe = Recipe(dataset.task, options.seed, options.copies, options.validation, dataset.out, Path(work))
         progress.start(sum(weights.values()))
         try:
-            made = _here(recipe, jobs) if count <= 1 else _there(recipe, jobs, count, options.sample_seconds, progress)
-            for index, verdict in made:
+            pool = workers.Pool(recipe, min(count or workers.cores(), len(records)), options.sample_seconds, prove)
+            for index, verdict in _here(recipe, jobs) if count == 1 else _there(pool, jobs, progress):
                 progress.settle(index, weights[index], verdict.checked, verdict.false)
                 yield index, verdict
         finally:
@@ -183,10 +191,8 @@ def _here(recipe: Recipe, jobs: Iterator[Job]) -> Iterator[tuple[int, Verdict]]:
         yield job.shard.index, prove(recipe, job, Silent())
 
 
-def _there(
-    recipe: Recipe, jobs: Iterator[Job], count: int, sample_seconds: float, progress: Progress
-) -> Iterator[tuple[int, Verdict]]:
-    with workers.Pool(recipe, count, sample_seconds, prove) as pool:
+def _there(pool: workers.Pool, jobs: Iterator[Job], progress: Progress) -> Iterator[tuple[int, Verdict]]:
+    with pool:
         for event in pool.events(deque(), jobs):
             match event:
                 case workers.Progress():

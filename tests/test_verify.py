@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -18,6 +19,7 @@ from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
 
 from pseudolabel import TASKS, Task, run
 from pseudolabel.shards import ShardWriter
+from pseudolabel.tasks.base import EachSample, SampleTask
 from pseudolabel.verify import Verification, verify
 
 
@@ -42,6 +44,12 @@ def named(found: Verification) -> dict[str, str]:
 
 def shard(out: Path) -> Path:
     return out / "data" / "train-00000.parquet"
+
+
+def test_each_task_has_an_inverse_of_its_own(task: Task, made: Made) -> None:  # noqa: F811
+    labeler = task.labeler(made[task.name])
+    owner = labeler.task if isinstance(labeler, EachSample) else labeler
+    assert type(owner).undo is not SampleTask.undo
 
 
 def test_what_a_run_made_is_sound(task: Task, made: Made) -> None:  # noqa: F811
@@ -220,6 +228,20 @@ def test_of_many_shards_the_rows_are_checked_alone_where_files_are_gone(pictures
     sorted(folder.rglob("*.png"))[0].unlink()
     found = verify(tmp_path / "out", folder, workers=2)
     assert (list(named(found)), found.true, found.beside) == (["the source"], 110, "the rows alone")
+
+
+def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: Command) -> None:
+    for i in range(30):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), np.full((13 if i == 7 else 20 + i, 40, 3), i, np.uint8))
+    done = pseudolabel("deadly", tmp_path / "pictures", "--out", tmp_path / "out")
+    assert "29 train" in done.stdout, done.stderr
+    for workers in (1, 2):
+        done = pseudolabel("verify", "out", "--against", "pictures", "--workers", workers, "--json")
+        assert (done.returncode, json.loads(done.stdout)["true"]) == (0, 29), done.stdout
+    (tmp_path / "out" / "_records" / "deaths.json").unlink()
+    done = pseudolabel("verify", "out", "--against", "pictures", "--workers", 2)
+    assert done.returncode == 3
 
 
 @pytest.mark.parametrize("preset", ["t5", "ul2-r", "ul2-s", "ul2-x", "bart"])
