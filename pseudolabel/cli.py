@@ -20,6 +20,7 @@ from pseudolabel.engine import run
 from pseudolabel.export import Trainer, export
 from pseudolabel.facts import facts, first_paragraph
 from pseudolabel.options import RunOptions
+from pseudolabel.pieces import plain
 from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
@@ -129,7 +130,7 @@ def verify_dataset(
     say({name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_)
     if not json_:
         for fault in found.faults:
-            typer.echo(f"{fault['where']}: {fault['reason']}")
+            typer.echo(plain(f"{fault['where']}: {fault['reason']}"))
     if not found.sound:
         raise typer.Exit(3)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,72 +17,30 @@ from pseudolabel.jobs import Counts, Job, Reading, Recipe, Report
 from pseudolabel.sample import Skipped, attempt, blamed, splits
 from pseudolabel.shards import Records, digest
 from pseudolabel.tasks.base import Labeler
+from pseudolabel.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-FIRST = 20  # faults of a shard that are named
 AHEAD = 4096  # rows among which the next one is looked for, where one is lacking
 ROWS_AT_ONCE = 512
 PLAIN = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a line
 
 
-class Fault(NamedTuple):
-    """What is wrong, and where: a row's key, or a file's name."""
-
-    where: str
-    reason: str
-
-
-@dataclass
-class Verdict:
-    """Rows: true where the label is proven, consistent where the row alone could not show it false."""
-
-    checked: int = 0
-    true: int = 0
-    consistent: int = 0
-    false: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    amiss: int = 0  # faults of files, of which `faults` may name the first only
-
-    def judge(self, keys: pa.Array, found: Sequence[str | None], proven: bool) -> None:
-        """Count rows, each with its fault."""
-        wrong = [i for i, reason in enumerate(found) if reason is not None]
-        self.checked += len(found)
-        self.false += len(wrong)
-        if proven:
-            self.true += len(found) - len(wrong)
-        else:
-            self.consistent += len(found) - len(wrong)
-        for i in wrong[: max(0, FIRST - len(self.faults))]:
-            self.faults.append(Fault(keys[i].as_py(), str(found[i])))
-
-    def blame(self, where: str, reason: str) -> None:
-        """Note what is wrong with a file."""
-        self.amiss += 1
-        if len(self.faults) < FIRST:
-            self.faults.append(Fault(where, reason))
-
-    def add(self, other: Verdict) -> None:
-        """Take another one in."""
-        for name in ("checked", "true", "consistent", "false", "amiss"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.faults += other.faults[: max(0, FIRST - len(self.faults))]
-
-
 def prove(recipe: Recipe, job: Job, report: Report) -> Verdict:
     """Check a shard; against its source, if the job has extents."""
-    verdict, counts, labeler = Verdict(), Counts(), recipe.task.labeler(recipe.out)
+    verdict, counts, labeler = Verdict(), Counts(), attempt("", partial(_labeler, recipe))
+    if isinstance(labeler, Skipped):
+        verdict.blame(f"shard {job.shard.index}", labeler.reason)
+        return verdict
     record = json.loads(Records(recipe.out).path(job.shard.index).read_text("utf-8"))
-    files = {file["split"]: file for file in record["files"]}
+    files, unread = {file["split"]: file for file in record["files"]}, False
     for split in splits(recipe.validation):
-        stored = None
-        if split.name in files:
-            stored = _opened(recipe, job, files[split.name], verdict)
-            if stored is None:
-                continue
-        if job.shard.extents:
+        stored = _opened(recipe, job, files[split.name], verdict) if split.name in files else None
+        if stored is None and split.name in files:
+            unread = True
+        elif job.shard.extents:
             reading = Reading(job, split, report, counts)
             _beside(recipe, reading, labeler, stored, verdict)
         elif stored is not None:
@@ -92,14 +49,18 @@ def prove(recipe: Recipe, job: Job, report: Report) -> Verdict:
                 report.count(len(rows), 0, 0)
         if stored is not None and stored.broken:
             verdict.blame(f"data/{files[split.name]['name']}", stored.broken)
-    if job.shard.extents:
-        now, then = (
-            {name: c[name] for name in ("seen", "used", "skipped", "filtered")} for c in (vars(counts), record)
-        )
+    if job.shard.extents and not unread:
+        names = ("seen", "used", "skipped", "filtered")
+        now, then = ([f"{counted[name]} {name}" for name in names] for counted in (vars(counts), record))
         if now != then:
-            said = [", ".join(f"{count} {name}" for name, count in some.items()) for some in (now, then)]
-            verdict.blame(f"shard {job.shard.index}", f"its source has samples {said[0]}; there were {said[1]}")
+            told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
+            verdict.blame(f"shard {job.shard.index}", told)
     return verdict
+
+
+def _labeler(recipe: Recipe) -> Labeler:
+    with blamed("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
+        return recipe.task.labeler(recipe.out)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ from pseudolabel.folder import DEATHS, RECORDS, SKIPPED, difference, versions
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.plan import Shard
 from pseudolabel.progress import Progress
-from pseudolabel.proof import FIRST, Verdict, prove
+from pseudolabel.proof import prove
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, digest
 from pseudolabel.source import Scan, resolve
 from pseudolabel.stream import Silent
+from pseudolabel.verdict import FIRST, Verdict
 
 
 @dataclass

@@ -211,6 +211,16 @@ def test_the_command_says_what_it_found_and_ends_with_3(
     assert pseudolabel("verify", tmp_path).returncode == 2
 
 
+@pytest.mark.parametrize(("name", "file"), [("mask-text", "tokenizer.json"), ("mask-audio", "centroids.npz")])
+def test_an_artefact_that_was_changed_is_named(name: str, file: str, made: Made, tmp_path: Path) -> None:  # noqa: F811
+    out = Path(shutil.copytree(made[name], tmp_path / "out"))
+    (out / file).write_bytes(b"{}")
+    found = verify(out, workers=1)
+    assert "sha256" in named(found)[file]
+    assert "no row was checked" in named(found)["shard 0"]
+    assert not found.checked
+
+
 def test_a_file_that_is_gone_from_the_source_is_named(made: Made, tmp_path: Path) -> None:  # noqa: F811
     folder = Path(shutil.copytree(source(TASKS["rotate"]()), tmp_path / "images"))
     gone = sorted(folder.rglob("*.png"))[0]
