@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel import pixels
-from pseudolabel.pieces import Fact, Picture, Piece, Tiles, Wave, Written
+from pseudolabel.pieces import Fact, Picture, Piece, Tiles, Wave, Written, plain
 
 SIDE = 320  # pixels of a picture's longer side, at most
 BINS = 600  # of a waveform
@@ -47,7 +47,7 @@ class Section(NamedTuple):
 def page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Section]) -> str:
     """The whole page. `head` is HTML, all else is text."""
     parts = [
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(title)}</title>',
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(plain(title))}</title>',
         f'<meta http-equiv="Content-Security-Policy" content="{escape(ALLOWED)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
@@ -91,8 +91,8 @@ def text(value: str) -> str:
 
 
 def bdi(value: str) -> str:
-    """Text of the source: its right-to-left marks turn nothing but itself."""
-    return f"<bdi>{text(value)}</bdi>"
+    """A name or value of the source: marks that turn the writing are spelt out, and letters turn nothing but itself."""
+    return f"<bdi>{text(plain(value))}</bdi>"
 
 
 def figure(kind: str, caption: str, content: str) -> str:
