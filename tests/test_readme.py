@@ -76,6 +76,6 @@ def test_a_new_task_is_one_file(installed: Path, tmp_path: Path) -> None:
         "-p",
         "no:cacheprovider",
     ]
-    said = python(*suite, HERE / "test_tasks.py", "-k", "guess-flip")
+    said = python(*suite, HERE / "test_tasks.py", HERE / "test_verify.py", "-k", "guess-flip")
     assert re.search(r"\b\d+ passed", said)
     assert "failed" not in said
