@@ -212,9 +212,9 @@ class MaskPatches(ImageTask):
         return None if pixels.alike(pixels.decoded(row["image"]), shown) else "it is not what the source shows in `box`"
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The picture with its patches hidden, by each mask, and whole."""
+        """The picture with its patches hidden, by its first masks, and whole."""
         image, masks = pixels.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
-        seen = [hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks]
+        seen = [hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
         yield Tiles("what is shown, and the whole", [*seen, image], 2)
 
 
