@@ -1,14 +1,22 @@
-"""The dataset card: what the dataset is, for people and for `datasets.load_dataset`."""
+"""The dataset card: what a row means, how its label was made and what would make it false, and how to load it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from inspect import cleandoc
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from pseudolabel.dataset import command
+from pseudolabel.pieces import plain, short
 from pseudolabel.shards import write_whole
 from pseudolabel.tasks.base import Task
 
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+LARGEST = "10M<n<100M"
 SOUND = [
     "# datasets decodes sound with torchcodec; without it, soundfile does:",
     'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
@@ -16,49 +24,81 @@ SOUND = [
 ]
 
 
-def write_card(path: Path, task: Task, manifest: dict[str, Any]) -> None:
-    """Write `README.md`: the YAML header that names the files, then columns, label, making and counts."""
-    summary = manifest["summary"]
-    head = ["---", "configs:", "- config_name: default", "  data_files:"]
-    for split in summary["rows"]:
-        head += [f"  - split: {split}", f"    path: data/{split}-*.parquet"]
-    head += ["tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "---", ""]
-    write_whole(path, (f"{line}\n" for line in [*head, *_body(task, manifest)]))
+def write_card(path: Path, task: Task, manifest: Mapping[str, Any]) -> None:
+    """Write `README.md`: the YAML header that the Hub and `datasets` read, then all the rest for people."""
+    lines = ["---", *_header(task, manifest), "---", "", *_body(task, manifest, path.parent)]
+    write_whole(path, (f"{line}\n" for line in lines))
 
 
-def _body(task: Task, manifest: dict[str, Any]) -> list[str]:
-    summary = manifest["summary"]
-    about = cleandoc(task.__doc__ or "")
-    options = " ".join(f"`{name}={value}`" for name, value in manifest["options"].items())
-    names = ("seed", "copies", "limit", "validation", "shard_size", "in_order")
-    chosen = " ".join(f"`{name}={manifest[name]}`" for name in names)
+def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
+    rows = manifest["summary"]["rows"]
+    yield f"pretty_name: {json.dumps(_name(manifest))}"  # JSON's strings are YAML's
+    yield from ("configs:", "- config_name: default", "  data_files:")
+    for split in rows:
+        yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
+    yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
+    yield f"- {next((size for most, size in SIZES if sum(rows.values()) < most), LARGEST)}"
+
+
+def _name(manifest: Mapping[str, Any]) -> str:
+    return plain(Path(manifest["summary"]["out"]).name)
+
+
+def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
+    summary, name = manifest["summary"], _name(manifest)
+    what, _, how = cleandoc(task.__doc__ or "").partition("\n\n")
     rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
     counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
     counts += f" · {summary['lacking']:,} rows lacking" if summary["lacking"] else ""
-    unsafe = f"\nLater augmentations that make the label false: {', '.join(task.unsafe)}.\n" if task.unsafe else ""
+    yield from (f"# {escape(name)}", "", what, "")
+    yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
+    yield from (f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in task.schema())
+    yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
+    yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.paper}", "")
+    yield from ("```sh", command(type(task), {**manifest["fields"], **manifest}), "```", "")
+    yield f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`."
+    yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
+    yield from ("", "## What would make it false", "")
+    yield f"Later augmentations: {', '.join(task.unsafe) or 'none, as long as they are of the input alone'}."
+    yield f"`pseudolabel verify {quote(name)} --against SOURCE` undoes the label of every row, beside its source."
+    yield from ("", "## How to load it", "", "In `datasets` and PyTorch:", "")
+    yield from ("```python", *_python(task, name), "```", "")
+    yield from ("In DuckDB:", "", "```sql", _query(task, name), "```")
+
+
+def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """The first row of all, a column in a line."""
+    import pyarrow.parquet as pq
+
+    columns = task.schema()
+    with pq.ParquetFile(out / "data" / manifest["shards"][0]["name"]) as file:
+        row = next(file.iter_batches(1)).to_pylist()[0]
+    for column in columns:
+        value = column.names[row[column.name]] if column.type == "class" else short(row[column.name])
+        yield f"{column.name}: {plain(value).replace('`', '｀')}"  # no backtick of the source ends the block
+
+
+def _python(task: Task, name: str) -> Sequence[str]:
     sound = any(column.type.startswith("audio<") for column in task.schema())
+    wanted = [c.name for c in task.schema() if c.role in ("input", "label")]
+    loaded = f'rows["train"].select_columns({json.dumps(wanted)})'
     return [
-        f"# {Path(summary['out']).name}",
-        "",
-        about,
-        "",
-        f"Method: {task.paper}",
-        *(f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"]),
-        unsafe,
-        "| column | type | role | meaning |",
-        "| --- | --- | --- | --- |",
-        *(f"| `{c.name}` | {c.type} | {c.role} | {c.meaning} |" for c in task.schema()),
-        "",
-        f"Made by `pseudolabel {task.name}` with {options} and {chosen}.",
-        "",
-        f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`.",
-        "",
-        "```python",
         *(["import io", ""] if sound else []),
         "import datasets",
         *(["import soundfile"] if sound else []),
+        "from torch.utils.data import DataLoader",
         "",
-        f'rows = datasets.load_dataset("{Path(summary["out"]).name}")',
+        f"rows = datasets.load_dataset({json.dumps(name, ensure_ascii=False)})",
         *(SOUND if sound else []),
-        "```",
+        f"loader = DataLoader({loaded}{LOADER[sound]})",
     ]
+
+
+LOADER = {True: ", batch_size=8, collate_fn=list", False: '.with_format("torch"), batch_size=8'}
+
+
+def _query(task: Task, name: str) -> str:
+    """A look at the first rows."""
+    first = next(c.name for c in task.columns() if c.role in ("label", "input"))
+    place = f"{name}/data/*.parquet".replace("'", "''")
+    return f"SELECT key, copy, {first} FROM '{place}' LIMIT 10;"

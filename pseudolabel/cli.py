@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import webbrowser
 from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict, fields
-from inspect import Parameter, Signature, cleandoc, get_annotations
+from inspect import Parameter, Signature, cleandoc, get_annotations, signature
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
+from pseudolabel.dataset import opened
 from pseudolabel.engine import run
 from pseudolabel.export import Trainer, export
+from pseudolabel.facts import facts, first_paragraph
 from pseudolabel.options import RunOptions
+from pseudolabel.pieces import plain
+from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
+from pseudolabel.show import show
 from pseudolabel.stream import dry_run
 from pseudolabel.tasks import TASKS, Task
+from pseudolabel.verify import verify
 
 app = typer.Typer(
     name="pseudolabel",
@@ -35,9 +42,15 @@ app = typer.Typer(
 )
 
 Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders and files to read.", show_default=False)]
+Finished = Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
+Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+
+AGAINST = "The source it was made from, to undo every row beside it; once for each folder or file."
 
 
 def command(task: type[Task]) -> Callable[..., None]:
@@ -102,13 +115,95 @@ def tasks() -> None:
 
 @app.command("export")
 def export_dataset(
-    dataset: Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)],
+    dataset: Finished,
     to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder of the files; default DIR-TRAINER here.")] = None,
     json_: Json = False,
 ) -> None:
     """Write the files that a trainer of HuBERT reads, from a dataset that mask-audio made."""
     say(export(dataset, to, out), json_)
+
+
+@app.command("verify")
+def verify_dataset(
+    dataset: Finished,
+    against: Annotated[list[Path] | None, typer.Option(metavar="SOURCE", help=AGAINST)] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove a dataset: its files against what was signed, then the label of every row undone.
+
+    Without --against a row is true where it proves its label by itself, and consistent where it could not betray a
+    false one. With it, each row is undone beside its source and made again from it. Exit code 0, or 3 for any fault.
+    """
+    found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
+    say({name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_)
+    if not json_:
+        for fault in found.faults:
+            typer.echo(plain(f"{fault['where']}: {fault['reason']}"))
+    if not found.sound:
+        raise typer.Exit(3)
+
+
+@app.command("preview")
+def preview_dataset(
+    dataset: Finished,
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
+    open_: Open = False,
+) -> None:
+    """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    where = preview(dataset, out)
+    typer.echo(where)
+    if open_:
+        webbrowser.open(where.absolute().as_uri())
+
+
+@app.command("describe")
+def describe_dataset(dataset: Finished, json_: Json = False) -> None:
+    """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
+    say(described(facts(opened(dataset)), json_), json_)
+
+
+def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    """The facts, for a table in lines of text."""
+    if as_json:
+        return made
+    lists = ("labels", "left_out", "remarks", "versions")
+    table = {name: value for name, value in made.items() if name not in lists}
+    for spread in made["labels"]:
+        counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
+        table[spread["column"]] = counts or f"{spread['told']}, in {spread['rows']:,} rows"
+    table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
+    return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
+
+
+shown = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored.",
+)
+app.add_typer(shown, name="show")
+
+
+def show_command(task: type[Task]) -> Callable[..., None]:
+    """A command whose options are the fields of `task`."""
+
+    def show_task(source: Shown, *, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
+        for line in show(task(**given), source, seed, sys.stdout.isatty()):
+            typer.echo(line)
+            if open_ and line.startswith("\npictures: "):
+                webbrowser.open(Path(line.partition(": ")[2]).as_uri())
+
+    own = sorted(_options(task), key=lambda option: _distance(task, option.name))
+    fixed = list(signature(show_task, eval_str=True).parameters.values())
+    show_task.__signature__ = Signature([*fixed[:1], *own, *fixed[1:-1]])  # type: ignore[attr-defined]
+    show_task.__doc__ = f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}"
+    return show_task
+
+
+for name, task in TASKS.items():
+    shown.command(name)(show_command(task))
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from pseudolabel.segments import Ragged, composition, drawn
 
@@ -94,3 +98,37 @@ def infilled(
     out[~np.repeat(is_mask, tokens_of)] = ids.reshape(-1)[~hidden[np.cumsum(begins) - 1]]
     totals = np.append(0, np.cumsum(tokens_of))[np.append(0, np.cumsum(items))]
     return Ragged(out, np.diff(totals))
+
+
+# --- undoing ---------------------------------------------------------------------------------------------------------
+
+
+class Parts(NamedTuple):
+    """What is kept of a text, what was cut out, each part but the first after its sentinel; of bart, all the text."""
+
+    kept: list[np.ndarray]
+    cut: list[np.ndarray]
+
+
+def filled(parts: Parts) -> np.ndarray | None:
+    """The text with its spans put back; None where sentinels do not answer to each other."""
+    kept, cut = parts
+    if [part[:1].tolist() for part in kept[1:]] != [part[:1].tolist() for part in cut[1:]] or len(cut[0]):
+        return None
+    pairs = zip(cut[1:], kept[1:], strict=True)
+    return np.concatenate([kept[0], *(part[1:] for pair in pairs for part in pair)])
+
+
+def fits(parts: Sequence[np.ndarray], text: np.ndarray) -> bool:
+    """Whether what is kept, of which all parts but the first begin with a mask, stands in the text in this order."""
+    first, *rest = parts[0], *(part[1:] for part in parts[1:])
+    if not rest or not np.array_equal(text[: len(first)], first):
+        return np.array_equal(text, first)
+    at = len(first)
+    for part in filter(len, rest[:-1]):
+        places = sliding_window_view(text[at:], len(part)) if len(part) <= len(text) - at else part[:0]
+        found = np.flatnonzero((places == part).all(-1)) if len(places) else places
+        if not len(found):
+            return False
+        at += int(found[0]) + len(part)
+    return len(text) - len(rest[-1]) >= at and np.array_equal(text[len(text) - len(rest[-1]) :], rest[-1])

@@ -72,7 +72,7 @@ def run(
     out = place(task.name, sources, chosen.out)
     task = task.settled(sources)
     scan = Scan(task, sources, chosen)
-    manifest = {"pseudolabel": 1, **identity(task, scan, chosen), "versions": versions()}
+    manifest = {"pseudolabel": 1, **identity(task, scan, chosen), "fields": asdict(task), "versions": versions()}
     if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, scan):  # no lock: nothing is made
         before = standing(out, manifest)["summary"]
         return Summary(**{**before, "out": str(out), "status": "already finished", "report": dict(task.report(out))})
@@ -131,7 +131,7 @@ class Run:
         try:
             with workers.Pool(self.recipe, count, self.options.sample_seconds) as pool:
                 self.learn(pool)
-                self.progress.start(self.scan.plan, [self.records.done(i) for i in range(len(self.scan.plan))])
+                self.progress.start(self.scan.plan.weight, [self.records.done(i) for i in range(len(self.scan.plan))])
                 # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
                 order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
                 for _ in self.drive(pool, (Job("make", self.scan.plan[index]) for index in order)):

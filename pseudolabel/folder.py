@@ -17,6 +17,7 @@ from pseudolabel.sample import Refused
 from pseudolabel.shards import write_whole
 
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
+PREVIEW = "index.html"
 LOCK, ARTEFACTS, DEATHS = "_records/lock", "artefacts.json", "deaths.json"
 DECIDING = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
@@ -68,7 +69,8 @@ def clear(out: Path) -> None:
     for folder in (out / "data", out / WORK):
         shutil.rmtree(folder, ignore_errors=True)
     made = [path for path in records.iterdir() if path.name != "lock"]
-    for path in [out / SUCCESS, *(out / name for name in artefacts), *made, out / SKIPPED, out / CARD, out / MANIFEST]:
+    said = [out / name for name in (SKIPPED, CARD, PREVIEW, MANIFEST)]
+    for path in [out / SUCCESS, *(out / name for name in artefacts), *made, *said]:
         path.unlink(missing_ok=True)
 
 
@@ -112,7 +114,7 @@ def difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """The identity's part of a manifest."""
-    return {name: value for name, value in manifest.items() if name not in ("versions", "pseudolabel")}
+    return {name: value for name, value in manifest.items() if name not in ("versions", "pseudolabel", "fields")}
 
 
 def versions() -> dict[str, str | None]:

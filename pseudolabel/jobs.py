@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from pseudolabel.columns import arrow_schema
 from pseudolabel.plan import MEGABYTE, Shard
-from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, chance_for, splits
+from pseudolabel.sample import Chance, Extent, Refused, Sample, Skipped, Split, chance_for, splits
 from pseudolabel.shards import Records, ShardWriter, digest, move
 from pseudolabel.tasks.base import Reader, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,15 @@ class Recipe:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def chance(self, split: str) -> Chance:
+        """The chance of a split: the same block of text may lie in both, with its key."""
+        return chance_for(self.seed, self.task.name if split == "train" else f"{self.task.name} {split}")
+
+    def schema(self, shard: int) -> pa.Schema:
+        """Of a shard's files, with what they say of themselves."""
+        facts = {"task": self.task.name, "seed": self.seed, "shard": shard, "unsafe": list(self.task.unsafe)}
+        return arrow_schema(self.task.schema(), facts)
+
 
 class Exceptions(NamedTuple):
     """What is known to kill or to stick, with the reason it is skipped for."""
@@ -48,7 +60,7 @@ class Exceptions(NamedTuple):
 class Job(NamedTuple):
     """One unit of work. A trial does the same and keeps nothing: does it kill?"""
 
-    kind: Literal["observe", "fit", "make"]
+    kind: Literal["observe", "fit", "make", "check"]
     shard: Shard
     exceptions: Exceptions = Exceptions()
     trial: bool = False
@@ -188,17 +200,16 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
 
 def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
     task, split = recipe.task, reading.split.name
-    facts = {"task": task.name, "seed": recipe.seed, "shard": reading.job.shard.index, "unsafe": list(task.unsafe)}
     samples = reading.samples(task.reader())
-    who = task.name if split == "train" else f"{task.name} {split}"  # the same block lies in both, with its key
-    made = task.labeler(recipe.out).label(samples, chance_for(recipe.seed, who), recipe.copies)
-    with ShardWriter(staged, arrow_schema(task.schema(), facts)) as out:
+    made = task.labeler(recipe.out).label(samples, recipe.chance(split), recipe.copies)
+    with ShardWriter(staged, recipe.schema(reading.job.shard.index)) as out:
         for item in made:
             if isinstance(item, Skipped):
                 reading.leave_out(item)
             else:
                 out.write(item.rows)
                 reading.counts.used += item.count
+            del item  # it may hold a picture, and the next one is decoded before this name is bound again
     if next(samples, None) is not None:
         raise Refused(f"{task.name} left samples of shard {reading.job.shard.index} unread, please report it", code=3)
     reading.counts.rows[split] = out.rows

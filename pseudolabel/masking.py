@@ -242,3 +242,16 @@ def corrupted(
     random = special.pool[rng.integers(0, max(1, len(special.pool)), len(at[0]))]
     shown[at] = np.select([fate < 0.8, fate < 0.9], [np.int32(special.mask), random], ids[at])
     return shown
+
+
+# --- undoing ---------------------------------------------------------------------------------------------------------
+
+
+def masked_wrongly(shown: np.ndarray, labels: np.ndarray, special: Special) -> list[tuple[np.ndarray, str]]:
+    """(r, L) ids, (r, L) labels -> (r,) bool where masking cannot have made these, each with the reason."""
+    asked = labels != UNTOLD
+    return [
+        ((asked & ~special.is_text(labels)).any(1), "`labels` asks for what is no text"),
+        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids` shows no text at a blank"),
+        (~asked.any(1) & special.is_text(shown).any(1), "`labels` asks for nothing"),
+    ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from pseudolabel.sample import Unusable
 
+LOST = 12.0  # of 255: what JPEG takes from a place of 8 x 8 pixels at q95, at most, with room for another codec
+LOOSE = 12.0  # the mean of the same, of thumbnails of one place that were made in two ways
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 BAND = 256  # rows converted at a time, so that no second copy of a large picture is held
 
 
@@ -68,6 +72,53 @@ def dhash(image: np.ndarray) -> tuple[int, int]:
     brighter = (cells[:, :-1] > cells[:, 1:], cells[:, :0:-1] > cells[:, -2::-1])
     one, mirrored = (int.from_bytes(np.packbits(bits).tobytes(), "big") for bits in brighter)
     return one, mirrored
+
+
+def decoded(media: Mapping[str, Any]) -> np.ndarray:
+    """What a media column holds -> (H, W, 3) uint8 RGB. Raises `Unusable` where it is no picture."""
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(media["bytes"] or b"", np.uint8), cv2.IMREAD_COLOR) if media["bytes"] else None
+    if image is None:
+        raise Unusable("holds a picture that cannot be decoded")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """(H, W, 3) twice: whether they are one picture, up to what JPEG loses: in every place of 8 x 8 pixels."""
+    import cv2
+
+    if one.shape != other.shape:
+        return False
+    apart = cv2.absdiff(one, other).astype(np.float32).mean(2)
+    return bool(cv2.blur(apart, (8, 8)).max() <= LOST)
+
+
+def resembles(one: np.ndarray, other: np.ndarray) -> bool:
+    """(H, W, 3 or 1), of any sizes: whether thumbnails of 4 x 4 of their lightness are about the same."""
+    import cv2
+
+    gray = [image @ LUMA if image.shape[2] == 3 else image[..., 0] for image in (one, other)]
+    small = [cv2.resize(image.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) for image in gray]
+    return bool(np.abs(small[0] - small[1]).mean() <= LOOSE)
+
+
+def within(image: np.ndarray, box: Sequence[int]) -> np.ndarray:
+    """(H, W, 3) and left, top, right, bottom -> the part of it in there."""
+    left, top, right, bottom = box
+    return image[top:bottom, left:right]
+
+
+def cut(image: np.ndarray, box: Sequence[float], side: int = 128) -> np.ndarray:
+    """(H, W, 3) and left, top, right, bottom, fractions of pixels as well -> (side, side, 3): what lies in there."""
+    import cv2
+
+    left, top, right, bottom = box
+    steps = (np.arange(side, dtype=np.float32) + 0.5) / side
+    x, y = np.meshgrid(left + steps * (right - left) - 0.5, top + steps * (bottom - top) - 0.5)
+    return np.asarray(
+        cv2.remap(image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    )
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:

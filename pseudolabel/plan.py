@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -47,6 +48,15 @@ def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Ex
     if before and len(shard) < least:
         before, shard = before + shard, []
     yield from (some for some in (before, shard) if some)
+
+
+def cut_as(extents: Iterable[Extent], counts: Iterable[int]) -> Iterator[list[Extent]]:
+    """Cut into shards of so many extents, and one more of what is left after these."""
+    extents = iter(extents)
+    for count in counts:
+        yield list(islice(extents, count))
+    if rest := list(extents):
+        yield rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pseudolabel.plan import Plan
-
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -20,8 +18,8 @@ LINE_SECONDS = 30.0
 class Progress:
     """Samples, their rate, those left out, and the time left, reckoned by bytes: samples are not known beforehand."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self, quiet: bool = False, counted: str = "samples", amiss: str = "left out") -> None:
+        self._quiet, self._counted, self._amiss = quiet, counted, amiss
         self._weight = self._total = self._samples = self._skipped = 0
         self._open: dict[int, tuple[int, int, int]] = {}  # shard -> what its worker has reported so far
         self._begun = self._said = time.monotonic()
@@ -29,9 +27,9 @@ class Progress:
         self._fresh_weight = 0
         self._bar: tqdm[Any] | None = None
 
-    def start(self, plan: Plan, records: Sequence[dict[str, Any] | None]) -> None:
-        """Begin to count, from the shards that are done already."""
-        self._total = plan.weight
+    def start(self, weight: int, records: Sequence[dict[str, Any] | None] = ()) -> None:
+        """Begin to count, of so many bytes, from the shards that are done already."""
+        self._total = weight
         for record in records:
             if record is not None:
                 self._weight += record["weight"]
@@ -47,7 +45,7 @@ class Progress:
 
     def add(self, event: workers.Progress) -> None:
         """A worker's report from within a shard."""
-        if event.job.kind == "make":
+        if event.job.kind in ("make", "check"):
             index = event.job.shard.index
             before = self._open.get(index, (0, 0, 0))
             # a validation split makes a second pass over the same bytes
@@ -58,13 +56,18 @@ class Progress:
     def done(self, event: workers.Done) -> None:
         """A shard is committed: its record replaces what was reported on the way."""
         if event.job.kind == "make":
-            self._open.pop(event.job.shard.index, None)
-            self._weight += event.result["weight"]
-            self._samples += event.result["seen"]
-            self._skipped += event.result["skipped"] + event.result["filtered"]
-            self._fresh += event.result["seen"]
-            self._fresh_weight += event.result["weight"]
-            self._show()
+            left_out = event.result["skipped"] + event.result["filtered"]
+            self.settle(event.job.shard.index, event.result["weight"], event.result["seen"], left_out)
+
+    def settle(self, shard: int, weight: int, samples: int, skipped: int) -> None:
+        """A shard is over, and this is what there was in it."""
+        self._open.pop(shard, None)
+        self._weight += weight
+        self._samples += samples
+        self._skipped += skipped
+        self._fresh += samples
+        self._fresh_weight += weight
+        self._show()
 
     def lost(self, death: workers.Died) -> None:
         """A worker died, and with it what it had not committed."""
@@ -109,7 +112,7 @@ class Progress:
         left = _clock((self._total - self._done()) / speed) if speed > 0 else "?"
         rate = (self._fresh + samples) / passed
         samples, skipped = self._samples + samples, self._skipped + skipped
-        return f"{samples:,} samples, {rate:,.0f}/s, {skipped:,} left out, {left} left"
+        return f"{samples:,} {self._counted}, {rate:,.0f}/s, {skipped:,} {self._amiss}, {left} left"
 
 
 def _clock(seconds: float) -> str:

@@ -25,14 +25,20 @@ def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
 class Scan:
     """The source as planned: its shards, and how many files were no candidates."""
 
-    def __init__(self, task: Task, sources: Sequence[Path], options: RunOptions) -> None:
+    def __init__(
+        self, task: Task, sources: Sequence[Path], options: RunOptions, counts: Sequence[int] | None = None
+    ) -> None:
+        """`counts`: how many extents each shard has, where that was decided before and files changed since."""
         self.ignored = self.files = 0
         self._task, self._sources = task, sources
         extents = self._extents()
         ordered = plan.in_source_order(extents) if options.in_order else plan.in_random_order(extents, options.seed)
         if options.limit is not None:
             ordered = self._limited(ordered, options.limit)
-        self.plan = Plan(plan.cut(ordered, options.shard_size, task.neighbours()))
+        shards = (
+            plan.cut(ordered, options.shard_size, task.neighbours()) if counts is None else plan.cut_as(ordered, counts)
+        )
+        self.plan = Plan(shards)
         if not len(self.plan):
             wanted = " ".join(sorted(task.reader().suffixes))
             names = " ".join(str(path) for path in sources)

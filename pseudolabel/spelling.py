@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.packing import strings
+from pseudolabel.pieces import Span
 from pseudolabel.segments import Ragged
 from pseudolabel.vocabulary import Special
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
+
+CONTEXT = 4  # tokens before one, by which a decoder writes it
 
 
 class Spelling:
@@ -45,6 +48,22 @@ class Spelling:
         pieces, row = self.pieces[rows.values], np.repeat(np.arange(len(rows.lengths)), rows.lengths)
         pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
         return strings(self.texts(pieces, row, row, len(rows.lengths)))
+
+    def filled(self, shown: np.ndarray, labels: np.ndarray, special: Special) -> list[Span]:
+        """(n,) ids, (n,) labels -> the text as it was, with marks: what is asked for, and what is shown there."""
+        asked = labels >= 0
+        marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")
+        texts = self.each(np.where(asked, labels, shown))
+        notes = np.where(marks == "changed", self.answers[shown], "").tolist()
+        return [Span(*span) for span in zip(texts, marks.tolist(), notes, strict=True)]
+
+    def each(self, ids: np.ndarray) -> list[str]:
+        """(n,) ids -> the text of each token, with the space before it, if there is one."""
+        pieces, texts = self.pieces[ids].tolist(), []
+        for i, answer in enumerate(self.answers[ids].tolist()):
+            before, with_it = (self.decode(pieces[max(0, i - CONTEXT) : end]) for end in (i, i + 1))
+            texts.append(with_it[len(before) :] if with_it.startswith(before) else answer)
+        return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
         """(n,) pieces, the rows and the parts they lie in -> `count` texts; a row's parts are lines, decoded apart."""

@@ -77,6 +77,11 @@ class Special(NamedTuple):
         names_of = {token.content: i for i, token in added.items()}
         return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]), added=names_of)
 
+    def is_text(self, ids: np.ndarray) -> np.ndarray:
+        """Of each id, whether it is of a token that may be hidden; of -100 and what else is none, it is not."""
+        known = (ids >= 0) & (ids < len(self.table))
+        return np.asarray(known & ~self.table[np.where(known, ids, 0)])
+
     def plain(self, ids: np.ndarray) -> np.ndarray:
         """Ids of text that means no special token: [UNK] for those that a Unigram model makes of it all the same."""
         return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)

@@ -6,12 +6,16 @@ At 16 kHz the window 2t covers the very samples that frame t of the conv encoder
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from io import BytesIO
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+from pseudolabel.sample import Unusable, blamed
 
 RATE = 16_000  # samples a second
 WINDOW, HOP = 400, 160  # samples at that rate: 25 and 10 ms
@@ -106,6 +110,17 @@ def encode_flac(wave: np.ndarray, rate: int) -> bytes:
     file = BytesIO()
     soundfile.write(file, wave, rate, "PCM_16", format="FLAC")
     return file.getvalue()
+
+
+def decode(media: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """What a media column holds -> (n,) int16 and its rate. Raises `Unusable` where it is no sound of one channel."""
+    import soundfile
+
+    with blamed("holds a sound that cannot be decoded"):
+        wave, rate = soundfile.read(BytesIO(media["bytes"]), dtype="int16")
+    if wave.ndim != 1:
+        raise Unusable(f"holds a sound of {wave.shape[1]} channels")
+    return wave, rate
 
 
 def _log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int, power: float) -> np.ndarray:

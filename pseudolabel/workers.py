@@ -17,13 +17,13 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pseudolabel.jobs import Job, Recipe, work
+from pseudolabel.jobs import Job, Recipe, Report, work
 from pseudolabel.plan import Shard
 from pseudolabel.sample import Refused
 
@@ -79,6 +79,7 @@ class Failed(NamedTuple):
 
 
 Event = Progress | Done | Died | Failed
+Work = Callable[[Recipe, Job, Report], Any]  # does one job; a function of a module, for workers import it
 
 
 # --- inside a worker -------------------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class _Report:
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
 
-def _serve(recipe: Recipe, pipe: Connection, status: Path, log: Path) -> None:
+def _serve(recipe: Recipe, work: Work, pipe: Connection, status: Path, log: Path) -> None:
     """A worker's life: jobs in, results out, until the pipe ends or the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -179,8 +180,8 @@ def read_status(file: Path) -> Status | None:
 class Pool:
     """`count` workers; `events` feeds them from a queue to which the caller may go on adding."""
 
-    def __init__(self, recipe: Recipe, count: int, sample_seconds: float) -> None:
-        self._recipe, self._sample_seconds = recipe, sample_seconds
+    def __init__(self, recipe: Recipe, count: int, sample_seconds: float, work: Work = work) -> None:
+        self._recipe, self._sample_seconds, self._work = recipe, sample_seconds, work
         self._made, self._count = 0, count
         self._workers: list[_Worker] = []
 
@@ -225,7 +226,7 @@ class Pool:
     def _hire(self) -> _Worker:
         ours, theirs = SPAWN.Pipe()
         file = self._recipe.work / f"worker-{self._made}.json"
-        args = (self._recipe, theirs, file, self._recipe.work / "noise.log")
+        args = (self._recipe, self._work, theirs, file, self._recipe.work / "noise.log")
         process = SPAWN.Process(target=_serve, args=args, daemon=True, name=f"pseudolabel-{self._made}")
         before = {name: os.environ.get(name) for name in ONE_THREAD}
         os.environ.update(ONE_THREAD)

@@ -46,7 +46,7 @@ class Utterance(NamedTuple):
     key: str
     wave: np.ndarray  # (n,) int16
     rate: int  # Hz
-    heard: int  # Hz of the source: there is nothing in it above half of this
+    heard: float  # Hz of the source: there is nothing in it above half of this
 
 
 class Sounds:

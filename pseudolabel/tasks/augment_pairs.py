@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from typer import Option
 
 from pseudolabel import pixels, views
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Chance, Refused, Sample, Skipped, attempt
 from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Row, Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ALIKE = 8  # bits of 64: pictures whose hashes, one of them mirrored or not, differ in no more are not unrelated
 COMPANY = 16  # pictures among which partners are chosen, or twice as many as partners are wanted
@@ -95,6 +99,23 @@ class AugmentPairs(views.ViewOptions, ImageTask):
         one, two = (pixels.jpeg(view) for view in made)
         yield {"label": 1, "view_1": one, "view_2": two, **views.about(drawn)}
 
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Is the label what the keys say, and are the views those that the source gives by what was done to them?"""
+        if self.negatives and row["label"] != (row["partner"] == row["key"]):
+            return "`label` is not whether `partner` is `key`"
+        if not self.negatives and not row["label"]:
+            return "`label` is different, of two views of one picture"
+        if source is not None:
+            for number, view, recipe in zip((1, 2), views.views(row), self.recipes, strict=True):
+                made = views.make(source, view, recipe, self.exact)
+                if (number == 1 or row["label"]) and not pixels.alike(pixels.decoded(row[f"view_{number}"]), made):
+                    return f"`view_{number}` is not the view of its source that it is said to be"
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The two views."""
+        yield Tiles("", [pixels.decoded(row[name]) for name in ("view_1", "view_2")], 2)
+
     def labeler(self, artefacts: Path) -> Labeler:
         return Partners(self) if self.negatives else EachSample(self)
 
@@ -130,6 +151,12 @@ class Partners(NamedTuple):
                 yield from self._paired(group, group)
                 group, before = [], group
         yield from self._paired(group, [*before, *group][-task.company :])
+
+    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        return EachSample(self.task).undo(rows, source)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        return self.task.draw(row)
 
     def _see(self, sample: Sample, chance: Chance, copies: int) -> Seen:
         chances = [chance(sample.key, copy) for copy in range(copies)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from pseudolabel.columns import COPY, KEY, Column
 from pseudolabel.options import check
+from pseudolabel.pieces import Piece, drawn
 from pseudolabel.readers.audio import AudioOptions, Sounds
 from pseudolabel.readers.images import ImageOptions, Images
 from pseudolabel.readers.text import Documents, TextOptions
@@ -32,6 +33,7 @@ class Rows:
 
     rows: Sequence[Row] | pa.RecordBatch
     count: int
+    source: Any = None  # what they were made of, as `undo` takes it; None where it is no longer held
 
 
 class Reader(Protocol):
@@ -52,6 +54,12 @@ class Labeler(Protocol):
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]: ...
 
+    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        """Of each row the fault, if its label is false: by the row alone, or beside what `Rows.source` held."""
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The row as a person sees it."""
+
 
 @dataclass(frozen=True)
 class Task(ABC):
@@ -60,6 +68,7 @@ class Task(ABC):
     name: ClassVar[str]  # the command
     paper: ClassVar[str]  # authors, year, address
     unsafe: ClassVar[tuple[str, ...]] = ()  # later augmentations that would make the label false
+    kept: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) that is its copy
     observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
 
     def __init_subclass__(cls) -> None:
@@ -103,6 +112,15 @@ class Task(ABC):
         """Whether `fit` must see the source, with these options."""
         return self.observed_megabytes > 0
 
+    def proves(self) -> bool:
+        """Whether a row by itself proves its label; else `undo` without a source finds it consistent at best."""
+        return False
+
+    def odds(self, artefacts: Path) -> str:
+        """How often a guess is right that knows nothing: what a model has to beat."""
+        counts = [len(column.names) for column in self.columns() if column.type == "class" and column.role == "label"]
+        return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not a matter of classes"
+
     def neighbours(self) -> int:
         """How many extents a shard must hold, at least, for a task that sets samples beside each other."""
         return 1
@@ -126,14 +144,24 @@ class Pairs(Protocol):
     """What labels each sample by itself."""
 
     def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
+    def undo(self, row: Row, source: Any) -> str | None: ...
+    def draw(self, row: Row) -> Iterable[Piece]: ...
 
 
 class SampleTask(Task):
-    """A task that labels each sample by itself: most need nothing but `pairs`."""
+    """A task that labels each sample by itself: most need nothing but `pairs`, and `undo` and `draw` to be trusted."""
 
     @abstractmethod
     def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
         """The rows of one sample. Raises `Unusable` where the sample cannot bear this task."""
+
+    def undo(self, row: Row, source: Any) -> str | None:
+        """The fault, if the row's label is false: by what the row alone betrays, or beside the payload, if given."""
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The row as a person sees it."""
+        return drawn(self.columns(), row)
 
     def labeler(self, artefacts: Path) -> Labeler:
         return EachSample(self)
@@ -148,15 +176,24 @@ class EachSample(NamedTuple):
         for sample in samples:
             key, count = sample.key, sample.count
             made = [attempt(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
+            source = sample.payload
             del sample  # a picture may be large, and the next one is decoded before this name is bound again
             rows = [row for part in made if not isinstance(part, Skipped) for row in part]
             lost = [part for part in made if isinstance(part, Skipped)]
-            if not rows:
-                yield replace(lost[0], count=count) if lost else Skipped(key, "gave no row", False, count)
-                continue
-            yield Rows(rows, count)
+            if rows:
+                yield Rows(rows, count, source)
+            elif not lost:
+                yield Skipped(key, "gave no row", unusable=False, count=count)
             if lost:  # chance may find enough in one copy and not in another
-                yield replace(lost[0], count=0, rows=len(lost) * len(rows) // (copies - len(lost)))
+                lacking = len(lost) * len(rows) // (copies - len(lost)) if rows else 0
+                yield replace(lost[0], count=0 if rows else count, rows=lacking)
+            del source
+
+    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        return [self.task.undo(row, source) for row in rows.to_pylist()]
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        return self.task.draw(row)
 
     def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
         rows = self.task.pairs(sample.payload, chance(sample.key, copy))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from pseudolabel import pixels
 from pseudolabel.columns import Column
 from pseudolabel.crops import squares
 from pseudolabel.lab import centres, lab, soft
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Filtered, Refused
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -88,3 +89,35 @@ class Colorize(ImageTask):
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
         yield {**row, "image": pixels.media(pixels.encode_png(lightness))}
+
+    def odds(self, artefacts: Path) -> str:
+        return f"1 in {len(centres())} for each place, guessing among the bins"
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Are the bins nearest to the source's colours, and the picture its lightness?"""
+        if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(centres()):
+            return f"`bins` are not 0 to {len(centres()) - 1}"
+        if self.soft and [near[0] for near in row["soft_bins"]] != row["bins"]:
+            return "`bins` are not the first of `soft_bins`"
+        if source is None:
+            return None
+        shown = pixels.resize(pixels.within(source, row["box"]), self.size, self.size)
+        colours = lab(pixels.mirrored(shown) if row["flip"] else shown)
+        ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
+        told, nearest = (np.square(centres()[bins] - ab).sum(1) for bins in (row["bins"], soft(ab, 1)[0][:, 0]))
+        if wrong := np.count_nonzero(told > nearest + 0.01):  # of two that are as near, either is right
+            return f"{wrong} of {len(ab)} `bins` are not of the colours that the source has there"
+        lightness = np.rint(colours[..., :1] * 2.55).clip(0, 255).astype(np.uint8).repeat(3, 2)
+        return None if pixels.alike(pixels.decoded(row["image"]), lightness) else "it is not the source's lightness"
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The lightness, and the colours that the bins stand for."""
+        import cv2
+
+        side, lightness = self.size // self.stride, pixels.decoded(row["image"])
+        known = lightness[:: self.stride, :: self.stride, :1].astype(np.float32) / 2.55
+        asked = np.concatenate([known, centres()[row["bins"]].reshape(side, side, 2)], 2)
+        colours = (cv2.cvtColor(asked, cv2.COLOR_Lab2RGB).clip(0, 1) * 255).astype(np.uint8)
+        yield Tiles(
+            "lightness, and the colours asked for", [lightness, pixels.resize(colours, self.size, self.size)], 2
+        )

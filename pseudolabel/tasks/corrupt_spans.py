@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
@@ -14,11 +15,24 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.columns import Column
-from pseudolabel.corruption import amounts, infilled, lengths, noise_spans, spans_told, with_sentinels
+from pseudolabel.corruption import (
+    Parts,
+    amounts,
+    filled,
+    fits,
+    infilled,
+    lengths,
+    noise_spans,
+    spans_told,
+    with_sentinels,
+)
 from pseudolabel.masking import UNTOLD, words
 from pseudolabel.packing import Packing, lists
-from pseudolabel.sample import Refused, one_of
+from pseudolabel.pieces import Piece, Span, Written
+from pseudolabel.sample import Refused, Unusable, one_of
 from pseudolabel.segments import Ragged, whole
+from pseudolabel.spelling import Spelling
+from pseudolabel.tasks.base import Row
 from pseudolabel.tasks.tokenised import PackedTask, Text
 from pseudolabel.tokens import Tokens
 from pseudolabel.vocabulary import ROLES, Special
@@ -220,3 +234,41 @@ class CorruptSpans(PackedTask):
         begins = words(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
         mask = text.special.mask
         return infilled(text.ids, begins, density, mean, mask, rng), whole(text.ids), np.array([mask])
+
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: Special) -> Sequence[str | None]:
+        """Put back what was cut out: is it a text, and the source's?"""
+        text = [None] * len(rows) if source is None else special.plain(source)
+        return [self._undo(self.parted(row, special), said) for row, said in zip(rows.to_pylist(), text, strict=True)]
+
+    def _undo(self, parts: Parts, source: np.ndarray | None) -> str | None:
+        if self.infilling:
+            text = parts.cut[0] if fits(parts.kept, parts.cut[0]) else None
+            fault = "`labels` are not `input_ids` with the blanks filled"
+        else:
+            text, fault = filled(parts), "`labels` do not have the sentinels of `input_ids`"
+        if text is None:
+            return fault
+        return None if source is None or np.array_equal(text, source) else "filled in, it is not what the source says"
+
+    def parted(self, row: Row, special: Special) -> Parts:
+        """A row without its frame, cut before each sentinel, or mask."""
+        ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
+        asked, front = np.count_nonzero(labels != UNTOLD), bool(self.recipe.mode) + self.infilling
+        if ids[size - 1] != special.sep or labels[asked - 1] != special.sep:
+            raise Unusable("its input or its labels do not end with the end-of-sequence token")
+        shown, told = ids[front : size - 1], labels[self.infilling : asked - 1]
+        if self.infilling:
+            return Parts(np.split(shown, np.flatnonzero(shown == special.mask)), [told])
+        sentinels = [special.added[name] for name in self.wanted() if name != self.recipe.mode]
+        return Parts(*(np.split(part, np.flatnonzero(np.isin(part, sentinels))) for part in (shown, told)))
+
+    def draw(self, row: Row, special: Special, spelling: Spelling) -> Iterable[Piece]:
+        """The text with what was cut out of it in its place; with bart, what is left of it, and the whole."""
+        kept, cut = self.parted(row, special)
+        parts = [(kept[0], "")]
+        for hole, rest in zip([part[:1] for part in kept[1:]] if self.infilling else cut[1:], kept[1:], strict=True):
+            parts += [(hole, "blank"), (rest[1:], "")]
+        texts = iter(spelling.each(np.concatenate([part for part, _ in parts])))
+        yield Written("the text", [Span("".join(islice(texts, len(part))), mark) for part, mark in parts])
+        if self.infilling:
+            yield Written("what is asked for", [Span("".join(spelling.each(cut[0])))])

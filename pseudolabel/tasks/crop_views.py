@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from typer import Option
 
 from pseudolabel import pixels, views
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.readers.images import ImageOptions
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -88,3 +90,23 @@ class CropViews(views.ViewOptions, ImageTask):
         made = (views.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True))
         crops = [pixels.jpeg(view) for view in made]
         yield {"global_crops": crops[:2], "local_crops": crops[2:], **views.about(drawn)}
+
+    def odds(self, artefacts: Path) -> str:
+        return "1 in N, picking a crop of the same picture out of those of N pictures"
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Are the crops those that the source gives by what was done to them?"""
+        crops = [*row["global_crops"], *row["local_crops"]]
+        if len(crops) != len(self.recipes):
+            return f"it has {len(crops)} crops, not {len(self.recipes)}"
+        for number, (crop, view, recipe) in enumerate(zip(crops, views.views(row), self.recipes, strict=True)):
+            if source is not None and not pixels.alike(
+                pixels.decoded(crop), views.make(source, view, recipe, self.exact)
+            ):
+                return f"crop {number} is not the view of its source that it is said to be"
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The crops of one picture."""
+        yield Tiles("large crops", [pixels.decoded(crop) for crop in row["global_crops"]], 2)
+        yield Tiles("small crops", [pixels.decoded(crop) for crop in row["local_crops"]], 4)

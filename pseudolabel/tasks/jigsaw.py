@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typer import Option
 from pseudolabel import colours, pixels
 from pseudolabel.columns import Column
 from pseudolabel.permutations import permutation_set
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -126,6 +127,27 @@ class Jigsaw(ImageTask):
             "boxes": boxes.tolist(),
             "tiles": [pixels.media(encoded) for encoded in tiles],
         }
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Is the permutation its class's, do the boxes lie in the cells it says, and do tiles show what is in them?"""
+        cell, tile, jitter = self.sizes
+        permutation, boxes = np.array(row["permutation"]), np.array(row["boxes"])
+        if not np.array_equal(permutation_set(self.grid**2, self.count)[0][row["label"]], permutation):
+            return "`permutation` is not that of the class `label`"
+        scale = (boxes[:, 2:] - boxes[:, :2]) / tile
+        corner = boxes[:, :2] - cell * homes(self.grid)[permutation] * scale  # of the square, but for the jitter
+        if (np.ptp(corner, 0) > (jitter + 0.5) * scale.max()).any():
+            return "`boxes` do not lie in the cells that `permutation` says"
+        for place, (media, box) in enumerate(zip(row["tiles"], row["boxes"], strict=True)):
+            if source is not None and not pixels.resembles(pixels.decoded(media), pixels.cut(source, box)):
+                return f"tile {place} is not what the source shows in cell {permutation[place]}"
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The tiles as they are shown, and each at its home."""
+        tiles, homes_of = [pixels.decoded(media) for media in row["tiles"]], row["permutation"]
+        yield Tiles("shuffled; from which cell", tiles, self.grid, [str(home) for home in homes_of])
+        yield Tiles("in place", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
 
     def square(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:
         """Place the square to cut up: left, top, side in whole pixels of the source. `x` and `y` are chance, 0 to 1."""

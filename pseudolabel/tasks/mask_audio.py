@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -17,6 +17,7 @@ from pseudolabel import codebooks, pixels, waves
 from pseudolabel.codebooks import Centroids, Projection
 from pseudolabel.columns import Column
 from pseudolabel.features import Features
+from pseudolabel.pieces import Piece, Wave
 from pseudolabel.plan import MEGABYTE
 from pseudolabel.readers.audio import Utterance
 from pseudolabel.sample import Filtered, Refused, Sample, Unusable
@@ -56,6 +57,7 @@ class MaskAudio(AudioTask):
     paper: ClassVar[str] = (
         "Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020"
     )
+    kept: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
     unsafe: ClassVar[tuple[str, ...]] = ("another speed", "cropping, if labels and mask are not cropped with it")
 
     targets: Annotated[Targets, Option(help="Codes of k-means over MFCC, or of a random projection.")] = Targets.kmeans
@@ -207,6 +209,14 @@ class MaskAudio(AudioTask):
         kind = Centroids if self.targets == Targets.kmeans else Projection
         return EachSample(Coded(self, codebooks.load(artefacts / self.book, kind, self.about)))
 
+    def proves(self) -> bool:
+        return not self.features  # codes are of the sound that is stored; a model's features are not
+
+    def odds(self, artefacts: Path) -> str:
+        with np.load(artefacts / self.book) as arrays:
+            count = len(arrays["centroids" if self.targets == Targets.kmeans else "codebook"])
+        return f"1 in {count:,} for each hidden frame, guessing among the codes"
+
     def described(self, sound: Utterance) -> np.ndarray:
         """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""
         if self.features:
@@ -250,3 +260,24 @@ class Coded(NamedTuple):
             "mask": mask.tolist(),
             "audio": pixels.media(waves.encode_flac(sound.wave, sound.rate)),
         }
+
+    def undo(self, row: Row, source: Utterance | None) -> str | None:
+        """Are the codes those of the sound that is stored, and is that the source's?"""
+        task, labels, (wave, rate) = self.task, row["labels"], waves.decode(row["audio"])
+        if len(row["mask"]) != len(labels):
+            return f"`mask` has {len(row['mask'])} frames, `labels` {len(labels)}"
+        if task.twice and row["labels_100hz"][::2] != labels:
+            return "`labels` are not every second of `labels_100hz`"
+        if not task.features:
+            sound = Utterance(row["key"], wave, rate, heard=2 * row["ceiling"])
+            codes = self.book.codes(task.described(sound)).tolist()
+            if wrong := np.count_nonzero(np.array(codes) != row["labels_100hz" if task.twice else "labels"]):
+                return f"{wrong} of {len(codes)} labels are not the codes of the sound that is stored"
+        if source is not None and not np.array_equal(wave, source.wave):
+            return "`audio` is not the source's sound"
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The sound, what is hidden of it, and its codes."""
+        wave, rate = waves.decode(row["audio"])
+        yield Wave("", wave, rate, np.array(row["mask"], bool), np.array(row["labels"]))

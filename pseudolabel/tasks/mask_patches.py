@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer import Option
 from pseudolabel import patches, pixels
 from pseudolabel.columns import Column
 from pseudolabel.crops import Rule, crop
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Refused
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -187,6 +189,33 @@ class MaskPatches(ImageTask):
             seen = [pixels.jpeg(hidden(shown, mask, self.patch)) for mask in masks]
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
+
+    def odds(self, artefacts: Path) -> str:
+        return "not a matter of classes: the hidden patches are told pixel by pixel, and the error is measured"
+
+    def proves(self) -> bool:
+        return True  # any patches may be hidden, if they are as many: what is in them, the picture tells
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Does each mask hide as many as it should, whole squares where it should, of what the source shows?"""
+        squares, each = (*self.grid,), self.whole // self.patch
+        for mask in [row["mask"]] if self.masks == 1 else row["masks"]:
+            hides = np.array(mask, bool).reshape(squares)
+            if np.count_nonzero(hides) != self.count * each**2:
+                return f"{np.count_nonzero(hides)} patches are hidden, not {self.count * each**2}"
+            if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):
+                return f"patches are not hidden in squares of {self.whole} pixels"
+        if source is None:
+            return None
+        shown = pixels.resize(pixels.within(source, row["box"]), self.height, self.width, cubic=True)
+        shown = pixels.mirrored(shown) if row["flip"] else shown
+        return None if pixels.alike(pixels.decoded(row["image"]), shown) else "it is not what the source shows in `box`"
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The picture with its patches hidden, by its first masks, and whole."""
+        image, masks = pixels.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
+        seen = [hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
+        yield Tiles("what is shown, and the whole", [*seen, image], 2)
 
 
 def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:

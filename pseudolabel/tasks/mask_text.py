@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from pseudolabel.columns import Column
-from pseudolabel.masking import UNTOLD, MaskingOptions, Unit, choose, corrupted
+from pseudolabel.masking import UNTOLD, MaskingOptions, Unit, choose, corrupted, masked_wrongly
 from pseudolabel.packing import Packing, lists
+from pseudolabel.pieces import Piece, Written
 from pseudolabel.segments import whole
-from pseudolabel.tasks.tokenised import PackedTask, Text
+from pseudolabel.spelling import Spelling
+from pseudolabel.tasks.base import Row
+from pseudolabel.tasks.tokenised import PackedTask, Text, faults, framed_wrongly, ids_of
 from pseudolabel.tokens import Tokens
 from pseudolabel.vocabulary import Special
 
@@ -67,3 +70,19 @@ class MaskText(MaskingOptions, PackedTask):
         shown = corrupted(ids, chosen, special, self.rule.replace, rng)
         read = text.spelling.read(ids, chosen.tokens, special) if text.spelling else []
         return [*map(lists, (shown, labels, attention)), *read]
+
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: Special) -> Sequence[str | None]:
+        """Filled in, is a row [CLS] text [SEP] [PAD]..., is text asked for and nothing else, and is it the source's?"""
+        shown, labels, attention = (ids_of(rows, n, self.length) for n in ("input_ids", "labels", "attention_mask"))
+        filled = np.where(labels != UNTOLD, labels, shown)
+        tests = [*masked_wrongly(shown, labels, special), *framed_wrongly(filled, attention, special)]
+        if source is not None:
+            other = (filled[:, 1 : 1 + source.shape[1]] != source).any(1)
+            tests.append((other, "filled in, it is not what the source says"))
+        return faults(*tests)
+
+    def draw(self, row: Row, special: Special, spelling: Spelling) -> Iterable[Piece]:
+        """The text with its blanks filled in."""
+        size = sum(row["attention_mask"])
+        shown, labels = (np.array(row[name][1 : size - 1]) for name in ("input_ids", "labels"))
+        yield Written("", spelling.filled(shown, labels, special))

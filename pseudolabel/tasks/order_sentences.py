@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
@@ -11,13 +11,14 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.columns import Column
-from pseudolabel.masking import UNTOLD, MaskingOptions, Rule, Unit, choose, corrupted
+from pseudolabel.masking import UNTOLD, MaskingOptions, Rule, Unit, choose, corrupted, masked_wrongly
 from pseudolabel.packing import gathered, lists, row_keys
 from pseudolabel.pairing import Negatives, Pairs, Told, paired, read
+from pseudolabel.pieces import Fact, Piece, Written
 from pseudolabel.sample import Chance, Refused, Sample, Skipped, one_of
-from pseudolabel.spelling import Spelling
-from pseudolabel.tasks.base import Labeler, Rows
-from pseudolabel.tasks.tokenised import BATCH, TokenTask
+from pseudolabel.spelling import Spelling, spelling
+from pseudolabel.tasks.base import Labeler, Row, Rows
+from pseudolabel.tasks.tokenised import BATCH, TokenTask, faults, framed_wrongly, ids_of
 from pseudolabel.tokens import INSIDE, Tokens
 from pseudolabel.vocabulary import Special
 
@@ -118,15 +119,49 @@ class Ordering(NamedTuple):
                 for i in range(0, len(pairs.label), size):
                     some = Pairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)
-                    yield Rows(task.batch(keys, copy, self._columns(text.ids, some, rng)), used)
+                    made = framed(text.ids, some, task.length, self.special)
+                    yield Rows(task.batch(keys, copy, self._columns(made, some.label, rng)), used, (made[0], some))
                     used = 0
 
-    def _columns(self, stream: np.ndarray, pairs: Pairs, rng: np.random.Generator) -> list[pa.Array]:
+    def undo(self, rows: pa.RecordBatch, source: tuple[np.ndarray, Pairs] | None) -> Sequence[str | None]:
+        """Is a row [CLS] a [SEP] b [SEP], and is it what the source says, in the order that the label tells?"""
+        task, special = self.task, self.special
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        shown, types, attention = (ids_of(rows, name, task.length) for name in names)
+        labels = ids_of(rows, "labels", task.length) if task.mask else np.full_like(shown, UNTOLD)
+        filled, second = np.where(labels != UNTOLD, labels, shown), attention.sum(1) - types.sum(1)
+        parted = types == ((np.arange(task.length) >= second[:, None]) & (attention > 0))
+        tests = [
+            *(masked_wrongly(shown, labels, special) if task.mask else []),
+            *framed_wrongly(filled, attention, special),
+            (~parted.all(1), "`token_type_ids` is not 0 for one segment and 1 for the next"),
+            (filled[np.arange(len(filled)), second - 1] != special.sep, "there is no [SEP] between its segments"),
+        ]
+        if source is not None:
+            said, pairs = source
+            follows, false = pairs.a + pairs.a_size <= pairs.b, rows.column(LABELS[task.negatives].name).to_numpy() > 0
+            swapped = task.negatives == Negatives.swapped
+            tests.append(((filled != said).any(1), "it is not what the source says"))
+            wrong = false == follows if swapped else ~false & ~follows
+            tests.append((wrong, "its segments are not in the order that its label tells"))
+        return faults(*tests)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The two segments, and how they stand to each other."""
+        size, second = sum(row["attention_mask"]), sum(row["attention_mask"]) - sum(row["token_type_ids"])
+        ids = np.array(row["input_ids"])
+        labels, writing = np.array(row.get("labels", np.full_like(ids, UNTOLD))), spelling(self.tokens.tokenizer)
+        for name, part in (("first", slice(1, second - 1)), ("second", slice(second, size - 1))):
+            yield Written(f"{name} segment", writing.filled(ids[part], labels[part], self.special))
+        column = LABELS[self.task.negatives]
+        yield Fact(column.name, column.names[row[column.name]])
+
+    def _columns(self, made: tuple[np.ndarray, ...], swapped: np.ndarray, rng: np.random.Generator) -> list[pa.Array]:
         import pyarrow as pa
 
         task, special = self.task, self.special
-        ids, inside, types, attention = framed(stream, pairs, task.length, special)
-        label, chosen = pa.array(pairs.label.astype(np.int64)), np.zeros(ids.shape, bool)
+        ids, inside, types, attention = made
+        label, chosen = pa.array(swapped.astype(np.int64)), np.zeros(ids.shape, bool)
         columns = [lists(types), lists(attention), label]
         shown = ids
         if task.mask:

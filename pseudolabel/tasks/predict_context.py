@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
@@ -13,6 +13,7 @@ from typer import Option
 
 from pseudolabel import pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -101,6 +102,34 @@ class PredictContext(ImageTask):
                 "patch": pixels.jpeg(one),
                 "neighbour": pixels.jpeg(other),
             }
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Do the boxes lie as the label says, and do the patches show what is in them?"""
+        boxes = np.array(row["boxes"])
+        scale = self.patch / (boxes[0, 2:] - boxes[0, :2])
+        corners = boxes[:, :2] * scale
+        away = corners[1] - corners[0] - PLACES[row["label"]] * (self.patch + self.gap)
+        if (np.abs(away) > 2 * self.jitter + 0.5).any():
+            return "`boxes` do not lie as `label` says"
+        if source is None:
+            return None
+        size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
+        resized = pixels.resize(source, size[1], size[0])
+        for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
+            if not self.shows(pixels.decoded(row[name]), resized[y : y + self.patch, x : x + self.patch]):
+                return f"`{name}` is not what the source shows in its box"
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The patch, and its neighbour where the label says."""
+        around = [None if place != row["label"] else pixels.decoded(row["neighbour"]) for place in range(len(PLACES))]
+        yield Tiles("", [*around[:4], pixels.decoded(row["patch"]), *around[4:]], 3)
+
+    def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
+        """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
+        if self.colour == Colour.drop:
+            return any(pixels.resembles(patch[..., [left]], source[..., [left]]) for left in range(3))
+        return pixels.resembles(patch, project(source) if self.colour == Colour.project else source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
         """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""

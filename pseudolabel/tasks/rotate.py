@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from typer import Option
 from pseudolabel import pixels
 from pseudolabel.columns import Column
 from pseudolabel.crops import squares
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.sample import Unusable
 from pseudolabel.tasks.base import ImageTask, Row
 
@@ -57,3 +58,17 @@ class Rotate(ImageTask):
         shown = pixels.mirrored(shown) if flip else shown
         for turn in range(4):
             yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(pixels.turned(shown, turn))}
+
+    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+        """Turned back by its label, does the picture show what is in its box?"""
+        if source is None:
+            return None
+        back = pixels.turned(pixels.decoded(row["image"]), -row["label"] % 4)
+        shown = pixels.resize(pixels.within(source, row["box"]), self.size, self.size)
+        shown = pixels.mirrored(shown) if row["flip"] else shown
+        return None if pixels.alike(back, shown) else "turned back by `label`, it is not what the source shows"
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The picture as it is shown, and turned back."""
+        image = pixels.decoded(row["image"])
+        yield Tiles("turned, and turned back", [image, pixels.turned(image, -row["label"] % 4)], 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,9 +14,10 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.packing import Packed, Packing
-from pseudolabel.sample import Chance, Refused, Sample
+from pseudolabel.pieces import Piece
+from pseudolabel.sample import Chance, Refused, Sample, Unusable
 from pseudolabel.spelling import Spelling, spelling
-from pseudolabel.tasks.base import Labeler, Rows, TextTask
+from pseudolabel.tasks.base import Labeler, Row, Rows, TextTask
 from pseudolabel.tokens import INSIDE, Tokens, tokens_from
 from pseudolabel.vocabulary import Special, description, special_of, train
 
@@ -30,6 +31,7 @@ BATCH = 1 << 19  # tokens in a batch of rows, about
 class TokenTask(TextTask):
     """A task over tokens. Without a tokenizer it learns one from the source."""
 
+    kept: ClassVar[Mapping[str, str]] = {"tokenizer": "tokenizer.json"}
     observed_megabytes: ClassVar[int] = 16  # some five seconds of training
 
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row.")] = 128
@@ -58,6 +60,12 @@ class TokenTask(TextTask):
     def options(self) -> Mapping[str, Any]:
         content = {"tokenizer_sha256": sha256(self.description.encode()).hexdigest()} if self.tokenizer else {}
         return {**super().options(), **content}
+
+    def odds(self, artefacts: Path) -> str:
+        if any(column.type == "class" for column in self.columns()):
+            return super().odds(artefacts)
+        _, special, _ = self.known(artefacts, words=False, literal=True)
+        return f"1 in {len(special.pool):,} for each token asked for, guessing among the vocabulary"
 
     def needs(self) -> tuple[str, ...]:
         """The special tokens without which a tokenizer is of no use here."""
@@ -102,6 +110,14 @@ class PackedTask(TokenTask):
     def label(self, text: Text, rng: np.random.Generator) -> list[pa.Array]:
         """The task's columns for some rows."""
 
+    @abstractmethod
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: Special) -> Sequence[str | None]:
+        """Of each row the fault, if its label is false; `source`: (r, w) ids, the text it was made of."""
+
+    @abstractmethod
+    def draw(self, row: Row, special: Special, spelling: Spelling) -> Iterable[Piece]:
+        """The row as a person sees it."""
+
     def whole_words(self) -> bool:
         """Whether `label` must know where words begin."""
         return False
@@ -112,6 +128,31 @@ class PackedTask(TokenTask):
 
     def labeler(self, artefacts: Path) -> Labeler:
         return PackedRows(self, *self.known(artefacts, self.whole_words(), self.literal()))
+
+
+def ids_of(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
+    """A list column as (r, width). Raises `Unusable` where a row is of another length."""
+    column = rows.column(name)
+    if (np.diff(column.offsets.to_numpy()) != width).any():
+        raise Unusable(f"`{name}` is not of {width} tokens")
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+
+def framed_wrongly(ids: np.ndarray, attention: np.ndarray, special: Special) -> list[tuple[np.ndarray, str]]:
+    """(r, L) ids, (r, L) -> (r,) bool where rows are not [CLS] ... [SEP] [PAD]..., each with the reason."""
+    columns, last = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64) - 1
+    attended = columns <= last[:, None]
+    return [
+        ((attention != attended).any(1), "`attention_mask` is not 1 up to a place and 0 from there on"),
+        ((ids[:, 0] != special.cls) | (ids[np.arange(len(ids)), last] != special.sep), "it is not [CLS] ... [SEP]"),
+        ((~attended & (ids != special.pad)).any(1), "what is not attended to is no padding"),
+    ]
+
+
+def faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
+    """(r,) bool where rows are wrong, with the reason -> of each row its first."""
+    found = np.select([wrong for wrong, _ in tests], np.arange(len(tests)), -1)
+    return [tests[which][1] if which >= 0 else None for which in found.tolist()]
 
 
 class Text(NamedTuple):
@@ -145,4 +186,10 @@ class PackedRows(NamedTuple):
                 ids = packed.texts[i : i + size]
                 text = Text(ids & ~INSIDE, (ids & INSIDE) != 0, packed.turn, self.special, self.spelling)
                 batch = self.task.batch(packed.keys[i : i + size], copy, self.task.label(text, rng))
-                yield Rows(batch, packed.documents if (copy, i) == (0, 0) else 0)
+                yield Rows(batch, packed.documents if (copy, i) == (0, 0) else 0, text.ids)
+
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None) -> Sequence[str | None]:
+        return self.task.undo(rows, source, self.special)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        return self.task.draw(row, self.special, spelling(self.tokens.tokenizer))

@@ -1,0 +1,98 @@
+"""Pieces: what a row is drawn with, for a person to see. A task composes them; the page and the terminal show them."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pseudolabel import pixels, waves
+from pseudolabel.columns import Column
+
+
+class Fact(NamedTuple):
+    """A name and what it is: `label`, `rotated by 90`."""
+
+    name: str
+    value: str
+
+
+class Picture(NamedTuple):
+    """(H, W, 3) or (H, W) uint8."""
+
+    caption: str
+    image: np.ndarray
+
+
+class Tiles(NamedTuple):
+    """Pictures in rows of `columns`, None for an empty place; a note on each, if there are any. In one row, a strip."""
+
+    caption: str
+    images: Sequence[np.ndarray | None]
+    columns: int
+    notes: Sequence[str] = ()
+
+
+class Span(NamedTuple):
+    """A stretch of text: plain; a "blank" and what fills it; or "changed" or "kept", and what is asked for there."""
+
+    text: str
+    mark: str = ""
+    note: str = ""
+
+
+class Written(NamedTuple):
+    """Text with marks."""
+
+    caption: str
+    spans: Sequence[Span]
+
+
+class Wave(NamedTuple):
+    """(n,) int16 to be heard, (f,) bool frames that are hidden, and (f,) codes, which are shown as colours."""
+
+    caption: str
+    wave: np.ndarray
+    rate: int
+    mask: np.ndarray
+    codes: np.ndarray
+
+
+Piece = Fact | Picture | Tiles | Written | Wave
+
+
+def drawn(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
+    """A row of any task: its inputs as they are, then its labels."""
+    for column in sorted(columns, key=lambda column: column.role != "input"):
+        value, name = row[column.name], column.name
+        if column.type == "image":
+            yield Picture(name, pixels.decoded(value))
+        elif column.type == "list<image>":
+            yield Tiles(name, [pixels.decoded(one) for one in value], min(len(value), 4))
+        elif column.type.startswith("audio<"):
+            yield Wave(name, *waves.decode(value), np.zeros(0, bool), np.zeros(0, np.int32))
+        elif column.type == "class":
+            yield Fact(name, column.named(value))
+        elif column.role != "about":
+            yield Fact(name, short(value))
+
+
+def plain(text: str) -> str:
+    """Text of the source for a terminal: what would steer it, or turn the direction of writing, is spelt out."""
+    odd = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t\u200d")
+    return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd})
+
+
+def short(value: Any) -> str:
+    """A value in a line: of a long one, its beginning."""
+    if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:
+        return f"<{len(value['bytes']):,} bytes>"
+    if isinstance(value, list):
+        items = [short(item) for item in value[:8]]
+        return f"[{', '.join(items)}{f', … {len(value):,} in all' if len(value) > len(items) else ''}]"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = " ".join(str(value).split())
+    return text if len(text) <= 240 else f"{text[:240]}…"

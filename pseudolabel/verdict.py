@@ -1,0 +1,55 @@
+"""Verdicts: how many rows are true, and what is wrong with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FIRST = 20  # faults that are named
+
+
+class Fault(NamedTuple):
+    """What is wrong, and where: a row's key, or a file's name."""
+
+    where: str
+    reason: str
+
+
+@dataclass
+class Verdict:
+    """Rows: true where the label is proven, consistent where the row alone could not show it false."""
+
+    checked: int = 0
+    true: int = 0
+    consistent: int = 0
+    false: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    amiss: int = 0  # faults that are of no stored row
+
+    def judge(self, keys: pa.Array, found: Sequence[str | None], proven: bool) -> None:
+        """Count rows, each with its fault."""
+        wrong = [i for i, reason in enumerate(found) if reason is not None]
+        self.checked += len(found)
+        self.false += len(wrong)
+        if proven:
+            self.true += len(found) - len(wrong)
+        else:
+            self.consistent += len(found) - len(wrong)
+        for i in wrong[: max(0, FIRST - len(self.faults))]:
+            self.faults.append(Fault(keys[i].as_py(), str(found[i])))
+
+    def blame(self, where: str, reason: str) -> None:
+        """Note what is wrong with a file."""
+        self.amiss += 1
+        if len(self.faults) < FIRST:
+            self.faults.append(Fault(where, reason))
+
+    def add(self, other: Verdict) -> None:
+        """Take another one in."""
+        for name in ("checked", "true", "consistent", "false", "amiss"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.faults += other.faults[: max(0, FIRST - len(self.faults))]
