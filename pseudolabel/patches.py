@@ -9,6 +9,7 @@ import numpy as np
 ASPECT = 0.3  # of a block, to 1 / 0.3
 LEAST = 16  # patches a block aims at, at least
 ATTEMPTS = 10
+GRAY = 128  # of a hidden patch, for a person to see
 
 
 def scattered(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -62,3 +63,8 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 def coarse(height: int, width: int, unit: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """(height, width) bool: `count` squares of patches (microsoft/SimMIM, data/data_simmim.py, MaskGenerator)."""
     return scattered(height // unit, width // unit, count, rng).repeat(unit, 0).repeat(unit, 1)
+
+
+def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
+    """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the patches of the mask gray."""
+    return np.where(mask.repeat(patch, 0).repeat(patch, 1)[..., None], np.uint8(GRAY), image)

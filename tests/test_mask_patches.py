@@ -10,8 +10,7 @@ import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
 from pseudolabel import MaskPatches, Refused
-from pseudolabel.patches import LEAST, blocks, coarse, scattered
-from pseudolabel.tasks.mask_patches import GRAY
+from pseudolabel.patches import GRAY, LEAST, blocks, coarse, scattered
 
 
 def generator(seed: int = 0) -> np.random.Generator:

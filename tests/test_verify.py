@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import Command
+from reels import write as write_film
 from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
 
 from pseudolabel import TASKS, Task, run
@@ -174,7 +176,20 @@ def a_second(folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-ALTER: dict[str, Callable[[Path], str]] = {"images": a_tile, "text": a_word, "audio": a_second}
+def some_frames(folder: Path) -> str:
+    """Darken a part of what a film shows for half a second."""
+    path = sorted(folder.rglob("*.mp4"))[0]
+    with av.open(str(path)) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    for image in frames[20:33]:
+        image[30:90, 30:90] //= 3
+    write_film(path, frames, crf="1")
+    return path.relative_to(folder).as_posix()
+
+
+ALTER: dict[str, Callable[[Path], str]] = {
+    **{"images": a_tile, "text": a_word, "audio": a_second, "video": some_frames},
+}
 
 
 def test_what_was_altered_in_the_source_is_named(task: Task, made: Made, tmp_path: Path) -> None:  # noqa: F811

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +12,11 @@ from typer import Option
 
 from pseudolabel import motion, pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece
 from pseudolabel.readers.video import Clip
 from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask
+from pseudolabel.tasks.filmed import BOXES, FilmTask, strip
 
 
 @dataclass(frozen=True)
@@ -61,3 +62,14 @@ class ArrowOfTime(FilmTask):
             "motion": square.motion,
             "boxes": square.boxes[way].tolist(),
         }
+
+    def undo(self, row: Row, source: Clip | None) -> str | None:
+        """Do the times go the way that the label says, and are the frames those of their times?"""
+        steps = np.diff(row["timestamps"])
+        if not (steps < 0 if row["label"] else steps > 0).all():
+            return "`timestamps` do not go the way that `label` says"
+        return self.unlike(row["clip"], row, source)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The frames as they are shown, with their times."""
+        yield strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
@@ -11,13 +11,14 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel import motion
+from pseudolabel import motion, pixels
 from pseudolabel.columns import Column
 from pseudolabel.options import check
+from pseudolabel.pieces import Tiles
 from pseudolabel.readers.video import Clip, VideoOptions, Videos
 from pseudolabel.sample import Filtered, Refused
 from pseudolabel.sampling import Sampling
-from pseudolabel.tasks.base import Reader, SampleTask
+from pseudolabel.tasks.base import Reader, Row, SampleTask
 
 TRIES = 10  # squares that are looked at where too little moves in the first
 
@@ -59,6 +60,14 @@ class Square(NamedTuple):
 BOXES = Column(
     "boxes", "list<list<int32>>", "about", "Where each square was: left, top, right, bottom in the resized frame."
 )
+
+
+def strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
+    """Some of the frames, evenly chosen, as a film strip."""
+    some = np.linspace(0, len(media) - 1, min(most, len(media))).round().astype(int).tolist()
+    return Tiles(
+        caption, [pixels.decoded(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ()
+    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,22 @@ class FilmTask(VideoOptions, SampleTask):
 
     def reader(self) -> Reader:
         return Videos(self.sampling, self.framing.resize)
+
+    def unlike(self, media: Sequence[Row], row: Row, source: Clip | None) -> str | None:
+        """The fault, if frames are not what the source shows at their `timestamps`, in their `boxes`."""
+        times = np.ravel(row["timestamps"])
+        boxes = np.repeat(row["boxes"], len(times) // len(row["boxes"]), 0)  # one for each, or for each clip
+        if not len(times) == len(media) == len(boxes):
+            return f"{len(media)} frames, {len(times)} `timestamps` and {len(boxes)} `boxes`"
+        if source is None:
+            return None
+        for shown, time, box in zip(media, times, boxes, strict=True):
+            at = int(np.abs(source.times - time).argmin())
+            if abs(source.times[at] - time) > 1e-6:
+                return f"its source has no frame at {time:.6g} s"
+            if not pixels.alike(pixels.decoded(shown), pixels.within(source.frames[at], box)):
+                return f"the frame of {time:.6g} s is not what the source shows then"
+        return None
 
     def square(
         self, clip: Clip, rng: np.random.Generator, telling: Callable[[np.ndarray], float], unit: int = 1

@@ -20,7 +20,6 @@ from pseudolabel.sample import Refused
 from pseudolabel.tasks.base import ImageTask, Row
 
 UNIT = 32  # pixels: microsoft/SimMIM, config.py
-GRAY = 128  # of a hidden patch, in the picture for a person
 
 
 class Strategy(StrEnum):
@@ -186,7 +185,7 @@ class MaskPatches(ImageTask):
         lists: list[list[bool]] = [mask.ravel().tolist() for mask in masks]
         row |= {"mask": lists[0]} if self.masks == 1 else {"masks": lists}
         if self.render:
-            seen = [pixels.jpeg(hidden(shown, mask, self.patch)) for mask in masks]
+            seen = [pixels.jpeg(patches.hidden(shown, mask, self.patch)) for mask in masks]
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 
@@ -214,10 +213,5 @@ class MaskPatches(ImageTask):
     def draw(self, row: Row) -> Iterable[Piece]:
         """The picture with its patches hidden, by its first masks, and whole."""
         image, masks = pixels.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
-        seen = [hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
+        seen = [patches.hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
         yield Tiles("what is shown, and the whole", [*seen, image], 2)
-
-
-def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
-    """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the patches of the mask gray."""
-    return np.where(mask.repeat(patch, 0).repeat(patch, 1)[..., None], np.uint8(GRAY), image)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from typer import Option
 
 from pseudolabel import motion, patches, pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece, Tiles
 from pseudolabel.readers.video import Clip
 from pseudolabel.sample import Refused
 from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, CUT_HELP, MOTION_HELP, FilmTask, Framing, Place
+from pseudolabel.tasks.filmed import BOXES, CUT_HELP, MOTION_HELP, FilmTask, Framing, Place, strip
 
 GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
 
@@ -92,3 +94,30 @@ class MaskTubes(FilmTask):
             "motion": square.motion,
             "boxes": square.boxes.tolist(),
         }
+
+    def proves(self) -> bool:
+        return True  # what is hidden is there, whatever the mask
+
+    def odds(self, artefacts: Path) -> str:
+        return "not a matter of classes: the mean colour of what is seen is the guess to beat"
+
+    def undo(self, row: Row, source: Clip | None) -> str | None:
+        """Does the mask hide as many patches as it shall, the same at all times, and are the frames of their times?"""
+        mask = np.array(row["bool_masked_pos"], bool)
+        if len(mask) != self.frames // self.tubelet * self.side**2:
+            return f"`bool_masked_pos` has {len(mask)} cubes"
+        tubes = mask.reshape(-1, self.side**2)
+        if (tubes != tubes[0]).any() or tubes[0].sum() != self.hidden:
+            return f"`bool_masked_pos` does not hide the same {self.hidden} patches in all frames"
+        return self.unlike(row["clip"], row, source)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The frames, and what a model sees of them."""
+        mask = np.array(row["bool_masked_pos"], bool)[: self.side**2].reshape(self.side, self.side)
+        whole = strip("the clip", row["clip"])
+        yield Tiles(
+            "what is left of it",
+            [patches.hidden(image, mask, self.patch) for image in whole.images if image is not None],
+            whole.columns,
+        )
+        yield whole

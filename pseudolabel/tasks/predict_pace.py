@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated
@@ -12,11 +12,12 @@ from typer import Option
 
 from pseudolabel import motion, pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece
 from pseudolabel.readers.video import Clip
 from pseudolabel.sample import Filtered
 from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask
+from pseudolabel.tasks.filmed import BOXES, FilmTask, strip
 
 NEAR = 1.25  # times --gap-seconds, or a part of it, that a whole number of frames may take
 UNEVEN = 1.5  # times the shortest step that the longest may take: of more, the pace is not one
@@ -77,3 +78,17 @@ class PredictPace(FilmTask):
             "motion": square.motion,
             "boxes": square.boxes[at[label]].tolist(),
         }
+
+    def undo(self, row: Row, source: Clip | None) -> str | None:
+        """Are the frames those of their times, and these as many frames of the source apart as the label says?"""
+        if fault := self.unlike(row["clip"], row, source):
+            return fault
+        if source is None:
+            return None
+        every = np.unique(self.steps)
+        shown = every[[int(np.abs(source.times - time).argmin()) for time in row["timestamps"]]]
+        return None if (np.diff(shown) == row["label"] + 1).all() else "frames are not as far apart as `label` says"
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The frames as they are shown, with their times."""
+        yield strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
@@ -13,10 +13,11 @@ from typer import Option
 
 from pseudolabel import motion, pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece
 from pseudolabel.readers.video import Clip
 from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask
+from pseudolabel.tasks.filmed import BOXES, FilmTask, strip
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,19 @@ class ShuffleClips(FilmTask):
             "motion": square.motion,
             "boxes": self._each(square.boxes)[order, 0].tolist(),
         }
+
+    def undo(self, row: Row, source: Clip | None) -> str | None:
+        """Put in order, do the times rise, is the label that of the order, and are the frames those of their times?"""
+        if self.orders[row["label"]] != tuple(row["order"]):
+            return "`label` is not that of `order`"
+        if (np.diff(np.concatenate([row["timestamps"][i] for i in np.argsort(row["order"])])) <= 0).any():
+            return "`timestamps` do not rise when `order` is undone"
+        return self.unlike([frame for clip in row["clips"] for frame in clip], row, source)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """Each clip as it is shown."""
+        for clip, times, place in zip(row["clips"], row["timestamps"], row["order"], strict=True):
+            yield strip(f"its true place is {place}: {times[0]:.2f} to {times[-1]:.2f} s", clip)
 
     def _each(self, values: np.ndarray) -> np.ndarray:
         """(clips * frames, ...) -> (clips, frames, ...)"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -14,11 +14,12 @@ from typer import Option
 
 from pseudolabel import motion, pixels
 from pseudolabel.columns import Column
+from pseudolabel.pieces import Piece
 from pseudolabel.readers.video import Clip
 from pseudolabel.sample import Refused
 from pseudolabel.sampling import Sampling
 from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask, Framing, Place
+from pseudolabel.tasks.filmed import BOXES, FilmTask, Framing, Place, strip
 
 IN_ORDER = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
 PRESET_HELP = (
@@ -108,23 +109,42 @@ class ShuffleFrames(FilmTask):
             BOXES,
         )
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        """The places of the frames to be shown, and the label."""
+    def arranged(self, rng: np.random.Generator) -> np.ndarray:
+        """The places of the frames to be shown."""
         if self.preset != Preset.verify:
-            order = rng.permutation(self.shown)
-            return order, self.classes[tuple(order.tolist())]
+            return rng.permutation(self.shown)
         chosen = 2 if rng.random() < IN_ORDER else int(rng.integers(2))
-        return SHOWN[chosen][:: 1 if rng.random() < 0.5 else -1], int(chosen == 2)
+        return np.asarray(SHOWN[chosen][:: 1 if rng.random() < 0.5 else -1])
+
+    def label(self, order: Sequence[int]) -> int | None:
+        """The class of an order; None if there is no such order."""
+        if self.preset != Preset.verify:
+            return self.classes.get(tuple(order))
+        return {tuple(way): int(i == 2) for i, o in enumerate(SHOWN.tolist()) for way in (o, o[::-1])}.get(tuple(order))
 
     def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them in another."""
         square = self.square(clip, rng, motion.apart)
-        order, label = self.draw(rng)
+        order = self.arranged(rng)
         yield {
             "frames": [pixels.jpeg(frame) for frame in square.frames[order]],
             "order": order.tolist(),
-            "label": label,
+            "label": self.label(order.tolist()),
             "timestamps": clip.times[order].tolist(),
             "motion": square.motion,
             "boxes": square.boxes[order].tolist(),
         }
+
+    def undo(self, row: Row, source: Clip | None) -> str | None:
+        """Put in order, do the times rise, is the label that of the order, and are the frames those of their times?"""
+        if self.label(row["order"]) != row["label"]:
+            return "`label` is not that of `order`"
+        if (np.diff(np.array(row["timestamps"])[np.argsort(row["order"])]) <= 0).any():
+            return "`timestamps` do not rise when `order` is undone"
+        return self.unlike(row["frames"], row, source)
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The frames as they are shown, and in order."""
+        home, times = np.argsort(row["order"]).tolist(), [f"{time:.2f} s" for time in row["timestamps"]]
+        yield strip("as shown; the true place of each", row["frames"], [str(place) for place in row["order"]])
+        yield strip("in order", [row["frames"][i] for i in home], [times[i] for i in home])
