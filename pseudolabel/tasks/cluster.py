@@ -229,7 +229,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def odds(self, artefacts: Path) -> str:
         sizes = clusters.load(artefacts / BOOK).clusters.sizes
         largest = f"always naming the largest of {len(sizes):,} clusters"
-        return f"{sizes.max() / sizes.sum():.1%}, {largest}, as large as among the samples they were learned from"
+        return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
 
     def report(self, out: Path) -> Mapping[str, float]:
         """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""

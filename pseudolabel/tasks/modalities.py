@@ -65,7 +65,7 @@ def _picture_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
 
 
 def _clip(sample: Sample, side: int) -> Stored:
-    encoded = [pixels.encode_jpeg(frame) for frame in sample.payload.frames]  # the reader has shrunk them
+    encoded = [pixels.encode_jpeg(frame) for frame in sample.payload.frames]  # the reader has brought them to --size
     frames = np.stack([pixels.decode_jpeg(one) for one in encoded])
     return Stored([sample.key], sample.payload._replace(frames=frames), encoded)
 
