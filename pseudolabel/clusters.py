@@ -18,6 +18,7 @@ from pseudolabel.whitening import Whitening
 BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
 FEWEST = 39  # points to a cluster, below which faiss warns, too
 MOST = 1000  # clusters, unless more are asked for
+SAME = 1e-4  # of distances up to 2: what is nearer than that is the same, but for rounding
 
 
 class Located(NamedTuple):
@@ -51,6 +52,21 @@ class Clusters(NamedTuple):
         first, second = np.argpartition(costs, 1, axis=1)[:, :2].T
         near, next_ = (np.linalg.norm(points - self.centroids[which], axis=1) for which in (first, second))
         return Located(first, near, next_ - near)
+
+    def fault(self, features: np.ndarray, cluster: int, distance: float, margin: float) -> str | None:
+        """(1, D), and where they are said to be -> what of that is false, by all distances; ties are no fault."""
+        from scipy.spatial.distance import cdist
+
+        away = cdist(Whitening(self.mean, self.basis).points(features), self.centroids)[0]
+        costs = away**2 + self.prices
+        if not (0 <= cluster < len(costs) and costs[cluster] <= costs.min() + SAME):
+            return f"`cluster` is {cluster}; what is stored belongs to {costs.argmin()} of {len(costs)}"
+        if not abs(distance - away[cluster]) <= SAME:
+            return f"`distance` is {distance:.4f}; the centroid is {away[cluster]:.4f} from what is stored"
+        others, farther = np.delete(costs, cluster), np.delete(away, cluster) - away[cluster]
+        if not (abs(margin - farther[others <= others.min() + SAME]) <= SAME).any():
+            return f"`margin` is {margin:.4f}; the second centroid is {farther[others.argmin()]:.4f} farther"
+        return None
 
 
 def learned(features: np.ndarray, k: int | None, seed: int, spherical: bool, equal: bool) -> Clusters:

@@ -17,15 +17,17 @@ from pseudolabel.terms import Topics
 
 DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
 
+FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
+
 Learned = Mapping[str, np.ndarray]
 
 
 class Stored(NamedTuple):
-    """A sample as it is stored, which is what features are of: one picture or sound, or a block of documents."""
+    """A sample as it is stored, which is what features are of: a picture, sound or clip, or a block of documents."""
 
     keys: Sequence[str]  # n, of the rows
     payload: Any
-    encoded: bytes = b""  # of a picture: decoded, it is the payload
+    encoded: Sequence[bytes] = ()  # of a picture, or each frame of a clip: decoded, they are the payload
 
 
 class FeatureSet(Protocol):
@@ -65,6 +67,22 @@ class Patches:
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return Dictionary(**learned).features(raw)
+
+
+class Averaged(NamedTuple):
+    """Features of a clip: the mean of what those of pictures are of its frames, of which each clip has as many."""
+
+    pictures: FeatureSet
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        return np.concatenate([self.pictures.raw(stored._replace(payload=frame)) for frame in stored.payload.frames])
+
+    def fitted(self, seen: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        learned, features = self.pictures.fitted(seen, rng)
+        return learned, features.reshape(len(seen), -1, features.shape[1]).mean(1, dtype=np.float32)
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return np.asarray(self.pictures.features(raw, learned).mean(0, keepdims=True))
 
 
 class Terms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,11 +61,11 @@ def network(path: Path) -> Network:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         about = json.loads(path.with_name(ABOUT).read_text("utf-8")) if path.with_name(ABOUT).exists() else {}
     except Exception as fault:  # a foreign decoder, of a file that may be anything
         why = " ".join(str(fault).split())[:120]
-        raise Refused(f"--encoder {path} cannot be loaded: {why}; give an .onnx file of one input") from None
+        raise Refused(f"--encoder {path} cannot be loaded: {why}; give one .onnx file, weights and all") from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         takes = ", ".join(f"{one.name} {one.type}" for one in inputs)
@@ -72,3 +73,10 @@ def network(path: Path) -> Network:
     side = inputs[0].shape[-1]
     spread = (np.array(about.get(name, usual), np.float32) for name, usual in USUAL.items())
     return Network(session, side if isinstance(side, int) else SIDE, *spread)
+
+
+def copied(path: Path, to: Path) -> None:
+    """Keep a network, and what lies beside it."""
+    shutil.copy(path, to)
+    if path.with_name(ABOUT).exists():
+        shutil.copy(path.with_name(ABOUT), to.with_name(ABOUT))

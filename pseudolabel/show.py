@@ -31,6 +31,7 @@ def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterat
         if isinstance(task, TextTask) and not place.exists():
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
         chosen = RunOptions(seed=seed, limit=SAMPLES)
+        task = task.settled(resolve(taught))
         artefacts = learned(task, Scan(task, resolve(taught), chosen), chosen, Path(folder))
         every = (rows(task, place, seed=seed, limit=SAMPLES, copy=copy, artefacts=artefacts) for copy in range(copies))
         some = [row for made in every for row in islice(made, ROWS // copies)]

@@ -22,6 +22,7 @@ from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, digest
 from pseudolabel.source import Scan, resolve
 from pseudolabel.stream import Silent
+from pseudolabel.tasks import Task
 from pseudolabel.verdict import FIRST, Verdict
 
 
@@ -59,10 +60,11 @@ def verify(
     """
     dataset = opened(Path(out))
     sources = resolve(against) if against else []
+    task = dataset.task.settled(sources) if sources else dataset.task
     verdict = Verdict()
     records = _folder(dataset, verdict)
-    plan = _plan(dataset, sources, records, verdict)
-    found = dict(_proofs(dataset, records, plan, workers, progress or Progress(quiet=True)))
+    plan = _plan(dataset, task, sources, records, verdict)
+    found = dict(_proofs(dataset, task, records, plan, workers, progress or Progress(quiet=True)))
     for index in sorted(found):
         verdict.add(found[index])
     return Verification(
@@ -142,13 +144,13 @@ def _counts(dataset: Dataset, records: Sequence[dict[str, Any]], verdict: Verdic
 
 
 def _plan(
-    dataset: Dataset, sources: Sequence[Path], records: dict[int, dict[str, Any]], verdict: Verdict
+    dataset: Dataset, task: Task, sources: Sequence[Path], records: dict[int, dict[str, Any]], verdict: Verdict
 ) -> Scan | None:
     """The source as it was planned. Where files changed their sizes, it is cut as it was then, by count."""
     if not sources:
         return None
     before, summary = dataset.manifest["source"], dataset.manifest["summary"]
-    scan = Scan(dataset.task, sources, dataset.options)
+    scan = Scan(task, sources, dataset.options)
     if scan.plan.digest == before["keys and sizes"]:
         return scan
     now, then = f"{scan.files:,} files of {scan.plan.weight:,} bytes", f"{before['files']:,} of {before['bytes']:,}"
@@ -156,7 +158,7 @@ def _plan(
     if len(records) < summary["shards"]:
         return None
     counts = [record["extents"] for record in records.values()]
-    scan = Scan(dataset.task, sources, dataset.options, counts)
+    scan = Scan(task, sources, dataset.options, counts)
     same = len(counts) == 1 or [len(shard.extents) for shard in scan.plan] == counts
     return scan if same else None  # a file more or less would move all that comes after it to other shards
 
@@ -165,7 +167,7 @@ def _plan(
 
 
 def _proofs(
-    dataset: Dataset, records: dict[int, dict[str, Any]], scan: Scan | None, count: int, progress: Progress
+    dataset: Dataset, task: Task, records: dict[int, dict[str, Any]], scan: Scan | None, count: int, progress: Progress
 ) -> Iterator[tuple[int, Verdict]]:
     """The verdict on each shard, by workers, or here if there is to be one."""
     exceptions = Deaths(dataset.out / RECORDS / DEATHS).exceptions
@@ -176,7 +178,7 @@ def _proofs(
     jobs = (Job("check", scan.plan[index] if scan else Shard(index, ()), exceptions) for index in records)
     options = dataset.options
     with tempfile.TemporaryDirectory() as work:
-        recipe = Recipe(dataset.task, options.seed, options.copies, options.validation, dataset.out, Path(work))
+        recipe = Recipe(task, options.seed, options.copies, options.validation, dataset.out, Path(work))
         progress.start(sum(weights.values()))
         try:
             pool = workers.Pool(recipe, min(count or workers.cores(), len(records)), options.sample_seconds, prove)

@@ -87,7 +87,7 @@ def stacked(features: np.ndarray, count: int) -> np.ndarray:
     return features[: rows * count].reshape(rows, count * features.shape[1])
 
 
-def ceiling(rate: int, heard: int) -> float:
+def ceiling(rate: int, heard: float) -> float:
     """Highest Hz of the mel filters for a sound at `rate`, recorded at `heard`: half of the lower one."""
     return min(rate, heard) / 2
 

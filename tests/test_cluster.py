@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import FIXTURES, Command, sums
+from conftest import FIXTURES, sums
 from conftest import skipped as left_out
 
 from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves, whitening
@@ -23,14 +23,17 @@ from pseudolabel.kmeans import kmeans
 from pseudolabel.networks import network
 from pseudolabel.readers.audio import Utterance
 from pseudolabel.readers.blocks import pack
+from pseudolabel.verify import verify
 
 SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
+SOURCES["video"] = FIXTURES / "video"
 MADE = {
     "hog": ("images", {}),
     "coates-ng": ("images", {"features": "coates-ng", "size": 48}),
     "pixels": ("images", {"features": "pixels", "clusters": 3, "spherical": True}),
     "mfcc": ("sound", {"clusters": 4, "balanced": True}),
     "tf-idf": ("text", {"modality": "text", "clusters": 6}),
+    "clips": ("video", {"size": 64, "every_seconds": 0.5}),
 }
 
 
@@ -56,6 +59,14 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return pq.read_table(out / "data").to_pylist()
 
 
+def features(name: str, row: dict[str, Any], learned: dict[str, np.ndarray]) -> np.ndarray:
+    """(D,) of what a trainer decodes of a row; of a clip, the mean of its frames'."""
+    if "frames" in row:
+        return np.mean([features("hog", {"key": "", "image": frame}, {}) for frame in row["frames"]], 0)
+    raw = SETS[name].raw(Stored([row["key"]], from_row(row)))
+    return SETS[name].features(raw, learned)[0].astype(float)
+
+
 def from_row(row: dict[str, Any]) -> Any:
     """What a trainer decodes of a row."""
     if "image" in row:
@@ -78,16 +89,17 @@ def test_the_label_is_the_nearest_centroid_to_what_is_stored(name: str, made: Ma
     every = rows(made[name])
     assert len({row["cluster"] for row in every}) > 1
     for row in every:
-        raw = SETS[name].raw(Stored([row["key"]], from_row(row)))
-        white = (SETS[name].features(raw, learned)[0].astype(float) - held["mean"]) @ held["basis"].astype(float)
+        white = (features(name, row, learned) - held["mean"]) @ held["basis"].astype(float)
         away = np.linalg.norm(white / np.linalg.norm(white) - held["centroids"], axis=1)
         first, second = np.argsort(away**2 + held["prices"])[:2]
         assert row["cluster"] == first
         assert row["distance"] == pytest.approx(away[first], abs=1e-4)
         assert row["margin"] == pytest.approx(away[second] - away[first], abs=1e-4)
+    found = verify(made[name], workers=1)
+    assert (found.faults, found.true) == ([], len(every))
 
 
-@pytest.mark.parametrize("name", ["hog", "mfcc", "tf-idf"])
+@pytest.mark.parametrize("name", ["tf-idf", "clips"])
 def test_same_bytes_for_any_worker_count_and_through_the_codebook(name: str, made: Made, tmp_path: Path) -> None:
     source, options = MADE[name]
     run(Cluster(**options), SOURCES[source], out=tmp_path / "two", workers=2)
@@ -101,18 +113,21 @@ def test_same_bytes_for_any_worker_count_and_through_the_codebook(name: str, mad
     for row in rows(tmp_path / "more"):
         assert row["cluster"] == before[row["key"]]["cluster"]
         assert row["distance"] == pytest.approx(before[row["key"]]["distance"], abs=1e-5)
+    Path(book).rename(tmp_path / "gone.npz")
+    assert verify(tmp_path / "more", workers=1).true == len(before), "the codebook is kept"
+    (tmp_path / "gone.npz").rename(book)
     streamed = {row["key"]: row for row in Cluster(codebook=book, **other).rows(SOURCES[source])}
     assert streamed == {row["key"]: row for row in rows(tmp_path / "more")}
 
 
-def test_a_rerun_takes_the_stored_centroids(made: Made, tmp_path: Path, pictures: Path) -> None:
-    task, out = Cluster(features="pixels", clusters=5, size=32), tmp_path / "out"
-    run(task, pictures, out=out, workers=2, shard_size=1)
-    whole, learned = sums(out), (out / "centroids.npz").stat()
-    for path in [*sorted((out / "data").iterdir())[::2], out / "_SUCCESS"]:
+def test_a_rerun_takes_the_stored_centroids(made: Made, tmp_path: Path) -> None:
+    source, options = MADE["pixels"]
+    out = Path(shutil.copytree(made["pixels"], tmp_path / "out"))
+    learned = (out / "centroids.npz").stat()
+    for path in (*(out / "data").iterdir(), out / "_SUCCESS"):
         path.unlink()
-    run(task, pictures, out=out, workers=1, shard_size=1)
-    assert sums(out) == whole
+    run(Cluster(**options), SOURCES[source], out=out, workers=1)
+    assert sums(out) == sums(made["pixels"])
     assert (out / "centroids.npz").stat().st_mtime_ns == learned.st_mtime_ns
 
 
@@ -122,6 +137,21 @@ def test_without_inputs_the_labels_are_the_same(made: Made, tmp_path: Path) -> N
     bare = pq.read_table(tmp_path / "out" / "data")
     assert bare.column_names == kept
     assert bare.to_pylist() == pq.read_table(made["hog"] / "data", columns=kept).to_pylist()
+    alone, beside = (verify(tmp_path / "out", against, workers=1) for against in ((), SOURCES["images"]))
+    assert (alone.true, alone.consistent, beside.true) == (0, len(bare), len(bare))
+
+
+@pytest.mark.parametrize("column", ["cluster", "distance", "margin"])
+def test_each_number_is_held_against_what_is_stored(column: str, made: Made) -> None:
+    labeler = Cluster(**MADE["mfcc"][1], modality="sound").labeler(made["mfcc"])
+    table = pq.read_table(made["mfcc"] / "data")
+    assert set(labeler.undo(table, None)) == {None}
+    for off in (-1, 0.01, float("nan")) if column != "cluster" else (-9, 9):
+        one = {**table.to_pylist()[0]}
+        one[column] += off
+        (fault,) = labeler.undo(pa.Table.from_pylist([one], table.schema), None)
+        assert fault
+        assert fault.startswith(f"`{column}` is ")
 
 
 def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
@@ -139,21 +169,45 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Path) -> None:
-    for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin"):
+    for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin", "f.gif"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(Refused, match=r"2 of images, 1 of \w+, 1 of \w+; choose with --modality images"):
         Cluster().settled([tmp_path])
     assert ".wav" in Cluster(modality="sound").settled([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
-    with pytest.raises(Refused, match="no file of images, sound, text") as refused:
+    with pytest.raises(Refused, match="no file of images, sound, text, video") as refused:
         Cluster().settled([tmp_path / "f"])
     assert refused.value.code == 5
+
+
+@pytest.mark.parametrize(
+    ("names", "modality"),
+    [
+        (["a.jpg", "b.gif", "c.gif"], "images"),
+        (["a.mp4", "b.gif", "c.gif"], "video"),
+        (["a.wav", "README.md", "licence.txt", "COPYING"], "sound"),
+        (["a/README.md", "b/README.md"], "text"),
+        (["a.gif"], "1 of images, 1 of video"),
+        (["a.gif", "b.wav"], "1 of sound, 1 of images, 1 of video"),
+        (["readme-not.txt", "b.wav"], "1 of text"),
+    ],
+)
+def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modality: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    if " " in modality:
+        with pytest.raises(Refused, match=modality):
+            Cluster().settled([tmp_path])
+    else:
+        assert Cluster().settled([tmp_path]).modality == modality
 
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
         ({"seconds": 3.0}, "--seconds is for sound, and the source is images"),
+        ({"gap": 3}, "--gap is for video, and the source is images"),
         ({"features": "mfcc"}, "give hog, coates-ng, pixels, or a file"),
         ({"features": "nowhere.npy"}, "cannot be read"),
         ({"codebook": "nowhere.npz"}, "give a centroids.npz"),
@@ -198,29 +252,30 @@ def test_embeddings_by_key_and_by_row(points: dict[str, np.ndarray], tmp_path: P
     """Whichever file they come from, the clusters are the clouds."""
     keys, matrix = list(points), np.array(list(points.values()), np.float32)
     files = sorted(path.relative_to(SOURCES["images"]).as_posix() for path in SOURCES["images"].rglob("*.*"))
-    full = np.array([points.get(key, np.zeros(8)) for key in files])
-    np.save(tmp_path / "by-row.npy", full)
+    np.save(tmp_path / "by-row.npy", np.array([points.get(key, np.zeros(8)) for key in files]))
     np.savez(tmp_path / "by-key.npz", key=np.array(keys[::-1]), features=matrix[::-1])
     table = pa.table({"key": keys, "features": matrix.tolist()})
     pq.write_table(table, tmp_path / "by-key.parquet", row_group_size=5)
     for name in ("by-row.npy", "by-key.npz", "by-key.parquet"):
-        out = tmp_path / f"from-{name}"
-        run(Cluster(features=str(tmp_path / name), clusters=3), SOURCES["images"], out=out, workers=1)
-        cloud = {key: i % 3 for i, key in enumerate(keys)}
-        pairs = {(cloud[row["key"]], row["cluster"]) for row in rows(out)}
+        made_of_it = Cluster(features=str(tmp_path / name), clusters=3).rows(SOURCES["images"])
+        pairs = {(keys.index(row["key"]) % 3, row["cluster"]) for row in made_of_it}
         assert len(pairs) == 3 == len({cluster for _, cluster in pairs}), name
-
-    book, wide = str(tmp_path / "from-by-row.npy" / "centroids.npz"), tmp_path / "wide.npy"
-    np.save(wide, np.ones((len(files), 9)))
-    with pytest.raises(Refused, match="have 9 numbers to a row, the codebook is for 8"):
-        run(Cluster(features=str(wide), codebook=book), SOURCES["images"], out=tmp_path / "out")
 
 
 def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray], tmp_path: Path) -> None:
-    some = dict(list(points.items())[:-1])
-    np.savez(tmp_path / "some.npz", key=np.array(list(some)), features=np.array(list(some.values())))
-    run(Cluster(features=str(tmp_path / "some.npz")), SOURCES["images"], out=tmp_path / "out", workers=1)
-    assert left_out(tmp_path / "out")[list(points)[-1]] == "no features for it in some.npz"
+    some, file, out = dict(list(points.items())[:-1]), tmp_path / "some.npz", tmp_path / "out"
+    np.savez(file, key=np.array(list(some)), features=np.array(list(some.values())))
+    run(Cluster(features=str(file)), SOURCES["images"], out=out, workers=1)
+    assert left_out(out)[list(points)[-1]] == "no features for it in some.npz"
+    alone, beside = (verify(out, against, workers=1) for against in ((), SOURCES["images"]))
+    assert (alone.true, alone.consistent, beside.true) == (0, len(some), len(some))
+
+    np.save(tmp_path / "wide.npy", np.ones((25, 9)))
+    wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))
+    with pytest.raises(Refused, match="have 9 numbers to a row, the codebook is for 8"):
+        wide.settled([SOURCES["images"]])
+    np.savez(file, key=np.array(list(some)), features=np.array(list(some.values()))[::-1])
+    assert verify(out, SOURCES["images"], workers=1).false > 1
 
 
 @pytest.mark.parametrize(
@@ -237,7 +292,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
 def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", matrix)
     with pytest.raises(Refused, match=remedy):
-        run(Cluster(features=str(tmp_path / "x.npy"), clusters=3), SOURCES["images"], out=tmp_path / "out", workers=1)
+        next(Cluster(features=str(tmp_path / "x.npy"), clusters=3).rows(SOURCES["images"]))
 
 
 def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
@@ -265,32 +320,32 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
         made_of_it = network(tmp_path / "net.onnx").picture(image)
         assert np.allclose(made_of_it, colour, atol=0.01)
         assert row["distance"] == pytest.approx(book.located(made_of_it[None]).distance[0], abs=1e-5)
+    (tmp_path / "net.onnx").rename(tmp_path / "gone.onnx")
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert verify(tmp_path / "out", SOURCES["images"], workers=1).true == len(rows(tmp_path / "out"))
     with pytest.raises(Refused, match="is not for text"):
-        run(Cluster(encoder=str(tmp_path / "net.onnx")), SOURCES["text"], out=tmp_path / "text")
+        run(Cluster(encoder=str(tmp_path / "gone.onnx")), SOURCES["text"], out=tmp_path / "text")
 
 
 # --- what a run tells ------------------------------------------------------------------------------------------------
 
 
-def test_the_report_is_told_again_on_a_finished_dataset(made: Made, pseudolabel: Command, tmp_path: Path) -> None:
-    words = ("cluster", SOURCES["images"], "--out", "out", "--json", "--workers", 1)
-    first = json.loads(pseudolabel(*words).stdout)
-    labels = [row["cluster"] for row in rows(tmp_path / "out")]
+def test_the_report_is_told_again_on_a_finished_dataset(made: Made) -> None:
+    task = Cluster(compare_folders=True, against=str(made["pixels"]))
+    again = run(task, SOURCES["images"], out=made["hog"], workers=1)
+    labels = [row["cluster"] for row in rows(made["hog"])]
     sizes = np.bincount(labels)
-    report = first["report"]
+    report = again.report
+    assert again.status == "already finished"
     assert (report["clusters"], report["smallest"], report["largest"]) == (2, sizes.min(), sizes.max())
-    assert "purity" not in report
-    done = pseudolabel(*words, "--compare-folders", "--against", made["pixels"])
-    again = json.loads(done.stdout)
-    assert again["status"] == "already finished"
     by_key = {row["key"]: row["cluster"] for row in rows(made["pixels"])}
-    keys = [row["key"] for row in rows(tmp_path / "out")]
+    keys = [row["key"] for row in rows(made["hog"])]
     folders = agreement.table(np.array([key.split("/")[0] for key in keys]), np.array(labels))
     others = agreement.table(np.array(labels), np.array([by_key[key] for key in keys]))
-    assert again["report"]["nmi_folders"] == pytest.approx(agreement.nmi(folders), abs=1e-4)
-    assert again["report"]["purity"] == pytest.approx(folders.max(0).sum() / len(keys), abs=1e-4)
-    assert again["report"]["nmi_against"] == pytest.approx(agreement.nmi(others), abs=1e-4)
-    assert "2 of 2 clusters were learned from fewer than 39 samples" in (tmp_path / "out" / "README.md").read_text()
+    assert report["nmi_folders"] == pytest.approx(agreement.nmi(folders), abs=1e-4)
+    assert report["purity"] == pytest.approx(folders.max(0).sum() / len(keys), abs=1e-4)
+    assert report["nmi_against"] == pytest.approx(agreement.nmi(others), abs=1e-4)
+    assert "2 of 2 clusters were learned from fewer than 39 samples" in (made["hog"] / "README.md").read_text()
 
 
 def test_agreement_by_hand() -> None:

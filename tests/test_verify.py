@@ -286,6 +286,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mask-audio": {"targets": "best-rq"},
     "augment-pairs": {"negatives": 0, "preset": "byol", "sigma": (0.5, 1.0)},
     "crop-views": {"global_area": (0.3, 0.9)},
+    "cluster": {"modality": "text", "clusters": 3, "balanced": True},
 }
 
 

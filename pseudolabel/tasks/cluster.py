@@ -6,44 +6,49 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from typer import Option
 
 from pseudolabel import agreement, clusters, describing, embeddings
-from pseudolabel.clusters import FEWEST, Codebook, Located
+from pseudolabel.clusters import FEWEST, Codebook
 from pseudolabel.columns import Column
-from pseudolabel.describing import FeatureSet, Stored
+from pseudolabel.describing import ENCODER, FILE, FeatureSet
 from pseudolabel.embeddings import Embeddings
-from pseudolabel.networks import network
+from pseudolabel.networks import copied, network
 from pseudolabel.options import check
 from pseudolabel.plan import MEGABYTE
 from pseudolabel.readers.audio import AudioOptions
 from pseudolabel.readers.images import ImageOptions
 from pseudolabel.readers.text import TextOptions
-from pseudolabel.sample import Chance, Filtered, Refused, Sample, Skipped, Unusable, file_of
+from pseudolabel.readers.video import VideoOptions
+from pseudolabel.sample import Refused, Sample, file_of
+from pseudolabel.sampling import Sampling
 from pseudolabel.shards import digest
-from pseudolabel.tasks.base import EachSample, Labeler, Reader, Row, Rows, Task
+from pseudolabel.tasks.base import Labeler, Reader, Task
+from pseudolabel.tasks.clustered import Clustered, Together
 from pseudolabel.tasks.modalities import MODALITIES, Kind, Modality, check_own, found, keys
 
 BOOK = "centroids.npz"
-FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
+KEPT_ENCODER = "encoder.onnx"
 CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
 FEATURES_HELP = "hog, coates-ng, pixels; mfcc; tf-idf; or a .npy, .npz or .parquet of embeddings, one to a sample."
-ENCODER_HELP = "Cluster what this .onnx network makes of each picture or sound. Needs pseudolabel[onnx]."
+ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
+SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
 CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
 SPHERICAL_HELP = "Keep centroids at length 1: k-means by angles."
 AGAINST_HELP = "Tell how well the clusters agree with those of another dataset of the same keys."
 
 
 @dataclass(frozen=True)
-class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
-    """Find clusters among pictures, sounds or documents; the label is the cluster a sample is in.
+class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
+    """Find clusters among pictures, sounds, documents or clips of films; the label is the cluster a sample is in.
 
     `cluster` is the nearest of k centroids to the features of exactly what is stored, whitened; `distance` is how far
     it is, from 0 to about 2, `margin` how much farther the second one is. Features: `hog` (996 numbers), `coates-ng`
-    (1024) or `pixels` (768) of pictures, `mfcc` (143) of sounds, `tf-idf` (128) of documents, or any of a model.
+    (1024) or `pixels` (768) of pictures, and of clips the mean of their frames'; `mfcc` (143) of sounds, `tf-idf` (128)
+    of documents; or any of a model.
     """
 
     name: ClassVar[str] = "cluster"
@@ -51,6 +56,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
         "Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
         "Asano et al. 2020 (SeLa)"
     )
+    kept: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
     features: Annotated[str, Option(help=FEATURES_HELP)] = ""
@@ -59,8 +65,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
     balanced: Annotated[bool, Option("--balanced", help="Make clusters of equal size.")] = False
     spherical: Annotated[bool, Option("--spherical", help=SPHERICAL_HELP)] = False
     modality: Annotated[Modality | None, Option(help="What to read of a source of several kinds.")] = None
-    size: Annotated[int, Option(min=8, max=8192, help="Pixels of a picture's short side, at most.")] = 256
-    no_inputs: Annotated[bool, Option("--no-inputs", help="Store no pictures, sounds or texts.")] = False
+    size: Annotated[int, Option(min=8, max=8192, help=SIZE_HELP)] = 256
+    no_inputs: Annotated[bool, Option("--no-inputs", help="Store the labels alone.")] = False
     compare_folders: Annotated[bool, Option("--compare-folders", help="Tell how pure clusters are of folders.")] = False
     against: Annotated[str, Option(help=AGAINST_HELP)] = ""
 
@@ -83,7 +89,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
         return MODALITIES[self.modality or Modality.images]
 
     def settled(self, sources: Sequence[Path]) -> Task:
-        modality = self.modality or found(sources)
+        modality = self.modality or found(self, sources)
         check_own(self, modality)
         task = replace(self, modality=modality)
         if task.origin == FILE:
@@ -118,9 +124,15 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
     @property
     def set(self) -> FeatureSet:
         """The features."""
-        if self.origin == ENCODER:
-            return describing.encoded(Path(self.encoder))
-        return describing.given(self.given) if self.origin == FILE else describing.SETS[self.origin]
+        if self.origin == FILE:
+            return describing.given(self.given)
+        one = describing.encoded(Path(self.encoder)) if self.origin == ENCODER else describing.SETS[self.origin]
+        return describing.Averaged(one) if self.kind.averages else one
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames a clip has: four, half a second apart."""
+        return self.spaced(Sampling((0, 1, 2, 3), 4, gap=0.5, seconds=True))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -186,7 +198,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
                 return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Learn what the features need, then the clusters."""
+        """Learn what the features need, then the clusters; keep all that labels."""
+        if self.encoder:
+            copied(Path(self.encoder), artefacts / KEPT_ENCODER)
         if self.codebook:
             self.book.save(artefacts / BOOK)
             return
@@ -207,7 +221,15 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, Task):
         return (f"{few} of {len(sizes)} clusters were learned from fewer than {FEWEST} samples; take fewer with -k",)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Clustered(self, clusters.load(artefacts / BOOK))
+        return Together(Clustered(self, clusters.load(artefacts / BOOK)))
+
+    def proves(self) -> bool:
+        return self.origin != FILE and not self.no_inputs  # labels are of what is stored; a file's features are not
+
+    def odds(self, artefacts: Path) -> str:
+        sizes = clusters.load(artefacts / BOOK).clusters.sizes
+        largest = f"always naming the largest of {len(sizes):,} clusters"
+        return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
 
     def report(self, out: Path) -> Mapping[str, float]:
         """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""
@@ -239,38 +261,3 @@ def stored_labels(out: Path) -> tuple[list[str], np.ndarray]:
     except KeyError:
         raise Refused(f"{out} has no clusters; give the folder of a dataset that cluster made") from None
     return rows["key"].to_pylist(), rows["cluster"].to_numpy()
-
-
-class Clustered(NamedTuple):
-    """What labels: the task and its codebook."""
-
-    task: Cluster
-    book: Codebook
-
-    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
-        return EachSample(self).label(self.each(samples), chance, copies)
-
-    def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        """Each picture, sound or document by itself, with its row; those of a block are located together."""
-        task = self.task
-        for sample in samples:
-            stored = task.kind.stored(sample, task.size)
-            del sample  # a picture may be large
-            features = task.set.features(task.set.raw(stored), self.book.learned)
-            located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
-            empty = np.isnan(features).any(1).tolist()
-            for key, row, where, nothing in zip(stored.keys, self.rows(stored), located, empty, strict=True):
-                label = dict(zip(Located._fields, where, strict=True))
-                yield Sample(key, None if nothing else {**label, **row})
-
-    def rows(self, stored: Stored) -> Iterator[Row]:
-        """What is stored of each, beside its label."""
-        return self.task.kind.rows(stored, not self.task.no_inputs)
-
-    def pairs(self, row: Row | None, rng: np.random.Generator) -> Iterator[Row]:
-        """The row, if there was anything to tell by; chance has no part in it."""
-        if row is None and self.task.origin == FILE:
-            raise Unusable(f"no features for it in {Path(self.task.features).name}")
-        if row is None:
-            raise Filtered("nothing in it to tell it from others by: no word, or too short")
-        yield row

@@ -9,14 +9,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pseudolabel import pixels, waves
 from pseudolabel.columns import Column
 from pseudolabel.describing import Stored
 from pseudolabel.plan import in_source_order
 from pseudolabel.readers import files
-from pseudolabel.readers.audio import AudioOptions, Sounds
+from pseudolabel.readers.audio import AudioOptions, Sounds, Utterance
+from pseudolabel.readers.blocks import pack
 from pseudolabel.readers.images import ImageOptions, Images
 from pseudolabel.readers.text import Documents, TextOptions
+from pseudolabel.readers.video import Clip, VideoOptions, Videos
 from pseudolabel.sample import Refused, Sample, file_of, splits
 from pseudolabel.tasks.base import Reader, Row
 
@@ -27,6 +31,7 @@ class Modality(StrEnum):
     images = "images"
     sound = "sound"
     text = "text"
+    video = "video"
 
 
 class Kind(NamedTuple):
@@ -36,12 +41,14 @@ class Kind(NamedTuple):
     reader: Callable[[Any], Reader]
     stored: Callable[[Sample, int], Stored]  # a sample, and the side of pictures -> what the rows hold and features see
     rows: Callable[[Stored, bool], Iterator[Row]]  # one for each key, with the input or without
+    restored: Callable[[Row], Stored]  # what a row with its input holds
     columns: Callable[[Any], Sequence[Column]]  # of the input, first, and about it
     sets: tuple[str, ...]  # of features; the first is what is used unless told otherwise
     depends: tuple[str, ...]  # options that the features depend on
     megabytes: int  # of what features are made of, that clusters are learned from
     is_file: bool = False  # whether a file is a sample
     encodes: bool = True  # whether a network can be given what is stored
+    averages: bool = False  # whether a sample is several pictures
 
 
 def picture(sample: Sample, side: int) -> Stored:
@@ -50,17 +57,37 @@ def picture(sample: Sample, side: int) -> Stored:
     scale = min(1.0, side / min(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     encoded = pixels.encode_jpeg(sample.payload if scale == 1 else pixels.resize(sample.payload, *size))
-    return Stored([sample.key], pixels.decode_jpeg(encoded), encoded)
+    return Stored([sample.key], pixels.decode_jpeg(encoded), [encoded])
 
 
 def _picture_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
-    yield {"image": pixels.media(stored.encoded)} if inputs else {}
+    yield {"image": pixels.media(*stored.encoded)} if inputs else {}
+
+
+def _clip(sample: Sample, side: int) -> Stored:
+    encoded = [pixels.encode_jpeg(frame) for frame in sample.payload.frames]  # the reader has brought them to --size
+    frames = np.stack([pixels.decode_jpeg(one) for one in encoded])
+    return Stored([sample.key], sample.payload._replace(frames=frames), encoded)
+
+
+def _clip_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
+    row: Row = {"timestamps": stored.payload.times.tolist()}
+    yield {**row, "frames": [pixels.media(one) for one in stored.encoded]} if inputs else row
+
+
+def _clip_restored(row: Row) -> Stored:
+    frames = np.stack([pixels.decoded(one) for one in row["frames"]])
+    return Stored([row["key"]], Clip(frames, np.array(row["timestamps"])))
 
 
 def _sound_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
     sound = stored.payload
     row: Row = {"seconds": len(sound.wave) / sound.rate, "ceiling": waves.ceiling(sound.rate, sound.heard)}
     yield {**row, "audio": pixels.media(waves.encode_flac(sound.wave, sound.rate))} if inputs else row
+
+
+def _sound_restored(row: Row) -> Stored:
+    return Stored([row["key"]], Utterance(row["key"], *waves.decode(row["audio"]), heard=2 * row["ceiling"]))
 
 
 def _documents(sample: Sample, side: int) -> Stored:
@@ -87,6 +114,7 @@ MODALITIES: dict[Modality, Kind] = {
         reader=Images,
         stored=picture,
         rows=_picture_rows,
+        restored=lambda row: Stored([row["key"]], pixels.decoded(row["image"])),
         columns=lambda task: [Column("image", "image", "input", "The picture, whole, shrunk to --size. JPEG.")],
         sets=("hog", "coates-ng", "pixels"),
         depends=("size",),
@@ -98,6 +126,7 @@ MODALITIES: dict[Modality, Kind] = {
         reader=Sounds,
         stored=lambda sample, side: Stored([sample.key], sample.payload),
         rows=_sound_rows,
+        restored=_sound_restored,
         columns=_sound_columns,
         sets=("mfcc",),
         depends=("rate",),
@@ -108,22 +137,54 @@ MODALITIES: dict[Modality, Kind] = {
         reader=Documents,
         stored=_documents,
         rows=_document_rows,
+        restored=lambda row: Stored([row["key"]], pack([row["text"].encode()], [0])),
         columns=lambda task: [Column("text", "string", "input", "The document, whole.")],
         sets=("tf-idf",),
         depends=(),
         megabytes=32,
         encodes=False,
     ),
+    Modality.video: Kind(
+        options=VideoOptions,
+        reader=lambda task: Videos(task.sampling, task.size),
+        stored=_clip,
+        rows=_clip_rows,
+        restored=_clip_restored,
+        columns=lambda task: [
+            Column("frames", "list<image>", "input", "Frames of a clip, in the order of time. JPEG."),
+            Column("timestamps", "list<float64>", "about", "When each frame is, in seconds of the film."),
+        ],
+        sets=("hog", "coates-ng", "pixels"),
+        depends=("size",),
+        megabytes=160,
+        averages=True,
+    ),
 }
 
+NOTES = ("readme", "license", "licence", "copying")  # how files are named that stand beside data, of whatever kind
 
-def found(sources: Sequence[Path]) -> Modality:
-    """The modality that the source's files are of; refused where they are of several, or of none."""
-    suffixes = {modality: tuple(kind.reader(None).suffixes) for modality, kind in MODALITIES.items()}
-    counts = Counter[Modality]()
+
+def found(task: Any, sources: Sequence[Path]) -> Modality:
+    """The modality that the source's files are of; refused where they are of several, or of none.
+
+    GIFs are pictures or films, as the files beside them are. Files named as notes are count where there are no others.
+    """
+    suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
+    counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
     for file in files.find(sources, frozenset().union(*suffixes.values())):
         if file.candidate:
-            counts.update(modality for modality, ends in suffixes.items() if file.path.lower().endswith(ends))
+            name = Path(file.path).name.lower()
+            kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
+            if name.partition(".")[0] in NOTES:
+                notes.update(kinds)
+            elif len(kinds) > 1:
+                torn[kinds] += 1
+            else:
+                counts.update(kinds)
+    for kinds, count in torn.items():
+        if not any(kind in counts for kind in kinds):
+            counts.update(dict.fromkeys(kinds, count))
+    counts = counts or notes
     if len(counts) > 1:
         said = ", ".join(f"{count:,} of {modality}" for modality, count in counts.most_common())
         raise Refused(f"the source has files {said}; choose with --modality {counts.most_common()[0][0]}")
@@ -134,7 +195,7 @@ def found(sources: Sequence[Path]) -> Modality:
 
 def check_own(task: Any, modality: Modality) -> None:
     """Refuse options that are for another modality."""
-    own = {field.name for field in fields(MODALITIES[modality].options)}
+    own = {field.name for field in fields(MODALITIES[modality].options)} | set(MODALITIES[modality].depends)
     for other, kind in MODALITIES.items():
         defaults = {field.name: field.default for field in fields(type(task))}
         for name in {field.name for field in fields(kind.options)} | set(kind.depends):
