@@ -89,6 +89,8 @@ def _options(dataclass: type) -> list[Parameter]:
 def _told(hint: Any, dataclass: type) -> Any:
     """The annotation of an option, with what its help has in braces filled in, as a class has it that is given none."""
     kind, option = get_args(hint)
+    if "{" not in option.help:
+        return hint
     told = copy(option)
     told.help = option.help.format(dataclass())
     return Annotated[kind, told]
