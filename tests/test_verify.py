@@ -143,6 +143,7 @@ def sign(out: Path) -> None:
                 file["rows"] = pq.read_metadata(shard(out)).num_rows
         if "summary" in signed:
             signed["summary"]["rows"]["train"] = pq.read_metadata(shard(out)).num_rows
+            signed["summary"]["bytes"] = sum(file["bytes"] for file in signed["shards"])
         path.write_text(json.dumps(signed))
 
 
