@@ -54,9 +54,9 @@ def exceptions(out: Path, verdict: Verdict) -> Exceptions:
     return Exceptions(known["reading"], known["labelling"])
 
 
-def left_out(path: Path) -> list[dict[str, Any]]:
+def left_out(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a list of what was left out. Raises `Unusable` where one is none."""
-    return [read(path, LEFT_OUT, line) for line in _lines(path)]
+    return (read(path, LEFT_OUT, line) for line in _lines(path))
 
 
 def _lines(path: Path) -> Iterator[str]:
