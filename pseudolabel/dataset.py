@@ -14,7 +14,7 @@ from typing import Any
 from pseudolabel.folder import SUCCESS
 from pseudolabel.options import RunOptions
 from pseudolabel.readers.files import MANIFEST
-from pseudolabel.sample import Refused, Unusable
+from pseudolabel.sample import Refused, Unusable, blamed
 from pseudolabel.tasks import TASKS, Task
 
 FILE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
@@ -69,9 +69,10 @@ class Dataset:
             if given.get(name):
                 given[name] = str(next(self.out.glob(pattern), self.out / pattern))
         try:
-            return kind(**given)
-        except (OSError, TypeError, ValueError) as fault:
-            raise Refused(f"{self.out} has a manifest whose options this version cannot take: {fault}", 3) from None
+            with blamed("it cannot be opened with the options of its manifest"):
+                return kind(**given)
+        except Unusable as fault:
+            raise Refused(f"{self.out}: {fault}", 3) from None
 
     @property
     def options(self) -> RunOptions:

@@ -10,7 +10,7 @@ from functools import partial
 from io import StringIO
 from itertools import groupby, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -151,16 +151,18 @@ class Beside:
         while before and (rows := stored.take(before)) is not None:
             self._superfluous(rows)
             before -= len(rows)
-        many, again, count = 0, 0, 0
-        there = stored.keys.slice(stored.at, len(made) + NEAR)
-        for (name, many), (other, again) in zip(_runs(there), _runs(made), strict=False):
-            if (name, many) != (other, again):
+        there, count = stored.keys.slice(stored.at, len(made) + NEAR), 0
+        for one, other in zip(_runs(there), _runs(made), strict=False):
+            if one != other:
                 break
-            count += again
+            count += other.many
         if count and (rows := stored.take(count)) is not None:
             self._compare(rows, made[: len(rows)], source if len(rows) == len(made) else None)
             return made[count:] if len(rows) == count else made[:0]  # the file is broken there
-        if not count and (rows := stored.take(many)) is not None:
+        again = next(_runs(made)).many
+        names = [run.name for run in _runs(there[: again + NEAR]) for _ in range(run.many)]
+        many = len(names) - names[::-1].index((key, copy))  # rows of other names among them are out of place
+        if (rows := stored.take(many)) is not None:
             over = self._out_of_step(rows, made[:again], len(made) == again)
             stored.put_back(rows[len(rows) - over :])
             return made[again:]
@@ -192,10 +194,16 @@ class Beside:
             self.verdict.blame(key, "the dataset lacks this row, which its source gives")
 
 
-def _runs(rows: pa.RecordBatch) -> Iterator[tuple[tuple[str, int], int]]:
-    """Each name, and how many rows in a row have it."""
+class Run(NamedTuple):
+    """Rows in a row that have the same name."""
+
+    name: tuple[str, int]
+    many: int
+
+
+def _runs(rows: pa.RecordBatch) -> Iterator[Run]:
     names = zip(rows["key"].to_pylist(), rows["copy"].to_pylist(), strict=True)
-    return ((name, len(list(some))) for name, some in groupby(names))
+    return (Run(name, len(list(some))) for name, some in groupby(names))
 
 
 def paired(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
