@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import HERE, Command
+from conftest import Command
 from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
 
 from pseudolabel import TASKS, Task, pixels, run
@@ -296,14 +295,3 @@ def test_show_tells_a_sentence_from_a_path() -> None:
     for name in ("mask-text", "rotate"):
         with pytest.raises(Refused, match="nothing to show"):
             list(show(TASKS[name](), " "))
-
-
-def test_the_page_of_each_task_is_not_stale() -> None:
-    """After `python docs/make.py` it is as it should be."""
-    sys.path.insert(0, str(HERE.parent / "docs"))
-    try:
-        from make import page
-    finally:
-        sys.path.pop(0)
-    for name in NAMES:
-        assert (HERE.parent / "docs" / f"{name}.md").read_text("utf-8") == page(TASKS[name]), "run python docs/make.py"
