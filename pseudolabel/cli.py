@@ -19,9 +19,9 @@ import typer
 from pseudolabel.dataset import opened
 from pseudolabel.engine import run
 from pseudolabel.export import Trainer, export
-from pseudolabel.facts import facts, first_paragraph
+from pseudolabel.facts import Spread, facts, first_paragraph
 from pseudolabel.options import RunOptions
-from pseudolabel.pieces import plain
+from pseudolabel.pieces import plain, short
 from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
@@ -34,8 +34,8 @@ app = typer.Typer(
     name="pseudolabel",
     help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
     epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too "
-    "many skipped or no rows, 4 the folder holds another dataset or a running one, 5 nothing to read, 74 storage "
-    "failed, 130 and 143 interrupted.",
+    "many skipped, no rows, or a fault that verify found, 4 the folder holds another dataset or a running one, "
+    "5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -143,7 +143,7 @@ def verify_dataset(
     say({name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_)
     if not json_:
         for fault in found.faults:
-            typer.echo(plain(f"{fault['where']}: {fault['reason']}"))
+            typer.echo(plain(f"{short(fault['where'])}: {fault['reason']}"))
     if not found.sound:
         raise typer.Exit(3)
 
@@ -175,7 +175,8 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
     table = {name: value for name, value in made.items() if name not in lists}
     for spread in made["labels"]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
-        table[spread["column"]] = counts or f"{spread['told']}, in {spread['rows']:,} rows"
+        partly = not counts or spread["rows"] < spread["of"]
+        table[spread["column"]] = (counts or spread["told"]) + (f", {Spread(**spread).where}" if partly else "")
     table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
     return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
 

@@ -14,8 +14,39 @@ from typing import Any
 from pseudolabel.folder import SUCCESS
 from pseudolabel.options import RunOptions
 from pseudolabel.readers.files import MANIFEST
-from pseudolabel.sample import Refused
+from pseudolabel.sample import Refused, Unusable, blamed
 from pseudolabel.tasks import TASKS, Task
+
+FILE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
+COUNTS = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
+RECORD = {"extents": int, "weight": int, **COUNTS, "files": [FILE]}
+SUMMARY = {**COUNTS, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
+SIGNED = {
+    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}},
+    **{"versions": dict, "artefacts": dict, "remarks": [str], "summary": SUMMARY, "shards": [FILE]},
+}
+
+
+def read(path: Path, shape: Any, text: str | None = None) -> dict[str, Any]:
+    """A JSON file of ours, or this line of one. Raises `Unusable` where it is missing, or not of that shape."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
+    except (OSError, ValueError, RecursionError):
+        raise Unusable("is missing, or is no JSON") from None
+    if wrong := _unlike(value, shape, "it"):
+        raise Unusable(f"is not as a run writes it: {wrong}")
+    return value
+
+
+def _unlike(value: Any, shape: Any, name: str) -> str:
+    """The first part of a value that is not of its kind; "" if all is."""
+    if isinstance(shape, dict) and isinstance(value, dict):
+        parts = (_unlike(value.get(key), part, f"`{key}`") for key, part in shape.items())
+        return next(filter(None, parts), "")
+    if isinstance(shape, list) and isinstance(value, list):
+        return next(filter(None, (_unlike(item, shape[0], name) for item in value)), "")
+    fits = not isinstance(shape, dict | list) and isinstance(value, shape)
+    return "" if fits else f"{name} is {str(value)[:40]!r}"
 
 
 @dataclass(frozen=True)
@@ -28,10 +59,20 @@ class Dataset:
     @cached_property
     def task(self) -> Task:
         """The task as it was; a file that an option named is taken from among the artefacts."""
-        kind = TASKS[self.manifest["task"]]
+        kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
+        if unknown := sorted(self._fields.keys() - {field.name for field in fields(kind)}):
+            option = unknown[0].replace("_", "-")
+            raise Refused(f"{self.out} was made by {by} with --{option}, which this version does not have")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
-        kept = {name: str(next(self.out.glob(copy))) for name, copy in kind.kept.items() if given.get(name)}
-        return kind(**{**given, **kept})
+        given = {name: value for name, value in given.items() if name not in kind.told}
+        for name, pattern in kind.kept.items():
+            if given.get(name):
+                given[name] = str(next(self.out.glob(pattern), self.out / pattern))
+        try:
+            with blamed("it cannot be opened with the options of its manifest"):
+                return kind(**given)
+        except Unusable as fault:
+            raise Refused(f"{self.out}: {fault}", 3) from None
 
     @property
     def options(self) -> RunOptions:
@@ -41,10 +82,9 @@ class Dataset:
 
     @property
     def _fields(self) -> Mapping[str, Any]:
-        try:
-            given: Mapping[str, Any] = self.manifest["fields"]
-        except KeyError:
-            raise Refused(f"{self.out} was made by an older version, which kept no options; make it again") from None
+        given: Mapping[str, Any] | None = self.manifest.get("fields")
+        if not isinstance(given, dict):
+            raise Refused(f"{self.out} was made by an older version, which kept no options; make it again")
         return given
 
     @property
@@ -58,12 +98,12 @@ def opened(out: Path) -> Dataset:
     out = Path(os.path.abspath(out))
     if not (out / MANIFEST).exists():
         raise Refused(f"{out} is no dataset made by pseudolabel: it has no {MANIFEST}; give the folder of one")
-    try:
-        manifest = json.loads((out / MANIFEST).read_text("utf-8"))
-    except ValueError:
-        raise Refused(f"{out / MANIFEST} cannot be read; make the dataset again with --overwrite", 3) from None
-    if not (out / SUCCESS).exists() or "summary" not in manifest:
+    if not (out / SUCCESS).exists():
         raise Refused(f"{out} is not finished; run the command that made it again", 3)
+    try:
+        manifest = read(out / MANIFEST, SIGNED)
+    except Unusable as fault:
+        raise Refused(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:
         raise Refused(f"{out} is of the task {manifest['task']!r}, which this version does not have")
     return Dataset(out, manifest)

@@ -19,6 +19,7 @@ from pseudolabel.pieces import Fact, Picture, Piece, Tiles, Wave, Written, plain
 
 SIDE = 320  # pixels of a picture's longer side, at most
 BINS = 600  # of a waveform
+LONGEST = 4000  # characters of a text that are shown
 STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
 SCRIPT = (Path(__file__).parent / "page.js").read_text("utf-8")
 ALLOWED = (  # scripts and styles of this page alone, and nothing from elsewhere
@@ -57,13 +58,9 @@ def page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Sectio
         legend(sections),
     ]
     for section in sections:
-        parts.append("<section>")
-        if section.heading:
-            parts.append(f"<h2>{bdi(section.heading)} <small>{text(section.note)}</small></h2>")
+        parts.append(f"<section><h2>{bdi(section.heading or 'Rows')} <small>{text(section.note)}</small></h2>")
         parts += ['<div class="cards">', *map(card, section.cards), "</div></section>"]
-    parts.append(
-        "</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> and <kbd>k</kbd>, or arrows, go from row to row."
-    )
+    parts.append("</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> and <kbd>k</kbd> go from row to row.")
     return "".join([*parts, f"</footer><script>{SCRIPT}</script></body></html>\n"])
 
 
@@ -117,21 +114,26 @@ def _(piece: Fact) -> str:
 
 @_html.register
 def _(piece: Picture) -> str:
-    return figure("picture", piece.caption, picture(piece.image))
+    return figure("picture", piece.caption, picture(piece.image, piece.caption or "picture"))
 
 
 @_html.register
 def _(piece: Tiles) -> str:
     notes = [f"<small>{text(note)}</small>" for note in piece.notes] or [""] * len(piece.images)
-    pictures = ("" if image is None else picture(image) for image in piece.images)
+    said = piece.notes or [f"{piece.caption or 'picture'}, {i}" for i in range(1, len(piece.images) + 1)]
+    pictures = ("" if image is None else picture(image, alt) for image, alt in zip(piece.images, said, strict=True))
     cells = (f"<span>{shown}{note}</span>" for shown, note in zip(pictures, notes, strict=True))
     return figure("tiles", piece.caption, f'<div style="--columns:{piece.columns}">{"".join(cells)}</div>')
 
 
 @_html.register
 def _(piece: Written) -> str:
-    spans = []
+    spans, room = list[str](), LONGEST
     for span in piece.spans:
+        room -= len(span.text) + len(span.note)
+        if room < 0:
+            spans.append(" …")
+            break
         note = f"<small>{text(span.note)}</small>" if span.note else ""
         word = text(span.text.lstrip())
         space = " " * (len(span.text) - len(span.text.lstrip()))
@@ -141,14 +143,16 @@ def _(piece: Written) -> str:
 
 @_html.register
 def _(piece: Wave) -> str:
-    drawn = waveform(piece.wave, piece.mask)
-    codes = f'<img class="codes" alt="codes" src="{_colours(piece.codes)}">' if len(piece.codes) else ""
-    audio = f'<audio controls preload="none" src="{_data("audio/mpeg", _mp3(piece.wave, piece.rate))}"></audio>'
+    name = text(piece.caption or "sound")
+    drawn = waveform(piece.wave, piece.mask, name)
+    codes = f'<img class="codes" alt="codes, a colour each" src="{_colours(piece.codes)}">' if len(piece.codes) else ""
+    sound = _data("audio/mpeg", _mp3(piece.wave, piece.rate))
+    audio = f'<audio controls preload="none" aria-label="{name}" src="{sound}"></audio>'
     return figure("wave", piece.caption, drawn + codes + audio)
 
 
-def picture(image: np.ndarray) -> str:
-    """(H, W, 3) or (H, W) uint8, made small if it is large."""
+def picture(image: np.ndarray, alt: str) -> str:
+    """(H, W, 3) or (H, W) uint8, made small if it is large; `alt` says what it is."""
     import cv2
 
     image = image if image.ndim == 3 else image[..., None].repeat(3, 2)
@@ -158,10 +162,10 @@ def picture(image: np.ndarray) -> str:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     height, width, _ = image.shape
     source = _data("image/jpeg", pixels.encode_jpeg(image, 85))
-    return f'<img alt="" width="{width}" height="{height}" src="{source}">'
+    return f'<img alt="{text(alt)}" width="{width}" height="{height}" src="{source}">'
 
 
-def waveform(wave: np.ndarray, mask: np.ndarray) -> str:
+def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
     """(n,) int16 and (f,) bool -> an SVG: the highest and lowest of each bin, and bands where frames are hidden."""
     bins = np.array_split(wave.astype(np.float64) / max(1, np.abs(wave).max(initial=1)), min(BINS, max(1, len(wave))))
     top, bottom = (
@@ -173,7 +177,8 @@ def waveform(wave: np.ndarray, mask: np.ndarray) -> str:
     bands = "".join(
         f'<rect x="{low:.1f}" width="{high - low:.1f}" height="100"/>' for low, high in edges.reshape(-1, 2).tolist()
     )
-    return f'<svg viewBox="0 0 {len(bins)} 100" preserveAspectRatio="none" role="img">{bands}<path d="{line}"/></svg>'
+    label = f'role="img" aria-label="waveform of {name}"'
+    return f'<svg viewBox="0 0 {len(bins)} 100" preserveAspectRatio="none" {label}>{bands}<path d="{line}"/></svg>'
 
 
 def _colours(codes: np.ndarray) -> str:

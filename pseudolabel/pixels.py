@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from pseudolabel.sample import Unusable
 
 LOST = 12.0  # of 255: what JPEG takes from a place of 8 x 8 pixels at q95, at most, with room for another codec
 LOOSE = 12.0  # the mean of the same, of thumbnails of one place that were made in two ways
+LARGEST = 2**27  # pixels of a picture that is stored; 400 MB when decoded
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 BAND = 256  # rows converted at a time, so that no second copy of a large picture is held
 
@@ -74,14 +77,30 @@ def dhash(image: np.ndarray) -> tuple[int, int]:
     return one, mirrored
 
 
+def size_of(encoded: bytes) -> tuple[int, int]:
+    """The bytes of a picture -> its width and height, by its header alone. Raises `Unusable` where it has none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a large picture; it is not decoded
+            return Image.open(BytesIO(encoded)).size
+    except Exception as fault:  # whatever the foreign decoder raises: these bytes are all it touches
+        raise Unusable("holds a picture that cannot be decoded") from fault
+
+
 def decoded(media: Mapping[str, Any]) -> np.ndarray:
-    """What a media column holds -> (H, W, 3) uint8 RGB. Raises `Unusable` where it is no picture."""
+    """What a media column holds -> (H, W, 3) uint8 RGB. Raises `Unusable` where it is no picture, or an absurd one."""
     import cv2
 
-    image = cv2.imdecode(np.frombuffer(media["bytes"] or b"", np.uint8), cv2.IMREAD_COLOR) if media["bytes"] else None
+    encoded = media["bytes"] or b""
+    width, height = size_of(encoded)
+    if width * height > LARGEST:  # a few bytes may claim more pixels than there is memory for
+        raise Unusable(f"holds a picture of {width} x {height} pixels, larger than any that is made")
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise Unusable("holds a picture that cannot be decoded")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return np.asarray(image)
 
 
 def alike(one: np.ndarray, other: np.ndarray) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 
 from pseudolabel.columns import Column
 from pseudolabel.dataset import Dataset, opened
-from pseudolabel.facts import FEW, GROUPS, Spread, evenly, facts, files
+from pseudolabel.facts import FEW, Group, Spread, facts, files, groups, readable
 from pseudolabel.folder import PREVIEW
-from pseudolabel.page import Card, Section, bdi, html, page, text
+from pseudolabel.page import Card, Section, bdi, card, html, page, text
 from pseudolabel.pieces import short
 from pseudolabel.sample import Skipped, attempt, blamed, hash64
 from pseudolabel.shards import write_whole
@@ -22,6 +22,8 @@ from pseudolabel.tasks.base import Labeler, Row, Task
 ROWS = 24  # at least, and a few of each class
 EACH = 4
 AMONG = 256  # first rows of a row group, among which they are chosen: no others are read
+ROOM = 8 << 20  # bytes of these, about: of large rows they are fewer
+AT_ONCE = 8  # rows read together
 MOST = 4_800_000  # bytes of the page
 BARS = 12  # classes; more are shown as bars beside each other
 
@@ -29,12 +31,15 @@ BARS = 12  # classes; more are shown as bars beside each other
 def preview(out: Path | str, to: Path | None = None) -> Path:
     """Write the page, `index.html` beside the data unless a place is given; return where."""
     dataset = opened(Path(out))
-    made = facts(dataset)
-    labeler = dataset.task.labeler(dataset.out)
-    shown = list(cards(dataset.task, labeler, chosen(dataset)))
-    where = to or dataset.out / PREVIEW
-    kicker = f"{dataset.task.name} · {dataset.task.paper}"
-    write_whole(where, [page(dataset.out.name, kicker, head(dataset.task, made), sections(shown, made["labels"]))])
+    made, task = facts(dataset), dataset.task
+    with readable(dataset, "what was learned"), blamed("it is damaged"):
+        labeler = task.labeler(dataset.out)
+    top = list(head(made))
+    shown, lost = cards(task, labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
+    if lost:
+        top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
+    where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.paper}"
+    write_whole(where, [page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
     return where
 
 
@@ -45,20 +50,32 @@ def chosen(dataset: Dataset) -> Iterator[Row]:
     """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
     label = class_of(dataset.task)
     count = max(ROWS, EACH * len(label.names) if label else 0)
-    groups = evenly([(file, group) for file in files(dataset) for group in range(file.num_row_groups)], GROUPS)
+    few = groups(dataset, files(dataset))
     shown = Counter[int]()
-    for number, (file, group) in enumerate(groups):
-        wanted = count * (number + 1) // len(groups) - count * number // len(groups)
-        rows = next(file.iter_batches(AMONG, [group]))
-        keys = zip(rows["key"].to_pylist(), rows["copy"].to_pylist(), strict=True)
-        ranks = [hash64(f"{key} {copy} {i}") for i, (key, copy) in enumerate(keys)]
-        order = sorted(range(len(ranks)), key=ranks.__getitem__)
-        classes = rows[label.name].to_pylist() if label else [0] * len(ranks)
-        for _ in range(min(wanted, len(order))):
-            best = min(order, key=lambda i: shown[classes[i]])
-            order.remove(best)
-            shown[classes[best]] += 1
-            yield rows.slice(best, 1).to_pylist()[0]
+    for number, group in enumerate(few):
+        wanted = count * (number + 1) // len(few) - count * number // len(few)
+        with readable(dataset, group.file.name):
+            among = max(wanted, min(AMONG, ROOM // max(1, group.row_bytes)))
+            names = ["key", "copy", *([label.name] if label else [])]
+            head = next(group.file.parquet.iter_batches(among, [group.number], names))
+            rows = zip(*(head[name].to_pylist() for name in ("key", "copy", names[-1])), strict=True)
+            ranks = {i: (hash64(f"{key} {copy} {i}"), kind) for i, (key, copy, kind) in enumerate(rows)}
+            order, best = sorted(ranks, key=lambda i: ranks[i][0]), list[int]()
+            for _ in range(min(wanted, len(order))):
+                best.append(min(order, key=lambda i: shown[ranks[i][1] if label else 0]))
+                order.remove(best[-1])
+                shown[ranks[best[-1]][1] if label else 0] += 1
+            yield from _read(group, best)
+
+
+def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
+    """Rows of a group, by their places: a few are held at a time, and none is read after the last."""
+    at, last = 0, max(wanted)
+    for rows in group.file.parquet.iter_batches(AT_ONCE, [group.number]):
+        yield from (row for i, row in enumerate(rows.to_pylist(), at) if i in wanted)
+        at += len(rows)
+        if at > last:
+            return
 
 
 def class_of(task: Task) -> Column | None:
@@ -70,15 +87,18 @@ def class_of(task: Task) -> Column | None:
 # --- how they are drawn ----------------------------------------------------------------------------------------------
 
 
-def cards(task: Task, labeler: Labeler, rows: Iterable[Row]) -> Iterator[tuple[str, Card]]:
-    """Rows as cards, each with its class, as many as a page holds."""
-    size = 0
+def cards(task: Task, labeler: Labeler, rows: Iterable[Row], room: int = MOST) -> tuple[list[tuple[str, Card]], int]:
+    """Rows as cards, each with its class, as many as there is room for in bytes; and how many were too large."""
+    shown, lost = [], 0
     for row in rows:
-        named, card = drawn(task, labeler, row)
-        size += len(card.pieces)
-        if size > MOST:
-            return
-        yield named, card
+        named, one = drawn(task, labeler, row)
+        size = len(card(one).encode())
+        if size > room:
+            lost += 1
+            continue
+        room -= size
+        shown.append((named, one))
+    return shown, lost
 
 
 def drawn(task: Task, labeler: Labeler, row: Row) -> tuple[str, Card]:
@@ -89,7 +109,7 @@ def drawn(task: Task, labeler: Labeler, row: Row) -> tuple[str, Card]:
     pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
     label = class_of(task)
     named = f"{label.name}: {label.named(row[label.name])}" if label else ""
-    return named, Card(f"{row['key']}{copy}", pieces, about)
+    return named, Card(f"{short(row['key'])}{copy}", pieces, about)
 
 
 def _pieces(labeler: Labeler, row: Row) -> str:
@@ -99,11 +119,15 @@ def _pieces(labeler: Labeler, row: Row) -> str:
 
 def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
     """Cards of one class together, in the order of the classes."""
-    rows = {f"{spread['column']}: {name}": count for spread in labels for name, count in spread["counts"]}
-    places = {named: place for place, named in enumerate(rows)}
+    counts = {
+        f"{spread['column']}: {name}": f"{count:,} rows" if spread["rows"] == spread["of"] else ""
+        for spread in labels
+        for name, count in spread["counts"]
+    }
+    places = {named: place for place, named in enumerate(counts)}
     ordered = sorted(shown, key=lambda one: places.get(one[0], len(places)))
     return [
-        Section(named, f"{rows[named]:,} rows" if named in rows else "", [card for _, card in some])
+        Section(named, counts.get(named, ""), [card for _, card in some])
         for named, some in groupby(ordered, key=lambda one: one[0])
     ]
 
@@ -111,7 +135,7 @@ def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]
 # --- the facts above them --------------------------------------------------------------------------------------------
 
 
-def head(task: Task, made: dict[str, Any]) -> Iterator[str]:
+def head(made: dict[str, Any]) -> Iterator[str]:
     """The facts as HTML."""
     yield f'<p class="lead">{text(made["what"])}</p><pre>{text(made["command"])}</pre><ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
@@ -123,14 +147,14 @@ def head(task: Task, made: dict[str, Any]) -> Iterator[str]:
     yield '<div class="facts">'
     for spread in made["labels"]:
         yield _spread(Spread(**spread))
-    yield f"<div><h4>A guess is right</h4><p>{text(made['odds'])}.</p></div>"
+    yield f"<div><h2>A guess is right</h2><p>{text(made['odds'])}.</p></div>"
     if made["left_out"]:
         lines = "".join(
             f'<tr><td>{bdi(reason)}</td><td class="n">{count:,}</td></tr>' for reason, count in made["left_out"].items()
         )
-        yield f"<div><h4>Left out, and why</h4><table>{lines}</table></div>"
+        yield f"<div><h2>Left out, and why</h2><table>{lines}</table></div>"
     for remark in made["remarks"]:
-        yield f"<div><h4>Remark</h4><p>{bdi(remark)}</p></div>"
+        yield f"<div><h2>Remark</h2><p>{bdi(remark)}</p></div>"
     yield "</div>"
 
 
@@ -144,14 +168,17 @@ def _spread(spread: Spread) -> str:
         content = f'<div class="bars">{"".join(bars)}</div><p>{text(spread.told)}</p>'
     elif spread.counts:
         lines = (
-            f'<tr><td>{bdi(name)}</td><td class="bar"><meter max="{most}" value="{count}"></meter></td>'
+            f'<tr><td>{bdi(name)}</td><td class="bar">'
+            f'<meter max="{most}" value="{count}" aria-label="{text(name)}"></meter></td>'
             f'<td class="n">{count:,}</td></tr>'
             for name, count in spread.counts
         )
         content = f"<table>{''.join(lines)}</table>"
     else:
-        content = f"<p>{text(spread.told)}, in {spread.rows:,} rows.</p>"
-    return f"<div><h4>{text(spread.column)}</h4>{content}</div>"
+        content = f"<p>{text(spread.told)}, {spread.where}.</p>"
+    if spread.counts and spread.rows < spread.of:
+        content += f"<p>{spread.where}</p>"
+    return f"<div><h2>{text(spread.column)}</h2>{content}</div>"
 
 
 def size(count: float) -> str:

@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from io import StringIO
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel import pixels, waves
+from pseudolabel import signed
 from pseudolabel.columns import Column
+from pseudolabel.folder import RECORDS
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, Report
-from pseudolabel.sample import Skipped, attempt, blamed, splits
-from pseudolabel.shards import Records, digest
+from pseudolabel.sample import Skipped, Unusable, attempt, blamed, splits
+from pseudolabel.shards import Records
+from pseudolabel.stored import Stored, stored_rows
 from pseudolabel.tasks.base import Labeler
+from pseudolabel.values import differences, odd
 from pseudolabel.verdict import Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-AHEAD = 4096  # rows among which the next one is looked for, where one is lacking
-ROWS_AT_ONCE = 512
-PLAIN = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a line
+NEAR = 16  # rows of one name among which the same one is looked for
 
 
-def prove(recipe: Recipe, job: Job, report: Report) -> Verdict:
-    """Check a shard; against its source, if the job has extents."""
+def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verdict:
+    """Check a shard; against its source, if the job has extents. `exact`: it was made by these very packages."""
     verdict, counts, labeler = Verdict(), Counts(), attempt("", partial(_labeler, recipe))
     if isinstance(labeler, Skipped):
         verdict.blame(f"shard {job.shard.index}", labeler.reason)
         return verdict
-    record = json.loads(Records(recipe.out).path(job.shard.index).read_text("utf-8"))
+    records, skips = Records(recipe.out), StringIO()
+    record = json.loads(records.path(job.shard.index).read_text("utf-8"))
     files, unread = {file["split"]: file for file in record["files"]}, False
     for split in splits(recipe.validation):
-        stored = _opened(recipe, job, files[split.name], verdict) if split.name in files else None
+        stored = stored_rows(recipe, job, files[split.name], verdict) if split.name in files else None
         if stored is None and split.name in files:
             unread = True
         elif job.shard.extents:
-            reading = Reading(job, split, report, counts)
-            _beside(recipe, reading, labeler, stored, verdict)
+            reading = Reading(job, split, report, counts, skips)
+            Beside(recipe, labeler, stored, verdict, exact).judge(reading)
         elif stored is not None:
             for rows in stored.all():
                 verdict.judge(rows.column("key"), undone(recipe, labeler, rows, None), recipe.task.proves())
@@ -55,7 +59,22 @@ def prove(recipe: Recipe, job: Job, report: Report) -> Verdict:
         if now != then:
             told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
             verdict.blame(f"shard {job.shard.index}", told)
+        _left_out(records.skips(job.shard.index), skips.getvalue(), verdict, exact)
     return verdict
+
+
+def _left_out(path: Path, again: str, verdict: Verdict, exact: bool) -> None:
+    """Is what was left out what is left out now? Of other packages the words of a reason may differ."""
+    names = ("key", "kind", "samples", *(["reason"] if exact else []))
+    try:
+        lists = (signed.left_out(path), map(json.loads, again.splitlines()))
+        then, now = (Counter(tuple(line[name] for name in names) for line in lines) for lines in lists)
+    except Unusable as fault:
+        verdict.blame(f"{RECORDS}/{path.name}", str(fault))
+        return
+    for key, kind, _, *reason in (then - now) + (now - then):
+        who = "the dataset lists it" if (key, kind) in {left[:2] for left in then - now} else "its source gives it"
+        verdict.blame(key, f"{who} as {kind}{': ' if reason else ''}{''.join(reason)}, and the other does not")
 
 
 def _labeler(recipe: Recipe) -> Labeler:
@@ -63,110 +82,21 @@ def _labeler(recipe: Recipe) -> Labeler:
         return recipe.task.labeler(recipe.out)
 
 
-# --- the file --------------------------------------------------------------------------------------------------------
-
-
-class Stored:
-    """The rows of a file, in order, some at a time. `broken` says why they end before their time."""
-
-    def __init__(self, file: pq.ParquetFile) -> None:
-        self.broken = ""
-        self._file, self._group = file, 0
-        self._rows = _whole(file.schema_arrow.empty_table())
-        self.keys = _whole(file.read(["key", "copy"]))
-        self.at = 0
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def all(self) -> Iterator[pa.RecordBatch]:
-        """What is left of them."""
-        while (rows := self.take(ROWS_AT_ONCE)) is not None:
-            yield rows
-
-    def take(self, count: int) -> pa.RecordBatch | None:
-        """The next rows: `count`, or what is left; None at the end."""
-        import pyarrow as pa
-
-        while len(self._rows) < count and self._group < self._file.num_row_groups and not self.broken:
-            try:
-                group = self._file.read_row_group(self._group).to_batches()
-            except OSError as fault:
-                self.broken = f"row group {self._group} cannot be read: {_line(fault)}"
-                break
-            self._rows, self._group = pa.concat_batches([self._rows, *group]), self._group + 1
-        taken, self._rows = self._rows[:count], self._rows[count:]
-        self.at += len(taken)
-        return taken if len(taken) else None
-
-    def ahead(self, key: str, copy: int) -> int:
-        """How many rows lie before the one of that name, among the next; -1 if it is not there."""
-        import pyarrow.compute as pc
-
-        window = self.keys.slice(self.at, AHEAD)
-        named = pc.and_(pc.equal(window["key"], key), pc.equal(window["copy"], copy))
-        return int(pc.index(named, True).as_py())
-
-
-def _opened(recipe: Recipe, job: Job, signed: Mapping[str, Any], verdict: Verdict) -> Stored | None:
-    """A shard's file, after it was held against what was signed; None where it cannot be opened."""
-    import pyarrow.parquet as pq
-
-    path, where = recipe.out / "data" / signed["name"], f"data/{signed['name']}"
-    expected = recipe.schema(job.shard.index)
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        found, stored = file.schema_arrow, Stored(file)
-    except OSError as fault:
-        verdict.blame(where, f"is no whole Parquet file: {_line(fault)}")
-        return None
-    except (KeyError, ValueError) as fault:
-        verdict.blame(where, f"has no rows of a dataset: {_line(fault)}")
-        return None
-    if foreign := _foreign(found, expected):
-        verdict.blame(where, foreign)
-    if digest(path) != signed["sha256"]:
-        verdict.blame(where, "its sha256 is not the one that was signed: it was changed, or is of another run")
-    if len(stored) != signed["rows"]:
-        verdict.blame(where, f"it has {len(stored):,} rows, {signed['rows']:,} were signed")
-    return stored if found.equals(expected) else None
-
-
-def _foreign(found: pa.Schema, expected: pa.Schema) -> str:
-    """What tells that a file is not of this dataset, by its schema and what it says of itself."""
-    if not found.equals(expected):
-        lacking = [f for f in expected if f.name not in found.names or found.field(f.name) != f]
-        return f"its columns are not the task's: {lacking[0].name if lacking else ', '.join(found.names)}"
-    for name in (b"pseudolabel", b"huggingface"):
-        here, there = (json.loads((schema.metadata or {}).get(name, b"{}")) for schema in (found, expected))
-        if here != there:
-            what = next((key for key in there if here.get(key) != there[key]), "metadata")
-            said = f"{here.get(what)!r}, not {there[what]!r}" if what in ("task", "seed", "shard") else "another"
-            return f"it is of another run: its {what} is {said}"
-    return ""
-
-
-def _whole(table: pa.Table) -> pa.RecordBatch:
-    """A table as one batch."""
-    import pyarrow as pa
-
-    return pa.concat_batches([pa.RecordBatch.from_pylist([], table.schema), *table.to_batches()])
-
-
-def _line(fault: Exception) -> str:
-    return " ".join(str(fault).split())[:160]
-
-
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 
 def undone(recipe: Recipe, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
     """Of each row its fault: what its columns cannot hold, or what the task's own inverse says."""
-    found = attempt("", partial(_undo, labeler, rows, source))
-    if isinstance(found, Skipped):  # of one row all others shall not suffer
-        alone = (attempt("", partial(_undo, labeler, rows[i : i + 1], None)) for i in range(len(rows)))
-        found = [row.reason if isinstance(row, Skipped) else row[0] for row in alone]
-    return [odd or fault for odd, fault in zip(_odd(recipe, rows), found, strict=True)]
+    found: list[str | None] = [reason or None for reason in odd(recipe.task.schema(), recipe.copies, rows)]
+    if not any(found):
+        told = attempt("", partial(_undo, labeler, rows, source))
+        if not isinstance(told, Skipped):
+            return told
+    for i, reason in enumerate(found):  # of one row all others shall not suffer
+        if reason is None:
+            row = attempt("", partial(_undo, labeler, rows[i : i + 1], None))
+            found[i] = row.reason if isinstance(row, Skipped) else row[0]
+    return found
 
 
 def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
@@ -174,97 +104,115 @@ def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str |
         return labeler.undo(rows, source)
 
 
-def _odd(recipe: Recipe, rows: pa.RecordBatch) -> list[str]:
-    """Of each row what is none of its columns' classes and copies, or is lacking; "" if nothing."""
-    found = [""] * len(rows)
-    for column in recipe.task.schema():
-        values = rows.column(column.name)
-        most = recipe.copies if column.name == "copy" else len(column.names) if column.type == "class" else 0
-        if values.null_count or most:
-            for i, value in enumerate(values.to_pylist() if most else values.is_valid().to_pylist()):
-                if value is None or value is False or (most and not 0 <= value < most):
-                    found[i] = f"`{column.name}` is {'null' if not most else f'{value}, none of 0 to {most - 1}'}"
-    return found
-
-
 # --- beside the source -----------------------------------------------------------------------------------------------
 
 
-def _beside(recipe: Recipe, reading: Reading, labeler: Labeler, stored: Stored | None, verdict: Verdict) -> None:
-    """Make the rows of a split again: each stored one is undone beside what it was made of, and must be the same."""
-    import pyarrow as pa
+@dataclass
+class Beside:
+    """The stored rows of a split beside those that are made again: each is undone, and must be the same."""
 
-    schema, split = recipe.schema(reading.job.shard.index), reading.split.name
-    for item in labeler.label(reading.samples(recipe.task.reader()), recipe.chance(split), recipe.copies):
-        if isinstance(item, Skipped):
-            reading.leave_out(item)
-            continue
-        reading.counts.used += item.count
-        rows, source = item.rows, item.source
-        del item  # it may hold a picture, and the next one is decoded before this name is bound again
-        made = rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows, schema)
-        while len(made):
-            made = _matched(recipe, labeler, stored, made, source, verdict)
-            source = None  # what is left of the rows is no longer in step with it
-        del source
-    for rows in stored.all() if stored else ():
-        verdict.judge(rows.column("key"), ["its source gives no such row"] * len(rows), True)
+    recipe: Recipe
+    labeler: Labeler
+    stored: Stored | None
+    verdict: Verdict
+    exact: bool
 
+    def judge(self, reading: Reading) -> None:
+        """Make the rows again, and judge those that are stored."""
+        import pyarrow as pa
 
-def _matched(
-    recipe: Recipe, labeler: Labeler, stored: Stored | None, made: pa.RecordBatch, source: Any, verdict: Verdict
-) -> pa.RecordBatch:
-    """Judge the stored rows that answer to the first of those made again; return those made that are left."""
-    key, copy = made["key"][0].as_py(), made["copy"][0].as_py()
-    before = stored.ahead(key, copy) if stored else -1
-    if stored is None or before < 0:
-        if not (stored and stored.broken):
-            verdict.blame(key, "the dataset lacks this row, which its source gives")
-        return made[1:]
-    while before and (odd := stored.take(before)) is not None:
-        verdict.judge(odd["key"], ["its source gives no such row"] * len(odd), True)
-        before -= len(odd)
-    rows = stored.take(_in_step(stored.keys.slice(stored.at, len(made)), made))
-    if rows is None:  # the file is broken here
+        recipe, split = self.recipe, reading.split.name
+        schema = recipe.schema(reading.job.shard.index)
+        samples = reading.samples(recipe.task.reader())
+        for item in self.labeler.label(samples, recipe.chance(split), recipe.copies):
+            if isinstance(item, Skipped):
+                reading.leave_out(item)
+                continue
+            reading.counts.used += item.count
+            rows, source = item.rows, item.source
+            del item  # it may hold a picture, and the next one is decoded before this name is bound again
+            made = rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows, schema)
+            while len(made):
+                left = self._matched(made, source)
+                source = None  # what is left of the rows is no longer in step with it
+                made = left
+            del source
+        for rows in self.stored.all() if self.stored else ():
+            self._superfluous(rows)
+
+    def _matched(self, made: pa.RecordBatch, source: Any) -> pa.RecordBatch:
+        """Judge the stored rows that answer to the first of those made again; return those made that are left."""
+        stored, key, copy = self.stored, made["key"][0].as_py(), made["copy"][0].as_py()
+        before = stored.ahead(key, copy) if stored else -1
+        if stored is None or before < 0:
+            if not (stored and stored.broken):
+                self._lacking(made[:1])
+            return made[1:]
+        while before and (rows := stored.take(before)) is not None:
+            self._superfluous(rows)
+            before -= len(rows)
+        there, count = stored.keys.slice(stored.at, len(made) + NEAR), 0
+        for one, other in zip(_runs(there), _runs(made), strict=False):
+            if one != other:
+                break
+            count += other.many
+        if count and (rows := stored.take(count)) is not None:
+            self._compare(rows, made[: len(rows)], source if len(rows) == len(made) else None)
+            return made[count:] if len(rows) == count else made[:0]  # the file is broken there
+        again = next(_runs(made)).many
+        names = [run.name for run in _runs(there[: again + NEAR]) for _ in range(run.many)]
+        many = len(names) - names[::-1].index((key, copy))  # rows of other names among them are out of place
+        if (rows := stored.take(many)) is not None:
+            over = self._out_of_step(rows, made[:again], len(made) == again)
+            stored.put_back(rows[len(rows) - over :])
+            return made[again:]
         return made[:0]
-    found = undone(recipe, labeler, rows, source if len(rows) == len(made) else None)
-    again = differences(recipe.task.schema(), rows, made[: len(rows)])
-    verdict.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
-    return made[len(rows) :]
+
+    def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
+        """Of one name there are not as many rows as are made again; how many of them, if it is the `last` name, may
+        answer to what is made next."""
+        pairs = paired(self.recipe.task.schema(), rows, made, self.exact)
+        over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
+        pairs = pairs[: len(pairs) - over]
+        answering = [(i, which) for i, which in enumerate(pairs) if which is not None]
+        one, other = (np.array([pair[side] for pair in answering], np.int64) for side in (0, 1))
+        self._compare(rows.take(one), made.take(other), None)
+        self._superfluous(rows.take(np.setdiff1d(np.arange(len(pairs)), one)))
+        self._lacking(made.take(np.setdiff1d(np.arange(len(made)), other)))
+        return over
+
+    def _compare(self, rows: pa.RecordBatch, made: pa.RecordBatch, source: Any) -> None:
+        found = undone(self.recipe, self.labeler, rows, source)
+        again = differences(self.recipe.task.schema(), rows, made, self.exact)
+        self.verdict.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
+
+    def _superfluous(self, rows: pa.RecordBatch) -> None:
+        self.verdict.judge(rows["key"], ["its source gives no such row"] * len(rows), True)
+
+    def _lacking(self, made: pa.RecordBatch) -> None:
+        for key in made["key"].to_pylist():
+            self.verdict.blame(key, "the dataset lacks this row, which its source gives")
 
 
-def _in_step(keys: pa.RecordBatch, made: pa.RecordBatch) -> int:
-    """How many rows, from the first on, have the same names in both."""
-    names = zip(*(some[name].to_pylist() for name in ("key", "copy") for some in (keys, made)), strict=False)
-    return sum(1 for _ in takewhile(lambda name: name[0] == name[1] and name[2] == name[3], names))
+class Run(NamedTuple):
+    """Rows in a row that have the same name."""
+
+    name: tuple[str, int]
+    many: int
 
 
-def differences(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch) -> list[str | None]:
-    """Of each row in what it differs from the one made again."""
-    found: list[str | None] = [None] * len(rows)
-    for column in columns:
-        stored, again = rows[column.name], made[column.name]
-        if stored.equals(again):
-            continue
-        for i, (one, other) in enumerate(zip(stored.to_pylist(), again.to_pylist(), strict=True)):
-            if found[i] is None and not same(column.type, one, other):
-                told = f"{one!r}; its source gives {other!r}" if column.type in PLAIN else "not what its source gives"
-                found[i] = f"`{column.name}` is {told}"
-    return found
+def _runs(rows: pa.RecordBatch) -> Iterator[Run]:
+    names = zip(rows["key"].to_pylist(), rows["copy"].to_pylist(), strict=True)
+    return (Run(name, len(list(some))) for name, some in groupby(names))
 
 
-def same(kind: str, one: Any, other: Any) -> bool:
-    """Whether two values of a column's type are: pictures up to their codec, sounds to the sample, floats nearly."""
-    if one == other or one is None or other is None:
-        return bool(one == other)
-    if kind.startswith("list<"):
-        return len(one) == len(other) and all(same(kind[5:-1], *pair) for pair in zip(one, other, strict=True))
-    if kind == "image" or kind.startswith("audio<"):
-        return attempt("", partial(_same_media, kind, one, other)) is True
-    return kind.startswith("float") and math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)
-
-
-def _same_media(kind: str, one: Any, other: Any) -> bool:
-    if kind == "image":
-        return pixels.alike(pixels.decoded(one), pixels.decoded(other))
-    return np.array_equal(waves.decode(one)[0], waves.decode(other)[0])
+def paired(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
+    """Of each row which one made again answers to it: first those that are the same, in order; then those left over."""
+    found, at = list[int | None](), 0
+    for i in range(len(rows)):
+        near = range(at, min(at + NEAR, len(made)))
+        alike = (k for k in near if not any(differences(columns, rows[i : i + 1], made[k : k + 1], exact)))
+        found.append(which := next(alike, None))
+        at = at if which is None else which + 1
+    rest = iter(sorted(set(range(len(made))) - set(found)))
+    return [next(rest, None) if which is None else which for which in found]

@@ -27,8 +27,10 @@ COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
 def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterator[str]:
     """Lines to be printed. What cannot be printed is drawn on a page of its own, and the last line says where."""
     with tempfile.TemporaryDirectory() as folder:
+        if not source.strip():
+            raise Refused('there is nothing to show in ""; give a sentence, a file or a folder')
         place, taught, copies = Path(source), Path(source), 1
-        if isinstance(task, TextTask) and not place.exists():
+        if isinstance(task, TextTask) and not _a_place(task, source):
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
         chosen = RunOptions(seed=seed, limit=SAMPLES)
         task = task.settled(resolve(taught))
@@ -46,10 +48,14 @@ def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterat
             yield f"\npictures: {_page(task, labeler, some)}"
 
 
+def _a_place(task: Task, source: str) -> bool:
+    """Whether this is a path, if only by its looks, and no sentence."""
+    looks = "/" in source or source.endswith(tuple(task.reader().suffixes))
+    return os.path.exists(source) or (looks and not any(map(str.isspace, source)))
+
+
 def _sentence(folder: Path, sentence: str, times: int) -> Path:
     """A source that says this, so many times."""
-    if not sentence.strip():
-        raise Refused('there is nothing to show in ""; give a sentence, a file or a folder')
     path = folder / str(times) / "sentence.txt"
     path.parent.mkdir()
     path.write_text("\n\n".join([sentence] * times), "utf-8", errors="surrogateescape")
@@ -87,5 +93,5 @@ def _page(task: Task, labeler: Labeler, some: Sequence[Row]) -> str:
     descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
-        file.write(page(task.name, task.paper, head, sections(list(cards(task, labeler, some)), [])))
+        file.write(page(task.name, task.paper, head, sections(cards(task, labeler, some)[0], [])))
     return where

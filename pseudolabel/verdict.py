@@ -40,7 +40,7 @@ class Verdict:
         else:
             self.consistent += len(found) - len(wrong)
         for i in wrong[: max(0, FIRST - len(self.faults))]:
-            self.faults.append(Fault(keys[i].as_py(), str(found[i])))
+            self.faults.append(Fault(str(keys[i].as_py()), str(found[i])))
 
     def blame(self, where: str, reason: str) -> None:
         """Note what is wrong with a file."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import HERE, Command
+from conftest import Command
 from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
 
-from pseudolabel import TASKS, Task, run
+from pseudolabel import TASKS, Task, pixels, run
 from pseudolabel.dataset import opened
-from pseudolabel.preview import preview
+from pseudolabel.facts import facts
+from pseudolabel.page import card
+from pseudolabel.preview import cards, preview
+from pseudolabel.sample import Refused
 from pseudolabel.show import show
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -81,6 +85,50 @@ def test_every_class_has_its_rows(made: Made, tmp_path: Path) -> None:  # noqa: 
     text = Read(preview(made["rotate"], tmp_path / "page.html")).text
     for turn in ("0", "90", "180", "270"):
         assert f"label: {turn} 48 rows" in text
+
+
+def test_pictures_and_sounds_have_names_and_headings_have_their_order(made: Made, tmp_path: Path) -> None:  # noqa: F811
+    for name in ("jigsaw", "mask-audio"):
+        page = preview(made[name], tmp_path / "page.html")
+        assert not re.findall(
+            r'<img alt=""|<svg (?![^>]*aria-label)|<audio (?![^>]*aria-label)', page.read_text("utf-8")
+        )
+        levels = [int(tag[1]) for tag in Read(page).tags if re.fullmatch("h[1-6]", tag)]
+        assert levels[0] == 1
+        assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+
+
+def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
+    task = TASKS["rotate"]()
+    image = pixels.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
+    row = {"key": "\u00e4" * 99, "copy": 0, "label": 1, "image": image, "box": [0, 0, 9, 9], "flip": False}
+    small = {**row, "image": pixels.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
+    shown, lost = cards(task, task.labeler(Path()), [row, row, small, small], 50_000)
+    assert [named for named, _ in shown] == ["label: 180", "label: 180"]
+    assert lost == 2
+    assert len("".join(map(card, (one for _, one in shown))).encode()) <= 50_000
+
+
+DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
+    ("data/train-00000.parquet", lambda path: path.write_bytes(path.read_bytes()[:5000])),
+    ("data/train-00000.parquet", lambda path: path.write_bytes(b"")),
+    ("data/train-00000.parquet", lambda path: path.unlink()),
+    ("data/train-00000.parquet", lambda path: pq.write_table(pq.read_table(path).drop(["input_ids", "labels"]), path)),
+    ("no rows", lambda path: [pq.write_table(pq.read_table(one)[:0], one) for one in path.parent.iterdir()]),
+    ("what was learned", lambda path: (path.parents[1] / "tokenizer.json").write_text("{}")),
+    ("_skipped.jsonl", lambda path: (path.parents[1] / "_skipped.jsonl").write_text("junk")),
+]
+
+
+def test_what_is_damaged_is_refused_in_a_line(made: Made, tmp_path: Path) -> None:  # noqa: F811
+    for number, (words, harm) in enumerate(DAMAGE):
+        out = Path(shutil.copytree(made["mask-text"], tmp_path / str(number)))
+        harm(out / "data" / "train-00000.parquet")
+        for see in (preview, lambda out: facts(opened(out))):
+            with pytest.raises(Refused, match=words) as refused:
+                see(out)
+            assert refused.value.code == 3
+            assert "see pseudolabel verify" in str(refused.value)
 
 
 @pytest.fixture(scope="session")
@@ -238,12 +286,12 @@ def test_show_takes_a_sentence(pseudolabel: Command) -> None:
     assert "does not exist" in pseudolabel("show", "jigsaw", sentence).stderr
 
 
-def test_the_page_of_each_task_is_not_stale() -> None:
-    """After `python docs/make.py` it is as it should be."""
-    sys.path.insert(0, str(HERE.parent / "docs"))
-    try:
-        from make import page
-    finally:
-        sys.path.pop(0)
-    for name in NAMES:
-        assert (HERE.parent / "docs" / f"{name}.md").read_text("utf-8") == page(TASKS[name]), "run python docs/make.py"
+def test_show_tells_a_sentence_from_a_path() -> None:
+    task = TASKS["mask-text"]()
+    assert len(list(show(task, "as many words as no name of a file can have, " * 9))) > 3
+    for path in ("notes.txt", "a/b"):
+        with pytest.raises(Refused, match="does not exist"):
+            list(show(task, path))
+    for name in ("mask-text", "rotate"):
+        with pytest.raises(Refused, match="nothing to show"):
+            list(show(TASKS[name](), " "))

@@ -79,3 +79,14 @@ def test_a_new_task_is_one_file(installed: Path, tmp_path: Path) -> None:
     said = python(*suite, HERE / "test_tasks.py", HERE / "test_verify.py", "-k", "guess-flip")
     assert re.search(r"\b\d+ passed", said)
     assert "failed" not in said
+
+
+def test_the_page_of_each_task_is_not_stale() -> None:
+    """After `python docs/make.py` it is as it should be."""
+    sys.path.insert(0, str(HERE.parent / "docs"))
+    try:
+        from make import page
+    finally:
+        sys.path.pop(0)
+    for name in sorted(set(TASKS) - {"deadly", "deadly-late"}):
+        assert (HERE.parent / "docs" / f"{name}.md").read_text("utf-8") == page(TASKS[name]), "run python docs/make.py"

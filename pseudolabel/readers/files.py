@@ -38,7 +38,7 @@ def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
 def check(sources: Sequence[Path]) -> None:
     """Refuse sources that are missing, or whose names would give two files one key."""
     for source in sources:
-        if not source.exists():
+        if not os.path.exists(source):  # `Path.exists` raises where a name is too long
             raise Refused(f"{source} does not exist; give a folder or a file to read")
         if (source / MANIFEST).exists():
             raise Refused(f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from")

@@ -69,6 +69,7 @@ class Task(ABC):
     paper: ClassVar[str]  # authors, year, address
     unsafe: ClassVar[tuple[str, ...]] = ()  # later augmentations that would make the label false
     kept: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) that is its copy
+    told: ClassVar[tuple[str, ...]] = ()  # options that only tell of the rows: without them they are the same
     observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
 
     def __init_subclass__(cls) -> None:

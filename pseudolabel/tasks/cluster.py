@@ -57,6 +57,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         "Asano et al. 2020 (SeLa)"
     )
     kept: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
+    told: ClassVar[tuple[str, ...]] = ("compare_folders", "against")
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
     features: Annotated[str, Option(help=FEATURES_HELP)] = ""
@@ -158,8 +159,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Those of the modality, and the content of the files instead of their names; what is only told is left out."""
         others = {field.name for kind in MODALITIES.values() for field in fields(kind.options)} | {"size"}
         own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
-        told = {"compare_folders", "against", "encoder", "codebook"}
-        kept = {name: value for name, value in asdict(self).items() if name not in (others - own) | told}
+        left = (others - own) | {*self.told, "encoder", "codebook"}
+        kept = {name: value for name, value in asdict(self).items() if name not in left}
         files = {"encoder": self.encoder, "codebook": self.codebook}
         files |= {"features": self.features} if self.origin == FILE else {}
         content = {f"{name}_sha256": digest(Path(file)) for name, file in files.items() if file}

@@ -95,6 +95,8 @@ class Colorize(ImageTask):
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Are the bins nearest to the source's colours, and the picture its lightness?"""
+        if len(row["bins"]) != (self.size // self.stride) ** 2:
+            return f"it has {len(row['bins'])} `bins`, not {(self.size // self.stride) ** 2}"
         if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(centres()):
             return f"`bins` are not 0 to {len(centres()) - 1}"
         if self.soft and [near[0] for near in row["soft_bins"]] != row["bins"]:

@@ -254,6 +254,10 @@ class CorruptSpans(PackedTask):
         """A row without its frame, cut before each sentinel, or mask."""
         ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
         asked, front = np.count_nonzero(labels != UNTOLD), bool(self.recipe.mode) + self.infilling
+        if min(ids.min(), labels[labels != UNTOLD].min(initial=0)) < 0 or max(ids.max(), labels.max()) >= len(
+            special.table
+        ):
+            raise Unusable("it has ids that are none of the vocabulary")
         if ids[size - 1] != special.sep or labels[asked - 1] != special.sep:
             raise Unusable("its input or its labels do not end with the end-of-sequence token")
         shown, told = ids[front : size - 1], labels[self.infilling : asked - 1]

@@ -134,6 +134,8 @@ class Jigsaw(ImageTask):
         permutation, boxes = np.array(row["permutation"]), np.array(row["boxes"])
         if not np.array_equal(permutation_set(self.grid**2, self.count)[0][row["label"]], permutation):
             return "`permutation` is not that of the class `label`"
+        if len(row["tiles"]) != len(boxes) or len(boxes) != self.grid**2:
+            return f"it has {len(row['tiles'])} tiles and {len(boxes)} `boxes`, not {self.grid**2}"
         scale = (boxes[:, 2:] - boxes[:, :2]) / tile
         corner = boxes[:, :2] - cell * homes(self.grid)[permutation] * scale  # of the square, but for the jitter
         if (np.ptp(corner, 0) > (jitter + 0.5) * scale.max()).any():

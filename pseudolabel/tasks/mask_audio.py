@@ -266,6 +266,8 @@ class Coded(NamedTuple):
         task, labels, (wave, rate) = self.task, row["labels"], waves.decode(row["audio"])
         if len(row["mask"]) != len(labels):
             return f"`mask` has {len(row['mask'])} frames, `labels` {len(labels)}"
+        if not any(row["mask"]):
+            return "`mask` hides nothing"
         if task.twice and row["labels_100hz"][::2] != labels:
             return "`labels` are not every second of `labels_100hz`"
         if not task.features:

@@ -204,11 +204,14 @@ class MaskPatches(ImageTask):
                 return f"{np.count_nonzero(hides)} patches are hidden, not {self.count * each**2}"
             if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):
                 return f"patches are not hidden in squares of {self.whole} pixels"
+        image = pixels.decoded(row["image"])
+        if image.shape[:2] != (self.height, self.width):
+            return f"`image` is {image.shape[1]} x {image.shape[0]} pixels, not {self.width} x {self.height}"
         if source is None:
             return None
         shown = pixels.resize(pixels.within(source, row["box"]), self.height, self.width, cubic=True)
         shown = pixels.mirrored(shown) if row["flip"] else shown
-        return None if pixels.alike(pixels.decoded(row["image"]), shown) else "it is not what the source shows in `box`"
+        return None if pixels.alike(image, shown) else "it is not what the source shows in `box`"
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The picture with its patches hidden, by its first masks, and whole."""

@@ -106,9 +106,13 @@ class MaskTubes(FilmTask):
         mask = np.array(row["bool_masked_pos"], bool)
         if len(mask) != self.frames // self.tubelet * self.side**2:
             return f"`bool_masked_pos` has {len(mask)} cubes"
+        if len(row["clip"]) != self.frames:
+            return f"it has {len(row['clip'])} frames, not {self.frames}"
         tubes = mask.reshape(-1, self.side**2)
         if (tubes != tubes[0]).any() or tubes[0].sum() != self.hidden:
             return f"`bool_masked_pos` does not hide the same {self.hidden} patches in all frames"
+        if any(pixels.size_of(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
+            return f"not all frames are squares of {self.framing.size} pixels"
         return self.unlike(row["clip"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:

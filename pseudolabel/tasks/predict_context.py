@@ -106,6 +106,8 @@ class PredictContext(ImageTask):
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Do the boxes lie as the label says, and do the patches show what is in them?"""
         boxes = np.array(row["boxes"])
+        if len(boxes) != 2:
+            return f"it has {len(boxes)} `boxes`, not 2"
         scale = self.patch / (boxes[0, 2:] - boxes[0, :2])
         corners = boxes[:, :2] * scale
         away = corners[1] - corners[0] - PLACES[row["label"]] * (self.patch + self.gap)

@@ -143,6 +143,7 @@ def framed_wrongly(ids: np.ndarray, attention: np.ndarray, special: Special) -> 
     columns, last = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64) - 1
     attended = columns <= last[:, None]
     return [
+        (((ids < 0) | (ids >= len(special.table))).any(1), "it has ids that are none of the vocabulary"),
         ((attention != attended).any(1), "`attention_mask` is not 1 up to a place and 0 from there on"),
         ((ids[:, 0] != special.cls) | (ids[np.arange(len(ids)), last] != special.sep), "it is not [CLS] ... [SEP]"),
         ((~attended & (ids != special.pad)).any(1), "what is not attended to is no padding"),
