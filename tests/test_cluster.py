@@ -16,10 +16,9 @@ import soundfile
 from conftest import FIXTURES, sums
 from conftest import skipped as left_out
 
-from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves, whitening
-from pseudolabel.balance import balanced
-from pseudolabel.describing import SETS, Stored
-from pseudolabel.kmeans import kmeans
+from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves
+from pseudolabel.featuresets import SETS, Stored
+from pseudolabel.kmeans import balanced, kmeans
 from pseudolabel.networks import network
 from pseudolabel.readers.audio import Utterance
 from pseudolabel.readers.blocks import pack
@@ -162,6 +161,9 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
     told = {row["text"]: row["cluster"] for row in rows(tmp_path / "out")}
     assert set(told) == {*texts} - {"--- !!!"}
     assert list(left_out(tmp_path / "out")) == [f"a.txt#{len('the cat sat a dog ran ')}"]
+    assert terms.TERM.findall("हिन्दी में लिखना don't") == ["हिन्दी", "में", "लिखना", "don't"]
+    one, other = (terms.terms(pack([text.encode()], [0])) for text in ("caf\u00e9", "cafe\u0301"))
+    assert (one == other).all(), "of NFC and NFD"
     assert told["日本語の文"] == told["日本の文"] not in (told["the cat sat"], told["a dog ran"])
 
 
@@ -235,6 +237,30 @@ def test_a_codebook_for_something_else_is_refused(made: Made, tmp_path: Path) ->
     (tmp_path / "book.npz").write_bytes(b"PK")
     with pytest.raises(Refused, match=r"give a centroids\.npz that cluster saved"):
         run(Cluster(codebook=str(tmp_path / "book.npz")), SOURCES["images"], out=tmp_path / "out")
+
+
+def changed(held: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {name: array for name, array in {**held, **others}.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ({"about": None}, "it has no about"),
+        ({"prices": None}, "it has no prices"),
+        ({"about": "[1]"}, "does not fit together"),
+        ({"prices": np.zeros(9, np.float32)}, "does not fit together"),
+        ({"sizes": np.array(["a", "b"])}, "does not fit together"),
+        ({"mean": np.full(1024, np.inf, np.float32)}, "does not fit together"),
+        ({"patch_words": None}, "do not fit coates-ng"),
+        ({"patch_mean": np.zeros(3, np.float32)}, "do not fit coates-ng"),
+    ],
+)
+def test_a_codebook_that_is_not_whole_is_refused(others: dict[str, Any], why: str, made: Made, tmp_path: Path) -> None:
+    with np.load(made["coates-ng"] / "centroids.npz") as arrays:
+        np.savez(tmp_path / "book.npz", **changed(dict(arrays), **others))
+    with pytest.raises(Refused, match=why):
+        Cluster(codebook=str(tmp_path / "book.npz"), size=48).settled([SOURCES["images"]])
 
 
 # --- embeddings and networks -----------------------------------------------------------------------------------------
@@ -345,7 +371,9 @@ def test_the_report_is_told_again_on_a_finished_dataset(made: Made) -> None:
     assert report["nmi_folders"] == pytest.approx(agreement.nmi(folders), abs=1e-4)
     assert report["purity"] == pytest.approx(folders.max(0).sum() / len(keys), abs=1e-4)
     assert report["nmi_against"] == pytest.approx(agreement.nmi(others), abs=1e-4)
-    assert "2 of 2 clusters were learned from fewer than 39 samples" in (made["hog"] / "README.md").read_text()
+    assert "2 clusters, of features hog, were learned from 24 samples" in (made["hog"] / "README.md").read_text()
+    assert "fewer than 39" not in (made["hog"] / "README.md").read_text(), "nobody asked for so many"
+    assert "24 samples are fewer than 39 to each of 3 clusters" in (made["pixels"] / "README.md").read_text()
 
 
 def test_agreement_by_hand() -> None:
@@ -367,12 +395,14 @@ def test_agreement_by_hand() -> None:
 def test_whitening_makes_variances_one_and_correlations_none() -> None:
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(3000, 12)) @ rng.normal(size=(12, 40)) + 50).astype(np.float32)  # of rank 12
-    white = whitening.learned(features)
+    white = clusters.whitened(features)
     assert white.basis.shape == (40, 12)
     raw = (features - white.mean) @ white.basis
     assert np.allclose(np.cov(raw.T, bias=True), np.eye(12), atol=0.01)
     assert np.allclose(np.linalg.norm(white.points(features), axis=1), 1, atol=1e-5)
-    assert whitening.learned(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
+    assert clusters.whitened(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
+    far = (1000 + rng.normal(0, 0.05, (400, 4))).astype(np.float32)  # the deviation is 1 of 20,000, and no rounding
+    assert np.allclose(np.cov(((far - far.mean(0)) @ clusters.whitened(far).basis).T, bias=True), np.eye(4), atol=0.05)
 
 
 def test_kmeans_is_no_worse_than_lloyd_and_leaves_no_cluster_empty() -> None:
@@ -391,8 +421,28 @@ def test_kmeans_is_no_worse_than_lloyd_and_leaves_no_cluster_empty() -> None:
     assert inertia(found) < inertia(lloyd)
     assert (kmeans(points, 100, 3) == found).all()
     assert np.allclose(np.linalg.norm(kmeans(points, 100, 3, spherical=True), axis=1), 1, atol=1e-5)
-    few = np.repeat(rng.normal(size=(7, 4)).astype(np.float32), 30, 0)
-    assert len(np.unique(kmeans(few, 7, 0), axis=0)) == 7
+
+
+@pytest.mark.parametrize(("spots", "copies", "width", "k"), [(7, 30, 4, 9), (50, 60, 64, 70), (300, 20, 256, 301)])
+def test_kmeans_ends_where_points_are_copies(spots: int, copies: int, width: int, k: int) -> None:
+    """The square of the distance from a point to itself is rounding, up to 5e-7: no centroid is put there for it."""
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.normal(size=(spots, width)), copies, 0)
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    assert len(np.unique(kmeans(points, spots, 0), axis=0)) == spots
+    with pytest.raises(Refused, match=f"only {spots} different points; give --clusters {spots} or fewer"):
+        kmeans(points, k, 0)
+
+
+def test_icons_have_too_few_patches(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(60):
+        icon = np.zeros((32, 32), np.uint8)
+        icon[:, 8 * (1 + i % 3) :] = 255
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), icon)
+    with pytest.raises(Refused, match="too few different patches for the 256 words of coates-ng; give --features hog"):
+        next(Cluster(features="coates-ng").rows(tmp_path / "in"))
+    assert len(list(Cluster(features="pixels").rows(tmp_path / "in"))) == 60
 
 
 def test_balanced_clusters_are_of_equal_size() -> None:
@@ -407,6 +457,10 @@ def test_balanced_clusters_are_of_equal_size() -> None:
     assert sizes.max() > 3 * sizes.min()
     assert equal.max() < 1.1 * 4000 / 12
     assert equal.min() > 0.9 * 4000 / 12
+    book = clusters.learned(points, 12, 0, False, True)
+    assert book.sizes.min() > 0
+    with pytest.raises(Refused, match=r"--balanced leaves \d+ of 190 clusters empty, of 200 samples"):
+        clusters.learned(points[:200], 190, 0, False, True)
 
 
 def test_gradients_fall_into_the_bin_of_their_direction() -> None:
