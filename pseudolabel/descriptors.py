@@ -111,7 +111,8 @@ def learned(thumbnails: np.ndarray, rng: np.random.Generator) -> Dictionary:
     """(n, 3072) uint8 -> the dictionary, of `TAUGHT` of their patches at most, as many of each picture."""
     each = max(1, min(TAUGHT // len(thumbnails), (THUMBNAIL - PATCH + 1) ** 2))
     some = rng.permutation(len(thumbnails))[: TAUGHT // each]
-    x = np.concatenate([rng.permutation(patches(thumbnails[i]))[:each] for i in np.sort(some)])
+    places = (THUMBNAIL - PATCH + 1) ** 2
+    x = np.concatenate([patches(thumbnails[i])[rng.permutation(places)[:each]] for i in np.sort(some)])
     mean = x.mean(0)
     variances, directions = np.linalg.eigh(np.cov((x - mean).T.astype(np.float64)))
     whitening = (directions / np.sqrt(np.maximum(variances, 0) + EPSILON)) @ directions.T

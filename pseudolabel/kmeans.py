@@ -17,7 +17,7 @@ import numpy as np
 from pseudolabel.sample import Refused
 
 CELLS, EACH = 3, 20  # cells to a cluster that it is merged from, and points to a cell they are found by
-MOST_CELLS = 8000  # all their distances to each other are held: 256 MB
+MOST_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
 NOISE = 16 * float(
     np.finfo(np.float32).eps
 )  # of |x| ** 2: what |x| ** 2 + |c| ** 2 - 2 x c may be off where x is c, twice

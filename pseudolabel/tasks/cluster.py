@@ -30,7 +30,7 @@ from pseudolabel.tasks.clustered import Clustered, Together
 from pseudolabel.tasks.modalities import MODALITIES, Kind, Modality, check_own, found, keys
 
 BOOK = "centroids.npz"
-ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 256 MB for its beginning
+ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
 SMALL = 10  # times smaller than on average is a cluster that is told of
 KEPT_ENCODER = "encoder.onnx"
 CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
