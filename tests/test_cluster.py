@@ -297,6 +297,10 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
     alone, beside = (verify(out, against, workers=1) for against in ((), SOURCES["images"]))
     assert (alone.true, alone.consistent, beside.true) == (0, len(some), len(some))
 
+    np.savez(file, key=np.array(list(some)), features=2 * np.array(list(some.values())))
+    anew = Cluster(features=str(file)).settled([SOURCES["images"]])
+    assert (anew.given.rows(np.array([0])) == 2 * some[next(iter(some))].astype(np.float32)).all(), "not what was read"
+
     np.save(tmp_path / "wide.npy", np.ones((25, 9)))
     wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))
     with pytest.raises(Refused, match="have 9 numbers to a row, the codebook is for 8"):
