@@ -134,7 +134,9 @@ def repaired(pool: ThreadPoolExecutor, points: np.ndarray, found: Found) -> np.n
     centroids, labels, squares = found
     k, noise = len(centroids), NOISE * float(np.einsum("nd,nd->n", points, points).max())
     for _ in range(ROUNDS):
-        empty = np.flatnonzero(np.bincount(labels, minlength=k) == 0)
+        idle = np.bincount(labels, minlength=k) == 0
+        idle[np.setdiff1d(np.arange(k), np.unique(centroids, axis=0, return_index=True)[1])] = True  # one is twice
+        empty = np.flatnonzero(idle)
         if not len(empty):
             return centroids
         far = farthest(points, squares, len(empty), noise)
@@ -143,7 +145,8 @@ def repaired(pool: ThreadPoolExecutor, points: np.ndarray, found: Found) -> np.n
         centroids = centroids.copy()
         centroids[empty[: len(far)]] = points[far]
         labels, squares = assigned(pool, points, centroids)
-    some = min(k - len(empty), different(points))
+    some = different(points)
+    some = some if some < k else k - len(empty)  # the others are too near to those to be told apart
     raise Refused(f"there are only {some} different points; give --clusters {some} or fewer", 3)
 
 
