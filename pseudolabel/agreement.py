@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
 import numpy as np
+
+from pseudolabel.readers.files import MANIFEST
+from pseudolabel.sample import Refused
+
+BATCH = 1 << 16  # rows read together
 
 
 def table(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -29,3 +38,39 @@ def nmi(counts: np.ndarray) -> float:
 def purity(counts: np.ndarray) -> float:
     """(classes, clusters) counts -> the share of samples that are of their cluster's commonest class."""
     return float(counts.max(0).sum() / counts.sum())
+
+
+# --- the labels of a dataset -----------------------------------------------------------------------------------------
+
+
+def check(out: Path, task: str) -> None:
+    """Refuse what is no dataset of the task's."""
+    try:
+        made_by = json.loads((out / MANIFEST).read_text("utf-8")).get("task")
+    except (OSError, ValueError, AttributeError):
+        made_by = None
+    if made_by != task:
+        what = f"of {made_by}" if made_by else "no dataset"
+        raise Refused(f"--against {out} is {what}; give the folder of a dataset that {task} made")
+
+
+def stored(out: Path, *columns: str) -> Iterator[Mapping[str, np.ndarray]]:
+    """Some columns of a dataset's first copy, a batch of rows at a time."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    for path in sorted((out / "data").glob("*.parquet")):
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(BATCH, columns=["copy", *columns]):
+                    first = batch.filter(pc.equal(batch["copy"], 0))
+                    yield {name: first[name].to_numpy(zero_copy_only=False) for name in columns}
+        except (KeyError, pa.ArrowInvalid):
+            raise Refused(f"{path} cannot be read, or has no clusters; make its dataset again") from None
+
+
+def by_key(out: Path) -> dict[str, int]:
+    """The clusters of a dataset's first copy."""
+    pairs = (zip(batch["key"], batch["cluster"].tolist(), strict=True) for batch in stored(out, "key", "cluster"))
+    return {key: cluster for some in pairs for key, cluster in some}

@@ -214,6 +214,7 @@ def say(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    facts = {name: value for name, value in facts.items() if value != {}}
     wide = max(len(name) for name in facts)
     for name, value in facts.items():
         if isinstance(value, dict):

@@ -1,4 +1,7 @@
-"""Clusters: what turns features into a cluster's number, how far it is, and how much farther the next one would be."""
+"""Clusters: what turns features into a cluster's number, how far it is, and how much farther the next one would be.
+
+Before k-means DeepCluster does this to features: PCA, whitening, length 1 (Caron et al. 2018, section 3).
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,50 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel import whitening
-from pseudolabel.balance import balanced
-from pseudolabel.kmeans import kmeans
+from pseudolabel.kmeans import balanced, different, kmeans
 from pseudolabel.sample import Refused
-from pseudolabel.whitening import Whitening
 
 BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
 FEWEST = 39  # points to a cluster, below which faiss warns, too
 MOST = 1000  # clusters, unless more are asked for
 SAME = 1e-4  # of distances up to 2: what is nearer than that is the same, but for rounding
+
+DIMENSIONS = 256
+EACH = 20  # points to a dimension, at least: of fewer, the least variances are chance, which whitening blows up
+ROWS = 1024  # rows of a matrix product while learning
+FLAT = 1e-6  # of the largest variance: what is below is rounding
+ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of a mean: a deviation below it is that of float32 itself
+
+
+class Whitening(NamedTuple):
+    """(n, D) features -> (n, d) of variance 1 and not correlated, then of length 1."""
+
+    mean: np.ndarray  # (D,) float32
+    basis: np.ndarray  # (D, d) float32: the directions of largest variance, each over its deviation
+
+    def points(self, features: np.ndarray) -> np.ndarray:
+        """(n, D) float32 -> (n, d) float32. A row's length is 1, of NaN NaN."""
+        white = (features - self.mean) @ self.basis
+        return np.asarray(white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12))
+
+
+def whitened(features: np.ndarray) -> Whitening:
+    """(n, D) -> the whitening: of `DIMENSIONS`, or n / 20 if that is less. Refused where all rows are the same."""
+    from scipy.linalg import eigh
+
+    n, width = features.shape
+    mean = features.mean(0, dtype=np.float64)
+    covariance = np.zeros((width, width))
+    for i in range(0, n, ROWS):
+        x = features[i : i + ROWS] - mean
+        covariance += x.T @ x
+    keep = min(DIMENSIONS, width, max(2, n // EACH))
+    variances, directions = eigh(covariance / n, subset_by_index=(width - keep, width - 1))
+    good = variances > FLAT * variances[-1]
+    if not variances[-1] > ROUNDING**2 * (mean @ mean):
+        raise Refused(f"the features of all {n} samples are the same: there is nothing to tell clusters by", 3)
+    basis = (directions[:, good] / np.sqrt(variances[good]))[:, ::-1]
+    return Whitening(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
 
 
 class Located(NamedTuple):
@@ -37,6 +74,18 @@ class Clusters(NamedTuple):
     centroids: np.ndarray  # (k, d) float32
     prices: np.ndarray  # (k,) float32: added to the square of a distance; 0 unless balanced
     sizes: np.ndarray  # (k,) int64: points of the sample that it was learned from
+
+    def whole(self) -> bool:
+        """Whether the arrays are of these shapes, and finite."""
+        (width, kept), k = self.basis.shape, len(self.centroids)
+        shapes = [(width,), (width, kept), (k, kept), (k,), (k,)]
+        kinds = [array.dtype.kind for array in self]
+        return (
+            k >= 2
+            and [array.shape for array in self] == shapes
+            and kinds == [*"ffffi"]
+            and all(np.isfinite(array).all() for array in self)
+        )
 
     def located(self, features: np.ndarray) -> Located:
         """(n, D) float32 -> the cluster of least distance ** 2 + price, for each."""
@@ -71,18 +120,26 @@ class Clusters(NamedTuple):
 
 def learned(features: np.ndarray, k: int | None, seed: int, spherical: bool, equal: bool) -> Clusters:
     """(n, D) features of a sample -> its clusters; as many as there are 39 points for, 2 to 1000, unless `k` says."""
-    if len(features) < 2:
-        raise Refused(f"there are features of {len(features)} samples, too few for clusters; see which are skipped", 3)
-    white = whitening.learned(features)
-    blocks = range(0, len(features), whitening.BATCH)
-    points = np.concatenate([white.points(features[i : i + whitening.BATCH]) for i in blocks])
-    k = k or max(2, min(MOST, len(points) // FEWEST))
+    n = len(features)
+    if n < 2:
+        raise Refused(f"clusters need features of 2 samples at least, and {n} had any; give more", 3)
+    if k and k > n:
+        raise Refused(
+            f"clusters are learned from {n:,} samples, which cannot be {k:,}; give --clusters {n} or fewer", 3
+        )
+    white = whitened(features)
+    blocks = range(0, n, ROWS)
+    points = np.concatenate([white.points(features[i : i + ROWS]) for i in blocks])
+    k = k or max(2, min(MOST, n // FEWEST, different(features)))
     centroids, prices = kmeans(points, k, seed, spherical), np.zeros(k, np.float32)
     if equal:
         centroids, prices = balanced(points, centroids, spherical)
     clusters = Clusters(*white, centroids, prices, np.zeros(k, np.int64))
-    located = np.concatenate([clusters.located(features[i : i + whitening.BATCH]).cluster for i in blocks])
-    return clusters._replace(sizes=np.bincount(located, minlength=k))
+    located = np.concatenate([clusters.located(features[i : i + ROWS]).cluster for i in blocks])
+    sizes = np.bincount(located, minlength=k)
+    if equal and (empty := int((sizes == 0).sum())):
+        raise Refused(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)
+    return clusters._replace(sizes=sizes)
 
 
 class Codebook(NamedTuple):
@@ -98,19 +155,19 @@ class Codebook(NamedTuple):
 
 
 def load(path: Path) -> Codebook:
-    """Read `centroids.npz`; refused where it is none."""
+    """Read `centroids.npz`; refused where it is none, or not whole."""
     try:
         with np.load(path) as arrays:
             held = {name: np.asarray(arrays[name]) for name in arrays.files}
+        if lacking := [name for name in ("about", *Clusters._fields) if name not in held]:
+            raise ValueError(f"it has no {lacking[0]}")
         about = json.loads(str(held.pop("about")))
         clusters = Clusters(*(held.pop(name) for name in Clusters._fields))
-        whole = all(np.isfinite(part).all() for part in clusters) and clusters.basis.shape == (
-            len(clusters.mean),
-            clusters.centroids.shape[1],
-        )
+        if not isinstance(about, dict) or not clusters.whole():
+            raise ValueError("what it holds does not fit together")
     except Exception as fault:  # a foreign decoder, of a file that may be anything
-        why = type(fault).__name__
-        raise Refused(f"--codebook {path} cannot be read ({why}); give a centroids.npz that cluster saved") from None
-    if not whole:
-        raise Refused(f"--codebook {path} holds numbers that do not fit each other; give one that is whole")
+        why = str(fault) if type(fault) is ValueError else type(fault).__name__
+        raise Refused(
+            f"{path} cannot be used: {why}; give a centroids.npz that cluster saved, or make its dataset again"
+        ) from None
     return Codebook(clusters, held, about)

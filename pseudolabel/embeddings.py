@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pseudolabel.sample import Refused, hash64
+from pseudolabel.shards import stamp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".npy", ".npz", ".parquet")
-KINDS = "a .npy of (n, D), an .npz or Parquet file with features and, or not, key"
+KINDS = "a .npy of (n, D), or an .npz or Parquet file with features, (n, D), and key, (n,) strings"
 BLOCK = 4096  # rows looked at together
 
 
@@ -21,50 +25,66 @@ class Embeddings(NamedTuple):
 
     path: Path
     hashes: np.ndarray  # (n,) uint64, ascending: of the keys
-    rows: np.ndarray  # (n,) int64
+    order: np.ndarray  # (n,) int64: the row of each
 
     @property
     def width(self) -> int:
         """D."""
         return int(_read(self.path)[0].shape[1])
 
-    def of(self, keys: Sequence[str]) -> np.ndarray:
-        """(k, D) float32, NaN where there is nothing for a key."""
-        matrix, wanted = _read(self.path)[0], np.array([hash64(key) for key in keys], np.uint64)
+    def at(self, keys: Sequence[str]) -> np.ndarray:
+        """(k,) int64: the rows of keys, -1 where there is none."""
+        wanted = np.array([hash64(key) for key in keys], np.uint64)
         at = np.searchsorted(self.hashes, wanted).clip(max=len(self.hashes) - 1)
-        found = np.asarray(matrix[self.rows[at]], np.float32)
-        found[self.hashes[at] != wanted] = np.nan
+        return np.where(self.hashes[at] == wanted, self.order[at], -1)
+
+    def rows(self, at: np.ndarray) -> np.ndarray:
+        """(k,) of `at` -> (k, D) float32, NaN where there is no row."""
+        found = np.asarray(_read(self.path)[0][at], np.float32)
+        found[at < 0] = np.nan
         return found
 
 
-def matched(path: Path, keys: Iterable[str]) -> Embeddings:
-    """The embeddings of a file: by the keys in it, else row by row those of `keys`, the samples in the source's order.
+def matched(path: Path, keys: Iterable[str] | None) -> Embeddings:
+    """The embeddings of a file: by the keys in it, else row by row those of `keys`, the source's files in order.
 
-    Refused where the numbers are none, or not as many as the samples.
+    Refused where the numbers are none, or not as many as the samples; or where there are no keys at all.
     """
     matrix, own = _read(path)
     for i in range(0, len(matrix), BLOCK):
-        bad = np.flatnonzero(~np.isfinite(matrix[i : i + BLOCK]).all(1))
+        with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused
+            bad = np.flatnonzero(~np.isfinite(matrix[i : i + BLOCK].astype(np.float32)).all(1))
         if len(bad):
-            raise Refused(f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite numbers")
-    hashes = np.array([hash64(key) for key in (keys if own is None else own)], np.uint64)
-    if len(hashes) != len(matrix):
+            raise Refused(f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite numbers of 32 bits")
+    if own is None and keys is None:
+        raise Refused(
+            f"--features {path} has no keys, and files hold several samples; give an .npz or Parquet file with key"
+        )
+    keys = list(keys or ()) if own is None else own
+    if len(keys) != len(matrix):
         what = "samples in the source; give one for each, in the order of their keys, or a column of keys"
-        raise Refused(f"--features {path} has {len(matrix)} rows for {len(hashes)} {what if own is None else 'keys'}")
+        raise Refused(f"--features {path} has {len(matrix)} rows for {len(keys)} {what if own is None else 'keys'}")
+    hashes = np.array([hash64(key) for key in keys], np.uint64)
     order = np.argsort(hashes, kind="stable")
+    if len(twice := np.flatnonzero(np.diff(hashes[order]) == 0)):
+        raise Refused(f"--features {path} has the key {keys[order[twice[0]]]} twice; give each sample one row")
     return Embeddings(path, hashes[order], order)
 
 
-@lru_cache(maxsize=1)
 def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """(n, D) numbers, and the keys if the file has any."""
+    return _loaded(path, stamp(path))
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, written: tuple[int, int]) -> tuple[np.ndarray, list[str] | None]:
     try:
         matrix, keys = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}[path.suffix](path)
     except Refused:
         raise
     except Exception as fault:  # a foreign decoder, of a file that may be anything
         raise Refused(f"--features {path} cannot be read ({type(fault).__name__}); give {KINDS}") from None
-    if matrix.ndim != 2 or not matrix.size or not np.issubdtype(matrix.dtype, np.number):
+    if matrix.ndim != 2 or not matrix.size or matrix.dtype.kind not in "fiu":
         raise Refused(f"--features {path} is of shape {matrix.shape}, {matrix.dtype}; give numbers of shape (n, D)")
     return matrix, keys
 
@@ -77,8 +97,12 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str] | None]:
     with np.load(path) as arrays:
         if "features" not in arrays.files:
             raise Refused(f"--features {path} holds {', '.join(arrays.files) or 'nothing'}; name the matrix features")
-        keys = arrays["key"].astype(str).tolist() if "key" in arrays.files else None
-        return arrays["features"], keys
+        if "key" not in arrays.files:
+            return arrays["features"], None
+        keys = arrays["key"]
+        if keys.ndim != 1 or keys.dtype.kind != "U":
+            raise Refused(f"--features {path}: key is of shape {keys.shape}, {keys.dtype}; give (n,) strings")
+        return arrays["features"], keys.tolist()
 
 
 def _parquet(path: Path) -> tuple[np.ndarray, list[str] | None]:
@@ -95,4 +119,11 @@ def _parquet(path: Path) -> tuple[np.ndarray, list[str] | None]:
     if len(widths) > 1:
         raise Refused(f"--features {path}: rows of {widths[0]} and of {widths[-1]} numbers; give all the same")
     matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return matrix, table["key"].to_pylist() if "key" in names else None
+    return matrix, _keys(path, table["key"]) if "key" in names else None
+
+
+def _keys(path: Path, column: pa.ChunkedArray) -> list[str]:
+    keys: list[str] = column.to_pylist()
+    if not all(isinstance(key, str) for key in keys):
+        raise Refused(f"--features {path}: key is {column.type} with {column.null_count} nulls; give strings alone")
+    return keys

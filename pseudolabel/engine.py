@@ -22,6 +22,7 @@ from pseudolabel.folder import (
     RECORDS,
     SKIPPED,
     SUCCESS,
+    TRACE,
     WORK,
     clear,
     locked,
@@ -192,7 +193,7 @@ class Run:
         """The error to end with; the trace of a bug is kept beside the dataset for the report."""
         if isinstance(event.error, OSError | Refused):
             return event.error
-        trace = self.records.folder / "error.txt"
+        trace = self.records.folder / TRACE
         trace.write_text(event.trace, "utf-8")
         return Refused(
             f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1

@@ -18,7 +18,7 @@ from pseudolabel.shards import write_whole
 
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
 PREVIEW = "index.html"
-LOCK, ARTEFACTS, DEATHS = "_records/lock", "artefacts.json", "deaths.json"
+LOCK, ARTEFACTS, DEATHS, TRACE = "_records/lock", "artefacts.json", "deaths.json", "error.txt"
 DECIDING = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
@@ -76,7 +76,8 @@ def clear(out: Path) -> None:
 
 def standing(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset."""
-    if not (out / MANIFEST).exists():
+    made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
+    if not (out / MANIFEST).exists() or not made:  # nothing learned, no shard: as when `fit` refused an option
         return {}
     try:
         before: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))

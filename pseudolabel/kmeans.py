@@ -1,9 +1,12 @@
-"""k-means: the same bytes on any number of threads, for each block of points is one thread's, whichever it is."""
+"""k-means: the same bytes on any number of threads, for each block of points is one thread's, whichever it is.
+
+And clusters of equal size: optimal transport by Sinkhorn's steps, as in SeLa (Asano et al. 2020) and SwAV.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -14,12 +17,19 @@ import numpy as np
 from pseudolabel.sample import Refused
 
 CELLS, EACH = 3, 20  # cells to a cluster that it is merged from, and points to a cell they are found by
-MOST_CELLS = 8000  # all their distances to each other are held: 256 MB
-SAME = 1e-10  # a square of a distance that is rounding: points here have length 1, or about
+MOST_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
+NOISE = 16 * float(
+    np.finfo(np.float32).eps
+)  # of |x| ** 2: what |x| ** 2 + |c| ** 2 - 2 x c may be off where x is c, twice
+ROUNDS = 100  # of repair, at most; one or two is what it takes
 CELL_STEPS = 2
 STEPS = 25  # of Lloyd's, at most
 GAIN, FINE = 3e-3, 3e-4  # of the inertia, that a step must take off for there to be another: of many points, of few
 BLOCK = 4096  # points
+SOFTEST, SOFTNESSES = 0.1, 6  # how soft the assignment is at first, in squares of distances; each time it is halved
+SOFT_STEPS = 10  # at each softness
+PRICINGS = 3  # of prices and means in turn
+COSTS = 1024  # points, whose costs are held
 
 
 class Found(NamedTuple):
@@ -120,14 +130,90 @@ def merged(cells: np.ndarray, k: int) -> np.ndarray:
 
 
 def repaired(pool: ThreadPoolExecutor, points: np.ndarray, found: Found) -> np.ndarray:
-    """Put each centroid that no point is nearest to on one of the points that are farthest from their own."""
+    """Put each centroid that no point is nearest to on one of the points farthest from their own, all different."""
     centroids, labels, squares = found
-    while len(empty := np.flatnonzero(np.bincount(labels, minlength=len(centroids)) == 0)):
-        far = np.argsort(-squares, kind="stable")[: len(empty)]
-        if squares[far[0]] <= SAME:
-            some = len(centroids) - len(empty)
-            raise Refused(f"there are only {some} different points; give --clusters {some} or fewer", 3)
+    k, noise = len(centroids), NOISE * float(np.einsum("nd,nd->n", points, points).max())
+    for _ in range(ROUNDS):
+        idle = np.bincount(labels, minlength=k) == 0
+        idle[np.setdiff1d(np.arange(k), np.unique(centroids, axis=0, return_index=True)[1])] = True  # one is twice
+        empty = np.flatnonzero(idle)
+        if not len(empty):
+            return centroids
+        far = farthest(points, squares, len(empty), noise)
+        if not far:  # each point is where its centroid is, as far as can be told
+            break
         centroids = centroids.copy()
-        centroids[empty] = points[far]
+        centroids[empty[: len(far)]] = points[far]
         labels, squares = assigned(pool, points, centroids)
-    return centroids
+    some = different(points)
+    some = some if some < k else k - len(empty)  # the others are too near to those to be told apart
+    raise Refused(f"there are only {some} different points; give --clusters {some} or fewer", 3)
+
+
+def farthest(points: np.ndarray, squares: np.ndarray, count: int, noise: float) -> list[int]:
+    """Which `count` points are farthest, no two of them the same, none nearer than rounding; fewer if there are."""
+    chosen: dict[bytes, int] = {}
+    for i in np.argsort(-squares, kind="stable").tolist():
+        if len(chosen) == count or squares[i] <= noise:
+            break
+        chosen.setdefault(points[i].tobytes(), i)
+    return list(chosen.values())
+
+
+def different(points: np.ndarray) -> int:
+    """(n, d) -> how many of them are different."""
+    return len({hash(point.tobytes()) for point in points})
+
+
+# --- clusters of equal size ------------------------------------------------------------------------------------------
+
+
+def balanced(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(n, d) points, (k, d) centroids -> (k, d) centroids and (k,) float32 prices: a point belongs to the cluster of
+    least distance ** 2 + price, and so each has about n / k of them.
+
+    The prices are the dual variables of the transport: a new point is labelled by them, by itself.
+    """
+    prices = np.zeros(len(centroids))
+    with threads() as pool:
+        prices = priced(pool, points, centroids, prices)
+        for _ in range(PRICINGS - 1):
+            labels = np.concatenate(_blocks(pool, points, centroids, prices, lambda costs: costs.argmin(1)))
+            moved, sizes = means(points, labels, len(centroids))
+            centroids = np.where(sizes[:, None] > 0, moved, centroids)
+            centroids = on_sphere(centroids) if spherical else centroids
+            prices = priced(pool, points, centroids, prices)
+    return np.asarray(centroids, np.float32), prices.astype(np.float32)
+
+
+def priced(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
+    """Sinkhorn's steps: each makes a cluster dearer by the logarithm of how many times n / k its share is."""
+    fair = len(points) / len(centroids)
+    for halvings in range(SOFTNESSES):
+        soft = SOFTEST / 2**halvings
+        for _ in range(SOFT_STEPS):
+            shares = np.sum(_blocks(pool, points, centroids, prices, partial(_softmax, soft)), 0)
+            prices = prices + soft * np.log(np.maximum(shares, 1e-9) / fair)
+    return np.asarray(prices - prices.mean())
+
+
+def _softmax(soft: float, costs: np.ndarray) -> np.ndarray:
+    """(b, k) costs -> (k,) the shares that clusters have in these points, which are one each."""
+    weights = np.exp((costs.min(1, keepdims=True) - costs) / soft)
+    return np.asarray((weights / weights.sum(1, keepdims=True)).sum(0))
+
+
+def _blocks(
+    pool: ThreadPoolExecutor,
+    points: np.ndarray,
+    centroids: np.ndarray,
+    prices: np.ndarray,
+    take: Callable[[np.ndarray], np.ndarray],
+) -> list[np.ndarray]:
+    """What `take` makes of the costs of some points at a time, (b, k) float32, in order."""
+    own = ((centroids**2).sum(1) + prices).astype(np.float32)
+
+    def block(i: int) -> np.ndarray:
+        return take(own - 2 * points[i : i + COSTS] @ centroids.T)
+
+    return list(pool.map(block, range(0, len(points), COSTS)))

@@ -136,6 +136,15 @@ def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
     return blobs, others
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is written anew: the time, in ns, and the size. (0, 0) where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 def digest(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
@@ -19,8 +20,12 @@ BUCKETS = 1 << 16  # that terms are hashed into
 SIZE = 128  # numbers to a document
 POWERS = 4  # times the randomised SVD multiplies by A' A: text has a long tail
 SPARE = 16  # directions it finds beside those that are kept
+# what continues a word without being a letter: accents, vowel signs, and the two joiners between them
+MARKS = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
+LETTERS = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
+ALONE = r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
 # a word; a character of a script that writes without spaces is one by itself
-TERM = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:['’][^\W_]+)?")
+TERM = re.compile(rf"{ALONE}[{MARKS}]*|{LETTERS}(?:['’]{LETTERS})?")
 
 
 class Buckets(dict[str, int]):
@@ -32,13 +37,14 @@ class Buckets(dict[str, int]):
 
 
 def terms(block: Block) -> np.ndarray:
-    """The terms of a block's d documents, lower case: (1 + m, 2) int32, the document and the bucket of each.
+    """The terms of a block's d documents, in lower case and NFC: (1 + m, 2) int32, the document and the bucket of each.
 
     The first row is (d, 0), for the last documents may have none.
     A pair of words that follow each other is no term: on short texts it adds noise and four times the buckets.
     """
     buckets = Buckets()
-    found = [[buckets[term] for term in TERM.findall(text.decode().lower())] for text in block.texts()]
+    texts = (unicodedata.normalize("NFC", text.decode().lower()) for text in block.texts())
+    found = [[buckets[term] for term in TERM.findall(text)] for text in texts]
     owners = np.repeat(np.arange(len(found)), [len(one) for one in found])
     return np.vstack([(len(found), 0), np.stack([owners, np.concatenate([np.empty(0), *found])], 1)]).astype(np.int32)
 

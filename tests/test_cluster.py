@@ -16,13 +16,13 @@ import soundfile
 from conftest import FIXTURES, sums
 from conftest import skipped as left_out
 
-from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves, whitening
-from pseudolabel.balance import balanced
-from pseudolabel.describing import SETS, Stored
-from pseudolabel.kmeans import kmeans
+from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves
+from pseudolabel.featuresets import SETS, Stored
+from pseudolabel.kmeans import balanced, kmeans
 from pseudolabel.networks import network
 from pseudolabel.readers.audio import Utterance
 from pseudolabel.readers.blocks import pack
+from pseudolabel.tasks import TASKS
 from pseudolabel.verify import verify
 
 SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
@@ -162,6 +162,9 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
     told = {row["text"]: row["cluster"] for row in rows(tmp_path / "out")}
     assert set(told) == {*texts} - {"--- !!!"}
     assert list(left_out(tmp_path / "out")) == [f"a.txt#{len('the cat sat a dog ran ')}"]
+    assert terms.TERM.findall("हिन्दी में लिखना don't") == ["हिन्दी", "में", "लिखना", "don't"]
+    one, other = (terms.terms(pack([text.encode()], [0])) for text in ("caf\u00e9", "cafe\u0301"))
+    assert (one == other).all(), "of NFC and NFD"
     assert told["日本語の文"] == told["日本の文"] not in (told["the cat sat"], told["a dog ran"])
 
 
@@ -237,6 +240,30 @@ def test_a_codebook_for_something_else_is_refused(made: Made, tmp_path: Path) ->
         run(Cluster(codebook=str(tmp_path / "book.npz")), SOURCES["images"], out=tmp_path / "out")
 
 
+def changed(held: dict[str, Any], **others: Any) -> dict[str, Any]:
+    return {name: array for name, array in {**held, **others}.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ({"about": None}, "it has no about"),
+        ({"prices": None}, "it has no prices"),
+        ({"about": "[1]"}, "does not fit together"),
+        ({"prices": np.zeros(9, np.float32)}, "does not fit together"),
+        ({"sizes": np.array(["a", "b"])}, "does not fit together"),
+        ({"mean": np.full(1024, np.inf, np.float32)}, "does not fit together"),
+        ({"patch_words": None}, "do not fit coates-ng"),
+        ({"patch_mean": np.zeros(3, np.float32)}, "do not fit coates-ng"),
+    ],
+)
+def test_a_codebook_that_is_not_whole_is_refused(others: dict[str, Any], why: str, made: Made, tmp_path: Path) -> None:
+    with np.load(made["coates-ng"] / "centroids.npz") as arrays:
+        np.savez(tmp_path / "book.npz", **changed(dict(arrays), **others))
+    with pytest.raises(Refused, match=why):
+        Cluster(codebook=str(tmp_path / "book.npz"), size=48).settled([SOURCES["images"]])
+
+
 # --- embeddings and networks -----------------------------------------------------------------------------------------
 
 
@@ -270,6 +297,10 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
     alone, beside = (verify(out, against, workers=1) for against in ((), SOURCES["images"]))
     assert (alone.true, alone.consistent, beside.true) == (0, len(some), len(some))
 
+    np.savez(file, key=np.array(list(some)), features=2 * np.array(list(some.values())))
+    anew = Cluster(features=str(file)).settled([SOURCES["images"]])
+    assert (anew.given.rows(np.array([0])) == 2 * some[next(iter(some))].astype(np.float32)).all(), "not what was read"
+
     np.save(tmp_path / "wide.npy", np.ones((25, 9)))
     wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))
     with pytest.raises(Refused, match="have 9 numbers to a row, the codebook is for 8"):
@@ -287,6 +318,9 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
         (np.full((25, 3), 7.5), "are the same"),
         (np.array([["a", "b"]] * 25), "give numbers"),
         (np.arange(25)[:, None] % 2 * np.ones((25, 4)), "only 2 different points; give --clusters 2"),
+        (np.where(np.arange(100) == 50, 1e300, 1.0).reshape(25, 4), "row 12 holds NaN or infinity"),
+        (np.ones((25, 4), complex), "give numbers of shape"),
+        (np.ones((25, 4), "m8[s]"), "give numbers of shape"),
     ],
 )
 def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: str, tmp_path: Path) -> None:
@@ -295,17 +329,61 @@ def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: s
         next(Cluster(features=str(tmp_path / "x.npy"), clusters=3).rows(SOURCES["images"]))
 
 
-def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
-    """A network that averages its picture: the clusters are those of what it makes of the stored pictures."""
+@pytest.mark.parametrize(
+    ("keys", "remedy"),
+    [
+        (np.arange(25), r"key is of shape \(25,\), int64; give \(n,\) strings"),
+        (np.array([["a"]] * 25), r"key is of shape \(25, 1\)"),
+        (np.array(["a", "b"]), "25 rows for 2 keys"),
+        (np.array([f"{i % 24}" for i in range(25)]), "has the key 0 twice"),
+        ([None, *map(str, range(24))], "key is string with 1 nulls; give strings alone"),
+        (list(range(25)), "key is int64 with 0 nulls"),
+    ],
+)
+def test_keys_that_are_none_are_refused(keys: Any, remedy: str, tmp_path: Path) -> None:
+    if isinstance(keys, list):
+        pq.write_table(pa.table({"key": keys, "features": np.eye(25).tolist()}), tmp_path / "x.parquet")
+    else:
+        np.savez(tmp_path / "x.npz", key=keys, features=np.eye(25))
+    with pytest.raises(Refused, match=remedy):
+        Cluster(features=str(next(tmp_path.glob("x.*")))).settled([SOURCES["images"]])
+
+
+def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> None:
+    """A block of documents has many rows: they do not crowd out the other files'. Not by row: files hold many."""
+    (tmp_path / "in").mkdir()
+    lines = "\n".join(f"{i:05d}" for i in range(3000))
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.txt").write_text(lines)
+    features = np.random.default_rng(0).normal(size=(6000, 256)).astype(np.float32)
+    np.savez(
+        tmp_path / "x.npz", features=features, key=np.array([f"{f}.txt#{6 * i}" for f in "ab" for i in range(3000)])
+    )
+    np.save(tmp_path / "x.npy", features)
+    options = {"document": "line", "clusters": 2, "no_inputs": True}
+    run(Cluster(features=str(tmp_path / "x.npz"), **options), tmp_path / "in", out=tmp_path / "out", workers=1)
+    assert clusters.load(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
+    with pytest.raises(Refused, match="has no keys, and files hold several samples; give an"):
+        Cluster(features=str(tmp_path / "x.npy"), **options).settled([tmp_path / "in"])
+
+
+SAME = ("Identity", ["x"], ["y"], {})
+
+
+def saved(path: Path, takes: list[Any], gives: list[Any], *nodes: tuple[Any, ...], opset: int = 17) -> None:
+    """Write a network of one input x and one output y."""
     from onnx import TensorProto, helper, save
 
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("x", ["n", 3, 64, 64]), ("y", ["n", 3, 2, 2]))
-    ]
-    node = helper.make_node("AveragePool", ["x"], ["y"], kernel_shape=[32, 32], strides=[32, 32])
-    graph = helper.make_graph([node], "halves", ends[:1], ends[1:])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx")
+    ends = [helper.make_tensor_value_info(*end) for end in (("x", TensorProto.FLOAT, takes), ("y", 1, gives))]
+    made = [helper.make_node(name, *ways, **options) for name, *ways, options in nodes]
+    graph = helper.make_graph(made, "network", ends[:1], ends[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+
+
+def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
+    """A network that averages its picture: the clusters are those of what it makes of the stored pictures."""
+    pool = ("AveragePool", ["x"], ["y"], {"kernel_shape": [32, 32], "strides": [32, 32]})
+    saved(tmp_path / "net.onnx", ["n", 3, 64, 64], ["n", 3, 2, 2], pool)
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
     task = Cluster(encoder=str(tmp_path / "net.onnx"), clusters=2)
     run(task, SOURCES["images"], out=tmp_path / "out", workers=1)
@@ -320,11 +398,61 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
         made_of_it = network(tmp_path / "net.onnx").picture(image)
         assert np.allclose(made_of_it, colour, atol=0.01)
         assert row["distance"] == pytest.approx(book.located(made_of_it[None]).distance[0], abs=1e-5)
+    config = tmp_path / "preprocessor_config.json"
+    config.write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1]}')
+    with pytest.raises(Refused, match="encoder-sha256"):
+        run(task, SOURCES["images"], out=tmp_path / "out", workers=1)
+    with pytest.raises(Refused, match="is for encoder_sha256"):
+        Cluster(encoder=task.encoder, codebook=str(tmp_path / "out/centroids.npz")).settled([SOURCES["images"]])
     (tmp_path / "net.onnx").rename(tmp_path / "gone.onnx")
-    (tmp_path / "preprocessor_config.json").unlink()
+    config.unlink()
     assert verify(tmp_path / "out", SOURCES["images"], workers=1).true == len(rows(tmp_path / "out"))
     with pytest.raises(Refused, match="is not for text"):
         run(Cluster(encoder=str(tmp_path / "gone.onnx")), SOURCES["text"], out=tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "node", "remedy"),
+    [
+        (
+            "images",
+            ["n", 1, 64, 64],
+            SAME,
+            r"takes x of shape .*and is given \(1, 3, 64, 64\)",
+        ),
+        ("images", [1, "t"], SAME, r"is given \(1, 3, 224, 224\)"),
+        ("images", [3, 3, 64, 64], SAME, r"takes x of shape \[3, 3, 64, 64\]"),
+        ("images", ["n", 3, 8, 8], ("ReduceMean", ["x"], ["y"], {"axes": [1, 2, 3], "keepdims": 0}), r"gave \(1,\)"),
+        ("sound", [1, 3, 64, 64], SAME, r"and is given \(1, 240000\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(
+    source: str, shape: Any, node: Any, remedy: str, tmp_path: Path
+) -> None:
+    saved(tmp_path / "net.onnx", shape, ["m"] if node[0] == "ReduceMean" else [*shape], node)
+    with pytest.raises(Refused, match=remedy):
+        Cluster(encoder=str(tmp_path / "net.onnx")).settled([SOURCES[source]])
+
+
+def test_what_a_network_cannot_take_is_skipped(tmp_path: Path) -> None:
+    """A sound is too short for windows of two seconds; the logarithm of a mean below 0 is no number."""
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for name, wave in {"a": 3, "b": 4, "short": 1, "c": 5}.items():
+        soundfile.write(tmp_path / "in" / f"{name}.wav", rng.uniform(0.1, 0.2 * wave, 8000 * wave), 8000)
+    soundfile.write(tmp_path / "in" / "below.wav", rng.uniform(-0.2, -0.1, 24_000), 8000)
+    pool = {"kernel_shape": [16_000], "strides": [4000]}
+    shift = ("Unsqueeze", ["x", "one"], ["w"], {})
+    one = ("Constant", [], ["one"], {"value_ints": [1]})
+    loud = [("AveragePool", ["w"], ["p"], pool), ("Log", ["p"], ["l"], {})]
+    ends = ("ReduceMean", ["l"], ["m"], {"axes": [2], "keepdims": 0}), ("Concat", ["m", "m"], ["y"], {"axis": 1})
+    saved(tmp_path / "net.onnx", [1, "t"], [1, 2], one, shift, *loud, *ends)
+    task = Cluster(encoder=str(tmp_path / "net.onnx"), rate=8000, clusters=2)
+    run(task, tmp_path / "in", out=tmp_path / "out", workers=1, max_skipped="2")
+    short, below = (left_out(tmp_path / "out")[f"{name}.wav#0-{n}"] for name, n in (("short", 8000), ("below", 24000)))
+    assert short.startswith("the network cannot take it: ")
+    assert below == "the network gave NaN or infinity for it"
+    assert len(rows(tmp_path / "out")) == 3
 
 
 # --- what a run tells ------------------------------------------------------------------------------------------------
@@ -345,7 +473,26 @@ def test_the_report_is_told_again_on_a_finished_dataset(made: Made) -> None:
     assert report["nmi_folders"] == pytest.approx(agreement.nmi(folders), abs=1e-4)
     assert report["purity"] == pytest.approx(folders.max(0).sum() / len(keys), abs=1e-4)
     assert report["nmi_against"] == pytest.approx(agreement.nmi(others), abs=1e-4)
-    assert "2 of 2 clusters were learned from fewer than 39 samples" in (made["hog"] / "README.md").read_text()
+    assert run(Cluster(against=str(made["mfcc"])), SOURCES["images"], out=made["hog"]).report["keys_against"] == 0
+    assert "2 clusters, of features hog, were learned from 24 samples" in (made["hog"] / "README.md").read_text()
+    assert "fewer than 39" not in (made["hog"] / "README.md").read_text(), "nobody asked for so many"
+    assert "24 samples are fewer than 39 to each of 3 clusters" in (made["pixels"] / "README.md").read_text()
+
+
+def test_against_what_is_no_clusters_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    run(TASKS["rotate"](), SOURCES["images"], out=tmp_path / "other", workers=1)
+    with pytest.raises(Refused, match="other is of rotate; give the folder of a dataset that cluster made"):
+        run(Cluster(against=str(tmp_path / "other")), SOURCES["images"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fit_refused_can_be_asked_for_otherwise(made: Made, tmp_path: Path) -> None:
+    """The manifest stands before anything is learned: a folder that holds no more is nobody's."""
+    with pytest.raises(Refused, match="from 24 samples, which cannot be 30; give --clusters 24 or fewer"):
+        run(Cluster(clusters=30), SOURCES["images"], out=tmp_path / "out", workers=1)
+    assert run(Cluster(clusters=4), SOURCES["images"], out=tmp_path / "out", workers=1).status == "finished"
+    with pytest.raises(Refused, match="clusters is 4 there and 5 here"):
+        run(Cluster(clusters=5), SOURCES["images"], out=tmp_path / "out", workers=1)
 
 
 def test_agreement_by_hand() -> None:
@@ -367,12 +514,14 @@ def test_agreement_by_hand() -> None:
 def test_whitening_makes_variances_one_and_correlations_none() -> None:
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(3000, 12)) @ rng.normal(size=(12, 40)) + 50).astype(np.float32)  # of rank 12
-    white = whitening.learned(features)
+    white = clusters.whitened(features)
     assert white.basis.shape == (40, 12)
     raw = (features - white.mean) @ white.basis
     assert np.allclose(np.cov(raw.T, bias=True), np.eye(12), atol=0.01)
     assert np.allclose(np.linalg.norm(white.points(features), axis=1), 1, atol=1e-5)
-    assert whitening.learned(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
+    assert clusters.whitened(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
+    far = (1000 + rng.normal(0, 0.05, (400, 4))).astype(np.float32)  # the deviation is 1 of 20,000, and no rounding
+    assert np.allclose(np.cov(((far - far.mean(0)) @ clusters.whitened(far).basis).T, bias=True), np.eye(4), atol=0.05)
 
 
 def test_kmeans_is_no_worse_than_lloyd_and_leaves_no_cluster_empty() -> None:
@@ -391,8 +540,28 @@ def test_kmeans_is_no_worse_than_lloyd_and_leaves_no_cluster_empty() -> None:
     assert inertia(found) < inertia(lloyd)
     assert (kmeans(points, 100, 3) == found).all()
     assert np.allclose(np.linalg.norm(kmeans(points, 100, 3, spherical=True), axis=1), 1, atol=1e-5)
-    few = np.repeat(rng.normal(size=(7, 4)).astype(np.float32), 30, 0)
-    assert len(np.unique(kmeans(few, 7, 0), axis=0)) == 7
+
+
+@pytest.mark.parametrize(("spots", "copies", "width", "k"), [(7, 30, 4, 9), (50, 60, 64, 70), (100, 20, 256, 101)])
+def test_kmeans_ends_where_points_are_copies(spots: int, copies: int, width: int, k: int) -> None:
+    """The square of the distance from a point to itself is rounding, up to 5e-7: no centroid is put there for it."""
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.normal(size=(spots, width)), copies, 0)
+    points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    assert len(np.unique(kmeans(points, spots, 0), axis=0)) == spots
+    with pytest.raises(Refused, match=f"only {spots} different points; give --clusters {spots} or fewer"):
+        kmeans(points, k, 0)
+
+
+def test_icons_have_too_few_patches(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(12):
+        icon = np.zeros((32, 32), np.uint8)
+        icon[:, 8 * (1 + i % 3) :] = 255
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), icon)
+    with pytest.raises(Refused, match="too few different patches for the 256 words of coates-ng; give --features hog"):
+        next(Cluster(features="coates-ng").rows(tmp_path / "in"))
+    assert len(list(Cluster(features="pixels").rows(tmp_path / "in"))) == 12
 
 
 def test_balanced_clusters_are_of_equal_size() -> None:
@@ -407,6 +576,10 @@ def test_balanced_clusters_are_of_equal_size() -> None:
     assert sizes.max() > 3 * sizes.min()
     assert equal.max() < 1.1 * 4000 / 12
     assert equal.min() > 0.9 * 4000 / 12
+    book = clusters.learned(points, 12, 0, False, True)
+    assert book.sizes.min() > 0
+    with pytest.raises(Refused, match=r"--balanced leaves \d+ of 90 clusters empty, of 100 samples"):
+        clusters.learned(rng.normal(size=(100, 2)).astype(np.float32), 90, 0, False, True)
 
 
 def test_gradients_fall_into_the_bin_of_their_direction() -> None:

@@ -11,19 +11,18 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from typer import Option
 
-from pseudolabel import agreement, clusters, describing, embeddings
-from pseudolabel.clusters import FEWEST, Codebook
+from pseudolabel import agreement, clusters, embeddings, featuresets, networks
+from pseudolabel.clusters import FEWEST, MOST, Codebook
 from pseudolabel.columns import Column
-from pseudolabel.describing import ENCODER, FILE, FeatureSet
 from pseudolabel.embeddings import Embeddings
-from pseudolabel.networks import copied, network
+from pseudolabel.featuresets import ENCODER, FILE, FRAMES, FeatureSet
 from pseudolabel.options import check
 from pseudolabel.plan import MEGABYTE
 from pseudolabel.readers.audio import AudioOptions
 from pseudolabel.readers.images import ImageOptions
 from pseudolabel.readers.text import TextOptions
 from pseudolabel.readers.video import VideoOptions
-from pseudolabel.sample import Refused, Sample, file_of
+from pseudolabel.sample import Refused, Sample, Unusable, file_of
 from pseudolabel.sampling import Sampling
 from pseudolabel.shards import digest
 from pseudolabel.tasks.base import Labeler, Reader, Task
@@ -31,9 +30,14 @@ from pseudolabel.tasks.clustered import Clustered, Together
 from pseudolabel.tasks.modalities import MODALITIES, Kind, Modality, check_own, found, keys
 
 BOOK = "centroids.npz"
+ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
+SMALL = 10  # times smaller than on average is a cluster that is told of
 KEPT_ENCODER = "encoder.onnx"
 CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
-FEATURES_HELP = "hog, coates-ng, pixels; mfcc; tf-idf; or a .npy, .npz or .parquet of embeddings, one to a sample."
+FEATURES_HELP = (
+    "hog, coates-ng, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
+    "is a sample, a .npy with a row for each in the order of keys."
+)
 ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
 SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
 CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
@@ -79,8 +83,6 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             raise Refused("--features and --encoder are two sources of features; give one of them")
         if self.codebook and (self.clusters or self.balanced or self.spherical):
             raise Refused("--clusters, --balanced and --spherical are for learning; with --codebook leave them out")
-        if self.against and not (Path(self.against) / "data").is_dir():
-            raise Refused(f"--against {self.against} is no dataset; give the folder of one that cluster made")
 
     # --- which modality, which features ---
 
@@ -94,14 +96,16 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         check_own(self, modality)
         task = replace(self, modality=modality)
         if task.origin == FILE:
-            given = embeddings.matched(Path(self.features), keys(task, modality, sources))
-            object.__setattr__(task, "given", given)
+            rows = keys(task, modality, sources) if task.kind.is_file else None
+            object.__setattr__(task, "given", embeddings.matched(Path(self.features), rows))
         if task.origin == ENCODER:
             if not task.kind.encodes:
                 raise Refused(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
-            network(Path(self.encoder))
+            task.encoded  # noqa: B018 - refused where it takes something else
         if task.codebook:
             task.check_book()
+        if task.against:
+            agreement.check(Path(task.against), self.name)
         return task
 
     @property
@@ -122,25 +126,32 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """The embeddings of `--features`; `settled`, which knows the source's keys, puts them here."""
         raise AttributeError("given")
 
+    @cached_property
+    def encoded(self) -> int:
+        """How many numbers the network of `--encoder` makes of a sample."""
+        wave = round(self.seconds * self.rate) if self.modality == Modality.sound else None
+        return networks.width(Path(self.encoder), wave)
+
     @property
-    def set(self) -> FeatureSet:
-        """The features."""
+    def described(self) -> FeatureSet:
+        """What numbers say of samples."""
         if self.origin == FILE:
-            return describing.given(self.given)
-        one = describing.encoded(Path(self.encoder)) if self.origin == ENCODER else describing.SETS[self.origin]
-        return describing.Averaged(one) if self.kind.averages else one
+            return featuresets.Given(self.given)
+        own = self.origin == ENCODER
+        one = featuresets.encoded(Path(self.encoder), self.encoded) if own else featuresets.SETS[self.origin]
+        return featuresets.Averaged(one) if self.kind.averages else one
 
     @property
     def sampling(self) -> Sampling:
         """Which frames a clip has: four, half a second apart."""
-        return self.spaced(Sampling((0, 1, 2, 3), 4, gap=0.5, seconds=True))
+        return self.spaced(Sampling(tuple(range(FRAMES)), FRAMES, gap=0.5, seconds=True))
 
     @property
     def about(self) -> dict[str, Any]:
         """What a codebook must be for."""
         about = {"modality": str(self.modality), "features": self.origin}
         about |= {name: getattr(self, name) for name in self.kind.depends}
-        return about | ({"encoder_sha256": digest(Path(self.encoder))} if self.encoder else {})
+        return about | ({"encoder_sha256": networks.network(Path(self.encoder)).digest} if self.encoder else {})
 
     @cached_property
     def book(self) -> Codebook:
@@ -154,6 +165,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
                 raise Refused(f"--codebook {self.codebook} is for {name} {self.book.about.get(name)}, not {value}")
         if self.origin == FILE and self.given.width != (width := len(self.book.clusters.mean)):
             raise Refused(f"--features have {self.given.width} numbers to a row, the codebook is for {width}")
+        try:
+            self.book.clusters.located(self.described.features(self.described.blank, self.book.learned))
+        except Exception as fault:  # arrays of whatever kind and shape
+            why = f"its arrays do not fit {self.origin} ({type(fault).__name__})"
+            raise Refused(f"--codebook {self.codebook}: {why}; give a centroids.npz that cluster saved") from None
 
     def options(self) -> Mapping[str, Any]:
         """Those of the modality, and the content of the files instead of their names; what is only told is left out."""
@@ -161,17 +177,22 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
         left = (others - own) | {*self.told, "encoder", "codebook"}
         kept = {name: value for name, value in asdict(self).items() if name not in left}
-        files = {"encoder": self.encoder, "codebook": self.codebook}
-        files |= {"features": self.features} if self.origin == FILE else {}
+        files = {"codebook": self.codebook, "features": self.features if self.origin == FILE else ""}
         content = {f"{name}_sha256": digest(Path(file)) for name, file in files.items() if file}
+        content |= {"encoder_sha256": networks.network(Path(self.encoder)).digest} if self.encoder else {}
         return {**kept, "features": self.origin, **content}
 
     # --- the task ---
 
     @property
+    def points(self) -> int:
+        """Samples to learn from, at most: 39 to a cluster, of 1000 at least, as far as their features have room."""
+        return min(FEWEST * max(self.clusters or 0, MOST), ROOM * MEGABYTE // self.described.bytes_each[1])
+
+    @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
-        """Room for 39 pictures to each of 1000 clusters."""
-        return self.kind.megabytes
+        """What is seen of so many samples."""
+        return -(-self.points * self.described.bytes_each[0] // MEGABYTE)
 
     def reader(self) -> Reader:
         return self.kind.reader(self)
@@ -192,7 +213,10 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
-            raw = self.set.raw(self.kind.stored(sample, self.size))
+            try:
+                raw = self.described.raw(self.kind.stored(sample, self.size))
+            except Unusable:  # said when it is labelled
+                continue
             yield raw
             room -= raw.nbytes
             if room <= 0:
@@ -201,25 +225,30 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn what the features need, then the clusters; keep all that labels."""
         if self.encoder:
-            copied(Path(self.encoder), artefacts / KEPT_ENCODER)
+            networks.copied(Path(self.encoder), artefacts / KEPT_ENCODER)
         if self.codebook:
             self.book.save(artefacts / BOOK)
             return
         raw = [part for part in seen if len(part)]
         if not raw:
             raise Refused("there is nothing to learn clusters from: no sample could be read", 3)
-        learned, features = self.set.fitted(raw, rng)
-        del raw  # the features are as large
-        features = features[~np.isnan(features).any(1)] if np.issubdtype(features.dtype, np.floating) else features
+        learned, features = self.described.fitted(raw, self.points, rng)
+        if (lacking := np.isnan(features).any(1)).any():
+            features = features[~lacking]
         found = clusters.learned(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
         Codebook(found, learned, self.about).save(artefacts / BOOK)
 
     def remarks(self, artefacts: Path) -> Sequence[str]:
+        """How the clusters were learned, and whether from too little."""
         sizes = clusters.load(artefacts / BOOK).clusters.sizes
-        few = int((sizes < FEWEST).sum())
-        if self.codebook or not few:
-            return ()
-        return (f"{few} of {len(sizes)} clusters were learned from fewer than {FEWEST} samples; take fewer with -k",)
+        n, k = int(sizes.sum()), len(sizes)
+        told = [f"{k:,} clusters, of features {self.origin}, were learned from {n:,} samples"]
+        if self.clusters and n < FEWEST * k:
+            remedy = "give more samples" if k == 2 else "take fewer with -k, or give more samples"
+            told.append(f"{n:,} samples are fewer than {FEWEST} to each of {k:,} clusters; {remedy}")
+        elif small := int((sizes < n / k / SMALL).sum()):
+            told.append(f"{small:,} of {k:,} clusters have less than 1/{SMALL} of the samples of an average one")
+        return told
 
     def labeler(self, artefacts: Path) -> Labeler:
         return Together(Clustered(self, clusters.load(artefacts / BOOK)))
@@ -234,31 +263,23 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     def report(self, out: Path) -> Mapping[str, float]:
         """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""
-        keys, labels = stored_labels(out)
-        sizes = np.bincount(labels, minlength=len(clusters.load(out / BOOK).clusters.centroids))
+        sizes = np.zeros(len(clusters.load(out / BOOK).clusters.centroids), np.int64)
+        for batch in agreement.stored(out, "cluster"):
+            sizes += np.bincount(batch["cluster"], minlength=len(sizes))
         told: dict[str, float] = {"clusters": len(sizes), "smallest": int(sizes.min())}
         told |= {"median": float(np.median(sizes)), "largest": int(sizes.max()), "empty": int((sizes == 0).sum())}
         told["entropy"] = round(agreement.entropy(sizes), 4)
+        one = agreement.by_key(out) if self.compare_folders or self.against else {}
         if self.compare_folders:
-            counts = agreement.table(np.array([file_of(key).rpartition("/")[0] for key in keys]), labels)
+            folders = np.array([file_of(key).rpartition("/")[0] for key in one])
+            counts = agreement.table(folders, np.array(list(one.values())))
             told |= {"folders": len(counts), "purity": round(agreement.purity(counts), 4)}
             told["nmi_folders"] = round(agreement.nmi(counts), 4)
         if self.against:
-            one, other = (dict(zip(*pair, strict=True)) for pair in ((keys, labels), stored_labels(Path(self.against))))
+            other = agreement.by_key(Path(self.against))
             both = [key for key in one if key in other]
-            if not both:
-                raise Refused(f"--against {self.against} has none of this dataset's keys")
-            counts = agreement.table(*(np.array([labels[key] for key in both]) for labels in (one, other)))
-            told |= {"keys_against": len(both), "nmi_against": round(agreement.nmi(counts), 4)}
+            told["keys_against"] = len(both)
+            if both:
+                counts = agreement.table(*(np.array([labels[key] for key in both]) for labels in (one, other)))
+                told["nmi_against"] = round(agreement.nmi(counts), 4)
         return told
-
-
-def stored_labels(out: Path) -> tuple[list[str], np.ndarray]:
-    """The keys and the clusters of a dataset's first copy."""
-    import pyarrow.parquet as pq
-
-    try:
-        rows = pq.read_table(out / "data", columns=["key", "cluster"], filters=[("copy", "=", 0)])
-    except KeyError:
-        raise Refused(f"{out} has no clusters; give the folder of a dataset that cluster made") from None
-    return rows["key"].to_pylist(), rows["cluster"].to_numpy()

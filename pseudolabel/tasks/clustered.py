@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pseudolabel.clusters import Codebook, Located
-from pseudolabel.describing import FILE
+from pseudolabel.featuresets import FILE
 from pseudolabel.pieces import Piece, drawn
 from pseudolabel.sample import Chance, Filtered, Sample, Skipped, Unusable
 from pseudolabel.tasks.base import EachSample, Row, Rows
@@ -30,7 +30,11 @@ class Clustered(NamedTuple):
         for sample in samples:
             stored = task.kind.stored(sample, task.size)
             del sample  # a picture may be large
-            features = task.set.features(task.set.raw(stored), self.book.learned)
+            try:
+                features = task.described.features(task.described.raw(stored), self.book.learned)
+            except Unusable as bad:
+                yield from (Sample(key, bad) for key in stored.keys)
+                continue
             located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
             empty = np.isnan(features).any(1).tolist()
             rows = task.kind.rows(stored, not task.no_inputs)
@@ -38,8 +42,10 @@ class Clustered(NamedTuple):
                 label = dict(zip(Located._fields, where, strict=True))
                 yield Sample(key, None if nothing else {**label, **row})
 
-    def pairs(self, row: Row | None, rng: np.random.Generator) -> Iterator[Row]:
+    def pairs(self, row: Row | Unusable | None, rng: np.random.Generator) -> Iterator[Row]:
         """The row, if there was anything to tell by; chance has no part in it."""
+        if isinstance(row, Unusable):
+            raise row
         if row is None and self.task.origin == FILE:
             raise Unusable(f"no features for it in {Path(self.task.features).name}")
         if row is None:
@@ -52,7 +58,7 @@ class Clustered(NamedTuple):
         if not task.proves():
             known = 0 <= row["cluster"] < len(centroids.sizes)
             return None if known else f"`cluster` is {row['cluster']}, none of 0 to {len(centroids.sizes) - 1}"
-        features = task.set.features(task.set.raw(task.kind.restored(row)), learned)
+        features = task.described.features(task.described.raw(task.kind.restored(row)), learned)
         return centroids.fault(features, *(row[name] for name in Located._fields))
 
     def draw(self, row: Row) -> Iterable[Piece]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from pseudolabel import pixels, waves
 from pseudolabel.columns import Column
-from pseudolabel.describing import Stored
+from pseudolabel.featuresets import Stored
 from pseudolabel.plan import in_source_order
 from pseudolabel.readers import files
 from pseudolabel.readers.audio import AudioOptions, Sounds, Utterance
@@ -21,7 +21,7 @@ from pseudolabel.readers.blocks import pack
 from pseudolabel.readers.images import ImageOptions, Images
 from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.readers.video import Clip, VideoOptions, Videos
-from pseudolabel.sample import Refused, Sample, file_of, splits
+from pseudolabel.sample import Refused, Sample, file_of
 from pseudolabel.tasks.base import Reader, Row
 
 
@@ -45,7 +45,6 @@ class Kind(NamedTuple):
     columns: Callable[[Any], Sequence[Column]]  # of the input, first, and about it
     sets: tuple[str, ...]  # of features; the first is what is used unless told otherwise
     depends: tuple[str, ...]  # options that the features depend on
-    megabytes: int  # of what features are made of, that clusters are learned from
     is_file: bool = False  # whether a file is a sample
     encodes: bool = True  # whether a network can be given what is stored
     averages: bool = False  # whether a sample is several pictures
@@ -118,7 +117,6 @@ MODALITIES: dict[Modality, Kind] = {
         columns=lambda task: [Column("image", "image", "input", "The picture, whole, shrunk to --size. JPEG.")],
         sets=("hog", "coates-ng", "pixels"),
         depends=("size",),
-        megabytes=160,
         is_file=True,
     ),
     Modality.sound: Kind(
@@ -130,7 +128,6 @@ MODALITIES: dict[Modality, Kind] = {
         columns=_sound_columns,
         sets=("mfcc",),
         depends=("rate",),
-        megabytes=64,
     ),
     Modality.text: Kind(
         options=TextOptions,
@@ -141,7 +138,6 @@ MODALITIES: dict[Modality, Kind] = {
         columns=lambda task: [Column("text", "string", "input", "The document, whole.")],
         sets=("tf-idf",),
         depends=(),
-        megabytes=32,
         encodes=False,
     ),
     Modality.video: Kind(
@@ -156,7 +152,6 @@ MODALITIES: dict[Modality, Kind] = {
         ],
         sets=("hog", "coates-ng", "pixels"),
         depends=("size",),
-        megabytes=160,
         averages=True,
     ),
 }
@@ -204,13 +199,8 @@ def check_own(task: Any, modality: Modality) -> None:
 
 
 def keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str]:
-    """The keys of all samples in the source's order: of its files' keys by their bytes, then as they stand in them."""
-    kind = MODALITIES[modality]
-    reader = kind.reader(task)
+    """The keys of all samples of a source whose files are samples, in its order: by their bytes."""
+    reader = MODALITIES[modality].reader(task)
     every = (file for file in files.find(sources, reader.suffixes) if file.candidate)
-    for extent in in_source_order(extent for file in every for extent in reader.scan(file.key, file.path, file.size)):
-        if kind.is_file:
-            yield extent.key
-        else:
-            items = reader.read([extent], splits(0.0)[0])
-            yield from (key for item in items if isinstance(item, Sample) for key in kind.stored(item, 0).keys)
+    scanned = (extent for file in every for extent in reader.scan(file.key, file.path, file.size))
+    return (extent.key for extent in in_source_order(scanned))

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pseudolabel import descriptors, dictionaries, terms, waves
-from pseudolabel.dictionaries import Dictionary
+from pseudolabel import descriptors, terms, waves
+from pseudolabel.descriptors import Dictionary
 from pseudolabel.embeddings import Embeddings
 from pseudolabel.networks import network
 from pseudolabel.readers.audio import Utterance
 from pseudolabel.terms import Topics
 
 DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
+FRAMES = 4  # of a clip
 
 FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
 
@@ -33,11 +34,20 @@ class Stored(NamedTuple):
 class FeatureSet(Protocol):
     """Three steps, for what is learned of a sample of the source is not known while that is taken."""
 
+    @property
+    def blank(self) -> np.ndarray:
+        """What `raw` might give of one sample."""
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        """Of a sample: in what `raw` gives, about, and in the features that are held to learn from."""
+
     def raw(self, stored: Stored) -> np.ndarray:
         """All that features depend on, small; runs in the workers."""
 
-    def fitted(self, seen: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        """What `raw` gave of several -> what is learned of it, and the (n, D) features."""
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        """What `raw` gave of several, which is used up -> what is learned of it, and (n, D) features, of `points` or
+        about as many."""
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         """(n, D) float32; a row of NaN where there is nothing to tell by."""
@@ -47,9 +57,19 @@ class Plain(NamedTuple):
     """Nothing is learned: what is seen of a sample is its features."""
 
     raw: Callable[[Stored], np.ndarray]  # -> (n, D)
+    width: int  # D
+    kind: type = np.float32
 
-    def fitted(self, seen: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        return {}, np.concatenate(seen)
+    @property
+    def blank(self) -> np.ndarray:
+        return np.zeros((1, self.width), self.kind)
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        return self.blank.nbytes, 4 * self.width
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        return {}, joined(seen)
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return raw.astype(np.float32)
@@ -58,12 +78,16 @@ class Plain(NamedTuple):
 class Patches:
     """Thumbnails are seen, a dictionary of their patches is learned."""
 
-    def raw(self, stored: Stored) -> np.ndarray:
-        return descriptors.thumbnail(stored.payload, dictionaries.THUMBNAIL)[None]
+    blank = np.zeros((1, 3 * descriptors.THUMBNAIL**2), np.uint8)
+    bytes_each = blank.nbytes, blank.nbytes + 4 * descriptors.SIZE
 
-    def fitted(self, seen: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        dictionary = dictionaries.learned(np.concatenate(seen), rng)
-        return dictionary._asdict(), dictionary.features(np.concatenate(seen))
+    def raw(self, stored: Stored) -> np.ndarray:
+        return descriptors.thumbnail(stored.payload, descriptors.THUMBNAIL)[None]
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        thumbnails = joined(seen)
+        dictionary = descriptors.learned(thumbnails, rng)
+        return dictionary._asdict(), dictionary.features(thumbnails)
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return Dictionary(**learned).features(raw)
@@ -74,12 +98,22 @@ class Averaged(NamedTuple):
 
     pictures: FeatureSet
 
+    @property
+    def blank(self) -> np.ndarray:
+        return self.pictures.blank
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        seen, held = self.pictures.bytes_each
+        return FRAMES * seen, FRAMES * held
+
     def raw(self, stored: Stored) -> np.ndarray:
         return np.concatenate([self.pictures.raw(stored._replace(payload=frame)) for frame in stored.payload.frames])
 
-    def fitted(self, seen: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        learned, features = self.pictures.fitted(seen, rng)
-        return learned, features.reshape(len(seen), -1, features.shape[1]).mean(1, dtype=np.float32)
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        clips = len(seen)
+        learned, features = self.pictures.fitted(seen, points, rng)
+        return learned, features.reshape(clips, -1, features.shape[1]).mean(1, dtype=np.float32)
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return np.asarray(self.pictures.features(raw, learned).mean(0, keepdims=True))
@@ -88,10 +122,13 @@ class Averaged(NamedTuple):
 class Terms:
     """The terms of documents are seen, their weights and topics are learned."""
 
+    blank = np.array([[1, 0], [0, 0]], np.int32)
+    bytes_each = 800, 4 * terms.SIZE  # of a hundred words
+
     def raw(self, stored: Stored) -> np.ndarray:
         return terms.terms(stored.payload)
 
-    def fitted(self, seen: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
         documents = np.cumsum([part[0, 0] for part in seen])
         some = seen[: 1 + int(np.searchsorted(documents, DOCUMENTS))]
         topics = terms.learned(some, rng)
@@ -99,6 +136,42 @@ class Terms:
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return Topics(**learned).features(raw)
+
+
+class Given(NamedTuple):
+    """Rows of a file, by key: seen are their numbers alone, so that a block of documents does not fill the sample."""
+
+    embeddings: Embeddings
+
+    @property
+    def blank(self) -> np.ndarray:
+        return np.full((1, 1), -1)
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        return self.blank.nbytes, 4 * self.embeddings.width
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        return self.embeddings.at(stored.keys)[:, None]
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        rows = joined(seen)[:, 0]
+        rows = rows[rows >= 0]
+        return {}, self.embeddings.rows(np.sort(rng.permutation(rows)[:points]))
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return self.embeddings.rows(raw[:, 0])
+
+
+def joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts as one, which are used up: both are never there."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    at = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[at - len(part) : at] = part
+        at -= len(part)
+    return whole
 
 
 def hog(stored: Stored) -> np.ndarray:
@@ -119,25 +192,20 @@ def mfcc(stored: Stored) -> np.ndarray:
 
 
 SETS: dict[str, FeatureSet] = {
-    "hog": Plain(hog),
+    "hog": Plain(hog, 996),
     "coates-ng": Patches(),
-    "pixels": Plain(pixels),
-    "mfcc": Plain(mfcc),
+    "pixels": Plain(pixels, 768, np.uint8),
+    "mfcc": Plain(mfcc, waves.STATISTICS),
     "tf-idf": Terms(),
 }
 
 
-def given(embeddings: Embeddings) -> FeatureSet:
-    """Rows of a file, by key."""
-    return Plain(lambda stored: embeddings.of(stored.keys))
-
-
-def encoded(path: Path) -> FeatureSet:
-    """What the user's own network makes of a picture or a sound."""
+def encoded(path: Path, width: int) -> FeatureSet:
+    """What the user's own network makes of a picture or a sound: so many numbers."""
 
     def one(stored: Stored) -> np.ndarray:
         if isinstance(stored.payload, Utterance):
             return network(path).sound(stored.payload.wave)[None]
         return network(path).picture(stored.payload)[None]
 
-    return Plain(one)
+    return Plain(one, width)
