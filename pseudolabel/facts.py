@@ -113,6 +113,27 @@ class Group(NamedTuple):
         return int(group.total_byte_size // max(1, group.num_rows))
 
 
+def classed(dataset: Dataset) -> list[Column]:
+    """The task's columns; of a label that is a mere number, as that of a cluster, the numbers are its classes."""
+    return [
+        c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
+        if c.type == "int64" and c.role == "label"
+        else c
+        for c in dataset.task.schema()
+    ]
+
+
+def _most(dataset: Dataset, name: str) -> int:
+    """The largest value of a column, as the files themselves know it."""
+    most = -1
+    for file in files(dataset):
+        with readable(dataset, file.name):
+            place, metadata = file.parquet.schema.names.index(name), file.parquet.metadata
+            known = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
+            most = max([most, *(int(one.max) for one in known if one and one.has_min_max)])
+    return most
+
+
 def files(dataset: Dataset) -> list[File]:
     """Some of its files, evenly spread."""
     import pyarrow.parquet as pq
@@ -142,7 +163,7 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
 
 def spreads(dataset: Dataset) -> list[Spread]:
     """Of each label: classes over all rows of the files looked into, lists over those of a few row groups."""
-    columns = [c for c in dataset.task.schema() if c.role == "label" and c.type not in ("string", "list<string>")]
+    columns = [c for c in classed(dataset) if c.role == "label" and c.type not in ("string", "list<string>")]
     some, total, found = files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
     few = groups(dataset, some)
     for column in columns:

@@ -11,13 +11,13 @@ from typing import Any
 
 from pseudolabel.columns import Column
 from pseudolabel.dataset import Dataset, opened
-from pseudolabel.facts import FEW, Group, Spread, facts, files, groups, readable
+from pseudolabel.facts import FEW, Group, Spread, classed, facts, files, groups, readable
 from pseudolabel.folder import PREVIEW
 from pseudolabel.page import Card, Section, bdi, card, html, page, text
 from pseudolabel.pieces import short
 from pseudolabel.sample import Skipped, attempt, blamed, hash64
 from pseudolabel.shards import write_whole
-from pseudolabel.tasks.base import Labeler, Row, Task
+from pseudolabel.tasks.base import Labeler, Row
 
 ROWS = 24  # at least, and a few of each class
 EACH = 4
@@ -35,7 +35,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     with readable(dataset, "what was learned"), blamed("it is damaged"):
         labeler = task.labeler(dataset.out)
     top = list(head(made))
-    shown, lost = cards(task, labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
+    shown, lost = cards(classed(dataset), labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
     if lost:
         top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
     where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.paper}"
@@ -48,7 +48,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
 
 def chosen(dataset: Dataset) -> Iterator[Row]:
     """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
-    label = class_of(dataset.task)
+    label = class_of(classed(dataset))
     count = max(ROWS, EACH * len(label.names) if label else 0)
     few = groups(dataset, files(dataset))
     shown = Counter[int]()
@@ -78,20 +78,22 @@ def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
             return
 
 
-def class_of(task: Task) -> Column | None:
+def class_of(columns: Sequence[Column]) -> Column | None:
     """The label whose classes are few enough to be told apart on a page, if there is one."""
-    labels = (c for c in task.schema() if c.type == "class" and c.role == "label" and len(c.names) <= FEW)
+    labels = (c for c in columns if c.type == "class" and c.role == "label" and len(c.names) <= FEW)
     return next(labels, None)
 
 
 # --- how they are drawn ----------------------------------------------------------------------------------------------
 
 
-def cards(task: Task, labeler: Labeler, rows: Iterable[Row], room: int = MOST) -> tuple[list[tuple[str, Card]], int]:
+def cards(
+    columns: Sequence[Column], labeler: Labeler, rows: Iterable[Row], room: int = MOST
+) -> tuple[list[tuple[str, Card]], int]:
     """Rows as cards, each with its class, as many as there is room for in bytes; and how many were too large."""
     shown, lost = [], 0
     for row in rows:
-        named, one = drawn(task, labeler, row)
+        named, one = drawn(columns, labeler, row)
         size = len(card(one).encode())
         if size > room:
             lost += 1
@@ -101,13 +103,13 @@ def cards(task: Task, labeler: Labeler, rows: Iterable[Row], room: int = MOST) -
     return shown, lost
 
 
-def drawn(task: Task, labeler: Labeler, row: Row) -> tuple[str, Card]:
+def drawn(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
     """A row's class, and its card."""
     made = attempt("", partial(_pieces, labeler, row))
-    about = [(c.name, short(row[c.name])) for c in task.schema() if c.role == "about" and c.name not in ("key", "copy")]
+    about = [(c.name, short(row[c.name])) for c in columns if c.role == "about" and c.name not in ("key", "copy")]
     copy = f" · copy {row['copy']}" if row["copy"] else ""
     pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
-    label = class_of(task)
+    label = class_of(columns)
     named = f"{label.name}: {label.named(row[label.name])}" if label else ""
     return named, Card(f"{short(row['key'])}{copy}", pieces, about)
 

@@ -93,5 +93,5 @@ def _page(task: Task, labeler: Labeler, some: Sequence[Row]) -> str:
     descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
-        file.write(page(task.name, task.paper, head, sections(cards(task, labeler, some)[0], [])))
+        file.write(page(task.name, task.paper, head, sections(cards(task.schema(), labeler, some)[0], [])))
     return where

@@ -103,7 +103,7 @@ def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
     image = pixels.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
     row = {"key": "\u00e4" * 99, "copy": 0, "label": 1, "image": image, "box": [0, 0, 9, 9], "flip": False}
     small = {**row, "image": pixels.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
-    shown, lost = cards(task, task.labeler(Path()), [row, row, small, small], 50_000)
+    shown, lost = cards(task.schema(), task.labeler(Path()), [row, row, small, small], 50_000)
     assert [named for named, _ in shown] == ["label: 180", "label: 180"]
     assert lost == 2
     assert len("".join(map(card, (one for _, one in shown))).encode()) <= 50_000
@@ -295,3 +295,12 @@ def test_show_tells_a_sentence_from_a_path() -> None:
     for name in ("mask-text", "rotate"):
         with pytest.raises(Refused, match="nothing to show"):
             list(show(TASKS[name](), " "))
+
+
+def test_clusters_have_a_gallery_each(made: Made) -> None:  # noqa: F811
+    told = facts(opened(made["cluster"]))
+    (spread,) = (label for label in told["labels"] if label["column"] == "cluster")
+    rows = pq.read_table(made["cluster"] / "data")["cluster"].to_pylist()
+    assert dict(spread["counts"]) == {str(number): rows.count(number) for number in range(max(rows) + 1)}
+    page = preview(made["cluster"], made["cluster"].parent / "gallery.html").read_text("utf-8")
+    assert all(f"cluster: {number}" in page for number in set(rows))
