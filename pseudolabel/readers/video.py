@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -118,12 +118,10 @@ class Videos:
         how = self.sampling
         start, stop = (extent.start / SECOND) or -inf, inf if extent.stop is None else extent.stop / SECOND
         beyond = (stop + how.span, SLACK) if how.seconds else (stop, int(how.span) + SLACK)
-        film = Film(extent.where)
-        try:
+        with ExitStack() as unless_found:
+            film = unless_found.enter_context(closing(Film(extent.where)))
             timeline = film.look(start, *((inf, 0) if how.most else beyond))
-        except BaseException:
-            film.close()
-            raise
+            unless_found.pop_all()  # whoever reads it closes it
         return Found(film, timeline, *clips(timeline.times, start, stop, how))
 
     def _samples(
