@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -22,7 +22,7 @@ from pseudolabel.readers.audio import AudioOptions
 from pseudolabel.readers.images import ImageOptions
 from pseudolabel.readers.text import TextOptions
 from pseudolabel.readers.video import VideoOptions
-from pseudolabel.sample import Refused, Sample, Unusable, file_of
+from pseudolabel.sample import Refused, Sample, Skipped, attempt, file_of
 from pseudolabel.sampling import Sampling
 from pseudolabel.shards import digest
 from pseudolabel.tasks.base import Labeler, Reader, Task
@@ -209,13 +209,16 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def learns(self) -> bool:
         return not self.codebook
 
+    def raw(self, sample: Sample) -> np.ndarray:
+        """What features are made from, of what is stored of a sample."""
+        return self.described.raw(self.kind.stored(sample, self.size))
+
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         """Of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
-            try:
-                raw = self.described.raw(self.kind.stored(sample, self.size))
-            except Unusable:  # said when it is labelled
+            raw = attempt(sample.key, partial(self.raw, sample))
+            if isinstance(raw, Skipped):  # said when it is labelled
                 continue
             yield raw
             room -= raw.nbytes
