@@ -41,8 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Sources = Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders and files to read.", show_default=False)]
-Finished = Annotated[Path, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="SOURCE", help="Folders, files and addresses to read.", show_default=False)
+]
+Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
@@ -129,7 +131,7 @@ def export_dataset(
 @app.command("verify")
 def verify_dataset(
     dataset: Finished,
-    against: Annotated[list[Path] | None, typer.Option(metavar="SOURCE", help=AGAINST)] = None,
+    against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST)] = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0,
     json_: Json = False,
     quiet: Quiet = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.addresses import located
 from pseudolabel.folder import SUCCESS
 from pseudolabel.options import RunOptions
 from pseudolabel.readers.files import MANIFEST
@@ -93,9 +93,9 @@ class Dataset:
         return command(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
 
 
-def opened(out: Path) -> Dataset:
+def opened(out: Path | str) -> Dataset:
     """The dataset in a folder. Refused where there is none, or an unfinished one."""
-    out = Path(os.path.abspath(out))
+    out = located(out)
     if not (out / MANIFEST).exists():
         raise Refused(f"{out} is no dataset made by pseudolabel: it has no {MANIFEST}; give the folder of one")
     if not (out / SUCCESS).exists():

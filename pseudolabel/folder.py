@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.addresses import located
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused
 from pseudolabel.shards import write_whole
@@ -25,9 +25,9 @@ DECIDING = (  # packages whose version may change a byte
 )
 
 
-def place(task: str, sources: Sequence[Path], given: Path | None) -> Path:
+def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     """Where the dataset goes; refused inside a source, around one, or on top of what is no dataset."""
-    out = Path(os.path.abspath(given or f"{sources[0].name}-{task}"))
+    out = located(given or f"{sources[0].name}-{task}")
     for source in sources:
         if out == source or source in out.parents:
             raise Refused(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")

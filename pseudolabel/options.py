@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from math import inf, isfinite
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -13,12 +12,14 @@ from typer import Option
 
 from pseudolabel.sample import Refused, one_of
 
+OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
+
 
 @dataclass(frozen=True)
 class RunOptions:
     """What every task's command takes beside its own options."""
 
-    out: Annotated[Path | None, Option(help="Folder of the dataset; default SOURCE-TASK in the current folder.")] = None
+    out: Annotated[str | None, Option(help=OUT_HELP)] = None
     seed: Annotated[int, Option(help="Seed of all chance: same seed, same bytes.")] = 0
     workers: Annotated[int, Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0
     shard_size: Annotated[int, Option(min=1, help="Most MB of source per shard.")] = 256

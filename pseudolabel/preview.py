@@ -30,7 +30,7 @@ BARS = 12  # classes; more are shown as bars beside each other
 
 def preview(out: Path | str, to: Path | None = None) -> Path:
     """Write the page, `index.html` beside the data unless a place is given; return where."""
-    dataset = opened(Path(out))
+    dataset = opened(out)
     made, task = facts(dataset), dataset.task
     with readable(dataset, "what was learned"), blamed("it is damaged"):
         labeler = task.labeler(dataset.out)

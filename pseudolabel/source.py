@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pseudolabel import plan
+from pseudolabel.addresses import located
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import Plan, Shard
 from pseudolabel.readers import files
@@ -17,7 +17,7 @@ from pseudolabel.tasks.base import Task
 def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
     """The sources, absolute, existing and of different names."""
     given = [source] if isinstance(source, str | Path) else list(source)
-    sources = [Path(os.path.abspath(path)) for path in given]
+    sources = [located(path) for path in given]
     files.check(sources)
     return sources
 

@@ -59,7 +59,7 @@ def rows(
                     yield from ({**row, "copy": copy} for row in made)
 
 
-def dry_run(task: Task, source: Sequence[Path], **options: Any) -> dict[str, Any]:
+def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
     """What a run would read and make, reckoned from a few seconds' worth of its samples."""
     chosen = RunOptions(**options)
     sources = resolve(source)

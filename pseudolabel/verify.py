@@ -63,7 +63,7 @@ def verify(
     what is stored, and text is tokenised and packed again, by the very code that made them: of these, `verify` shows
     that nothing was changed, not that the code is right. That is for the tests.
     """
-    dataset = opened(Path(out))
+    dataset = opened(out)
     sources = resolve(against) if against else []
     task = dataset.task.settled(sources) if sources else dataset.task
     verdict = Verdict()

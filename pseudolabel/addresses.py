@@ -1,0 +1,57 @@
+"""Addresses: where a source or a dataset lies, be it a path on disk or `s3://bucket/name` of a store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from errno import EIO
+from pathlib import Path
+
+from pseudolabel.sample import Refused, T, Unusable
+
+EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "hf": "hf", "http": "http", "https": "http"}  # scheme -> extra
+WAITS = (0.2, 0.8, 3.2, 12.8)  # seconds before a store that failed is asked again
+
+
+def is_address(given: Path | str) -> bool:
+    """Whether this names a place in a store: `scheme://...`."""
+    return "://" in str(given)
+
+
+def located(given: Path | str) -> Path:
+    """The absolute path, or the like of it in a store: it is opened, listed and joined as a path is.
+
+    Refused where the package that reaches the store is not installed.
+    """
+    if not is_address(given):
+        return Path(os.path.abspath(given))
+    scheme = str(given).partition("://")[0]
+    try:
+        from upath import UPath
+
+        place = UPath(str(given).rstrip("/"))
+        _ = place.fs
+    except (ImportError, ValueError) as lacking:
+        if scheme not in EXTRAS:
+            raise Refused(f"{given}: {scheme}:// is no kind of store; type s3://, gs://, hf:// or https://") from None
+        raise Refused(f"{given}: {lacking}; pip install 'pseudolabel[{EXTRAS[scheme]}]'") from None
+    return place  # type: ignore[return-value] # the like of a path
+
+
+def patiently(ask: Callable[[], T], what: object) -> T:
+    """What a store answers; asked again, for some seconds, where it fails otherwise than by what it is asked for.
+
+    Raises OSError where it goes on failing: the storage is to blame, never the sample.
+    """
+    for wait in (*WAITS, None):
+        try:
+            return ask()
+        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, Unusable, Refused):
+            raise
+        except Exception as fault:  # of botocore, aiohttp, the event loop: each store has its own
+            if wait is None:
+                told = " ".join(str(fault).split())[:160] or type(fault).__name__
+                raise OSError(EIO, f"the store fails: {told}", str(what)) from fault
+            time.sleep(wait)
+    raise AssertionError("the last wait is None")
