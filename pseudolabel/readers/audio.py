@@ -20,6 +20,7 @@ PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are
 SANE = 1 << 40  # frames no file has: what is above stands for "not known"
 LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
 SLOWEST = 4000  # Hz of a source: of less, no word is left
+LARGEST = 2**25  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
 EXACT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # how the subtypes begin in which any frame can be found at once
 CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
 
@@ -108,6 +109,10 @@ class Sounds:
         sound, file = opened
         with file, sound:
             at, length = extent.start, self._length(sound.samplerate)
+            if length * sound.channels > LARGEST:
+                long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.samplerate} Hz"
+                yield Skipped(extent.key, f"{long} are too much at once; give less of --seconds, if that is true")
+                return
             while extent.stop is None or at < extent.stop:
                 wanted = length if extent.stop is None else min(length, extent.stop - at)
                 block, fault = _decoded(sound, file, wanted)

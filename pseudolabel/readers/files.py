@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from errno import EINVAL
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,7 +85,8 @@ class Watched:
         try:
             return self._file.seek(offset, whence)
         except OSError as fault:
-            self.fault = fault
+            if fault.errno != EINVAL:  # a place before the file's begin: its own header sent the library there
+                self.fault = fault
             return self._file.tell()
 
     def tell(self) -> int:

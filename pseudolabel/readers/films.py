@@ -23,6 +23,9 @@ FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # n
 INDEXED = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
 SPARING = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that leave out any frame if told so before its packet
 LARGEST = 2**24  # pixels of a frame, of which libav keeps up to 17: 4096 x 4096
+ROOM = (
+    2**28
+)  # bytes that a worker may take for a film, about; taken from the system and never touched, they cost nothing
 SLACK = 64  # frames by which packets may come earlier or later than they are shown
 BACK = 1.0  # seconds by which a clock may go back, as where stamps were rounded: by more, another film begins
 
@@ -230,8 +233,9 @@ def libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
     """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
     try:
         return call(*given, **named)
-    except MemoryError:  # says more of the machine than of the film
-        raise
+    except MemoryError as fault:
+        bytes(ROOM)  # raises anew where the machine is short of it; else the film asks for what there is nowhere
+        raise Unusable(f"{what}: asks for more memory than there is") from fault
     except Exception as fault:
         early = getattr(fault, "errno", None) == EIO
         said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__

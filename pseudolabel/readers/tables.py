@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate, groupby, islice
 from operator import itemgetter
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.readers import streams
@@ -25,7 +26,9 @@ STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "b
 
 
 def _lacking(column: str, names: Iterable[str]) -> NoReturn:
-    raise Unusable(f"no column {column!r}; choose with --column among: {', '.join(map(str, names)) or 'none'}")
+    """Name the columns there are, be they what a broken header has: bytes that are no text, and without end."""
+    among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
+    raise Unusable(f"no column {column!r}; choose with --column among: {among or 'none'}")
 
 
 # --- jsonl: the position is the byte where the line starts ------------------------------------------------------------
