@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,8 +15,10 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.columns import Column
-from pseudolabel.sample import Chance, Sample, Skipped
-from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Row, Rows
+from pseudolabel.readers.images import Images
+from pseudolabel.readers.text import Block
+from pseudolabel.sample import Chance, Extent, Sample, Skipped, Split
+from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Reader, Row, Rows, SampleTask, TextTask
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Deadly(ImageTask):
     paper = "none"
 
     fail: Annotated[str, Option(help="A bug to have: raise ValueError, or storage for EIO.")] = ""
+    stick: Annotated[str, Option(help="Where it never returns: label, read or observe.")] = "label"
+
+    observed_megabytes = 1
 
     def columns(self) -> list[Column]:
         return [Column("width", "int64", "label", "The picture's width.")]
@@ -34,13 +39,43 @@ class Deadly(ImageTask):
     def pairs(self, payload: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         if payload.shape[0] == 13:
             os.kill(os.getpid(), signal.SIGKILL)
-        if payload.shape[0] == 17:
-            time.sleep(3600)
+        if payload.shape[0] == 17 and self.stick == "label":
+            never_return()
         if self.fail == "bug":
             raise ValueError("a bug")
         if self.fail == "storage":
             raise OSError(5, "Input/output error", "/mnt/lost")
         yield {"width": payload.shape[1]}
+
+    def reader(self) -> Reader:
+        return Snare(self) if self.stick == "read" else Images(self)
+
+    def learns(self) -> bool:
+        return self.stick == "observe"
+
+    def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
+        for sample in samples:
+            if sample.payload.shape[0] == 17:
+                never_return()
+            yield np.array([sample.payload.shape[1]])
+
+    def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        (artefacts / "widths.txt").write_text(" ".join(str(width[0]) for width in seen))
+
+
+class Snare(Images):
+    """The reader whose decoder never returns."""
+
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
+        for item in super().read(extents, split):
+            if isinstance(item, Sample) and item.payload.shape[0] == 17:
+                never_return()
+            yield item
+
+
+def never_return() -> None:
+    """Native code that holds the interpreter's lock: no other thread runs, and no handler of a signal."""
+    ctypes.PyDLL(None).pause()
 
 
 @dataclass(frozen=True)
@@ -61,3 +96,19 @@ class Late(NamedTuple):
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         while group := list(islice(samples, 3)):
             yield from self.each.label(iter(group), chance, copies)
+
+
+@dataclass(frozen=True)
+class DeadlyText(TextTask, SampleTask):
+    """Count a block's documents; never return from a block that has the word `trap`."""
+
+    name = "deadly-text"
+    paper = "none"
+
+    def columns(self) -> list[Column]:
+        return [Column("documents", "int64", "label", "How many documents the block has.")]
+
+    def pairs(self, payload: Block, rng: np.random.Generator) -> Iterator[Row]:
+        if b"trap" in payload.data.tobytes():
+            never_return()
+        yield {"documents": len(payload.starts)}

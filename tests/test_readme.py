@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FIXTURES, HERE
+from conftest import FIXTURES, HERE, real
 
 import pseudolabel
 from pseudolabel import TASKS
@@ -19,7 +19,7 @@ README = (HERE.parent / "README.md").read_text("utf-8")
 
 
 def test_every_task_is_in_the_table() -> None:
-    for name in set(TASKS) - {"deadly", "deadly-late"}:
+    for name in filter(real, TASKS):
         assert re.search(rf"^\| `{name}` \|", README, re.MULTILINE), name
 
 
@@ -88,5 +88,5 @@ def test_the_page_of_each_task_is_not_stale() -> None:
         from make import page
     finally:
         sys.path.pop(0)
-    for name in sorted(set(TASKS) - {"deadly", "deadly-late"}):
+    for name in filter(real, TASKS):
         assert (HERE.parent / "docs" / f"{name}.md").read_text("utf-8") == page(TASKS[name]), "run python docs/make.py"

@@ -13,13 +13,13 @@ from typing import Any, get_type_hints
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import FIXTURES, sums
+from conftest import FIXTURES, real, sums
 
 from pseudolabel import TASKS, Task, run
 from pseudolabel.columns import arrow_schema
 from pseudolabel.sample import Chance, Sample
 
-NAMES = sorted(set(TASKS) - {"deadly", "deadly-late"})
+NAMES = sorted(filter(real, TASKS))
 
 
 @pytest.fixture(params=NAMES)
