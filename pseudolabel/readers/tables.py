@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Cell = tuple[int, bytes | Unusable]  # position, and the text there or why there is none; nulls give no cell
 
-ROWS_AT_ONCE = 1024  # of Parquet
+ROWS_AT_ONCE = 128  # of Parquet, at most: a small file may hold one text of 1 MB for each of its rows
+BYTES_AT_ONCE = 4 << 20  # about
 JSON = json.JSONDecoder()
 STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "binary_view"}
 
@@ -161,15 +162,18 @@ def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> I
 
 
 def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
-    """The column's strings, a thousand rows at a time: a row group may be far larger than memory."""
+    """The column's strings, a few MB at a time: a row group may be far larger than memory, and a row be a book."""
     import pyarrow as pa
 
     row, stop = extent.start, sys.maxsize if extent.stop is None else extent.stop
     try:
         with _parquet(extent.where, column) as file:
-            ends = list(accumulate(rows for rows, _ in _sizes(file, column)))
+            sizes = _sizes(file, column)
+            ends = list(accumulate(rows for rows, _ in sizes))
             groups = [i for i, end in enumerate(ends) if end > row and (ends[i - 1] if i else 0) < stop]
-            for batch in file.iter_batches(ROWS_AT_ONCE, groups, [column], use_threads=False):
+            longest = max((size // max(1, rows) for rows, size in (sizes[i] for i in groups)), default=0)
+            at_once = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, longest)))
+            for batch in file.iter_batches(at_once, groups, [column], use_threads=False):
                 for cell in batch.column(0).cast(pa.large_binary()).to_pylist()[: stop - row]:
                     if cell:
                         yield row, _checked(cell)
