@@ -13,9 +13,19 @@ import cv2
 import numpy as np
 import pytest
 
+from pseudolabel import TASKS, Task, run
+
 HERE = Path(__file__).parent
 FIXTURES = HERE.parent / "fixtures"
 SHARED = HERE.parents[1] / "shared" / "data"
+
+
+def real(task: str) -> bool:
+    """Whether a task is none of the tests' own."""
+    return not task.startswith("deadly")
+
+
+NAMES = sorted(filter(real, TASKS))
 
 
 @pytest.fixture(scope="session")
@@ -88,9 +98,35 @@ def pseudolabel(tmp_path: Path) -> Command:
     return command
 
 
-def real(task: str) -> bool:
-    """Whether a task is none of the tests' own."""
-    return not task.startswith("deadly")
+@pytest.fixture(params=NAMES)
+def task(request: pytest.FixtureRequest) -> Task:
+    """Every task, as it is by default."""
+    return TASKS[request.param]()
+
+
+class Made(dict[str, Path]):
+    """Each task's dataset of the fixtures, with a validation split and two copies, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Path:
+        task = TASKS[name]()
+        run(task, source(task), out=self.folder / name, copies=2, validation=0.3, workers=1)
+        self[name] = self.folder / name
+        return self[name]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Not to be written to: `shutil.copytree` gives one that may be."""
+    return Made(tmp_path_factory.mktemp("conformance"))
+
+
+def source(task: Task) -> Path:
+    """The fixtures of the task's modality."""
+    kinds = {".jpg": "images", ".txt": "text", ".wav": "audio", ".mp4": "video"}
+    return FIXTURES / next(folder for suffix, folder in kinds.items() if suffix in task.reader().suffixes)
 
 
 def sums(out: Path) -> dict[str, str]:

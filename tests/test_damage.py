@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
+from conftest import Made, source
 from test_verify import named, shard, sign, write
 
 from pseudolabel import TASKS, Task, pixels, run
@@ -23,12 +23,7 @@ from pseudolabel.values import odd, same
 from pseudolabel.verify import verify
 
 
-@pytest.fixture(params=NAMES)
-def task(request: pytest.FixtureRequest) -> Task:
-    return TASKS[request.param]()
-
-
-def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:  # noqa: F811
+def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:
     file = pq.ParquetFile(shard(made[task.name]))
     for column in task.schema():
         row = next(file.iter_batches(1)).to_pylist()[0]
@@ -52,7 +47,7 @@ def unfit(kind: str) -> list[Any]:
     return [None, *(blobs if kind in ("image", "audio") else others.get(kind, []))]
 
 
-def test_rows_of_one_name_are_told_apart(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_rows_of_one_name_are_told_apart(made: Made, tmp_path: Path) -> None:
     whole = pq.read_table(shard(made["rotate"])).to_pylist()
     for number, (harm, false, words) in enumerate(
         [
@@ -71,7 +66,7 @@ def test_rows_of_one_name_are_told_apart(made: Made, tmp_path: Path) -> None:  #
         assert words in found.faults[0]["reason"]
 
 
-def test_brighter_pictures_are_not_the_same(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_brighter_pictures_are_not_the_same(made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made["rotate"], tmp_path / "out"))
     rows = pq.read_table(shard(out)).to_pylist()
     image = pixels.decoded(rows[0]["image"])
@@ -121,7 +116,7 @@ def misspelt(out: Path) -> None:
     pq.write_table(table.set_column(0, table.schema.field(0), wrong), shard(out))
 
 
-def test_damage_is_said_in_a_line_that_names_the_file(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_damage_is_said_in_a_line_that_names_the_file(made: Made, tmp_path: Path) -> None:
     for number, (where, harm) in enumerate(DAMAGE):
         out = Path(shutil.copytree(made["rotate"], tmp_path / str(number)))
         harm(out)
@@ -133,14 +128,14 @@ def test_damage_is_said_in_a_line_that_names_the_file(made: Made, tmp_path: Path
             assert where in named(verify(out, workers=1)), where
 
 
-def test_what_was_left_out_is_compared(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_what_was_left_out_is_compared(made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made["rotate"], tmp_path / "out"))
     for name in ("_skipped.jsonl", "_records/00000.skipped.jsonl"):
         (out / name).write_text((out / name).read_text().replace("truncated", "other"))
     assert set(named(verify(out, source(TASKS["rotate"]()), workers=1))) == {"hills/broken.jpg"}
 
 
-def test_options_that_only_tell_do_not_bind(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_options_that_only_tell_do_not_bind(made: Made, tmp_path: Path) -> None:
     other = Path(shutil.copytree(made["cluster"], tmp_path / "other"))
     task = TASKS["cluster"](against=str(other), clusters=3)
     run(task, source(task), out=tmp_path / "out", workers=1, limit=12)

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Command
-from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
+from conftest import Command, Made, source
 
 from pseudolabel import TASKS, Task, pixels, run
 from pseudolabel.dataset import opened
@@ -32,11 +31,6 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 QUIET += ("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0")
 QUIET += ("--host-resolver-rules=MAP * ~NOTFOUND",)
 HOSTILE = "<script>alert(1)</script> \"'&\u202e<img src=x onerror=alert(2)>"
-
-
-@pytest.fixture(params=NAMES)
-def task(request: pytest.FixtureRequest) -> Task:
-    return TASKS[request.param]()
 
 
 class Read(HTMLParser):
@@ -64,7 +58,7 @@ def in_chromium(page: Path, folder: Path, *, more: tuple[str, ...] = ()) -> subp
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
-def test_the_page_stands_alone_and_shows_every_kind_of_row(task: Task, made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_the_page_stands_alone_and_shows_every_kind_of_row(task: Task, made: Made, tmp_path: Path) -> None:
     page = preview(made[task.name], tmp_path / "page.html")
     read = Read(page)
     assert page.stat().st_size < 5_000_000
@@ -81,13 +75,13 @@ def test_the_page_stands_alone_and_shows_every_kind_of_row(task: Task, made: Mad
     assert again.read_bytes() == page.read_bytes(), "the same rows always"
 
 
-def test_every_class_has_its_rows(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_every_class_has_its_rows(made: Made, tmp_path: Path) -> None:
     text = Read(preview(made["rotate"], tmp_path / "page.html")).text
     for turn in ("0", "90", "180", "270"):
         assert f"label: {turn} 48 rows" in text
 
 
-def test_pictures_and_sounds_have_names_and_headings_have_their_order(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_pictures_and_sounds_have_names_and_headings_have_their_order(made: Made, tmp_path: Path) -> None:
     for name in ("jigsaw", "mask-audio"):
         page = preview(made[name], tmp_path / "page.html")
         assert not re.findall(
@@ -120,7 +114,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
 ]
 
 
-def test_what_is_damaged_is_refused_in_a_line(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_what_is_damaged_is_refused_in_a_line(made: Made, tmp_path: Path) -> None:
     for number, (words, harm) in enumerate(DAMAGE):
         out = Path(shutil.copytree(made["mask-text"], tmp_path / str(number)))
         harm(out / "data" / "train-00000.parquet")
@@ -169,7 +163,7 @@ def test_hostile_names_and_texts_are_text(name: str, hostile: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
-def test_a_browser_asks_for_nothing_and_has_nothing_to_say(task: Task, made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_a_browser_asks_for_nothing_and_has_nothing_to_say(task: Task, made: Made, tmp_path: Path) -> None:
     page = preview(made[task.name], tmp_path / "page.html")
     done = in_chromium(page, tmp_path, more=(f"--log-net-log={tmp_path / 'net.json'}",))
     assert "CONSOLE" not in done.stderr, done.stderr
@@ -180,7 +174,7 @@ def test_a_browser_asks_for_nothing_and_has_nothing_to_say(task: Task, made: Mad
     )
 
 
-def test_broken_rows_are_said_and_the_others_drawn(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_broken_rows_are_said_and_the_others_drawn(made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made["rotate"], tmp_path / "out"))
     path = out / "data" / "train-00000.parquet"
     rows = pq.read_table(path)
@@ -212,7 +206,7 @@ def check_card(content: str) -> None:
     assert DatasetCard(str(card)).data.to_dict() == data
 
 
-def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> None:  # noqa: F811
+def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> None:
     out = made[task.name]
     card = (out / "README.md").read_text("utf-8")
     check_card(card)
@@ -225,7 +219,7 @@ def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> 
 @pytest.mark.parametrize("name", ["augment-pairs", "crop-views", "mask-audio", "mask-text"])
 def test_the_code_of_the_card_runs(
     name: str,
-    made: Made,  # noqa: F811
+    made: Made,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -247,7 +241,7 @@ def test_the_code_of_the_card_runs(
 # --- describe, show and the documentation ----------------------------------------------------------------------------
 
 
-def test_describe_says_the_facts(made: Made, pseudolabel: Command) -> None:  # noqa: F811
+def test_describe_says_the_facts(made: Made, pseudolabel: Command) -> None:
     done = pseudolabel("describe", made["rotate"], "--json")
     found = json.loads(done.stdout)
     assert found["command"] == "pseudolabel rotate SOURCE --copies 2 --validation 0.3"
@@ -297,7 +291,7 @@ def test_show_tells_a_sentence_from_a_path() -> None:
             list(show(TASKS[name](), " "))
 
 
-def test_clusters_have_a_gallery_each(made: Made) -> None:  # noqa: F811
+def test_clusters_have_a_gallery_each(made: Made) -> None:
     told = facts(opened(made["cluster"]))
     (spread,) = (label for label in told["labels"] if label["column"] == "cluster")
     rows = pq.read_table(made["cluster"] / "data")["cluster"].to_pylist()

@@ -13,42 +13,11 @@ from typing import Any, get_type_hints
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import FIXTURES, real, sums
+from conftest import Made, source, sums
 
-from pseudolabel import TASKS, Task, run
+from pseudolabel import Task, run
 from pseudolabel.columns import arrow_schema
 from pseudolabel.sample import Chance, Sample
-
-NAMES = sorted(filter(real, TASKS))
-
-
-@pytest.fixture(params=NAMES)
-def task(request: pytest.FixtureRequest) -> Task:
-    return TASKS[request.param]()
-
-
-class Made(dict[str, Path]):
-    """Each task's dataset of the fixtures, with a validation split and two copies, made when it is first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __missing__(self, name: str) -> Path:
-        task = TASKS[name]()
-        run(task, source(task), out=self.folder / name, copies=2, validation=0.3, workers=1)
-        self[name] = self.folder / name
-        return self[name]
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return Made(tmp_path_factory.mktemp("conformance"))
-
-
-def source(task: Task) -> Path:
-    """The fixtures of the task's modality."""
-    kinds = {".jpg": "images", ".txt": "text", ".wav": "audio", ".mp4": "video"}
-    return FIXTURES / next(folder for suffix, folder in kinds.items() if suffix in task.reader().suffixes)
 
 
 def test_is_a_frozen_described_dataclass(task: Task) -> None:

@@ -15,9 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import Command
+from conftest import Command, Made, source
 from reels import write as write_film
-from test_tasks import NAMES, Made, made, source  # noqa: F401 - a fixture
 
 from pseudolabel import TASKS, Task, run
 from pseudolabel.shards import ShardWriter
@@ -25,13 +24,8 @@ from pseudolabel.tasks.base import EachSample, SampleTask
 from pseudolabel.verify import Verification, verify
 
 
-@pytest.fixture(params=NAMES)
-def task(request: pytest.FixtureRequest) -> Task:
-    return TASKS[request.param]()
-
-
 @pytest.fixture
-def copied(task: Task, made: Made, tmp_path: Path) -> Path:  # noqa: F811
+def copied(task: Task, made: Made, tmp_path: Path) -> Path:
     """A dataset to do harm to."""
     return Path(shutil.copytree(made[task.name], tmp_path / "copied"))
 
@@ -48,13 +42,13 @@ def shard(out: Path) -> Path:
     return out / "data" / "train-00000.parquet"
 
 
-def test_each_task_has_an_inverse_of_its_own(task: Task, made: Made) -> None:  # noqa: F811
+def test_each_task_has_an_inverse_of_its_own(task: Task, made: Made) -> None:
     labeler = task.labeler(made[task.name])
     owner = labeler.task if isinstance(labeler, EachSample) else labeler
     assert type(owner).undo is not SampleTask.undo
 
 
-def test_what_a_run_made_is_sound(task: Task, made: Made) -> None:  # noqa: F811
+def test_what_a_run_made_is_sound(task: Task, made: Made) -> None:
     out = made[task.name]
     count = sum(pq.read_metadata(path).num_rows for path in (out / "data").iterdir())
     alone, beside = verify(out, workers=1), verify(out, source(task), workers=1)
@@ -184,7 +178,7 @@ ALTER: dict[str, Callable[[Path], str]] = {
 }
 
 
-def test_what_was_altered_in_the_source_is_named(task: Task, made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_what_was_altered_in_the_source_is_named(task: Task, made: Made, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source(task), tmp_path / source(task).name))
     file = ALTER[folder.name](folder)
     found = verify(made[task.name], folder, workers=1)
@@ -200,7 +194,7 @@ def test_what_was_altered_in_the_source_is_named(task: Task, made: Made, tmp_pat
 
 
 def test_the_command_says_what_it_found_and_ends_with_3(
-    made: Made,  # noqa: F811
+    made: Made,
     tmp_path: Path,
     pseudolabel: Command,
 ) -> None:
@@ -219,7 +213,7 @@ def test_the_command_says_what_it_found_and_ends_with_3(
 
 
 @pytest.mark.parametrize(("name", "file"), [("mask-text", "tokenizer.json"), ("mask-audio", "centroids.npz")])
-def test_an_artefact_that_was_changed_is_named(name: str, file: str, made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_an_artefact_that_was_changed_is_named(name: str, file: str, made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made[name], tmp_path / "out"))
     (out / file).write_bytes(b"{}")
     found = verify(out, workers=1)
@@ -228,7 +222,7 @@ def test_an_artefact_that_was_changed_is_named(name: str, file: str, made: Made,
     assert not found.checked
 
 
-def test_a_file_that_is_gone_from_the_source_is_named(made: Made, tmp_path: Path) -> None:  # noqa: F811
+def test_a_file_that_is_gone_from_the_source_is_named(made: Made, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source(TASKS["rotate"]()), tmp_path / "images"))
     gone = sorted(folder.rglob("*.png"))[0]
     gone.unlink()
