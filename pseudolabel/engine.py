@@ -104,7 +104,8 @@ def _made(
                     attempt.make(lacking)
         if only_plan:
             freeze(out / RECORDS / LISTING, found.plan, places=True)
-            return told(task, out, "planned", every, started)
+            then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {out}"
+            return told(task, out, then, every, started)
         for remark in task.remarks(out):
             progress.note(remark)
         return sign(task, options, found, out, manifest, started)
