@@ -187,10 +187,10 @@ def run(kind: str, files: Sequence[Path], folder: Path) -> Ran:
     return ran
 
 
-def watched(process: subprocess.Popen[Any]) -> dict[int, int]:
+def watched(process: subprocess.Popen[Any], patience: float = PATIENCE) -> dict[int, int]:
     """The most memory that each process of the run has held, in MB; a run that does not end is ended."""
     peaks: dict[int, int] = {}
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while process.poll() is None:
         for pid in (process.pid, *children(process.pid)):
             peaks[pid] = max(peaks.get(pid, 0), peak(pid))
