@@ -38,9 +38,9 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """22 MB of pictures in four folders: more than 20 shards at --shard-size 1."""
+    """15 MB of pictures in four folders: more than 12 shards at --shard-size 1."""
     folder, rng = tmp_path_factory.mktemp("source") / "pictures", np.random.default_rng(7)
-    for i in range(110):
+    for i in range(60):
         (folder / f"class-{i % 4}").mkdir(parents=True, exist_ok=True)
         noise = rng.integers(0, 255, (300, 260 + i, 3), np.uint8)  # heavy files of few pixels
         cv2.imwrite(str(folder / f"class-{i % 4}" / f"{i:03d}.png"), noise)
@@ -49,13 +49,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """22 MB of text: more than 20 shards at --shard-size 1."""
+    """13 MB of text: more than 12 shards at --shard-size 1."""
     folder, rng = tmp_path_factory.mktemp("source") / "corpus", np.random.default_rng(8)
     folder.mkdir()
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(5000)]
     for i in range(4):
-        chosen = rng.choice(words, 1_000_000, p=np.arange(5000, 0, -1) / 12_502_500)
+        chosen = rng.choice(words, 600_000, p=np.arange(5000, 0, -1) / 12_502_500)
         lines = [" ".join(chosen[k : k + 60]) for k in range(0, len(chosen), 60)]
         (folder / f"{i}.txt").write_text(".\n\n".join(lines), "utf-8")
     return folder

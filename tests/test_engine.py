@@ -19,27 +19,27 @@ from conftest import Command, arguments, records, skipped, sums
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
 
 
-@pytest.fixture(params=["jigsaw", "mask-text"])
+@pytest.fixture(scope="module", params=["jigsaw", "mask-text"])
 def job(request: pytest.FixtureRequest, tokenizer: Path) -> list[object]:
-    """The words of a run over 22 MB of pictures or of text."""
+    """The words of a run over some MB of pictures or of text."""
     if request.param == "jigsaw":
         return ["jigsaw", request.getfixturevalue("pictures"), *ONE]
     return ["mask-text", request.getfixturevalue("corpus"), "--tokenizer", tokenizer, *ONE]
 
 
-@pytest.fixture
-def clean(job: list[object], pseudolabel: Command, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def clean(job: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run of one worker."""
-    done = pseudolabel(*job, "--out", "clean", "--workers", 1)
-    assert done.returncode == 0, done.stderr
-    return tmp_path / "clean"
+    folder = tmp_path_factory.mktemp("undisturbed")
+    subprocess.run(arguments(*job, "--out", "clean", "--workers", 1), cwd=folder, check=True, capture_output=True)
+    return folder / "clean"
 
 
 def test_bytes_are_the_same_for_any_workers_and_through_kills(
     job: list[object], clean: Path, pseudolabel: Command, tmp_path: Path
 ) -> None:
     expected = sums(clean)
-    assert len(expected) >= 20
+    assert len(expected) >= 12
     for workers in (2, 4):
         assert pseudolabel(*job, "--out", f"w{workers}", "--workers", workers).returncode == 0
         assert sums(tmp_path / f"w{workers}") == expected
@@ -47,7 +47,7 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
         assert len(wrote) == workers, "each worker has written some"
 
     words, out, dice = [*job, "--out", "killed", "--workers", 2], tmp_path / "killed", random.Random(1)
-    for moment in (1, dice.randrange(3, 8), dice.randrange(9, 16)):
+    for moment in (1, dice.randrange(3, 6), dice.randrange(7, 10)):
         run = start(words, tmp_path)
         wait_for(lambda moment=moment: len(finished(out)) >= moment, run)
         kill(run)
@@ -173,8 +173,8 @@ def test_validation_keeps_files_apart_and_copies_differ(pictures: Path, pseudola
     }
     keys = {split: set(table["key"].to_pylist()) for split, table in rows.items()}
     assert not keys["train"] & keys["validation"]
-    assert len(keys["train"] | keys["validation"]) == 110
-    assert 8 <= len(keys["validation"]) <= 40
+    assert len(keys["train"] | keys["validation"]) == 60
+    assert 4 <= len(keys["validation"]) <= 24
     for table in rows.values():
         assert table["copy"].to_pylist() == [0, 1] * (len(table) // 2)
         first, second = (table["permutation"].to_pylist()[i::2] for i in (0, 1))
@@ -203,7 +203,7 @@ def test_limit_order_and_several_sources(pictures: Path, pseudolabel: Command, t
 def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     text = b" ".join(path.read_bytes() for path in sorted(corpus.iterdir())).replace(b"\n", b" ")
-    (tmp_path / "source" / "line.txt").write_bytes(text + text[::-1])  # three documents of 16 MB are cut from it
+    (tmp_path / "source" / "line.txt").write_bytes(2 * (text + text[::-1]))  # three documents of 16 MB are cut from it
     run = start(["mask-text", tmp_path / "source", "--tokenizer", tokenizer, "--out", "out", "--workers", 1], tmp_path)
     peaks: dict[int, int] = {}
     while run.poll() is None:

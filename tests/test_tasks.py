@@ -59,9 +59,10 @@ def test_rows_are_of_the_schema_and_add_up(task: Task, made: Made) -> None:
 
 
 def test_same_seed_same_bytes_other_seed_other(task: Task, made: Made, tmp_path: Path) -> None:
-    for seed, same in ((0, True), (1, False)):
-        run(task, source(task), out=tmp_path / str(seed), copies=2, validation=0.3, workers=2, seed=seed)
-        assert (sums(tmp_path / str(seed)) == sums(made[task.name])) is same
+    run(task, source(task), out=tmp_path / "same", copies=2, validation=0.3, workers=2)
+    assert sums(tmp_path / "same") == sums(made[task.name])
+    one, other = (task.rows(source(task), seed=seed, artefacts=made[task.name]) for seed in (0, 1))
+    assert list(map(repr, one)) != list(map(repr, other))
 
 
 def test_chance_is_the_argument_and_the_input_stays(task: Task, made: Made) -> None:
