@@ -10,6 +10,7 @@ from pseudolabel.addresses import located
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import Plan, Shard
 from pseudolabel.readers import files
+from pseudolabel.readers.lists import listed
 from pseudolabel.sample import Extent, Refused
 from pseudolabel.tasks.base import Task
 
@@ -17,7 +18,7 @@ from pseudolabel.tasks.base import Task
 def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
     """The sources, absolute, existing and of different names."""
     given = [source] if isinstance(source, str | Path) else list(source)
-    sources = [located(path) for path in given]
+    sources = [listed(path) or located(path) for path in given]
     files.check(sources)
     return sources
 
@@ -49,7 +50,7 @@ class Scan:
         for file in files.find(self._sources, reader.suffixes):
             if file.candidate:
                 self.files += 1
-                yield from reader.scan(file.key, file.path, file.size)
+                yield from reader.scan(file.key, file.where, file.size)
             else:
                 self.ignored += 1
 
