@@ -50,9 +50,8 @@ def bomb(size: int, packed: int) -> bool:
 
 
 def _zip(where: str) -> Iterator[Member]:
-    with Watched(where) as file:
-        with file.blamed("no zip archive, or a damaged one"):
-            found = zipfile.ZipFile(file).infolist()  # type: ignore[arg-type] # it reads, seeks and tells
+    with Watched(where) as file, file.blamed("no zip archive, or a damaged one"):
+        found = zipfile.ZipFile(file).infolist()  # type: ignore[arg-type] # it reads, seeks and tells
     found.sort(key=lambda info: info.header_offset)
     following = (*(info.header_offset for info in found[1:]), None)
     for info, after in zip(found, following, strict=True):

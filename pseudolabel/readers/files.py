@@ -165,7 +165,7 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
     """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
     for member in _rows(where, ends) if name.lower().endswith(TABLE) else archives.members(where):
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
-        if any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in parts):
+        if any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
             continue
         clean = "/".join(parts)
         if not parts or member.name.startswith("/") or ".." in parts or "\0" in clean:

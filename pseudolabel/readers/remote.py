@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.addresses import is_address, located, patiently
+from pseudolabel.addresses import located, patiently
 from pseudolabel.readers.places import Place
 from pseudolabel.readers.windows import given
 from pseudolabel.sample import Unusable
@@ -43,7 +43,11 @@ def below(folder: Path) -> Iterator[tuple[str, str, int]]:
             if entry["type"] == "directory":
                 folders.append((entry["name"], f"{prefix}{name}/"))
             else:
-                yield f"{prefix}{name}", _object(folder.fs.unstrip_protocol(entry["name"]), entry["size"]), entry["size"]
+                yield (
+                    f"{prefix}{name}",
+                    _object(folder.fs.unstrip_protocol(entry["name"]), entry["size"]),
+                    entry["size"],
+                )
 
 
 def _listed(store: Any, path: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from errno import EIO
 from functools import partial
 
-from pseudolabel.addresses import located, patiently
+from pseudolabel.addresses import located, patiently, store
 from pseudolabel.sample import T, Unusable
 
 BUFFER = 1 << 16
@@ -101,20 +101,20 @@ def stored(address: str, size: int) -> io.BufferedReader:
 
 
 def _ranged(address: str, at: int, count: int) -> bytes:
-    place = located(address)
-    data: bytes = given(lambda: place.fs.cat_file(place.path, start=at, end=at + count), address)
+    there, path = store(located(address))
+    data: bytes = given(lambda: there.cat_file(path, start=at, end=at + count), address)
     return data[at:] if len(data) > count else data  # a server that knows no ranges sends it whole
 
 
 def given(ask: Callable[[], T], address: str) -> T:
-    """What a store answers. `Unusable` where it refuses this one object; OSError where it fails, or refuses them all."""
+    """What a store answers. `Unusable` where it refuses this one object; OSError where it fails, or refuses all."""
     try:
         return patiently(partial(_answered, ask), address)
     except (FileNotFoundError, PermissionError) as refusal:
         if not address.startswith("http"):  # where nothing is known of folders
-            place = located(address).parent
+            there, folder = store(located(address).parent)
             try:
-                patiently(lambda: place.fs.info(place.path), place)
+                patiently(lambda: there.info(folder), address)
             except (FileNotFoundError, PermissionError):  # as where what gives access has run out
                 raise OSError(EIO, f"the store refuses all of its folder: {refusal}", address) from None
         denied = isinstance(refusal, PermissionError)
