@@ -51,7 +51,7 @@ def bomb(size: int, packed: int) -> bool:
 
 def _zip(where: str) -> Iterator[Member]:
     with Watched(where) as file, file.blamed("no zip archive, or a damaged one"):
-        found = zipfile.ZipFile(file).infolist()  # type: ignore[arg-type] # it reads, seeks and tells
+        found = zipfile.ZipFile(file).infolist()
     found.sort(key=lambda info: info.header_offset)
     following = (*(info.header_offset for info in found[1:]), None)
     for info, after in zip(found, following, strict=True):
@@ -77,7 +77,8 @@ def _zipped(info: zipfile.ZipInfo, after: int | None) -> str:
 
 def _tar(file: Watched, stream: Watched | _Packed, kind: str) -> Iterator[Member]:
     with file.blamed("no tar archive"):
-        tar = tarfile.open(fileobj=(noted := _Noted(stream)), mode="r:")  # type: ignore[arg-type, call-overload]
+        noted = _Noted(stream)
+        tar = tarfile.TarFile(fileobj=noted)  # type: ignore[arg-type]
     while True:
         with file.blamed(f"damaged from byte {tar.offset} on"):
             info = tar.next()
@@ -102,7 +103,7 @@ def _located(info: tarfile.TarInfo, kind: str) -> str:
 
 
 def _packed_tar(file: Watched) -> Iterator[Member]:
-    stream = _Packed(file, gzip.GzipFile(fileobj=file))  # type: ignore[call-overload]
+    stream = _Packed(file, gzip.GzipFile(fileobj=file))
     yield from _tar(file, stream, "tar.gz")
     with file.blamed("damaged"):
         while stream.read(1 << 20):  # to its end, where the checksum is

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from errno import EIO, ESTALE
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
@@ -57,7 +58,8 @@ class FileList:
         common: Sequence[str] | None = None
         for line in self._lines():
             folder = self._parts(line)[:-1]
-            common = folder if common is None else os.path.commonprefix([common, folder])  # type: ignore[list-item]
+            both = zip(folder, folder if common is None else common, strict=False)
+            common = tuple(one for one, _ in takewhile(lambda parts: parts[0] == parts[1], both))
         own = Path(self._folder).parts
         return own if common is None or common[: len(own)] == own else common
 

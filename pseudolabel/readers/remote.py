@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.addresses import located, patiently
+from pseudolabel.addresses import located, patiently, store
 from pseudolabel.readers.places import Place
 from pseudolabel.readers.windows import given
 from pseudolabel.sample import Unusable
@@ -16,7 +16,8 @@ MANIFEST = "_manifest.json"  # a folder that holds one is a dataset of ours and 
 
 def about(place: Path) -> dict[str, Any]:
     """What a store says of what lies there."""
-    return place.fs.info(place.path)  # type: ignore[attr-defined, no-any-return] # only the like of a path
+    there, path = store(place)
+    return dict(there.info(path))
 
 
 def file_at(address: str) -> tuple[str, int]:
@@ -29,11 +30,12 @@ def file_at(address: str) -> tuple[str, int]:
 
 
 def below(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Name relative to a folder of a store, place, and size of the visible objects in it; a folder is asked for at a time."""
-    folders = [(folder.path, "")]
+    """Name relative to a folder of a store, place, and size of the visible objects below; a folder is held at a time."""
+    there, path = store(folder)
+    folders = [(path, "")]
     while folders:
         path, prefix = folders.pop()
-        entries = [entry for entry in _listed(folder.fs, path) if entry["name"].rstrip("/") != path.rstrip("/")]
+        entries = [entry for entry in _listed(there, path) if entry["name"].rstrip("/") != path.rstrip("/")]
         names = [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries]
         if prefix and MANIFEST in names:
             continue
@@ -43,16 +45,13 @@ def below(folder: Path) -> Iterator[tuple[str, str, int]]:
             if entry["type"] == "directory":
                 folders.append((entry["name"], f"{prefix}{name}/"))
             else:
-                yield (
-                    f"{prefix}{name}",
-                    _object(folder.fs.unstrip_protocol(entry["name"]), entry["size"]),
-                    entry["size"],
-                )
+                where = _object(there.unstrip_protocol(entry["name"]), entry["size"])
+                yield f"{prefix}{name}", where, entry["size"]
 
 
-def _listed(store: Any, path: str) -> list[dict[str, Any]]:
-    entries = patiently(lambda: store.ls(path, detail=True), path)
-    store.invalidate_cache()  # it keeps all it was ever told
+def _listed(there: Any, path: str) -> list[dict[str, Any]]:
+    entries = list(patiently(lambda: there.ls(path, detail=True), path))
+    there.invalidate_cache()  # it keeps all it was ever told
     return entries
 
 

@@ -49,7 +49,7 @@ def suffixes(wanted: Collection[str]) -> list[str]:
 
 
 def column(schema: pa.Schema, wanted: Collection[str]) -> Column:
-    """The column of the media that are wanted; `Unusable` where it is not clear which. Structs go before plain bytes."""
+    """The column of the media that are wanted, structs before plain bytes; `Unusable` where it is not clear which."""
     structs = {field.name: _leaves(field.type) for field in schema}
     plain = [field.name for field in schema if str(field.type) in BINARY]
     kinds = {name: _kind(schema, name) for name in (*structs, *plain)}
