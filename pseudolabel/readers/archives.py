@@ -84,7 +84,7 @@ def _tar(file: Watched, stream: Watched | _Packed, kind: str) -> Iterator[Member
             info = tar.next()
         if info is None:
             break
-        tar.members.clear()  # it keeps them all
+        tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
         if not info.isdir():
             block = str(info.offset_data // STRETCH) if kind == "tar.gz" else ""
             yield Member(info.name, info.size, _located(info, kind), block)

@@ -30,7 +30,7 @@ def file_at(address: str) -> tuple[str, int]:
 
 
 def below(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Name relative to a folder of a store, place, and size of the visible objects below; a folder is held at a time."""
+    """Name relative to a folder of a store, place, and size of the visible objects below, held a folder at a time."""
     there, path = store(folder)
     folders = [(path, "")]
     while folders:
