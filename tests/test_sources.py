@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import random
-import struct
-import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,13 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import FIXTURES, Command, arguments, skipped, sums
+from conftest import FIXTURES
 
-from pseudolabel import TASKS, run
+from pseudolabel import TASKS
 from pseudolabel.stream import rows
-from pseudolabel.readers import files
-from pseudolabel.readers.places import opened
-from pseudolabel.source import resolve
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -166,9 +158,7 @@ def test_the_same_pictures_from_wherever(kind: str, source: Any, store: str, tmp
 
 @pytest.mark.parametrize("kind", ["deflated zip", "tar.gz", "structs", "store", "zip in store"])
 @pytest.mark.parametrize(("task", "modality"), [("mask-audio", "audio"), ("shuffle-frames", "video")])
-def test_the_same_sound_and_films(
-    task: str, modality: str, kind: str, source: Any, store: str, tmp_path: Path
-) -> None:
+def test_the_same_sound_and_films(task: str, modality: str, kind: str, source: Any, store: str, tmp_path: Path) -> None:
     expected = made(task, source(modality))
     assert expected
     assert made(task, PACKED[kind](source(modality), tmp_path, store)) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def _zipped(info: zipfile.ZipInfo, after: int | None) -> str:
 # --- tar -------------------------------------------------------------------------------------------------------------
 
 
-def _tar(file: Watched, stream: Watched | _Packed, kind: str) -> Iterator[Member]:
+def _tar(file: Watched, stream: Watched | _Packed, kind: str, blocks: bool = False) -> Iterator[Member]:
     with file.blamed("no tar archive"):
         noted = _Noted(stream)
         tar = tarfile.TarFile(fileobj=noted)  # type: ignore[arg-type]
@@ -86,7 +87,7 @@ def _tar(file: Watched, stream: Watched | _Packed, kind: str) -> Iterator[Member
             break
         tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
         if not info.isdir():
-            block = str(info.offset_data // STRETCH) if kind == "tar.gz" else ""
+            block = str(info.offset_data // STRETCH) if blocks else ""
             yield Member(info.name, info.size, _located(info, kind), block)
     if noted.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
         raise Unusable(f"damaged from byte {tar.offset} on: no header of a file")
@@ -103,8 +104,10 @@ def _located(info: tarfile.TarInfo, kind: str) -> str:
 
 
 def _packed_tar(file: Watched) -> Iterator[Member]:
+    blocks = file.seek(0, os.SEEK_END) > 2 * STRETCH
+    file.seek(0)
     stream = _Packed(file, gzip.GzipFile(fileobj=file))
-    yield from _tar(file, stream, "tar.gz")
+    yield from _tar(file, stream, "tar.gz", blocks)
     with file.blamed("damaged"):
         while stream.read(1 << 20):  # to its end, where the checksum is
             pass

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudolabel.readers import rows
 from pseudolabel.readers.inflated import Inflated
@@ -147,22 +147,22 @@ def _gzipped(deflated: Give, packed: int, end: bytes) -> Give:
 
 
 def _row(container: str, told: str) -> io.BufferedReader:
-    group, first, stop, index, leaf = told.split(" ", 4)
-    start, at = int(first), int(index) - int(first)
-    near = _rows(container, stamp(container), int(group), leaf, start, int(stop))
-    if at >= len(near):  # those before it are larger than most
-        at, near = 0, _rows(container, stamp(container), int(group), leaf, int(index), int(index) + 1)
-    data: bytes | None = near[at].as_py()
+    *numbers, leaf = told.split(" ", 5)
+    group, until, first, stop, index = map(int, numbers)
+    near = _rows(container, stamp(container), group, until, first, stop, leaf)
+    if index - first >= len(near):  # those before it are larger than most
+        first, near = index, _rows(container, stamp(container), group, until, index, index + 1, leaf)
+    data: bytes | None = near[index - first].as_py()
     if data is None:
         raise Unusable("the table has no bytes of it, at most a path")
     return window(len(data), lambda at, count: data[at : at + count])
 
 
 @lru_cache(1)
-def _rows(container: str, _: object, group: int, leaf: str, first: int, stop: int) -> pa.ChunkedArray:
+def _rows(container: str, _: object, *where: Any) -> pa.ChunkedArray:
     """Rows that are read together."""
     with opened(container) as file:
-        return rows.span(file, group, leaf, first, stop)
+        return rows.span(file, *where)
 
 
 def stamp(container: str) -> object:

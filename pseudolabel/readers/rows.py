@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudolabel.sample import Unusable
@@ -20,7 +21,7 @@ KINDS = {  # what a reader wants that takes this suffix -> how columns of it are
 }
 BINARY = {"binary", "large_binary"}
 NAMES = ("path", "file_name", "filename", "key", "__key__")  # columns that name the file of a row, the first there is
-ROOM = 128 << 20  # bytes of rows that are kept, about: what is read together
+ROOM = 64 << 20  # bytes of rows that are kept, about: what is read together
 BATCH = 4 << 20  # bytes read at once, about
 
 
@@ -30,6 +31,16 @@ class Column(NamedTuple):
     leaf: str  # its path in the schema: "image.bytes"
     name: str | None  # of what names the files
     suffix: str  # as files of its kind have
+
+
+class Part(NamedTuple):
+    """Rows that are read together: some of the row groups `group` to `until`, counted from where these begin."""
+
+    group: int
+    until: int
+    first: int
+    stop: int
+    size: int  # bytes
 
 
 class Row(NamedTuple):
@@ -88,17 +99,16 @@ def _kind(schema: pa.Schema, name: str) -> str:
 
 
 def find(file: Any, wanted: Collection[str]) -> Iterator[Row]:
-    """The rows of a Parquet file: only the names are read. Weights are a row group's bytes shared out."""
+    """The rows of a Parquet file: only the names are read. Weights are the bytes of a part, shared out."""
     with table(file) as parquet:
-        chosen, number = column(parquet.schema_arrow, suffixes(wanted)), 0
-        for group, (count, size) in enumerate(_groups(parquet, chosen.leaf)):
-            together = max(1, count * ROOM // max(1, size))
-            names = _names(parquet, group, count, chosen.name)
-            for index, name in enumerate(names):
-                first = index // together * together
-                told = f"row {group} {first} {min(first + together, count)} {index} {chosen.leaf}"
-                yield Row(number, name, size // count, told, f"{group} {first}", chosen.suffix)
-                number += 1
+        chosen = column(parquet.schema_arrow, suffixes(wanted))
+        names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(_groups(parquet, chosen.leaf)))
+        for part in parts:
+            block = f"{part.group} {part.first}" if len(parts) > 1 else ""
+            for index in range(part.first, part.stop):
+                number, name = next(names)
+                told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {chosen.leaf}"
+                yield Row(number, name, part.size // (part.stop - part.first), told, block, chosen.suffix)
 
 
 def kind(file: Any, wanted: Collection[str]) -> str:
@@ -130,15 +140,35 @@ def _groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int]]:
         yield group.num_rows, group.column(place).total_uncompressed_size
 
 
-def _names(parquet: pq.ParquetFile, group: int, count: int, leaf: str | None) -> Iterator[str | None]:
+def _parts(groups: Iterable[tuple[int, int]]) -> Iterator[Part]:
+    """Row groups, small ones together and large ones in pieces, so that each has about `ROOM`."""
+    rows = size = begin = 0
+    for group, (count, more) in enumerate(groups):
+        if rows and size + more > ROOM:
+            yield Part(begin, group, 0, rows, size)
+            rows = size = 0
+        if not rows:
+            begin = group
+        rows, size = rows + count, size + more
+        if size > ROOM:  # of one group, then
+            step = max(1, rows * ROOM // size)
+            for first in range(0, rows, step):
+                stop = min(first + step, rows)
+                yield Part(group, group + 1, first, stop, size * (stop - first) // rows)
+            rows = size = 0
+    if rows:
+        yield Part(begin, group + 1, 0, rows, size)
+
+
+def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[str | None]:
     if leaf is None:
-        yield from [None] * count
+        yield from repeat(None, parquet.metadata.num_rows)
         return
-    for batch in parquet.iter_batches(1024, [group], [leaf], use_threads=False):
-        yield from _leaf(batch, leaf).to_pylist()
+    for batch in parquet.iter_batches(1024, columns=[leaf], use_threads=False):
+        yield from _leaf(batch).to_pylist()
 
 
-def _leaf(batch: pa.RecordBatch, leaf: str) -> pa.Array:
+def _leaf(batch: pa.RecordBatch) -> pa.Array:
     """The column, or the one field of it that was read; null where either is."""
     return batch.column(0).flatten()[0] if str(batch.schema.field(0).type).startswith("struct<") else batch.column(0)
 
@@ -146,16 +176,17 @@ def _leaf(batch: pa.RecordBatch, leaf: str) -> pa.Array:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def span(file: Any, group: int, leaf: str, first: int, stop: int) -> pa.ChunkedArray:
-    """Rows of a row group, up to about twice `ROOM`, and one at least."""
+def span(file: Any, group: int, until: int, first: int, stop: int, leaf: str) -> pa.ChunkedArray:
+    """Rows of some row groups, counted from the first one's begin, up to about twice `ROOM`, and one at least."""
     import pyarrow as pa
 
     arrays: list[pa.Array] = []
     at = size = 0
     with table(file) as parquet:
-        rows, total = list(_groups(parquet, leaf))[group]
-        for batch in parquet.iter_batches(_batch(rows, total), [group], [leaf], use_threads=False):
-            wanted = _leaf(batch, leaf)[max(0, first - at) : max(0, stop - at)]
+        counts, sizes = zip(*list(_groups(parquet, leaf))[group:until], strict=True)
+        batch_rows = max(1, min(1024, sum(counts) * BATCH // max(1, sum(sizes))))
+        for batch in parquet.iter_batches(batch_rows, range(group, until), [leaf], use_threads=False):
+            wanted = _leaf(batch)[max(0, first - at) : max(0, stop - at)]
             at += batch.num_rows
             if len(wanted):
                 arrays.append(wanted)
@@ -163,8 +194,3 @@ def span(file: Any, group: int, leaf: str, first: int, stop: int) -> pa.ChunkedA
             if at >= stop or size > 2 * ROOM:
                 break
     return pa.chunked_array(arrays)
-
-
-def _batch(rows: int, size: int) -> int:
-    """How many rows are read at once."""
-    return max(1, min(1024, rows * BATCH // max(1, size)))
