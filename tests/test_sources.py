@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,9 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import FIXTURES
+from conftest import FIXTURES, Command, arguments, skipped, sums
 
 from pseudolabel import TASKS
+from pseudolabel.readers import files
+from pseudolabel.sample import Sample, Skipped, splits
 from pseudolabel.stream import rows
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -171,3 +176,136 @@ def test_the_same_text(kind: str, source: Any, store: str, tokenizer: Path, tmp_
     expected = made("mask-text", source("text"), **options)
     assert {key.partition("#")[0] for key in expected} >= {"letters.jsonl", "tales-0.txt", "packed.txt.gz"}
     assert made("mask-text", PACKED[kind](source("text"), tmp_path, store), **options) == expected
+
+
+# --- what is wrong with them -----------------------------------------------------------------------------------------
+
+
+def picture(number: int) -> bytes:
+    return sorted((FIXTURES / "images" / "hills").glob("[0-9]*.jpg"))[number].read_bytes()
+
+
+def check(source: Path, used: set[str], reasons: dict[str, str]) -> None:
+    """These keys are used, the others left out for these reasons."""
+    reader = TASKS["jigsaw"]().reader()
+    found = [file for file in files.find([source], reader.suffixes) if file.candidate]
+    items = list(reader.read((e for file in found for e in reader.scan(*file[:3])), splits(0)[0]))
+    said = {item.key: item.reason for item in items if isinstance(item, Skipped)}
+    assert sorted(item.key for item in items if isinstance(item, Sample)) == sorted(used)
+    assert set(said) == set(reasons)
+    for key, reason in reasons.items():
+        assert reason in said[key], key
+
+
+def test_members_of_a_zip_that_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pics.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a/0.jpg", picture(0))
+        for name in ("../up.jpg", "/etc/absolute.jpg", "a/./0.jpg", "a/0.jpg"):
+            archive.writestr(name, picture(1))
+        archive.writestr("a/bomb.jpg", bytes(100 << 20))
+        archive.writestr("a/lies.jpg", picture(2))
+        archive.writestr("a/encrypted.jpg", picture(3))
+        archive.writestr("a/lzma.jpg", picture(3), zipfile.ZIP_LZMA)
+        archive.writestr("a/flipped.jpg", picture(4), zipfile.ZIP_STORED)
+        archive.writestr("a/b/.hidden.jpg", picture(4))
+        archive.writestr("a/nested.zip", b"PK")
+        archive.writestr("b%#1.jpg", picture(5))
+    data = bytearray(path.read_bytes())
+    for name, place, value in ((b"a/lies.jpg", 24, 10), (b"a/encrypted.jpg", 8, 1)):  # size, and flags, of the list
+        at = data.rindex(name) - 46 + place
+        data[at : at + 2] = value.to_bytes(2, "little")
+    data[data.index(picture(4)) + 5000] ^= 255
+    path.write_bytes(data)
+    reasons = {
+        "../up.jpg": "no path within the archive",
+        "/etc/absolute.jpg": "no path within the archive",
+        "a/0.jpg": "another of this name",
+        "a/bomb.jpg": "200 times its packed size",
+        "a/lies.jpg": "its checksum differs",
+        "a/encrypted.jpg": "encrypted",
+        "a/lzma.jpg": "method 14",
+        "a/flipped.jpg": "its checksum differs",
+    }
+    check(path, {"a/0.jpg", "b%25%231.jpg"}, reasons)
+
+
+def packed(path: Path, mode: str, members: dict[str, bytes | tarfile.TarInfo]) -> bytes:
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = 0 if isinstance(content, tarfile.TarInfo) else len(content)
+            archive.addfile(info, None if isinstance(content, tarfile.TarInfo) else io.BytesIO(content))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("ends", ["tar", "tar.gz"])
+def test_members_of_a_tar_that_are_refused(ends: str, tmp_path: Path) -> None:
+    link = tarfile.TarInfo("link.jpg")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    long = f"{'x' * 90}/{'y' * 90}/ü.jpg"
+    members = {"0.jpg": picture(0), "./0.jpg": picture(1), "a/../../up.jpg": picture(1), "/absolute.jpg": picture(1)}
+    members |= {"link.jpg": link, long: picture(2), "empty.jpg": b"", "notes.doc": b"x"}  # type: ignore[dict-item]
+    packed(tmp_path / f"pics.{ends}", f"w:{ends[4:]}", members)  # type: ignore[arg-type]
+    reasons = {
+        "0.jpg": "another of this name",
+        "a/../../up.jpg": "no path within the archive",
+        "/absolute.jpg": "no path within the archive",
+        "link.jpg": "a link, to /etc/passwd",
+        "empty.jpg": "empty file",
+    }
+    check(tmp_path / f"pics.{ends}", {"0.jpg", long}, reasons)
+
+
+def test_archives_that_are_damaged(tmp_path: Path, source: Any, pseudolabel: Command) -> None:
+    """What comes before a damage is used, of a tar; all of them are named, and a folder of them is read."""
+    folder, members = tmp_path / "folder", {f"{i}.jpg": picture(i) for i in range(4)}
+    folder.mkdir()
+    tar = packed(tmp_path / "a.tar", "w", members)  # type: ignore[arg-type]
+    (folder / "cut.tar").write_bytes(tar[: tar.index(picture(2)) + 100])
+    (folder / "border.tar").write_bytes(tar[: tar.index(picture(2)) - 512])
+    (folder / "header.tar").write_bytes(tar.replace(b"2.jpg\0", b"2.jpg?", 1))
+    tgz = packed(tmp_path / "a.tgz", "w:gz", members)  # type: ignore[arg-type]
+    (folder / "cut.tgz").write_bytes(tgz[: len(tgz) * 3 // 5])
+    (folder / "flipped.tgz").write_bytes(tgz[:-6] + bytes([tgz[-6] ^ 1]) + tgz[-5:])
+    packed(folder / "bomb.tar.gz", "w:gz", {"0.jpg": picture(0), "1.jpg": bytes(70 << 20), "2.jpg": picture(2)})
+    plain_bytes(source("images"), tmp_path)
+    (folder / "footer.parquet").write_bytes((tmp_path / "f.parquet").read_bytes()[:-100])
+    pq.write_table(pa.table({"text": ["a"], "n": [1]}), folder / "text.parquet")
+    pq.write_table(pa.table({"a": [b"a"], "b": [b"b"]}), folder / "two.parquet")
+    structs = pa.array([{"bytes": picture(0), "path": "../0.jpg"}, {"bytes": None, "path": "1.jpg"}, None], MEDIA)
+    pq.write_table(pa.table({"image": structs}), folder / "rows.parquet")
+    (folder / "cut.zip").write_bytes(Path(zipped(source("images"), tmp_path, 8)).read_bytes()[:-30])
+    (folder / "no.zip").write_bytes(b"PK, or so it says")
+    (folder / "empty.tar").write_bytes(b"")
+    used = {f"{name}/{i}.jpg" for name in ("cut.tar", "border.tar", "header.tar", "cut.tgz") for i in (0, 1)}
+    used |= {f"flipped.tgz/{i}.jpg" for i in range(4)} | {"rows.parquet/0", "bomb.tar.gz/0.jpg"}
+    reasons = {
+        "cut.tar/2.jpg": "damaged from byte 100 on",
+        "cut.tar": "unexpected end of data",
+        "border.tar": "without the mark",
+        "header.tar": "no header of a file",
+        "cut.tgz/2.jpg": "damaged from byte",
+        "cut.tgz": "damaged from byte",
+        "flipped.tgz": "damaged: CRC check failed",
+        "bomb.tar.gz/1.jpg": "200 times its packed size",
+        "bomb.tar.gz": "from here on it unpacks to more than 64 MB",
+        "footer.parquet": "damaged Parquet",
+        "text.parquet": "no column of media to read; it has text: string, n: int64",
+        "two.parquet": "several columns of media to read; it has a: binary, b: binary",
+        "rows.parquet/1.jpg": "no bytes of it",
+        "rows.parquet/2": "no bytes of it",
+        "cut.zip": "no zip archive, or a damaged one",
+        "no.zip": "no zip archive, or a damaged one",
+        "empty.tar": "empty file",
+    }
+    check(folder, used, reasons)
+    words = ("jigsaw", folder, "--max-skipped", len(reasons))
+    for workers in (1, 2, 1):
+        done = pseudolabel(*words, "--workers", workers, "--out", f"out-{workers}")
+        assert done.returncode == 0, done.stderr
+        assert sums(tmp_path / f"out-{workers}") == sums(tmp_path / "out-1")
+    assert "already finished" in done.stdout
+    assert skipped(tmp_path / "out-2") == skipped(tmp_path / "out-1")
+    proven = pseudolabel("verify", "out-1", "--against", folder)
+    assert proven.returncode == 0, proven.stdout + proven.stderr

@@ -39,7 +39,7 @@ def members(where: str) -> Iterator[Member]:
         yield from _zip(where)
     else:
         with Watched(where) as file:
-            yield from _packed_tar(file) if name.endswith(PACKED_TARS) else _tar(file, file, "tar")
+            yield from _packed_tar(file) if name.endswith(PACKED_TARS) else _tar(file, file)
 
 
 def bomb(size: int, packed: int) -> bool:
@@ -76,7 +76,8 @@ def _zipped(info: zipfile.ZipInfo, after: int | None) -> str:
 # --- tar -------------------------------------------------------------------------------------------------------------
 
 
-def _tar(file: Watched, stream: Watched | _Packed, kind: str, blocks: bool = False) -> Iterator[Member]:
+def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0) -> Iterator[Member]:
+    """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
     with file.blamed("no tar archive"):
         noted = _Noted(stream)
         tar = tarfile.TarFile(fileobj=noted)  # type: ignore[arg-type]
@@ -87,27 +88,29 @@ def _tar(file: Watched, stream: Watched | _Packed, kind: str, blocks: bool = Fal
             break
         tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
         if not info.isdir():
-            block = str(info.offset_data // STRETCH) if blocks else ""
-            yield Member(info.name, info.size, _located(info, kind), block)
+            block = str(info.offset_data // STRETCH) if packed > 2 * STRETCH else ""
+            yield Member(info.name, info.size, _located(info, packed), block)
     if noted.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
         raise Unusable(f"damaged from byte {tar.offset} on: no header of a file")
     if len(noted.last) < tarfile.BLOCKSIZE:
         raise Unusable(f"ends at byte {tar.offset}, without the mark of an archive's end")
 
 
-def _located(info: tarfile.TarInfo, kind: str) -> str:
+def _located(info: tarfile.TarInfo, packed: int) -> str:
     if info.issym() or info.islnk():
         return f"unusable a link, to {info.linkname}; pack the file itself"
     if info.issparse():
         return "unusable a sparse file; pack it without --sparse"
-    return f"{kind} {info.offset_data} {info.size}" if info.isreg() else ""
+    if packed and bomb(info.size, packed):
+        return f"unusable {BOMB}"
+    return f"tar{'.gz' * bool(packed)} {info.offset_data} {info.size}" if info.isreg() else ""
 
 
 def _packed_tar(file: Watched) -> Iterator[Member]:
-    blocks = file.seek(0, os.SEEK_END) > 2 * STRETCH
+    packed = file.seek(0, os.SEEK_END)
     file.seek(0)
     stream = _Packed(file, gzip.GzipFile(fileobj=file))
-    yield from _tar(file, stream, "tar.gz", blocks)
+    yield from _tar(file, stream, packed)
     with file.blamed("damaged"):
         while stream.read(1 << 20):  # to its end, where the checksum is
             pass

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -161,6 +162,7 @@ def _row(container: str, told: str) -> io.BufferedReader:
 @lru_cache(1)
 def _rows(container: str, _: object, *where: Any) -> pa.ChunkedArray:
     """Rows that are read together."""
+    _rows.cache_clear()  # or there would be room for two
     with opened(container) as file:
         return rows.span(file, *where)
 
@@ -215,7 +217,8 @@ class Watched:
         try:
             return self._file.seek(offset, whence)
         except OSError as fault:
-            self.fault = fault
+            if fault.errno != EINVAL:  # a place before the begin: of the library's making
+                self.fault = fault
             return self._file.tell()
 
     def tell(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -123,8 +124,9 @@ def table(file: Any) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    own = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)  # Arrow copies less of what it opens
     try:
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+        with pq.ParquetFile(file.name if own else file, pre_buffer=False, buffer_size=1 << 20) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as damage:
         if getattr(damage, "errno", None) is not None:  # the system's; Arrow gives none
