@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pseudolabel.addresses import is_address, patiently
-from pseudolabel.readers import archives, remote, rows
+from pseudolabel.readers import archives, objects, rows
 from pseudolabel.readers.archives import Member
 from pseudolabel.readers.lists import FileList, Found
+from pseudolabel.readers.objects import MANIFEST
 from pseudolabel.readers.places import Place, opened, unusable
-from pseudolabel.readers.remote import MANIFEST
 from pseudolabel.sample import Refused, Skipped, Unusable, attempt, hash64
 
 __all__ = ["MANIFEST", "File", "check", "find", "title"]
@@ -74,7 +74,7 @@ def _exists(source: Path) -> bool:
     if not is_address(source):
         return os.path.exists(source)  # `Path.exists` raises where a name is too long
     try:
-        return bool(patiently(lambda: remote.about(source), source))
+        return bool(patiently(lambda: objects.about(source), source))
     except FileNotFoundError:
         return False
     except (PermissionError, Unusable) as denied:
@@ -89,8 +89,8 @@ def _listed(source: Path) -> tuple[Iterable[Found], bool]:
     if isinstance(source, FileList):
         return _once(source.found()), False
     if is_address(source):
-        where, size = remote.file_at(str(source))
-        return ([(source.name, where, size)], True) if size >= 0 else (remote.below(source), False)
+        where, size = objects.file_at(str(source))
+        return ([(source.name, where, size)], True) if size >= 0 else (objects.below(source), False)
     if source.is_dir():
         return _below(str(source)), False
     return [(source.name, str(source), source.stat().st_size)], True

@@ -15,8 +15,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from pseudolabel.addresses import is_address
+from pseudolabel.readers.objects import file_at
 from pseudolabel.readers.places import unusable
-from pseudolabel.readers.remote import file_at
 from pseudolabel.sample import Unusable
 
 Found = tuple[str, str, int]  # name, where, size; -1 for what is no file one could read
