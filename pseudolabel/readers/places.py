@@ -11,7 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -99,11 +99,12 @@ def _packed_member(container: str, told: str) -> io.BufferedReader:
 
 def _zip_member(container: str, told: str) -> io.BufferedReader:
     header, packed, size, method, crc = map(int, told.split())
-    file = opened(container)
-    begin = header + _header(file, header)
-    if method != DEFLATED:
-        return window(size, part(file, begin), crc, file)
-    with file:
+    with ExitStack() as unless_kept:
+        file = unless_kept.enter_context(opened(container))
+        begin = header + _header(file, header)
+        if method != DEFLATED:
+            unless_kept.pop_all()
+            return window(size, part(file, begin), crc, file)
         if max(packed, size) <= SMALL:
             data = _inflated(part(file, begin)(0, packed), size)
             return window(size, lambda at, count: data[at : at + count], crc)
