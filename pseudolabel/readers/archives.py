@@ -38,13 +38,18 @@ class Member(NamedTuple):
 
 
 def members(where: str) -> Iterator[Member]:
-    """The files of an archive, in the order in which they lie. `Unusable` is raised where it is damaged."""
-    name = where.lower()
-    if name.endswith(".zip"):
-        yield from _zip(where)
-    else:
-        with Watched(where) as file:
-            yield from _packed_tar(file) if name.endswith(PACKED_TARS) else _tar(file, file)
+    """The files of an archive, in the order in which they lie. Raises `Unusable` where it is damaged, or has none."""
+    found = _zip(where) if where.lower().endswith(".zip") else _tarred(where)
+    first = next(found, None)
+    if first is None:  # so ends a zip whose end is damaged, and a tar that begins with zeros
+        raise Unusable("no file in it")
+    yield first
+    yield from found
+
+
+def _tarred(where: str) -> Iterator[Member]:
+    with Watched(where) as file:
+        yield from _packed_tar(file) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
 
 
 def bomb(size: int, packed: int) -> bool:
