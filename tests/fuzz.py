@@ -34,8 +34,15 @@ TASKS = {  # that leave nothing out which can be read
     "sounds": ("mask-audio", "--clusters", 8, "--seconds", 2, "--min-seconds", 0),
     "films": ("shuffle-frames", "--gap", 1, "--min-motion", 0, "--max-cut", 1),
     "texts": ("mask-text", "--length", 4),  # rows of two tokens: every file begins one
+    "archives": ("jigsaw",),
 }
-SOUND = {"pictures": ".png", "sounds": ".wav", "films": ".mp4", "texts": ".txt"}  # of a file that is sound, in each run
+SOUND = {
+    "pictures": ".png",
+    "sounds": ".wav",
+    "films": ".mp4",
+    "texts": ".txt",
+    "archives": ".zip",
+}  # of a file that is sound, in each run
 BATCH = 250  # files of one run
 SECONDS = 10  # for one sample; more is a breach
 PATIENCE = 300  # seconds for one run
@@ -56,7 +63,7 @@ class Tally:
     mutants: int = 0
     used: int = 0
     skipped: int = 0
-    textless: int = 0
+    hollow: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -132,13 +139,13 @@ class Ran:
 
     def amiss(self, files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         """The files that vanished, were left out for no reason, killed a worker, or took too long."""
-        told = {file_of(key): reason for key, reason in self.exceptions.items()}
+        told = {mutant_of(key): reason for key, reason in self.exceptions.items()}
         for path in files:
             if path.name in told:
                 yield path, told[path.name]
             elif not self.left.get(path.name, "?"):
                 yield path, "skipped without a reason"
-            elif path.name not in self.used and path.name not in self.left and not textless(path):
+            elif path.name not in self.used and path.name not in self.left and not hollow(path):
                 yield path, "in no row and not in _skipped.jsonl"
 
     def count(self, path: Path, tally: Tally) -> None:
@@ -150,7 +157,7 @@ class Ran:
             tally.skipped += 1
             tally.reasons[ascii(re.sub(r"\d[\d.]*", "N", self.left[path.name]))[1:-1]] += 1
         else:
-            tally.textless += 1
+            tally.hollow += 1
 
 
 def run(kind: str, files: Sequence[Path], folder: Path) -> Ran:
@@ -177,9 +184,9 @@ def run(kind: str, files: Sequence[Path], folder: Path) -> Ran:
         manifest = json.loads((out / "_manifest.json").read_text("utf-8"))
         summary, ran.exceptions = manifest["summary"], manifest["exceptions"]
         for path in (out / "data").iterdir():
-            ran.used |= set(map(file_of, pq.read_table(path, columns=["key"])["key"].unique().to_pylist()))
+            ran.used |= set(map(mutant_of, pq.read_table(path, columns=["key"])["key"].unique().to_pylist()))
         left = map(json.loads, (out / "_skipped.jsonl").read_text("utf-8").splitlines())
-        ran.left = {file_of(line["key"]): line["reason"] for line in left}
+        ran.left = {mutant_of(line["key"]): line["reason"] for line in left}
         if summary["seen"] != summary["used"] + summary["skipped"] + summary["filtered"]:
             ran.wrong = f"seen is not used + skipped + filtered: {summary}"
         elif sound.name not in ran.used:
@@ -211,14 +218,22 @@ def judged(code: int, said: str, complained: str) -> str:
     return ""
 
 
-def textless(path: Path) -> bool:
-    """Whether next to no text is left in a file: what has none has no document, and need not be told of."""
+def hollow(path: Path) -> bool:
+    """Whether nothing is left in a file that has to be told of: next to no text, or no name of a picture."""
     suffix = suffix_of(path)
     try:
-        lines = unpacked(path.read_bytes(), suffix.rpartition(".")[2]).split(b"\n")
+        data = unpacked(path.read_bytes(), suffix.rpartition(".")[2])
     except (OSError, EOFError):
         return False
+    if path.parent.name == "archives":
+        return not re.search(rb"\.(webp|avif)", data)
+    lines = data.split(b"\n")
     return len(b"".join(lines[suffix.startswith((".csv", ".tsv")) :]).strip()) < 8
+
+
+def mutant_of(key: str) -> str:
+    """The file in the source's folder that a key lies in, be it an archive."""
+    return file_of(key).partition("/")[0]
 
 
 def suffix_of(path: Path) -> str:
@@ -259,10 +274,10 @@ def main() -> int:
             chosen.keep.mkdir(exist_ok=True)
             for path in breach.files:
                 shutil.copy(path, chosen.keep)
-    print(f"{'format':22}{'mutants':>8}{'used':>8}{'skipped':>8}{'no text':>8}  commonest reasons")
+    print(f"{'format':22}{'mutants':>8}{'used':>8}{'skipped':>8}{'hollow':>8}  commonest reasons")
     for name, tally in outcome.tallies.items():
         reasons = "; ".join(f"{count} x {reason[:70]}" for reason, count in tally.reasons.most_common(2))
-        print(f"{name:22}{tally.mutants:8}{tally.used:8}{tally.skipped:8}{tally.textless:8}  {reasons}")
+        print(f"{name:22}{tally.mutants:8}{tally.used:8}{tally.skipped:8}{tally.hollow:8}  {reasons}")
     took = f"{chosen.count} mutants in {time.monotonic() - begun:.0f} s"
     print(f"{took}; at most {outcome.worker} MB in a worker, {outcome.parent} MB in the parent")
     for breach in outcome.breaches:

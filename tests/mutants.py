@@ -7,6 +7,8 @@ import io
 import json
 import os
 import struct
+import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +29,7 @@ from pseudolabel.readers.video import Videos
 
 LARGEST = 60_000  # bytes of a file that is worth its time here
 READERS = {"pictures": Images, "sounds": Sounds, "films": Videos, "texts": Documents}
+KINDS = (*READERS, "archives")  # these of pictures
 SHARED_FOLDERS = {"pictures": "images/hard", "sounds": "audio/hard", "films": "video", "texts": "text/peps"}
 
 Seeds = dict[str, list[bytes]]  # by how the name ends
@@ -36,11 +39,12 @@ def seeds(kind: str, folder: Path) -> Seeds:
     """Files of every format: encoded here from the fixtures, and real ones where they are present."""
     made: Seeds = {}
     encoded = {"pictures": pictures, "sounds": sounds, "films": partial(films, folder), "texts": texts}
-    for suffix, data in encoded[kind]():
+    for suffix, data in {**encoded, "archives": partial(archives, folder)}[kind]():
         made.setdefault(suffix, []).append(data)
-    for path in sorted((SHARED / SHARED_FOLDERS[kind]).rglob("*.*")):
-        if path.suffix.lower() in READERS[kind].suffixes and 0 < path.stat().st_size <= LARGEST:
-            made.setdefault(path.suffix.lower(), []).append(path.read_bytes())
+    if kind in READERS:
+        for path in sorted((SHARED / SHARED_FOLDERS[kind]).rglob("*.*")):
+            if path.suffix.lower() in READERS[kind].suffixes and 0 < path.stat().st_size <= LARGEST:
+                made.setdefault(path.suffix.lower(), []).append(path.read_bytes())
     return made
 
 
@@ -123,6 +127,27 @@ def texts() -> Iterator[tuple[str, bytes]]:
         yield from ((f"{suffix}.{kind}", packed(text.encode(), kind)) for kind in ("gz", "zst"))
     for compression in ("none", "snappy", "zstd", "gzip"):
         pq.write_table(table, file := io.BytesIO(), compression=compression, row_group_size=20)
+        yield ".parquet", file.getvalue()
+
+
+def archives(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Eight small pictures in each kind of archive, and in each kind of column."""
+    members = {f"{i}/{i}.webp": data for i, (suffix, data) in enumerate(pictures()) if suffix in (".webp", ".avif")}
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(file := io.BytesIO(), "w", method) as into:
+            for name, data in members.items():
+                into.writestr(name, data)
+        yield ".zip", file.getvalue()
+    for mode, form in (("w", tarfile.PAX_FORMAT), ("w", tarfile.GNU_FORMAT), ("w:gz", tarfile.PAX_FORMAT)):
+        with tarfile.open(fileobj=(file := io.BytesIO()), mode=mode, format=form) as tar:
+            for name, data in members.items():
+                about = tarfile.TarInfo(name)
+                about.size = len(data)
+                tar.addfile(about, io.BytesIO(data))
+        yield ".tar.gz" if mode == "w:gz" else ".tar", file.getvalue()
+    structs = [{"bytes": data, "path": name} for name, data in members.items()]
+    for column in (structs, list(members.values())):
+        pq.write_table(pa.table({"image": column}), file := io.BytesIO(), row_group_size=3)
         yield ".parquet", file.getvalue()
 
 

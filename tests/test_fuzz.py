@@ -11,11 +11,11 @@ import pytest
 import reels
 import soundfile
 from fuzz import fuzz
-from mutants import READERS, over
+from mutants import KINDS, over
 
 from pseudolabel.readers.audio import AudioOptions, Sounds
-from pseudolabel.readers.files import Watched
 from pseudolabel.readers.films import Film
+from pseudolabel.readers.places import Watched
 from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.sample import Unusable, splits
 
@@ -24,7 +24,7 @@ def test_a_share_of_the_mutants(tmp_path: Path) -> None:
     outcome = fuzz(150, 0, tmp_path)
     assert not outcome.breaches, outcome.breaches
     assert sum(tally.mutants for tally in outcome.tallies.values()) == 150
-    assert {name.split()[0] for name in outcome.tallies} == set(READERS)
+    assert {name.split()[0] for name in outcome.tallies} == set(KINDS)
     assert sum(tally.used for tally in outcome.tallies.values()) > 30
     assert sum(tally.skipped for tally in outcome.tallies.values()) > 30
 
