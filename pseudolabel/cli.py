@@ -243,7 +243,7 @@ Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset."
 
 
 def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
-    say(asdict(finish(dataset, **given)), json_)
+    say(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
 
 LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."

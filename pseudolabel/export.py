@@ -24,7 +24,7 @@ from pseudolabel import waves
 from pseudolabel.folder import SUCCESS
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, one_of
-from pseudolabel.shards import move
+from pseudolabel.stores import Disk
 
 TASK = "mask-audio"  # the one task whose rows these trainers can read
 SPLITS = {"train": "train", "validation": "valid"}  # ours, theirs
@@ -82,7 +82,7 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         about = layout.readme.format(dataset=source, folder=folder, feature=FEATURES.get(labels.hz), **labels._asdict())
         (work / "README.txt").write_text(about, "utf-8", "backslashreplace")
         os.sync()  # a million files, each by itself, would take hours
-        move(work, folder)
+        Disk(folder.parent).commit(work, folder.name)
     facts = {"out": str(folder), "rows": rows, "label_rate": labels.hz, "classes": labels.classes}
     remark = {"lacking": "validation, which the trainers want: make the dataset again with --validation 0.01"}
     return facts if "valid" in rows else {**facts, **remark}

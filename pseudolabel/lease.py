@@ -125,7 +125,9 @@ class Lease:
 
 
 @contextmanager
-def held(place: Remote, rivals: Callable[[], list[Remote]], note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def held(
+    place: Remote, rivals: Callable[[], list[Remote]], note: Callable[[str], None]
+) -> Iterator[Callable[[], None]]:
     """Hold the lease of this name, where no rival holds another; yields what refuses to go on where it was lost."""
     lease = Lease(place, note)
     lease.take()

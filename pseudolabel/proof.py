@@ -78,8 +78,9 @@ def _left_out(path: Path, again: str, verdict: Verdict, exact: bool) -> None:
 
 
 def _labeler(recipe: Recipe) -> Labeler:
+    artefacts = recipe.learned()
     with blamed("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
-        return recipe.task.labeler(recipe.out)
+        return recipe.task.labeler(artefacts)
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------

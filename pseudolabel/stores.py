@@ -1,4 +1,4 @@
-"""Stores: a dataset lies on a disk or in a bucket, and this is all that differs."""
+"""Stores: a dataset lies on a disk or in a bucket, and this is all that differs for who writes it."""
 
 from __future__ import annotations
 
@@ -6,120 +6,201 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudolabel.addresses import is_address, patiently
+from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, hash64
 
-AT_ONCE = 16  # small objects asked for at the same time
+if TYPE_CHECKING:
+    from pseudolabel.remote import Remote
+
+LOCK = "_records/lock"
+AT_ONCE, MANY = 16, 1024  # small objects asked for at the same time, and held
+
+Note = Callable[[str], None]
+Check = Callable[[], None]
 
 
 class Store(Protocol):
-    """Names are relative to the dataset's folder, with "/" between the parts."""
+    """Names are relative to its folder, with "/" between the parts."""
 
-    def staged(self, name: str) -> Path:
-        """A local path to write to what will be committed under that name."""
+    def room(self, name: str) -> Path:
+        """The local folder below which a run has its own, for what is not committed yet."""
+
+    def staging(self, name: str) -> AbstractContextManager[Path]:
+        """A local path to write to what is to be committed under that name."""
 
     def commit(self, staged: Path, name: str) -> None:
-        """Have the file under that name, whole or not at all; it may be gone from where it was staged."""
+        """Have the file under that name, whole or not at all. It may be gone from where it was staged."""
 
     def fetched(self, name: str, folder: Path) -> Path:
-        """A local path to a file of the dataset: its own, or a copy in the folder."""
+        """The local path of a file: its own, or that of a copy in `folder`."""
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The files in a folder and their bytes; none if it is not there."""
+        """The names and bytes of the files in a folder; none where there is no such folder."""
 
-    def read(self, names: Sequence[str]) -> Iterator[bytes]:
-        """What small files hold."""
+    def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        """What small files hold, in this order; None where there is none."""
 
-    def discard(self, folder: str) -> None:
-        """Delete a folder with all that is in it."""
+    def discard(self, *names: str) -> None:
+        """Delete files."""
 
-    def left(self) -> list[Path]:
-        """The local folders of runs that were killed here; whoever asks holds the lock."""
+    def empty(self, folder: str) -> None:
+        """Delete a folder with all that is in it, and in its room."""
 
-    def work(self, name: str) -> Path:
-        """A new local folder for a run, from where files can be committed."""
+    def locked(self, note: Note, part: str = "") -> AbstractContextManager[Check]:
+        """Hold all of it, or one part beside others. Yields what refuses to go on where the lock was lost.
 
-    def locked(self, name: str, rivals: str, note: Callable[[str], None]) -> AbstractContextManager[Callable[[], None]]:
-        """Hold the lock of this name, and none of those that `rivals` matches may be held.
-
-        Yields what refuses to go on where the lock was lost. `note` is told why it takes long.
+        `note` is told why it takes long.
         """
 
 
-def store(out: Path) -> Store:
-    """The store of a dataset."""
-    return Bucket(out) if is_address(out) else Disk(out)
+def store(folder: Path) -> Store:
+    """The store that a dataset, or a folder of one, lies in."""
+    return Bucket(folder) if is_address(folder) else Disk(folder)  # type: ignore[arg-type]
 
 
-def readable(path: Path) -> Any:
-    """What pyarrow can read a file by: on disk its path, which is faster than a file of Python's."""
+def handle(path: Path) -> Any:
+    """What pyarrow and NumPy read a file by: on a disk its path, which is faster than a file of Python's."""
     return path.open("rb") if is_address(path) else path
+
+
+def _held(path: Path | Remote) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
 class Disk:
-    """A folder. What is committed lies on its file system before: a rename is whole or not at all."""
+    """A folder. What is staged lies on its file system, so that a rename commits it."""
 
-    out: Path
+    folder: Path
 
-    def staged(self, name: str) -> Path:
-        return self.out / f"{name}.tmp"
+    def room(self, name: str) -> Path:
+        return self.folder / name
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        yield self.folder / f"{name}.tmp"
 
     def commit(self, staged: Path, name: str) -> None:
-        staged.replace(self.out / name)
-        sync((self.out / name).parent)
+        staged.replace(self.folder / name)
+        sync((self.folder / name).parent)
 
     def fetched(self, name: str, folder: Path) -> Path:
-        return self.out / name
+        return self.folder / name
 
     def sizes(self, folder: str) -> dict[str, int]:
         try:
-            with os.scandir(self.out / folder) as entries:
+            with os.scandir(self.folder / folder) as entries:
                 return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         except FileNotFoundError:
             return {}
 
-    def read(self, names: Sequence[str]) -> Iterator[bytes]:
-        return ((self.out / name).read_bytes() for name in names)
+    def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        return (_held(self.folder / name) for name in names)
 
-    def discard(self, folder: str) -> None:
-        shutil.rmtree(self.out / folder, ignore_errors=True)
+    def discard(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
 
-    def left(self) -> list[Path]:
-        return sorted((self.out / WORK).glob("*"))
-
-    def work(self, name: str) -> Path:
-        (folder := self.out / WORK / name).mkdir(parents=True)
-        return folder
+    def empty(self, folder: str) -> None:
+        shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     @contextmanager
-    def locked(self, part: str, note: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-        (self.out / LOCK).parent.mkdir(parents=True, exist_ok=True)
-        with (self.out / LOCK).open("a") as lock, (self.out / f"{LOCK}{part}").open("a") as own:
+    def locked(self, note: Note, part: str = "") -> Iterator[Check]:
+        made = not self.folder.exists()
+        (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("a") as lock, (self.folder / f"{LOCK}{part}").open("a") as own:
             try:
                 fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 if part:
                     fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise at_work(self.out) from None
-            yield lambda: None  # it goes with the process, however that ends
+                raise Refused(
+                    f"another run is at work on {self.folder}; wait for it, or give another --out DIR", code=4
+                ) from None
+            try:
+                yield lambda: None  # it goes with the process, however that ends
+            finally:
+                if made and not (self.folder / MANIFEST).exists():
+                    shutil.rmtree(self.folder)
+
+
+def sync(folder: Path) -> None:
+    """Have the disk remember the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A place in an object store. A file is sent from the local disk, in one piece or in parts that are put together at
-    the end: until then there is nothing. It is never written as a stream, which an error would publish half."""
+    """A place in an object store. What is staged lies on the local disk, and one request commits it: a PUT, or the one
+    that completes an upload in parts. No object is ever written as a stream, which an error would publish half."""
 
-    out: Any  # a Remote
+    folder: Remote
 
-    def staged(self, name: str) -> Path:
-        return Path(tempfile.mkdtemp(prefix="pseudolabel-"), Path(name).name)
+    def room(self, name: str) -> Path:
+        """In the folder for temporary files, and the same for a rerun on this machine."""
+        ends = sorted(f"{key}={value}" for key, value in os.environ.items() if "ENDPOINT" in key)
+        address = hash64("\n".join([str(self.folder), str(os.getuid()), *ends]))
+        return Path(tempfile.gettempdir(), f"pseudolabel-{address:016x}", name)
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="pseudolabel-") as folder:
+            yield Path(folder, Path(name).name)
+
+    def commit(self, staged: Path, name: str) -> None:
+        place = self.folder / name
+        patiently(lambda: place.fs.put_file(str(staged), place.path), place)
+
+    def fetched(self, name: str, folder: Path) -> Path:
+        place, near = self.folder / name, folder / Path(name).name
+        patiently(lambda: place.fs.get_file(place.path, str(near)), place)
+        return near
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        place = self.folder / folder if folder else self.folder
+        try:
+            entries = patiently(lambda: place.fs.ls(place.path, detail=True), place)
+        except FileNotFoundError:
+            return {}
+        return {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+    def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for start in range(0, len(names), MANY):  # a few of many are held at a time
+                yield from pool.map(lambda name: _held(self.folder / name), names[start : start + MANY])
+
+    def discard(self, *names: str) -> None:
+        paths = [(self.folder / name).path for name in names]
+        with suppress(FileNotFoundError):
+            patiently(lambda: self.folder.fs.rm(paths), self.folder)
+
+    def empty(self, folder: str) -> None:
+        shutil.rmtree(self.room(folder), ignore_errors=True)
+        place = self.folder / folder
+        with suppress(FileNotFoundError):
+            patiently(lambda: place.fs.rm(place.path, recursive=True), place)
+
+    @contextmanager
+    def locked(self, note: Note, part: str = "") -> Iterator[Check]:
+        from pseudolabel.lease import held
+
+        lock = self.folder / LOCK
+        with held(
+            self.folder / f"{LOCK}{part}", lambda: [lock] if part else list(lock.parent.glob("lock-*")), note
+        ) as check:
+            yield check

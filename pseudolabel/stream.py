@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.columns import arrow_schema
-from pseudolabel.folder import place
+from pseudolabel.folder import WORK, place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
@@ -114,8 +114,8 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
 
 def learned(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
-    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / "work")
-    recipe.work.mkdir()
+    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
+    recipe.work.mkdir(parents=True)
     parts, room = shown(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
     while room > 0 and (part := next(parts, None)):
         room -= observe(recipe, Job("observe", part), Silent())
