@@ -97,7 +97,7 @@ class _Ranges(io.RawIOBase):
         if stop <= self._at:
             return 0
         place, start = self._place, self._at
-        piece = patiently(lambda: place.fs.cat_file(place.path, start, stop), place)
+        piece = patiently(lambda: place.fs.cat_file(place.path, start=start, end=stop), place)
         buffer[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
