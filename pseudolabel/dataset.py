@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import tempfile
 import weakref
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -81,9 +82,9 @@ class Dataset:
     @cached_property
     def artefacts(self) -> Path:
         """The local folder that holds what `fit` saved, as long as this object lives."""
-        within = ExitStack()
-        weakref.finalize(self, within.close)
-        return within.enter_context(at_hand(self.out))
+        folder = tempfile.mkdtemp(prefix="pseudolabel-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        return at_hand(self.out, Path(folder))
 
     @property
     def options(self) -> RunOptions:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pseudolabel.addresses import located
@@ -143,9 +144,9 @@ def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[st
 
 def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
     """The summary of a run that had nothing to do."""
-    with at_hand(out) as artefacts:
-        told = {"out": str(out), "status": "already finished", "report": dict(task.report(out, artefacts))}
-    return Summary(**{**manifest["summary"], **told})
+    with TemporaryDirectory() as folder:
+        report = dict(task.report(out, at_hand(out, Path(folder))))
+    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished", "report": report})
 
 
 # --- by parts --------------------------------------------------------------------------------------------------------
@@ -258,7 +259,8 @@ def sign(
     reading, labelling = Deaths.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
     artefacts = json.loads((records.folder / ARTEFACTS).read_text("utf-8"))
-    with at_hand(out) as near:
+    with TemporaryDirectory() as folder:
+        near = at_hand(out, Path(folder))
         remarks, report = list(task.remarks(near)), dict(task.report(out, near))
     for remark in remarks:
         progress.note(remark)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ PREVIEW = "index.html"
 ARTEFACTS, DEATHS, TRACE = "artefacts.json", "deaths.json", "error.txt"
 LISTING = "plan.jsonl"
 WRITTEN = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
-REMEDY = (
-    "make it in a folder or in s3:// or gs://, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
-)
+REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
 DECIDING = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
@@ -52,13 +49,15 @@ def _ours(out: Path) -> bool:
     return (out / LOCK).exists() or (out / MANIFEST).exists()
 
 
-def learned(out: Path, near: Path) -> Path:
-    """The local folder that holds what `fit` saved: the dataset's own, or `near`, a copy of what a store has."""
-    if not is_address(out) or near.exists():
-        return near if is_address(out) else out
-    near.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=near.parent) as folder:
-        (whole := Path(folder, "whole")).mkdir()
+def at_hand(out: Path, folder: Path) -> Path:
+    """The local folder that holds what `fit` saved: the dataset's own, or a copy, made once, of what a store has."""
+    if not is_address(out):
+        return out
+    near = folder / "learned"
+    if near.exists():
+        return near
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        (whole := Path(beside, "whole")).mkdir()
         for name in store(out).sizes(""):
             if name[0] not in "._" and name not in (CARD, PREVIEW):
                 store(out).fetched(name, whole)
@@ -68,13 +67,6 @@ def learned(out: Path, near: Path) -> Path:
             if not near.exists():  # else another worker was faster
                 raise
     return near
-
-
-@contextmanager
-def at_hand(out: Path) -> Iterator[Path]:
-    """The local folder that holds what `fit` saved, for as long as it is needed."""
-    with tempfile.TemporaryDirectory(prefix="pseudolabel-") as folder:
-        yield learned(out, Path(folder, "learned"))
 
 
 def clear(out: Path) -> None:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from pseudolabel.columns import arrow_schema
-from pseudolabel.folder import RECORDS, learned
+from pseudolabel.folder import RECORDS, at_hand
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Chance, Extent, Refused, Sample, Skipped, Split, chance_for, splits
 from pseudolabel.shards import Records, ShardWriter, digest
@@ -54,7 +54,7 @@ class Recipe:
 
     def learned(self) -> Path:
         """The local folder that holds what `fit` saved."""
-        return learned(self.out, self.work / "learned")
+        return at_hand(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
         """The chance of a split: the same block of text may lie in both, with its key."""
