@@ -177,12 +177,14 @@ def plan_parts(
 def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, started: float) -> Summary:
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
-    before = begun(out)
     if not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
+    manifest = {**identity(task, begun(out)["source"], options), "versions": versions()}
+    before = standing(out, manifest)
+    if "summary" in before and not missing(out, range(before["summary"]["shards"])):
+        return finished(task, out, before)
     with store(out).locked(progress.note, options.mark) as ours:
-        manifest = {**identity(task, before["source"], options), "versions": versions()}
-        same_versions(out, standing(out, manifest), manifest)
+        same_versions(out, before, manifest)
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):

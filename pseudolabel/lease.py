@@ -1,7 +1,7 @@
-"""A lease: the lock of a store, an object that its holder renews. Who is silent for long has died, by a watch alone.
+"""A lease: the lock of a store, an object that its holder renews. Who does not for long is dead.
 
-No clocks are compared: whoever waits looks whether the object changes. Should two hold it for a moment, as where one was
-held up and is taken for dead, the one that finds another's token in it stops.
+No clocks are compared: whoever waits looks whether the object changes. Should two hold it for a moment, as where one
+was held up and is taken for dead, the one that finds another's token in it stops.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOSYS
 
 from pseudolabel.addresses import patiently
 from pseudolabel.remote import Remote
 from pseudolabel.sample import Refused
+from pseudolabel.stores import Check, Note
 
 RENEWED = 2.0  # seconds between two signs of life
 SILENT = 12.0  # seconds without one after which a holder is dead
@@ -26,25 +27,26 @@ LOOK = 0.5  # seconds between two looks
 
 
 class Lease:
-    """Held by one run at a time, as long as `renew` is called."""
+    """Held by one run at a time, as long as it is renewed."""
 
-    def __init__(self, place: Remote, note: Callable[[str], None]) -> None:
+    def __init__(self, place: Remote, note: Note) -> None:
         self._place, self._note = place, note
         self._who, self._token, self._signs = f"process {os.getpid()} on {socket.gethostname()}", uuid.uuid4().hex, 0
-        self._over = threading.Event()
-        self.lost = False
+        self._over, self._lost = threading.Event(), False
+        self._renewing = threading.Thread(target=self._renew, daemon=True)
 
     def take(self) -> None:
         """Make the object if there is none, or if who holds it is dead. Refused while another run lives."""
         while True:
             if self.buried(self._place) is None:
                 if self._made():
-                    return
+                    break
             else:
                 self._write(self._pipe)
                 time.sleep(RENEWED)  # another may have come to the same, and written after us
                 if self._holder() == self._token:
-                    return
+                    break
+        self._renewing.start()
 
     def buried(self, place: Remote) -> bytes | None:
         """Watch a lease until its holder must be dead; what it holds then, None if it is gone. Refused if it lives."""
@@ -68,6 +70,9 @@ class Lease:
             self._write(self._create)
         except FileExistsError:
             return self._holder() == self._token  # made, though the store's answer was lost on the way
+        except FileNotFoundError as lacking:
+            remedy = "make the bucket, or give another --out"
+            raise Refused(f"{self._place.parent.parent}: {lacking.strerror}; {remedy}") from lacking
         return True
 
     def _write(self, put: Callable[[bytes], None]) -> None:
@@ -100,17 +105,17 @@ class Lease:
         held = self._read(self._place)
         return "" if held is None else str(json.loads(held)["token"])
 
-    def renew(self) -> None:
-        """Give signs of life, until `leave` is called or the lease is another's."""
-        while not self._over.wait(RENEWED) and not self.lost:
+    def _renew(self) -> None:
+        """Give signs of life, until it is left or another's."""
+        while not self._over.wait(RENEWED) and not self._lost:
             with suppress(OSError):  # the store fails: whoever stores something in it will say so
-                self.lost = self._holder() != self._token
-                if not self.lost:
+                self._lost = self._holder() != self._token
+                if not self._lost:
                     self._write(self._pipe)
 
     def check(self) -> None:
         """Refuse to go on where another run took over."""
-        if self.lost:
+        if self._lost:
             raise Refused(
                 f"another run has taken {self._place.parent.parent} over, for this one gave no sign of life", code=4
             )
@@ -118,21 +123,17 @@ class Lease:
     def leave(self) -> None:
         """Give it up, if the store can be asked."""
         self._over.set()
-        with suppress(Exception):
-            fs, path = self._place.fs, self._place.path
-            if json.loads(fs.cat_file(path))["token"] == self._token:
-                fs.rm_file(path)
+        self._renewing.join(LOOK * 4)
+        if not self._renewing.is_alive() and not self._lost:
+            with suppress(Exception):
+                self._place.fs.rm_file(self._place.path)
 
 
 @contextmanager
-def held(
-    place: Remote, rivals: Callable[[], list[Remote]], note: Callable[[str], None]
-) -> Iterator[Callable[[], None]]:
+def held(place: Remote, rivals: Callable[[], Iterable[Remote]], note: Note) -> Iterator[Check]:
     """Hold the lease of this name, where no rival holds another; yields what refuses to go on where it was lost."""
     lease = Lease(place, note)
     lease.take()
-    thread = threading.Thread(target=lease.renew, daemon=True)
-    thread.start()
     try:
         for rival in rivals():
             if lease.buried(rival) is not None:
@@ -140,4 +141,3 @@ def held(
         yield lease.check
     finally:
         lease.leave()
-        thread.join(RENEWED)

@@ -200,7 +200,6 @@ class Bucket:
         from pseudolabel.lease import held
 
         lock = self.folder / LOCK
-        with held(
-            self.folder / f"{LOCK}{part}", lambda: [lock] if part else list(lock.parent.glob("lock-*")), note
-        ) as check:
+        rivals = (lambda: [lock]) if part else (lambda: lock.parent.glob(f"{lock.name}-*"))
+        with held(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:
             yield check
