@@ -32,6 +32,8 @@ def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     out = located(given or f"{sources[0].name}-{task}")
     if is_address(out) and str(out).partition("://")[0] not in WRITTEN:
         raise Refused(f"{out} cannot take a dataset shard by shard; {REMEDY}")
+    if is_address(out) and set("*?[") & set(str(out)):
+        raise Refused(f"{out} is no plain address; give one without *, ? and [, with --out")
     for source in sources:
         if out == source or source in out.parents:
             raise Refused(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")

@@ -123,7 +123,7 @@ class Lease:
     def leave(self) -> None:
         """Give it up, if the store can be asked."""
         self._over.set()
-        self._renewing.join(LOOK * 4)
+        self._renewing.join(SILENT)
         if not self._renewing.is_alive() and not self._lost:
             with suppress(Exception):
                 self._place.fs.rm_file(self._place.path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import IO, Any
 
 from upath.extensions import ProxyUPath
@@ -49,8 +51,10 @@ class Remote(ProxyUPath):
         names = patiently(lambda: self.fs.ls(self.path, detail=False), self)
         yield from (self / name for name in sorted(path.rpartition("/")[2] for path in names) if name)
 
-    def glob(self, pattern: str, **options: Any) -> Iterator[Remote]:
-        yield from patiently(lambda: list(super(Remote, self).glob(pattern, **options)), self)
+    def glob(self, pattern: str, **_: Any) -> Iterator[Remote]:  # fsspec's own takes a fault for an empty folder
+        """What lies right in this folder and has such a name."""
+        with suppress(FileNotFoundError):
+            yield from (place for place in self.iterdir() if fnmatchcase(place.name, pattern))
 
     def read_bytes(self) -> bytes:
         return bytes(patiently(lambda: self.fs.cat_file(self.path), self))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from errno import EAGAIN
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -192,8 +193,13 @@ class Bucket:
     def empty(self, folder: str) -> None:
         shutil.rmtree(self.room(folder), ignore_errors=True)
         place = self.folder / folder
+
+        def removed() -> None:  # until there is nothing to remove: a listing that failed half would pass for all of it
+            place.fs.rm(place.path, recursive=True)
+            raise OSError(EAGAIN, "not all of it can be deleted")
+
         with suppress(FileNotFoundError):
-            patiently(lambda: place.fs.rm(place.path, recursive=True), place)
+            patiently(removed, place)
 
     @contextmanager
     def locked(self, note: Note, part: str = "") -> Iterator[Check]:
