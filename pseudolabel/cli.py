@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
+from pseudolabel.addresses import is_address
 from pseudolabel.dataset import opened
 from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.export import Trainer, export
@@ -167,6 +168,8 @@ def preview_dataset(
     open_: Open = False,
 ) -> None:
     """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    if open_ and not out and is_address(dataset):
+        raise Refused(f"a browser cannot open what lies in {dataset}; add --out page.html")
     where = preview(dataset, out)
     typer.echo(where)
     if open_:

@@ -21,6 +21,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from pseudolabel import waves
+from pseudolabel.addresses import is_address
 from pseudolabel.folder import SUCCESS
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, one_of
@@ -58,6 +59,8 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
 
     `out` is by default the dataset's name, a dash and the trainer, in the current folder.
     """
+    if is_address(dataset):
+        raise Refused(f"export reads from a disk; fetch the dataset first, as by: aws s3 sync {dataset} DIR")
     trainer, source = one_of(Trainer, to, "--to"), Path(os.path.abspath(dataset))
     manifest = finished(source)
     labels = labels_of(source, manifest)
