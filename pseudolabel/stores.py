@@ -192,6 +192,8 @@ class Bucket:
 
     def empty(self, folder: str) -> None:
         shutil.rmtree(self.room(folder), ignore_errors=True)
+        with suppress(OSError):  # other parts of the same dataset may be made here
+            self.room(folder).parent.rmdir()
         place = self.folder / folder
 
         def removed() -> None:  # until there is nothing to remove: a listing that failed half would pass for all of it
