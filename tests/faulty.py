@@ -59,7 +59,7 @@ class _Forward(BaseHTTPRequestHandler):
             said = ERROR % (b"InternalError" if fault == "500" else b"SlowDown")
             return self._answer(int(fault), {"Content-Type": "application/xml"}, said)
         if fault == "slow":
-            time.sleep(1.5)
+            time.sleep(1)
         if self.command == "PUT":
             self.server.puts.append(self.path)
             time.sleep(self.server.delay if "/data/" in self.path else 0)
