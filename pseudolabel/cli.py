@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
+from pseudolabel.addresses import is_address
 from pseudolabel.dataset import opened
 from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.export import Trainer, export
@@ -166,6 +167,8 @@ def preview_dataset(
     open_: Open = False,
 ) -> None:
     """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    if open_ and not out and is_address(dataset):
+        raise Refused(f"a browser cannot open what lies in {dataset}; add --out page.html")
     where = preview(dataset, out)
     typer.echo(where)
     if open_:
@@ -242,7 +245,7 @@ Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset."
 
 
 def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
-    say(asdict(finish(dataset, **given)), json_)
+    say(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
 
 LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
