@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import Command, arguments, records, skipped, sums
+from deadly import Deadly
 
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
 
@@ -70,7 +71,7 @@ def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> No
 
 def test_workers_killed_while_learning_and_while_idle(corpus: Path, pseudolabel: Command, tmp_path: Path) -> None:
     """A worker is lost while it observes the source, and one while it waits for the other to fit."""
-    words = ["mask-text", corpus, *ONE, "--workers", 2]
+    words = ["mask-text", corpus, "--vocab-size", 500, *ONE, "--workers", 2]
     assert pseudolabel(*words, "--out", "clean").returncode == 0
     for said in ("observe", "fit"):
         run = start([*words, "--out", said], tmp_path)
@@ -184,20 +185,20 @@ def test_validation_keeps_files_apart_and_copies_differ(pictures: Path, pseudola
 def test_limit_order_and_several_sources(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    def keys(*words: object) -> list[str]:
-        done = pseudolabel("deadly", *words, "--out", "out", "--quiet", "--overwrite")
-        assert done.returncode == 0, done.stderr
-        return pq.read_table(tmp_path / "out" / "data")["key"].to_pylist()
+    def keys(*sources: Path, **options: object) -> list[str]:
+        return [row["key"] for row in Deadly().rows(sources, **options)]
 
-    whole, some = keys(pictures), keys(pictures, "--limit", 13)
+    whole, some = keys(pictures), keys(pictures, limit=13)
     assert some == whole[:13]
     assert len({key.split("/")[0] for key in some}) > 1, "a limit is not one class"
     assert whole != sorted(whole)
-    assert keys(pictures, "--in-order") == sorted(whole)
-    assert keys(pictures, "--seed", 1) != whole
+    assert keys(pictures, in_order=True) == sorted(whole)
+    assert keys(pictures, seed=1) != whole
     both = keys(pictures / "class-0", pictures / "class-1" / "001.png")
     assert "001.png/001.png" in both
     assert "class-0/000.png" in both
+    assert pseudolabel("deadly", pictures, "--limit", 13, "--out", "out").returncode == 0
+    assert pq.read_table(tmp_path / "out" / "data")["key"].to_pylist() == some, "and so they are stored"
 
 
 def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
