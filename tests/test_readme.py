@@ -75,6 +75,8 @@ def test_a_new_task_is_one_file(installed: Path, tmp_path: Path) -> None:
         tmp_path,
         "-p",
         "no:cacheprovider",
+        "-n",
+        "0",
     ]
     said = python(*suite, HERE / "test_tasks.py", HERE / "test_verify.py", "-k", "guess-flip")
     assert re.search(r"\b\d+ passed", said)

@@ -244,7 +244,7 @@ def test_files_are_found_in_their_shards_again_where_others_came_and_went(pictur
         "class-0/000.png is gone",
         "it gained 1 files or pieces of files",
     ]
-    assert (found.false, found.true) == (1, 109)
+    assert (found.false, found.true) == (1, 59)
 
 
 def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: Command) -> None:
