@@ -49,7 +49,12 @@ def located(given: Path | str) -> Path:
         if scheme not in EXTRAS:
             raise Refused(f"{given}: {scheme}:// is no kind of store; type s3://, gs://, hf:// or https://") from None
         raise Refused(f"{given}: {lacking}; pip install 'pseudolabel[{EXTRAS[scheme]}]'") from None
-    return place  # type: ignore[return-value] # the like of a path
+    return place  # the like of a path
+
+
+def reached(place: Path) -> tuple[Any, str]:
+    """The store that `located` found for an address, as fsspec has it, and the path there."""
+    return place.fs, place.path  # type: ignore[attr-defined]
 
 
 def _timeouts(scheme: str) -> dict[str, Any]:

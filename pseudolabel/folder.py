@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.addresses import is_address, located
-from pseudolabel.readers.files import MANIFEST
+from pseudolabel.readers.files import MANIFEST, title
 from pseudolabel.sample import Refused
 from pseudolabel.shards import write_whole
 from pseudolabel.stores import LOCK, store
@@ -29,7 +29,9 @@ DECIDING = (  # packages whose version may change a byte
 
 def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     """Where the dataset goes; refused inside a source, around one, or on top of what is no dataset."""
-    out = located(given or f"{sources[0].name}-{task}")
+    if not given and sources[0].name == "-":
+        raise Refused("what standard input lists has no name that the dataset could have; give one with --out DIR")
+    out = located(given or f"{title(sources[0])}-{task}")
     if is_address(out) and str(out).partition("://")[0] not in WRITTEN:
         raise Refused(f"{out} cannot take a dataset shard by shard; {REMEDY}")
     if is_address(out) and set("*?[") & set(str(out)):

@@ -15,7 +15,7 @@ from pseudolabel.addresses import patiently
 AHEAD = 1 << 20  # bytes asked for at once, where a file is read bit by bit
 
 
-class Remote(ProxyUPath):
+class Remote(ProxyUPath):  # type: ignore[misc]
     """What lies at an address. A store that fails raises, whatever is asked: never is a file said not to be there.
 
     It is for reading; `stores.Bucket` writes, for what is open for writing may be published half.
@@ -62,7 +62,7 @@ class Remote(ProxyUPath):
     def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
 
-    def open(self, mode: str = "r", *, encoding: str = "utf-8", **_: Any) -> IO[Any]:  # type: ignore[override]
+    def open(self, mode: str = "r", *, encoding: str = "utf-8", **_: Any) -> IO[Any]:
         if mode not in ("r", "rb"):
             raise ValueError(f"{self} is not to be opened for writing")
         binary = io.BufferedReader(_Ranges(self), AHEAD)
