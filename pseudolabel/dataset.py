@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.addresses import located
+from pseudolabel.columns import Column
 from pseudolabel.folder import SUCCESS
+from pseudolabel.kept import Kept, signed
 from pseudolabel.options import RunOptions
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, Unusable, blamed
@@ -73,6 +75,16 @@ class Dataset:
                 return kind(**given)
         except Unusable as fault:
             raise Refused(f"{self.out}: {fault}", 3) from None
+
+    @property
+    def kept(self) -> Kept:
+        """What its rows have of their source."""
+        return signed(self.manifest)
+
+    @property
+    def columns(self) -> list[Column]:
+        """All that a row has."""
+        return self.kept.schema(self.task)
 
     @property
     def options(self) -> RunOptions:

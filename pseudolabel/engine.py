@@ -32,6 +32,7 @@ from pseudolabel.folder import (
     versions,
     write_manifest,
 )
+from pseudolabel.kept import Kept, signed
 from pseudolabel.listing import Listing, freeze, thaw
 from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
@@ -71,7 +72,7 @@ def run(
     out = place(task.name, sources, chosen.out)
     task = task.settled(sources)
     if chosen.part:
-        return make_part(task, out, chosen, progress, started)
+        return make_part(task, sources, out, chosen, progress, started)
     found, manifest = planned(task, sources, out, chosen)
     if (
         (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, range(len(found.plan)))
@@ -80,7 +81,7 @@ def run(
     with locked(out):
         begin(out, manifest, chosen)
         if lacking := missing(out, range(len(found.plan))):
-            with Attempt(task, chosen, found.plan, out, progress, len(lacking)) as attempt:
+            with Attempt(task, chosen, found.plan, found.kept, out, progress, len(lacking)) as attempt:
                 attempt.learn()
                 attempt.make(lacking)
         for remark in task.remarks(out):
@@ -100,7 +101,7 @@ def planned(task: Task, sources: Sequence[Path], out: Path, options: RunOptions)
     if before is not None:
         same_source(out, before, options.extend)
     source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
-    manifest = {"pseudolabel": 1, **identity(task, source, options), "ignored": found.ignored}
+    manifest = {"pseudolabel": 1, **identity(task, source, found.kept, options), "ignored": found.ignored}
     return found, {**manifest, "extended": before is not None, "fields": asdict(task), "versions": versions()}
 
 
@@ -136,12 +137,13 @@ def missing(out: Path, shards: Sequence[int]) -> list[int]:
     return [index for index in shards if records.done(index) is None]
 
 
-def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[str, Any]:
+def identity(task: Task, source: dict[str, Any], kept: Kept, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
-    chosen = {
-        name: getattr(options, name) for name in ("seed", "shard_size", "copies", "limit", "validation", "in_order")
-    }
-    return json.loads(json.dumps({"task": task.name, "options": dict(task.options()), **chosen, "source": source}))  # type: ignore[no-any-return]
+    names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
+    chosen = {name: getattr(options, name) for name in names}
+    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source}
+    made |= {"kept": kept.identity} if kept.columns else {}
+    return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
 def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
@@ -169,25 +171,28 @@ def plan_parts(
         return finished(task, out, standing(out, manifest))
     with locked(out):
         begin(out, manifest, chosen)
-        with Attempt(task, chosen, found.plan, out, progress, len(every)) as attempt:
+        with Attempt(task, chosen, found.plan, found.kept, out, progress, len(every)) as attempt:
             attempt.learn()
         freeze(out / RECORDS / LISTING, found.plan, places=True)
     return told(task, out, "planned", every, started)
 
 
-def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, started: float) -> Summary:
+def make_part(
+    task: Task, sources: Sequence[Path], out: Path, options: RunOptions, progress: Progress, started: float
+) -> Summary:
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
     before = begun(out)
     if not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
     with locked(out, options.mark):
-        manifest = {**identity(task, before["source"], options), "versions": versions()}
+        kept = signed(before, sources)
+        manifest = {**identity(task, before["source"], kept, options), "versions": versions()}
         same_versions(out, standing(out, manifest), manifest)
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):
-            with Attempt(task, options, frozen, out, progress, len(lacking)) as attempt:
+            with Attempt(task, options, frozen, kept, out, progress, len(lacking)) as attempt:
                 attempt.make(lacking)
     return told(task, out, f"part {number} of {count} is made", mine, started)
 
@@ -210,7 +215,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Sum
                 "run the parts that did not end well again, then finish",
                 code=3,
             )
-        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"])
+        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"], dataset.kept)
         summary = sign(dataset.task, replace(dataset.options, max_skipped=max_skipped), found, out, manifest, started)
         for lock in (out / RECORDS).glob(f"{Path(LOCK).name}-*"):
             lock.unlink()

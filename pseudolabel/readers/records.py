@@ -36,6 +36,11 @@ def kinds(path: str, encoding: str) -> dict[str, str]:
     return {}
 
 
+def is_table(path: str) -> bool:
+    """Whether it has columns, by its name."""
+    return bare(path).endswith((".parquet", *tables.CSV, *tables.JSONL))
+
+
 def bare(path: str) -> str:
     """A path without what says that it is compressed, in small letters: its end tells how it is read."""
     return path.lower().removesuffix(".gz").removesuffix(".zst")

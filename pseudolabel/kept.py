@@ -1,0 +1,203 @@
+"""Kept: what `--keep` takes along into every row of the source: the folder its file lies in, and columns of tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pseudolabel.columns import Column
+from pseudolabel.readers import beside, files, records
+from pseudolabel.readers.beside import Table
+from pseudolabel.readers.records import Values
+from pseudolabel.readers.text import Documents
+from pseudolabel.sample import Extent, Refused, Skipped, Unusable, attempt, file_of
+from pseudolabel.shards import digest
+from pseudolabel.tasks.base import Reader, Rows, Task
+
+FOLDER = "folder"
+LABELS = {"label", "labels", "label_ids"}  # which trainers take for one another
+MEANINGS = {FOLDER: "The name of the folder that the file lies in; null at the top of the source."}
+MEANING = "`{}` of the source, as it stands there; null where it has none."
+BESIDE = f"a {beside.NAMES[0]} or {beside.NAMES[1]} beside the files, with a column {beside.FILE_NAME}"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The columns that are kept, and the metadata files beside media, by the keys of their folders."""
+
+    columns: tuple[Column, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The types of those that are in tables."""
+        return {column.name: column.type for column in self.columns if column.name != FOLDER}
+
+    def schema(self, task: Task) -> list[Column]:
+        """All columns of a file, in order."""
+        key, copy, *own = task.schema()
+        return [key, copy, *self.columns, *own]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the manifest says: names and types, and the metadata files by their keys."""
+        tables = {f"{folder}/{Path(table.where).name}".lstrip("/"): table.sha256 for folder, table in self._sorted()}
+        return {"columns": {column.name: column.type for column in self.columns}, "tables": tables}
+
+    def _sorted(self) -> list[tuple[str, Table]]:
+        return sorted(self.tables.items())
+
+    # --- where values come from ---
+
+    def of(self, extent: Extent, reader: Reader) -> Iterator[tuple[str, Values | Skipped]]:
+        """The values for an extent's file, or for each document in it, under its key, in the order of the samples."""
+        whole = {FOLDER: folder(extent.file)} if any(column.name == FOLDER for column in self.columns) else {}
+        if self.kinds and isinstance(reader, Documents) and records.is_table(extent.where):
+            with suppress(Unusable):  # there are no documents from there on
+                for position, values in reader.records(extent, self.kinds):
+                    key = f"{extent.file}#{position}"
+                    yield key, Skipped(key, str(values)) if isinstance(values, Unusable) else {**whole, **values}
+        else:
+            found = beside.named(self.tables, extent.file, self.kinds)
+            yield extent.file, {**dict.fromkeys(self.kinds), **found, **whole}
+
+
+NOTHING = Kept()
+
+
+def folder(file: str) -> str | None:
+    """The name of the folder that a file lies in, by its key."""
+    above, _, _ = file.rpartition("/")
+    name = above.rpartition("/")[2]
+    try:
+        return unquote(name, errors="strict") or None
+    except UnicodeDecodeError:  # bytes that are no text, which the key spells
+        return name
+
+
+# --- before the run --------------------------------------------------------------------------------------------------
+
+
+def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
+    """What these columns are in the source. Refused where there is no such column, or none that a row can have."""
+    if keep is None:
+        return NOTHING
+    names = keep.split(",")
+    if task.packs:
+        raise Refused(
+            f"a row of {task.name} is packed of several documents, so what is true of one is not true of it; "
+            "leave out --keep, or keep columns with cluster, which makes a row of each document"
+        )
+    own = {column.name for column in task.schema()}
+    for name in names:
+        if name in own or (name in LABELS and own & LABELS):
+            raise Refused(f"--keep {name}: a row of {task.name} has a `{name if name in own else 'label'}` of its own")
+    wanted, reader = [name for name in names if name != FOLDER], task.reader()
+    if isinstance(reader, Documents):
+        every = (file.path for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
+        kinds, tables = _chosen(wanted, _kinds(every, reader.options.encoding, strict=False), ""), {}
+    else:
+        places = beside.tables(sources) if wanted else {}
+        kinds = _chosen(wanted, _kinds(places.values(), "utf-8", strict=True), f"; others come from {BESIDE}")
+        tables = {key: Table(where, digest(Path(where))) for key, where in places.items()}
+        for where in places.values():
+            beside.read(where, kinds)  # what is wrong in it is said before anything is made
+    return Kept(tuple(_column(name, kinds.get(name, records.TEXT)) for name in names), tables)
+
+
+def signed(manifest: Mapping[str, Any], sources: Sequence[Path] = ()) -> Kept:
+    """What a dataset's manifest says of it; with the metadata files, where its sources are known."""
+    said = manifest.get("kept", {"columns": {}, "tables": {}})
+    tables = {
+        key.rpartition("/")[0]: Table(files.placed(key, sources), sha256)
+        for key, sha256 in said["tables"].items()
+        if sources
+    }
+    return Kept(tuple(_column(name, kind) for name, kind in said["columns"].items()), tables)
+
+
+def _column(name: str, kind: str) -> Column:
+    return Column(name, kind, "kept", MEANINGS.get(name, MEANING.format(name)))
+
+
+def _kinds(tables: Iterable[str], encoding: str, strict: bool) -> dict[str, dict[str, str]]:
+    """Of each column its types, with a table that has it so. Not `strict`: what cannot be read will be skipped."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for where in tables:
+        kinds = attempt("", partial(records.kinds, where, encoding))
+        if isinstance(kinds, Skipped):
+            if strict:
+                raise Refused(f"{where}: {kinds.reason}; mend it, or leave out --keep")
+            continue
+        if strict and beside.FILE_NAME not in kinds:
+            raise Refused(f"{where} has no column {beside.FILE_NAME}, so nobody knows what its lines are about")
+        for name, kind in kinds.items():
+            found[name][kind] = min(where, found[name].get(kind, where))
+    return found
+
+
+def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others: str) -> dict[str, str]:
+    """The type of each column; refused where there is none, several, or none that can be kept."""
+    for name in names:
+        if name not in kinds:
+            there = ", ".join(sorted({FOLDER, *kinds}))
+            raise Refused(f"no file of the source has a column {name!r}; choose with --keep among: {there}{others}")
+        (kind, where), *more = sorted(kinds[name].items())
+        if more:
+            other, there = more[0]
+            raise Refused(f"column {name!r} is {kind} in {where} and {other} in {there}; make them one, or keep others")
+        if kind not in records.PLAIN:
+            raise Refused(f"column {name!r} of {where} is {kind}; --keep takes text, numbers and booleans")
+    return {name: next(iter(kinds[name])) for name in names}
+
+
+# --- beside the rows -------------------------------------------------------------------------------------------------
+
+
+class Joined:
+    """Rows with what is kept of where they come from.
+
+    Rows come in the order of their samples, and samples in that of their extents, so both sides are passed once.
+    """
+
+    def __init__(self, kept: Kept, reader: Reader, extents: deque[Extent]) -> None:
+        """`extents` grows with what was pulled."""
+        self._kept, self._reader, self._extents = kept, reader, extents
+        self._found = self._every()
+        self._key = ""
+        self._values: Values | Skipped = {}
+
+    def rows(self, made: Iterator[Rows | Skipped]) -> Iterator[Rows | Skipped]:
+        """What was made of samples; what cannot be kept of one is the reason to skip it."""
+        for item in made:
+            joined = item if isinstance(item, Skipped) else self._joined(item)
+            del item  # it may hold a picture, and the next one is decoded before this name is bound again
+            yield joined
+            del joined
+
+    def _joined(self, item: Rows) -> Rows | Skipped:
+        rows = []
+        for row in item.rows:
+            values = self._of(row["key"])
+            if isinstance(values, Skipped):
+                return replace(values, count=item.count)
+            rows.append({**row, **values})
+        return replace(item, rows=rows)
+
+    def _of(self, key: str) -> Values | Skipped:
+        while self._key not in (key, file_of(key)):
+            found = next(self._found, None)
+            if found is None:
+                raise Refused(f"{key} is not there any more: its file was changed while the run was at work", code=3)
+            self._key, self._values = found
+        return self._values
+
+    def _every(self) -> Iterator[tuple[str, Values | Skipped]]:
+        while self._extents:
+            yield from self._kept.of(self._extents.popleft(), self._reader)
