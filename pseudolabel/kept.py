@@ -73,8 +73,10 @@ NOTHING = Kept()
 
 def folder(file: str) -> str | None:
     """The name of the folder that a file lies in, by its key."""
-    above, _, _ = file.rpartition("/")
+    above, _, own = file.rpartition("/")
     name = above.rpartition("/")[2]
+    if name == own:  # a file that is one of several sources: its key has its name twice
+        return None
     try:
         return unquote(name, errors="strict") or None
     except UnicodeDecodeError:  # bytes that are no text, which the key spells
@@ -103,7 +105,7 @@ def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
         every = (file.path for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
         kinds, tables = _chosen(wanted, _kinds(every, reader.options.encoding, strict=False), ""), {}
     else:
-        places = beside.tables(sources) if wanted else {}
+        places = beside.found(sources) if wanted else {}
         kinds = _chosen(wanted, _kinds(places.values(), "utf-8", strict=True), f"; others come from {BESIDE}")
         tables = {key: Table(where, digest(Path(where))) for key, where in places.items()}
         for where in places.values():

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -16,19 +15,21 @@ from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from pseudolabel.readers import files
-from pseudolabel.readers.records import TEXT, Values
-from pseudolabel.readers.text import Documents, TextOptions
-from pseudolabel.sample import Extent, Refused, Unusable
+from pseudolabel.readers import files, records, streams, tables
+from pseudolabel.readers.records import TEXT, Kinds, Values
+from pseudolabel.sample import Refused, Unusable
 from pseudolabel.shards import digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Types = Mapping[str, "pa.DataType"]
+
 FILE_NAME = "file_name"
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-LINES_AT_ONCE = 1 << 16
-ODD = re.compile(r"\\|://|(^|/)\.{0,2}(/|$)")  # in a path that may not be written as a key has it
+ODD = r"\\|://|(^|/)\.{0,2}(/|$)"  # in a path that is not written as keys are
+BLOCK = 16 << 20  # bytes of csv read at once; no line may be longer
+LINES_AT_ONCE = 1 << 14  # of jsonl: as objects they take five times as much as in Arrow
 
 
 class Table(NamedTuple):
@@ -37,44 +38,47 @@ class Table(NamedTuple):
     where: str
     sha256: str
 
-    def lines(self, kinds: Mapping[str, str]) -> Lines:
-        """Some of its columns. Refused where it was changed."""
+    def lines(self, kinds: Kinds) -> Lines:
+        """Its lines, with some columns of them; read once in each process."""
         return _lines(self, tuple(kinds.items()))
 
 
-def tables(sources: Sequence[Path]) -> dict[str, str]:
+def found(sources: Sequence[Path]) -> dict[str, str]:
     """The metadata files of a source, by the keys of their folders."""
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for file in files.find(sources, NAMES):
         folder, _, name = file.key.rpartition("/")
-        if name in NAMES and file.size:
-            if folder in found:
-                raise Refused(f"{found[folder]} and {file.path} lie in one folder; leave one of them there")
-            found[folder] = file.path
-    return found
+        if file.candidate and name in NAMES:
+            if folder in places:
+                raise Refused(f"{places[folder]} and {file.path} lie in one folder; leave one of them there")
+            places[folder] = file.path
+    return places
 
 
-def named(tables: Mapping[str, Table], file: str, kinds: Mapping[str, str]) -> Values:
-    """What is said of a file, by its key; {} where no table names it."""
+def named(metadata: Mapping[str, Table], file: str, kinds: Kinds) -> Values:
+    """What is said of a file, by its key; {} where it is not named."""
     parts = file.split("/")
     for depth in reversed(range(len(parts))):
-        table = tables.get("/".join(parts[:depth]))
+        table = metadata.get("/".join(parts[:depth]))
         if table and (values := table.lines(kinds).of(unquote("/".join(parts[depth:]), errors="surrogateescape"))):
             return values
     return {}
 
 
 class Lines(NamedTuple):
-    """The lines of a metadata file, in the order of the names."""
+    """The lines of a metadata file as they stand there, and their order by name, in which one is looked up."""
 
-    names: pa.Array
-    values: pa.RecordBatch
+    names: pa.ChunkedArray  # (n,) paths as keys have them
+    order: pa.UInt64Array  # (n,)
+    values: pa.Table
 
     def of(self, name: str) -> Values:
         """What is said of a file; {} if it is not named."""
-        at = bisect_left(range(len(self.names)), name, key=lambda i: self.names[i].as_py())
-        there = at < len(self.names) and self.names[at].as_py() == name
-        return dict(self.values[at : at + 1].to_pylist()[0]) if there else {}
+        at = bisect_left(self.order, name, key=lambda line: self.names[line.as_py()].as_py())
+        for line in self.order[at : at + 1].to_pylist():
+            if self.names[line].as_py() == name:
+                return dict(self.values[line : line + 1].to_pylist()[0])
+        return {}
 
 
 @cache
@@ -84,50 +88,106 @@ def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
     return read(table.where, dict(kinds))
 
 
-def read(where: str, kinds: Mapping[str, str]) -> Lines:
+def read(where: str, kinds: Kinds) -> Lines:
     """Read a metadata file. Refused where a line of it cannot be taken, or two say different things of one file."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    types = {name: pa.large_string() if kind == TEXT else pa.type_for_alias(kind) for name, kind in kinds.items()}
-    schema = pa.schema({"": pa.large_string(), **types})
-    found, batches = _named(where, kinds), []
-    while some := list(islice(found, LINES_AT_ONCE)):
-        batches.append(pa.RecordBatch.from_pylist(some, schema))
-    table = pa.Table.from_batches(batches, schema).sort_by("").combine_chunks()
-    (lines,) = table.to_batches() or [pa.RecordBatch.from_pylist([], schema)]
-    _check(where, lines)
-    return Lines(lines[""], lines.drop_columns([""]))
-
-
-def _named(where: str, kinds: Mapping[str, str]) -> Iterator[Values]:
-    """The lines of a file, with the name under ""."""
-    reader = Documents(TextOptions(column=FILE_NAME))
+    wanted = {FILE_NAME: TEXT, **kinds}
+    types = {name: pa.large_string() if kind == TEXT else pa.type_for_alias(kind) for name, kind in wanted.items()}
     try:
-        found = reader.records(Extent("", where, 0, None, 0), {FILE_NAME: TEXT, **kinds})
-        for number, (_, values) in enumerate(found, 1):
-            if isinstance(values, Unusable):
-                raise Unusable(f"line {number} of its table: {values}")
-            yield {"": _relative(values[FILE_NAME], number), **{name: values[name] for name in kinds}}
+        lines = READERS[where.rpartition(".")[2]](where, types)
+        lines.validate(full=True)  # text that is none
+        columns = {
+            name: lines[name].cast(kind) if name in lines.column_names else pa.nulls(len(lines), kind)
+            for name, kind in types.items()
+        }
+        names = _as_keys(columns[FILE_NAME])
+        order = pc.sort_indices(names)
+        _agree(names, order, pa.table(columns))
+    except (Unusable, pa.ArrowException) as bad:
+        raise Refused(f"{where}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
+    return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
+
+
+# --- csv, jsonl, parquet ---------------------------------------------------------------------------------------------
+
+
+def _csv(where: str, types: Types) -> pa.Table:
+    from pyarrow import csv
+
+    with streams.opened(where) as file:
+        return csv.read_csv(
+            file,
+            csv.ReadOptions(use_threads=False, block_size=BLOCK),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(
+                include_columns=[name for name in records.kinds(where, "utf-8") if name in types],
+                column_types=dict(types),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+
+
+def _jsonl(where: str, types: Types) -> pa.Table:
+    import pyarrow as pa
+
+    schema, batches = pa.schema(types.items()), []
+    lines = ((number, line) for number, line in enumerate(streams.lines(where, "utf-8"), 1) if line.strip())
+    while some := [_values(number, line, types) for number, line in islice(lines, LINES_AT_ONCE)]:
+        columns = zip(*some, strict=True)
+        batches.append(pa.record_batch([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def _values(number: int, line: str, types: Types) -> list[str | None]:
+    try:
+        record = tables.json_object(line.encode("utf-8", "surrogateescape"))
+        return [records.text(name, record.get(name)) for name in types]
     except Unusable as bad:
-        raise Refused(f"{where}: {bad}; mend it, or leave out --keep") from None
+        raise Unusable(f"line {number}: {bad}") from None
 
 
-def _relative(name: str | None, number: int) -> str:
-    """A path as a key has it."""
-    if not name:
-        raise Unusable(f"line {number} of its table has no {FILE_NAME}")
-    if not ODD.search(name):
-        return name
+def _parquet(where: str, types: Types) -> pa.Table:
+    with tables.parquet(where) as file:
+        return file.read([name for name in file.schema_arrow.names if name in types], use_threads=False)
+
+
+READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+
+
+# --- their names -----------------------------------------------------------------------------------------------------
+
+
+def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Paths below the folder, as keys have them. Raises `Unusable` where one is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if names.null_count:
+        raise Unusable(f"a line of it has no {FILE_NAME}")
+    odd = pc.match_substring_regex(names, ODD).combine_chunks()
+    if not pc.any(odd).as_py():
+        return names
+    every = names.combine_chunks()
+    mended = pa.array([_as_key(name) for name in every.filter(odd).to_pylist()], every.type)
+    return pa.chunked_array([pc.replace_with_mask(every, odd, mended)])
+
+
+def _as_key(name: str) -> str:
     path = normpath(name.replace("\\", "/"))
     if "://" in name or path.startswith(("/", "../")) or path in ("..", "."):
-        raise Unusable(f"line {number} of its table names {name!r}, which is no file below its folder")
+        raise Unusable(f"it names {name!r}, which is no file below its folder")
     return path
 
 
-def _check(where: str, lines: pa.RecordBatch) -> None:
+def _agree(names: pa.ChunkedArray, order: pa.UInt64Array, lines: pa.Table) -> None:
+    """Raise `Unusable` where two lines say different things of one file."""
     import pyarrow.compute as pc
 
-    one, other = lines[:-1], lines[1:]
-    for at in pc.indices_nonzero(pc.equal(one[""], other[""])).to_pylist():
-        if one[at : at + 1].to_pylist() != other[at : at + 1].to_pylist():
-            raise Refused(f"{where} says two different things of {one[''][at].as_py()}; leave one of them there")
+    ordered = names.take(order)
+    for at in pc.indices_nonzero(pc.equal(ordered[1:], ordered[:-1])).to_pylist():
+        one, other = lines.take(order[at : at + 2]).drop_columns([FILE_NAME]).to_pylist()
+        if one != other:
+            raise Unusable(f"it says two different things of {ordered[at].as_py()}")

@@ -60,22 +60,23 @@ def of_texts(found: Iterable[tables.Record], wanted: Kinds) -> Iterator[tuple[in
         try:
             if isinstance(record, Unusable):
                 raise record
-            yield position, {name: _text(name, record.get(name), kind) for name, kind in wanted.items()}
+            yield position, {name: text(name, record.get(name), kind) for name, kind in wanted.items()}
         except Unusable as bad:
             yield position, bad
 
 
-def _text(name: str, value: Any, kind: str) -> str | None:
+def text(name: str, value: Any, kind: str = TEXT) -> str | None:
+    """A value that has no type of its own, as text. Raises `Unusable` where it cannot be written."""
     if value is None:
         return None
     if kind != TEXT:
         raise Unusable(f"column {name!r} holds text here, and {kind} in Parquet")
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     try:
-        text.encode()
+        told.encode()
     except UnicodeEncodeError as bad:
         raise Unusable(f"column {name!r} holds no text: character {bad.start} cannot be written as utf-8") from None
-    return text
+    return told
 
 
 def of_parquet(extent: Extent, wanted: Kinds) -> Iterator[tuple[int, Values | Unusable]]:

@@ -43,7 +43,7 @@ def json_records(lines: Iterable[Cell]) -> Iterator[Record]:
         try:
             if more:
                 raise Unusable(f"a line of more than {streams.LONGEST_LINE >> 20} MB")
-            yield position, _object(line)
+            yield position, json_object(line)
         except Unusable as bad:
             yield position, bad
 
@@ -87,7 +87,8 @@ def _record(line: bytes) -> Any:
         return bad
 
 
-def _object(line: bytes | Unusable) -> dict[str, Any]:
+def json_object(line: bytes | Unusable) -> dict[str, Any]:
+    """The object in a line. Raises `Unusable` where there is none."""
     if isinstance(line, Unusable):
         raise line
     record = _record(line)
