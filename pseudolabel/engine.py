@@ -32,7 +32,7 @@ from pseudolabel.folder import (
     versions,
     write_manifest,
 )
-from pseudolabel.kept import Kept, signed
+from pseudolabel.kept import Kept, check_rows, signed
 from pseudolabel.listing import Listing, freeze, thaw
 from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
@@ -100,6 +100,8 @@ def planned(task: Task, sources: Sequence[Path], out: Path, options: RunOptions)
     found = scan(task, sources, options, before)
     if before is not None:
         same_source(out, before, options.extend)
+    if found.kept.tables and not options.overwrite:
+        check_rows(out, begun(out), found.kept)
     source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
     manifest = {"pseudolabel": 1, **identity(task, source, found.kept, options), "ignored": found.ignored}
     return found, {**manifest, "extended": before is not None, "fields": asdict(task), "versions": versions()}
@@ -142,7 +144,7 @@ def identity(task: Task, source: dict[str, Any], kept: Kept, options: RunOptions
     names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
     chosen = {name: getattr(options, name) for name in names}
     made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source}
-    made |= {"kept": kept.identity} if kept.columns else {}
+    made |= kept.said if kept.columns else {}
     return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
@@ -182,13 +184,16 @@ def make_part(
 ) -> Summary:
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
-    before = begun(out)
     if not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
+    planned_as = begun(out)
+    kept = signed(planned_as, sources)
+    manifest = {**identity(task, planned_as["source"], kept, options), "versions": versions()}
+    before = standing(out, manifest)
+    if "summary" in before and not missing(out, range(before["summary"]["shards"])):
+        return finished(task, out, before)
     with locked(out, options.mark):
-        kept = signed(before, sources)
-        manifest = {**identity(task, before["source"], kept, options), "versions": versions()}
-        same_versions(out, standing(out, manifest), manifest)
+        same_versions(out, before, manifest)
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):

@@ -57,7 +57,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "command": dataset.command,
         "odds": odds,
         "rows": summary["rows"],
-        "kept": dataset.kept.identity["columns"],
+        "kept": dataset.kept.said["kept"],
         **{name: summary[name] for name in names},
         "labels": [spread._asdict() for spread in spreads(dataset)],
         "left_out": dict(left_out(dataset)),

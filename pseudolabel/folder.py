@@ -130,7 +130,7 @@ def difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """The identity's part of a manifest."""
-    apart = ("versions", "pseudolabel", "fields", "ignored", "extended")
+    apart = ("versions", "pseudolabel", "fields", "ignored", "extended", "metadata")
     return {name: value for name, value in manifest.items() if name not in apart}
 
 

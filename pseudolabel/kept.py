@@ -45,13 +45,11 @@ class Kept:
         return [key, copy, *self.columns, *own]
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What the manifest says: names and types, and the metadata files by their keys."""
-        tables = {f"{folder}/{Path(table.where).name}".lstrip("/"): table.sha256 for folder, table in self._sorted()}
-        return {"columns": {column.name: column.type for column in self.columns}, "tables": tables}
-
-    def _sorted(self) -> list[tuple[str, Table]]:
-        return sorted(self.tables.items())
+    def said(self) -> dict[str, Any]:
+        """For the manifest: the columns with their types, and the metadata files by their keys."""
+        tables = sorted(self.tables.items())
+        digests = {f"{folder}/{Path(table.where).name}".lstrip("/"): table.sha256 for folder, table in tables}
+        return {"kept": {column.name: column.type for column in self.columns}, "metadata": digests}
 
     # --- where values come from ---
 
@@ -115,13 +113,29 @@ def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
 
 def signed(manifest: Mapping[str, Any], sources: Sequence[Path] = ()) -> Kept:
     """What a dataset's manifest says of it; with the metadata files, where its sources are known."""
-    said = manifest.get("kept", {"columns": {}, "tables": {}})
-    tables = {
-        key.rpartition("/")[0]: Table(files.placed(key, sources), sha256)
-        for key, sha256 in said["tables"].items()
-        if sources
-    }
-    return Kept(tuple(_column(name, kind) for name, kind in said["columns"].items()), tables)
+    columns = tuple(_column(name, kind) for name, kind in manifest.get("kept", {}).items())
+    digests = manifest["metadata"].items() if columns and sources else ()
+    return Kept(columns, {key.rpartition("/")[0]: Table(files.placed(key, sources), sha) for key, sha in digests})
+
+
+def check_rows(out: Path, manifest: Mapping[str, Any], kept: Kept) -> None:
+    """Refuse metadata that is not as it was when `out` was begun, and now says otherwise of a row made since.
+
+    What it says of other files is no matter: where a source grows, so does what lies beside it.
+    """
+    import pyarrow.parquet as pq
+
+    if manifest.get("kept") != kept.said["kept"] or manifest["metadata"] == kept.said["metadata"]:
+        return
+    for path in sorted((out / "data").glob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=["key", *kept.kinds]):
+                for row in batch.to_pylist():
+                    now = beside.named(kept.tables, file_of(row["key"]), kept.kinds)
+                    for name in kept.kinds:
+                        if row[name] != now.get(name):
+                            told = f"`{name}` of {row['key']} is {row[name]!r} there and {now.get(name)!r} here"
+                            raise Refused(f"{out} {told}; put the metadata back, or --overwrite to start afresh", 4)
 
 
 def _column(name: str, kind: str) -> Column:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pseudolabel.plan import Plan, signature
-from pseudolabel.sample import Extent, hash64
+from pseudolabel.sample import Extent, Refused, hash64
 from pseudolabel.shards import write_whole
 
 
@@ -24,10 +24,15 @@ def freeze(path: Path, plan: Plan, places: bool) -> None:
 
 
 def thaw(path: Path) -> Plan:
-    """The plan, of a listing that was frozen with its places."""
-    return Plan(
-        [Extent(key, where, start, stop, weight) for key, weight, where, start, stop in s] for s in _lines(path)
-    )
+    """The plan, of a listing frozen with its places; refused where it was not, as that of a finished dataset."""
+    return Plan([_extent(*stored) for stored in shard] for shard in _lines(path))
+
+
+def _extent(key: str, weight: int, *place: Any) -> Extent:
+    if not place:
+        raise Refused("what is missing was finished before; run the command without --part to make it again")
+    where, start, stop = place
+    return Extent(key, where, start, stop, weight)
 
 
 def _stored(extent: Extent) -> list[Any]:
