@@ -133,7 +133,7 @@ def check_rows(out: Path, manifest: Mapping[str, Any], kept: Kept) -> None:
                 for row in batch.to_pylist():
                     now = beside.named(kept.tables, file_of(row["key"]), kept.kinds)
                     for name in kept.kinds:
-                        if row[name] != now.get(name):
+                        if not records.identical(row[name], now.get(name)):
                             told = f"`{name}` of {row['key']} is {row[name]!r} there and {now.get(name)!r} here"
                             raise Refused(f"{out} {told}; put the metadata back, or --overwrite to start afresh", 4)
 

@@ -41,6 +41,11 @@ def is_table(path: str) -> bool:
     return bare(path).endswith((".parquet", *tables.CSV, *tables.JSONL))
 
 
+def identical(one: Any, other: Any) -> bool:
+    """Whether two values are the same; what is no number is the same as what is none."""
+    return bool(one == other or (one != one and other != other))
+
+
 def bare(path: str) -> str:
     """A path without what says that it is compressed, in small letters: its end tells how it is read."""
     return path.lower().removesuffix(".gz").removesuffix(".zst")
