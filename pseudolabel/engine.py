@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pseudolabel import kept
 from pseudolabel.addresses import located
 from pseudolabel.attempt import Attempt
 from pseudolabel.card import write_card
@@ -18,6 +19,7 @@ from pseudolabel.deaths import Deaths
 from pseudolabel.folder import (
     ARTEFACTS,
     CARD,
+    KEPT,
     LISTING,
     LOCK,
     RECORDS,
@@ -32,7 +34,7 @@ from pseudolabel.folder import (
     versions,
     write_manifest,
 )
-from pseudolabel.kept import Kept, check_rows, signed
+from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing, freeze, thaw
 from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
@@ -67,44 +69,66 @@ def run(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """Make the dataset, or finish it, or find it finished."""
-    chosen, progress = RunOptions(**options), progress or Progress(quiet=True)
-    started, sources = time.monotonic(), resolve(source)
-    out = place(task.name, sources, chosen.out)
-    task = task.settled(sources)
+    return _made(task, source, RunOptions(**options), progress or Progress(quiet=True), only_plan=False)
+
+
+def plan_parts(
+    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
+) -> Summary:
+    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
+    chosen = RunOptions(**options)
     if chosen.part:
-        return make_part(task, sources, out, chosen, progress, started)
-    found, manifest = planned(task, sources, out, chosen)
-    if (
-        (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, range(len(found.plan)))
-    ):  # no lock: nothing is made
-        return finished(task, out, standing(out, manifest))
-    with locked(out):
-        begin(out, manifest, chosen)
-        if lacking := missing(out, range(len(found.plan))):
-            with Attempt(task, chosen, found.plan, found.kept, out, progress, len(lacking)) as attempt:
-                attempt.learn()
-                attempt.make(lacking)
-        for remark in task.remarks(out):
-            progress.note(remark)
-        return sign(task, chosen, found, out, manifest, started)
+        raise Refused("plan comes before all parts; give --part to the task's command")
+    return _made(task, source, chosen, progress or Progress(quiet=True), only_plan=True)
 
 
-def planned(task: Task, sources: Sequence[Path], out: Path, options: RunOptions) -> tuple[Scan, dict[str, Any]]:
-    """The source as it is to be made, and the manifest that the run begins with.
-
-    What a dataset was made of keeps its shards where it is extended; else the plan is of the source alone.
-    """
-    path = out / RECORDS / LISTING
-    grown = options.extend or begun(out).get("extended", False)
-    before = Listing(path) if grown and not options.overwrite and path.exists() else None
+def _made(
+    task: Task, source: Path | str | Sequence[Path | str], options: RunOptions, progress: Progress, only_plan: bool
+) -> Summary:
+    started, sources = time.monotonic(), resolve(source)
+    out = place(task.name, sources, options.out)
+    task = task.settled(sources)
+    if options.part:
+        return make_part(task, out, options, progress, started)
+    before = listed(out, options)
     found = scan(task, sources, options, before)
     if before is not None:
         same_source(out, before, options.extend)
-    if found.kept.tables and not options.overwrite:
-        check_rows(out, begun(out), found.kept)
+    if not options.overwrite:
+        kept.check_rows(out, begun(out), found.kept)
+    manifest, every = opening(task, found, options, before), range(len(found.plan))
+    if (out / SUCCESS).exists() and not options.overwrite and not missing(out, every):  # no lock: nothing is made
+        return finished(task, out, standing(out, manifest))
+    with locked(out):
+        begin(out, manifest, options, before)
+        lacking = missing(out, every)
+        if lacking or only_plan:
+            with Attempt(task, options, found.plan, found.kept, out, progress, max(1, len(lacking))) as attempt:
+                attempt.learn()
+                if not only_plan:
+                    attempt.make(lacking)
+        if only_plan:
+            found.kept.freeze(out / RECORDS / KEPT)
+            freeze(out / RECORDS / LISTING, found.plan, places=True)
+            return told(task, out, "planned", every, started)
+        for remark in task.remarks(out):
+            progress.note(remark)
+        return sign(task, options, found, out, manifest, started)
+
+
+def listed(out: Path, options: RunOptions) -> Listing | None:
+    """What the dataset was made of, if it is to be extended, or was: that keeps its shards, and new ones follow."""
+    path = out / RECORDS / LISTING
+    if options.overwrite or not path.exists():
+        return None
+    return Listing(path) if options.extend or begun(out).get("extended") else None
+
+
+def opening(task: Task, found: Scan, options: RunOptions, before: Listing | None) -> dict[str, Any]:
+    """The manifest that a run begins with."""
     source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
-    manifest = {"pseudolabel": 1, **identity(task, source, found.kept, options), "ignored": found.ignored}
-    return found, {**manifest, "extended": before is not None, "fields": asdict(task), "versions": versions()}
+    more = {"ignored": found.ignored, "extended": before is not None, "fields": asdict(task), "versions": versions()}
+    return {"pseudolabel": 1, **identity(task, source, found.kept, options), **more}
 
 
 def same_source(out: Path, before: Listing, extend: bool) -> None:
@@ -121,11 +145,12 @@ def same_source(out: Path, before: Listing, extend: bool) -> None:
         raise Refused(f"the source gained {before.new:,} files or pieces of files; --extend adds them to {out}", code=4)
 
 
-def begin(out: Path, manifest: dict[str, Any], options: RunOptions) -> None:
+def begin(out: Path, manifest: dict[str, Any], options: RunOptions, listing: Listing | None) -> None:
     """Have the folder be that of this dataset, and of no other; it is unfinished from here on."""
     if options.overwrite:
         clear(out)
-    before = standing(out, manifest, options.extend)
+    finished = listing is not None and begun(out)["source"]["keys and sizes"] == listing.digest
+    before = standing(out, manifest, any_source=finished)
     if before:
         same_versions(out, before, manifest)
     write_manifest(out, manifest)
@@ -139,12 +164,11 @@ def missing(out: Path, shards: Sequence[int]) -> list[int]:
     return [index for index in shards if records.done(index) is None]
 
 
-def identity(task: Task, source: dict[str, Any], kept: Kept, options: RunOptions) -> dict[str, Any]:
+def identity(task: Task, source: dict[str, Any], carried: Kept, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
     names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
     chosen = {name: getattr(options, name) for name in names}
-    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source}
-    made |= kept.said if kept.columns else {}
+    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source, **carried.said}
     return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
@@ -157,38 +181,13 @@ def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
 # --- by parts --------------------------------------------------------------------------------------------------------
 
 
-def plan_parts(
-    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
-) -> Summary:
-    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
-    chosen, progress = RunOptions(**options), progress or Progress(quiet=True)
-    if chosen.part:
-        raise Refused("plan comes before all parts; give --part to the task's command")
-    started, sources = time.monotonic(), resolve(source)
-    out = place(task.name, sources, chosen.out)
-    task = task.settled(sources)
-    found, manifest = planned(task, sources, out, chosen)
-    every = range(len(found.plan))
-    if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, every):
-        return finished(task, out, standing(out, manifest))
-    with locked(out):
-        begin(out, manifest, chosen)
-        with Attempt(task, chosen, found.plan, found.kept, out, progress, len(every)) as attempt:
-            attempt.learn()
-        freeze(out / RECORDS / LISTING, found.plan, places=True)
-    return told(task, out, "planned", every, started)
-
-
-def make_part(
-    task: Task, sources: Sequence[Path], out: Path, options: RunOptions, progress: Progress, started: float
-) -> Summary:
+def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, started: float) -> Summary:
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
     if not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
-    planned_as = begun(out)
-    kept = signed(planned_as, sources)
-    manifest = {**identity(task, planned_as["source"], kept, options), "versions": versions()}
+    begun_as = begun(out)
+    manifest = {**identity(task, begun_as["source"], kept.signed(begun_as), options), "versions": versions()}
     before = standing(out, manifest)
     if "summary" in before and not missing(out, range(before["summary"]["shards"])):
         return finished(task, out, before)
@@ -197,7 +196,8 @@ def make_part(
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):
-            with Attempt(task, options, frozen, kept, out, progress, len(lacking)) as attempt:
+            carried = kept.thaw(out / RECORDS / KEPT)
+            with Attempt(task, options, frozen, carried, out, progress, len(lacking)) as attempt:
                 attempt.make(lacking)
     return told(task, out, f"part {number} of {count} is made", mine, started)
 
@@ -269,11 +269,11 @@ def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    freeze(records.folder / LISTING, found.plan, places=False)
     for folder in (records.data, records.folder):
         sync(folder)
     write_manifest(out, manifest)
     judge(summary, options, out)
+    freeze(records.folder / LISTING, found.plan, places=False)
     write_card(out / CARD, task, manifest)
     write_whole(out / SUCCESS, [])
     return replace(summary, report=dict(task.report(out)))

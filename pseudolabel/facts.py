@@ -57,7 +57,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "command": dataset.command,
         "odds": odds,
         "rows": summary["rows"],
-        "kept": dataset.kept.said["kept"],
+        "kept": {column.name: column.type for column in dataset.kept.columns},
         **{name: summary[name] for name in names},
         "labels": [spread._asdict() for spread in spreads(dataset)],
         "left_out": dict(left_out(dataset)),

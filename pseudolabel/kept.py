@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pseudolabel.readers.beside import Table
 from pseudolabel.readers.records import Values
 from pseudolabel.readers.text import Documents
 from pseudolabel.sample import Extent, Refused, Skipped, Unusable, attempt, file_of
-from pseudolabel.shards import digest
+from pseudolabel.shards import digest, write_whole
 from pseudolabel.tasks.base import Reader, Rows, Task
 
 FOLDER = "folder"
@@ -46,10 +47,17 @@ class Kept:
 
     @property
     def said(self) -> dict[str, Any]:
-        """For the manifest: the columns with their types, and the metadata files by their keys."""
+        """For the manifest: the columns with their types, and the metadata files by their keys; nothing of nothing."""
+        if not self.columns:
+            return {}
         tables = sorted(self.tables.items())
         digests = {f"{folder}/{Path(table.where).name}".lstrip("/"): table.sha256 for folder, table in tables}
         return {"kept": {column.name: column.type for column in self.columns}, "metadata": digests}
+
+    def freeze(self, path: Path) -> None:
+        """Write it down, with where the metadata files lie on this machine."""
+        columns = {column.name: column.type for column in self.columns}
+        write_whole(path, [json.dumps({"columns": columns, "tables": self.tables}, indent=1), "\n"])
 
     # --- where values come from ---
 
@@ -111,11 +119,16 @@ def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
     return Kept(tuple(_column(name, kinds.get(name, records.TEXT)) for name in names), tables)
 
 
-def signed(manifest: Mapping[str, Any], sources: Sequence[Path] = ()) -> Kept:
-    """What a dataset's manifest says of it; with the metadata files, where its sources are known."""
-    columns = tuple(_column(name, kind) for name, kind in manifest.get("kept", {}).items())
-    digests = manifest["metadata"].items() if columns and sources else ()
-    return Kept(columns, {key.rpartition("/")[0]: Table(files.placed(key, sources), sha) for key, sha in digests})
+def signed(manifest: Mapping[str, Any]) -> Kept:
+    """What a dataset's manifest says of it: which columns there are."""
+    return Kept(tuple(_column(name, kind) for name, kind in manifest.get("kept", {}).items()))
+
+
+def thaw(path: Path) -> Kept:
+    """What was written down."""
+    frozen = json.loads(path.read_text("utf-8"))
+    columns = tuple(_column(name, kind) for name, kind in frozen["columns"].items())
+    return Kept(columns, {folder: Table(*table) for folder, table in frozen["tables"].items()})
 
 
 def check_rows(out: Path, manifest: Mapping[str, Any], kept: Kept) -> None:
@@ -125,16 +138,17 @@ def check_rows(out: Path, manifest: Mapping[str, Any], kept: Kept) -> None:
     """
     import pyarrow.parquet as pq
 
-    if manifest.get("kept") != kept.said["kept"] or manifest["metadata"] == kept.said["metadata"]:
+    now = kept.said
+    if not kept.tables or manifest.get("kept") != now["kept"] or manifest["metadata"] == now["metadata"]:
         return
     for path in sorted((out / "data").glob("*.parquet")):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=["key", *kept.kinds]):
                 for row in batch.to_pylist():
-                    now = beside.named(kept.tables, file_of(row["key"]), kept.kinds)
+                    said = beside.named(kept.tables, file_of(row["key"]), kept.kinds)
                     for name in kept.kinds:
-                        if not records.identical(row[name], now.get(name)):
-                            told = f"`{name}` of {row['key']} is {row[name]!r} there and {now.get(name)!r} here"
+                        if not records.identical(row[name], said.get(name)):
+                            told = f"`{name}` of {row['key']} is {row[name]!r} there and {said.get(name)!r} here"
                             raise Refused(f"{out} {told}; put the metadata back, or --overwrite to start afresh", 4)
 
 

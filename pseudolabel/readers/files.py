@@ -7,7 +7,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from pseudolabel.sample import Refused, Unusable
 
@@ -47,15 +46,6 @@ def check(sources: Sequence[Path]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise Refused(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
-
-
-def placed(key: str, sources: Sequence[Path]) -> str:
-    """Where the file of this key lies."""
-    name = unquote(key, errors="surrogateescape")
-    if len(sources) > 1:
-        top, _, name = name.partition("/")
-        return next(f"{source}/{name}" for source in sources if source.name == top)
-    return f"{sources[0]}/{name}"
 
 
 def gone(path: str) -> Exception:
