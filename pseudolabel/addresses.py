@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from errno import EIO
 from pathlib import Path
+from typing import Any
 
 from pseudolabel.sample import Refused, T, Unusable
 
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "hf": "hf", "http": "http", "https": "http"}  # scheme -> extra
+SILENT = 8  # seconds without a byte after which a store has failed
 WAITS = (0.2, 0.8, 3.2, 12.8)  # seconds before a store that failed is asked again
 
 
@@ -30,13 +32,33 @@ def located(given: Path | str) -> Path:
     try:
         from upath import UPath
 
-        place = UPath(str(given).rstrip("/"))
-        _ = place.fs
+        place = UPath(str(given).rstrip("/"), **_timeouts(scheme))
+        place.fs.retries = 1  # `patiently` asks again
     except (ImportError, ValueError) as lacking:
         if scheme not in EXTRAS:
             raise Refused(f"{given}: {scheme}:// is no kind of store; type s3://, gs://, hf:// or https://") from None
         raise Refused(f"{given}: {lacking}; pip install 'pseudolabel[{EXTRAS[scheme]}]'") from None
-    return place  # type: ignore[return-value] # the like of a path
+    return place  # type: ignore[no-any-return] # the like of a path
+
+
+def store(place: Path) -> tuple[Any, str]:
+    """The store that `located` found for an address, as fsspec has it, and the path there."""
+    return place.fs, place.path  # type: ignore[attr-defined]
+
+
+def _timeouts(scheme: str) -> dict[str, Any]:
+    """What makes a store that does not answer fail."""
+    match EXTRAS.get(scheme):
+        case "s3":
+            once = {"total_max_attempts": 1}
+            return {"config_kwargs": {"connect_timeout": SILENT, "read_timeout": SILENT, "retries": once}}
+        case "http":
+            import aiohttp
+
+            return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(sock_connect=SILENT, sock_read=SILENT)}}
+        case "gs":
+            return {"requests_timeout": SILENT}
+    return {}
 
 
 def patiently(ask: Callable[[], T], what: object) -> T:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.addresses import located
-from pseudolabel.readers.files import MANIFEST
+from pseudolabel.readers.files import MANIFEST, title
 from pseudolabel.sample import Refused
 from pseudolabel.shards import write_whole
 
@@ -28,7 +28,9 @@ DECIDING = (  # packages whose version may change a byte
 
 def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     """Where the dataset goes; refused inside a source, around one, or on top of what is no dataset."""
-    out = located(given or f"{sources[0].name}-{task}")
+    if not given and sources[0].name == "-":
+        raise Refused("what standard input lists has no name that the dataset could have; give one with --out DIR")
+    out = located(given or f"{title(sources[0])}-{task}")
     for source in sources:
         if out == source or source in out.parents:
             raise Refused(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")

@@ -15,10 +15,11 @@ from urllib.parse import unquote
 from pseudolabel.columns import Column
 from pseudolabel.readers import beside, files, records
 from pseudolabel.readers.beside import Table
+from pseudolabel.readers.places import name_of
 from pseudolabel.readers.records import Values
 from pseudolabel.readers.text import Documents
 from pseudolabel.sample import Extent, Refused, Skipped, Unusable, attempt, file_of
-from pseudolabel.shards import digest, write_whole
+from pseudolabel.shards import write_whole
 from pseudolabel.tasks.base import Reader, Rows, Task
 
 FOLDER = "folder"
@@ -51,7 +52,7 @@ class Kept:
         if not self.columns:
             return {}
         tables = sorted(self.tables.items())
-        digests = {f"{folder}/{Path(table.where).name}".lstrip("/"): table.sha256 for folder, table in tables}
+        digests = {f"{folder}/{name_of(table.where)}".lstrip("/"): table.sha256 for folder, table in tables}
         return {"kept": {column.name: column.type for column in self.columns}, "metadata": digests}
 
     def freeze(self, path: Path) -> None:
@@ -108,12 +109,12 @@ def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
             raise Refused(f"--keep {name}: a row of {task.name} has a `{name if name in own else 'label'}` of its own")
     wanted, reader = [name for name in names if name != FOLDER], task.reader()
     if isinstance(reader, Documents):
-        every = (file.path for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
+        every = (file.where for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
         kinds, tables = _chosen(wanted, _kinds(every, reader.options.encoding, strict=False), ""), {}
     else:
         places = beside.found(sources) if wanted else {}
         kinds = _chosen(wanted, _kinds(places.values(), "utf-8", strict=True), f"; others come from {BESIDE}")
-        tables = {key: Table(where, digest(Path(where))) for key, where in places.items()}
+        tables = {key: Table(where, beside.digest(where)) for key, where in places.items()}
         for where in places.values():
             beside.read(where, kinds)  # what is wrong in it is said before anything is made
     return Kept(tuple(_column(name, kinds.get(name, records.TEXT)) for name in names), tables)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,7 +19,6 @@ from urllib.parse import unquote
 from pseudolabel.readers import files, records, streams, tables
 from pseudolabel.readers.records import TEXT, Kinds, Values
 from pseudolabel.sample import Refused, Unusable
-from pseudolabel.shards import digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,9 +50,15 @@ def found(sources: Sequence[Path]) -> dict[str, str]:
         folder, _, name = file.key.rpartition("/")
         if file.candidate and name in NAMES:
             if folder in places:
-                raise Refused(f"{places[folder]} and {file.path} lie in one folder; leave one of them there")
-            places[folder] = file.path
+                raise Refused(f"{places[folder]} and {file.where} lie in one folder; leave one of them there")
+            places[folder] = file.where
     return places
+
+
+def digest(where: str) -> str:
+    """sha256 of a file, wherever it lies."""
+    with streams.opened(where) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def named(metadata: Mapping[str, Table], file: str, kinds: Kinds) -> Values:
@@ -83,7 +89,7 @@ class Lines(NamedTuple):
 
 @cache
 def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
-    if digest(Path(table.where)) != table.sha256:
+    if digest(table.where) != table.sha256:
         raise Refused(f"{table.where} was changed while the run was at work; put it back and run again", code=4)
     return read(table.where, dict(kinds))
 

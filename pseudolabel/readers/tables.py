@@ -13,6 +13,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.readers import streams
+from pseudolabel.readers.places import opened
+from pseudolabel.readers.rows import table
 from pseudolabel.sample import Extent, Unusable
 
 if TYPE_CHECKING:
@@ -235,15 +237,8 @@ def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]
 @contextmanager
 def parquet(path: str) -> Iterator[pq.ParquetFile]:
     """Open a file. Raises `Unusable` where it is damaged, here or when it is read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with streams.opened(path) as stream:
-        try:
-            with pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as file:
-                yield file
-        except pa.ArrowException as damage:
-            raise Unusable(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
+    with opened(path) as stream, table(stream) as file:
+        yield file
 
 
 def _check(file: pq.ParquetFile, column: str) -> None:
