@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from pseudolabel.columns import Column
 from pseudolabel.readers import beside, files, records
-from pseudolabel.readers.beside import Table
-from pseudolabel.readers.places import name_of
+from pseudolabel.readers.beside import Found, Table
+from pseudolabel.readers.places import name_of, row_of
 from pseudolabel.readers.records import Values
 from pseudolabel.readers.text import Documents
 from pseudolabel.sample import Extent, Refused, Skipped, Unusable, attempt, file_of
@@ -51,7 +51,7 @@ class Kept:
         """For the manifest: the columns with their types, and the metadata files by their keys; nothing of nothing."""
         if not self.columns:
             return {}
-        tables = sorted(self.tables.items())
+        tables = sorted(item for item in self.tables.items() if item[1].sha256)
         digests = {f"{folder}/{name_of(table.where)}".lstrip("/"): table.sha256 for folder, table in tables}
         return {"kept": {column.name: column.type for column in self.columns}, "metadata": digests}
 
@@ -71,8 +71,12 @@ class Kept:
                     key = f"{extent.file}#{position}"
                     yield key, Skipped(key, str(values)) if isinstance(values, Unusable) else {**whole, **values}
         else:
-            found = beside.named(self.tables, extent.file, self.kinds)
-            yield extent.file, {**dict.fromkeys(self.kinds), **found, **whole}
+            row = row_of(extent.where) if self.kinds else None
+            values = records.of_row(row, self.kinds) if row else beside.named(self.tables, extent.file, self.kinds)
+            if isinstance(values, Unusable):
+                yield extent.file, Skipped(extent.file, str(values))
+            else:
+                yield extent.file, {**dict.fromkeys(self.kinds), **values, **whole}
 
 
 NOTHING = Kept()
@@ -109,14 +113,17 @@ def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
             raise Refused(f"--keep {name}: a row of {task.name} has a `{name if name in own else 'label'}` of its own")
     wanted, reader = [name for name in names if name != FOLDER], task.reader()
     if isinstance(reader, Documents):
-        every = (file.where for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
-        kinds, tables = _chosen(wanted, _kinds(every, reader.options.encoding, strict=False), ""), {}
+        places = (file.where for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
+        every = ((beside.told(where), partial(records.kinds, where, reader.options.encoding)) for where in places)
+        kinds, tables = _chosen(wanted, _kinds(every), ""), {}
     else:
-        places = beside.found(sources) if wanted else {}
-        kinds = _chosen(wanted, _kinds(places.values(), "utf-8", strict=True), f"; others come from {BESIDE}")
-        tables = {key: Table(where, beside.digest(where)) for key, where in places.items()}
-        for where in places.values():
-            beside.read(where, kinds)  # what is wrong in it is said before anything is made
+        around = beside.found(sources, reader.suffixes) if wanted else []
+        every = ((beside.told(one.where), partial(_strict, one)) for one in around)
+        kinds = _chosen(wanted, _kinds(every), f"; others come from {BESIDE}")
+        tables = {one.folder: one.table for one in around if one.folder is not None}
+        for table in tables.values():
+            if table.sha256:
+                beside.read(table.where, kinds)  # what is wrong in it is said before anything is made
     return Kept(tuple(_column(name, kinds.get(name, records.TEXT)) for name in names), tables)
 
 
@@ -146,7 +153,8 @@ def check_rows(out: Path, manifest: Mapping[str, Any], kept: Kept) -> None:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=["key", *kept.kinds]):
                 for row in batch.to_pylist():
-                    said = beside.named(kept.tables, file_of(row["key"]), kept.kinds)
+                    values = beside.named(kept.tables, file_of(row["key"]), kept.kinds)
+                    said = {} if isinstance(values, Unusable) else values
                     for name in kept.kinds:
                         if not records.identical(row[name], said.get(name)):
                             told = f"`{name}` of {row['key']} is {row[name]!r} there and {said.get(name)!r} here"
@@ -157,18 +165,20 @@ def _column(name: str, kind: str) -> Column:
     return Column(name, kind, "kept", MEANINGS.get(name, MEANING.format(name)))
 
 
-def _kinds(tables: Iterable[str], encoding: str, strict: bool) -> dict[str, dict[str, str]]:
-    """Of each column its types, with a table that has it so. Not `strict`: what cannot be read will be skipped."""
+def _strict(one: Found) -> dict[str, str]:
+    """The columns beside media. What cannot be read of text will be skipped; of these nothing is to be left out."""
+    try:
+        return one.kinds()
+    except Unusable as bad:
+        raise Refused(f"{beside.told(one.where)}: {bad}; mend it, or leave out --keep") from None
+
+
+def _kinds(every: Iterable[tuple[str, Callable[[], dict[str, str]]]]) -> dict[str, dict[str, str]]:
+    """Of each column its types, with the name of a table that has it so."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for where in tables:
-        kinds = attempt("", partial(records.kinds, where, encoding))
-        if isinstance(kinds, Skipped):
-            if strict:
-                raise Refused(f"{where}: {kinds.reason}; mend it, or leave out --keep")
-            continue
-        if strict and beside.FILE_NAME not in kinds:
-            raise Refused(f"{where} has no column {beside.FILE_NAME}, so nobody knows what its lines are about")
-        for name, kind in kinds.items():
+    for where, known in every:
+        kinds = attempt("", known)
+        for name, kind in kinds.items() if isinstance(kinds, dict) else ():
             found[name][kind] = min(where, found[name].get(kind, where))
     return found
 

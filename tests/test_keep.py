@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import soundfile
 from conftest import FIXTURES, Command, sums
 from test_tasks import NAMES, source
 
-from pseudolabel import TASKS, Refused, Rotate, Task, run
+from pseudolabel import TASKS, Jigsaw, Refused, Rotate, Task, run
 from pseudolabel.cli import described
 from pseudolabel.dataset import opened
 from pseudolabel.engine import finish, plan_parts
@@ -141,6 +143,51 @@ def test_pairs_have_what_is_kept_of_their_first_picture(tmp_path: Path) -> None:
     assert all(row["folder"] == row["key"].split("/")[0] for row in rows)
 
 
+def test_media_in_tables_have_the_other_columns_of_their_row(pictures: Path, tmp_path: Path) -> None:
+    """Rows of several row groups, mixed by the plan."""
+    files = sorted((pictures / "cats").iterdir()) + sorted((pictures / "dogs").glob("*.png"))
+    media = [{"bytes": path.read_bytes(), "path": f"{path.parent.name}/{path.name}"} for path in files]
+    said = {"licence": ["a", None, "c", "d", "e"], "age": pa.array([1, 2, None, 4, 5], pa.uint8())}
+    (tmp_path / "tables").mkdir()
+    pq.write_table(pa.table({"image": media, **said}), tmp_path / "tables" / "x.parquet", row_group_size=2)
+    rows = list(SMALL.rows(tmp_path / "tables" / "x.parquet", keep="age,licence,folder"))
+    assert {(row["key"], row["licence"], row["age"], row["folder"]) for row in rows} == {
+        (one["path"], licence, age, one["path"].split("/")[0])
+        for one, licence, age in zip(media, said["licence"], said["age"].to_pylist(), strict=True)
+    }
+    assert "'image' of" in refused("image", tmp_path / "tables", Jigsaw())
+
+
+@pytest.mark.parametrize("kind", ["w:", "w:gz"])
+def test_media_of_webdataset_have_the_other_fields_of_their_sample(pictures: Path, tmp_path: Path, kind: str) -> None:
+    fields = {"a.b/0": {"licence": "MIT", "n": 3}, "a.b/1": {"licence": None}, "2": None, "3": {}}
+    path = tmp_path / ("shard.tar" + ".gz" * kind.endswith("gz"))
+    with tarfile.open(path, kind) as tar:  # type: ignore[call-overload]
+        for name, record in fields.items():
+            members = {"cls": f"{name[-1]}\n".encode(), "left.png": (pictures / "top.png").read_bytes()}
+            members |= {} if record is None else {"json": json.dumps(record).encode() or b"", "txt": "é ".encode()}
+            members |= {"json": b"{broken"} if name == "3" else {}
+            for suffix, data in members.items():
+                about = tarfile.TarInfo(f"./{name}.{suffix}")
+                about.size = len(data)
+                tar.addfile(about, io.BytesIO(data))
+    summary = run(SMALL, path, out=tmp_path / "shard", keep="licence,n,cls,txt", workers=1)
+    assert (summary.used, summary.skipped) == (3, 1)
+    assert stored(tmp_path / "shard", "licence", "n", "cls", "txt") == {
+        "a.b/0.left.png": ("MIT", "3", "0", "é"),
+        "a.b/1.left.png": (None, None, "1", "é"),
+        "2.left.png": (None, None, "2", None),
+    }
+    assert "no JSON object" in (tmp_path / "shard" / "_skipped.jsonl").read_text()
+
+
+@pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])
+def test_pictures_in_an_archive_have_the_same(pictures: Path, out: Path, tmp_path: Path, pack: str) -> None:
+    archive = shutil.make_archive(str(tmp_path / "packed"), pack, pictures)
+    rows = {row["key"]: tuple(row[name] for name in KEEP.split(",")) for row in SMALL.rows(archive, keep=KEEP)}
+    assert rows == stored(out, *KEEP.split(","))
+
+
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
     """Tables of text, with broken lines, empty texts and nulls among them; two of jsonl are cut into ranges."""
@@ -252,7 +299,7 @@ def test_metadata_that_contradicts_is_refused(pictures: Path) -> None:
     assert "column 'size' is int64 in" in refused("size", pictures)
     assert "takes text, numbers and booleans" in refused("boxes", pictures)
     (cats / "metadata.jsonl").write_text('{"file_name": "0.png"}\n[]\n')
-    assert "lie in one folder" in refused("licence", pictures)
+    assert "are of one folder" in refused("licence", pictures)
     (cats / "metadata.parquet").unlink()
     assert "line 2: no JSON object: list" in refused("licence", pictures)
 

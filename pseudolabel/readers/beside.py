@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from pseudolabel.readers import files, records, streams, tables
+from pseudolabel.readers import files, records, rows, streams, tables, webdataset
+from pseudolabel.readers.places import name_of
 from pseudolabel.readers.records import TEXT, Kinds, Values
-from pseudolabel.sample import Refused, Unusable
+from pseudolabel.sample import Refused, Unusable, attempt
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,7 +35,7 @@ LINES_AT_ONCE = 1 << 14  # of jsonl: as objects they take five times as much as 
 
 
 class Table(NamedTuple):
-    """A metadata file, as it was when the run was planned."""
+    """A metadata file, as it was when the run was planned; or, without a sum, a shard of WebDataset."""
 
     where: str
     sha256: str
@@ -43,16 +45,54 @@ class Table(NamedTuple):
         return _lines(self, tuple(kinds.items()))
 
 
-def found(sources: Sequence[Path]) -> dict[str, str]:
-    """The metadata files of a source, by the keys of their folders."""
-    places: dict[str, str] = {}
+class Found(NamedTuple):
+    """Something that has columns beside media, and the name of the folder it is about; None: of its own rows."""
+
+    folder: str | None
+    where: str
+
+    @property
+    def table(self) -> Table:
+        return Table(self.where, "" if webdataset.is_shard(self.where) else digest(self.where))
+
+    def kinds(self) -> dict[str, str]:
+        """The columns and their types. Raises `Unusable`."""
+        if webdataset.is_shard(self.where):
+            return webdataset.kinds(self.where)
+        kinds = records.kinds(self.where, "utf-8")
+        if self.folder is not None and FILE_NAME not in kinds:
+            raise Unusable(f"has no column {FILE_NAME}, so nobody knows what its lines are about")
+        return kinds
+
+
+def found(sources: Sequence[Path], media: Collection[str]) -> list[Found]:
+    """The metadata files of a source, its tables that hold media, and its shards of WebDataset."""
+    every: dict[tuple[str | None, str], Found] = {}
     for file in files.find(sources, NAMES):
-        folder, _, name = file.key.rpartition("/")
-        if file.candidate and name in NAMES:
-            if folder in places:
-                raise Refused(f"{places[folder]} and {file.where} lie in one folder; leave one of them there")
-            places[folder] = file.where
-    return places
+        key, name = unquote(file.key, errors="surrogateescape"), name_of(file.where)
+        container = file.where.partition("\0")[0]
+        if name in NAMES and file.candidate:
+            one = Found(key.rpartition("/")[0], file.where)
+        elif name.lower().endswith(files.TABLE) and isinstance(attempt(key, partial(_media, file.where, media)), str):
+            one = Found(None, file.where)
+        elif webdataset.is_shard(container) and name.rpartition(".")[2].lower() in webdataset.FIELDS:
+            one = Found(key.removesuffix(file.where.rpartition("\0")[2]).rstrip("/"), container)
+        else:
+            continue
+        before = every.setdefault((one.folder, one.where if one.folder is None else ""), one)
+        if before.where != one.where:
+            raise Refused(f"{told(before.where)} and {told(one.where)} are of one folder; leave one of them there")
+    return list(every.values())
+
+
+def _media(where: str, media: Collection[str]) -> str:
+    with streams.opened(where) as file:
+        return rows.kind(file, media)
+
+
+def told(where: str) -> str:
+    """A place, for people."""
+    return where if "\0" not in where else f"{where.partition(chr(0))[0]}: {name_of(where)}"
 
 
 def digest(where: str) -> str:
@@ -61,12 +101,12 @@ def digest(where: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def named(metadata: Mapping[str, Table], file: str, kinds: Kinds) -> Values:
+def named(metadata: Mapping[str, Table], file: str, kinds: Kinds) -> Values | Unusable:
     """What is said of a file, by its key; {} where it is not named."""
-    parts = file.split("/")
+    parts = unquote(file, errors="surrogateescape").split("/")
     for depth in reversed(range(len(parts))):
         table = metadata.get("/".join(parts[:depth]))
-        if table and (values := table.lines(kinds).of(unquote("/".join(parts[depth:]), errors="surrogateescape"))):
+        if table and (values := table.lines(kinds).of("/".join(parts[depth:]))):
             return values
     return {}
 
@@ -77,9 +117,14 @@ class Lines(NamedTuple):
     names: pa.ChunkedArray  # (n,) paths as keys have them
     order: pa.UInt64Array  # (n,)
     values: pa.Table
+    faults: Mapping[str, Unusable] | None = None  # of a shard of WebDataset, where names have no suffix
 
-    def of(self, name: str) -> Values:
+    def of(self, name: str) -> Values | Unusable:
         """What is said of a file; {} if it is not named."""
+        if self.faults is not None:
+            name = webdataset.stem(name)
+            if name in self.faults:
+                return self.faults[name]
         at = bisect_left(self.order, name, key=lambda line: self.names[line.as_py()].as_py())
         for line in self.order[at : at + 1].to_pylist():
             if self.names[line].as_py() == name:
@@ -89,8 +134,10 @@ class Lines(NamedTuple):
 
 @cache
 def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
+    if not table.sha256:
+        return _shard(table.where, dict(kinds))
     if digest(table.where) != table.sha256:
-        raise Refused(f"{table.where} was changed while the run was at work; put it back and run again", code=4)
+        raise Refused(f"{told(table.where)} was changed while the run was at work; put it back and run again", code=4)
     return read(table.where, dict(kinds))
 
 
@@ -112,8 +159,30 @@ def read(where: str, kinds: Kinds) -> Lines:
         order = pc.sort_indices(names)
         _agree(names, order, pa.table(columns))
     except (Unusable, pa.ArrowException) as bad:
-        raise Refused(f"{where}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
+        raise Refused(f"{told(where)}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
     return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
+
+
+def _shard(where: str, kinds: Kinds) -> Lines:
+    """The same of a shard of WebDataset. Of one sample that has no good values, others do not suffer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema, faults = pa.schema([("", pa.large_string()), *((name, pa.large_string()) for name in kinds)]), {}
+
+    def good() -> Iterator[Values]:
+        for name, values in webdataset.values(where, list(kinds)):
+            if isinstance(values, Unusable):
+                faults[name] = values
+            else:
+                yield {"": name, **values}
+
+    samples, batches = good(), []
+    with suppress(Unusable):  # the archive ends there, as the scan has said
+        while some := list(islice(samples, LINES_AT_ONCE)):
+            batches.append(pa.RecordBatch.from_pylist(some, schema))
+    lines = pa.Table.from_batches(batches, schema)
+    return Lines(lines[""], pc.sort_indices(lines[""]), lines.drop_columns([""]), faults)
 
 
 # --- csv, jsonl, parquet ---------------------------------------------------------------------------------------------

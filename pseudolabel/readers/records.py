@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.readers import streams, tables
+from pseudolabel.readers.places import Beside, stamp
 from pseudolabel.sample import Extent, Unusable
 
 if TYPE_CHECKING:
@@ -95,6 +97,21 @@ def of_parquet(extent: Extent, wanted: Kinds) -> Iterator[tuple[int, Values | Un
                 bad = next((value for value in values if isinstance(value, Unusable)), None)
                 yield row, bad or {**dict.fromkeys(wanted), **dict(zip(there, values, strict=True))}
                 row += 1
+
+
+def of_row(row: Beside, wanted: Kinds) -> Values | Unusable:
+    """The values beside one row's media."""
+    near = _near(row._replace(number=0), stamp(row.container), tuple(wanted.items()))
+    return near[row.number - row.first]
+
+
+@lru_cache(2)
+def _near(row: Beside, _: object, wanted: tuple[tuple[str, str], ...]) -> list[Values | Unusable]:
+    """Of rows that are read together."""
+    with tables.parquet(row.container) as file:
+        begin = sum(file.metadata.row_group(i).num_rows for i in range(row.group))
+    extent = Extent("", row.container, begin + row.first, begin + row.stop, 0)
+    return [values for _, values in of_parquet(extent, dict(wanted))]
 
 
 def _column(name: str, values: pa.Array, kind: str) -> list[Any]:

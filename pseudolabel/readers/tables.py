@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, groupby, islice, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -225,13 +225,13 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
 
 def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of an extent, a thousand at a time."""
-    row, stop = extent.start, sys.maxsize if extent.stop is None else extent.stop
-    ends = list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
-    groups = [i for i, end in enumerate(ends) if end > row and (ends[i - 1] if i else 0) < stop]
+    start, stop = extent.start, sys.maxsize if extent.stop is None else extent.stop
+    ends = [0, *accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]
+    groups = [i for i, (at, end) in enumerate(pairwise(ends)) if end > start and at < stop]
+    at = ends[groups[0]] if groups else 0
     for batch in file.iter_batches(ROWS_AT_ONCE, groups, columns, use_threads=False):
-        taken = batch[: stop - row]
-        yield taken
-        row += len(taken)
+        yield batch[max(0, start - at) : max(0, stop - at)]
+        at += len(batch)
 
 
 @contextmanager
