@@ -110,7 +110,8 @@ def _made(
         if only_plan:
             found.kept.freeze(out / RECORDS / KEPT)
             freeze(out / RECORDS / LISTING, found.plan, places=True)
-            return told(task, out, "planned", every, started)
+            then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {out}"
+            return told(task, out, then, every, started)
         for remark in task.remarks(out):
             progress.note(remark)
         return sign(task, options, found, out, manifest, started)
