@@ -15,7 +15,7 @@ ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>on a bad day</Mess
 
 
 class Faulty(ThreadingHTTPServer):
-    """Every `each`-th request, about, fails: by 500, 503, a reset before or after the store did it, or a slow answer."""
+    """Every `each`-th request, about, fails: by 500, 503, a reset before or after the store did it, or slowness."""
 
     daemon_threads = True
 
