@@ -22,11 +22,13 @@ from pseudolabel.sample import Extent, Refused, Skipped, Unusable, attempt, file
 from pseudolabel.shards import write_whole
 from pseudolabel.tasks.base import Reader, Rows, Task
 
+Looked = tuple[dict[str, str], dict[str, Table]]  # types of columns, and metadata by the keys of folders
+
 FOLDER = "folder"
 LABELS = {"label", "labels", "label_ids"}  # which trainers take for one another
 MEANINGS = {FOLDER: "The name of the folder that the file lies in; null at the top of the source."}
 MEANING = "`{}` of the source, as it stands there; null where it has none."
-BESIDE = f"a {beside.NAMES[0]} or {beside.NAMES[1]} beside the files, with a column {beside.FILE_NAME}"
+BESIDE = f"; others come from a metadata.csv or metadata.jsonl beside the files, with a column {beside.FILE_NAME}"
 
 
 @dataclass(frozen=True)
@@ -112,19 +114,28 @@ def planned(task: Task, sources: Sequence[Path], keep: str | None) -> Kept:
         if name in own or (name in LABELS and own & LABELS):
             raise Refused(f"--keep {name}: a row of {task.name} has a `{name if name in own else 'label'}` of its own")
     wanted, reader = [name for name in names if name != FOLDER], task.reader()
-    if isinstance(reader, Documents):
-        places = (file.where for file in files.find(sources, reader.suffixes) if file.candidate and wanted)
-        every = ((beside.told(where), partial(records.kinds, where, reader.options.encoding)) for where in places)
-        kinds, tables = _chosen(wanted, _kinds(every), ""), {}
-    else:
-        around = beside.found(sources, reader.suffixes) if wanted else []
-        every = ((beside.told(one.where), partial(_strict, one)) for one in around)
-        kinds = _chosen(wanted, _kinds(every), f"; others come from {BESIDE}")
-        tables = {one.folder: one.table for one in around if one.folder is not None}
-        for table in tables.values():
-            if table.sha256:
-                beside.read(table.where, kinds)  # what is wrong in it is said before anything is made
+    look = _in_text if isinstance(reader, Documents) else _beside_media
+    kinds, tables = look(wanted, sources, reader) if wanted else ({}, {})
     return Kept(tuple(_column(name, kinds.get(name, records.TEXT)) for name in names), tables)
+
+
+def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> Looked:
+    """Columns of tables of documents, by their heads."""
+    places = (file.where for file in files.find(sources, reader.suffixes) if file.candidate)
+    every = ((beside.told(where), partial(records.kinds, where, reader.options.encoding)) for where in places)
+    return _chosen(names, _kinds(every), ""), {}
+
+
+def _beside_media(
+    names: Sequence[str], sources: Sequence[Path], reader: Any
+) -> tuple[dict[str, str], dict[str, Table]]:
+    around = beside.found(sources, reader.suffixes)
+    kinds = _chosen(names, _kinds((beside.told(one.where), partial(_strict, one)) for one in around), BESIDE)
+    tables = {one.folder: one.table for one in around if one.folder is not None}
+    for table in tables.values():
+        if table.sha256:
+            beside.read(table.where, kinds)  # what is wrong in it is said before anything is made
+    return kinds, tables
 
 
 def signed(manifest: Mapping[str, Any]) -> Kept:

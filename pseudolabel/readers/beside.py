@@ -30,7 +30,7 @@ Types = Mapping[str, "pa.DataType"]
 FILE_NAME = "file_name"
 NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 ODD = r"\\|://|(^|/)\.{0,2}(/|$)"  # in a path that is not written as keys are
-BLOCK = 16 << 20  # bytes of csv read at once; no line may be longer
+BLOCK = 4 << 20  # bytes of csv read at once; no line may be longer
 LINES_AT_ONCE = 1 << 14  # of jsonl: as objects they take five times as much as in Arrow
 
 
@@ -160,6 +160,8 @@ def read(where: str, kinds: Kinds) -> Lines:
         _agree(names, order, pa.table(columns))
     except (Unusable, pa.ArrowException) as bad:
         raise Refused(f"{told(where)}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
+    del lines
+    pa.default_memory_pool().release_unused()  # half as much again, which it took to read and to sort
     return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
 
 

@@ -159,7 +159,7 @@ def _row(container: str, told: str) -> io.BufferedReader:
     return window(len(data), lambda at, count: data[at : at + count])
 
 
-class Beside(NamedTuple):
+class TableRow(NamedTuple):
     """The rows of a table that are read together, and which of them is meant."""
 
     container: str
@@ -169,13 +169,13 @@ class Beside(NamedTuple):
     number: int
 
 
-def row_of(where: str) -> Beside | None:
+def row_of(where: str) -> TableRow | None:
     """The row that a place is, if it is one."""
     container, locator, *_ = where.rsplit("\0", 3) if "\0" in where else ("", "")
     if not locator.startswith("row "):
         return None
     _, group, _, first, stop, index, _ = locator.split(" ", 6)
-    return Beside(container, *map(int, (group, first, stop, index)))
+    return TableRow(container, *map(int, (group, first, stop, index)))
 
 
 @lru_cache(1)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.readers import streams, tables
-from pseudolabel.readers.places import Beside, stamp
+from pseudolabel.readers.places import TableRow, stamp
 from pseudolabel.sample import Extent, Unusable
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ def of_parquet(extent: Extent, wanted: Kinds) -> Iterator[tuple[int, Values | Un
                 row += 1
 
 
-def of_row(row: Beside, wanted: Kinds) -> Values | Unusable:
+def of_row(row: TableRow, wanted: Kinds) -> Values | Unusable:
     """The values beside one row's media."""
     near = _near(row._replace(number=0), stamp(row.container), tuple(wanted.items()))
     return near[row.number - row.first]
 
 
 @lru_cache(2)
-def _near(row: Beside, _: object, wanted: tuple[tuple[str, str], ...]) -> list[Values | Unusable]:
+def _near(row: TableRow, _: object, wanted: tuple[tuple[str, str], ...]) -> list[Values | Unusable]:
     """Of rows that are read together."""
     with tables.parquet(row.container) as file:
         begin = sum(file.metadata.row_group(i).num_rows for i in range(row.group))
