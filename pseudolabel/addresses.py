@@ -28,7 +28,9 @@ def located(given: Path | str) -> Path:
     """
     if not is_address(given):
         return Path(os.path.abspath(given))
-    scheme = str(given).partition("://")[0]
+    scheme, _, rest = str(given).partition("://")
+    if "@" in rest.partition("/")[0]:
+        raise Refused(f"an address of {scheme}:// is to hold no password; set it as the store's own tools take it")
     try:
         from upath import UPath
 

@@ -392,7 +392,7 @@ def s3fs_forgets() -> None:
 
 
 def test_over_http(source: Any, tmp_path: Path) -> None:
-    """From a server that knows no ranges. Queries and names of users are no part of keys."""
+    """From a server that knows no ranges. Queries are no part of keys, and passwords are refused."""
     zipped(source("images"), tmp_path, zipfile.ZIP_DEFLATED)
     (tmp_path / "0.jpg").write_bytes(picture(0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
@@ -403,6 +403,8 @@ def test_over_http(source: Any, tmp_path: Path) -> None:
     assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
     with pytest.raises(Refused, match="does not exist"):
         resolve(f"{address}/1.zip")
+    with pytest.raises(Refused, match="no password"):
+        resolve("http://me:secret@localhost/f.zip")
     server.shutdown()
     server.server_close()
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import gzip
 import os
+import pickle
 import tarfile
 import zipfile
+from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, NamedTuple
+
+import numpy as np
 
 from pseudolabel.readers.inflated import STRETCH
 from pseudolabel.readers.places import DEFLATED, Watched
@@ -51,26 +56,53 @@ def bomb(size: int, packed: int) -> bool:
 
 
 def _zip(where: str) -> Iterator[Member]:
-    with Watched(where) as file, file.blamed("no zip archive, or a damaged one"):
-        found = zipfile.ZipFile(file).infolist()
-    found.sort(key=lambda info: info.header_offset)
-    following = (*(info.header_offset for info in found[1:]), None)
-    for info, after in zip(found, following, strict=True):
+    with TemporaryFile() as kept:
+        noted = _Noted(kept)
+        with Watched(where) as file, file.blamed("no zip archive, or a damaged one"):
+            _Zip(file, noted)
+        begins = np.sort(np.frombuffer(noted.begins, np.uint64))
+        for name, size, flags, method, begin, packed, crc in noted.members():
+            after = begins[np.searchsorted(begins, np.uint64(begin), "right") :][:1]
+            told = f"zip {begin} {packed} {size} {method} {crc}"  # a worker needs nothing of the list at the file's end
+            if flags & 1:
+                told = "unusable encrypted"
+            elif method not in (zipfile.ZIP_STORED, DEFLATED):
+                told = f"unusable packed by method {method} of zip; deflate it, or store it"
+            elif len(after) and begin + packed > int(after[0]):
+                told = "unusable it overlaps the next member of the archive"
+            elif bomb(size, packed):
+                told = f"unusable {BOMB}"
+            yield Member(name, size, told)
+
+
+class _Zip(zipfile.ZipFile):
+    """A zip archive whose members are noted: to keep them takes zipfile 600 bytes for each."""
+
+    NameToInfo = property(lambda self: {}, lambda self, _: None)
+    filelist = property(lambda self: self._noted, lambda self, _: None)
+
+    def __init__(self, file: Watched, noted: _Noted) -> None:
+        self._noted = noted
+        super().__init__(file)
+
+
+class _Noted(list[zipfile.ZipInfo]):
+    """Where the members begin, and in a file what else is to be known of them. As a list it stays empty."""
+
+    def __init__(self, kept: IO[bytes]) -> None:
+        super().__init__()
+        self.begins, self._file = array("Q"), kept
+
+    def append(self, info: zipfile.ZipInfo) -> None:
         if not info.is_dir():
-            yield Member(info.filename, info.file_size, _zipped(info, after))
+            self.begins.append(info.header_offset)
+            about = (info.flag_bits, info.compress_type, info.header_offset, info.compress_size, info.CRC)
+            pickle.dump((info.filename, info.file_size, *about), self._file)
 
-
-def _zipped(info: zipfile.ZipInfo, after: int | None) -> str:
-    """The locator of a member, which needs nothing of the list at the archive's end; or why there is none."""
-    if info.flag_bits & 1:
-        return "unusable encrypted"
-    if info.compress_type not in (zipfile.ZIP_STORED, DEFLATED):
-        return f"unusable packed by method {info.compress_type} of zip; deflate it, or store it"
-    if after is not None and info.header_offset + info.compress_size > after:
-        return "unusable it overlaps the next member of the archive"
-    if bomb(info.file_size, info.compress_size):
-        return f"unusable {BOMB}"
-    return f"zip {info.header_offset} {info.compress_size} {info.file_size} {info.compress_type} {info.CRC}"
+    def members(self) -> Iterator[tuple[str, int, int, int, int, int, int]]:
+        self._file.seek(0)
+        for _ in self.begins:
+            yield pickle.load(self._file)
 
 
 # --- tar -------------------------------------------------------------------------------------------------------------
@@ -79,8 +111,8 @@ def _zipped(info: zipfile.ZipInfo, after: int | None) -> str:
 def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0) -> Iterator[Member]:
     """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
     with file.blamed("no tar archive"):
-        noted = _Noted(stream)
-        tar = tarfile.TarFile(fileobj=noted)  # type: ignore[arg-type]
+        header = _Last(stream)
+        tar = tarfile.TarFile(fileobj=header)  # type: ignore[arg-type]
     while True:
         with file.blamed(f"damaged from byte {tar.offset} on"):
             info = tar.next()
@@ -90,9 +122,9 @@ def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0) -> Iterator[
         if not info.isdir():
             block = str(info.offset_data // STRETCH) if packed > 2 * STRETCH else ""
             yield Member(info.name, info.size, _located(info, packed), block)
-    if noted.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
+    if header.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
         raise Unusable(f"damaged from byte {tar.offset} on: no header of a file")
-    if len(noted.last) < tarfile.BLOCKSIZE:
+    if len(header.last) < tarfile.BLOCKSIZE:
         raise Unusable(f"ends at byte {tar.offset}, without the mark of an archive's end")
 
 
@@ -136,7 +168,7 @@ class _Packed:
         return self._unpacked.tell()
 
 
-class _Noted:
+class _Last:
     """A file for tarfile that knows what was read of it last."""
 
     def __init__(self, stream: Watched | _Packed) -> None:

@@ -65,8 +65,8 @@ class FileList:
 
     def _parts(self, line: str) -> Sequence[str]:
         if is_address(line):
-            address = urlsplit(line)  # its host has no password, and its path no query
-            return (address.scheme, address.netloc.rpartition("@")[2], *filter(None, address.path.split("/")))
+            address = urlsplit(line)  # its path has no query, which may be a secret
+            return (address.scheme, address.netloc, *filter(None, address.path.split("/")))
         return Path(os.path.normpath(os.path.join(self._folder, line))).parts
 
     def _lines(self) -> Iterator[str]:

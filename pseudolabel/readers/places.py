@@ -153,10 +153,9 @@ def _row(container: str, told: str) -> io.BufferedReader:
     near = _rows(container, stamp(container), group, until, first, stop, leaf)
     if index - first >= len(near):  # those before it are larger than most
         first, near = index, _rows(container, stamp(container), group, until, index, index + 1, leaf)
-    data: bytes | None = near[index - first].as_py()
-    if data is None:
+    if (data := near[index - first].as_buffer()) is None:
         raise Unusable("the table has no bytes of it, at most a path")
-    return window(len(data), lambda at, count: data[at : at + count])
+    return window(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
 
 class TableRow(NamedTuple):

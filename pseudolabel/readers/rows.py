@@ -23,6 +23,7 @@ KINDS = {  # what a reader wants that takes this suffix -> how columns of it are
 BINARY = {"binary", "large_binary"}
 NAMES = ("path", "file_name", "filename", "key", "__key__")  # columns that name the file of a row, the first there is
 ROOM = 64 << 20  # bytes of rows that are kept, about: what is read together
+LARGEST = 256 << 20  # bytes of a row, on the average of those it is read with: Arrow reads it whole
 BATCH = 4 << 20  # bytes read at once, about
 
 
@@ -105,11 +106,12 @@ def find(file: Any, wanted: Collection[str]) -> Iterator[Row]:
         chosen = column(parquet.schema_arrow, suffixes(wanted))
         names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(_groups(parquet, chosen.leaf)))
         for part in parts:
-            block = f"{part.group} {part.first}" if len(parts) > 1 else ""
+            block, size = f"{part.group} {part.first}" if len(parts) > 1 else "", part.size // (part.stop - part.first)
             for index in range(part.first, part.stop):
                 number, name = next(names)
                 told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {chosen.leaf}"
-                yield Row(number, name, part.size // (part.stop - part.first), told, block, chosen.suffix)
+                told = f"unusable rows of {size >> 20} MB; at most {LARGEST >> 20} are read" if size > LARGEST else told
+                yield Row(number, name, size, told, block, chosen.suffix)
 
 
 def kind(file: Any, wanted: Collection[str]) -> str:
