@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pseudolabel import kept
 from pseudolabel.addresses import located
 from pseudolabel.attempt import Attempt
 from pseudolabel.card import write_card
@@ -19,6 +20,7 @@ from pseudolabel.deaths import Deaths
 from pseudolabel.folder import (
     ARTEFACTS,
     CARD,
+    KEPT,
     LISTING,
     RECORDS,
     SKIPPED,
@@ -32,6 +34,7 @@ from pseudolabel.folder import (
     versions,
     write_manifest,
 )
+from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing, freeze, thaw
 from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
@@ -92,6 +95,8 @@ def _made(
     found = scan(task, sources, options, before)
     if before is not None:
         same_source(out, before, options.extend)
+    if not options.overwrite:
+        kept.check_rows(out, begun(out), found.kept)
     manifest, every = opening(task, found, options, before), range(len(found.plan))
     if (out / SUCCESS).exists() and not options.overwrite and not missing(out, every):  # no lock: nothing is made
         return finished(task, out, standing(out, manifest))
@@ -99,11 +104,13 @@ def _made(
         begin(out, manifest, options, before)
         lacking = missing(out, every)
         if lacking or only_plan:
-            with Attempt(task, options, found.plan, out, progress, max(1, len(lacking)), ours) as attempt:
+            most = max(1, len(lacking))
+            with Attempt(task, options, found.plan, found.kept, out, progress, most, ours) as attempt:
                 attempt.learn()
                 if not only_plan:
                     attempt.make(lacking)
         if only_plan:
+            found.kept.freeze(out / RECORDS / KEPT)
             freeze(out / RECORDS / LISTING, found.plan, places=True)
             then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {out}"
             return told(task, out, then, every, started)
@@ -122,7 +129,7 @@ def opening(task: Task, found: Scan, options: RunOptions, before: Listing | None
     """The manifest that a run begins with."""
     source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
     more = {"ignored": found.ignored, "extended": before is not None, "fields": asdict(task), "versions": versions()}
-    return {"pseudolabel": 1, **identity(task, source, options), **more}
+    return {"pseudolabel": 1, **identity(task, source, found.kept, options), **more}
 
 
 def same_source(out: Path, before: Listing, extend: bool) -> None:
@@ -157,12 +164,12 @@ def missing(out: Path, shards: Sequence[int]) -> list[int]:
     return [index for index, record in zip(shards, Records(out).done(shards), strict=True) if record is None]
 
 
-def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[str, Any]:
+def identity(task: Task, source: dict[str, Any], carried: Kept, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
-    chosen = {
-        name: getattr(options, name) for name in ("seed", "shard_size", "copies", "limit", "validation", "in_order")
-    }
-    return json.loads(json.dumps({"task": task.name, "options": dict(task.options()), **chosen, "source": source}))  # type: ignore[no-any-return]
+    names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
+    chosen = {name: getattr(options, name) for name in names}
+    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source, **carried.said}
+    return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
 def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
@@ -180,7 +187,8 @@ def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, st
     number, count = options.share
     if not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
-    manifest = {**identity(task, begun(out)["source"], options), "versions": versions()}
+    begun_as = begun(out)
+    manifest = {**identity(task, begun_as["source"], kept.signed(begun_as), options), "versions": versions()}
     before = standing(out, manifest)
     if "summary" in before and not missing(out, range(before["summary"]["shards"])):
         return finished(task, out, before)
@@ -189,7 +197,8 @@ def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, st
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):
-            with Attempt(task, options, frozen, out, progress, len(lacking), ours) as attempt:
+            carried = kept.thaw(out / RECORDS / KEPT)
+            with Attempt(task, options, frozen, carried, out, progress, len(lacking), ours) as attempt:
                 attempt.make(lacking)
     return told(task, out, f"part {number} of {count} is made", mine, started)
 
@@ -212,7 +221,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
                 "run the parts that did not end well again, then finish",
                 code=3,
             )
-        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"])
+        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"], dataset.kept)
         options = replace(dataset.options, max_skipped=max_skipped)
         summary = sign(dataset.task, options, found, out, manifest, started, progress)
         for lock in (out / RECORDS).glob(f"{Path(LOCK).name}-*"):
