@@ -7,6 +7,7 @@ inflated for whatever is asked for, once its place was reached a first time.
 from __future__ import annotations
 
 import io
+import os
 from functools import lru_cache
 
 from pseudolabel.sample import Unusable
@@ -19,12 +20,19 @@ PIECE = 1 << 20
 
 
 class Inflated:
-    """A gzip stream in a file, which it keeps open."""
+    """A gzip stream in a file, which it keeps open. Seek points of another process, in the file `points`, save time."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file, self._apart = file, APART
+    def __init__(self, file: io.BufferedReader, points: str = "") -> None:
+        self._file, self._apart, self._known = file, APART, False
         self._held = lru_cache(KEPT)(lambda number: bytearray())  # the begin of a stretch, as far as it was wanted
         self._open()
+        if os.path.exists(points):
+            self._stream.import_index(points)
+            self._known = True
+
+    def export(self, points: str) -> None:
+        """Save the seek points."""
+        self._stream.export_index(points)
 
     def _open(self) -> None:
         from indexed_gzip import _IndexedGzipFile
@@ -49,7 +57,7 @@ class Inflated:
     def _grow(self, held: bytearray, start: int, wanted: int) -> None:
         if len(held) >= wanted:
             return
-        while start + wanted > POINTS * self._apart:
+        while not self._known and start + wanted > POINTS * self._apart:
             self._apart *= 2
             self._open()
         self._stream.seek(start + len(held))
