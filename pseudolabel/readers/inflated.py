@@ -16,7 +16,8 @@ STRETCH = 8 << 20  # bytes inflated and kept together
 KEPT = 3  # stretches of a stream
 APART = 1 << 20  # bytes from one seek point to the next; more, where there would be too many
 POINTS = 512  # of a stream; each takes 32 KB
-PIECE = 1 << 20
+LEAST = 1 << 14  # where that fails
+PIECE = 4 << 20  # bytes inflated at once: each time, it begins at a seek point
 
 
 class Inflated:
@@ -45,7 +46,8 @@ class Inflated:
         number, there = divmod(at, STRETCH)
         held = self._held(number)
         try:
-            self._grow(held, number * STRETCH, min(there + count, STRETCH))
+            ahead = -(there + count) % PIECE if there else 0  # from its begin on: the end of what began in the one before
+            self._grow(held, number * STRETCH, min(there + count + ahead, STRETCH))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage
             if isinstance(cause, Unusable) or getattr(cause, "errno", None) is not None:  # of the file it lies in
@@ -60,8 +62,14 @@ class Inflated:
         while not self._known and start + wanted > POINTS * self._apart:
             self._apart *= 2
             self._open()
+        try:
+            self._read(held, start, wanted, PIECE)
+        except (OSError, ValueError, EOFError):  # what comes before a damage is used
+            self._read(held, start, wanted, LEAST)
+
+    def _read(self, held: bytearray, start: int, wanted: int, most: int) -> None:
         self._stream.seek(start + len(held))
-        while len(held) < wanted and (part := self._stream.read(min(wanted - len(held), PIECE))):
+        while len(held) < wanted and (part := self._stream.read(min(wanted - len(held), most))):
             held += part
 
     def __del__(self) -> None:
