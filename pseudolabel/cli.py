@@ -16,11 +16,12 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
+from pseudolabel.addresses import is_address
 from pseudolabel.dataset import opened
 from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.export import Trainer, export
 from pseudolabel.facts import Spread, facts, first_paragraph
-from pseudolabel.options import RunOptions
+from pseudolabel.options import KEEP_HELP, RunOptions
 from pseudolabel.pieces import plain, short
 from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
@@ -46,6 +47,7 @@ Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=PLACES, sho
 Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
+Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
@@ -166,6 +168,8 @@ def preview_dataset(
     open_: Open = False,
 ) -> None:
     """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    if open_ and not out and is_address(dataset):
+        raise Refused(f"a browser cannot open what lies in {dataset}; add --out page.html")
     where = preview(dataset, out)
     typer.echo(where)
     if open_:
@@ -184,6 +188,7 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
         return made
     lists = ("labels", "left_out", "remarks", "versions")
     table = {name: value for name, value in made.items() if name not in lists}
+    table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
     for spread in made["labels"]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
         partly = not counts or spread["rows"] < spread["of"]
@@ -203,8 +208,8 @@ app.add_typer(shown, name="show")
 def show_command(task: type[Task]) -> Callable[..., None]:
     """A command whose options are the fields of `task`."""
 
-    def show_task(source: Shown, *, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
-        for line in show(task(**given), source, seed, sys.stdout.isatty()):
+    def show_task(source: Shown, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
+        for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
             typer.echo(line)
             if open_ and line.startswith("\npictures: "):
                 webbrowser.open(Path(line.partition(": ")[2]).as_uri())
@@ -242,7 +247,7 @@ Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset."
 
 
 def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
-    say(asdict(finish(dataset, **given)), json_)
+    say(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
 
 LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."

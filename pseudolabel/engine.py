@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from pseudolabel import kept
 from pseudolabel.addresses import located
 from pseudolabel.attempt import Attempt
 from pseudolabel.card import write_card
@@ -18,26 +20,28 @@ from pseudolabel.deaths import Deaths
 from pseudolabel.folder import (
     ARTEFACTS,
     CARD,
+    KEPT,
     LISTING,
-    LOCK,
     RECORDS,
     SKIPPED,
     SUCCESS,
+    at_hand,
     begun,
     clear,
-    locked,
     place,
     same_versions,
     standing,
     versions,
     write_manifest,
 )
+from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing, freeze, thaw
 from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
-from pseudolabel.shards import Records, sync, write_whole
+from pseudolabel.shards import Records, write_whole
 from pseudolabel.source import Scan, resolve, scan
+from pseudolabel.stores import LOCK, store
 from pseudolabel.tasks.base import Task
 
 
@@ -91,24 +95,26 @@ def _made(
     found = scan(task, sources, options, before)
     if before is not None:
         same_source(out, before, options.extend)
+    if not options.overwrite:
+        kept.check_rows(out, begun(out), found.kept)
     manifest, every = opening(task, found, options, before), range(len(found.plan))
     if (out / SUCCESS).exists() and not options.overwrite and not missing(out, every):  # no lock: nothing is made
         return finished(task, out, standing(out, manifest))
-    with locked(out):
+    with store(out).locked(progress.note) as ours:
         begin(out, manifest, options, before)
         lacking = missing(out, every)
         if lacking or only_plan:
-            with Attempt(task, options, found.plan, out, progress, max(1, len(lacking))) as attempt:
+            most = max(1, len(lacking))
+            with Attempt(task, options, found.plan, found.kept, out, progress, most, ours) as attempt:
                 attempt.learn()
                 if not only_plan:
                     attempt.make(lacking)
         if only_plan:
+            found.kept.freeze(out / RECORDS / KEPT)
             freeze(out / RECORDS / LISTING, found.plan, places=True)
             then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {out}"
             return told(task, out, then, every, started)
-        for remark in task.remarks(out):
-            progress.note(remark)
-        return sign(task, options, found, out, manifest, started)
+        return sign(task, options, found, out, manifest, started, progress)
 
 
 def listed(out: Path, options: RunOptions) -> Listing | None:
@@ -123,7 +129,7 @@ def opening(task: Task, found: Scan, options: RunOptions, before: Listing | None
     """The manifest that a run begins with."""
     source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
     more = {"ignored": found.ignored, "extended": before is not None, "fields": asdict(task), "versions": versions()}
-    return {"pseudolabel": 1, **identity(task, source, options), **more}
+    return {"pseudolabel": 1, **identity(task, source, found.kept, options), **more}
 
 
 def same_source(out: Path, before: Listing, extend: bool) -> None:
@@ -155,22 +161,22 @@ def begin(out: Path, manifest: dict[str, Any], options: RunOptions, listing: Lis
 
 def missing(out: Path, shards: Sequence[int]) -> list[int]:
     """Those of the shards that are not there, or not whole."""
-    records = Records(out)
-    return [index for index in shards if records.done(index) is None]
+    return [index for index, record in zip(shards, Records(out).done(shards), strict=True) if record is None]
 
 
-def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[str, Any]:
+def identity(task: Task, source: dict[str, Any], carried: Kept, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
-    chosen = {
-        name: getattr(options, name) for name in ("seed", "shard_size", "copies", "limit", "validation", "in_order")
-    }
-    return json.loads(json.dumps({"task": task.name, "options": dict(task.options()), **chosen, "source": source}))  # type: ignore[no-any-return]
+    names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
+    chosen = {name: getattr(options, name) for name in names}
+    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source, **carried.said}
+    return json.loads(json.dumps(made))  # type: ignore[no-any-return]
 
 
 def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
     """The summary of a run that had nothing to do."""
-    told = {"out": str(out), "status": "already finished", "report": dict(task.report(out))}
-    return Summary(**{**manifest["summary"], **told})
+    with TemporaryDirectory() as folder:
+        report = dict(task.report(out, at_hand(out, Path(folder))))
+    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished", "report": report})
 
 
 # --- by parts --------------------------------------------------------------------------------------------------------
@@ -181,30 +187,32 @@ def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, st
     number, count = options.share
     if not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
-    manifest = {**identity(task, begun(out)["source"], options), "versions": versions()}
+    begun_as = begun(out)
+    manifest = {**identity(task, begun_as["source"], kept.signed(begun_as), options), "versions": versions()}
     before = standing(out, manifest)
     if "summary" in before and not missing(out, range(before["summary"]["shards"])):
         return finished(task, out, before)
-    with locked(out, options.mark):
+    with store(out).locked(progress.note, options.mark) as ours:
         same_versions(out, before, manifest)
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):
-            with Attempt(task, options, frozen, out, progress, len(lacking)) as attempt:
+            carried = kept.thaw(out / RECORDS / KEPT)
+            with Attempt(task, options, frozen, carried, out, progress, len(lacking), ours) as attempt:
                 attempt.make(lacking)
     return told(task, out, f"part {number} of {count} is made", mine, started)
 
 
-def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Summary:
+def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progress: Progress | None = None) -> Summary:
     """Check that all parts of a planned dataset are there, and write what comes last."""
-    out, started = located(out), time.monotonic()
+    out, started, progress = located(out), time.monotonic(), progress or Progress(quiet=True)
     manifest = begun(out)
     if not manifest or not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} was not planned; give the folder that pseudolabel plan began")
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
         return finished(dataset.task, out, manifest)
-    with locked(out):
+    with store(out).locked(progress.note):
         frozen = thaw(out / RECORDS / LISTING)
         if lacking := missing(out, range(len(frozen))):
             named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
@@ -213,8 +221,9 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Sum
                 "run the parts that did not end well again, then finish",
                 code=3,
             )
-        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"])
-        summary = sign(dataset.task, replace(dataset.options, max_skipped=max_skipped), found, out, manifest, started)
+        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"], dataset.kept)
+        options = replace(dataset.options, max_skipped=max_skipped)
+        summary = sign(dataset.task, options, found, out, manifest, started, progress)
         for lock in (out / RECORDS).glob(f"{Path(LOCK).name}-*"):
             lock.unlink()
     return summary
@@ -223,7 +232,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Sum
 def told(task: Task, out: Path, status: str, shards: Sequence[int], started: float) -> Summary:
     """The summary of a step that does not finish the dataset, of the shards that it was about."""
     seconds = round(time.monotonic() - started, 1)
-    made = [record for record in map(Records(out).done, shards) if record]
+    made = [record for record in Records(out).done(shards) if record]
     return Summary(str(out), task.name, status, **counted(made), shards=len(shards), seconds=seconds)
 
 
@@ -240,10 +249,18 @@ def counted(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict[str, Any], started: float) -> Summary:
+def sign(
+    task: Task,
+    options: RunOptions,
+    found: Scan,
+    out: Path,
+    manifest: dict[str, Any],
+    started: float,
+    progress: Progress,
+) -> Summary:
     """Assemble what the records say, check it, and sign: `_SUCCESS` comes last."""
     records, count = Records(out), len(found.plan)
-    made = [record for record in map(records.done, range(count)) if record]
+    made = [record for record in records.done(range(count)) if record]
     assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
     summary = Summary(
         str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
@@ -254,22 +271,25 @@ def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict
     reading, labelling = Deaths.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
     artefacts = json.loads((records.folder / ARTEFACTS).read_text("utf-8"))
+    with TemporaryDirectory() as folder:
+        near = at_hand(out, Path(folder))
+        remarks, report = list(task.remarks(near)), dict(task.report(out, near))
+    for remark in remarks:
+        progress.note(remark)
     manifest = {
         **manifest,
         "artefacts": artefacts,
-        "remarks": list(task.remarks(out)),
+        "remarks": remarks,
         "exceptions": exceptions,
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    for folder in (records.data, records.folder):
-        sync(folder)
     write_manifest(out, manifest)
     judge(summary, options, out)
     freeze(records.folder / LISTING, found.plan, places=False)
     write_card(out / CARD, task, manifest)
     write_whole(out / SUCCESS, [])
-    return replace(summary, report=dict(task.report(out)))
+    return replace(summary, report=report)
 
 
 def judge(summary: Summary, options: RunOptions, out: Path) -> None:

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pseudolabel import signed
+from pseudolabel.addresses import StoreFailed
 from pseudolabel.columns import Column
 from pseudolabel.dataset import Dataset
 from pseudolabel.folder import SKIPPED
 from pseudolabel.masking import UNTOLD
 from pseudolabel.pieces import short
 from pseudolabel.sample import Refused, Unusable, blamed
+from pseudolabel.stores import handle
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +50,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     """All that is said of a dataset, as `describe --json` prints it."""
     manifest, summary, task = dataset.manifest, dataset.manifest["summary"], dataset.task
     with readable(dataset, "what was learned"), blamed("it is damaged"):
-        odds = task.odds(dataset.out)
+        odds = task.odds(dataset.artefacts)
     names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
     return {
         "out": str(dataset.out),
@@ -57,6 +59,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "command": dataset.command,
         "odds": odds,
         "rows": summary["rows"],
+        "kept": {column.name: column.type for column in dataset.kept.columns},
         **{name: summary[name] for name in names},
         "labels": [spread._asdict() for spread in spreads(dataset)],
         "left_out": dict(left_out(dataset)),
@@ -75,6 +78,8 @@ def readable(dataset: Dataset, what: str) -> Iterator[None]:
     """Refuse what is damaged, and say what tells more of it."""
     try:
         yield
+    except StoreFailed:
+        raise
     except (OSError, ValueError, LookupError, Unusable) as fault:
         told = " ".join(str(fault).split())[:160]
         raise Refused(f"{what} cannot be read: {told}; see pseudolabel verify {quote(str(dataset.out))}", 3) from fault
@@ -119,7 +124,7 @@ def classed(dataset: Dataset) -> list[Column]:
         c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
         if c.type == "int64" and c.role == "label"
         else c
-        for c in dataset.task.schema()
+        for c in dataset.columns
     ]
 
 
@@ -142,7 +147,8 @@ def files(dataset: Dataset) -> list[File]:
     for signed_as in evenly(dataset.manifest["shards"], FILES):
         name = f"data/{signed_as['name']}"
         with readable(dataset, name):  # it reads no further than it is asked
-            found.append(File(name, pq.ParquetFile(dataset.out / name, pre_buffer=False, buffer_size=1 << 16)))
+            file = handle(dataset.out / name)
+            found.append(File(name, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)))
     return found
 
 

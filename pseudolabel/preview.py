@@ -33,7 +33,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     dataset = opened(out)
     made, task = facts(dataset), dataset.task
     with readable(dataset, "what was learned"), blamed("it is damaged"):
-        labeler = task.labeler(dataset.out)
+        labeler = task.labeler(dataset.artefacts)
     top = list(head(made))
     shown, lost = cards(classed(dataset), labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
     if lost:
@@ -106,7 +106,8 @@ def cards(
 def drawn(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
     """A row's class, and its card."""
     made = attempt("", partial(_pieces, labeler, row))
-    about = [(c.name, short(row[c.name])) for c in columns if c.role == "about" and c.name not in ("key", "copy")]
+    told = (c.name for c in columns if c.role in ("about", "kept") and c.name not in ("key", "copy"))
+    about = [(name, short(row[name])) for name in told]
     copy = f" · copy {row['copy']}" if row["copy"] else ""
     pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
     label = class_of(columns)

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.addresses import located
 from pseudolabel.columns import arrow_schema
-from pseudolabel.folder import place
+from pseudolabel.folder import WORK, at_hand, place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
@@ -49,14 +50,17 @@ def rows(
     task = task.settled(sources)
     found = scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, found, chosen, Path(folder)))
+        near = Path(folder)
+        labeler = task.labeler(at_hand(located(artefacts), near) if artefacts else learned(task, found, chosen, near))
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
-            reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts())
-            for item in labeler.label(reading.samples(task.reader()), lambda key, _: chance(key, copy), 1):
+            reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts(), kept=found.kept)
+            reader = task.reader()
+            made = labeler.label(reading.samples(reader), lambda key, _: chance(key, copy), 1)
+            for item in reading.joined(made, reader):
                 if isinstance(item, Rows):
-                    made = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
-                    yield from ({**row, "copy": copy} for row in made)
+                    some = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
+                    yield from ({**row, "copy": copy} for row in some)
 
 
 def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
@@ -99,11 +103,12 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
         labeler = task.labeler(learned(task, found, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
-        reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts)
+        reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts, kept=found.kept)
         out = Path(folder) / "taste.parquet"
-        with ShardWriter(out, arrow_schema(task.schema(), {})) as writer:
-            chance = chance_for(options.seed, task.name)
-            for item in labeler.label(reading.samples(task.reader()), chance, options.copies):
+        with ShardWriter(out, arrow_schema(found.kept.schema(task), {})) as writer:
+            reader, chance = task.reader(), chance_for(options.seed, task.name)
+            rows = labeler.label(reading.samples(reader), chance, options.copies)
+            for item in reading.joined(rows, reader):
                 if isinstance(item, Rows):
                     writer.write(item.rows)
                 else:
@@ -114,8 +119,8 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
 
 def learned(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
-    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / "work")
-    recipe.work.mkdir()
+    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
+    recipe.work.mkdir(parents=True)
     parts, room = shown(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
     while room > 0 and (part := next(parts, None)):
         room -= observe(recipe, Job("observe", part), Silent())

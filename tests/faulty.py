@@ -15,14 +15,15 @@ ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>on a bad day</Mess
 
 
 class Faulty(ThreadingHTTPServer):
-    """Every `each`-th request, about, fails: by 500, 503, a reset before or after the store did it, or slowness."""
+    """Every `each`-th request, about, fails: by 500, 503, a reset before or after the store did it, a late answer."""
 
     daemon_threads = True
 
     def __init__(self, store: int, each: int = 0, seed: int = 1) -> None:
         super().__init__(("127.0.0.1", 0), _Forward)
         self.store, self.each, self.dice, self.lock = store, each, random.Random(seed), threading.Lock()
-        self.gone, self.delay = False, 0.0  # seconds that each file of data takes
+        self.gone = ""  # what is asked for such a name fails
+        self.delay = 0.0  # seconds that each file of data takes
         self.puts: list[str] = []
         self.faults = 0
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -31,10 +32,10 @@ class Faulty(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def fault(self) -> str:
+    def fault(self, path: str) -> str:
         """What becomes of the next request."""
         with self.lock:
-            if self.gone:
+            if self.gone and self.gone in path:
                 return "before"
             if not self.each or self.dice.random() >= 1 / self.each:
                 return ""
@@ -51,14 +52,14 @@ class _Forward(BaseHTTPRequestHandler):
 
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.server.fault()
+        fault = self.server.fault(self.path)
         if fault == "before":
             return self._reset()
         if fault in ("500", "503"):
             said = ERROR % (b"InternalError" if fault == "500" else b"SlowDown")
             return self._answer(int(fault), {"Content-Type": "application/xml"}, said)
         if fault == "slow":
-            time.sleep(1.5)
+            time.sleep(1)
         if self.command == "PUT":
             self.server.puts.append(self.path)
             time.sleep(self.server.delay if "/data/" in self.path else 0)

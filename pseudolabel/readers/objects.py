@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.addresses import located, patiently, store
+from pseudolabel.addresses import located, patiently, reached
 from pseudolabel.readers.places import Place
 from pseudolabel.readers.windows import given
 from pseudolabel.sample import Unusable
@@ -16,7 +16,7 @@ MANIFEST = "_manifest.json"  # a folder that holds one is a dataset of ours and 
 
 def about(place: Path) -> dict[str, Any]:
     """What a store says of what lies there."""
-    there, path = store(place)
+    there, path = reached(place)
     return dict(there.info(path))
 
 
@@ -31,7 +31,7 @@ def file_at(address: str) -> tuple[str, int]:
 
 def below(folder: Path) -> Iterator[tuple[str, str, int]]:
     """Name relative to a folder of a store, place, and size of the visible objects below, held a folder at a time."""
-    there, path = store(folder)
+    there, path = reached(folder)
     folders = [(path, "")]
     while folders:
         path, prefix = folders.pop()

@@ -159,6 +159,25 @@ def _row(container: str, told: str) -> io.BufferedReader:
     return window(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
 
+class TableRow(NamedTuple):
+    """The rows of a table that are read together, and which of them is meant."""
+
+    container: str
+    group: int  # row group that they are counted from
+    first: int
+    stop: int
+    number: int
+
+
+def row_of(where: str) -> TableRow | None:
+    """The row that a place is, if it is one."""
+    container, locator, *_ = where.rsplit("\0", 3) if "\0" in where else ("", "")
+    if not locator.startswith("row "):
+        return None
+    _, group, _, first, stop, index, _ = locator.split(" ", 6)
+    return TableRow(container, *map(int, (group, first, stop, index)))
+
+
 @lru_cache(1)
 def _rows(container: str, _: object, *where: Any) -> pa.ChunkedArray:
     """Rows that are read together."""

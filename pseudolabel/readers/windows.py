@@ -8,7 +8,7 @@ from collections.abc import Callable
 from errno import EIO
 from functools import partial
 
-from pseudolabel.addresses import located, patiently, store
+from pseudolabel.addresses import located, patiently, reached
 from pseudolabel.sample import T, Unusable
 
 BUFFER = 1 << 16
@@ -101,7 +101,7 @@ def stored(address: str, size: int) -> io.BufferedReader:
 
 
 def _ranged(address: str, at: int, count: int) -> bytes:
-    there, path = store(located(address))
+    there, path = reached(located(address))
     data: bytes = given(lambda: there.cat_file(path, start=at, end=at + count), address)
     return data[at:] if len(data) > count else data  # a server that knows no ranges sends it whole
 
@@ -112,7 +112,7 @@ def given(ask: Callable[[], T], address: str) -> T:
         return patiently(partial(_answered, ask), address)
     except (FileNotFoundError, PermissionError) as refusal:
         if not address.startswith("http"):  # where nothing is known of folders
-            there, folder = store(located(address).parent)
+            there, folder = reached(located(address).parent)
             try:
                 patiently(lambda: there.info(folder), address)
             except (FileNotFoundError, PermissionError):  # as where what gives access has run out
