@@ -46,9 +46,7 @@ class Inflated:
         number, there = divmod(at, STRETCH)
         held = self._held(number)
         try:
-            ahead = (
-                -(there + count) % PIECE if there else 0
-            )  # from 0 on: what began in the one before
+            ahead = -(there + count) % PIECE if there else 0  # from 0 on: what began in the one before
             self._grow(held, number * STRETCH, min(there + count + ahead, STRETCH))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage
