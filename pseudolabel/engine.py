@@ -284,6 +284,7 @@ def sign(
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
+    store(out).settle("data", RECORDS)
     write_manifest(out, manifest)
     judge(summary, options, out)
     freeze(records.folder / LISTING, found.plan, places=False)

@@ -286,6 +286,7 @@ def fit(recipe: Recipe) -> dict[str, str]:
     made = {path.name: digest(path) for path in sorted(staged.iterdir())}
     for name in made:
         recipe.store.commit(staged / name, name)
+    recipe.store.settle("")
     return made
 
 
