@@ -42,15 +42,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SOURCES_HELP = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
-Sources = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="SOURCE",
-        help=SOURCES_HELP,
-        show_default=False,
-    ),
-]
+PLACES = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=PLACES, show_default=False)]
 Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of all chance.")]

@@ -11,7 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -92,18 +92,19 @@ def _tar_member(container: str, told: str) -> io.BufferedReader:
 
 
 def _packed_member(container: str, told: str) -> io.BufferedReader:
-    start, size = map(int, told.split())
-    stream = _stream(container, "", stamp(container))
-    return window(size, lambda at, count: stream.give(start + at, count))
+    start, size, points = told.split(" ", 2)
+    stream = _stream(container, "", stamp(container), points)
+    return window(int(size), lambda at, count: stream.give(int(start) + at, count))
 
 
 def _zip_member(container: str, told: str) -> io.BufferedReader:
     header, packed, size, method, crc = map(int, told.split())
-    file = opened(container)
-    begin = header + _header(file, header)
-    if method != DEFLATED:
-        return window(size, part(file, begin), crc, file)
-    with file:
+    with ExitStack() as unless_kept:
+        file = unless_kept.enter_context(opened(container))
+        begin = header + _header(file, header)
+        if method != DEFLATED:
+            unless_kept.pop_all()
+            return window(size, part(file, begin), crc, file)
         if max(packed, size) <= SMALL:
             data = _inflated(part(file, begin)(0, packed), size)
             return window(size, lambda at, count: data[at : at + count], crc)
@@ -127,11 +128,11 @@ def _inflated(packed: bytes, size: int) -> bytes:
 
 
 @lru_cache(STREAMS)
-def _stream(container: str, member: str, _: object) -> Inflated:
+def _stream(container: str, member: str, _: object, points: str = "") -> Inflated:
     """A gzip stream: all of a file, or a zip member as one."""
     file = opened(container)
     if not member:
-        return Inflated(file)
+        return Inflated(file, points)
     begin, packed, size, crc = map(int, member.split())
     give = _gzipped(part(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
     return Inflated(window(len(GZIP) + packed + 8, give, file=file))
