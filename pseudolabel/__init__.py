@@ -1,8 +1,9 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
-from pseudolabel.engine import Summary, finish, plan_parts, run
+from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.options import RunOptions
 from pseudolabel.sample import Refused, Unusable
+from pseudolabel.signing import Summary
 from pseudolabel.tasks import TASKS, Task
 
 __all__ = ["TASKS", "Refused", "RunOptions", "Summary", "Task", "Unusable", "finish", "plan_parts", "run"]

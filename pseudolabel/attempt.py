@@ -14,6 +14,7 @@ from pseudolabel import workers
 from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import ARTEFACTS, TRACE, WORK
 from pseudolabel.jobs import Job, Recipe, fit
+from pseudolabel.kept import Kept
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Plan, Shard
 from pseudolabel.progress import Progress
@@ -28,7 +29,15 @@ class Attempt:
     """One attempt, of workers with a folder of their own below `_work/`. However it ends, nothing half made is left."""
 
     def __init__(
-        self, task: Task, options: RunOptions, plan: Plan, out: Path, progress: Progress, most: int, ours: Check
+        self,
+        task: Task,
+        options: RunOptions,
+        plan: Plan,
+        kept: Kept,
+        out: Path,
+        progress: Progress,
+        most: int,
+        ours: Check,
     ) -> None:
         """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
         self.task, self.options, self.plan, self.progress, self.ours = task, options, plan, progress, ours
@@ -41,7 +50,7 @@ class Attempt:
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
-        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder)
+        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder, kept)
         self.pool = workers.Pool(self.recipe, min(options.workers or workers.cores(), most), options.sample_seconds)
 
     def __enter__(self) -> Attempt:

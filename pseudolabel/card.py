@@ -11,6 +11,7 @@ from shlex import quote
 from typing import Any
 
 from pseudolabel.dataset import command
+from pseudolabel.kept import signed
 from pseudolabel.pieces import plain, short
 from pseudolabel.shards import write_whole
 from pseudolabel.stores import handle
@@ -53,7 +54,7 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     counts += f" · {summary['lacking']:,} rows lacking" if summary["lacking"] else ""
     yield from (f"# {escape(name)}", "", what, "")
     yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
-    yield from (f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in task.schema())
+    yield from (f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in signed(manifest).schema(task))
     yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
     yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.paper}", "")
     yield from ("```sh", command(type(task), {**manifest["fields"], **manifest}), "```", "")
@@ -71,7 +72,7 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
     """The first row of all, a column in a line."""
     import pyarrow.parquet as pq
 
-    columns = task.schema()
+    columns = signed(manifest).schema(task)
     with pq.ParquetFile(handle(out / "data" / manifest["shards"][0]["name"])) as file:
         row = next(file.iter_batches(1)).to_pylist()[0]
     for column in columns:

@@ -7,21 +7,21 @@ import signal
 import sys
 import webbrowser
 from collections.abc import Callable
-from copy import copy
-from dataclasses import asdict, fields
-from inspect import Parameter, Signature, cleandoc, get_annotations, signature
+from dataclasses import asdict
+from inspect import cleandoc
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn, get_args, get_type_hints
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from pseudolabel.addresses import is_address
+from pseudolabel.commands import made_of, options_of, own_options, with_options
 from pseudolabel.dataset import opened
 from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.export import Trainer, export
 from pseudolabel.facts import Spread, facts, first_paragraph
-from pseudolabel.options import RunOptions
+from pseudolabel.options import KEEP_HELP, RunOptions
 from pseudolabel.pieces import plain, short
 from pseudolabel.preview import preview
 from pseudolabel.progress import Progress
@@ -47,6 +47,7 @@ Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=PLACES, sho
 Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
+Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
@@ -61,56 +62,13 @@ def command(task: type[Task]) -> Callable[..., None]:
     def run_task(
         source: Sources, *, dry_run_: DryRun = False, json_: Json = False, quiet: Quiet = False, **given: Any
     ) -> None:
-        made = _made(task, given)
+        made = made_of(task, given)
         if dry_run_:
             say(dry_run(made, source, **given), json_)
         else:
             say(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
 
-    return _signed(run_task, [*_own(task), *_options(RunOptions)], cleandoc(task.__doc__ or ""))
-
-
-def _made(task: type[Task], given: dict[str, Any]) -> Task:
-    """The task of the options that are its own, which are taken out of those given."""
-    return task(**{field.name: given.pop(field.name) for field in fields(task)})
-
-
-def _signed(made: Callable[..., None], options: list[Parameter], told: str) -> Callable[..., None]:
-    """Give a command more options, between the first of its own and the others, and its help."""
-    first, *last = list(signature(made, eval_str=True).parameters.values())[:-1]
-    made.__signature__ = Signature([first, *options, *last])  # type: ignore[attr-defined]
-    made.__doc__ = told
-    return made
-
-
-def _own(task: type[Task]) -> list[Parameter]:
-    """The options of a task: those it declares itself come first, its reader's last."""
-    return sorted(_options(task), key=lambda option: _distance(task, option.name))
-
-
-def _options(dataclass: type) -> list[Parameter]:
-    hints = get_type_hints(dataclass, include_extras=True)  # each in the module of the class that declares it
-    return [
-        Parameter(
-            field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=_told(hints[field.name], dataclass)
-        )
-        for field in fields(dataclass)
-    ]
-
-
-def _told(hint: Any, dataclass: type) -> Any:
-    """The annotation of an option, with what its help has in braces filled in, as a class has it that is given none."""
-    kind, option = get_args(hint)
-    if "{" not in option.help:
-        return hint
-    told = copy(option)
-    told.help = option.help.format(dataclass())
-    return Annotated[kind, told]
-
-
-def _distance(task: type[Task], option: str) -> int:
-    """How far up a field was declared."""
-    return next(i for i, base in enumerate(task.__mro__) if option in get_annotations(base))
+    return with_options(run_task, [*own_options(task), *options_of(RunOptions)], cleandoc(task.__doc__ or ""))
 
 
 for name, task in TASKS.items():
@@ -187,6 +145,7 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
         return made
     lists = ("labels", "left_out", "remarks", "versions")
     table = {name: value for name, value in made.items() if name not in lists}
+    table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
     for spread in made["labels"]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
         partly = not counts or spread["rows"] < spread["of"]
@@ -206,13 +165,15 @@ app.add_typer(shown, name="show")
 def show_command(task: type[Task]) -> Callable[..., None]:
     """A command whose options are the fields of `task`."""
 
-    def show_task(source: Shown, *, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
-        for line in show(task(**given), source, seed, sys.stdout.isatty()):
+    def show_task(source: Shown, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
+        for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
             typer.echo(line)
             if open_ and line.startswith("\npictures: "):
                 webbrowser.open(Path(line.partition(": ")[2]).as_uri())
 
-    return _signed(show_task, _own(task), f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}")
+    return with_options(
+        show_task, own_options(task), f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}"
+    )
 
 
 for name, task in TASKS.items():
@@ -231,10 +192,12 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
     """A command whose options are those of a run, but for which part."""
 
     def plan_task(source: Sources, *, json_: Json = False, quiet: Quiet = False, **given: Any) -> None:
-        say(asdict(plan_parts(_made(task, given), source, progress=Progress(quiet), **given)), json_)
+        say(asdict(plan_parts(made_of(task, given), source, progress=Progress(quiet), **given)), json_)
 
-    shared = [option for option in _options(RunOptions) if option.name != "part"]
-    return _signed(plan_task, [*_own(task), *shared], f"Plan {task.name}. {first_paragraph(task.__doc__ or '')}")
+    shared = [option for option in options_of(RunOptions) if option.name != "part"]
+    return with_options(
+        plan_task, [*own_options(task), *shared], f"Plan {task.name}. {first_paragraph(task.__doc__ or '')}"
+    )
 
 
 for name, task in TASKS.items():
@@ -249,8 +212,8 @@ def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> No
 
 
 LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
-judged = [option for option in _options(RunOptions) if option.name == "max_skipped"]
-app.command("finish")(_signed(finish_dataset, judged, LAST))
+judged = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
+app.command("finish")(with_options(finish_dataset, judged, LAST))
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

@@ -15,7 +15,7 @@ class Column(NamedTuple):
 
     name: str
     type: str
-    role: str  # "input", "label" or "about": where the row comes from
+    role: str  # "input", "label", "about": where the row comes from, or "kept": of the source, by `--keep`
     meaning: str  # one sentence
     names: tuple[str, ...] = ()  # of the classes, for "class"
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.addresses import StoreFailed, located
+from pseudolabel.columns import Column
 from pseudolabel.folder import SUCCESS, at_hand
+from pseudolabel.kept import Kept, signed
 from pseudolabel.options import RunOptions
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, Unusable, blamed
@@ -85,6 +87,16 @@ class Dataset:
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
         weakref.finalize(self, shutil.rmtree, folder)
         return at_hand(self.out, Path(folder))
+
+    @property
+    def kept(self) -> Kept:
+        """What its rows have of their source."""
+        return signed(self.manifest)
+
+    @property
+    def columns(self) -> list[Column]:
+        """All that a row has."""
+        return self.kept.schema(self.task)
 
     @property
     def options(self) -> RunOptions:

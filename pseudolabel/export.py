@@ -85,7 +85,8 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         about = layout.readme.format(dataset=source, folder=folder, feature=FEATURES.get(labels.hz), **labels._asdict())
         (work / "README.txt").write_text(about, "utf-8", "backslashreplace")
         os.sync()  # a million files, each by itself, would take hours
-        Disk(folder.parent).commit(work, folder.name)
+        (home := Disk(folder.parent)).commit(work, folder.name)
+        home.settle("")
     facts = {"out": str(folder), "rows": rows, "label_rate": labels.hz, "classes": labels.classes}
     remark = {"lacking": "validation, which the trainers want: make the dataset again with --validation 0.01"}
     return facts if "valid" in rows else {**facts, **remark}

@@ -59,6 +59,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "command": dataset.command,
         "odds": odds,
         "rows": summary["rows"],
+        "kept": {column.name: column.type for column in dataset.kept.columns},
         **{name: summary[name] for name in names},
         "labels": [spread._asdict() for spread in spreads(dataset)],
         "left_out": dict(left_out(dataset)),
@@ -123,7 +124,7 @@ def classed(dataset: Dataset) -> list[Column]:
         c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
         if c.type == "int64" and c.role == "label"
         else c
-        for c in dataset.task.schema()
+        for c in dataset.columns
     ]
 
 

@@ -18,7 +18,7 @@ from pseudolabel.stores import LOCK, store
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
 PREVIEW = "index.html"
 ARTEFACTS, DEATHS, TRACE = "artefacts.json", "deaths.json", "error.txt"
-LISTING = "plan.jsonl"
+LISTING, KEPT = "plan.jsonl", "kept.json"
 WRITTEN = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
 REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
 DECIDING = (  # packages whose version may change a byte
@@ -137,7 +137,7 @@ def difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """The identity's part of a manifest."""
-    apart = ("versions", "pseudolabel", "fields", "ignored", "extended")
+    apart = ("versions", "pseudolabel", "fields", "ignored", "extended", "metadata")
     return {name: value for name, value in manifest.items() if name not in apart}
 
 

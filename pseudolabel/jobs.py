@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from pseudolabel.columns import arrow_schema
+from pseudolabel.columns import Column, arrow_schema
 from pseudolabel.folder import RECORDS, at_hand
+from pseudolabel.kept import NOTHING, Joined, Kept
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Chance, Extent, Refused, Sample, Skipped, Split, chance_for, splits
 from pseudolabel.shards import Records, ShardWriter, digest
 from pseudolabel.stores import Store, store
-from pseudolabel.tasks.base import Reader, Task
+from pseudolabel.tasks.base import Reader, Rows, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +37,7 @@ class Recipe:
     validation: float
     out: Path
     work: Path  # this run's own local folder, from where files are committed to `out`; named so in there, too
+    kept: Kept = NOTHING
 
     @property
     def store(self) -> Store:
@@ -63,7 +66,12 @@ class Recipe:
     def schema(self, shard: int) -> pa.Schema:
         """Of a shard's files, with what they say of themselves."""
         facts = {"task": self.task.name, "seed": self.seed, "shard": shard, "unsafe": list(self.task.unsafe)}
-        return arrow_schema(self.task.schema(), facts)
+        return arrow_schema(self.columns, facts)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those of a row: the task's, and what is kept of the source."""
+        return self.kept.schema(self.task)
 
 
 class Exceptions(NamedTuple):
@@ -132,6 +140,14 @@ class Reading:
     report: Report
     counts: Counts
     skips: IO[str] | None = None
+    kept: Kept = NOTHING
+
+    def __post_init__(self) -> None:
+        self._read = deque[Extent]()  # whose samples' rows may be still to come
+
+    def joined(self, made: Iterator[Rows | Skipped], reader: Reader) -> Iterator[Rows | Skipped]:
+        """What is made of the samples, and into each row what is kept of the source."""
+        return Joined(self.kept, reader, self._read).rows(made) if self.kept.columns else made
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """What the reader gives, less what is unusable and what is known to kill."""
@@ -155,6 +171,8 @@ class Reading:
             reason = self.job.exceptions.reading.get(extent.key)
             if reason is None:
                 self.report.on(extent.key, "")
+                if self.kept.columns:
+                    self._read.append(extent)
                 yield extent
             elif self.split.holds(extent.file):
                 self.counts.seen += 1
@@ -190,7 +208,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
         for split in splits(recipe.validation):
             name = f"{split.name}-{index:05d}.parquet"
             staged = staging / name
-            _label(recipe, Reading(job, split, report, counts, lines), staged)
+            _label(recipe, Reading(job, split, report, counts, lines, recipe.kept), staged)
             if counts.rows[split.name]:
                 rows, size = counts.rows[split.name], staged.stat().st_size
                 files.append({"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": digest(staged)})
@@ -216,10 +234,11 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
 
 def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
     task, split = recipe.task, reading.split.name
-    samples = reading.samples(task.reader())
+    reader = task.reader()
+    samples = reading.samples(reader)
     made = task.labeler(recipe.learned()).label(samples, recipe.chance(split), recipe.copies)
     with ShardWriter(staged, recipe.schema(reading.job.shard.index)) as out:
-        for item in made:
+        for item in reading.joined(made, reader):
             if isinstance(item, Skipped):
                 reading.leave_out(item)
             else:
@@ -267,6 +286,7 @@ def fit(recipe: Recipe) -> dict[str, str]:
     made = {path.name: digest(path) for path in sorted(staged.iterdir())}
     for name in made:
         recipe.store.commit(staged / name, name)
+    recipe.store.settle("")
     return made
 
 

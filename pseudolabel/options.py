@@ -12,6 +12,7 @@ from typer import Option
 
 from pseudolabel.sample import Refused, one_of
 
+KEEP_HELP = "Columns of the source to take along: folder, and those of its tables or of metadata.csv beside media."
 PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froze them; `finish` comes last."
 OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
 
@@ -28,6 +29,7 @@ class RunOptions:
     limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None
     validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of the files or documents kept apart.")] = 0.0
     in_order: Annotated[bool, Option("--in-order", help="Keep the source's order instead of mixing it.")] = False
+    keep: Annotated[str | None, Option(metavar="COLUMNS", help=KEEP_HELP)] = None
     max_skipped: Annotated[str, Option(help="Most unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
     sample_seconds: Annotated[float, Option(min=0.1, help="Longest time for one sample before it is skipped.")] = 300.0
     part: Annotated[str | None, Option(metavar="I/N", help=PART_HELP)] = None
@@ -39,6 +41,11 @@ class RunOptions:
     def __post_init__(self) -> None:
         check(self)
         share_or_count(self.max_skipped)
+        if self.keep is not None:
+            names = [name.strip() for name in self.keep.split(",")]
+            if "" in names:
+                raise Refused(f"--keep {self.keep!r} names no column; type names with commas between: folder,licence")
+            object.__setattr__(self, "keep", ",".join(dict.fromkeys(names)))
         number, count = self.share
         if not 1 <= number <= count:
             raise Refused(f"--part {self.part} is none of N parts; type 1/3, 2/3 or 3/3 for three")

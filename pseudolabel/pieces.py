@@ -94,5 +94,5 @@ def short(value: Any) -> str:
         return f"[{', '.join(items)}{f', … {len(value):,} in all' if len(value) > len(items) else ''}]"
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = " ".join(str(value).split())
+    text = "null" if value is None else " ".join(str(value).split())
     return text if len(text) <= 240 else f"{text[:240]}…"

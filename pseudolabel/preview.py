@@ -106,7 +106,8 @@ def cards(
 def drawn(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
     """A row's class, and its card."""
     made = attempt("", partial(_pieces, labeler, row))
-    about = [(c.name, short(row[c.name])) for c in columns if c.role == "about" and c.name not in ("key", "copy")]
+    told = (c.name for c in columns if c.role in ("about", "kept") and c.name not in ("key", "copy"))
+    about = [(name, short(row[name])) for name in told]
     copy = f" · copy {row['copy']}" if row["copy"] else ""
     pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
     label = class_of(columns)

@@ -46,7 +46,7 @@ def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verd
         if stored is None and split.name in files:
             unread = True
         elif job.shard.extents:
-            reading = Reading(job, split, report, counts, skips)
+            reading = Reading(job, split, report, counts, skips, recipe.kept)
             Beside(recipe, labeler, stored, verdict, exact).judge(reading)
         elif stored is not None:
             for rows in stored.all():
@@ -126,15 +126,16 @@ class Beside:
 
         recipe, split = self.recipe, reading.split.name
         schema = recipe.schema(reading.job.shard.index)
-        samples = reading.samples(recipe.task.reader())
-        for item in self.labeler.label(samples, recipe.chance(split), recipe.copies):
+        reader = recipe.task.reader()
+        rows = self.labeler.label(reading.samples(reader), recipe.chance(split), recipe.copies)
+        for item in reading.joined(rows, reader):
             if isinstance(item, Skipped):
                 reading.leave_out(item)
                 continue
             reading.counts.used += item.count
-            rows, source = item.rows, item.source
+            rows_made, source = item.rows, item.source
             del item  # it may hold a picture, and the next one is decoded before this name is bound again
-            made = rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows, schema)
+            made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
                 left = self._matched(made, source)
                 source = None  # what is left of the rows is no longer in step with it
@@ -174,7 +175,7 @@ class Beside:
     def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
         """Of one name there are not as many rows as are made again; how many of them, if it is the `last` name, may
         answer to what is made next."""
-        pairs = paired(self.recipe.task.schema(), rows, made, self.exact)
+        pairs = paired(self.recipe.columns, rows, made, self.exact)
         over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
         pairs = pairs[: len(pairs) - over]
         answering = [(i, which) for i, which in enumerate(pairs) if which is not None]
@@ -186,7 +187,7 @@ class Beside:
 
     def _compare(self, rows: pa.RecordBatch, made: pa.RecordBatch, source: Any) -> None:
         found = undone(self.recipe, self.labeler, rows, source)
-        again = differences(self.recipe.task.schema(), rows, made, self.exact)
+        again = differences(self.recipe.columns, rows, made, self.exact)
         self.verdict.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
 
     def _superfluous(self, rows: pa.RecordBatch) -> None:

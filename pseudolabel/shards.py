@@ -163,6 +163,7 @@ def write_whole(path: Path, parts: Iterable[str]) -> None:
             file.flush()
             os.fsync(file.fileno())
         home.commit(staged, path.name)
+        home.settle("")
 
 
 class Records:

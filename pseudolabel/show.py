@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from pseudolabel.columns import Column
 from pseudolabel.facts import first_paragraph
 from pseudolabel.options import RunOptions
 from pseudolabel.page import page
-from pseudolabel.pieces import Fact, Piece, Written, plain
+from pseudolabel.pieces import Fact, Piece, Written, plain, short
 from pseudolabel.preview import cards, sections
 from pseudolabel.sample import Refused
 from pseudolabel.source import resolve, scan
@@ -24,7 +26,7 @@ TIMES = 8  # that a sentence is written, to learn a vocabulary of whole words fr
 COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
 
 
-def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterator[str]:
+def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour: bool = False) -> Iterator[str]:
     """Lines to be printed. What cannot be printed is drawn on a page of its own, and the last line says where."""
     with tempfile.TemporaryDirectory() as folder:
         if not source.strip():
@@ -33,20 +35,23 @@ def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterat
         taught, copies = place, 1
         if isinstance(task, TextTask) and not _a_place(task, source):
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
-        chosen = RunOptions(seed=seed, limit=SAMPLES)
+        chosen = RunOptions(seed=seed, limit=SAMPLES, keep=keep)
         task = task.settled(resolve(taught))
-        artefacts = learned(task, scan(task, resolve(taught), chosen), chosen, Path(folder))
-        every = (rows(task, place, seed=seed, limit=SAMPLES, copy=copy, artefacts=artefacts) for copy in range(copies))
-        some = [row for made in every for row in islice(made, ROWS // copies)]
+        found = scan(task, resolve(taught), chosen)
+        artefacts = learned(task, found, chosen, Path(folder))
+        made = partial(rows, task, place, seed=seed, limit=SAMPLES, artefacts=artefacts, keep=keep)
+        every = (made(copy=copy) for copy in range(copies))
+        some = [row for one in every for row in islice(one, ROWS // copies)]
         if not some:
             raise Refused(f"{task.name} makes no row of {source!r}; give it more", 3)
         labeler = task.labeler(artefacts)
         yield from _asked(task, artefacts)
         for row in some:
             yield f"\n{plain(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
+            yield from (f"  {c.name}: {plain(short(row[c.name]))}" for c in found.kept.columns)
             yield from (f"  {line}" for piece in labeler.draw(row) for line in _lines(piece, colour))
         if not all(isinstance(piece, Fact | Written) for row in some for piece in labeler.draw(row)):
-            yield f"\npictures: {_page(task, labeler, some)}"
+            yield f"\npictures: {_page(task, found.kept.schema(task), labeler, some)}"
 
 
 def _a_place(task: Task, source: str) -> bool:
@@ -90,9 +95,9 @@ def _marked(text: str, mark: str, note: str, colour: bool) -> str:
     return f"{space}{COLOURS[mark]}[{inner}]\033[0m" if colour else f"{space}[{inner}]"
 
 
-def _page(task: Task, labeler: Labeler, some: Sequence[Row]) -> str:
+def _page(task: Task, columns: Sequence[Column], labeler: Labeler, some: Sequence[Row]) -> str:
     descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
-        file.write(page(task.name, task.paper, head, sections(cards(task.schema(), labeler, some)[0], [])))
+        file.write(page(task.name, task.paper, head, sections(cards(columns, labeler, some)[0], [])))
     return where

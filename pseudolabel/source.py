@@ -9,8 +9,9 @@ from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 
-from pseudolabel import plan
+from pseudolabel import kept, plan
 from pseudolabel.addresses import located
+from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import Order, Plan, Ranked, Shard
@@ -35,10 +36,12 @@ class Scan:
     plan: Plan
     files: int
     ignored: int
+    kept: Kept
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Listing | None = None) -> Scan:
     """Plan the source. With `before`, what is listed there goes into the shards it was in, and new shards follow."""
+    carried = kept.planned(task, sources, options.keep)
     counts, reader = Counter[bool](), task.reader()
     extents = _extents(reader, sources, counts)
     order = plan.source_order if options.in_order else plan.random_order(options.seed)
@@ -48,7 +51,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Listi
     else:
         ordered = plan.arranged(extents, order)
         shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
-    found = Scan(Plan(shards), counts[True], counts[False])
+    found = Scan(Plan(shards), counts[True], counts[False], carried)
     if not len(found.plan):
         wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
         raise Refused(f"nothing to read in {names}: none of {found.ignored} files ends in {wanted}", code=5)

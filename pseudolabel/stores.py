@@ -40,6 +40,9 @@ class Store(Protocol):
     def commit(self, staged: Path, name: str) -> None:
         """Have the file under that name, whole or not at all. It may be gone from where it was staged."""
 
+    def settle(self, *folders: str) -> None:
+        """Have what was committed to these folders outlive a power cut."""
+
     def fetched(self, name: str, folder: Path) -> Path:
         """The local path of a file: its own, or that of a copy in `folder`."""
 
@@ -94,7 +97,14 @@ class Disk:
 
     def commit(self, staged: Path, name: str) -> None:
         staged.replace(self.folder / name)
-        sync((self.folder / name).parent)
+
+    def settle(self, *folders: str) -> None:
+        for folder in folders:
+            descriptor = os.open(self.folder / folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def fetched(self, name: str, folder: Path) -> Path:
         return self.folder / name
@@ -136,15 +146,6 @@ class Disk:
                     shutil.rmtree(self.folder)
 
 
-def sync(folder: Path) -> None:
-    """Have the disk remember the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @dataclass(frozen=True)
 class Bucket:
     """A place in an object store. What is staged lies on the local disk, and one request commits it: a PUT, or the one
@@ -166,6 +167,9 @@ class Bucket:
     def commit(self, staged: Path, name: str) -> None:
         place = self.folder / name
         patiently(lambda: place.fs.put_file(str(staged), place.path), place)
+
+    def settle(self, *folders: str) -> None:
+        """It does so by itself."""
 
     def fetched(self, name: str, folder: Path) -> Path:
         place, near = self.folder / name, folder / Path(name).name

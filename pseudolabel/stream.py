@@ -54,11 +54,13 @@ def rows(
         labeler = task.labeler(at_hand(located(artefacts), near) if artefacts else learned(task, found, chosen, near))
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
-            reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts())
-            for item in labeler.label(reading.samples(task.reader()), lambda key, _: chance(key, copy), 1):
+            reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts(), kept=found.kept)
+            reader = task.reader()
+            made = labeler.label(reading.samples(reader), lambda key, _: chance(key, copy), 1)
+            for item in reading.joined(made, reader):
                 if isinstance(item, Rows):
-                    made = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
-                    yield from ({**row, "copy": copy} for row in made)
+                    some = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
+                    yield from ({**row, "copy": copy} for row in some)
 
 
 def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
@@ -101,11 +103,12 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
         labeler = task.labeler(learned(task, found, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
-        reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts)
+        reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts, kept=found.kept)
         out = Path(folder) / "taste.parquet"
-        with ShardWriter(out, arrow_schema(task.schema(), {})) as writer:
-            chance = chance_for(options.seed, task.name)
-            for item in labeler.label(reading.samples(task.reader()), chance, options.copies):
+        with ShardWriter(out, arrow_schema(found.kept.schema(task), {})) as writer:
+            reader, chance = task.reader(), chance_for(options.seed, task.name)
+            rows = labeler.label(reading.samples(reader), chance, options.copies)
+            for item in reading.joined(rows, reader):
                 if isinstance(item, Rows):
                     writer.write(item.rows)
                 else:

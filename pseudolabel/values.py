@@ -11,6 +11,7 @@ import numpy as np
 
 from pseudolabel import pixels, waves
 from pseudolabel.columns import Column
+from pseudolabel.readers.records import identical
 from pseudolabel.sample import Skipped, attempt
 
 if TYPE_CHECKING:
@@ -83,8 +84,10 @@ def differences(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.Record
         if stored.equals(again):
             continue
         for i, (one, other) in enumerate(zip(stored.to_pylist(), again.to_pylist(), strict=True)):
-            if found[i] is None and not same(column.type, one, other, exact):
-                told = f"{one!r}; its source gives {other!r}" if column.type in PLAIN else "not what its source gives"
+            kept = column.role == "kept"  # taken along, and so to the bit
+            if found[i] is None and not (identical(one, other) if kept else same(column.type, one, other, exact)):
+                plain = kept or column.type in PLAIN
+                told = f"{one!r}; its source gives {other!r}" if plain else "not what its source gives"
                 found[i] = f"`{column.name}` is {told}"
     return found
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from pseudolabel.dataset import Dataset, opened
 from pseudolabel.folder import LISTING, RECORDS, difference, versions
 from pseudolabel.jobs import Job, Recipe
+from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing
-from pseudolabel.plan import Plan, Shard
+from pseudolabel.plan import Shard
 from pseudolabel.progress import Progress
 from pseudolabel.proof import prove
 from pseudolabel.sample import Refused, Skipped, Unusable, attempt, blamed
 from pseudolabel.signed import exceptions, folder
-from pseudolabel.source import resolve, scan
+from pseudolabel.source import Scan, resolve, scan
 from pseudolabel.stream import Silent
 from pseudolabel.tasks import Task
 from pseudolabel.verdict import FIRST, Verdict
@@ -68,24 +69,25 @@ def verify(
     task = dataset.task.settled(sources) if sources else dataset.task
     verdict = Verdict()
     records = folder(dataset, verdict)
-    plan = _plan(dataset, task, sources, verdict)
+    found = _scan(dataset, task, sources, verdict)
     job = Job("check", Shard(0, ()), exceptions(dataset.out, verdict))
-    jobs = {index: job._replace(shard=plan[index] if plan else Shard(index, ())) for index in records}
-    weights = {i: r["weight"] if plan else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
-    found = dict(_proofs(dataset, task, jobs, weights, workers, progress or Progress(quiet=True)))
-    for index in sorted(found):
-        verdict.add(found[index])
+    jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
+    weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
+    kept = found.kept if found else dataset.kept
+    proofs = dict(_proofs(dataset, task, kept, jobs, weights, workers, progress or Progress(quiet=True)))
+    for index in sorted(proofs):
+        verdict.add(proofs[index])
     return Verification(
         str(dataset.out),
         dataset.task.name,
-        " ".join(map(str, sources)) if plan else "the rows alone",
+        " ".join(map(str, sources)) if found else "the rows alone",
         verdict.checked,
         verdict.true,
         verdict.consistent,
         verdict.false,
         [fault._asdict() for fault in verdict.faults[:FIRST]],
         verdict.amiss,
-        _remark(dataset) if plan else "",
+        _remark(dataset) if found else "",
     )
 
 
@@ -98,14 +100,14 @@ def _remark(dataset: Dataset) -> str:
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
-def _plan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdict) -> Plan | None:
+def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdict) -> Scan | None:
     """The source as it was planned: where it is not as it was, each of its files in the shard that it was in then."""
     if not sources:
         return None
     before, options = dataset.manifest["source"], dataset.options
     found = scan(task, sources, options)
     if found.plan.digest == before["keys and sizes"]:
-        return found.plan
+        return found
     if options.limit is not None:
         verdict.blame("the source", "it is not as it was, so which samples came first is not known: rows alone checked")
         return None
@@ -113,13 +115,13 @@ def _plan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdic
     if isinstance(listed, Skipped):
         verdict.blame(f"{RECORDS}/{LISTING}", f"{listed.reason}; no row was held against the source")
         return None
-    plan = scan(task, sources, options, listed).plan
+    found = scan(task, sources, options, listed)
     for what, keys in (("is of another size than it was", listed.changed), ("is gone", listed.lost)):
         for key in keys:
             verdict.blame("the source", f"{key} {what}")
     if listed.new:
         verdict.blame("the source", f"it gained {listed.new:,} files or pieces of files")
-    return plan
+    return found
 
 
 def _listing(dataset: Dataset) -> Listing:
@@ -135,13 +137,19 @@ def _listing(dataset: Dataset) -> Listing:
 
 
 def _proofs(
-    dataset: Dataset, task: Task, jobs: dict[int, Job], weights: dict[int, int], count: int, progress: Progress
+    dataset: Dataset,
+    task: Task,
+    kept: Kept,
+    jobs: dict[int, Job],
+    weights: dict[int, int],
+    count: int,
+    progress: Progress,
 ) -> Iterator[tuple[int, Verdict]]:
     """The verdict on each shard, by workers, or here if there is to be one."""
     options = dataset.options
     proof = partial(prove, exact=dataset.manifest["versions"] == versions())
     with tempfile.TemporaryDirectory() as work:
-        recipe = Recipe(task, options.seed, options.copies, options.validation, dataset.out, Path(work))
+        recipe = Recipe(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
         progress.start(sum(weights.values()))
         try:
             found: Iterator[tuple[int, Verdict]]

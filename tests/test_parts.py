@@ -65,7 +65,7 @@ def test_a_part_waits_for_nobody_and_the_same_part_twice_is_refused(
     finally:
         first.send_signal(signal.SIGCONT)
     assert ended(first) == 0
-    assert finish(tmp_path / "parts").rows == {"train": 110}
+    assert finish(tmp_path / "parts").rows == {"train": 60}
 
 
 def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path
     wait_for(lambda: len(finished(tmp_path / "out")) > len(before), attempt)
     kill(attempt)
     second = json.loads(pseudolabel(*words, "--extend").stdout)
-    assert (second["seen"], second["seen"] - first["seen"]) == (110, len(new))
+    assert (second["seen"], second["seen"] - first["seen"]) == (60, len(new))
     after = sums(tmp_path / "out")
     assert {name: after[name] for name in before} == before
     assert {name: inode for name, inode in finished(tmp_path / "out").items() if name in inodes} == inodes

@@ -49,6 +49,9 @@ class Bucket:
     def read(self, name: str) -> bytes:
         return self._client.get_object(Bucket="bucket", Key=name)["Body"].read()
 
+    def write(self, name: str, said: bytes) -> None:
+        self._client.put_object(Bucket="bucket", Key=name, Body=said)
+
     def sums(self, out: str) -> dict[str, str]:
         """sha256 of each object under `data/`."""
         return {name: self._sum(f"{out}/data/{name}", etag) for name, etag in self._list(f"{out}/data/")}
@@ -172,13 +175,14 @@ def test_killed_and_run_again(
 
 
 def test_what_cannot_be_reached_is_said_in_a_line(
-    pictures: Path, proxy: Faulty, pseudolabel: Command, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bucket.write("other/notes.txt", b"not ours")
     for out, told in (
         ("s3://nowhere/tiles", "s3://nowhere/tiles: The specified bucket does not exist; make the bucket"),
         ("hf://datasets/me/tiles", "hf upload"),
         ("s3://me:secret@bucket/tiles", "is to hold no password"),
-        ("s3://bucket/killed/data", "holds something else"),
+        ("s3://bucket/other", "holds something else .notes.txt."),
     ):
         with pytest.raises(Refused, match=told) as refused:
             run_here(Jigsaw(), pictures / "class-0", out=out, limit=1)

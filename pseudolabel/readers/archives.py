@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import gzip
+import atexit
+import io
 import os
 import pickle
+import struct
 import tarfile
+import time
 import zipfile
+import zlib
 from array import array
 from collections.abc import Iterator
-from tempfile import TemporaryFile
+from functools import cache
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, NamedTuple
 
 import numpy as np
 
-from pseudolabel.readers.inflated import STRETCH
-from pseudolabel.readers.places import DEFLATED, Watched
+from pseudolabel.readers.inflated import STRETCH, Inflated
+from pseudolabel.readers.places import DEFLATED, Watched, opened
+from pseudolabel.readers.windows import size_of
 from pseudolabel.sample import Unusable
 
 TARS = (".tar",)
@@ -49,7 +55,7 @@ def members(where: str) -> Iterator[Member]:
 
 def _tarred(where: str) -> Iterator[Member]:
     with Watched(where) as file:
-        yield from _packed_tar(file) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
+        yield from _packed_tar(file, opened(where)) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
 
 
 def bomb(size: int, packed: int) -> bool:
@@ -113,7 +119,7 @@ class _Noted(list[zipfile.ZipInfo]):
 # --- tar -------------------------------------------------------------------------------------------------------------
 
 
-def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0) -> Iterator[Member]:
+def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0, points: str = "") -> Iterator[Member]:
     """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
     with file.blamed("no tar archive"):
         header = _Last(stream)
@@ -126,51 +132,85 @@ def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0) -> Iterator[
         tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
         if not info.isdir():
             block = str(info.offset_data // STRETCH) if packed > 2 * STRETCH else ""
-            yield Member(info.name, info.size, _located(info, packed), block)
+            yield Member(info.name, info.size, _located(info, packed, points), block)
     if header.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
         raise Unusable(f"damaged from byte {tar.offset} on: no header of a file")
     if len(header.last) < tarfile.BLOCKSIZE:
         raise Unusable(f"ends at byte {tar.offset}, without the mark of an archive's end")
 
 
-def _located(info: tarfile.TarInfo, packed: int) -> str:
+def _located(info: tarfile.TarInfo, packed: int, points: str) -> str:
     if info.issym() or info.islnk():
         return f"unusable a link, to {info.linkname}; pack the file itself"
     if info.issparse():
         return "unusable a sparse file; pack it without --sparse"
     if packed and bomb(info.size, packed):
         return f"unusable {BOMB}"
-    return f"tar{'.gz' * bool(packed)} {info.offset_data} {info.size}" if info.isreg() else ""
+    if not info.isreg():
+        return ""
+    place = f"{info.offset_data} {info.size}"
+    return f"tar.gz {place} {points}" if packed else f"tar {place}"
 
 
-def _packed_tar(file: Watched) -> Iterator[Member]:
-    packed = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    stream = _Packed(file, gzip.GzipFile(fileobj=file))
-    yield from _tar(file, stream, packed)
-    with file.blamed("damaged"):
-        while stream.read(1 << 20):  # to its end, where the checksum is
-            pass
+def _packed_tar(file: Watched, own: io.BufferedReader) -> Iterator[Member]:
+    """Read all of it: that finds the seek points, which workers on this machine then need not look for."""
+    packed, points = size_of(own), os.path.join(_seek_points(), f"{time.time_ns()}")
+    stream = _Packed(file, own)
+    try:
+        yield from _tar(file, stream, packed, points)
+        with file.blamed("damaged"):
+            while stream.read(1 << 20):  # to its end, where the checksum is
+                pass
+            stream.check(packed)
+    finally:
+        stream.inflated.export(points)
+
+
+@cache
+def _seek_points() -> str:
+    """A folder for them, as long as this process lives."""
+    folder = TemporaryDirectory(prefix="pseudolabel-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return folder.name
 
 
 class _Packed:
-    """A gzip stream that is not let swell."""
+    """A gzip stream, read from its begin to its end, and not let swell."""
 
-    def __init__(self, file: Watched, unpacked: gzip.GzipFile) -> None:
-        self._file, self._unpacked = file, unpacked
+    def __init__(self, watched: Watched, file: io.BufferedReader) -> None:
+        self._watched, self._file, self._at, self._crc = watched, file, 0, 0
+        self.inflated = Inflated(file)
 
     def read(self, count: int) -> bytes:
-        if bomb(self._unpacked.tell(), self._file.tell()):
+        if bomb(self._at, self._file.tell()):
             raise Unusable(f"from here on it {BOMB}")
-        return self._unpacked.read(count)
+        parts = []
+        while count and (part := self._give(count)):
+            self._at, self._crc, count = self._at + len(part), zlib.crc32(part, self._crc), count - len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _give(self, count: int) -> bytes:
+        try:
+            return self.inflated.give(self._at, count)
+        except OSError as fault:
+            self._watched.fault = fault
+            raise
 
     def seek(self, offset: int) -> int:
-        while (left := offset - self._unpacked.tell()) > 0 and self.read(min(left, 1 << 20)):
+        while self._at < offset and self.read(min(offset - self._at, 1 << 20)):
             pass
-        return self._unpacked.tell()
+        return self._at
 
     def tell(self) -> int:
-        return self._unpacked.tell()
+        return self._at
+
+    def check(self, packed: int) -> None:
+        """Raise `Unusable` where the checksum at the end is another; of several streams in one, that is not known."""
+        self._watched.seek(packed - 8)
+        crc, size = struct.unpack("<II", self._watched.read(8))
+        if size == self._at & 0xFFFFFFFF and crc != self._crc:
+            raise Unusable("damaged: its checksum differs")
 
 
 class _Last:

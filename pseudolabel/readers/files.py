@@ -20,6 +20,7 @@ from pseudolabel.sample import Refused, Skipped, Unusable, attempt, hash64
 __all__ = ["MANIFEST", "File", "check", "find", "title"]
 
 TABLE = ".parquet"
+METADATA = "metadata.parquet"  # of the files beside it, see `readers.beside`
 
 
 class File(NamedTuple):
@@ -137,7 +138,9 @@ def _key(name: str) -> str:
 
 
 def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
-    """Whether this is to be looked into. A table may be text: it is, unless it has media that are wanted."""
+    """Whether this is to be looked into. A table may be metadata, or text, which it is unless it has media."""
+    if name.rpartition("/")[2] == METADATA:
+        return False
     if name.lower().endswith(archives.SUFFIXES):
         return True
     if not name.lower().endswith(TABLE) or not rows.suffixes(ends):

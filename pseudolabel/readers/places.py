@@ -92,9 +92,9 @@ def _tar_member(container: str, told: str) -> io.BufferedReader:
 
 
 def _packed_member(container: str, told: str) -> io.BufferedReader:
-    start, size = map(int, told.split())
-    stream = _stream(container, "", stamp(container))
-    return window(size, lambda at, count: stream.give(start + at, count))
+    start, size, points = told.split(" ", 2)
+    stream = _stream(container, "", stamp(container), points)
+    return window(int(size), lambda at, count: stream.give(int(start) + at, count))
 
 
 def _zip_member(container: str, told: str) -> io.BufferedReader:
@@ -128,11 +128,11 @@ def _inflated(packed: bytes, size: int) -> bytes:
 
 
 @lru_cache(STREAMS)
-def _stream(container: str, member: str, _: object) -> Inflated:
+def _stream(container: str, member: str, _: object, points: str = "") -> Inflated:
     """A gzip stream: all of a file, or a zip member as one."""
     file = opened(container)
     if not member:
-        return Inflated(file)
+        return Inflated(file, points)
     begin, packed, size, crc = map(int, member.split())
     give = _gzipped(part(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
     return Inflated(window(len(GZIP) + packed + 8, give, file=file))
@@ -157,6 +157,25 @@ def _row(container: str, told: str) -> io.BufferedReader:
     if (data := near[index - first].as_buffer()) is None:
         raise Unusable("the table has no bytes of it, at most a path")
     return window(data.size, lambda at, count: data[at : at + count].to_pybytes())
+
+
+class TableRow(NamedTuple):
+    """The rows of a table that are read together, and which of them is meant."""
+
+    container: str
+    group: int  # row group that they are counted from
+    first: int
+    stop: int
+    number: int
+
+
+def row_of(where: str) -> TableRow | None:
+    """The row that a place is, if it is one."""
+    container, locator, *_ = where.rsplit("\0", 3) if "\0" in where else ("", "")
+    if not locator.startswith("row "):
+        return None
+    _, group, _, first, stop, index, _ = locator.split(" ", 6)
+    return TableRow(container, *map(int, (group, first, stop, index)))
 
 
 @lru_cache(1)

@@ -11,15 +11,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count
+from itertools import count, islice
 from typing import Annotated
 
 import numpy as np
 from typer import Option
 
-from pseudolabel.readers import streams, tables
+from pseudolabel.readers import records, streams, tables
 from pseudolabel.readers.blocks import LONGEST, Block, Fault, cells, decoded, pack, packed
 from pseudolabel.readers.spans import Edges, Run, cut, edges_within
+from pseudolabel.readers.tables import CSV, JSONL
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, one_of
 
 __all__ = ["Block", "Document", "Documents", "TextOptions", "pack"]
@@ -27,8 +28,6 @@ __all__ = ["Block", "Document", "Documents", "TextOptions", "pack"]
 RANGE = 1 << 20  # bytes of a file that are one extent
 
 PLAIN = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
-JSONL = (".jsonl", ".ndjson")
-CSV = (".csv", ".tsv")
 PACKED = (".gz", ".zst")
 
 
@@ -117,6 +116,18 @@ class Documents:
         cut = Extent(f"{extent.file}#{extent.start}-{stop}", extent.where, extent.start, stop, weight)
         return cut, int(np.count_nonzero(positions < stop))
 
+    def records(self, extent: Extent, wanted: records.Kinds) -> Iterator[tuple[int, records.Values | Unusable]]:
+        """The values of other columns beside each text of the extent, with the text's position; or why there are none.
+        Raises `Unusable` where `read` finds that the file goes no further."""
+        path, name = extent.where, records.bare(extent.where)
+        if name.endswith(".parquet"):
+            return records.of_parquet(extent, wanted)
+        if name.endswith(CSV):
+            rows = tables.csv_records(path, wanted, self.options.encoding)
+            return records.of_texts(islice(rows, extent.stop), wanted)
+        top, _ = streams.byte_order_mark(path)
+        return records.of_texts(self._objects(extent, top), wanted)
+
     def _cuts(self, name: str) -> bool:
         """Whether a file of this name is read by ranges."""
         if name.endswith(CSV + PACKED) or not streams.cuts_at_white(self.options.encoding):
@@ -135,7 +146,7 @@ class Documents:
 
     def _text(self, extent: Extent) -> Iterator[Block | Fault]:
         column, encoding = self.options.column, self.options.encoding
-        name = extent.where.lower().removesuffix(".gz").removesuffix(".zst")
+        name = records.bare(extent.where)
         top, wide = streams.byte_order_mark(extent.where)
         if wide and streams.cuts_at_white(encoding):
             if extent.start == 0:
@@ -145,8 +156,11 @@ class Documents:
         elif not name.endswith(JSONL):
             yield from self._plain(extent, top, LINE_ENDS[self.options.document], LONGEST)
         elif tables.json_has(extent, top, column):
-            lines = cells(self._plain(extent, top, 1, streams.LONGEST_LINE))
-            yield from packed(tables.json_cells(lines, column))
+            yield from packed(tables.json_cells(self._objects(extent, top), column))
+
+    def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:
+        """The objects of jsonl that start in the extent."""
+        return tables.json_records(cells(self._plain(extent, top, 1, streams.LONGEST_LINE)))
 
     def _plain(self, extent: Extent, top: int, line_ends: int, longest: int) -> Iterator[Block | Fault]:
         """Documents of plain text that start in the extent; the file's text starts at byte `top`."""

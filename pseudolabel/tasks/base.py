@@ -71,6 +71,7 @@ class Task(ABC):
     kept: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) that is its copy
     told: ClassVar[tuple[str, ...]] = ()  # options that only tell of the rows: without them they are the same
     observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
+    packs: ClassVar[bool] = False  # whether a row is of several samples, so that `--keep` has no one to keep of
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -33,6 +33,7 @@ class TokenTask(TextTask):
 
     kept: ClassVar[Mapping[str, str]] = {"tokenizer": "tokenizer.json"}
     observed_megabytes: ClassVar[int] = 16  # some five seconds of training
+    packs: ClassVar[bool] = True
 
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row.")] = 128
     tokenizer: Annotated[
