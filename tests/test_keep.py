@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from conftest import FIXTURES, Command, sums
-from test_tasks import NAMES, source
+from conftest import FIXTURES, NAMES, Command, source, sums
 
 from pseudolabel import TASKS, Jigsaw, Refused, Rotate, Task, run
 from pseudolabel.cli import described
