@@ -39,8 +39,8 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     if plain and not plain.about:
         _allow(plain.width, plain.height, max_pixels)
         return _jpeg(data, plain)
-    with _undisturbed():
-        picture = _open(data)
+    with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opened, a GIF takes memory for its frame
+        picture = _open(data, max_pixels)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP) or _is_deep_colour(picture, data)
         _allow(*picture.size, max_pixels, 1 + heavy)
         with blamed(f"cannot decode this {picture.format}"):
@@ -82,11 +82,11 @@ def _plain_jpeg(data: bytes) -> PlainJpeg | None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _undisturbed(most: int | None = None) -> Iterator[None]:
     """Keep Pillow's warnings from the terminal, and its own limit on pixels out of the way of `max_pixels`."""
     from PIL import Image
 
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -102,7 +102,7 @@ def _allow(width: int, height: int, max_pixels: int, weight: int = 1) -> None:
         raise Unusable(f"{width} x {height} pixels{counted}, above --max-pixels {max_pixels}")
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header, and nothing after it."""
     from PIL import Image, UnidentifiedImageError
 
@@ -111,6 +111,8 @@ def _open(data: bytes) -> Image.Image:
             return Image.open(BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:  # its own message is a memory address
             raise Unusable("not a picture of a known format, or its header is broken") from None
+        except Image.DecompressionBombError:
+            raise Unusable(f"a frame of far more pixels, above --max-pixels {max_pixels}") from None
 
 
 def _orientation(picture: Image.Image) -> int:
