@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pseudolabel import workers
+from pseudolabel import rays, workers
 from pseudolabel.card import write_card
 from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import (
@@ -33,7 +33,7 @@ from pseudolabel.folder import (
     write_manifest,
 )
 from pseudolabel.jobs import Job, Recipe, fit
-from pseudolabel.options import RunOptions, share_or_count
+from pseudolabel.options import Engine, RunOptions, share_or_count
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
@@ -130,7 +130,7 @@ class Run:
         """Learn, then make the missing shards. However it ends, nothing half made is left behind."""
         count = min(self.options.workers or workers.cores(), len(missing))
         try:
-            with workers.Pool(self.recipe, count, self.options.sample_seconds) as pool:
+            with self.pool(count) as pool:
                 self.learn(pool)
                 self.progress.start(self.scan.plan.weight, [self.records.done(i) for i in range(len(self.scan.plan))])
                 # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
@@ -142,7 +142,13 @@ class Run:
             shutil.rmtree(self.folder, ignore_errors=True)
             shutil.rmtree(self.out / WORK, ignore_errors=True)
 
-    def learn(self, pool: workers.Pool) -> None:
+    def pool(self, count: int) -> workers.Pool | rays.Pool:
+        """The processes of this machine, or of a Ray cluster."""
+        if self.options.engine is Engine.RAY:
+            return rays.Pool(self.recipe, self.options, self.scan.sources, count)
+        return workers.Pool(self.recipe, count, self.options.sample_seconds)
+
+    def learn(self, pool: workers.Pool | rays.Pool) -> None:
         """Fit once; what was learned stays with the dataset, and a rerun finds it."""
         artefacts = self.records.folder / ARTEFACTS
         if artefacts.exists():
@@ -155,7 +161,7 @@ class Run:
         for done in self.drive(pool, iter([Job("fit", Shard(0, []))])):
             write_whole(artefacts, [json.dumps(done.result, indent=1)])
 
-    def observe(self, pool: workers.Pool) -> None:
+    def observe(self, pool: workers.Pool | rays.Pool) -> None:
         """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
         seen = 0
 
@@ -168,7 +174,7 @@ class Run:
         for done in self.drive(pool, parts()):
             seen += done.result
 
-    def drive(self, pool: workers.Pool, jobs: Iterator[Job]) -> Iterator[workers.Done]:
+    def drive(self, pool: workers.Pool | rays.Pool, jobs: Iterator[Job]) -> Iterator[workers.Done]:
         """Run jobs to their end, through deaths, and yield each that is done."""
         search, first = Search(self.deaths), deque[Job]()
         warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from pseudolabel.tasks.base import Reader, Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
+HOST = platform.node()  # in names that hold a process id: those of several nodes meet in one folder
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,7 +39,7 @@ class Recipe:
 
     def staging(self) -> Path:
         """This process's own folder in there."""
-        folder = self.work / f"staging-{os.getpid()}"
+        folder = self.work / f"staging-{HOST}-{os.getpid()}"
         folder.mkdir(exist_ok=True)
         return folder
 

@@ -12,6 +12,14 @@ from typer import Option
 
 from pseudolabel.sample import Refused, one_of
 
+
+class Engine(StrEnum):
+    """What runs the shards."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
 
 
@@ -22,6 +30,12 @@ class RunOptions:
     out: Annotated[str | None, Option(help=OUT_HELP)] = None
     seed: Annotated[int, Option(help="Seed of all chance: same seed, same bytes.")] = 0
     workers: Annotated[int, Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0
+    engine: Annotated[Engine, Option(help="Run on this machine's cores, or on the nodes of a Ray cluster.")] = (
+        Engine.LOCAL
+    )
+    ray_address: Annotated[
+        str | None, Option(help="A running Ray cluster, HOST:6379. [RAY_ADDRESS; else one is started here]")
+    ] = None
     shard_size: Annotated[int, Option(min=1, help="Most MB of source per shard.")] = 256
     copies: Annotated[int, Option(min=1, help="Rows of each sample, each with fresh chance.")] = 1
     limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None

@@ -30,7 +30,7 @@ class Scan:
     ) -> None:
         """`counts`: how many extents each shard has, where that was decided before and files changed since."""
         self.ignored = self.files = 0
-        self._task, self._sources = task, sources
+        self._task, self.sources = task, sources
         extents = self._extents()
         ordered = plan.in_source_order(extents) if options.in_order else plan.in_random_order(extents, options.seed)
         if options.limit is not None:
@@ -46,7 +46,7 @@ class Scan:
 
     def _extents(self) -> Iterator[Extent]:
         reader = self._task.reader()
-        for file in files.find(self._sources, reader.suffixes):
+        for file in files.find(self.sources, reader.suffixes):
             if file.candidate:
                 self.files += 1
                 yield from reader.scan(file.key, file.path, file.size)
