@@ -25,6 +25,10 @@ from pseudolabel.options import RunOptions
 from pseudolabel.sample import Refused
 
 OBJECTS = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # so long processes of a Ray whose centre is gone stay; else 60 s
+}
 
 
 class Place(NamedTuple):
@@ -87,7 +91,7 @@ class Pool:
         self._counted = 0.0
 
     def __enter__(self) -> Pool:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.update(ENVIRONMENT)
         try:
             import ray
         except ImportError:
@@ -150,6 +154,8 @@ class Pool:
         errors = self._ray.exceptions
         try:
             kind, told = self._ray.get(next(stream))
+        except errors.LocalRayletDiedError:
+            raise Refused("the Ray of this machine is gone; run the same command again to finish", code=1) from None
         except errors.RayTaskError as error:
             return workers.Failed(job, error.cause, str(error))
         except errors.RayError as error:
