@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 import typer
 
 from pseudolabel.dataset import opened
-from pseudolabel.engine import run
+from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.export import Trainer, export
 from pseudolabel.facts import Spread, facts, first_paragraph
 from pseudolabel.options import RunOptions
@@ -58,24 +58,34 @@ AGAINST = "The source it was made from, to undo every row beside it; once for ea
 def command(task: type[Task]) -> Callable[..., None]:
     """A Typer command whose options are the fields of `task` followed by those of `RunOptions`."""
 
-    def run_task(source: Sources, *, dry_run_: bool, json_: bool, quiet: bool, **given: Any) -> None:
-        made = task(**{field.name: given.pop(field.name) for field in fields(task)})
+    def run_task(
+        source: Sources, *, dry_run_: DryRun = False, json_: Json = False, quiet: Quiet = False, **given: Any
+    ) -> None:
+        made = _made(task, given)
         if dry_run_:
             say(dry_run(made, source, **given), json_)
         else:
             say(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
 
-    own = sorted(_options(task), key=lambda option: _distance(task, option.name))
-    shared = [
-        *_options(RunOptions),
-        Parameter("dry_run_", Parameter.KEYWORD_ONLY, default=False, annotation=DryRun),
-        Parameter("json_", Parameter.KEYWORD_ONLY, default=False, annotation=Json),
-        Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet),
-    ]
-    source = Parameter("source", Parameter.POSITIONAL_OR_KEYWORD, annotation=Sources)
-    run_task.__signature__ = Signature([source, *own, *shared])  # type: ignore[attr-defined]
-    run_task.__doc__ = cleandoc(task.__doc__ or "")
-    return run_task
+    return _signed(run_task, [*_own(task), *_options(RunOptions)], cleandoc(task.__doc__ or ""))
+
+
+def _made(task: type[Task], given: dict[str, Any]) -> Task:
+    """The task of the options that are its own, which are taken out of those given."""
+    return task(**{field.name: given.pop(field.name) for field in fields(task)})
+
+
+def _signed(made: Callable[..., None], options: list[Parameter], told: str) -> Callable[..., None]:
+    """Give a command more options, between the first of its own and the others, and its help."""
+    first, *last = list(signature(made, eval_str=True).parameters.values())[:-1]
+    made.__signature__ = Signature([first, *options, *last])  # type: ignore[attr-defined]
+    made.__doc__ = told
+    return made
+
+
+def _own(task: type[Task]) -> list[Parameter]:
+    """The options of a task: those it declares itself come first, its reader's last."""
+    return sorted(_options(task), key=lambda option: _distance(task, option.name))
 
 
 def _options(dataclass: type) -> list[Parameter]:
@@ -99,7 +109,7 @@ def _told(hint: Any, dataclass: type) -> Any:
 
 
 def _distance(task: type[Task], option: str) -> int:
-    """How far up a field was declared: a task's own options come first, its reader's last."""
+    """How far up a field was declared."""
     return next(i for i, base in enumerate(task.__mro__) if option in get_annotations(base))
 
 
@@ -200,15 +210,45 @@ def show_command(task: type[Task]) -> Callable[..., None]:
             if open_ and line.startswith("\npictures: "):
                 webbrowser.open(Path(line.partition(": ")[2]).as_uri())
 
-    own = sorted(_options(task), key=lambda option: _distance(task, option.name))
-    fixed = list(signature(show_task, eval_str=True).parameters.values())
-    show_task.__signature__ = Signature([*fixed[:1], *own, *fixed[1:-1]])  # type: ignore[attr-defined]
-    show_task.__doc__ = f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}"
-    return show_task
+    return _signed(show_task, _own(task), f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}")
 
 
 for name, task in TASKS.items():
     shown.command(name)(show_command(task))
+
+
+parts = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List SOURCE and learn what must be learned, for --part I/N to make shards of anywhere; finish comes last.",
+)
+app.add_typer(parts, name="plan")
+
+
+def plan_command(task: type[Task]) -> Callable[..., None]:
+    """A command whose options are those of a run, but for which part."""
+
+    def plan_task(source: Sources, *, json_: Json = False, quiet: Quiet = False, **given: Any) -> None:
+        say(asdict(plan_parts(_made(task, given), source, progress=Progress(quiet), **given)), json_)
+
+    shared = [option for option in _options(RunOptions) if option.name != "part"]
+    return _signed(plan_task, [*_own(task), *shared], f"Plan {task.name}. {first_paragraph(task.__doc__ or '')}")
+
+
+for name, task in TASKS.items():
+    parts.command(name)(plan_command(task))
+
+
+Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
+
+
+def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
+    say(asdict(finish(dataset, **given)), json_)
+
+
+LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
+judged = [option for option in _options(RunOptions) if option.name == "max_skipped"]
+app.command("finish")(_signed(finish_dataset, judged, LAST))
 
 
 def say(facts: dict[str, Any], as_json: bool) -> None:

@@ -26,6 +26,20 @@ class Deaths:
         self.exceptions = Exceptions(known.get("reading", {}), known.get("labelling", {}))
         self._open: dict[str, list[tuple[bool, str, str]]] = known.get("open", {})  # job -> (trial, extent, key) by run
 
+    @classmethod
+    def of(cls, folder: Path, mark: str) -> Deaths:
+        """Those of one part; without a mark all that were noted, and the parts' files are gone."""
+        deaths = cls(folder / f"deaths{mark}.json")
+        for path in [] if mark else sorted(folder.glob("deaths-*.json")):
+            noted = cls(path)
+            deaths.exceptions = Exceptions(
+                *({**a, **b} for a, b in zip(deaths.exceptions, noted.exceptions, strict=True))
+            )
+            deaths._open |= noted._open
+            deaths._write()
+            path.unlink()
+        return deaths
+
     def convict(self, extent: str, key: str, reason: str) -> None:
         """From now on this sample is skipped, with that reason; the whole extent if it died before it gave one."""
         reading, labelling = self.exceptions

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pseudolabel import rays, workers
+from pseudolabel.addresses import located
+from pseudolabel.attempt import Attempt
 from pseudolabel.card import write_card
-from pseudolabel.deaths import Deaths, Search
+from pseudolabel.dataset import Dataset
+from pseudolabel.deaths import Deaths
 from pseudolabel.folder import (
     ARTEFACTS,
     CARD,
-    DEATHS,
+    LISTING,
+    LOCK,
     RECORDS,
     SKIPPED,
     SUCCESS,
-    TRACE,
-    WORK,
+    begun,
     clear,
     locked,
     place,
@@ -32,13 +32,12 @@ from pseudolabel.folder import (
     versions,
     write_manifest,
 )
-from pseudolabel.jobs import Job, Recipe, fit
-from pseudolabel.options import Engine, RunOptions, share_or_count
-from pseudolabel.plan import MEGABYTE, Shard
+from pseudolabel.listing import Listing, freeze, thaw
+from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, sync, write_whole
-from pseudolabel.source import Scan, resolve, shown
+from pseudolabel.source import Scan, resolve, scan
 from pseudolabel.tasks.base import Task
 
 
@@ -67,167 +66,191 @@ def run(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """Make the dataset, or finish it, or find it finished."""
-    chosen = RunOptions(**options)
-    started, progress = time.monotonic(), progress or Progress(quiet=True)
-    sources = resolve(source)
+    chosen, progress = RunOptions(**options), progress or Progress(quiet=True)
+    started, sources = time.monotonic(), resolve(source)
     out = place(task.name, sources, chosen.out)
     task = task.settled(sources)
-    scan = Scan(task, sources, chosen)
-    manifest = {"pseudolabel": 1, **identity(task, scan, chosen), "fields": asdict(task), "versions": versions()}
-    if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, scan):  # no lock: nothing is made
-        before = standing(out, manifest)["summary"]
-        return Summary(**{**before, "out": str(out), "status": "already finished", "report": dict(task.report(out))})
+    if chosen.part:
+        return make_part(task, out, chosen, progress, started)
+    found, manifest = planned(task, sources, out, chosen)
+    if (
+        (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, range(len(found.plan)))
+    ):  # no lock: nothing is made
+        return finished(task, out, standing(out, manifest))
     with locked(out):
-        if chosen.overwrite:
-            clear(out)
-        before = standing(out, manifest)
-        if before:
-            same_versions(out, before, manifest)
-        (out / SUCCESS).unlink(missing_ok=True)
-        write_manifest(out, manifest)
-        (out / "data").mkdir(exist_ok=True)
-        if lacking := missing(out, scan):
-            Run(task, chosen, scan, out, progress).make(lacking)
+        begin(out, manifest, chosen)
+        if lacking := missing(out, range(len(found.plan))):
+            with Attempt(task, chosen, found.plan, out, progress, len(lacking)) as attempt:
+                attempt.learn()
+                attempt.make(lacking)
         for remark in task.remarks(out):
             progress.note(remark)
-        summary = finish(task, chosen, scan, out, manifest, started)
-    return replace(summary, report=dict(task.report(out)))
+        return sign(task, chosen, found, out, manifest, started)
 
 
-def missing(out: Path, scan: Scan) -> list[int]:
-    """The shards that are not there, or not whole."""
+def planned(task: Task, sources: Sequence[Path], out: Path, options: RunOptions) -> tuple[Scan, dict[str, Any]]:
+    """The source as it is to be made, and the manifest that the run begins with.
+
+    What a dataset was made of keeps its shards where it is extended; else the plan is of the source alone.
+    """
+    path = out / RECORDS / LISTING
+    grown = options.extend or begun(out).get("extended", False)
+    before = Listing(path) if grown and not options.overwrite and path.exists() else None
+    found = scan(task, sources, options, before)
+    if before is not None:
+        same_source(out, before, options.extend)
+    source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
+    manifest = {"pseudolabel": 1, **identity(task, source, options), "ignored": found.ignored}
+    return found, {**manifest, "extended": before is not None, "fields": asdict(task), "versions": versions()}
+
+
+def same_source(out: Path, before: Listing, extend: bool) -> None:
+    """Refuse a source that lost or changed what the dataset was made of, or that gained what it is not to have."""
+    lost = [*before.changed, *before.lost]
+    if lost:
+        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
+        raise Refused(
+            f"{out} was made of what is changed or gone: {named}\n"
+            "put it back, or give another folder with --out DIR, or --overwrite to start afresh",
+            code=4,
+        )
+    if before.new and not extend:
+        raise Refused(f"the source gained {before.new:,} files or pieces of files; --extend adds them to {out}", code=4)
+
+
+def begin(out: Path, manifest: dict[str, Any], options: RunOptions) -> None:
+    """Have the folder be that of this dataset, and of no other; it is unfinished from here on."""
+    if options.overwrite:
+        clear(out)
+    before = standing(out, manifest, options.extend)
+    if before:
+        same_versions(out, before, manifest)
+    write_manifest(out, manifest)
+    (out / SUCCESS).unlink(missing_ok=True)
+    (out / "data").mkdir(exist_ok=True)
+
+
+def missing(out: Path, shards: Sequence[int]) -> list[int]:
+    """Those of the shards that are not there, or not whole."""
     records = Records(out)
-    return [i for i in range(len(scan.plan)) if records.done(i) is None]
+    return [index for index in shards if records.done(index) is None]
 
 
-def identity(task: Task, scan: Scan, options: RunOptions) -> dict[str, Any]:
+def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
-    source = {"files": scan.files, "bytes": scan.plan.weight, "keys and sizes": scan.plan.digest}
     chosen = {
         name: getattr(options, name) for name in ("seed", "shard_size", "copies", "limit", "validation", "in_order")
     }
     return json.loads(json.dumps({"task": task.name, "options": dict(task.options()), **chosen, "source": source}))  # type: ignore[no-any-return]
 
 
-# --- the work --------------------------------------------------------------------------------------------------------
+def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
+    """The summary of a run that had nothing to do."""
+    told = {"out": str(out), "status": "already finished", "report": dict(task.report(out))}
+    return Summary(**{**manifest["summary"], **told})
 
 
-class Run:
-    """One attempt at the missing shards, with a folder of its own below `_work/`."""
+# --- by parts --------------------------------------------------------------------------------------------------------
 
-    def __init__(self, task: Task, options: RunOptions, scan: Scan, out: Path, progress: Progress) -> None:
-        self.task, self.options, self.scan, self.out, self.progress = task, options, scan, out, progress
-        self.records = Records(out)
-        self.deaths = Deaths(out / RECORDS / DEATHS)
-        for left in sorted((out / WORK).glob("*")):  # of runs that were killed: we hold the lock
-            self.deaths.harvest(left)
-            shutil.rmtree(left)
-        self.folder = out / WORK / f"{os.getpid()}-{time.time_ns()}"
-        self.folder.mkdir(parents=True)
-        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder)
 
-    def make(self, missing: Sequence[int]) -> None:
-        """Learn, then make the missing shards. However it ends, nothing half made is left behind."""
-        count = min(self.options.workers or workers.cores(), len(missing))
-        try:
-            with self.pool(count) as pool:
-                self.learn(pool)
-                self.progress.start(self.scan.plan.weight, [self.records.done(i) for i in range(len(self.scan.plan))])
-                # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
-                order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
-                for _ in self.drive(pool, (Job("make", self.scan.plan[index]) for index in order)):
-                    pass
-        finally:
-            self.progress.stop()
-            shutil.rmtree(self.folder, ignore_errors=True)
-            shutil.rmtree(self.out / WORK, ignore_errors=True)
+def plan_parts(
+    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
+) -> Summary:
+    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
+    chosen, progress = RunOptions(**options), progress or Progress(quiet=True)
+    if chosen.part:
+        raise Refused("plan comes before all parts; give --part to the task's command")
+    started, sources = time.monotonic(), resolve(source)
+    out = place(task.name, sources, chosen.out)
+    task = task.settled(sources)
+    found, manifest = planned(task, sources, out, chosen)
+    every = range(len(found.plan))
+    if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, every):
+        return finished(task, out, standing(out, manifest))
+    with locked(out):
+        begin(out, manifest, chosen)
+        with Attempt(task, chosen, found.plan, out, progress, len(every)) as attempt:
+            attempt.learn()
+        freeze(out / RECORDS / LISTING, found.plan, places=True)
+    return told(task, out, "planned", every, started)
 
-    def pool(self, count: int) -> workers.Pool | rays.Pool:
-        """The processes of this machine, or of a Ray cluster."""
-        if self.options.engine is Engine.RAY:
-            return rays.Pool(self.recipe, self.options, self.scan.sources, count)
-        return workers.Pool(self.recipe, count, self.options.sample_seconds)
 
-    def learn(self, pool: workers.Pool | rays.Pool) -> None:
-        """Fit once; what was learned stays with the dataset, and a rerun finds it."""
-        artefacts = self.records.folder / ARTEFACTS
-        if artefacts.exists():
-            return
-        if not self.task.learns():  # a matter of moments, while the workers start
-            write_whole(artefacts, [json.dumps(fit(self.recipe), indent=1)])
-            return
-        self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
-        self.observe(pool)
-        for done in self.drive(pool, iter([Job("fit", Shard(0, []))])):
-            write_whole(artefacts, [json.dumps(done.result, indent=1)])
+def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, started: float) -> Summary:
+    """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
+    number, count = options.share
+    if not (out / RECORDS / LISTING).exists():
+        raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
+    manifest = {**identity(task, begun(out)["source"], options), "versions": versions()}
+    before = standing(out, manifest)
+    if "summary" in before and not missing(out, range(before["summary"]["shards"])):
+        return finished(task, out, before)
+    with locked(out, options.mark):
+        same_versions(out, before, manifest)
+        frozen = thaw(out / RECORDS / LISTING)
+        mine = range(number - 1, len(frozen), count)
+        if lacking := missing(out, mine):
+            with Attempt(task, options, frozen, out, progress, len(lacking)) as attempt:
+                attempt.make(lacking)
+    return told(task, out, f"part {number} of {count} is made", mine, started)
 
-    def observe(self, pool: workers.Pool | rays.Pool) -> None:
-        """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
-        seen = 0
 
-        def parts() -> Iterator[Job]:
-            for part in shown(self.scan, self.options):
-                if seen >= self.task.observed_megabytes * MEGABYTE:
-                    return
-                yield Job("observe", part)
+def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Summary:
+    """Check that all parts of a planned dataset are there, and write what comes last."""
+    out, started = located(out), time.monotonic()
+    manifest = begun(out)
+    if not manifest or not (out / RECORDS / LISTING).exists():
+        raise Refused(f"{out} was not planned; give the folder that pseudolabel plan began")
+    dataset = Dataset(out, manifest)
+    if (out / SUCCESS).exists():
+        return finished(dataset.task, out, manifest)
+    with locked(out):
+        frozen = thaw(out / RECORDS / LISTING)
+        if lacking := missing(out, range(len(frozen))):
+            named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
+            raise Refused(
+                f"{len(lacking)} of {len(frozen)} shards are not made: {named}\n"
+                "run the parts that did not end well again, then finish",
+                code=3,
+            )
+        found = Scan(frozen, manifest["source"]["files"], manifest["ignored"])
+        summary = sign(dataset.task, replace(dataset.options, max_skipped=max_skipped), found, out, manifest, started)
+        for lock in (out / RECORDS).glob(f"{Path(LOCK).name}-*"):
+            lock.unlink()
+    return summary
 
-        for done in self.drive(pool, parts()):
-            seen += done.result
 
-    def drive(self, pool: workers.Pool | rays.Pool, jobs: Iterator[Job]) -> Iterator[workers.Done]:
-        """Run jobs to their end, through deaths, and yield each that is done."""
-        search, first = Search(self.deaths), deque[Job]()
-        warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
-        for event in pool.events(first, warned):
-            match event:
-                case workers.Progress():
-                    self.progress.add(event)
-                    search.goes_on()
-                case workers.Failed():
-                    raise self.failure(event)
-                case workers.Died():
-                    self.progress.lost(event)
-                    first.extendleft(reversed(search.died(event)))
-                case workers.Done(job=Job(trial=True)):
-                    first.extendleft(search.over(event.job))
-                case workers.Done():
-                    search.goes_on()
-                    self.progress.done(event)
-                    yield event
+def told(task: Task, out: Path, status: str, shards: Sequence[int], started: float) -> Summary:
+    """The summary of a step that does not finish the dataset, of the shards that it was about."""
+    seconds = round(time.monotonic() - started, 1)
+    made = [record for record in map(Records(out).done, shards) if record]
+    return Summary(str(out), task.name, status, **counted(made), shards=len(shards), seconds=seconds)
 
-    def failure(self, event: workers.Failed) -> BaseException:
-        """The error to end with; the trace of a bug is kept beside the dataset for the report."""
-        if isinstance(event.error, OSError | Refused):
-            return event.error
-        trace = self.records.folder / TRACE
-        trace.write_text(event.trace, "utf-8")
-        return Refused(
-            f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1
-        )
+
+def counted(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of these shards, and their rows by split, and bytes."""
+    total, rows, size = Counter[str](), Counter[str](), 0
+    for record in records:
+        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
+        rows.update({file["split"]: file["rows"] for file in record["files"]})
+        size += sum(file["bytes"] for file in record["files"])
+    return {**total, "rows": dict(rows), "bytes": size}
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dict[str, Any], started: float) -> Summary:
+def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict[str, Any], started: float) -> Summary:
     """Assemble what the records say, check it, and sign: `_SUCCESS` comes last."""
-    records, total, rows = Records(out), Counter[str](), Counter[str]()
-    shards, size = [], 0
-    for index in range(len(scan.plan)):
-        record = records.done(index)
-        assert record is not None, f"shard {index} was reported done and is not there"
-        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
-        for file in record["files"]:
-            rows[file["split"]] += file["rows"]
-            size += file["bytes"]
-            shards.append(file)
+    records, count = Records(out), len(found.plan)
+    made = [record for record in map(records.done, range(count)) if record]
+    assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
     summary = Summary(
-        str(out), task.name, "finished", **total, ignored=scan.ignored, rows=dict(rows),
-        shards=len(scan.plan), bytes=size, seconds=round(time.monotonic() - started, 1),
+        str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
+        seconds=round(time.monotonic() - started, 1),
         report={},  # told anew by each run, as it asks
     )  # fmt: skip
-    write_whole(out / SKIPPED, records.skipped(len(scan.plan)))
-    reading, labelling = Deaths(records.folder / DEATHS).exceptions
+    write_whole(out / SKIPPED, records.skipped(count))
+    reading, labelling = Deaths.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
     artefacts = json.loads((records.folder / ARTEFACTS).read_text("utf-8"))
     manifest = {
@@ -236,15 +259,16 @@ def finish(task: Task, options: RunOptions, scan: Scan, out: Path, manifest: dic
         "remarks": list(task.remarks(out)),
         "exceptions": exceptions,
         "summary": asdict(summary),
-        "shards": shards,
+        "shards": [file for record in made for file in record["files"]],
     }
+    freeze(records.folder / LISTING, found.plan, places=False)
     for folder in (records.data, records.folder):
         sync(folder)
     write_manifest(out, manifest)
     judge(summary, options, out)
     write_card(out / CARD, task, manifest)
     write_whole(out / SUCCESS, [])
-    return summary
+    return replace(summary, report=dict(task.report(out)))
 
 
 def judge(summary: Summary, options: RunOptions, out: Path) -> None:

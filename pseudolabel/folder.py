@@ -19,6 +19,7 @@ from pseudolabel.shards import write_whole
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
 PREVIEW = "index.html"
 LOCK, ARTEFACTS, DEATHS, TRACE = "_records/lock", "artefacts.json", "deaths.json", "error.txt"
+LISTING = "plan.jsonl"
 DECIDING = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
@@ -46,13 +47,15 @@ def _ours(out: Path) -> bool:
 
 
 @contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the folder alone. The lock goes with the process, however that ends."""
+def locked(out: Path, part: str = "") -> Iterator[None]:
+    """Hold the folder alone, or as one part beside others. The lock goes with the process, however that ends."""
     made = not out.exists()
     (out / LOCK).parent.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("a") as lock:
+    with (out / LOCK).open("a") as lock, (out / f"{LOCK}{part}").open("a") as own:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if part:
+                fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused(f"another run is at work on {out}; wait for it, or give another --out DIR", code=4) from None
         try:
@@ -66,33 +69,45 @@ def clear(out: Path) -> None:
     """Delete the dataset but not the lock; the manifest last, for without it nothing that is left would be trusted."""
     records = out / RECORDS
     artefacts = json.loads((records / ARTEFACTS).read_text("utf-8")) if (records / ARTEFACTS).exists() else {}
-    for folder in (out / "data", out / WORK):
+    for folder in (out / "data", *out.glob(f"{WORK}*")):
         shutil.rmtree(folder, ignore_errors=True)
-    made = [path for path in records.iterdir() if path.name != "lock"]
+    made = [path for path in records.iterdir() if path.name != Path(LOCK).name]
     said = [out / name for name in (SKIPPED, CARD, PREVIEW, MANIFEST)]
     for path in [out / SUCCESS, *(out / name for name in artefacts), *made, *said]:
         path.unlink(missing_ok=True)
 
 
-def standing(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset."""
+def standing(out: Path, manifest: dict[str, Any], extend: bool = False) -> dict[str, Any]:
+    """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset.
+
+    To `extend` a finished one, its source may be another: whether it only grew, the listing knows.
+    """
     made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
     if not (out / MANIFEST).exists() or not made:  # nothing learned, no shard: as when `fit` refused an option
         return {}
+    before = begun(out)
+    for name, new in identity_of(manifest).items():
+        if before.get(name) != new and not (name == "source" and extend and "summary" in before):
+            remedy = ", --extend to add what the source gained" if name == "source" and "summary" in before else ""
+            raise Refused(
+                f"{out} holds another dataset: {difference(name, before.get(name), new)}\n"
+                f"give another folder with --out DIR{remedy}, or --overwrite to delete it and start afresh",
+                code=4,
+            )
+    return before
+
+
+def begun(out: Path) -> dict[str, Any]:
+    """The manifest of a dataset, be it finished or not; {} if there is none."""
     try:
-        before: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
     except ValueError:
         raise Refused(
             f"{out / MANIFEST} cannot be read; --overwrite deletes the dataset and starts afresh", 4
         ) from None
-    for name, new in identity_of(manifest).items():
-        if before.get(name) != new:
-            raise Refused(
-                f"{out} holds another dataset: {difference(name, before.get(name), new)}\n"
-                "give another folder with --out DIR, or --overwrite to delete it and start afresh",
-                code=4,
-            )
-    return before
+    return manifest
 
 
 def same_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
@@ -115,7 +130,8 @@ def difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """The identity's part of a manifest."""
-    return {name: value for name, value in manifest.items() if name not in ("versions", "pseudolabel", "fields")}
+    apart = ("versions", "pseudolabel", "fields", "ignored", "extended")
+    return {name: value for name, value in manifest.items() if name not in apart}
 
 
 def versions() -> dict[str, str | None]:

@@ -12,15 +12,15 @@ from typer import Option
 
 from pseudolabel.sample import Refused, one_of
 
+PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froze them; `finish` comes last."
+OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
+
 
 class Engine(StrEnum):
     """What runs the shards."""
 
     LOCAL = "local"
     RAY = "ray"
-
-
-OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class RunOptions:
     in_order: Annotated[bool, Option("--in-order", help="Keep the source's order instead of mixing it.")] = False
     max_skipped: Annotated[str, Option(help="Most unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
     sample_seconds: Annotated[float, Option(min=0.1, help="Longest time for one sample before it is skipped.")] = 300.0
+    part: Annotated[str | None, Option(metavar="I/N", help=PART_HELP)] = None
+    extend: Annotated[bool, Option("--extend", help="Add shards for what the source gained; the others stay.")] = False
     overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
         False
     )
@@ -50,6 +52,24 @@ class RunOptions:
     def __post_init__(self) -> None:
         check(self)
         share_or_count(self.max_skipped)
+        number, count = self.share
+        if not 1 <= number <= count:
+            raise Refused(f"--part {self.part} is none of N parts; type 1/3, 2/3 or 3/3 for three")
+        if self.extend and self.limit is not None:
+            raise Refused("--extend adds all that is new and --limit leaves some out; give one of them")
+        if self.overwrite and (self.part or self.extend):
+            raise Refused(f"--overwrite begins afresh, --{'part' if self.part else 'extend'} goes on; give one of them")
+
+    @property
+    def mark(self) -> str:
+        """What this part's own files and folders are named by: `-2-of-3`; nothing for the whole."""
+        return f"-{self.share[0]}-of-{self.share[1]}" if self.part else ""
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which part of how many: `2/3` -> (2, 3). The whole is 1 of 1; (0, 0) where it is written otherwise."""
+        number, _, count = (self.part or "1/1").partition("/")
+        return (int(number), int(count)) if number.isdecimal() and count.isdecimal() else (0, 0)
 
 
 def check(options: Any) -> None:

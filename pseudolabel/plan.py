@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import heapq
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from pseudolabel.sample import Extent, hash64
 
 MEGABYTE = 1 << 20
 RUN = 200_000  # extents sorted in memory at a time, about 100 MB; beyond, sorted runs in temporary files are merged
 
-Ordered = tuple[tuple[bytes | int, str | int], Extent]
+Rank = tuple[Any, ...]
+Order = Callable[[Extent], Rank]
+Ranked = tuple[Rank, Extent]
 
 
-def in_random_order(extents: Iterable[Extent], seed: int) -> Iterator[Extent]:
-    """Sort by hash(seed, key): classes and authors mix, and every worker would agree."""
-    return _sorted(((hash64(f"{seed}\0{extent.key}"), extent.key), extent) for extent in extents)
+def random_order(seed: int) -> Order:
+    """By hash(seed, key): classes and authors mix, and every worker would agree."""
+    return lambda extent: (hash64(f"{seed}\0{extent.key}"), extent.key)
 
 
-def in_source_order(extents: Iterable[Extent]) -> Iterator[Extent]:
-    """Sort by the bytes of the file's key, then by place in the file."""
-    return _sorted(((extent.file.encode(), extent.start), extent) for extent in extents)
+def source_order(extent: Extent) -> Rank:
+    """By the bytes of the file's key, then by place in the file."""
+    return extent.file.encode(), extent.start
+
+
+def arranged(extents: Iterable[Extent], order: Order) -> Iterator[Extent]:
+    """Sort; of many extents by way of temporary files."""
+    return (extent for _, extent in ranked((order(extent), extent) for extent in extents))
+
+
+def ranked(pairs: Iterable[Ranked]) -> Iterator[Ranked]:
+    """Sort by rank, 200,000 in memory at a time."""
+    runs: list[Iterator[Ranked]] = []
+    held: list[Ranked] = []
+    for pair in pairs:
+        held.append(pair)
+        if len(held) == RUN:
+            runs.append(_run(sorted(held)))
+            held = []
+    return heapq.merge(*runs, sorted(held))
 
 
 def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
@@ -50,15 +68,6 @@ def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Ex
     yield from (some for some in (before, shard) if some)
 
 
-def cut_as(extents: Iterable[Extent], counts: Iterable[int]) -> Iterator[list[Extent]]:
-    """Cut into shards of so many extents, and one more of what is left after these."""
-    extents = iter(extents)
-    for count in counts:
-        yield list(islice(extents, count))
-    if rest := list(extents):
-        yield rest
-
-
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One unit of work: what becomes `data/*-00000.parquet`."""
@@ -69,6 +78,11 @@ class Shard:
     @property
     def weight(self) -> int:
         return sum(extent.weight for extent in self.extents)
+
+
+def signature(key: str, weight: int) -> bytes:
+    """What an extent adds to the digest of a plan."""
+    return f"{key}\0{weight}\n".encode()
 
 
 class Plan:
@@ -83,7 +97,7 @@ class Plan:
             self._offsets.append(self._file.tell())
             pickle.dump([tuple(extent) for extent in shard], self._file)
             for extent in shard:
-                digest.update(f"{extent.key}\0{extent.weight}\n".encode())
+                digest.update(signature(extent.key, extent.weight))
                 self.weight += extent.weight
         self.digest = digest.hexdigest()  # of the keys and sizes, in order
 
@@ -101,27 +115,16 @@ class Plan:
         return (self[index] for index in range(len(self)))
 
 
-def _sorted(pairs: Iterable[Ordered]) -> Iterator[Extent]:
-    runs: list[Iterator[Ordered]] = []
-    held: list[Ordered] = []
-    for pair in pairs:
-        held.append(pair)
-        if len(held) == RUN:
-            runs.append(_run(sorted(held)))
-            held = []
-    return (extent for _, extent in heapq.merge(*runs, sorted(held)))
-
-
-def _run(held: list[Ordered]) -> Iterator[Ordered]:
+def _run(held: list[Ranked]) -> Iterator[Ranked]:
     file = TemporaryFile()  # noqa: SIM115 - closed when it is read to its end
-    for order, extent in held:
-        pickle.dump((order, tuple(extent)), file)
+    for rank, extent in held:
+        pickle.dump((rank, tuple(extent)), file)
     file.seek(0)
     return _read(file, len(held))
 
 
-def _read(file: IO[bytes], count: int) -> Iterator[Ordered]:
+def _read(file: IO[bytes], count: int) -> Iterator[Ranked]:
     with file:
         for _ in range(count):
-            order, extent = pickle.load(file)
-            yield order, Extent(*extent)
+            rank, extent = pickle.load(file)
+            yield rank, Extent(*extent)

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pseudolabel import workers
-from pseudolabel.addresses import is_address
 from pseudolabel.folder import difference, versions
 from pseudolabel.jobs import HOST, Job, Recipe
 from pseudolabel.options import RunOptions
-from pseudolabel.sample import Refused
+from pseudolabel.sample import Extent, Refused
 
 OBJECTS = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
 ENVIRONMENT = {
@@ -35,7 +34,7 @@ class Place(NamedTuple):
     """What a node needs beside the job, and must agree with."""
 
     recipe: Recipe
-    sources: Sequence[Path]
+    seen: Sequence[Path]  # by the driver
     versions: dict[str, str | None]
     sample_seconds: float
 
@@ -65,14 +64,12 @@ def _opened(place: Place) -> workers.Pool:
 
 def _check(place: Place) -> None:
     """Refuse a node that would read or write elsewhere, or make other bytes."""
-    for path in (place.recipe.work, *place.sources):
+    for path in place.seen:
         if not path.exists():
-            shared = (
-                "to each node"
-                if is_address(path)
-                else "on a file system that all nodes share, or in a store (s3://...)"
+            raise Refused(
+                f"the Ray node {HOST} does not see {path}\n"
+                "have SOURCE and --out on a file system that all nodes share, or in a store (s3://...)"
             )
-            raise Refused(f"the Ray node {HOST} does not see {path}; it must be open {shared}")
     if (here := versions()) != place.versions:
         what = difference("version", place.versions, here)
         raise Refused(f"the Ray node {HOST} has other packages: {what}; install the same there")
@@ -84,8 +81,9 @@ def _check(place: Place) -> None:
 class Pool:
     """What `workers.Pool` is to this machine, for all nodes of a Ray cluster."""
 
-    def __init__(self, recipe: Recipe, options: RunOptions, sources: Sequence[Path], count: int) -> None:
-        self._place = Place(recipe, sources, versions(), options.sample_seconds)
+    def __init__(self, recipe: Recipe, count: int, options: RunOptions, first: Extent) -> None:
+        seen = [path for path in (recipe.work, Path(first.where)) if path.exists()]
+        self._place = Place(recipe, seen, versions(), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
         self._most, self._count = options.workers, count
         self._counted = 0.0

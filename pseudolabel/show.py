@@ -14,7 +14,7 @@ from pseudolabel.page import page
 from pseudolabel.pieces import Fact, Piece, Written, plain
 from pseudolabel.preview import cards, sections
 from pseudolabel.sample import Refused
-from pseudolabel.source import Scan, resolve
+from pseudolabel.source import resolve, scan
 from pseudolabel.stream import learned, rows
 from pseudolabel.tasks.base import Labeler, Row, Task, TextTask
 
@@ -34,7 +34,7 @@ def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterat
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
         chosen = RunOptions(seed=seed, limit=SAMPLES)
         task = task.settled(resolve(taught))
-        artefacts = learned(task, Scan(task, resolve(taught), chosen), chosen, Path(folder))
+        artefacts = learned(task, scan(task, resolve(taught), chosen), chosen, Path(folder))
         every = (rows(task, place, seed=seed, limit=SAMPLES, copy=copy, artefacts=artefacts) for copy in range(copies))
         some = [row for made in every for row in islice(made, ROWS // copies)]
         if not some:

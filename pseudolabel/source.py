@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, chain
 from pathlib import Path
 
 from pseudolabel import plan
 from pseudolabel.addresses import located
+from pseudolabel.listing import Listing
 from pseudolabel.options import RunOptions
-from pseudolabel.plan import Plan, Shard
+from pseudolabel.plan import Order, Plan, Ranked, Shard
 from pseudolabel.readers import files
 from pseudolabel.sample import Extent, Refused
-from pseudolabel.tasks.base import Task
+from pseudolabel.tasks.base import Reader, Task
 
 
 def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
@@ -22,49 +27,73 @@ def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
     return sources
 
 
+@dataclass
 class Scan:
-    """The source as planned: its shards, and how many files were no candidates."""
+    """The source as planned: its shards, how many files they are of, and how many files were no candidates."""
 
-    def __init__(
-        self, task: Task, sources: Sequence[Path], options: RunOptions, counts: Sequence[int] | None = None
-    ) -> None:
-        """`counts`: how many extents each shard has, where that was decided before and files changed since."""
-        self.ignored = self.files = 0
-        self._task, self.sources = task, sources
-        extents = self._extents()
-        ordered = plan.in_source_order(extents) if options.in_order else plan.in_random_order(extents, options.seed)
-        if options.limit is not None:
-            ordered = self._limited(ordered, options.limit)
-        shards = (
-            plan.cut(ordered, options.shard_size, task.neighbours()) if counts is None else plan.cut_as(ordered, counts)
-        )
-        self.plan = Plan(shards)
-        if not len(self.plan):
-            wanted = " ".join(sorted(task.reader().suffixes))
-            names = " ".join(str(path) for path in sources)
-            raise Refused(f"nothing to read in {names}: none of {self.ignored} files ends in {wanted}", code=5)
+    plan: Plan
+    files: int
+    ignored: int
 
-    def _extents(self) -> Iterator[Extent]:
-        reader = self._task.reader()
-        for file in files.find(self.sources, reader.suffixes):
-            if file.candidate:
-                self.files += 1
-                yield from reader.scan(file.key, file.path, file.size)
-            else:
-                self.ignored += 1
 
-    def _limited(self, extents: Iterator[Extent], limit: int) -> Iterator[Extent]:
-        reader = self._task.reader()
+def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Listing | None = None) -> Scan:
+    """Plan the source. With `before`, what is listed there goes into the shards it was in, and new shards follow."""
+    counts, reader = Counter[bool](), task.reader()
+    extents = _extents(reader, sources, counts)
+    order = plan.source_order if options.in_order else plan.random_order(options.seed)
+    cut = partial(plan.cut, cap=options.shard_size, least=task.neighbours())
+    if before is not None:
+        shards = _grown(extents, order, before, cut)
+    else:
+        ordered = plan.arranged(extents, order)
+        shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
+    found = Scan(Plan(shards), counts[True], counts[False])
+    if not len(found.plan):
+        wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
+        raise Refused(f"nothing to read in {names}: none of {found.ignored} files ends in {wanted}", code=5)
+    return found
+
+
+def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> Iterator[Extent]:
+    """The extents of all files, which are counted: those that are candidates, and those that are not."""
+    for file in files.find(sources, reader.suffixes):
+        counts[file.candidate] += 1
+        if file.candidate:
+            yield from reader.scan(file.key, file.path, file.size)
+
+
+def _grown(
+    extents: Iterable[Extent], order: Order, before: Listing, cut: partial[Iterator[list[Extent]]]
+) -> Iterator[list[Extent]]:
+    """The shards as they were, shorter by what is lost, and those of what is new."""
+
+    def ranks() -> Iterator[Ranked]:
         for extent in extents:
-            first, count = reader.first(extent, limit)
-            yield first
-            limit -= count
-            if limit <= 0:
-                return
+            place = before.place(extent)
+            yield ((1, order(extent)) if place is None else (0, place)), extent
+
+    pairs = plan.ranked(ranks())
+    head = next(pairs, None)
+    for end in accumulate(before.counts):
+        shard = []
+        while head and head[0] < (0, end):
+            shard.append(head[1])
+            head = next(pairs, None)
+        yield shard
+    yield from cut(extent for _, extent in chain([head] if head else [], pairs))
 
 
-def shown(scan: Scan, options: RunOptions) -> Iterator[Shard]:
+def _limited(reader: Reader, extents: Iterator[Extent], limit: int) -> Iterator[Extent]:
+    for extent in extents:
+        first, count = reader.first(extent, limit)
+        yield first
+        limit -= count
+        if limit <= 0:
+            return
+
+
+def shown(made: Plan, options: RunOptions) -> Iterator[Shard]:
     """The source in small parts and random order, for `fit` to see as much of as it needs."""
-    everything = (extent for shard in scan.plan for extent in shard.extents)
-    mixed = plan.in_random_order(everything, options.seed) if options.in_order else everything
+    everything = (extent for shard in made for extent in shard.extents)
+    mixed = plan.arranged(everything, plan.random_order(options.seed)) if options.in_order else everything
     return (Shard(i, part) for i, part in enumerate(plan.cut(mixed, 1)))

@@ -15,7 +15,7 @@ from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Extent, Refused, chance_for, splits
 from pseudolabel.shards import ShardWriter
-from pseudolabel.source import Scan, resolve, shown
+from pseudolabel.source import Scan, resolve, scan, shown
 from pseudolabel.tasks.base import Row, Rows, Task
 
 TASTE_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
@@ -47,12 +47,12 @@ def rows(
         raise Refused("rows() streams one copy of everything; leave validation and copies to run()")
     sources = resolve(source)
     task = task.settled(sources)
-    scan = Scan(task, sources, chosen)
+    found = scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, scan, chosen, Path(folder)))
+        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, found, chosen, Path(folder)))
         chance = chance_for(seed, task.name)
-        for index in range(part[0], len(scan.plan), part[1]):
-            reading = Reading(Job("make", scan.plan[index]), splits(0.0)[0], Silent(), Counts())
+        for index in range(part[0], len(found.plan), part[1]):
+            reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts())
             for item in labeler.label(reading.samples(task.reader()), lambda key, _: chance(key, copy), 1):
                 if isinstance(item, Rows):
                     made = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
@@ -64,16 +64,16 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     chosen = RunOptions(**options)
     sources = resolve(source)
     task = task.settled(sources)
-    out, scan = place(task.name, sources, chosen.out), Scan(task, sources, chosen)
-    counts, made, size, seconds, share = taste(task, scan, chosen)
+    out, found = place(task.name, sources, chosen.out), scan(task, sources, chosen)
+    counts, made, size, seconds, share = taste(task, found, chosen)
     return {
         "out": str(out),
         "task": task.name,
         "status": "dry run, nothing made" + ("" if share == 1 else f"; reckoned from {share:.1%} of the source"),
-        "files": scan.files,
-        "ignored": scan.ignored,
-        "source_bytes": scan.plan.weight,
-        "shards": len(scan.plan),
+        "files": found.files,
+        "ignored": found.ignored,
+        "source_bytes": found.plan.weight,
+        "shards": len(found.plan),
         "samples": round(counts.seen / share),
         "skipped": round((counts.skipped + counts.filtered) / share),
         "rows": round(made / share),
@@ -82,13 +82,13 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     }
 
 
-def taste(task: Task, scan: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
+def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
     """Make rows for a few seconds: the counts, rows, bytes, seconds, and the share of the source they are of."""
     counts, made, size, weight, begun = Counts(), 0, 0, 0, 0.0
 
     def extents() -> Iterator[Extent]:
         nonlocal weight
-        for shard in scan.plan:
+        for shard in found.plan:
             for extent in shard.extents:
                 if time.monotonic() - begun > TASTE_SECONDS and weight:
                     return
@@ -96,7 +96,7 @@ def taste(task: Task, scan: Scan, options: RunOptions) -> tuple[Counts, int, int
                 yield extent
 
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(learned(task, scan, options, Path(folder)))
+        labeler = task.labeler(learned(task, found, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
         reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts)
@@ -109,14 +109,14 @@ def taste(task: Task, scan: Scan, options: RunOptions) -> tuple[Counts, int, int
                 else:
                     reading.leave_out(item)
         made, size = writer.rows, out.stat().st_size
-    return counts, made, size, time.monotonic() - begun, max(1, weight) / max(1, scan.plan.weight)
+    return counts, made, size, time.monotonic() - begun, max(1, weight) / max(1, found.plan.weight)
 
 
-def learned(task: Task, scan: Scan, options: RunOptions, folder: Path) -> Path:
+def learned(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
     recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / "work")
     recipe.work.mkdir()
-    parts, room = shown(scan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
+    parts, room = shown(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
     while room > 0 and (part := next(parts, None)):
         room -= observe(recipe, Job("observe", part), Silent())
     fit(recipe)

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pseudolabel.dataset import Dataset, opened
-from pseudolabel.folder import difference, versions
+from pseudolabel.folder import LISTING, RECORDS, difference, versions
 from pseudolabel.jobs import Job, Recipe
-from pseudolabel.plan import Shard
+from pseudolabel.listing import Listing
+from pseudolabel.plan import Plan, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.proof import prove
-from pseudolabel.sample import Refused
+from pseudolabel.sample import Refused, Skipped, Unusable, attempt, blamed
 from pseudolabel.signed import exceptions, folder
-from pseudolabel.source import Scan, resolve
+from pseudolabel.source import resolve, scan
 from pseudolabel.stream import Silent
 from pseudolabel.tasks import Task
 from pseudolabel.verdict import FIRST, Verdict
@@ -68,9 +68,9 @@ def verify(
     task = dataset.task.settled(sources) if sources else dataset.task
     verdict = Verdict()
     records = folder(dataset, verdict)
-    plan = _plan(dataset, task, sources, records, verdict)
+    plan = _plan(dataset, task, sources, verdict)
     job = Job("check", Shard(0, ()), exceptions(dataset.out, verdict))
-    jobs = {index: job._replace(shard=plan.plan[index] if plan else Shard(index, ())) for index in records}
+    jobs = {index: job._replace(shard=plan[index] if plan else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if plan else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
     found = dict(_proofs(dataset, task, jobs, weights, workers, progress or Progress(quiet=True)))
     for index in sorted(found):
@@ -98,28 +98,37 @@ def _remark(dataset: Dataset) -> str:
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
-def _plan(
-    dataset: Dataset, task: Task, sources: Sequence[Path], records: dict[int, dict[str, Any]], verdict: Verdict
-) -> Scan | None:
-    """The source as it was planned. Where files changed their sizes, it is cut as it was then, by count."""
+def _plan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdict) -> Plan | None:
+    """The source as it was planned: where it is not as it was, each of its files in the shard that it was in then."""
     if not sources:
         return None
-    before, summary = dataset.manifest["source"], dataset.manifest["summary"]
-    scan = Scan(task, sources, dataset.options)
-    if scan.plan.digest == before["keys and sizes"]:
-        return scan
-    now, then = f"{scan.files:,} files of {scan.plan.weight:,} bytes", f"{before['files']:,} of {before['bytes']:,}"
-    verdict.blame("the source", f"its files or their sizes are not as they were: {now}, then {then}")
-    if len(records) < summary["shards"]:
-        verdict.blame("the source", "without all records of shards no row was held against it: rows alone were checked")
+    before, options = dataset.manifest["source"], dataset.options
+    found = scan(task, sources, options)
+    if found.plan.digest == before["keys and sizes"]:
+        return found.plan
+    if options.limit is not None:
+        verdict.blame("the source", "it is not as it was, so which samples came first is not known: rows alone checked")
         return None
-    counts = [record["extents"] for record in records.values()]
-    scan = Scan(task, sources, dataset.options, counts)
-    if len(counts) == 1 or [len(shard.extents) for shard in scan.plan] == counts:
-        return scan
-    unknown = "which of its files are in which shard cannot be known, so no row was held against it"
-    verdict.blame("the source", f"{unknown}: files and rows alone were checked")
-    return None  # a file more or less moves all that comes after it to other shards
+    listed = attempt("", partial(_listing, dataset))
+    if isinstance(listed, Skipped):
+        verdict.blame(f"{RECORDS}/{LISTING}", f"{listed.reason}; no row was held against the source")
+        return None
+    plan = scan(task, sources, options, listed).plan
+    for what, keys in (("is of another size than it was", listed.changed), ("is gone", listed.lost)):
+        for key in keys:
+            verdict.blame("the source", f"{key} {what}")
+    if listed.new:
+        verdict.blame("the source", f"it gained {listed.new:,} files or pieces of files")
+    return plan
+
+
+def _listing(dataset: Dataset) -> Listing:
+    """What the dataset was made of. Raises `Unusable` where it is not what was signed."""
+    with blamed("is missing, or no listing"):
+        listed = Listing(dataset.out / RECORDS / LISTING)
+    if listed.digest != dataset.manifest["source"]["keys and sizes"]:
+        raise Unusable("is not what was signed")
+    return listed
 
 
 # --- the work --------------------------------------------------------------------------------------------------------

@@ -35,11 +35,12 @@ def test_order_is_of_the_keys_alone(run: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(plan, "RUN", run)  # with 7, by way of 72 temporary files
     given = extents(500)
     mixed = random.Random(0).sample(given, 500)
-    assert list(plan.in_random_order(mixed, 0)) == list(plan.in_random_order(given, 0)) != given
-    assert list(plan.in_random_order(mixed, 1)) != list(plan.in_random_order(mixed, 0))
-    assert list(plan.in_source_order(mixed)) == given
+    one, other = plan.random_order(0), plan.random_order(1)
+    assert list(plan.arranged(mixed, one)) == list(plan.arranged(given, one)) != given
+    assert list(plan.arranged(mixed, other)) != list(plan.arranged(mixed, one))
+    assert list(plan.arranged(mixed, plan.source_order)) == given
     ranges = [Extent(f"a.txt#{i}-{i + 5}", "", i, i + 5, 5) for i in (0, 1000, 200, 5)]
-    assert [extent.start for extent in plan.in_source_order(ranges)] == [0, 5, 200, 1000]
+    assert [extent.start for extent in plan.arranged(ranges, plan.source_order)] == [0, 5, 200, 1000]
 
 
 def test_a_plan_reads_back_what_it_was_given() -> None:

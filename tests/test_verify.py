@@ -233,19 +233,24 @@ def test_a_file_that_is_gone_from_the_source_is_named(made: Made, tmp_path: Path
     gone = sorted(folder.rglob("*.png"))[0]
     gone.unlink()
     found = verify(made["rotate"], folder, workers=1)
-    assert "24 files" in named(found)["the source"]
+    assert named(found)["the source"] == "lakes/01.png is gone"
     assert named(found)[gone.relative_to(folder).as_posix()].startswith("its source gives no such row")
     assert (found.false, found.true) == (8, found.checked - 8)
 
 
-def test_of_many_shards_the_rows_are_checked_alone_where_files_are_gone(pictures: Path, tmp_path: Path) -> None:
+def test_files_are_found_in_their_shards_again_where_others_came_and_went(pictures: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(pictures, tmp_path / "pictures"))
     run(TASKS["mask-patches"](), folder, out=tmp_path / "out", shard_size=1)
     assert verify(tmp_path / "out", folder, workers=2).sound
-    sorted(folder.rglob("*.png"))[0].unlink()
+    gone, *others = sorted(folder.rglob("*.png"))
+    shutil.copy(others[0], folder / "new.png")
+    gone.unlink()
     found = verify(tmp_path / "out", folder, workers=2)
-    assert (list(named(found)), found.true, found.beside) == (["the source"], 110, "the rows alone")
-    assert "no row was held against it" in named(found)["the source"]
+    assert [f["reason"] for f in found.faults if f["where"] == "the source"] == [
+        "class-0/000.png is gone",
+        "it gained 1 files or pieces of files",
+    ]
+    assert (found.false, found.true) == (1, 109)
 
 
 def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: Command) -> None:

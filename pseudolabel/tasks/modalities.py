@@ -14,7 +14,7 @@ import numpy as np
 from pseudolabel import pixels, waves
 from pseudolabel.columns import Column
 from pseudolabel.featuresets import Stored
-from pseudolabel.plan import in_source_order
+from pseudolabel.plan import arranged, source_order
 from pseudolabel.readers import files
 from pseudolabel.readers.audio import AudioOptions, Sounds, Utterance
 from pseudolabel.readers.blocks import pack
@@ -203,4 +203,4 @@ def keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str
     reader = MODALITIES[modality].reader(task)
     every = (file for file in files.find(sources, reader.suffixes) if file.candidate)
     scanned = (extent for file in every for extent in reader.scan(file.key, file.path, file.size))
-    return (extent.key for extent in in_source_order(scanned))
+    return (extent.key for extent in arranged(scanned, source_order))
