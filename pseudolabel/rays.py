@@ -10,10 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +27,8 @@ from pseudolabel.options import RunOptions
 from pseudolabel.sample import Extent, Refused
 
 OBJECTS = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
-ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",  # so long processes of a Ray whose centre is gone stay; else 60 s
-}
+LINGER = "15"  # seconds that processes of a local Ray whose centre was killed stay; Ray's own is 60
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
 class Place(NamedTuple):
@@ -89,36 +90,32 @@ class Pool:
         self._counted = 0.0
 
     def __enter__(self) -> Pool:
-        os.environ.update(ENVIRONMENT)
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
             import ray
         except ImportError:
             raise Refused("--engine ray needs Ray; pip install 'pseudolabel[ray]'") from None
         self._ray, self._ours = ray, not ray.is_initialized()
         if self._ours:
-            self._begin()
+            with _signals_kept():
+                self._join(self._address) if self._address else self._start()
+            ray._private.worker._worker_logs_enabled = False  # it would print its errors on standard output
         self._serve = ray.remote(num_returns="streaming", max_retries=0)(serve)
         return self
 
-    def _begin(self) -> None:
-        """Join the cluster, or start a Ray of this machine; its own words are kept from the user's terminal."""
-        ray = self._ray
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        own = {"num_cpus": self._count, "include_dashboard": False, "object_store_memory": OBJECTS}
+    def _join(self, address: str) -> None:
+        _reach(address)
         try:
-            ray.init(
-                address=self._address or "local",
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                **({} if self._address else own),
-            )
+            self._ray.init(address=address, **QUIET)
         except (ConnectionError, ValueError, RuntimeError) as fault:
             told = " ".join(str(fault).split())[:160]
-            raise Refused(f"no Ray cluster answers at {self._address}: {told}") from None
-        finally:
-            for number, handler in handlers.items():  # Ray puts its own in place
-                signal.signal(number, handler)
-        ray._private.worker._worker_logs_enabled = False  # it would print its errors on standard output
+            raise Refused(f"the Ray cluster at {address} cannot be joined: {told}") from None
+
+    def _start(self) -> None:
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", LINGER)
+        self._ray.init(
+            address="local", num_cpus=self._count, include_dashboard=False, object_store_memory=OBJECTS, **QUIET
+        )
 
     def __exit__(self, *_: object) -> None:
         if self._ours:
@@ -171,3 +168,29 @@ class Pool:
                 file.unlink(missing_ok=True)
                 return status
         return None
+
+
+def _reach(address: str) -> None:
+    """Refuse an address where nothing answers: Ray would end this process, with words of its own."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # Ray knows what else it may be
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as fault:
+        raise Refused(
+            f"no Ray cluster answers at {address} ({fault.strerror or fault}); "
+            "give --ray-address HOST:PORT as `ray start --head` printed it"
+        ) from None
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts a handler of its own in place, which would end the process without a word."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

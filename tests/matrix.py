@@ -186,7 +186,7 @@ class Matrix:
             return outcome
         finally:
             kill(marked(self._mark))
-            if engine == "ray" and fault in ("node", "everything"):
+            if fault == "node":
                 self._nodes.end()
             if fault == "disk":
                 subprocess.run(["umount", "-l", self._disk], check=True)
@@ -251,6 +251,8 @@ class Matrix:
                 runs[0].kill()
             case "everything":
                 kill([*marked(self._mark), *(marked(self._nodes.mark) if engine == "ray" else [])])
+                if engine == "ray":
+                    self._nodes.end()
             case "SIGTERM":
                 runs[0].terminate()
             case "Ctrl-C":
