@@ -34,7 +34,7 @@ class Attempt:
         self.room = out / (WORK + options.mark)
         for left in sorted(self.room.glob("*")):  # of runs that were killed: we hold the lock
             self.deaths.harvest(left)
-            shutil.rmtree(left)
+            shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
         self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder)

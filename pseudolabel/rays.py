@@ -57,13 +57,13 @@ def _opened(place: Place) -> workers.Pool:
     if _pool is None or _pool[0] != place.recipe.work:
         if _pool is not None:
             _pool[1].__exit__()
-        _check(place)
+        check(place)
         sys.modules["__main__"].__file__ = None  # else each new process would run Ray's own script, and import Ray
         _pool = place.recipe.work, workers.Pool(place.recipe, 1, place.sample_seconds).__enter__()
     return _pool[1]
 
 
-def _check(place: Place) -> None:
+def check(place: Place) -> None:
     """Refuse a node that would read or write elsewhere, or make other bytes."""
     for path in place.seen:
         if not path.exists():
@@ -86,8 +86,7 @@ class Pool:
         seen = [path for path in (recipe.work, Path(first.where)) if path.exists()]
         self._place = Place(recipe, seen, versions(), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
-        self._most, self._count = options.workers, count
-        self._counted = 0.0
+        self._most, self._count, self._counted = options.workers, count, 0.0
 
     def __enter__(self) -> Pool:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -96,6 +95,7 @@ class Pool:
         except ImportError:
             raise Refused("--engine ray needs Ray; pip install 'pseudolabel[ray]'") from None
         self._ray, self._ours = ray, not ray.is_initialized()
+        self._cluster = bool(self._address) or not self._ours
         if self._ours:
             with _signals_kept():
                 self._join(self._address) if self._address else self._start()
@@ -141,7 +141,7 @@ class Pool:
 
     def _recount(self) -> None:
         """As many jobs as the cluster has CPUs by now, and as many that wait, for an autoscaler to see."""
-        if self._address and not self._most and time.monotonic() - self._counted > workers.PULSE:
+        if self._cluster and not self._most and time.monotonic() - self._counted > workers.PULSE:
             self._count = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 0)))
             self._counted = time.monotonic()
 

@@ -122,7 +122,7 @@ class Nodes:
                 raise LeftOut("Ray is not installed")
             command = [sys.executable, str(Path(__file__).with_name("nodes.py"))]
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            environment = {**os.environ, MARK: self.mark}
+            environment = {**os.environ, MARK: self.mark, "PYTHONPATH": str(Path(__file__).parent)}
             self._process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
 
     def _begun(self) -> dict[str, Any]:

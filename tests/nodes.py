@@ -1,7 +1,7 @@
 """A Ray cluster of two nodes on this machine, for the tests: `python nodes.py` says where, and ends with its input.
 
 Prints {"address": HOST:PORT, "raylets": [PID, PID]}, the head first. Ray's processes end with this one, however that
-ends. Each line of input adds a node, and its PID is printed.
+ends.
 """
 
 from __future__ import annotations
@@ -27,5 +27,4 @@ if __name__ == "__main__":
     cluster = Cluster(initialize_head=True, head_node_args=SMALL)
     nodes = [cluster.head_node, cluster.add_node(**SMALL)]
     print(json.dumps({"address": cluster.address, "raylets": [raylet(node) for node in nodes]}), flush=True)
-    for _ in sys.stdin:
-        print(raylet(cluster.add_node(**SMALL)), flush=True)
+    sys.stdin.read()
