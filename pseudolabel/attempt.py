@@ -59,7 +59,7 @@ class Attempt:
         """Make the shards that are missing."""
         number, count = self.options.share
         mine = range(number - 1, len(self.plan), count)
-        self.progress.start(sum(self.plan[i].weight for i in mine), [self.records.done(i) for i in mine])
+        self.progress.start(sum(self.plan.weights[i] for i in mine), [self.records.done(i) for i in mine])
         # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
         order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):

@@ -66,42 +66,64 @@ def run(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """Make the dataset, or finish it, or find it finished."""
-    chosen, progress = RunOptions(**options), progress or Progress(quiet=True)
-    started, sources = time.monotonic(), resolve(source)
-    out = place(task.name, sources, chosen.out)
-    task = task.settled(sources)
+    return _made(task, source, RunOptions(**options), progress or Progress(quiet=True), only_plan=False)
+
+
+def plan_parts(
+    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
+) -> Summary:
+    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
+    chosen = RunOptions(**options)
     if chosen.part:
-        return make_part(task, out, chosen, progress, started)
-    found, manifest = planned(task, sources, out, chosen)
-    if (
-        (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, range(len(found.plan)))
-    ):  # no lock: nothing is made
-        return finished(task, out, standing(out, manifest))
-    with locked(out):
-        begin(out, manifest, chosen)
-        if lacking := missing(out, range(len(found.plan))):
-            with Attempt(task, chosen, found.plan, out, progress, len(lacking)) as attempt:
-                attempt.learn()
-                attempt.make(lacking)
-        for remark in task.remarks(out):
-            progress.note(remark)
-        return sign(task, chosen, found, out, manifest, started)
+        raise Refused("plan comes before all parts; give --part to the task's command")
+    return _made(task, source, chosen, progress or Progress(quiet=True), only_plan=True)
 
 
-def planned(task: Task, sources: Sequence[Path], out: Path, options: RunOptions) -> tuple[Scan, dict[str, Any]]:
-    """The source as it is to be made, and the manifest that the run begins with.
-
-    What a dataset was made of keeps its shards where it is extended; else the plan is of the source alone.
-    """
-    path = out / RECORDS / LISTING
-    grown = options.extend or begun(out).get("extended", False)
-    before = Listing(path) if grown and not options.overwrite and path.exists() else None
+def _made(
+    task: Task, source: Path | str | Sequence[Path | str], options: RunOptions, progress: Progress, only_plan: bool
+) -> Summary:
+    started, sources = time.monotonic(), resolve(source)
+    out = place(task.name, sources, options.out)
+    task = task.settled(sources)
+    if options.part:
+        return make_part(task, out, options, progress, started)
+    before = listed(out, options)
     found = scan(task, sources, options, before)
     if before is not None:
         same_source(out, before, options.extend)
+    manifest, every = opening(task, found, options, before), range(len(found.plan))
+    if (out / SUCCESS).exists() and not options.overwrite and not missing(out, every):  # no lock: nothing is made
+        return finished(task, out, standing(out, manifest))
+    with locked(out):
+        begin(out, manifest, options, before)
+        lacking = missing(out, every)
+        if lacking or only_plan:
+            with Attempt(task, options, found.plan, out, progress, max(1, len(lacking))) as attempt:
+                attempt.learn()
+                if not only_plan:
+                    attempt.make(lacking)
+        if only_plan:
+            freeze(out / RECORDS / LISTING, found.plan, places=True)
+            then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {out}"
+            return told(task, out, then, every, started)
+        for remark in task.remarks(out):
+            progress.note(remark)
+        return sign(task, options, found, out, manifest, started)
+
+
+def listed(out: Path, options: RunOptions) -> Listing | None:
+    """What the dataset was made of, if it is to be extended, or was: that keeps its shards, and new ones follow."""
+    path = out / RECORDS / LISTING
+    if options.overwrite or not path.exists():
+        return None
+    return Listing(path) if options.extend or begun(out).get("extended") else None
+
+
+def opening(task: Task, found: Scan, options: RunOptions, before: Listing | None) -> dict[str, Any]:
+    """The manifest that a run begins with."""
     source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
-    manifest = {"pseudolabel": 1, **identity(task, source, options), "ignored": found.ignored}
-    return found, {**manifest, "extended": before is not None, "fields": asdict(task), "versions": versions()}
+    more = {"ignored": found.ignored, "extended": before is not None, "fields": asdict(task), "versions": versions()}
+    return {"pseudolabel": 1, **identity(task, source, options), **more}
 
 
 def same_source(out: Path, before: Listing, extend: bool) -> None:
@@ -118,11 +140,12 @@ def same_source(out: Path, before: Listing, extend: bool) -> None:
         raise Refused(f"the source gained {before.new:,} files or pieces of files; --extend adds them to {out}", code=4)
 
 
-def begin(out: Path, manifest: dict[str, Any], options: RunOptions) -> None:
+def begin(out: Path, manifest: dict[str, Any], options: RunOptions, listing: Listing | None) -> None:
     """Have the folder be that of this dataset, and of no other; it is unfinished from here on."""
     if options.overwrite:
         clear(out)
-    before = standing(out, manifest, options.extend)
+    finished = listing is not None and begun(out)["source"]["keys and sizes"] == listing.digest
+    before = standing(out, manifest, any_source=finished)
     if before:
         same_versions(out, before, manifest)
     write_manifest(out, manifest)
@@ -151,28 +174,6 @@ def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
 
 
 # --- by parts --------------------------------------------------------------------------------------------------------
-
-
-def plan_parts(
-    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
-) -> Summary:
-    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
-    chosen, progress = RunOptions(**options), progress or Progress(quiet=True)
-    if chosen.part:
-        raise Refused("plan comes before all parts; give --part to the task's command")
-    started, sources = time.monotonic(), resolve(source)
-    out = place(task.name, sources, chosen.out)
-    task = task.settled(sources)
-    found, manifest = planned(task, sources, out, chosen)
-    every = range(len(found.plan))
-    if (out / SUCCESS).exists() and not chosen.overwrite and not missing(out, every):
-        return finished(task, out, standing(out, manifest))
-    with locked(out):
-        begin(out, manifest, chosen)
-        with Attempt(task, chosen, found.plan, out, progress, len(every)) as attempt:
-            attempt.learn()
-        freeze(out / RECORDS / LISTING, found.plan, places=True)
-    return told(task, out, "planned", every, started)
 
 
 def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, started: float) -> Summary:
@@ -261,11 +262,11 @@ def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    freeze(records.folder / LISTING, found.plan, places=False)
     for folder in (records.data, records.folder):
         sync(folder)
     write_manifest(out, manifest)
     judge(summary, options, out)
+    freeze(records.folder / LISTING, found.plan, places=False)
     write_card(out / CARD, task, manifest)
     write_whole(out / SUCCESS, [])
     return replace(summary, report=dict(task.report(out)))

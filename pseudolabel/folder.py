@@ -77,17 +77,17 @@ def clear(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def standing(out: Path, manifest: dict[str, Any], extend: bool = False) -> dict[str, Any]:
+def standing(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:
     """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset.
 
-    To `extend` a finished one, its source may be another: whether it only grew, the listing knows.
+    With `any_source` it may be of another: of a finished dataset the listing knows whether its source only grew.
     """
     made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
     if not (out / MANIFEST).exists() or not made:  # nothing learned, no shard: as when `fit` refused an option
         return {}
     before = begun(out)
     for name, new in identity_of(manifest).items():
-        if before.get(name) != new and not (name == "source" and extend and "summary" in before):
+        if before.get(name) != new and not (name == "source" and any_source):
             remedy = ", --extend to add what the source gained" if name == "source" and "summary" in before else ""
             raise Refused(
                 f"{out} holds another dataset: {difference(name, before.get(name), new)}\n"

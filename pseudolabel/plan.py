@@ -91,15 +91,20 @@ class Plan:
     def __init__(self, shards: Iterable[list[Extent]]) -> None:
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
         self._offsets: list[int] = []
-        self.weight = 0
+        self.weights: list[int] = []  # of each shard, in bytes
         digest = sha256()
         for shard in shards:
             self._offsets.append(self._file.tell())
             pickle.dump([tuple(extent) for extent in shard], self._file)
+            self.weights.append(sum(extent.weight for extent in shard))
             for extent in shard:
                 digest.update(signature(extent.key, extent.weight))
-                self.weight += extent.weight
         self.digest = digest.hexdigest()  # of the keys and sizes, in order
+
+    @property
+    def weight(self) -> int:
+        """Of all of it, in bytes."""
+        return sum(self.weights)
 
     def __del__(self) -> None:
         self._file.close()
