@@ -100,6 +100,8 @@ class Pool:
             with _signals_kept():
                 self._join(self._address) if self._address else self._start()
             ray._private.worker._worker_logs_enabled = False  # it would print its errors on standard output
+        if self._cluster:
+            self._ask()
         self._serve = ray.remote(num_returns="streaming", max_retries=0)(serve)
         return self
 
@@ -109,7 +111,10 @@ class Pool:
             self._ray.init(address=address, **QUIET)
         except (ConnectionError, ValueError, RuntimeError) as fault:
             told = " ".join(str(fault).split())[:160]
-            raise Refused(f"the Ray cluster at {address} cannot be joined: {told}") from None
+            raise Refused(
+                f"the Ray cluster at {address} cannot be joined: {told}\n"
+                "where it asks for a token, set RAY_AUTH_MODE=token"
+            ) from None
 
     def _start(self) -> None:
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", LINGER)
@@ -120,6 +125,26 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         if self._ours:
             self._ray.shutdown()
+
+    def _ask(self) -> None:
+        """Have each node that is there look first; one that comes later does before its first job."""
+        ray, errors = self._ray, self._ray.exceptions
+        look = ray.remote(num_cpus=0, max_retries=0)(check)
+
+        def asked(node: dict[str, Any]) -> Any:
+            there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            return look.options(scheduling_strategy=there).remote(self._place)
+
+        for name, answer in [(node["NodeManagerHostname"], asked(node)) for node in ray.nodes() if node["Alive"]]:
+            try:
+                ray.get(answer)
+            except errors.RayTaskError as error:
+                if isinstance(error.cause, Refused):
+                    raise error.cause from None
+                why = " ".join(str(error.cause).partition("\ntraceback:")[0].split())[:160]
+                raise Refused(f"the Ray node {name} cannot be used: {why}; install there what is here") from None
+            except errors.RayError:  # lost, and asked for nothing
+                continue
 
     def events(self, first: deque[Job], then: Iterator[Job]) -> Iterator[workers.Event]:
         """Run all jobs, those of `first` before those of `then`, and tell what becomes of each."""

@@ -214,21 +214,19 @@ class Matrix:
         """The first attempt, with the fault in it: how it ended, and how long that took."""
         stages = self._stages(engine)
         for commands in stages:
+            makes = commands is max(stages, key=len)
             since, runs = time.monotonic(), [self._start(words, engine) for words in commands]
-            if commands is not max(stages, key=len):
-                self._ended(runs, {0})
-            elif fault in ("clean", "disk"):
-                code = self._ended(runs, {0, FAULTS[fault]})
-            else:
+            if makes and fault not in ("clean", "disk"):
                 self._strike(engine, fault, runs)
-                since, code = time.monotonic(), self._ended(runs, {0, FAULTS[fault]})
-            if commands is max(stages, key=len):
-                if code != FAULTS[fault]:
-                    raise Fault(f"exit code {code} instead of {FAULTS[fault]}")
+                since = time.monotonic()
+            code = self._ended(runs, {0, FAULTS[fault]} if makes or fault == "disk" else {0})
+            if makes or code:
                 wait_for(lambda: not self._left(engine), "something is left running")
                 outcome = Outcome(code, time.monotonic() - since)
-                if code:
-                    break
+            if code:
+                break
+        if outcome.code != FAULTS[fault]:
+            raise Fault(f"exit code {outcome.code} instead of {FAULTS[fault]}")
         return outcome
 
     def _finish(self, engine: str) -> None:
