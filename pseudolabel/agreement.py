@@ -10,6 +10,7 @@ import numpy as np
 
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused
+from pseudolabel.stores import handle
 
 BATCH = 1 << 16  # rows read together
 
@@ -62,7 +63,7 @@ def stored(out: Path, *columns: str) -> Iterator[Mapping[str, np.ndarray]]:
 
     for path in sorted((out / "data").glob("*.parquet")):
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(handle(path)) as file:
                 for batch in file.iter_batches(BATCH, columns=["copy", *columns]):
                     first = batch.filter(pc.equal(batch["copy"], 0))
                     yield {name: first[name].to_numpy(zero_copy_only=False) for name in columns}

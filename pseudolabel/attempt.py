@@ -20,21 +20,25 @@ from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, write_whole
 from pseudolabel.source import shown
+from pseudolabel.stores import Check, store
 from pseudolabel.tasks.base import Task
 
 
 class Attempt:
     """One attempt, of workers with a folder of their own below `_work/`. However it ends, nothing half made is left."""
 
-    def __init__(self, task: Task, options: RunOptions, plan: Plan, out: Path, progress: Progress, most: int) -> None:
-        """`most`: how many workers would have something to do."""
-        self.task, self.options, self.plan, self.out, self.progress = task, options, plan, out, progress
-        self.records = Records(out)
+    def __init__(
+        self, task: Task, options: RunOptions, plan: Plan, out: Path, progress: Progress, most: int, ours: Check
+    ) -> None:
+        """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
+        self.task, self.options, self.plan, self.progress, self.ours = task, options, plan, progress, ours
+        self.records, self.store = Records(out), store(out)
         self.deaths = Deaths.of(self.records.folder, options.mark)
-        self.room = out / (WORK + options.mark)
+        self.room = self.store.room(WORK + options.mark)
         for left in sorted(self.room.glob("*")):  # of runs that were killed: we hold the lock
             self.deaths.harvest(left)
             shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
+        self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
         self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder)
@@ -53,13 +57,16 @@ class Attempt:
             self.pool.__exit__(*ended)
         finally:
             self.progress.stop()
-            shutil.rmtree(self.room, ignore_errors=True)
+            if isinstance(ended[1], OSError):  # a store that fails is not to be asked for more
+                shutil.rmtree(self.room, ignore_errors=True)
+            else:
+                self.store.empty(self.room.name)
 
     def make(self, missing: Sequence[int]) -> None:
         """Make the shards that are missing."""
         number, count = self.options.share
         mine = range(number - 1, len(self.plan), count)
-        self.progress.start(sum(self.plan.weights[i] for i in mine), [self.records.done(i) for i in mine])
+        self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine))
         # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
         order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):
@@ -96,6 +103,7 @@ class Attempt:
         search, first = Search(self.deaths), deque[Job]()
         warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
         for event in self.pool.events(first, warned):
+            self.ours()
             match event:
                 case workers.Progress():
                     self.progress.add(event)
@@ -117,7 +125,7 @@ class Attempt:
         if isinstance(event.error, OSError | Refused):
             return event.error
         trace = self.records.folder / TRACE
-        trace.write_text(event.trace, "utf-8")
+        write_whole(trace, [event.trace])
         return Refused(
             f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1
         )

@@ -13,6 +13,7 @@ from typing import Any
 from pseudolabel.dataset import command
 from pseudolabel.pieces import plain, short
 from pseudolabel.shards import write_whole
+from pseudolabel.stores import handle
 from pseudolabel.tasks.base import Task
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -71,7 +72,7 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
     import pyarrow.parquet as pq
 
     columns = task.schema()
-    with pq.ParquetFile(out / "data" / manifest["shards"][0]["name"]) as file:
+    with pq.ParquetFile(handle(out / "data" / manifest["shards"][0]["name"])) as file:
         row = next(file.iter_batches(1)).to_pylist()[0]
     for column in columns:
         value = column.names[row[column.name]] if column.type == "class" else short(row[column.name])

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
+from pseudolabel.addresses import is_address
 from pseudolabel.dataset import opened
 from pseudolabel.engine import finish, plan_parts, run
 from pseudolabel.export import Trainer, export
@@ -41,8 +42,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+SOURCES_HELP = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCE", help="Folders, files and addresses to read.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        help=SOURCES_HELP,
+        show_default=False,
+    ),
 ]
 Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
@@ -167,6 +174,8 @@ def preview_dataset(
     open_: Open = False,
 ) -> None:
     """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    if open_ and not out and is_address(dataset):
+        raise Refused(f"a browser cannot open what lies in {dataset}; add --out page.html")
     where = preview(dataset, out)
     typer.echo(where)
     if open_:
@@ -243,7 +252,7 @@ Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset."
 
 
 def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
-    say(asdict(finish(dataset, **given)), json_)
+    say(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
 
 LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."

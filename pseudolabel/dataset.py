@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.addresses import located
-from pseudolabel.folder import SUCCESS
+from pseudolabel.addresses import StoreFailed, located
+from pseudolabel.folder import SUCCESS, at_hand
 from pseudolabel.options import RunOptions
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, Unusable, blamed
@@ -27,10 +30,12 @@ SIGNED = {
 }
 
 
-def read(path: Path, shape: Any, text: str | None = None) -> dict[str, Any]:
+def read(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
     """A JSON file of ours, or this line of one. Raises `Unusable` where it is missing, or not of that shape."""
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
+    except StoreFailed:
+        raise
     except (OSError, ValueError, RecursionError):
         raise Unusable("is missing, or is no JSON") from None
     if wrong := _unlike(value, shape, "it"):
@@ -67,12 +72,19 @@ class Dataset:
         given = {name: value for name, value in given.items() if name not in kind.told}
         for name, pattern in kind.kept.items():
             if given.get(name):
-                given[name] = str(next(self.out.glob(pattern), self.out / pattern))
+                given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))
         try:
             with blamed("it cannot be opened with the options of its manifest"):
                 return kind(**given)
         except Unusable as fault:
             raise Refused(f"{self.out}: {fault}", 3) from None
+
+    @cached_property
+    def artefacts(self) -> Path:
+        """The local folder that holds what `fit` saved, as long as this object lives."""
+        folder = tempfile.mkdtemp(prefix="pseudolabel-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        return at_hand(self.out, Path(folder))
 
     @property
     def options(self) -> RunOptions:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pseudolabel.addresses import located
@@ -19,13 +20,12 @@ from pseudolabel.folder import (
     ARTEFACTS,
     CARD,
     LISTING,
-    LOCK,
     RECORDS,
     SKIPPED,
     SUCCESS,
+    at_hand,
     begun,
     clear,
-    locked,
     place,
     same_versions,
     standing,
@@ -36,8 +36,9 @@ from pseudolabel.listing import Listing, freeze, thaw
 from pseudolabel.options import RunOptions, share_or_count
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
-from pseudolabel.shards import Records, sync, write_whole
+from pseudolabel.shards import Records, write_whole
 from pseudolabel.source import Scan, resolve, scan
+from pseudolabel.stores import LOCK, store
 from pseudolabel.tasks.base import Task
 
 
@@ -94,11 +95,11 @@ def _made(
     manifest, every = opening(task, found, options, before), range(len(found.plan))
     if (out / SUCCESS).exists() and not options.overwrite and not missing(out, every):  # no lock: nothing is made
         return finished(task, out, standing(out, manifest))
-    with locked(out):
+    with store(out).locked(progress.note) as ours:
         begin(out, manifest, options, before)
         lacking = missing(out, every)
         if lacking or only_plan:
-            with Attempt(task, options, found.plan, out, progress, max(1, len(lacking))) as attempt:
+            with Attempt(task, options, found.plan, out, progress, max(1, len(lacking)), ours) as attempt:
                 attempt.learn()
                 if not only_plan:
                     attempt.make(lacking)
@@ -106,9 +107,7 @@ def _made(
             freeze(out / RECORDS / LISTING, found.plan, places=True)
             then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {out}"
             return told(task, out, then, every, started)
-        for remark in task.remarks(out):
-            progress.note(remark)
-        return sign(task, options, found, out, manifest, started)
+        return sign(task, options, found, out, manifest, started, progress)
 
 
 def listed(out: Path, options: RunOptions) -> Listing | None:
@@ -155,8 +154,7 @@ def begin(out: Path, manifest: dict[str, Any], options: RunOptions, listing: Lis
 
 def missing(out: Path, shards: Sequence[int]) -> list[int]:
     """Those of the shards that are not there, or not whole."""
-    records = Records(out)
-    return [index for index in shards if records.done(index) is None]
+    return [index for index, record in zip(shards, Records(out).done(shards), strict=True) if record is None]
 
 
 def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[str, Any]:
@@ -169,8 +167,9 @@ def identity(task: Task, source: dict[str, Any], options: RunOptions) -> dict[st
 
 def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
     """The summary of a run that had nothing to do."""
-    told = {"out": str(out), "status": "already finished", "report": dict(task.report(out))}
-    return Summary(**{**manifest["summary"], **told})
+    with TemporaryDirectory() as folder:
+        report = dict(task.report(out, at_hand(out, Path(folder))))
+    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished", "report": report})
 
 
 # --- by parts --------------------------------------------------------------------------------------------------------
@@ -185,26 +184,26 @@ def make_part(task: Task, out: Path, options: RunOptions, progress: Progress, st
     before = standing(out, manifest)
     if "summary" in before and not missing(out, range(before["summary"]["shards"])):
         return finished(task, out, before)
-    with locked(out, options.mark):
+    with store(out).locked(progress.note, options.mark) as ours:
         same_versions(out, before, manifest)
         frozen = thaw(out / RECORDS / LISTING)
         mine = range(number - 1, len(frozen), count)
         if lacking := missing(out, mine):
-            with Attempt(task, options, frozen, out, progress, len(lacking)) as attempt:
+            with Attempt(task, options, frozen, out, progress, len(lacking), ours) as attempt:
                 attempt.make(lacking)
     return told(task, out, f"part {number} of {count} is made", mine, started)
 
 
-def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Summary:
+def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progress: Progress | None = None) -> Summary:
     """Check that all parts of a planned dataset are there, and write what comes last."""
-    out, started = located(out), time.monotonic()
+    out, started, progress = located(out), time.monotonic(), progress or Progress(quiet=True)
     manifest = begun(out)
     if not manifest or not (out / RECORDS / LISTING).exists():
         raise Refused(f"{out} was not planned; give the folder that pseudolabel plan began")
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
         return finished(dataset.task, out, manifest)
-    with locked(out):
+    with store(out).locked(progress.note):
         frozen = thaw(out / RECORDS / LISTING)
         if lacking := missing(out, range(len(frozen))):
             named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
@@ -214,7 +213,8 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Sum
                 code=3,
             )
         found = Scan(frozen, manifest["source"]["files"], manifest["ignored"])
-        summary = sign(dataset.task, replace(dataset.options, max_skipped=max_skipped), found, out, manifest, started)
+        options = replace(dataset.options, max_skipped=max_skipped)
+        summary = sign(dataset.task, options, found, out, manifest, started, progress)
         for lock in (out / RECORDS).glob(f"{Path(LOCK).name}-*"):
             lock.unlink()
     return summary
@@ -223,7 +223,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped) -> Sum
 def told(task: Task, out: Path, status: str, shards: Sequence[int], started: float) -> Summary:
     """The summary of a step that does not finish the dataset, of the shards that it was about."""
     seconds = round(time.monotonic() - started, 1)
-    made = [record for record in map(Records(out).done, shards) if record]
+    made = [record for record in Records(out).done(shards) if record]
     return Summary(str(out), task.name, status, **counted(made), shards=len(shards), seconds=seconds)
 
 
@@ -240,10 +240,18 @@ def counted(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
-def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict[str, Any], started: float) -> Summary:
+def sign(
+    task: Task,
+    options: RunOptions,
+    found: Scan,
+    out: Path,
+    manifest: dict[str, Any],
+    started: float,
+    progress: Progress,
+) -> Summary:
     """Assemble what the records say, check it, and sign: `_SUCCESS` comes last."""
     records, count = Records(out), len(found.plan)
-    made = [record for record in map(records.done, range(count)) if record]
+    made = [record for record in records.done(range(count)) if record]
     assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
     summary = Summary(
         str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
@@ -254,22 +262,25 @@ def sign(task: Task, options: RunOptions, found: Scan, out: Path, manifest: dict
     reading, labelling = Deaths.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
     artefacts = json.loads((records.folder / ARTEFACTS).read_text("utf-8"))
+    with TemporaryDirectory() as folder:
+        near = at_hand(out, Path(folder))
+        remarks, report = list(task.remarks(near)), dict(task.report(out, near))
+    for remark in remarks:
+        progress.note(remark)
     manifest = {
         **manifest,
         "artefacts": artefacts,
-        "remarks": list(task.remarks(out)),
+        "remarks": remarks,
         "exceptions": exceptions,
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    for folder in (records.data, records.folder):
-        sync(folder)
     write_manifest(out, manifest)
     judge(summary, options, out)
     freeze(records.folder / LISTING, found.plan, places=False)
     write_card(out / CARD, task, manifest)
     write_whole(out / SUCCESS, [])
-    return replace(summary, report=dict(task.report(out)))
+    return replace(summary, report=report)
 
 
 def judge(summary: Summary, options: RunOptions, out: Path) -> None:

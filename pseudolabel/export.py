@@ -21,10 +21,11 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from pseudolabel import waves
+from pseudolabel.addresses import is_address
 from pseudolabel.folder import SUCCESS
 from pseudolabel.readers.files import MANIFEST
 from pseudolabel.sample import Refused, one_of
-from pseudolabel.shards import move
+from pseudolabel.stores import Disk
 
 TASK = "mask-audio"  # the one task whose rows these trainers can read
 SPLITS = {"train": "train", "validation": "valid"}  # ours, theirs
@@ -58,6 +59,8 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
 
     `out` is by default the dataset's name, a dash and the trainer, in the current folder.
     """
+    if is_address(dataset):
+        raise Refused(f"export reads from a disk; fetch the dataset first, as by: aws s3 sync {dataset} DIR")
     trainer, source = one_of(Trainer, to, "--to"), Path(os.path.abspath(dataset))
     manifest = finished(source)
     labels = labels_of(source, manifest)
@@ -82,7 +85,7 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         about = layout.readme.format(dataset=source, folder=folder, feature=FEATURES.get(labels.hz), **labels._asdict())
         (work / "README.txt").write_text(about, "utf-8", "backslashreplace")
         os.sync()  # a million files, each by itself, would take hours
-        move(work, folder)
+        Disk(folder.parent).commit(work, folder.name)
     facts = {"out": str(folder), "rows": rows, "label_rate": labels.hz, "classes": labels.classes}
     remark = {"lacking": "validation, which the trainers want: make the dataset again with --validation 0.01"}
     return facts if "valid" in rows else {**facts, **remark}

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pseudolabel import signed
+from pseudolabel.addresses import StoreFailed
 from pseudolabel.columns import Column
 from pseudolabel.dataset import Dataset
 from pseudolabel.folder import SKIPPED
 from pseudolabel.masking import UNTOLD
 from pseudolabel.pieces import short
 from pseudolabel.sample import Refused, Unusable, blamed
+from pseudolabel.stores import handle
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +50,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
     """All that is said of a dataset, as `describe --json` prints it."""
     manifest, summary, task = dataset.manifest, dataset.manifest["summary"], dataset.task
     with readable(dataset, "what was learned"), blamed("it is damaged"):
-        odds = task.odds(dataset.out)
+        odds = task.odds(dataset.artefacts)
     names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
     return {
         "out": str(dataset.out),
@@ -75,6 +77,8 @@ def readable(dataset: Dataset, what: str) -> Iterator[None]:
     """Refuse what is damaged, and say what tells more of it."""
     try:
         yield
+    except StoreFailed:
+        raise
     except (OSError, ValueError, LookupError, Unusable) as fault:
         told = " ".join(str(fault).split())[:160]
         raise Refused(f"{what} cannot be read: {told}; see pseudolabel verify {quote(str(dataset.out))}", 3) from fault
@@ -142,7 +146,8 @@ def files(dataset: Dataset) -> list[File]:
     for signed_as in evenly(dataset.manifest["shards"], FILES):
         name = f"data/{signed_as['name']}"
         with readable(dataset, name):  # it reads no further than it is asked
-            found.append(File(name, pq.ParquetFile(dataset.out / name, pre_buffer=False, buffer_size=1 << 16)))
+            file = handle(dataset.out / name)
+            found.append(File(name, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)))
     return found
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.addresses import located
-from pseudolabel.readers.files import MANIFEST
+from pseudolabel.addresses import is_address, located
+from pseudolabel.readers.files import MANIFEST, title
 from pseudolabel.sample import Refused
 from pseudolabel.shards import write_whole
+from pseudolabel.stores import LOCK, store
 
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
 PREVIEW = "index.html"
-LOCK, ARTEFACTS, DEATHS, TRACE = "_records/lock", "artefacts.json", "deaths.json", "error.txt"
+ARTEFACTS, DEATHS, TRACE = "artefacts.json", "deaths.json", "error.txt"
 LISTING = "plan.jsonl"
+WRITTEN = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
+REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
 DECIDING = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
@@ -28,7 +29,13 @@ DECIDING = (  # packages whose version may change a byte
 
 def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     """Where the dataset goes; refused inside a source, around one, or on top of what is no dataset."""
-    out = located(given or f"{sources[0].name}-{task}")
+    if not given and sources[0].name == "-":
+        raise Refused("what standard input lists has no name that the dataset could have; give one with --out DIR")
+    out = located(given or f"{title(sources[0])}-{task}")
+    if is_address(out) and str(out).partition("://")[0] not in WRITTEN:
+        raise Refused(f"{out} cannot take a dataset shard by shard; {REMEDY}")
+    if is_address(out) and set("*?[") & set(str(out)):
+        raise Refused(f"{out} is no plain address; give one without *, ? and [, with --out")
     for source in sources:
         if out == source or source in out.parents:
             raise Refused(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")
@@ -42,39 +49,39 @@ def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
 
 
 def _ours(out: Path) -> bool:
-    """Whether the folder is a dataset's: its lock is the first thing ever made in it."""
-    return (out / LOCK).exists()
+    """Whether the folder is a dataset's: its lock is the first thing ever made in it, then comes the manifest."""
+    return (out / LOCK).exists() or (out / MANIFEST).exists()
 
 
-@contextmanager
-def locked(out: Path, part: str = "") -> Iterator[None]:
-    """Hold the folder alone, or as one part beside others. The lock goes with the process, however that ends."""
-    made = not out.exists()
-    (out / LOCK).parent.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("a") as lock, (out / f"{LOCK}{part}").open("a") as own:
+def at_hand(out: Path, folder: Path) -> Path:
+    """The local folder that holds what `fit` saved: the dataset's own, or a copy, made once, of what a store has."""
+    if not is_address(out):
+        return out
+    near = folder / "learned"
+    if near.exists():
+        return near
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        (whole := Path(beside, "whole")).mkdir()
+        for name in store(out).sizes(""):
+            if name[0] not in "._" and name not in (CARD, PREVIEW):
+                store(out).fetched(name, whole)
         try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            if part:
-                fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused(f"another run is at work on {out}; wait for it, or give another --out DIR", code=4) from None
-        try:
-            yield
-        finally:
-            if made and not (out / MANIFEST).exists():
-                shutil.rmtree(out)
+            whole.rename(near)
+        except OSError:
+            if not near.exists():  # else another worker was faster
+                raise
+    return near
 
 
 def clear(out: Path) -> None:
     """Delete the dataset but not the lock; the manifest last, for without it nothing that is left would be trusted."""
-    records = out / RECORDS
+    home, records = store(out), out / RECORDS
     artefacts = json.loads((records / ARTEFACTS).read_text("utf-8")) if (records / ARTEFACTS).exists() else {}
-    for folder in (out / "data", *out.glob(f"{WORK}*")):
-        shutil.rmtree(folder, ignore_errors=True)
-    made = [path for path in records.iterdir() if path.name != Path(LOCK).name]
-    said = [out / name for name in (SKIPPED, CARD, PREVIEW, MANIFEST)]
-    for path in [out / SUCCESS, *(out / name for name in artefacts), *made, *said]:
-        path.unlink(missing_ok=True)
+    for folder in ("data", *(path.name for path in out.glob(f"{WORK}*"))):
+        home.empty(folder)
+    made = [f"{RECORDS}/{name}" for name in home.sizes(RECORDS) if name != Path(LOCK).name]
+    home.discard(SUCCESS, *artefacts, *made, SKIPPED, CARD, PREVIEW)
+    home.discard(MANIFEST)
 
 
 def standing(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:

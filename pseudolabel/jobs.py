@@ -15,9 +15,11 @@ from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from pseudolabel.columns import arrow_schema
+from pseudolabel.folder import RECORDS, at_hand
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.sample import Chance, Extent, Refused, Sample, Skipped, Split, chance_for, splits
-from pseudolabel.shards import Records, ShardWriter, digest, move
+from pseudolabel.shards import Records, ShardWriter, digest
+from pseudolabel.stores import Store, store
 from pseudolabel.tasks.base import Reader, Task
 
 if TYPE_CHECKING:
@@ -35,13 +37,27 @@ class Recipe:
     copies: int
     validation: float
     out: Path
-    work: Path  # this run's own folder on the file system of `out`, for what is not committed yet
+    work: Path  # this run's own local folder, from where files are committed to `out`; named so in there, too
+
+    @property
+    def store(self) -> Store:
+        """Where all that is made goes."""
+        return store(self.out)
+
+    @property
+    def seen(self) -> str:
+        """The folder in the store for what `fit` is to see."""
+        return f"{self.work.parent.name}/{self.work.name}"
 
     def staging(self) -> Path:
-        """This process's own folder in there."""
+        """This process's own folder in `work`."""
         folder = self.work / f"staging-{HOST}-{os.getpid()}"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def learned(self) -> Path:
+        """The local folder that holds what `fit` saved."""
+        return at_hand(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
         """The chance of a split: the same block of text may lie in both, with its key."""
@@ -167,7 +183,7 @@ class Reading:
 def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     """Read, label and store one shard, and return its record.
 
-    Every file is staged whole and synced; the record is written; then the renames into `data/` commit the shard. The
+    Every file is staged whole and synced; the record is stored; then the files in `data/` commit the shard. The
     record is not synced: one that a power cut tears, or that names what is not there, is none; the shard is made again.
     """
     begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
@@ -204,7 +220,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
 def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
     task, split = recipe.task, reading.split.name
     samples = reading.samples(task.reader())
-    made = task.labeler(recipe.out).label(samples, recipe.chance(split), recipe.copies)
+    made = task.labeler(recipe.learned()).label(samples, recipe.chance(split), recipe.copies)
     with ShardWriter(staged, recipe.schema(reading.job.shard.index)) as out:
         for item in made:
             if isinstance(item, Skipped):
@@ -219,12 +235,12 @@ def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
 
 
 def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
-    records, index = Records(recipe.out), record["shard"]
+    records, index, commit = Records(recipe.out), record["shard"], recipe.store.commit
     (staging / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
-    (staging / "skipped.jsonl").replace(records.skips(index))
-    (staging / "record.json").replace(records.path(index))
+    commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips(index).name}")
+    commit(staging / "record.json", f"{RECORDS}/{records.path(index).name}")
     for file in record["files"]:
-        (staging / file["name"]).replace(records.data / file["name"])
+        commit(staging / file["name"], f"data/{file['name']}")
 
 
 # --- what is learned before anything is labelled ---------------------------------------------------------------------
@@ -233,13 +249,15 @@ def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
 def observe(recipe: Recipe, job: Job, report: Report) -> int:
     """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
     reading, size = Reading(job, splits(recipe.validation)[0], report, Counts()), 0
-    folder = recipe.staging() if job.trial else recipe.work
-    with (folder / f"seen-{job.shard.index:05d}.npy").open("wb") as file:
+    staged = recipe.staging() / f"seen-{job.shard.index:05d}.npy"
+    with staged.open("wb") as file:
         for array in recipe.task.observe(reading.samples(recipe.task.reader())):
             np.save(file, array)
             size += array.nbytes
             if size >= recipe.task.observed_megabytes * MEGABYTE:
                 break
+    if not job.trial:
+        recipe.store.commit(staged, f"{recipe.seen}/{staged.name}")
     return size
 
 
@@ -251,14 +269,14 @@ def fit(recipe: Recipe) -> dict[str, str]:
     recipe.task.fit(_seen(recipe), staged, chance("fit", 0))
     made = {path.name: digest(path) for path in sorted(staged.iterdir())}
     for name in made:
-        move(staged / name, recipe.out / name)
+        recipe.store.commit(staged / name, name)
     return made
 
 
 def _seen(recipe: Recipe) -> Iterator[np.ndarray]:
     room = recipe.task.observed_megabytes * MEGABYTE
-    for path in sorted(recipe.work.glob("seen-*.npy")):
-        with path.open("rb") as file:
+    for name in sorted(name for name in recipe.store.sizes(recipe.seen) if name.startswith("seen-")):
+        with recipe.store.fetched(f"{recipe.seen}/{name}", recipe.staging()).open("rb") as file:
             while room > 0 and file.peek(1):
                 array = np.load(file)
                 room -= array.nbytes

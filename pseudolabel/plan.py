@@ -21,8 +21,13 @@ Ranked = tuple[Rank, Extent]
 
 
 def random_order(seed: int) -> Order:
-    """By hash(seed, key): classes and authors mix, and every worker would agree."""
-    return lambda extent: (hash64(f"{seed}\0{extent.key}"), extent.key)
+    """By hash(seed, block), then hash(seed, key): classes and authors mix, and every worker would agree."""
+
+    def order(extent: Extent) -> Rank:
+        own = hash64(f"{seed}\0{extent.key}")
+        return own if extent.block == extent.key else hash64(f"{seed}\0{extent.block}"), own, extent.key
+
+    return order
 
 
 def source_order(extent: Extent) -> Rank:

@@ -33,7 +33,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     dataset = opened(out)
     made, task = facts(dataset), dataset.task
     with readable(dataset, "what was learned"), blamed("it is damaged"):
-        labeler = task.labeler(dataset.out)
+        labeler = task.labeler(dataset.artefacts)
     top = list(head(made))
     shown, lost = cards(classed(dataset), labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
     if lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verd
             told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
             verdict.blame(f"shard {job.shard.index}", told)
         _left_out(records.skips(job.shard.index), skips.getvalue(), verdict, exact)
+    shutil.rmtree(recipe.staging())
     return verdict
 
 
@@ -78,8 +80,9 @@ def _left_out(path: Path, again: str, verdict: Verdict, exact: bool) -> None:
 
 
 def _labeler(recipe: Recipe) -> Labeler:
+    artefacts = recipe.learned()
     with blamed("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
-        return recipe.task.labeler(recipe.out)
+        return recipe.task.labeler(artefacts)
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------

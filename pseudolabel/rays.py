@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pseudolabel import workers
+from pseudolabel.addresses import is_address
 from pseudolabel.folder import difference, versions
 from pseudolabel.jobs import HOST, Job, Recipe
 from pseudolabel.options import RunOptions
@@ -58,6 +59,7 @@ def _opened(place: Place) -> workers.Pool:
         if _pool is not None:
             _pool[1].__exit__()
         check(place)
+        place.recipe.work.mkdir(parents=True, exist_ok=True)  # where OUT is a store, it is each node's own
         sys.modules["__main__"].__file__ = None  # else each new process would run Ray's own script, and import Ray
         _pool = place.recipe.work, workers.Pool(place.recipe, 1, place.sample_seconds).__enter__()
     return _pool[1]
@@ -83,7 +85,8 @@ class Pool:
     """What `workers.Pool` is to this machine, for all nodes of a Ray cluster."""
 
     def __init__(self, recipe: Recipe, count: int, options: RunOptions, first: Extent) -> None:
-        seen = [path for path in (recipe.work, Path(first.where)) if path.exists()]
+        shared = [Path(first.where.partition("\0")[0])] + ([] if is_address(recipe.out) else [recipe.work])
+        seen = [path for path in shared if path.exists()]  # an address does not
         self._place = Place(recipe, seen, versions(), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
         self._most, self._count, self._counted = options.workers, count, 0.0

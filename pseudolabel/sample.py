@@ -20,7 +20,7 @@ class Extent(NamedTuple):
     """A place in the source, planned. It travels between processes; the bytes it names do not."""
 
     key: str  # relative to the source, "/" everywhere, with the range where it is one: "a.txt#0-1048576"
-    where: str  # path to open
+    where: str  # the place to open: see `readers.places`
     start: int
     stop: int | None  # None: to the end
     weight: int  # bytes to read; shards are cut by it
@@ -29,6 +29,11 @@ class Extent(NamedTuple):
     def file(self) -> str:
         """The key of the file the extent lies in."""
         return file_of(self.key)
+
+    @property
+    def block(self) -> str:
+        """What has to be read together, the extent being a part of it: itself, but in tables and packed archives."""
+        return self.where.rpartition("\0")[0].rpartition("\0")[2] or self.key
 
 
 @dataclass(frozen=True, slots=True)

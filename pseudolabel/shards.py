@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from errno import ENOENT
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from pseudolabel.stores import store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -152,35 +155,21 @@ def digest(path: Path) -> str:
 
 
 def write_whole(path: Path, parts: Iterable[str]) -> None:
-    """Write a text file so that it is whole or absent, and on disk."""
-    staged = path.with_name(f"{path.name}.tmp")
-    with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
-    move(staged, path)
-
-
-def move(staged: Path, path: Path) -> None:
-    """Rename into place, for good."""
-    staged.replace(path)
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Have the disk remember the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write a text file so that it is whole or absent, and on disk or in the store."""
+    home = store(path.parent)
+    with home.staging(path.name) as staged:
+        with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        home.commit(staged, path.name)
 
 
 class Records:
-    """`_records/`: one small JSON per shard, written before its files are renamed into `data/`."""
+    """`_records/`: one small JSON per shard, stored before its files come into `data/`."""
 
     def __init__(self, out: Path) -> None:
-        self.folder, self.data = out / "_records", out / "data"
+        self.folder, self._store = out / "_records", store(out)
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:05d}.json"
@@ -188,24 +177,29 @@ class Records:
     def skips(self, index: int) -> Path:
         return self.folder / f"{index:05d}.skipped.jsonl"
 
-    def done(self, index: int) -> dict[str, Any] | None:
-        """The shard's record if the shard is whole: its record is there and so is every file the record names."""
-        try:
-            record: dict[str, Any] = json.loads(self.path(index).read_text("utf-8"))
-        except (FileNotFoundError, ValueError):  # not there, or torn by a power cut
-            return None
-        whole = all(_size(self.data / file["name"]) == file["bytes"] for file in record["files"])
-        return record if whole and _size(self.skips(index)) == record["skips"] else None
+    def done(self, shards: Iterable[int]) -> list[dict[str, Any] | None]:
+        """Of each shard its record if it is whole: the record is there and so is every file the record names."""
+        there, data = self._store.sizes("_records"), self._store.sizes("data")
+
+        def whole(index: int, said: bytes | None) -> dict[str, Any] | None:
+            try:
+                record: dict[str, Any] = json.loads(said or b"")
+            except ValueError:  # torn by a power cut
+                return None
+            named = all(data.get(file["name"]) == file["bytes"] for file in record["files"])
+            return record if named and there.get(self.skips(index).name) == record["skips"] else None
+
+        known = [index for index in shards if self.path(index).name in there]
+        found = dict(zip(known, map(whole, known, self.read(map(self.path, known))), strict=True))
+        return [found.get(index) for index in shards]
 
     def skipped(self, count: int) -> Iterator[str]:
         """The lines of `_skipped.jsonl`, shard by shard."""
-        for index in range(count):
-            with self.skips(index).open(encoding="utf-8") as lines:
-                yield from lines
+        for index, said in enumerate(self.read(map(self.skips, range(count)))):
+            if said is None:
+                raise FileNotFoundError(ENOENT, "it is gone", str(self.skips(index)))
+            yield from (line.decode() for line in said.splitlines(keepends=True))
 
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1
+    def read(self, paths: Iterable[Path]) -> Iterator[bytes | None]:
+        """What these files of it hold; None where there is none."""
+        return self._store.read([f"_records/{path.name}" for path in paths])

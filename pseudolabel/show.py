@@ -29,7 +29,8 @@ def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterat
     with tempfile.TemporaryDirectory() as folder:
         if not source.strip():
             raise Refused('there is nothing to show in ""; give a sentence, a file or a folder')
-        place, taught, copies = Path(source), Path(source), 1
+        place: Path | str = source
+        taught, copies = place, 1
         if isinstance(task, TextTask) and not _a_place(task, source):
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
         chosen = RunOptions(seed=seed, limit=SAMPLES)
@@ -49,8 +50,8 @@ def show(task: Task, source: str, seed: int = 0, colour: bool = False) -> Iterat
 
 
 def _a_place(task: Task, source: str) -> bool:
-    """Whether this is a path, if only by its looks, and no sentence."""
-    looks = "/" in source or source.endswith(tuple(task.reader().suffixes))
+    """Whether this is a path, an address or a list, if only by its looks, and no sentence."""
+    looks = "/" in source or source.startswith("@") or source.endswith(tuple(task.reader().suffixes)) or source == "-"
     return os.path.exists(source) or (looks and not any(map(str.isspace, source)))
 
 

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.addresses import StoreFailed
 from pseudolabel.dataset import RECORD, Dataset, read
 from pseudolabel.folder import DEATHS, RECORDS, SKIPPED
 from pseudolabel.jobs import Exceptions
@@ -22,8 +23,8 @@ LEFT_OUT = {"key": str, "reason": str, "kind": str, "samples": int}
 def folder(dataset: Dataset, verdict: Verdict) -> dict[int, dict[str, Any]]:
     """Hold the folder against its manifest; return the records of the shards that are there."""
     out, manifest, summary = dataset.out, dataset.manifest, dataset.manifest["summary"]
-    data, signed = out / "data", {file["name"] for file in manifest["shards"]}
-    there = {path.name for path in data.iterdir()} if data.is_dir() else set()
+    signed = {file["name"] for file in manifest["shards"]}
+    there = {path.name for path in (out / "data").glob("*")}
     for name in sorted(signed - there):
         verdict.blame(f"data/{name}", "the manifest has it, and it is missing")
     for name in sorted(there - signed):
@@ -34,7 +35,7 @@ def folder(dataset: Dataset, verdict: Verdict) -> dict[int, dict[str, Any]]:
         elif digest(out / name) != sha256:
             verdict.blame(name, "its sha256 is not the one in the manifest")
     _options(dataset, verdict)
-    records = {i: record for i in range(summary["shards"]) if (record := _record(out, i, verdict))}
+    records = {i: record for i, record in enumerate(_records(out, summary["shards"], verdict)) if record}
     if len(records) == summary["shards"]:
         _counts(dataset, list(records.values()), verdict)
     _listed(dataset, verdict)
@@ -56,24 +57,33 @@ def exceptions(out: Path, verdict: Verdict) -> Exceptions:
 
 def left_out(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a list of what was left out. Raises `Unusable` where one is none."""
-    return (read(path, LEFT_OUT, line) for line in _lines(path))
+    return (read(path, LEFT_OUT, line) for line in _kept(_lines(path)))
 
 
 def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        yield from lines
+
+
+def _kept(lines: Iterator[str]) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as lines:
-            yield from lines
+        yield from lines
+    except StoreFailed:
+        raise
     except (OSError, ValueError):
         raise Unusable("it is missing, or cannot be read") from None
 
 
-def _record(out: Path, index: int, verdict: Verdict) -> dict[str, Any]:
-    path = Records(out).path(index)
-    try:
-        return read(path, RECORD)
-    except Unusable as fault:
-        verdict.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
-        return {}
+def _records(out: Path, count: int, verdict: Verdict) -> Iterator[dict[str, Any]]:
+    """Of each shard its record; {} where it is none."""
+    records = Records(out)
+    for index, said in enumerate(records.read(map(records.path, range(count)))):
+        path = records.path(index)
+        try:
+            yield read(path, RECORD, said or b"")
+        except Unusable as fault:
+            verdict.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
+            yield {}
 
 
 def _options(dataset: Dataset, verdict: Verdict) -> None:
@@ -107,10 +117,9 @@ def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Ver
 def _listed(dataset: Dataset, verdict: Verdict) -> None:
     """Is every sample left out in the list, as its shard has it?"""
     summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
-    records = Records(dataset.out)
-    shards = (line for index in range(summary["shards"]) for line in _lines(records.skips(index)))
+    shards = Records(dataset.out).skipped(summary["shards"])
     try:
-        for number, (one, other) in enumerate(zip_longest(_lines(path), shards), 1):
+        for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
             if one != other:
                 raise Unusable(f"line {number} is not what the shards' records say")
             line = read(path, LEFT_OUT, one)

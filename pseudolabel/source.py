@@ -15,6 +15,7 @@ from pseudolabel.listing import Listing
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import Order, Plan, Ranked, Shard
 from pseudolabel.readers import files
+from pseudolabel.readers.lists import listed
 from pseudolabel.sample import Extent, Refused
 from pseudolabel.tasks.base import Reader, Task
 
@@ -22,7 +23,7 @@ from pseudolabel.tasks.base import Reader, Task
 def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
     """The sources, absolute, existing and of different names."""
     given = [source] if isinstance(source, str | Path) else list(source)
-    sources = [located(path) for path in given]
+    sources = [listed(path) or located(path) for path in given]
     files.check(sources)
     return sources
 
@@ -59,7 +60,7 @@ def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> 
     for file in files.find(sources, reader.suffixes):
         counts[file.candidate] += 1
         if file.candidate:
-            yield from reader.scan(file.key, file.path, file.size)
+            yield from reader.scan(file.key, file.where, file.size)
 
 
 def _grown(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pseudolabel.addresses import StoreFailed
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.shards import digest
 from pseudolabel.verdict import Verdict
@@ -73,11 +74,14 @@ def stored_rows(recipe: Recipe, job: Job, signed: Mapping[str, Any], verdict: Ve
     """A shard's file, after it was held against what was signed; None where it cannot be opened."""
     import pyarrow.parquet as pq
 
-    path, where = recipe.out / "data" / signed["name"], f"data/{signed['name']}"
+    where = f"data/{signed['name']}"
     expected = recipe.schema(job.shard.index)
     try:
+        path = recipe.store.fetched(where, recipe.staging())
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found, stored = file.schema_arrow, Stored(file)
+    except StoreFailed:
+        raise
     except OSError as fault:
         verdict.blame(where, f"is no whole Parquet file: {line(fault)}")
         return None

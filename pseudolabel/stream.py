@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.addresses import located
 from pseudolabel.columns import arrow_schema
-from pseudolabel.folder import place
+from pseudolabel.folder import WORK, at_hand, place
 from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
@@ -49,7 +50,8 @@ def rows(
     task = task.settled(sources)
     found = scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(Path(artefacts) if artefacts else learned(task, found, chosen, Path(folder)))
+        near = Path(folder)
+        labeler = task.labeler(at_hand(located(artefacts), near) if artefacts else learned(task, found, chosen, near))
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
             reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts())
@@ -114,8 +116,8 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
 
 def learned(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
-    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / "work")
-    recipe.work.mkdir()
+    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
+    recipe.work.mkdir(parents=True)
     parts, room = shown(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
     while room > 0 and (part := next(parts, None)):
         room -= observe(recipe, Job("observe", part), Silent())

@@ -147,7 +147,7 @@ def _sendable(error: Exception) -> Exception:
     if isinstance(error, Refused):
         return Refused(str(error), error.code)
     if isinstance(error, OSError) and error.errno is not None:
-        return OSError(error.errno, os.strerror(error.errno), error.filename)
+        return OSError(error.errno, error.strerror or os.strerror(error.errno), error.filename)
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 

@@ -13,9 +13,9 @@ from conftest import SHARED
 from reels import HEIGHT, WIDTH, counted, number, write
 
 from pseudolabel.readers import video
-from pseudolabel.readers.files import Watched
 from pseudolabel.readers.films import Film
 from pseudolabel.readers.frames import Shown
+from pseudolabel.readers.places import Watched
 from pseudolabel.readers.video import Clip, VideoOptions, Videos
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split
 from pseudolabel.sampling import Sampling

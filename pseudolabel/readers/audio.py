@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.readers.files import Watched
+from pseudolabel.readers.places import Watched
 from pseudolabel.sample import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt, blamed
 
 if TYPE_CHECKING:
@@ -180,18 +181,16 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, Watched]:
     import soundfile
 
     file = Watched(extent.where)
-    try:
-        with blamed("not a sound that libsndfile reads"):
+    with ExitStack() as unless_open:
+        unless_open.enter_context(file)
+        with file.blamed("not a sound that libsndfile reads"):
             sound = soundfile.SoundFile(file)
         sound.seekable = lambda: False  # else soundfile seeks after each read, which FLAC without a length cannot bear
         if extent.start:
-            _seek(sound, extent.start)
-        return sound, file
-    except Unusable:
-        file.__exit__()
-        if file.fault:
-            raise file.fault from None
-        raise
+            with file.blamed(f"has no place {extent.start}"):
+                sound.seek(extent.start)
+        unless_open.pop_all()  # whoever reads it closes it
+    return sound, file
 
 
 def _seek(sound: soundfile.SoundFile, frame: int) -> None:
@@ -208,11 +207,12 @@ def _decoded(sound: soundfile.SoundFile, file: Watched, count: int) -> tuple[np.
         if file.fault:
             raise file.fault
         if isinstance(block, Skipped):
-            reason = block.reason
+            reason = file.damage or block.reason
             break
         blocks.append(block)
         left -= len(block)
         if len(block) < wanted:
+            reason = file.damage
             break
     return np.concatenate(blocks), reason
 

@@ -1,23 +1,32 @@
-"""The files of a source, in no particular order: the plan orders them."""
+"""Files: what lies below the sources, on disk or in a store, in folders, lists, archives and tables."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pseudolabel.sample import Refused, Unusable
+from pseudolabel.addresses import is_address, patiently
+from pseudolabel.readers import archives, objects, rows
+from pseudolabel.readers.archives import Member
+from pseudolabel.readers.lists import FileList, Found
+from pseudolabel.readers.objects import MANIFEST
+from pseudolabel.readers.places import Place, opened, unusable
+from pseudolabel.sample import Refused, Skipped, Unusable, attempt, hash64
 
-MANIFEST = "_manifest.json"  # a folder that holds one is a dataset of ours and never read as a source
+__all__ = ["MANIFEST", "File", "check", "find", "title"]
+
+TABLE = ".parquet"
 
 
 class File(NamedTuple):
     """A file below a source; no candidate where its name does not end as the task's reader wants."""
 
     key: str
-    path: str
+    where: str
     size: int
     candidate: bool
 
@@ -26,21 +35,25 @@ def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
     """Yield every visible file below `sources`. Hidden names and symlinked folders are not followed.
 
     The key is the path relative to its source, with "/" between the parts; several sources prefix it by their names.
+    An archive, or a table of media, is like a folder; what is wrong with it, or in it, is a file that cannot be read.
     """
     ends = tuple(suffixes)
     for source in sources:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
-        entries = _below(str(source)) if source.is_dir() else [(source.name, str(source), source.stat().st_size)]
-        for name, path, size in entries:
-            yield File(_key(prefix + name), path, max(size, 0), size >= 0 and name.lower().endswith(ends))
+        listed, alone = _listed(source)
+        for name, where, size in listed:
+            if size >= 0 and _contains(name, where, ends):
+                yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
+            else:
+                yield File(_key(prefix + name), where, max(size, 0), size >= 0 and name.lower().endswith(ends))
 
 
 def check(sources: Sequence[Path]) -> None:
     """Refuse sources that are missing, or whose names would give two files one key."""
     for source in sources:
-        if not os.path.exists(source):  # `Path.exists` raises where a name is too long
+        if not _exists(source):
             raise Refused(f"{source} does not exist; give a folder or a file to read")
-        if (source / MANIFEST).exists():
+        if not isinstance(source, FileList) and (source / MANIFEST).exists():
             raise Refused(f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from")
     names = [source.name for source in sources]
     for name in names:
@@ -48,60 +61,52 @@ def check(sources: Sequence[Path]) -> None:
             raise Refused(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
 
 
-def gone(path: str) -> Exception:
-    """What to raise where a file is not found: it alone is gone, or all of its folder is lost, as with a mount."""
-    if os.path.isdir(os.path.dirname(path)):
-        return Unusable("gone since the scan")
-    return FileNotFoundError(2, "the folder it lay in is gone", path)
+def title(source: Path) -> str:
+    """What a dataset made of a source is named after: without the suffix, where that is of a list or an archive."""
+    ends = [TABLE, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
+    end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
+    return source.name[: len(source.name) - len(end)] or source.name
 
 
-class Watched:
-    """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
-
-    Raises `Unusable` where the file cannot be opened, or is empty.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.fault: OSError | None = None
-        try:
-            self._file = open(path, "rb")  # noqa: SIM115 - closed by `with`
-        except FileNotFoundError:
-            raise gone(path) from None
-        except PermissionError:
-            raise Unusable("no permission to read it") from None
-        if not os.fstat(self._file.fileno()).st_size:
-            self._file.close()
-            raise Unusable("empty file")
-
-    def read(self, count: int) -> bytes:
-        try:
-            return self._file.read(count)
-        except OSError as fault:
-            self.fault = fault
-            return b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except OSError as fault:
-            self.fault = fault
-            return self._file.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def __repr__(self) -> str:
-        return "the file"  # in the library's messages
-
-    def __enter__(self) -> Watched:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+def _exists(source: Path) -> bool:
+    if isinstance(source, FileList):
+        return source.exists()
+    if not is_address(source):
+        return os.path.exists(source)  # `Path.exists` raises where a name is too long
+    try:
+        return bool(patiently(lambda: objects.about(source), source))
+    except FileNotFoundError:
+        return False
+    except (PermissionError, Unusable) as denied:
+        raise Refused(f"{source} cannot be read: {denied}") from None
 
 
-def _below(folder: str) -> Iterator[tuple[str, str, int]]:
-    """Name relative to `folder`, path, and size; -1 for what is no file one could read."""
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _listed(source: Path) -> tuple[Iterable[Found], bool]:
+    """The visible files of a source, and whether there is but one, which is the source."""
+    if isinstance(source, FileList):
+        return _once(source.found()), False
+    if is_address(source):
+        where, size = objects.file_at(str(source))
+        return ([(source.name, where, size)], True) if size >= 0 else (objects.below(source), False)
+    if source.is_dir():
+        return _below(str(source)), False
+    return [(source.name, str(source), source.stat().st_size)], True
+
+
+def _once(found: Iterable[Found]) -> Iterator[Found]:
+    """The same, but that only the first of a name can be read."""
+    seen: set[int] = set()
+    for name, where, size in found:
+        if (known := hash64(name)) in seen:
+            where, size = unusable("there is another of this name before", name), 0
+        seen.add(known)
+        yield name, where, size
+
+
+def _below(folder: str) -> Iterator[Found]:
     folders = [(folder, "")]
     while folders:
         folder, prefix = folders.pop()
@@ -126,3 +131,59 @@ def _key(name: str) -> str:
     """Write "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
     odd = re.sub("[%#]", lambda sign: f"%{ord(sign[0]):02X}", name)
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd)
+
+
+# --- files in files --------------------------------------------------------------------------------------------------
+
+
+def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
+    """Whether this is to be looked into. A table may be text: it is, unless it has media that are wanted."""
+    if name.lower().endswith(archives.SUFFIXES):
+        return True
+    if not name.lower().endswith(TABLE) or not rows.suffixes(ends):
+        return False
+    return TABLE not in ends or isinstance(attempt(name, partial(_kind, where, ends)), str)
+
+
+def _kind(where: str, ends: tuple[str, ...]) -> str:
+    with opened(where) as file:
+        return rows.kind(file, ends)
+
+
+def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
+    """What an archive or a table holds; behind a damage, there is nothing more but its reason."""
+    members = _once(_members(name, prefix, where, ends))
+    while found := attempt(name, partial(next, members, None)):
+        if isinstance(found, Skipped):
+            yield File(_key(name), unusable(found.reason, name), 0, True)
+            return
+        inner, place, size = found
+        yield File(_key(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
+
+
+def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[Found]:
+    """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
+    for member in _rows(where, ends) if name.lower().endswith(TABLE) else archives.members(where):
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        if any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
+            continue
+        clean = "/".join(parts)
+        if not parts or member.name.startswith("/") or ".." in parts or "\0" in clean:
+            yield member.name, unusable("its name is no path within the archive", clean), 0
+        elif not member.locator:
+            yield clean, clean, -1
+        else:
+            block = f"{prefix}#{member.block}" if member.block else ""
+            yield clean, "\0".join(Place(where, member.locator, block, clean + member.suffix)), member.size
+
+
+def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
+    """The rows of a table: by the names it has for them, where they are like those of files, else by number."""
+    with opened(where) as file:
+        seen: set[int] = set()
+        for row in rows.find(file, ends):
+            name = row.name or ""
+            like = name and not name.startswith(("/", ".")) and "/." not in name and "\0" not in name
+            name = name if like and hash64(name) not in seen else str(row.number)
+            seen.add(hash64(name))
+            yield Member(name, row.size, row.locator, row.block, "" if name.lower().endswith(ends) else row.suffix)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.readers.files import Watched
+from pseudolabel.readers.places import Watched
 from pseudolabel.sample import Skipped, T, Unusable, attempt
 
 if TYPE_CHECKING:
@@ -188,9 +188,10 @@ class Film:
             if self._file.fault:
                 raise self._file.fault
             if isinstance(packet, Skipped):
-                self.fault = packet.reason
+                self.fault = self._file.damage or packet.reason
                 return
             if packet is None or (not packet.size and packet.dts is None):  # the last one tells the decoder to end
+                self.fault = self._file.damage
                 return
             if packet.size:
                 yield packet
@@ -210,8 +211,7 @@ class Film:
             self._stream = _video(libav("not a film that libav reads", av.open, self._file, **named))
         except Unusable:
             self._file.__exit__()
-            if self._file.fault:
-                raise self._file.fault from None
+            self._file.check()
             raise
         if begin is not None:
             self._seek(begin)

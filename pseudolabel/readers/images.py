@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,8 @@ from typer import Option
 
 from pseudolabel.decoders import decode
 from pseudolabel.pixels import parse_span
-from pseudolabel.readers.files import gone
+from pseudolabel.readers.places import opened
+from pseudolabel.readers.windows import size_of
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, attempt
 
 PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
@@ -66,17 +66,12 @@ class Images:
         return Sample(extent.key, decode(data, self.options.range, most))
 
 
-def _bytes(path: str, limit: int) -> bytes:
+def _bytes(where: str, limit: int) -> bytes:
     """Read a file of at most `limit` bytes. A fault of the disk is none of the picture's and propagates."""
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size > limit:
-                raise Unusable(f"file of more than {limit} bytes, all that --max-pixels allows for")
-            data = file.read()
-    except FileNotFoundError:
-        raise gone(path) from None
-    except PermissionError:
-        raise Unusable("no permission to read it") from None
+    with opened(where) as file:
+        if size_of(file) > limit:
+            raise Unusable(f"file of more than {limit} bytes, all that --max-pixels allows for")
+        data = file.read()
     if not data:
         raise Unusable("empty file")
     return data

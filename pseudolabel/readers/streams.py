@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from pseudolabel.readers.files import gone
+from pseudolabel.readers import places
 from pseudolabel.sample import Unusable
 
 CHUNK = 1 << 17
@@ -27,15 +27,11 @@ MARKS = {  # the longer ones first: one starts like a shorter one
 
 
 @contextmanager
-def opened(path: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+def opened(where: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     """Open a file to read its decompressed bytes; what is damaged is `Unusable`, a lost mount stops the run."""
     try:
-        with _open(path) as stream:
+        with places.opened(where) as file, _unpacked(where, file) as stream:
             yield stream
-    except FileNotFoundError:
-        raise gone(path) from None
-    except PermissionError:
-        raise Unusable("no permission to read it") from None
     except (EOFError, zlib.error) as damage:
         raise Unusable(f"damaged from here on: {damage}") from None
     except OSError as damage:
@@ -44,14 +40,14 @@ def opened(path: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
         raise Unusable(f"damaged from here on: {damage}") from None
 
 
-def _open(path: str) -> io.BufferedReader | gzip.GzipFile:
-    if path.lower().endswith(".gz"):
-        return gzip.open(path)
-    if path.lower().endswith(".zst"):
+def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
+    if where.lower().endswith(".gz"):
+        return gzip.GzipFile(fileobj=file)
+    if where.lower().endswith(".zst"):
         import pyarrow as pa
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(open(path, "rb")), "zstd"), CHUNK)
-    return open(path, "rb")
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK)
+    return file
 
 
 def chunks(path: str, start: int = 0) -> Iterator[bytes]:

@@ -12,6 +12,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.readers import streams
+from pseudolabel.readers.places import opened
+from pseudolabel.readers.rows import table
 from pseudolabel.sample import Extent, Unusable
 
 if TYPE_CHECKING:
@@ -178,20 +180,15 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
 @contextmanager
 def _parquet(path: str, column: str) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with streams.opened(path) as stream:
-        try:
-            with pq.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as file:
-                names = file.schema_arrow.names
-                if column not in names:
-                    _lacking(column, names)
-                kind = file.schema_arrow.field(column).type
-                if str(kind.value_type if pa.types.is_dictionary(kind) else kind) not in STRINGS:
-                    raise Unusable(f"column {column!r} holds no strings but {kind}; choose another with --column")
-                yield file
-        except pa.ArrowException as damage:
-            raise Unusable(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
+    with opened(path) as stream, table(stream) as file:
+        names = file.schema_arrow.names
+        if column not in names:
+            _lacking(column, names)
+        kind = file.schema_arrow.field(column).type
+        if str(kind.value_type if pa.types.is_dictionary(kind) else kind) not in STRINGS:
+            raise Unusable(f"column {column!r} holds no strings but {kind}; choose another with --column")
+        yield file
 
 
 def _sizes(file: pq.ParquetFile, column: str) -> list[tuple[int, int]]:

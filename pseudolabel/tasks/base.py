@@ -101,8 +101,8 @@ class Task(ABC):
         """The task with what only the source can tell filled in; asked once, before anything is planned."""
         return self
 
-    def report(self, out: Path) -> Mapping[str, float]:
-        """What the summary tells of a finished dataset beside its counts; no part of the dataset itself."""
+    def report(self, out: Path, artefacts: Path) -> Mapping[str, float]:
+        """What the summary tells of the rows in `out` beside their counts; no part of the dataset itself."""
         return {}
 
     def remarks(self, artefacts: Path) -> Sequence[str]:

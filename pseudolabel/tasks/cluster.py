@@ -264,9 +264,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         largest = f"always naming the largest of {len(sizes):,} clusters"
         return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
 
-    def report(self, out: Path) -> Mapping[str, float]:
+    def report(self, out: Path, artefacts: Path) -> Mapping[str, float]:
         """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""
-        sizes = np.zeros(len(clusters.load(out / BOOK).clusters.centroids), np.int64)
+        sizes = np.zeros(len(clusters.load(artefacts / BOOK).clusters.centroids), np.int64)
         for batch in agreement.stored(out, "cluster"):
             sizes += np.bincount(batch["cluster"], minlength=len(sizes))
         told: dict[str, float] = {"clusters": len(sizes), "smallest": int(sizes.min())}

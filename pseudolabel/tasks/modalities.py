@@ -19,6 +19,7 @@ from pseudolabel.readers import files
 from pseudolabel.readers.audio import AudioOptions, Sounds, Utterance
 from pseudolabel.readers.blocks import pack
 from pseudolabel.readers.images import ImageOptions, Images
+from pseudolabel.readers.places import name_of
 from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.readers.video import Clip, VideoOptions, Videos
 from pseudolabel.sample import Refused, Sample, file_of
@@ -168,7 +169,7 @@ def found(task: Any, sources: Sequence[Path]) -> Modality:
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
     for file in files.find(sources, frozenset().union(*suffixes.values())):
         if file.candidate:
-            name = Path(file.path).name.lower()
+            name = name_of(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
             if name.partition(".")[0] in NOTES:
                 notes.update(kinds)
@@ -202,5 +203,5 @@ def keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str
     """The keys of all samples of a source whose files are samples, in its order: by their bytes."""
     reader = MODALITIES[modality].reader(task)
     every = (file for file in files.find(sources, reader.suffixes) if file.candidate)
-    scanned = (extent for file in every for extent in reader.scan(file.key, file.path, file.size))
+    scanned = (extent for file in every for extent in reader.scan(file.key, file.where, file.size))
     return (extent.key for extent in arranged(scanned, source_order))
