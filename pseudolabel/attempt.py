@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pseudolabel import workers
+from pseudolabel import rays, workers
 from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import ARTEFACTS, TRACE, WORK
 from pseudolabel.jobs import Job, Recipe, fit
 from pseudolabel.kept import Kept
-from pseudolabel.options import RunOptions
+from pseudolabel.options import Engine, RunOptions
 from pseudolabel.plan import MEGABYTE, Plan, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
@@ -46,12 +46,16 @@ class Attempt:
         self.room = self.store.room(WORK + options.mark)
         for left in sorted(self.room.glob("*")):  # of runs that were killed: we hold the lock
             self.deaths.harvest(left)
-            shutil.rmtree(left)
+            shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
         self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder, kept)
-        self.pool = workers.Pool(self.recipe, min(options.workers or workers.cores(), most), options.sample_seconds)
+        count = min(options.workers or workers.cores(), most)
+        if options.engine is Engine.RAY:
+            self.pool: workers.Pool | rays.Pool = rays.Pool(self.recipe, count, options, plan[0].extents[0])
+        else:
+            self.pool = workers.Pool(self.recipe, count, options.sample_seconds)
 
     def __enter__(self) -> Attempt:
         self.pool.__enter__()

@@ -97,7 +97,7 @@ class Search:
         self._tries: Counter[int] = Counter()  # of the job that is held, how many are not over
         self._killed: Counter[int] = Counter()  # how often a job did, since a sample of it was last found out
         self._alone: Counter[str] = Counter()  # how often an extent killed alone
-        self._unborn = 0
+        self._unborn: Counter[int] = Counter()  # how often a job's worker died before it began
 
     def hold(self, job: Job, suspects: Sequence[Extent]) -> list[Job]:
         """The job's tries, which go before it; or the job itself, if nobody is suspected."""
@@ -112,7 +112,7 @@ class Search:
         """What to do next, now that a job's worker died."""
         job, status = death.job, death.status
         if status is None and job.kind != "fit":
-            return self._again(job)
+            return self._again(death)
         if job.trial and status:
             return self._tried(job, status, death)
         extents, index = job.shard.extents, job.shard.index
@@ -129,18 +129,19 @@ class Search:
 
     def goes_on(self) -> None:
         """A worker has done something."""
-        self._unborn = 0
+        self._unborn.clear()
 
-    def _again(self, job: Job) -> list[Job]:
+    def _again(self, death: workers.Died) -> list[Job]:
         """A worker that died before it began says nothing of the job."""
-        self._unborn += 1
-        if self._unborn == MOST:
+        index = death.job.shard.index
+        self._unborn[index] += 1  # of each job: a node that is lost takes the workers of many with it
+        if self._unborn[index] == MOST:
             raise Refused(
-                "worker processes die before they begin; is there memory for them? "
+                f"worker processes die before they begin (the last {death.reason}); is there memory for them? "
                 'In a script, call run() below `if __name__ == "__main__":`',
                 code=1,
             )
-        return [job]
+        return [death.job]
 
     def _tried(self, trial: Job, status: workers.Status, death: workers.Died) -> list[Job]:
         extents, index = trial.shard.extents, trial.shard.index

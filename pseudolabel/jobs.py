@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from pseudolabel.tasks.base import Reader, Rows, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+HOST = platform.node()  # in names that hold a process id: those of several nodes meet in one folder
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Recipe:
 
     def staging(self) -> Path:
         """This process's own folder in `work`."""
-        folder = self.work / f"staging-{os.getpid()}"
+        folder = self.work / f"staging-{HOST}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -17,6 +17,13 @@ PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froz
 OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
 
 
+class Engine(StrEnum):
+    """What runs the shards."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """What every task's command takes beside its own options."""
@@ -24,6 +31,12 @@ class RunOptions:
     out: Annotated[str | None, Option(help=OUT_HELP)] = None
     seed: Annotated[int, Option(help="Seed of all chance: same seed, same bytes.")] = 0
     workers: Annotated[int, Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0
+    engine: Annotated[Engine, Option(help="Run on this machine's cores, or on the nodes of a Ray cluster.")] = (
+        Engine.LOCAL
+    )
+    ray_address: Annotated[
+        str | None, Option(help="A running Ray cluster, HOST:6379. [RAY_ADDRESS; else one is started here]")
+    ] = None
     shard_size: Annotated[int, Option(min=1, help="Most MB of source per shard.")] = 256
     copies: Annotated[int, Option(min=1, help="Rows of each sample, each with fresh chance.")] = 1
     limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None

@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pseudolabel.jobs import Job, Recipe, Report, work
+from pseudolabel.jobs import HOST, Job, Recipe, Report, work
 from pseudolabel.plan import Shard
 from pseudolabel.sample import Refused
 
@@ -225,7 +225,7 @@ class Pool:
 
     def _hire(self) -> _Worker:
         ours, theirs = SPAWN.Pipe()
-        file = self._recipe.work / f"worker-{self._made}.json"
+        file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.json"
         args = (self._recipe, self._work, theirs, file, self._recipe.work / "noise.log")
         process = SPAWN.Process(target=_serve, args=args, daemon=True, name=f"pseudolabel-{self._made}")
         before = {name: os.environ.get(name) for name in ONE_THREAD}
@@ -260,7 +260,7 @@ class Pool:
         self._workers.remove(worker)
         status = worker.status()
         worker.file.unlink(missing_ok=True)
-        shutil.rmtree(self._recipe.work / f"staging-{worker.process.pid}", ignore_errors=True)
+        shutil.rmtree(self._recipe.work / f"staging-{HOST}-{worker.process.pid}", ignore_errors=True)
         code = worker.process.exitcode or 0
         reason = f"killed its worker ({_signal(-code)})" if code < 0 else f"ended its worker (exit code {code})"
         if code == OUT_OF_MEMORY:

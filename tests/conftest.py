@@ -38,8 +38,12 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("source") / "pictures")
+
+
+def draw(folder: Path) -> Path:
     """15 MB of pictures in four folders: more than 12 shards at --shard-size 1."""
-    folder, rng = tmp_path_factory.mktemp("source") / "pictures", np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     for i in range(60):
         (folder / f"class-{i % 4}").mkdir(parents=True, exist_ok=True)
         noise = rng.integers(0, 255, (300, 260 + i, 3), np.uint8)  # heavy files of few pixels

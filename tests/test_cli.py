@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_light() -> None:
-    heavy = ["cv2", "faiss", "soundfile", "pyarrow", "tokenizers", "PIL", "datasets", "torch"]
+    heavy = ["cv2", "faiss", "soundfile", "pyarrow", "tokenizers", "PIL", "datasets", "torch", "ray"]
     code = f"import sys, pseudolabel.cli; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
