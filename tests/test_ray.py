@@ -77,8 +77,8 @@ def test_a_sample_that_kills_and_one_that_never_returns(nodes: Nodes, tmp_path: 
 @with_ray
 def test_a_worker_and_a_node_are_lost(nodes: Nodes, pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
     words, out = ["jigsaw", pictures, "--shard-size", 1, "--copies", 4, "--quiet"], tmp_path / "ray"
-    run = start([*words, "--out", "ray"], tmp_path, RAY_ADDRESS=nodes.address)
     assert pseudolabel(*words, "--out", "local").returncode == 0
+    run = start([*words, "--out", "ray"], tmp_path, RAY_ADDRESS=nodes.address)
     wait_for(lambda: any(out.glob("data/*")), "no shard is made")
     lost = [pid for pid, line in marked(nodes.mark).items() if line.startswith("ray::serve")]
     kill(lost[:1])

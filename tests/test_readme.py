@@ -32,7 +32,7 @@ def test_every_command_of_the_readme_has_options_that_exist() -> None:
     lines = re.findall(r"(?:^|&& )pseudolabel ([a-z-]+) ([^\n`|&]*)", README, re.MULTILINE)
     assert {name for name, _ in lines} >= {"jigsaw", "mask-text"}
     for name, words in lines:
-        command = commands["show"].commands[words.split()[0]] if name == "show" else commands[name]
+        command = commands[name].commands[words.split()[0]] if name in ("show", "plan") else commands[name]
         known = {option for parameter in command.params for option in parameter.opts}
         for option in re.findall(r"--[a-z-]+", words):
             assert option in known, f"{name} {words}"

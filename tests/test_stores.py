@@ -122,7 +122,7 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
 
     found = verify(f"s3://bucket/{out}", source, workers=1)
     assert found.sound
-    assert found.true == found.checked == facts(opened(f"s3://bucket/{out}"))["rows"]["train"] > 20
+    assert found.true == found.checked == facts(opened(f"s3://bucket/{out}"))["rows"]["train"] > 10
     assert str(preview(f"s3://bucket/{out}")) == f"s3://bucket/{out}/index.html"
     assert bucket.read(f"{out}/index.html").startswith(b"<!doctype html>")
 
@@ -202,4 +202,4 @@ def test_a_store_that_goes_away(away: Future, bucket: Bucket) -> None:
     assert said.startswith("pseudolabel: storage failed: s3://bucket/away")
     assert len(said.splitlines()) == 1
     assert again == 0
-    assert len(bucket.sums("away")) >= 5
+    assert len(bucket.sums("away")) >= 3
