@@ -1,7 +1,8 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
-from pseudolabel.engine import finish, plan_parts, run
+from pseudolabel.engine import run
 from pseudolabel.options import RunOptions
+from pseudolabel.parts import finish, plan_parts
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.signing import Summary
 from pseudolabel.tasks import TASKS, Task

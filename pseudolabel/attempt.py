@@ -14,13 +14,12 @@ from pseudolabel import rays, workers
 from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import ARTEFACTS, TRACE, WORK
 from pseudolabel.jobs import Job, Recipe, fit
-from pseudolabel.kept import Kept
 from pseudolabel.options import Engine, RunOptions
-from pseudolabel.plan import MEGABYTE, Plan, Shard
+from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, write_whole
-from pseudolabel.source import shown
+from pseudolabel.source import Scan, shown
 from pseudolabel.stores import Check, store
 from pseudolabel.tasks.base import Task
 
@@ -29,31 +28,25 @@ class Attempt:
     """One attempt, of workers with a folder of their own below `_work/`. However it ends, nothing half made is left."""
 
     def __init__(
-        self,
-        task: Task,
-        options: RunOptions,
-        plan: Plan,
-        kept: Kept,
-        out: Path,
-        progress: Progress,
-        most: int,
-        ours: Check,
+        self, task: Task, options: RunOptions, found: Scan, out: Path, progress: Progress, most: int, ours: Check
     ) -> None:
         """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
-        self.task, self.options, self.plan, self.progress, self.ours = task, options, plan, progress, ours
+        self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
         self.records, self.store = Records(out), store(out)
         self.deaths = Deaths.of(self.records.folder, options.mark)
         self.room = self.store.room(WORK + options.mark)
-        for left in sorted(self.room.glob("*")):  # of runs that were killed: we hold the lock
+        for left in sorted(
+            self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")
+        ):  # of runs that were killed: we hold the lock
             self.deaths.harvest(left)
             shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
-        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder, kept)
+        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder, found.kept)
         count = min(options.workers or workers.cores(), most)
         if options.engine is Engine.RAY:
-            self.pool: workers.Pool | rays.Pool = rays.Pool(self.recipe, count, options, plan[0].extents[0])
+            self.pool: workers.Pool | rays.Pool = rays.Pool(self.recipe, count, options, found.plan[0].extents[0])
         else:
             self.pool = workers.Pool(self.recipe, count, options.sample_seconds)
 
@@ -75,7 +68,7 @@ class Attempt:
         """Make the shards that are missing."""
         number, count = self.options.share
         mine = range(number - 1, len(self.plan), count)
-        self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine))
+        self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
         # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
         order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):

@@ -18,10 +18,11 @@ import typer
 from pseudolabel.addresses import is_address
 from pseudolabel.commands import made_of, options_of, own_options, with_options
 from pseudolabel.dataset import opened
-from pseudolabel.engine import finish, plan_parts, run
+from pseudolabel.engine import run
 from pseudolabel.export import Trainer, export
 from pseudolabel.facts import Spread, facts, first_paragraph
 from pseudolabel.options import KEEP_HELP, RunOptions
+from pseudolabel.parts import finish, plan_parts
 from pseudolabel.pieces import plain, short
 from pseudolabel.preview import preview
 from pseudolabel.progress import Progress

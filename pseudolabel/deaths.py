@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel import workers
+from pseudolabel.folder import readable
 from pseudolabel.jobs import Exceptions, Job
 from pseudolabel.plan import Shard
 from pseudolabel.sample import Extent, Refused
@@ -22,22 +23,23 @@ class Deaths:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        known = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        known = readable(path, lambda path: json.loads(path.read_text("utf-8"))) if path.exists() else {}
         self.exceptions = Exceptions(known.get("reading", {}), known.get("labelling", {}))
         self._open: dict[str, list[tuple[bool, str, str]]] = known.get("open", {})  # job -> (trial, extent, key) by run
 
     @classmethod
     def of(cls, folder: Path, mark: str) -> Deaths:
-        """Those of one part; without a mark all that were noted, and the parts' files are gone."""
-        deaths = cls(folder / f"deaths{mark}.json")
-        for path in [] if mark else sorted(folder.glob("deaths-*.json")):
-            noted = cls(path)
-            deaths.exceptions = Exceptions(
-                *({**a, **b} for a, b in zip(deaths.exceptions, noted.exceptions, strict=True))
-            )
-            deaths._open |= noted._open
+        """Those of one part, which knows all exceptions; without a mark those of all parts, whose files go."""
+        own = folder / f"deaths{mark}.json"
+        deaths, others = cls(own), [path for path in sorted(folder.glob("deaths*.json")) if path.name != own.name]
+        for noted in map(cls, others):
+            both = zip(deaths.exceptions, noted.exceptions, strict=True)
+            deaths.exceptions = Exceptions(*({**one, **other} for one, other in both))
+            deaths._open |= {} if mark else noted._open
+        if others and not mark:
             deaths._write()
-            path.unlink()
+            for path in others:
+                path.unlink()
         return deaths
 
     def convict(self, extent: str, key: str, reason: str) -> None:

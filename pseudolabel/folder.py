@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pseudolabel.addresses import is_address, located
 from pseudolabel.readers.files import MANIFEST, title
-from pseudolabel.sample import Refused
+from pseudolabel.sample import Refused, T
 from pseudolabel.shards import write_whole
 from pseudolabel.stores import LOCK, store
 
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
 PREVIEW = "index.html"
 ARTEFACTS, DEATHS, TRACE = "artefacts.json", "deaths.json", "error.txt"
-LISTING, KEPT = "plan.jsonl", "kept.json"
+PLAN, KEPT, LEDGER = "plan.jsonl", "kept.json", "made.jsonl"  # what parts are to make; what was made
 WRITTEN = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
 REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
 DECIDING = (  # packages whose version may change a byte
@@ -76,18 +76,19 @@ def at_hand(out: Path, folder: Path) -> Path:
 def clear(out: Path) -> None:
     """Delete the dataset but not the lock; the manifest last, for without it nothing that is left would be trusted."""
     home, records = store(out), out / RECORDS
-    artefacts = json.loads((records / ARTEFACTS).read_text("utf-8")) if (records / ARTEFACTS).exists() else {}
+    home.discard(SUCCESS)
+    artefacts = [name for name in home.sizes("") if name[0] not in "._" and name not in (CARD, PREVIEW)]
     for folder in ("data", *(path.name for path in out.glob(f"{WORK}*"))):
         home.empty(folder)
-    made = [f"{RECORDS}/{name}" for name in home.sizes(RECORDS) if name != Path(LOCK).name]
-    home.discard(SUCCESS, *artefacts, *made, SKIPPED, CARD, PREVIEW)
+    made = [f"{RECORDS}/{name}" for name in home.sizes(records.name) if name != Path(LOCK).name]
+    home.discard(*artefacts, *made, SKIPPED, CARD, PREVIEW)
     home.discard(MANIFEST)
 
 
 def standing(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:
     """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset.
 
-    With `any_source` it may be of another: of a finished dataset the listing knows whether its source only grew.
+    With `any_source` it may be of another: its ledger is known to be part of what is asked for.
     """
     made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
     if not (out / MANIFEST).exists() or not made:  # nothing learned, no shard: as when `fit` refused an option
@@ -95,7 +96,8 @@ def standing(out: Path, manifest: dict[str, Any], any_source: bool = False) -> d
     before = begun(out)
     for name, new in identity_of(manifest).items():
         if before.get(name) != new and not (name == "source" and any_source):
-            remedy = ", --extend to add what the source gained" if name == "source" and "summary" in before else ""
+            grows = name == "source" and not manifest["extended"] and (out / RECORDS / LEDGER).exists()
+            remedy = ", --extend to add what the source gained" if grows else ""
             raise Refused(
                 f"{out} holds another dataset: {difference(name, before.get(name), new)}\n"
                 f"give another folder with --out DIR{remedy}, or --overwrite to delete it and start afresh",
@@ -111,19 +113,27 @@ def begun(out: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError:
-        raise Refused(
-            f"{out / MANIFEST} cannot be read; --overwrite deletes the dataset and starts afresh", 4
-        ) from None
+        raise _damaged(out / MANIFEST) from None
     return manifest
+
+
+def readable(path: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of a file of ours; refused where it is damaged."""
+    try:
+        return read(path)
+    except (ValueError, LookupError, TypeError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> Refused:
+    return Refused(f"{path} cannot be read; --overwrite deletes the dataset and starts afresh", code=4)
 
 
 def same_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Refuse to finish with other packages what was begun with these: the shards would not be of one piece."""
     if before["versions"] != manifest["versions"]:
         what = difference("version", before["versions"], manifest["versions"])
-        raise Refused(
-            f"{out} is unfinished and was begun with other packages: {what}\ninstall those, or --overwrite", code=4
-        )
+        raise Refused(f"{out} was begun with other packages: {what}\ninstall those to go on, or --overwrite", code=4)
 
 
 def difference(name: str, old: Any, new: Any) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from pseudolabel.columns import Column, arrow_schema
 from pseudolabel.folder import RECORDS, at_hand
 from pseudolabel.kept import NOTHING, Joined, Kept
-from pseudolabel.plan import MEGABYTE, Shard
+from pseudolabel.plan import MEGABYTE, Shard, digest_of
 from pseudolabel.sample import Chance, Extent, Refused, Sample, Skipped, Split, chance_for, splits
 from pseudolabel.shards import Records, ShardWriter, digest
 from pseudolabel.stores import Store, store
@@ -224,6 +224,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     record = {
         "shard": index,
         "extents": len(job.shard.extents),
+        "of": digest_of(job.shard.extents),
         "weight": job.shard.weight,
         **asdict(counts),
         "files": files,

@@ -32,7 +32,7 @@ class Lease:
     def __init__(self, place: Remote, note: Note) -> None:
         self._place, self._note = place, note
         self._who, self._token, self._signs = f"process {os.getpid()} on {socket.gethostname()}", uuid.uuid4().hex, 0
-        self._over, self._lost = threading.Event(), False
+        self._over, self._lost, self._heard = threading.Event(), False, time.monotonic()
         self._renewing = threading.Thread(target=self._renew, daemon=True)
 
     def take(self) -> None:
@@ -112,9 +112,13 @@ class Lease:
                 self._lost = self._holder() != self._token
                 if not self._lost:
                     self._write(self._pipe)
+                    self._heard = time.monotonic()
 
     def check(self) -> None:
         """Refuse to go on where another run took over."""
+        if time.monotonic() - self._heard > 2 * RENEWED:  # it was held up, and may have been taken for dead
+            self._lost = self._lost or self._holder() != self._token
+            self._heard = time.monotonic()
         if self._lost:
             raise Refused(
                 f"another run has taken {self._place.parent.parent} over, for this one gave no sign of life", code=4

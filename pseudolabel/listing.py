@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pseudolabel.plan import Plan, signature
-from pseudolabel.sample import Extent, Refused, hash64
+from pseudolabel.sample import Extent, hash64
 from pseudolabel.shards import write_whole
 
 
@@ -24,14 +24,11 @@ def freeze(path: Path, plan: Plan, places: bool) -> None:
 
 
 def thaw(path: Path) -> Plan:
-    """The plan, of a listing frozen with its places; refused where it was not, as that of a finished dataset."""
+    """The plan that was frozen; of one without places only keys and weights."""
     return Plan([_extent(*stored) for stored in shard] for shard in _lines(path))
 
 
-def _extent(key: str, weight: int, *place: Any) -> Extent:
-    if not place:
-        raise Refused("what is missing was finished before; run the command without --part to make it again")
-    where, start, stop = place
+def _extent(key: str, weight: int, where: str = "", start: int = 0, stop: int | None = None) -> Extent:
     return Extent(key, where, start, stop, weight)
 
 

@@ -90,6 +90,14 @@ def signature(key: str, weight: int) -> bytes:
     return f"{key}\0{weight}\n".encode()
 
 
+def digest_of(extents: Iterable[Extent]) -> str:
+    """What tells a shard's extents from any others."""
+    digest = sha256()
+    for extent in extents:
+        digest.update(signature(extent.key, extent.weight))
+    return digest.hexdigest()[:16]
+
+
 class Plan:
     """All shards, kept in a temporary file so that memory stays flat; iterate it as often as needed."""
 
@@ -97,11 +105,13 @@ class Plan:
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
         self._offsets: list[int] = []
         self.weights: list[int] = []  # of each shard, in bytes
+        self.digests: list[str] = []  # of each shard's keys and sizes
         digest = sha256()
         for shard in shards:
             self._offsets.append(self._file.tell())
             pickle.dump([tuple(extent) for extent in shard], self._file)
             self.weights.append(sum(extent.weight for extent in shard))
+            self.digests.append(digest_of(shard))
             for extent in shard:
                 digest.update(signature(extent.key, extent.weight))
         self.digest = digest.hexdigest()  # of the keys and sizes, in order

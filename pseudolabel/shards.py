@@ -178,17 +178,19 @@ class Records:
     def skips(self, index: int) -> Path:
         return self.folder / f"{index:05d}.skipped.jsonl"
 
-    def done(self, shards: Iterable[int]) -> list[dict[str, Any] | None]:
-        """Of each shard its record if it is whole: the record is there and so is every file the record names."""
+    def done(self, shards: Sequence[int], digests: Sequence[str]) -> list[dict[str, Any] | None]:
+        """Of each shard its record if it is whole and of the extents that it should be, by the digests of all shards:
+        the record is there and so is every file the record names."""
         there, data = self._store.sizes("_records"), self._store.sizes("data")
 
         def whole(index: int, said: bytes | None) -> dict[str, Any] | None:
             try:
                 record: dict[str, Any] = json.loads(said or b"")
-            except ValueError:  # torn by a power cut
+                named = all(data.get(file["name"]) == file["bytes"] for file in record["files"])
+                whole = named and there.get(self.skips(index).name) == record["skips"]
+            except (ValueError, LookupError, TypeError):  # torn by a power cut
                 return None
-            named = all(data.get(file["name"]) == file["bytes"] for file in record["files"])
-            return record if named and there.get(self.skips(index).name) == record["skips"] else None
+            return record if whole and record.get("of") == digests[index] else None
 
         known = [index for index in shards if self.path(index).name in there]
         found = dict(zip(known, map(whole, known, self.read(map(self.path, known))), strict=True))

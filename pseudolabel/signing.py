@@ -13,14 +13,28 @@ from typing import Any
 
 from pseudolabel.card import write_card
 from pseudolabel.deaths import Deaths
-from pseudolabel.folder import ARTEFACTS, CARD, LISTING, RECORDS, SKIPPED, SUCCESS, at_hand, write_manifest
+from pseudolabel.folder import (
+    ARTEFACTS,
+    CARD,
+    KEPT,
+    LEDGER,
+    PLAN,
+    RECORDS,
+    SKIPPED,
+    SUCCESS,
+    WORK,
+    at_hand,
+    readable,
+    write_manifest,
+)
 from pseudolabel.listing import freeze
 from pseudolabel.options import RunOptions, share_or_count
+from pseudolabel.plan import Plan
 from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, write_whole
 from pseudolabel.source import Scan
-from pseudolabel.stores import store
+from pseudolabel.stores import LOCK, Check, store
 from pseudolabel.tasks.base import Task
 
 
@@ -53,10 +67,11 @@ def sign(
     manifest: dict[str, Any],
     started: float,
     progress: Progress,
+    ours: Check,
 ) -> Summary:
-    """Assemble what the records say, check it, and sign: `_SUCCESS` comes last."""
+    """Assemble what the records say, check it, and sign: `_SUCCESS` comes last. `ours` refuses if the lock was lost."""
     records, count = Records(out), len(found.plan)
-    made = [record for record in records.done(range(count)) if record]
+    made = [record for record in records.done(range(count), found.plan.digests) if record]
     assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
     summary = Summary(
         str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
@@ -66,7 +81,7 @@ def sign(
     write_whole(out / SKIPPED, records.skipped(count))
     reading, labelling = Deaths.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
-    artefacts = json.loads((records.folder / ARTEFACTS).read_text("utf-8"))
+    artefacts = readable(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
         near = at_hand(out, Path(folder))
         remarks, report = list(task.remarks(near)), dict(task.report(out, near))
@@ -81,12 +96,33 @@ def sign(
         "shards": [file for record in made for file in record["files"]],
     }
     store(out).settle("data", RECORDS)
+    ours()
+    sweep(out, count, {file["name"] for file in manifest["shards"]})
     write_manifest(out, manifest)
     judge(summary, options, out)
-    freeze(records.folder / LISTING, found.plan, places=False)
+    freeze(records.folder / LEDGER, found.plan, places=False)
     write_card(out / CARD, task, manifest)
+    ours()
     write_whole(out / SUCCESS, [])
+    tidy(out)
     return replace(summary, report=report)
+
+
+def sweep(out: Path, count: int, named: set[str]) -> None:
+    """Delete what is of no shard: it was made of a source that has since become another."""
+    home = store(out)
+    stray = [f"data/{name}" for name in home.sizes("data") if name not in named]
+    shards = (name for name in home.sizes(RECORDS) if name[:5].isdecimal() and int(name.partition(".")[0]) >= count)
+    home.discard(*stray, *(f"{RECORDS}/{name}" for name in shards))
+
+
+def tidy(out: Path) -> None:
+    """Delete what only parts needed."""
+    home = store(out)
+    locks = [name for name in home.sizes(RECORDS) if name.startswith(f"{Path(LOCK).name}-")]
+    home.discard(*(f"{RECORDS}/{name}" for name in (PLAN, KEPT, *locks)))
+    for folder in out.glob(f"{WORK}*"):
+        home.empty(folder.name)
 
 
 def judge(summary: Summary, options: RunOptions, out: Path) -> None:
@@ -111,10 +147,10 @@ def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
     return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished", "report": report})
 
 
-def told(task: Task, out: Path, status: str, shards: Sequence[int], started: float) -> Summary:
+def told(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
     """The summary of a step that does not finish the dataset, of the shards that it was about."""
     seconds = round(time.monotonic() - started, 1)
-    made = [record for record in Records(out).done(shards) if record]
+    made = [record for record in Records(out).done(shards, plan.digests) if record]
     return Summary(str(out), task.name, status, **counted(made), shards=len(shards), seconds=seconds)
 
 

@@ -130,7 +130,10 @@ class Disk:
     def locked(self, note: Note, part: str = "") -> Iterator[Check]:
         made = not self.folder.exists()
         (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("a") as lock, (self.folder / f"{LOCK}{part}").open("a") as own:
+        with (
+            (self.folder / LOCK).open("a+") as lock,
+            (self.folder / f"{LOCK}{part}").open("a+") as own,
+        ):  # NFS: + to share
             try:
                 fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
                 if part:
@@ -192,7 +195,8 @@ class Bucket:
     def discard(self, *names: str) -> None:
         paths = [(self.folder / name).path for name in names]
         with suppress(FileNotFoundError):
-            patiently(lambda: self.folder.fs.rm(paths), self.folder)
+            if paths:
+                patiently(lambda: self.folder.fs.rm(paths), self.folder)
 
     def empty(self, folder: str) -> None:
         shutil.rmtree(self.room(folder), ignore_errors=True)

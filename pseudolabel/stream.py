@@ -66,6 +66,8 @@ def rows(
 def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
     """What a run would read and make, reckoned from a few seconds' worth of its samples."""
     chosen = RunOptions(**options)
+    if chosen.part or chosen.extend:
+        raise Refused("--dry-run tells of a whole source; leave out --part and --extend")
     sources = resolve(source)
     task = task.settled(sources)
     out, found = place(task.name, sources, chosen.out), scan(task, sources, chosen)

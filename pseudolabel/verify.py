@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pseudolabel.dataset import Dataset, opened
-from pseudolabel.folder import LISTING, RECORDS, difference, versions
+from pseudolabel.folder import LEDGER, RECORDS, difference, versions
 from pseudolabel.jobs import Job, Recipe
 from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing
@@ -113,7 +113,7 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdic
         return None
     listed = attempt("", partial(_listing, dataset))
     if isinstance(listed, Skipped):
-        verdict.blame(f"{RECORDS}/{LISTING}", f"{listed.reason}; no row was held against the source")
+        verdict.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was held against the source")
         return None
     found = scan(task, sources, options, listed)
     for what, keys in (("is of another size than it was", listed.changed), ("is gone", listed.lost)):
@@ -127,7 +127,7 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdic
 def _listing(dataset: Dataset) -> Listing:
     """What the dataset was made of. Raises `Unusable` where it is not what was signed."""
     with blamed("is missing, or no listing"):
-        listed = Listing(dataset.out / RECORDS / LISTING)
+        listed = Listing(dataset.out / RECORDS / LEDGER)
     if listed.digest != dataset.manifest["source"]["keys and sizes"]:
         raise Unusable("is not what was signed")
     return listed

@@ -22,8 +22,8 @@ from conftest import FIXTURES, NAMES, Command, source, sums
 from pseudolabel import TASKS, Jigsaw, Refused, Rotate, Task, run
 from pseudolabel.cli import described
 from pseudolabel.dataset import opened
-from pseudolabel.engine import finish, plan_parts
 from pseudolabel.facts import facts
+from pseudolabel.parts import finish, plan_parts
 from pseudolabel.preview import preview
 from pseudolabel.shards import ShardWriter
 from pseudolabel.show import show

@@ -42,7 +42,7 @@ def test_parts_give_the_bytes_of_a_whole_run(corpus: Path, pseudolabel: Command,
     assert pseudolabel("finish", "parts").returncode == 0
     assert sums(out) == sums(tmp_path / "clean")
     assert sorted(p.name for p in (out / "_records").glob("*-of-*")) == []
-    assert str(job[1]) not in (out / "_records" / "plan.jsonl").read_text(), "where the source lay does not travel"
+    assert str(job[1]) not in (out / "_records" / "made.jsonl").read_text(), "where the source lay does not travel"
     for again in (("finish", "parts"), words, (*words, "--part", "2/3")):
         assert pseudolabel(*again).returncode == 0
     done = pseudolabel(*words, "--seed", 1, "--part", "1/3")
