@@ -30,6 +30,7 @@ from pseudolabel.progress import Progress
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records
 from pseudolabel.source import Scan, resolve, scan
+from pseudolabel.stores import store
 from pseudolabel.tasks.base import Task
 
 
@@ -63,7 +64,7 @@ class Goal:
         before = standing(self.out, self.manifest, any_source=self.before is not None)
         if before:
             same_versions(self.out, before, self.manifest)
-        (self.out / SUCCESS).unlink(missing_ok=True)
+        store(self.out).discard(SUCCESS)
         write_manifest(self.out, self.manifest)
         (self.out / "data").mkdir(exist_ok=True)
         least = self.task.neighbours()
