@@ -129,8 +129,10 @@ class Lease:
         self._over.set()
         self._renewing.join(SILENT)
         if not self._renewing.is_alive() and not self._lost:
-            with suppress(Exception):
-                self._place.fs.rm_file(self._place.path)
+            for _ in range(3):
+                with suppress(Exception):
+                    self._place.fs.rm_file(self._place.path)
+                    break
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FIXTURES, Command, arguments
+from conftest import FIXTURES, Command, arguments, real
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
@@ -45,8 +45,8 @@ def test_help_is_light() -> None:
 def test_every_task_has_its_command_help_and_line() -> None:
     told = CliRunner()
     listed = told.invoke(app, ["tasks"]).stdout
-    for name, task in TASKS.items():
-        done = told.invoke(app, [name, "--help"])
+    for name in filter(real, TASKS):
+        task, done = TASKS[name], told.invoke(app, [name, "--help"])
         assert done.exit_code == 0
         for option in [*(field.name for field in fields(task)), "out", "seed", "workers", "dry-run", "json"]:
             assert f"--{option.replace('_', '-')}" in done.stdout
