@@ -227,9 +227,9 @@ def test_members_of_a_zip_that_are_refused(tmp_path: Path) -> None:
     reasons = {
         "../up.jpg": "no path within the archive",
         "/etc/absolute.jpg": "no path within the archive",
-        "a/0.jpg": "another of this name",
+        "a/0.jpg%2": "another of this name",
         "a/bomb.jpg": "200 times its packed size",
-        "a/lies.jpg": "its checksum differs",
+        "a/lies.jpg": "another size than the archive says",
         "a/encrypted.jpg": "encrypted",
         "a/lzma.jpg": "method 14",
         "a/flipped.jpg": "its checksum differs",
@@ -255,7 +255,7 @@ def test_members_of_a_tar_that_are_refused(ends: str, tmp_path: Path) -> None:
     members |= {"link.jpg": link, long: picture(2), "empty.jpg": b"", "notes.doc": b"x"}  # type: ignore[dict-item]
     packed(tmp_path / f"pics.{ends}", f"w:{ends[4:]}", members)  # type: ignore[arg-type]
     reasons = {
-        "0.jpg": "another of this name",
+        "0.jpg%2": "another of this name",
         "a/../../up.jpg": "no path within the archive",
         "/absolute.jpg": "no path within the archive",
         "link.jpg": "a link, to /etc/passwd",
@@ -346,7 +346,12 @@ def test_keys_of_a_list(tmp_path: Path) -> None:
     there = {"a/0.jpg": "ffd8", "1.jpg": "ffd8", "pics.zip/2.jpg": "ffd8"}
     lost = {"a/gone.jpg": "cannot be found: no such file or directory"}
     found = keys(f"@{tmp_path}/lists/files.txt")
-    assert found == {**there, **lost, "gone.zip": lost["a/gone.jpg"], "a/0.jpg": "there is another of this name before"}
+    assert found == {
+        **there,
+        **lost,
+        "gone.zip": lost["a/gone.jpg"],
+        "a/0.jpg%2": "there is another of this name before",
+    }
     (tmp_path / "lists" / "files.txt").write_text(f"a/0.jpg\n../other/2.jpg\n{tmp_path}/lists/1.jpg\n")
     assert list(keys(f"@{tmp_path}/lists/files.txt")) == ["lists/a/0.jpg", "other/2.jpg", "lists/1.jpg"]
 
