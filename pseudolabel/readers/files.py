@@ -186,6 +186,7 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             yield clean, clean, -1
         else:
             block = f"{prefix}#{member.block}" if member.block else ""
+            block = spelt(prefix + clean) if member.block == member.name else block  # it is one by itself
             yield clean, "\0".join(Place(where, member.locator, block, clean + member.suffix)), member.size
 
 

@@ -45,7 +45,7 @@ class Part(NamedTuple):
     first: int
     stop: int
     size: int  # bytes
-    packed: int  # the same in the file
+    swells: bool = False  # too much, when it is read
 
 
 class Row(NamedTuple):
@@ -116,7 +116,7 @@ def find(file: Any, wanted: Collection[str]) -> Iterator[Row]:
                 told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {own} {chosen.leaf}"
                 if size > LARGEST:
                     told = f"unusable rows of {size >> 20} MB; at most {LARGEST >> 20} are read"
-                elif bomb(part.size, part.packed):
+                elif part.swells:
                     told = f"unusable {BOMB}"
                 yield Row(number, name, size, told, block, chosen.suffix)
 
@@ -167,22 +167,22 @@ def groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]
 
 def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[Part]:
     """Row groups, small ones together and large ones in pieces, so that each has about `ROOM`."""
-    rows = size = packed = begin = 0
-    for group, (count, more, less) in enumerate(groups):
+    rows = size = begin = 0
+    for group, (count, more, packed) in enumerate(groups):
         if rows and size + more > ROOM:
-            yield Part(begin, group, 0, rows, size, packed)
-            rows = size = packed = 0
+            yield Part(begin, group, 0, rows, size)
+            rows = size = 0
         if not rows:
             begin = group
-        rows, size, packed = rows + count, size + more, packed + less
+        rows, size = rows + count, size + more
         if size > ROOM:  # of one group, then
             step = max(1, rows * ROOM // size)
             for first in range(0, rows, step):
                 stop = min(first + step, rows)
-                yield Part(group, group + 1, first, stop, *(n * (stop - first) // rows for n in (size, packed)))
-            rows = size = packed = 0
+                yield Part(group, group + 1, first, stop, size * (stop - first) // rows, bomb(size, packed))
+            rows = size = 0
     if rows:
-        yield Part(begin, group + 1, 0, rows, size, packed)
+        yield Part(begin, group + 1, 0, rows, size)
 
 
 def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[str | None]:
