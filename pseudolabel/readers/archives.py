@@ -23,7 +23,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from pseudolabel.readers.inflated import BOMB, STRETCH, Inflated, bomb
-from pseudolabel.readers.places import DEFLATED, SMALL, gzip_end, opened
+from pseudolabel.readers.places import DEFLATED, SMALL, gzip_end, opened, refused
 from pseudolabel.readers.windows import Watched, size_of
 from pseudolabel.sample import Unusable
 
@@ -152,9 +152,9 @@ def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0, points: str 
 
 def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> str:
     if info.islnk():
-        return f"unusable a hard link, to {info.linkname}; pack it with --hard-dereference"
+        return refused(f"a hard link, to {info.linkname}; pack it with --hard-dereference")
     if info.issym():
-        return f"unusable a link, to {info.linkname}; pack the file itself"
+        return refused(f"a link, to {info.linkname}; pack the file itself")
     if info.issparse():
         return "unusable a sparse file; pack it without --sparse"
     if packed and bomb(info.size, packed):

@@ -73,16 +73,14 @@ class FileList:
         return Path(os.path.normpath(os.path.join(self._folder, line))).parts
 
     def _lines(self) -> Iterator[str]:
-        file = open(self._path, "rb") if self._path else _piped(self._given)  # noqa: SIM115 - closed, or kept
-        file.seek(0)
-        file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
-        for line in file:
-            if b"\0" in line:
-                raise Refused(f"{self} is no list of lines in UTF-8; give one path a line, without -print0")
-            if path := os.fsdecode(line.rstrip(b"\r\n")):
-                yield path
-        if self._path:
-            file.close()
+        with open(self._path, "rb") if self._path else nullcontext(_piped(self._given)) as file:
+            file.seek(0)
+            file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
+            for line in file:
+                if b"\0" in line:
+                    raise Refused(f"{self} is no list of lines in UTF-8; give one path a line, without -print0")
+                if path := os.fsdecode(line.rstrip(b"\r\n")):
+                    yield path
 
 
 @cache

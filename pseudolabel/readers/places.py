@@ -37,9 +37,13 @@ class Place(NamedTuple):
 
 
 def unusable(reason: str, name: str) -> str:
-    """The place of what was found and cannot be used. What an archive says of itself may hold anything."""
-    told = reason.replace("\0", "").encode(errors="backslashreplace").decode()
-    return "\0".join(Place("", f"unusable {told}", "", name.replace("\0", "")))
+    """The place of what was found and cannot be used."""
+    return "\0".join(Place("", refused(reason), "", name.replace("\0", "")))
+
+
+def refused(reason: str) -> str:
+    """The locator of such a place. A reason may name what an archive says, which may hold anything."""
+    return f"unusable {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
 
 
 def name_of(where: str) -> str:
