@@ -390,7 +390,8 @@ def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_tables_that_swell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture for thousands of rows, and a page of nothing."""
-    monkeypatch.setattr(inflated, "UNPACKED", 1 << 16)
+    for module, name in ((inflated, "UNPACKED"), (rows_of_tables, "ROOM")):
+        monkeypatch.setattr(module, name, 1 << 16)
     same = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([os.urandom(10_000)]))
     pq.write_table(pa.table({"image": same}), tmp_path / "same.parquet", store_schema=False)
     page = pa.table({"image": [bytes(1 << 13)] * 300})
@@ -584,6 +585,7 @@ def test_over_http(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "f.txt").write_text(f"{address}/0.jpg?token=secret\n{address}/1.jpg\n")
     assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
     monkeypatch.setattr(windows, "WHOLE", 1 << 10)
+    monkeypatch.setattr(windows, "ASKED", 1 << 10)
     with pytest.raises(Refused, match="sends no ranges of it; download it first"):
         keys(f"{address}/f.zip")
     with pytest.raises(Refused, match="does not exist"):

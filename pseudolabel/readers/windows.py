@@ -106,7 +106,7 @@ class Watched:
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
-        self.fault: OSError | None = None
+        self.fault: OSError | Refused | None = None
         self.damage = ""  # what is wrong with the archive it lies in
         self._file = file
         if not size_of(self._file):
@@ -116,7 +116,7 @@ class Watched:
     def read(self, count: int = -1) -> bytes:
         try:
             return self._file.read(count)
-        except OSError as fault:
+        except (OSError, Refused) as fault:
             self.fault = fault
         except Unusable as damage:
             self.damage = str(damage)
@@ -139,12 +139,12 @@ class Watched:
         try:
             with blamed(what):
                 yield
-        except Unusable:
+        except (Unusable, Refused):
             self.check()
             raise
 
     def check(self) -> None:
-        """Raise what was kept, be it the disk's fault or a damage of what the file lies in."""
+        """Raise what was kept, be it the disk's fault or that of what the file lies in."""
         if self.fault:
             raise self.fault from None
         if self.damage:
