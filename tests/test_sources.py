@@ -440,6 +440,19 @@ def test_two_tars_in_one(ends: str, tmp_path: Path) -> None:
     }
 
 
+def test_a_tar_in_several_gzip_streams(tmp_path: Path) -> None:
+    """As `pigz` and `bgzip` write them: each has a checksum."""
+    tar = packed(tmp_path / "a.tar", "w", {f"{i}.jpg": bytes([i]) * 1000 for i in range(3)})
+    streams = [gzip.compress(tar[:2000], 0), gzip.compress(tar[2000:], 0), gzip.compress(b"")]
+    (tmp_path / "a.tar.gz").write_bytes(b"".join(streams))
+    there = {f"{i}.jpg": f"{i:02}{i:02}" for i in range(3)}
+    assert keys(str(tmp_path / "a.tar.gz")) == there
+    (tmp_path / "a.tar.gz").write_bytes(b"".join(streams).replace(bytes([1]) * 100, bytes([1]) * 99 + b"9", 1))
+    told = keys(str(tmp_path / "a.tar.gz"))
+    assert "CRC" in told.pop("a.tar.gz")
+    assert told == there
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_text_in_a_zip_that_is_read_in_ranges(method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ranges lie together in the plan, and a damage anywhere is told."""

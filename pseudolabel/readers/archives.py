@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gzip
 import io
 import os
 import pickle
@@ -220,11 +221,17 @@ class _Packed:
         return self._at
 
     def check(self, packed: int) -> None:
-        """Raise `Unusable` where the checksum at the end is another; of several streams in one, that is not known."""
+        """Raise `Unusable` where the checksum at the end is another; of several streams in one, each has its own."""
         self._watched.seek(packed - 8)
         crc, size = struct.unpack("<II", self._watched.read(8))
-        if size == self._at & 0xFFFFFFFF and crc != self._crc:
-            raise Unusable("damaged: its checksum differs")
+        if size == self._at & 0xFFFFFFFF:
+            if crc != self._crc:
+                raise Unusable("damaged: its checksum differs")
+            return
+        self._watched.seek(0)
+        again = gzip.GzipFile(fileobj=self._watched)
+        while again.read(1 << 20):
+            pass
 
 
 class _Short:
