@@ -24,6 +24,7 @@ SMALL = 4 << 20  # bytes of a zip member that are inflated at once
 STREAMS = 3  # deflated ones that a process keeps open
 GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # what stands before deflated bytes in a gzip stream
 DEFLATED = 8  # a zip archive's word for it
+STREAMED = 8  # its flag of members that have their checksum behind them
 CHANGED = "its archive was changed since the scan"
 
 
@@ -107,7 +108,7 @@ def _zip_member(container: str, told: str) -> io.BufferedReader:
     header, packed, size, method, crc = map(int, told.split())
     with ExitStack() as unless_kept:
         file = unless_kept.enter_context(opened(container))
-        begin = header + _header(file, header)
+        begin = header + _header(file, header, crc)
         if method != DEFLATED:
             unless_kept.pop_all()
             return window(size, part(file, begin), crc, file)
@@ -126,12 +127,14 @@ def check(where: str) -> None:
                 pass
 
 
-def _header(file: io.BufferedReader, at: int) -> int:
+def _header(file: io.BufferedReader, at: int, crc: int) -> int:
     """The length of the header before a zip member's bytes."""
     file.seek(at)
     head = file.read(30)
     if len(head) < 30 or not head.startswith(b"PK\3\4"):
         raise Unusable("damaged: it is not where the archive's list says")
+    if not head[6] & STREAMED and struct.unpack("<I", head[14:18])[0] != crc:
+        raise Unusable(CHANGED)
     name, extra = struct.unpack("<HH", head[26:])
     return 30 + int(name) + int(extra)
 
