@@ -12,7 +12,7 @@ from conftest import SHARED
 
 from pseudolabel.readers import audio
 from pseudolabel.readers.audio import AudioOptions, Sounds
-from pseudolabel.readers.places import Watched
+from pseudolabel.readers.windows import Watched
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split
 
 ALL = Split("train", 0.0, 1.0)

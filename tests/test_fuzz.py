@@ -15,8 +15,9 @@ from mutants import KINDS, over
 
 from pseudolabel.readers.audio import AudioOptions, Sounds
 from pseudolabel.readers.films import Film
-from pseudolabel.readers.places import Watched
+from pseudolabel.readers.places import opened
 from pseudolabel.readers.text import Documents, TextOptions
+from pseudolabel.readers.windows import Watched
 from pseudolabel.sample import Unusable, splits
 
 
@@ -49,7 +50,7 @@ def test_a_film_that_asks_for_more_memory_than_there_is(tmp_path: Path) -> None:
 
 def test_a_place_before_the_begin_is_no_fault_of_the_disk(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"bytes")
-    with Watched(str(tmp_path / "a")) as file:
+    with Watched(opened(str(tmp_path / "a"))) as file:
         file.seek(-9, os.SEEK_END)
         assert file.fault is None
         assert file.read(2) == b"by"

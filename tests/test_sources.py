@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import logging
 import os
@@ -22,8 +23,11 @@ from conftest import FIXTURES, arguments, skipped, sums
 from faulty import Faulty
 
 from pseudolabel import TASKS, Refused, run
-from pseudolabel.readers import files
+from pseudolabel.readers import archives, beside, files, inflated, places, windows
+from pseudolabel.readers import rows as rows_of_tables
+from pseudolabel.readers import webdataset as shards
 from pseudolabel.readers.places import opened
+from pseudolabel.readers.text import Documents, TextOptions
 from pseudolabel.sample import Sample, Skipped, Unusable, splits
 from pseudolabel.source import resolve
 from pseudolabel.stream import rows
@@ -227,9 +231,9 @@ def test_members_of_a_zip_that_are_refused(tmp_path: Path) -> None:
     reasons = {
         "../up.jpg": "no path within the archive",
         "/etc/absolute.jpg": "no path within the archive",
-        "a/0.jpg": "another of this name",
+        "a/0.jpg%2": "another of this name",
         "a/bomb.jpg": "200 times its packed size",
-        "a/lies.jpg": "its checksum differs",
+        "a/lies.jpg": "another size than the archive says",
         "a/encrypted.jpg": "encrypted",
         "a/lzma.jpg": "method 14",
         "a/flipped.jpg": "its checksum differs",
@@ -255,7 +259,7 @@ def test_members_of_a_tar_that_are_refused(ends: str, tmp_path: Path) -> None:
     members |= {"link.jpg": link, long: picture(2), "empty.jpg": b"", "notes.doc": b"x"}  # type: ignore[dict-item]
     packed(tmp_path / f"pics.{ends}", f"w:{ends[4:]}", members)  # type: ignore[arg-type]
     reasons = {
-        "0.jpg": "another of this name",
+        "0.jpg%2": "another of this name",
         "a/../../up.jpg": "no path within the archive",
         "/absolute.jpg": "no path within the archive",
         "link.jpg": "a link, to /etc/passwd",
@@ -319,6 +323,182 @@ def test_archives_that_are_damaged(tmp_path: Path, source: Any) -> None:
     assert proven.true == len(used)
 
 
+# --- what changes, and what lies -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", ["tar", "tar.gz", "zip", "parquet"])
+def test_what_is_packed_anew_is_not_read_under_the_old_keys(ends: str, tmp_path: Path) -> None:
+    path, things = tmp_path / f"a.{ends}", {f"{i}.jpg": os.urandom(3000) for i in range(4)}
+
+    def pack(names: list[str]) -> None:
+        if ends == "parquet":
+            pq.write_table(pa.table({"image": [things[name] for name in names], "path": names}), path)
+        elif ends == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                for name in names:
+                    archive.writestr(name, things[name])
+        else:
+            packed(path, f"w:{ends[4:]}", {name: things[name] for name in names})
+
+    pack(sorted(things))
+    planned = list(files.find([path], [".jpg"]))
+    for file in planned:
+        with opened(file.where) as stream:
+            assert stream.read() == things[file.key]
+    pack(sorted(things, reverse=True))
+    for file in planned:
+        with pytest.raises(Unusable, match="changed since the scan"):
+            opened(file.where)
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    """In archives, beside them, and in lists they are spelt as of files in folders; what is no sign of a name goes."""
+    link, zero = tarfile.TarInfo("link.jpg"), tarfile.TarInfo("zero.jpg")
+    link.type, link.linkname, link.pax_headers = tarfile.SYMTYPE, "x", {"linkpath": "a\0b.jpg"}
+    zero.pax_headers = {"path": "z\0.jpg"}
+    members = {"\udce9.cls": b"7", "\udce9.jpg": picture(0), "link.jpg": link, "zero.jpg": zero}
+    packed(tmp_path / "a.tar", "w:", members)  # type: ignore[arg-type]
+    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfa.tar\n\xe9.jpg\n")
+    assert keys(f"@{tmp_path}/b.txt") == {
+        "a.tar/%E9.jpg": "ffd8",
+        "a.tar/link.jpg": "a link, to ab.jpg; pack the file itself",
+        "a.tar/z%00.jpg": "its name is no path within the archive",
+        "%E9.jpg": "cannot be found: no such file or directory",
+    }
+    assert beside.Table(str(tmp_path / "a.tar"), "").lines({"cls": "string"}).of("\udce9.jpg") == {"cls": "7"}
+
+
+def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more is read than what is said to be there, and no more is said than can be."""
+    with zipfile.ZipFile(tmp_path / "zero.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", bytes(1 << 20))
+    data = bytearray((tmp_path / "zero.zip").read_bytes())
+    at = data.rindex(b"a.jpg") - 46 + 24
+    data[at : at + 4] = bytes(4)
+    (tmp_path / "zero.zip").write_bytes(data)
+    long = tarfile.TarInfo("././@LongLink")
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+    (tmp_path / "name.tar").write_bytes(long.tobuf(tarfile.GNU_FORMAT) + bytes(3 << 20))
+    assert keys(str(tmp_path)) == {
+        "zero.zip/a.jpg": "damaged: it unpacks to another size than the archive says",
+        "name.tar": "what describes its members is said to have more than 1 MB",
+    }
+    monkeypatch.setattr(archives, "LIST", 50)
+    monkeypatch.setattr(shards, "LARGEST", 10)
+    assert "what describes its members" in keys(str(tmp_path / "zero.zip"))["zero.zip"]
+    packed(tmp_path / "shard.tar", "w:", {"0.cls": b"1" * 11, "1.cls": b"1"})
+    (_, large), (_, small) = shards.values(str(tmp_path / "shard.tar"), ["cls"])
+    assert "at most" in str(large)
+    assert small == {"cls": "1"}
+
+
+def test_tables_that_swell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture for thousands of rows, and a page of nothing."""
+    for module, name in ((inflated, "UNPACKED"), (rows_of_tables, "ROOM")):
+        monkeypatch.setattr(module, name, 1 << 16)
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([os.urandom(10_000)]))
+    pq.write_table(pa.table({"image": same}), tmp_path / "same.parquet", store_schema=False)
+    page = pa.table({"image": [bytes(1 << 13)] * 300})
+    pq.write_table(page, tmp_path / "page.parquet", compression="zstd", use_dictionary=False)
+    told = keys(str(tmp_path))
+    assert told["same.parquet/100"] != told["same.parquet/299"]
+    assert "from here on" in told["same.parquet/299"]
+    assert all("200 times its packed size" in told[f"page.parquet/{i}"] for i in range(300))
+
+
+def test_rows_of_any_name(tmp_path: Path) -> None:
+    """None vanishes: where a name is no file's, or was there before, the row's number is it."""
+    names = ["a.jpg", None, "__MACOSX/a.jpg", "a//b.jpg", "a/b.jpg", "x/", ".hidden.jpg", "8", None]
+    pq.write_table(pa.table({"image": [picture(0)] * 9, "path": names}), tmp_path / "a.parquet")
+    assert list(keys(str(tmp_path / "a.parquet"))) == [
+        *("a.jpg", "1", "__MACOSX/a.jpg", "a/b.jpg", "4", "x", "6", "8", "8+"),
+    ]
+
+
+def test_members_of_a_zip_that_only_look_like_files(tmp_path: Path) -> None:
+    link, windows = zipfile.ZipInfo("link.jpg"), zipfile.ZipInfo("up.jpg")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    windows.create_system = 0
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(link, "a.jpg")
+        archive.writestr(windows, picture(0))
+        archive.writestr("one.jpg", picture(1))
+        archive.writestr("other.jpg", picture(1))
+        archive.infolist()[3].header_offset = archive.infolist()[2].header_offset
+        windows.filename = "..\\up.jpg"
+    assert keys(str(tmp_path / "a.zip")) == {
+        "link.jpg": "a link; pack the file itself",
+        "../up.jpg": "its name is no path within the archive",
+        "one.jpg": "it overlaps another member of the archive",
+        "other.jpg": "it overlaps another member of the archive",
+    }
+
+
+@pytest.mark.parametrize("ends", ["tar", "tar.gz"])
+def test_two_tars_in_one(ends: str, tmp_path: Path) -> None:
+    both = [packed(tmp_path / f"{i}.tar", "w", {f"{i}.jpg": picture(i)}) for i in range(2)]
+    (tmp_path / f"a.{ends}").write_bytes(gzip.compress(b"".join(both)) if ends == "tar.gz" else b"".join(both))
+    assert keys(str(tmp_path / f"a.{ends}")) == {
+        "0.jpg": "ffd8",
+        f"a.{ends}": "more follows the mark of its end; pack it anew",
+    }
+
+
+def test_a_tar_in_several_gzip_streams(tmp_path: Path) -> None:
+    """As `pigz` and `bgzip` write them: each has a checksum."""
+    tar = packed(tmp_path / "a.tar", "w", {f"{i}.jpg": bytes([i]) * 1000 for i in range(3)})
+    streams = [gzip.compress(tar[:2000], 0), gzip.compress(tar[2000:], 0), gzip.compress(b"")]
+    (tmp_path / "a.tar.gz").write_bytes(b"".join(streams))
+    there = {f"{i}.jpg": f"{i:02}{i:02}" for i in range(3)}
+    assert keys(str(tmp_path / "a.tar.gz")) == there
+    (tmp_path / "a.tar.gz").write_bytes(b"".join(streams).replace(bytes([1]) * 100, bytes([1]) * 99 + b"9", 1))
+    told = keys(str(tmp_path / "a.tar.gz"))
+    assert "CRC" in told.pop("a.tar.gz")
+    assert told == there
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_text_in_a_zip_that_is_read_in_ranges(method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ranges lie together in the plan, and a damage anywhere is told."""
+    monkeypatch.setattr(places, "SMALL", 1 << 12)
+    monkeypatch.setattr(archives, "SMALL", 1 << 12)
+    body = b"".join(b"This is line %d of a text.\n\n" % i for i in range(60_000))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.txt", body)
+    (file,) = files.find([tmp_path / "a.zip"], [".txt"])
+    reader = Documents(TextOptions())
+    extents = list(reader.scan(*file[:3]))
+    assert len(extents) == 2
+    assert {extent.block for extent in extents} == ({"a.txt"} if method else {extent.key for extent in extents})
+    read = list(reader.read(extents, splits(0)[0]))
+    assert b"".join(text + b"\n\n" for item in read for text in item.payload.texts()) == body
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for at in (14, data.rindex(b"a.txt") - 46 + 16) if method else (data.index(b"line 50000 of"),):
+        data[at] ^= 1  # the text, or both places of its checksum
+    (tmp_path / "a.zip").write_bytes(data)
+    (file,) = files.find([tmp_path / "a.zip"], [".txt"])
+    (bad, *_) = reader.read(reader.scan(*file[:3]), splits(0)[0])
+    assert bad.reason == "damaged: its checksum differs"
+
+
+@pytest.mark.parametrize("kind", ["deflated zip", "tar.gz", "datasets", "bytes"])
+@pytest.mark.parametrize("room", [1, 8])
+def test_the_same_where_it_is_larger_than_what_is_kept(
+    room: int, kind: str, source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stretches, blocks, seek points and spans of rows, with room for a few KB; and with none for seek points."""
+    expected = made("jigsaw", source("images"))
+    for module, name, size in (
+        *((module, "STRETCH", room << 13) for module in (inflated, archives)),
+        *((module, "SMALL", room << 10) for module in (places, archives)),
+        *((inflated, name, room << 11) for name in ("PIECE", "LEAST")),
+        (inflated, "APART", room << 16),
+        *((rows_of_tables, "ROOM", room << 12), (archives, "POINTS", room - 1)),
+    ):
+        monkeypatch.setattr(module, name, size)
+    assert made("jigsaw", PACKED[kind](source("images"), tmp_path, "")) == expected
+
+
 # --- lists, and stores -----------------------------------------------------------------------------------------------
 
 
@@ -346,9 +526,29 @@ def test_keys_of_a_list(tmp_path: Path) -> None:
     there = {"a/0.jpg": "ffd8", "1.jpg": "ffd8", "pics.zip/2.jpg": "ffd8"}
     lost = {"a/gone.jpg": "cannot be found: no such file or directory"}
     found = keys(f"@{tmp_path}/lists/files.txt")
-    assert found == {**there, **lost, "gone.zip": lost["a/gone.jpg"], "a/0.jpg": "there is another of this name before"}
+    assert found == {
+        **there,
+        **lost,
+        "gone.zip": lost["a/gone.jpg"],
+        "a/0.jpg%2": "there is another of this name before",
+    }
     (tmp_path / "lists" / "files.txt").write_text(f"a/0.jpg\n../other/2.jpg\n{tmp_path}/lists/1.jpg\n")
     assert list(keys(f"@{tmp_path}/lists/files.txt")) == ["lists/a/0.jpg", "other/2.jpg", "lists/1.jpg"]
+
+
+def test_lists_that_are_none_and_sources_that_never_end(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").write_bytes(picture(0))
+    for number, data in enumerate((b"0.jpg\x001.jpg", "0.jpg\n".encode("utf-16"))):
+        (tmp_path / f"{number}.txt").write_bytes(data)
+        with pytest.raises(Refused, match="one path a line"):
+            keys(f"@{tmp_path}/{number}.txt")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Refused, match="is a pipe or a device"):
+        resolve(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(f"{tmp_path}/0.jpg\n"))
+    writer.start()
+    assert keys(f"@{tmp_path}/pipe") == {"0.jpg": "ffd8"}
+    writer.join()
 
 
 def test_standard_input(source: Any, tmp_path: Path) -> None:
@@ -391,7 +591,7 @@ def s3fs_forgets() -> None:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_over_http(source: Any, tmp_path: Path) -> None:
+def test_over_http(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a server that knows no ranges. Queries are no part of keys, and passwords are refused."""
     zipped(source("images"), tmp_path, zipfile.ZIP_DEFLATED)
     (tmp_path / "0.jpg").write_bytes(picture(0))
@@ -401,6 +601,10 @@ def test_over_http(source: Any, tmp_path: Path) -> None:
     assert made("jigsaw", f"{address}/f.zip") == made("jigsaw", source("images"))
     (tmp_path / "f.txt").write_text(f"{address}/0.jpg?token=secret\n{address}/1.jpg\n")
     assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
+    monkeypatch.setattr(windows, "WHOLE", 1 << 10)
+    monkeypatch.setattr(windows, "ASKED", 1 << 10)
+    with pytest.raises(Refused, match="sends no ranges of it; download it first"):
+        keys(f"{address}/f.zip")
     with pytest.raises(Refused, match="does not exist"):
         resolve(f"{address}/1.zip")
     with pytest.raises(Refused, match="no password"):

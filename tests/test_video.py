@@ -15,8 +15,8 @@ from reels import HEIGHT, WIDTH, counted, number, write
 from pseudolabel.readers import video
 from pseudolabel.readers.films import Film
 from pseudolabel.readers.frames import Shown
-from pseudolabel.readers.places import Watched
 from pseudolabel.readers.video import Clip, VideoOptions, Videos
+from pseudolabel.readers.windows import Watched
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split
 from pseudolabel.sampling import Sampling
 

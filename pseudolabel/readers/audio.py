@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.readers.places import Watched
+from pseudolabel.readers.places import opened
+from pseudolabel.readers.windows import Watched
 from pseudolabel.sample import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt, blamed
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, Watched]:
     """Open a file at the extent's first frame."""
     import soundfile
 
-    file = Watched(extent.where)
+    file = Watched(opened(extent.where))
     with ExitStack() as unless_open:
         unless_open.enter_context(file)
         with file.blamed("not a sound that libsndfile reads"):

@@ -122,7 +122,7 @@ class Lines(NamedTuple):
     def of(self, name: str) -> Values | Unusable:
         """What is said of a file; {} if it is not named."""
         if self.faults is not None:
-            name = webdataset.stem(name)
+            name = files.spelt(webdataset.stem(name))
             if name in self.faults:
                 return self.faults[name]
         at = bisect_left(self.order, name, key=lambda line: self.names[line.as_py()].as_py())
@@ -175,9 +175,9 @@ def _shard(where: str, kinds: Kinds) -> Lines:
     def good() -> Iterator[Values]:
         for name, values in webdataset.values(where, list(kinds)):
             if isinstance(values, Unusable):
-                faults[name] = values
+                faults[files.spelt(name)] = values
             else:
-                yield {"": name, **values}
+                yield {"": files.spelt(name), **values}
 
     samples, batches = good(), []
     with suppress(Unusable):  # the archive ends there, as the scan has said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,11 @@ from pseudolabel.readers.objects import MANIFEST
 from pseudolabel.readers.places import Place, opened, unusable
 from pseudolabel.sample import Refused, Skipped, Unusable, attempt, hash64
 
-__all__ = ["MANIFEST", "File", "check", "find", "title"]
+__all__ = ["MANIFEST", "File", "check", "find", "spelt", "title"]
 
 TABLE = ".parquet"
 METADATA = "metadata.parquet"  # of the files beside it, see `readers.beside`
+AGAIN = "\udc00"  # behind the name of the second of a name: "%" in its key, and no sign that a name can have
 
 
 class File(NamedTuple):
@@ -43,10 +45,11 @@ def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
         listed, alone = _listed(source)
         for name, where, size in listed:
-            if size >= 0 and _contains(name, where, ends):
+            if size >= 0 and _contains(name.partition(AGAIN)[0], where, ends):
                 yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
             else:
-                yield File(_key(prefix + name), where, max(size, 0), size >= 0 and name.lower().endswith(ends))
+                wanted = size >= 0 and name.partition(AGAIN)[0].lower().endswith(ends)
+                yield File(spelt(prefix + name), where, max(size, 0), wanted)
 
 
 def check(sources: Sequence[Path]) -> None:
@@ -54,6 +57,8 @@ def check(sources: Sequence[Path]) -> None:
     for source in sources:
         if not _exists(source):
             raise Refused(f"{source} does not exist; give a folder or a file to read")
+        if not isinstance(source, FileList) and not is_address(source) and not (source.is_dir() or source.is_file()):
+            raise Refused(f"{source} is a pipe or a device; give - and pipe a list of files into it")
         if not isinstance(source, FileList) and (source / MANIFEST).exists():
             raise Refused(f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from")
     names = [source.name for source in sources]
@@ -98,11 +103,14 @@ def _listed(source: Path) -> tuple[Iterable[Found], bool]:
 
 
 def _once(found: Iterable[Found]) -> Iterator[Found]:
-    """The same, but that only the first of a name can be read."""
+    """The same, but that only the first of a name can be read. The second has `%2` behind its key, and so on."""
     seen: set[int] = set()
+    times: Counter[int] = Counter()  # that one was seen again
     for name, where, size in found:
-        if (known := hash64(name)) in seen:
-            where, size = unusable("there is another of this name before", name), 0
+        if (known := hash64(spelt(name))) in seen:
+            times[known] += 1
+            where = unusable("there is another of this name before", where.rpartition("\0")[2])
+            name, size = f"{name}{AGAIN}{times[known] + 1}", min(size, 0)
         seen.add(known)
         yield name, where, size
 
@@ -128,10 +136,10 @@ def _size(entry: os.DirEntry[str]) -> int:
         return -1
 
 
-def _key(name: str) -> str:
-    """Write "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
-    odd = re.sub("[%#]", lambda sign: f"%{ord(sign[0]):02X}", name)
-    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd)
+def spelt(name: str) -> str:
+    """A name as keys have it: "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
+    odd = re.sub("[%#\0]", lambda sign: f"%{ord(sign[0]):02X}", name)
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(AGAIN, "%")
 
 
 # --- files in files --------------------------------------------------------------------------------------------------
@@ -158,17 +166,18 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
     members = _once(_members(name, prefix, where, ends))
     while found := attempt(name, partial(next, members, None)):
         if isinstance(found, Skipped):
-            yield File(_key(name), unusable(found.reason, name), 0, True)
+            yield File(spelt(name), unusable(found.reason, name), 0, True)
             return
         inner, place, size = found
-        yield File(_key(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
+        yield File(spelt(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
 
 
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[Found]:
     """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
-    for member in _rows(where, ends) if name.lower().endswith(TABLE) else archives.members(where):
-        parts = [part for part in member.name.split("/") if part not in ("", ".")]
-        if any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
+    table = where.lower().endswith(TABLE)
+    for member in _rows(where, ends) if table else archives.members(where):
+        parts = _parts(member.name)
+        if not table and any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
             continue
         clean = "/".join(parts)
         if not parts or member.name.startswith("/") or ".." in parts or "\0" in clean:
@@ -177,7 +186,12 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             yield clean, clean, -1
         else:
             block = f"{prefix}#{member.block}" if member.block else ""
+            block = spelt(prefix + clean) if member.block == member.name else block  # it is one by itself
             yield clean, "\0".join(Place(where, member.locator, block, clean + member.suffix)), member.size
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
 
 
 def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
@@ -187,6 +201,10 @@ def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
         for row in rows.find(file, ends):
             name = row.name or ""
             like = name and not name.startswith(("/", ".")) and "/." not in name and "\0" not in name
-            name = name if like and hash64(name) not in seen else str(row.number)
+            name = "/".join(_parts(name)) if like else ""
+            if not name or hash64(name) in seen:
+                name = str(row.number)
+                while hash64(name) in seen:  # by that name too there is another
+                    name += "+"
             seen.add(hash64(name))
             yield Member(name, row.size, row.locator, row.block, "" if name.lower().endswith(ends) else row.suffix)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.readers.places import Watched
+from pseudolabel.readers.places import opened
+from pseudolabel.readers.windows import Watched
 from pseudolabel.sample import Skipped, T, Unusable, attempt
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Film:
         import av
 
         self.close()
-        self._file = Watched(self._path)
+        self._file = Watched(opened(self._path))
         try:
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
             self._stream = _video(libav("not a film that libav reads", av.open, self._file, **named))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from functools import lru_cache
 
 from pseudolabel.sample import Unusable
@@ -18,6 +19,15 @@ APART = 1 << 20  # bytes from one seek point to the next; more, where there woul
 POINTS = 512  # of a stream; each takes 32 KB
 LEAST = 1 << 14  # where that fails
 PIECE = 4 << 20  # bytes inflated at once: each time, it begins at a seek point
+
+UNPACKED = 64 << 20  # bytes that anything may unpack to; what is larger may be
+SWOLLEN = 200  # times its packed size: text is packed to a tenth, silence and blank pages are beyond
+BOMB = f"unpacks to more than {UNPACKED >> 20} MB, and {SWOLLEN} times its packed size"
+
+
+def bomb(size: int, packed: int) -> bool:
+    """Whether so many bytes are too many for what they were packed to."""
+    return size > UNPACKED and size > SWOLLEN * packed
 
 
 class Inflated:
@@ -32,8 +42,14 @@ class Inflated:
             self._known = True
 
     def export(self, points: str) -> None:
-        """Save the seek points."""
-        self._stream.export_index(points)
+        """Save the seek points. Raises OSError where they find no room."""
+        try:
+            self._stream.export_index(f"{points}.part")
+            os.replace(f"{points}.part", points)
+        except OSError:
+            with suppress(OSError):
+                os.remove(f"{points}.part")
+            raise
 
     def _open(self) -> None:
         from indexed_gzip import _IndexedGzipFile

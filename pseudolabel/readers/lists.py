@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from errno import EIO, ESTALE
 from functools import cache
 from itertools import takewhile
@@ -17,7 +19,7 @@ from urllib.parse import urlsplit
 from pseudolabel.addresses import is_address
 from pseudolabel.readers.objects import file_at
 from pseudolabel.readers.places import unusable
-from pseudolabel.sample import Unusable
+from pseudolabel.sample import Refused, Unusable
 
 Found = tuple[str, str, int]  # name, where, size; -1 for what is no file one could read
 
@@ -28,14 +30,15 @@ def listed(given: Path | str) -> Any:
 
 
 class FileList:
-    """A source that is a list. Paths are relative to its folder; those of standard input, to the current one."""
+    """A source that is a list. Paths are relative to its folder; those of what is piped in, to the current one."""
 
     parents: Sequence[Path] = ()  # it is no folder that a dataset could lie in
 
     def __init__(self, given: str) -> None:
-        self._path = None if given == "-" else Path(os.path.abspath(given[1:]))
+        path = None if given == "-" else Path(os.path.abspath(given[1:]))
+        self._path = None if path and path.is_fifo() else path
         self._given, self._folder = given, str(self._path.parent) if self._path else os.getcwd()
-        self.name = self._path.name if self._path else given
+        self.name = path.name if path else given
 
     def __str__(self) -> str:
         return self._given
@@ -70,20 +73,22 @@ class FileList:
         return Path(os.path.normpath(os.path.join(self._folder, line))).parts
 
     def _lines(self) -> Iterator[str]:
-        file = open(self._path, "rb") if self._path else _standard_input()  # noqa: SIM115 - closed, or kept
-        file.seek(0)
-        for line in file:
-            if path := os.fsdecode(line.rstrip(b"\r\n")):
-                yield path
-        if self._path:
-            file.close()
+        with open(self._path, "rb") if self._path else nullcontext(_piped(self._given)) as file:
+            file.seek(0)
+            file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
+            for line in file:
+                if b"\0" in line:
+                    raise Refused(f"{self} is no list of lines in UTF-8; give one path a line, without -print0")
+                if path := os.fsdecode(line.rstrip(b"\r\n")):
+                    yield path
 
 
 @cache
-def _standard_input() -> IO[bytes]:
-    """All of it: it can be read once, and is looked at more often."""
+def _piped(given: str) -> IO[bytes]:
+    """All of standard input, or of a pipe: it can be read once, and is looked at more often."""
     kept = TemporaryFile()  # noqa: SIM115 - lives as long as the process
-    copyfileobj(sys.stdin.buffer, kept)
+    with open(given[1:], "rb") if given != "-" else nullcontext(sys.stdin.buffer) as pipe:
+        copyfileobj(pipe, kept)
     return kept
 
 

@@ -10,24 +10,22 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from errno import EINVAL
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from pseudolabel.readers import rows
-from pseudolabel.readers.inflated import Inflated
+from pseudolabel.readers.inflated import PIECE, Inflated
 from pseudolabel.readers.windows import Give, part, size_of, stored, window
 from pseudolabel.sample import Unusable, blamed
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 SMALL = 4 << 20  # bytes of a zip member that are inflated at once
 STREAMS = 3  # deflated ones that a process keeps open
 GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # what stands before deflated bytes in a gzip stream
 DEFLATED = 8  # a zip archive's word for it
+STREAMED = 8  # its flag of members that have their checksum behind them
+CHANGED = "its archive was changed since the scan"
 
 
 class Place(NamedTuple):
@@ -41,7 +39,12 @@ class Place(NamedTuple):
 
 def unusable(reason: str, name: str) -> str:
     """The place of what was found and cannot be used."""
-    return "\0".join(Place("", f"unusable {reason}", "", name))
+    return "\0".join(Place("", refused(reason), "", name.replace("\0", "")))
+
+
+def refused(reason: str) -> str:
+    """The locator of such a place. A reason may name what an archive says, which may hold anything."""
+    return f"unusable {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
 
 
 def name_of(where: str) -> str:
@@ -86,14 +89,18 @@ def _object(address: str, size: str) -> io.BufferedReader:
 
 
 def _tar_member(container: str, told: str) -> io.BufferedReader:
-    start, size = map(int, told.split())
-    file = opened(container)
-    return window(size, part(file, start), file=file)
+    header, start, size, crc = map(int, told.split())
+    with ExitStack() as unless_kept:
+        file = unless_kept.enter_context(opened(container))
+        if zlib.crc32(part(file, header)(0, start - header)) != crc:
+            raise Unusable(CHANGED)
+        unless_kept.pop_all()
+        return window(size, part(file, start), file=file)
 
 
 def _packed_member(container: str, told: str) -> io.BufferedReader:
-    start, size, points = told.split(" ", 2)
-    stream = _stream(container, "", stamp(container), points)
+    start, size, end, points = told.split(" ", 3)
+    stream = _stream(container, "", stamp(container), points, end)
     return window(int(size), lambda at, count: stream.give(int(start) + at, count))
 
 
@@ -101,7 +108,7 @@ def _zip_member(container: str, told: str) -> io.BufferedReader:
     header, packed, size, method, crc = map(int, told.split())
     with ExitStack() as unless_kept:
         file = unless_kept.enter_context(opened(container))
-        begin = header + _header(file, header)
+        begin = header + _header(file, header, crc)
         if method != DEFLATED:
             unless_kept.pop_all()
             return window(size, part(file, begin), crc, file)
@@ -112,30 +119,54 @@ def _zip_member(container: str, told: str) -> io.BufferedReader:
     return window(size, stream.give, crc)
 
 
-def _header(file: io.BufferedReader, at: int) -> int:
+def check(where: str) -> None:
+    """Read all of a zip member, which is to be read in parts: only of the whole there is a checksum."""
+    if "\0" in where and where.rsplit("\0", 3)[1].startswith("zip "):
+        with opened(where) as file:
+            while file.read(PIECE):
+                pass
+
+
+def _header(file: io.BufferedReader, at: int, crc: int) -> int:
     """The length of the header before a zip member's bytes."""
     file.seek(at)
     head = file.read(30)
     if len(head) < 30 or not head.startswith(b"PK\3\4"):
         raise Unusable("damaged: it is not where the archive's list says")
+    if not head[6] & STREAMED and struct.unpack("<I", head[14:18])[0] != crc:
+        raise Unusable(CHANGED)
     name, extra = struct.unpack("<HH", head[26:])
     return 30 + int(name) + int(extra)
 
 
 def _inflated(packed: bytes, size: int) -> bytes:
     with blamed("damaged"):
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size)
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)  # 0 would be no limit
+    if len(data) != size:
+        raise Unusable("damaged: it unpacks to another size than the archive says")
+    return data
 
 
 @lru_cache(STREAMS)
-def _stream(container: str, member: str, _: object, points: str = "") -> Inflated:
-    """A gzip stream: all of a file, or a zip member as one."""
+def _stream(container: str, member: str, _: object, points: str = "", end: str = "") -> Inflated:
+    """A gzip stream: all of a file, which is to have this end, or a zip member as one."""
     file = opened(container)
     if not member:
+        if gzip_end(file) != end:
+            file.close()
+            raise Unusable(CHANGED)
         return Inflated(file, points)
     begin, packed, size, crc = map(int, member.split())
     give = _gzipped(part(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
     return Inflated(window(len(GZIP) + packed + 8, give, file=file))
+
+
+def gzip_end(file: io.BufferedReader) -> str:
+    """What tells a gzip stream from another: its checksum, and how long it is packed and unpacked."""
+    size = size_of(file)
+    end = part(file, max(0, size - 8))(0, 8)
+    file.seek(0)
+    return f"{size}-{end.hex()}"
 
 
 def _gzipped(deflated: Give, packed: int, end: bytes) -> Give:
@@ -149,12 +180,17 @@ def _gzipped(deflated: Give, packed: int, end: bytes) -> Give:
 
 
 def _row(container: str, told: str) -> io.BufferedReader:
-    *numbers, leaf = told.split(" ", 5)
+    *numbers, mark, leaf = told.split(" ", 6)
     group, until, first, stop, index = map(int, numbers)
-    near = _rows(container, stamp(container), group, until, first, stop, leaf)
-    if index - first >= len(near):  # those before it are larger than most
-        first, near = index, _rows(container, stamp(container), group, until, index, index + 1, leaf)
-    if (data := near[index - first].as_buffer()) is None:
+    near = _near(container, stamp(container), group, until, first, stop, mark, leaf)
+    with ExitStack() as opening:
+        if not near.holds(index):
+            file = opening.enter_context(opened(container))
+            if rows.mark(file) != mark:
+                raise Unusable(CHANGED)
+            near.read(file, index)
+        data = near[index].as_buffer()
+    if data is None:
         raise Unusable("the table has no bytes of it, at most a path")
     return window(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
@@ -174,16 +210,14 @@ def row_of(where: str) -> TableRow | None:
     container, locator, *_ = where.rsplit("\0", 3) if "\0" in where else ("", "")
     if not locator.startswith("row "):
         return None
-    _, group, _, first, stop, index, _ = locator.split(" ", 6)
+    _, group, _, first, stop, index, *_ = locator.split(" ", 6)
     return TableRow(container, *map(int, (group, first, stop, index)))
 
 
 @lru_cache(1)
-def _rows(container: str, _: object, *where: Any) -> pa.ChunkedArray:
-    """Rows that are read together."""
-    _rows.cache_clear()  # or there would be room for two
-    with opened(container) as file:
-        return rows.span(file, *where)
+def _near(container: str, _: object, group: int, until: int, first: int, stop: int, mark: str, leaf: str) -> rows.Near:
+    _near.cache_clear()  # or there would be room for two
+    return rows.Near(group, until, first, stop, leaf)
 
 
 def stamp(container: str) -> object:
@@ -204,67 +238,3 @@ OPENERS: dict[str, Callable[[str, str], io.BufferedReader]] = {
     "tar.gz": _packed_member,
     "row": _row,
 }
-
-
-# --- for foreign libraries -------------------------------------------------------------------------------------------
-
-
-class Watched:
-    """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
-
-    Raises `Unusable` where the file cannot be opened, or is empty.
-    """
-
-    def __init__(self, where: str) -> None:
-        self.fault: OSError | None = None
-        self.damage = ""  # what is wrong with the archive it lies in
-        self._file = opened(where)
-        if not size_of(self._file):
-            self._file.close()
-            raise Unusable("empty file")
-
-    def read(self, count: int = -1) -> bytes:
-        try:
-            return self._file.read(count)
-        except OSError as fault:
-            self.fault = fault
-        except Unusable as damage:
-            self.damage = str(damage)
-        return b""
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except OSError as fault:
-            if fault.errno != EINVAL:  # a place before the begin: of the library's making
-                self.fault = fault
-            return self._file.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    @contextmanager
-    def blamed(self, what: str) -> Iterator[None]:
-        """Blame the file for whatever a foreign library raises, unless it is the disk that fails."""
-        try:
-            with blamed(what):
-                yield
-        except Unusable:
-            self.check()
-            raise
-
-    def check(self) -> None:
-        """Raise what was kept, be it the disk's fault or a damage of what the file lies in."""
-        if self.fault:
-            raise self.fault from None
-        if self.damage:
-            raise Unusable(self.damage) from None
-
-    def __repr__(self) -> str:
-        return "the file"  # in the library's messages
-
-    def __enter__(self) -> Watched:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

@@ -6,9 +6,11 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import repeat
+from hashlib import blake2b
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pseudolabel.readers.inflated import BOMB, bomb
 from pseudolabel.sample import Unusable
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ BINARY = {"binary", "large_binary"}
 NAMES = ("path", "file_name", "filename", "key", "__key__")  # columns that name the file of a row, the first there is
 ROOM = 64 << 20  # bytes of rows that are kept, about: what is read together
 LARGEST = 256 << 20  # bytes of a row, on the average of those it is read with: Arrow reads it whole
-BATCH = 4 << 20  # bytes read at once, about
+HEAD = 1 << 16  # bytes that tell a file from another, beside what is at its end
 
 
 class Column(NamedTuple):
@@ -43,6 +45,7 @@ class Part(NamedTuple):
     first: int
     stop: int
     size: int  # bytes
+    swells: bool = False  # too much, when it is read
 
 
 class Row(NamedTuple):
@@ -104,13 +107,17 @@ def find(file: Any, wanted: Collection[str]) -> Iterator[Row]:
     """The rows of a Parquet file: only the names are read. Weights are the bytes of a part, shared out."""
     with table(file) as parquet:
         chosen = column(parquet.schema_arrow, suffixes(wanted))
-        names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(_groups(parquet, chosen.leaf)))
+        names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(groups(parquet, chosen.leaf)))
+        own = mark(file)
         for part in parts:
             block, size = f"{part.group} {part.first}" if len(parts) > 1 else "", part.size // (part.stop - part.first)
             for index in range(part.first, part.stop):
                 number, name = next(names)
-                told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {chosen.leaf}"
-                told = f"unusable rows of {size >> 20} MB; at most {LARGEST >> 20} are read" if size > LARGEST else told
+                told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {own} {chosen.leaf}"
+                if size > LARGEST:
+                    told = f"unusable rows of {size >> 20} MB; at most {LARGEST >> 20} are read"
+                elif part.swells:
+                    told = f"unusable {BOMB}"
                 yield Row(number, name, size, told, block, chosen.suffix)
 
 
@@ -136,18 +143,32 @@ def table(file: Any) -> Iterator[pq.ParquetFile]:
         raise Unusable(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
 
 
-def _groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int]]:
-    """Of each row group: its rows, and the bytes of a column there."""
+def mark(file: Any) -> str:
+    """What tells a file from another: its begin, and its end, where the places and sizes of all in it stand."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 8))
+    footer = min(int.from_bytes(file.read(8)[:4], "little"), ROOM)
+    told = blake2b(digest_size=8)
+    for begin, count in ((0, HEAD), (max(0, size - 8 - footer), footer + 8)):
+        file.seek(begin)
+        told.update(file.read(count))
+    file.seek(0)
+    return told.hexdigest()
+
+
+def groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]:
+    """Of each row group: its rows, the bytes of a column there, and what they are packed to."""
     about = parquet.metadata
     place = [about.schema.column(i).path for i in range(about.num_columns)].index(leaf)
     for group in (about.row_group(i) for i in range(about.num_row_groups)):
-        yield group.num_rows, group.column(place).total_uncompressed_size
+        column = group.column(place)
+        yield group.num_rows, column.total_uncompressed_size, column.total_compressed_size
 
 
-def _parts(groups: Iterable[tuple[int, int]]) -> Iterator[Part]:
+def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[Part]:
     """Row groups, small ones together and large ones in pieces, so that each has about `ROOM`."""
     rows = size = begin = 0
-    for group, (count, more) in enumerate(groups):
+    for group, (count, more, packed) in enumerate(groups):
         if rows and size + more > ROOM:
             yield Part(begin, group, 0, rows, size)
             rows = size = 0
@@ -158,7 +179,7 @@ def _parts(groups: Iterable[tuple[int, int]]) -> Iterator[Part]:
             step = max(1, rows * ROOM // size)
             for first in range(0, rows, step):
                 stop = min(first + step, rows)
-                yield Part(group, group + 1, first, stop, size * (stop - first) // rows)
+                yield Part(group, group + 1, first, stop, size * (stop - first) // rows, bomb(size, packed))
             rows = size = 0
     if rows:
         yield Part(begin, group + 1, 0, rows, size)
@@ -180,21 +201,49 @@ def _leaf(batch: pa.RecordBatch) -> pa.Array:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def span(file: Any, group: int, until: int, first: int, stop: int, leaf: str) -> pa.ChunkedArray:
-    """Rows of some row groups, counted from the first one's begin, up to about twice `ROOM`, and one at least."""
-    import pyarrow as pa
+class Near:
+    """Rows that are read together: those of some row groups, counted from the first one's begin, from one to another.
 
-    arrays: list[pa.Array] = []
-    at = size = 0
-    with table(file) as parquet:
-        counts, sizes = zip(*list(_groups(parquet, leaf))[group:until], strict=True)
-        batch_rows = max(1, min(1024, sum(counts) * BATCH // max(1, sum(sizes))))
-        for batch in parquet.iter_batches(batch_rows, range(group, until), [leaf], use_threads=False):
-            wanted = _leaf(batch)[max(0, first - at) : max(0, stop - at)]
-            at += batch.num_rows
-            if len(wanted):
-                arrays.append(wanted)
-                size += wanted.nbytes
-            if at >= stop or size > 2 * ROOM:
-                break
-    return pa.chunked_array(arrays)
+    Twice `ROOM` of them are kept from the first on; of those behind, where rows are larger than most, as many again.
+    """
+
+    def __init__(self, group: int, until: int, first: int, stop: int, leaf: str) -> None:
+        self._where, self._first, self._stop, self._leaf = range(group, until), first, stop, leaf
+        self._kept: dict[int, list[pa.Array]] = {}  # by the first of them, one row each
+
+    def holds(self, index: int) -> bool:
+        """Whether that row was read."""
+        return any(first <= index < first + len(rows) for first, rows in self._kept.items())
+
+    def __getitem__(self, index: int) -> pa.Scalar:
+        return next(rows[index - at][0] for at, rows in self._kept.items() if at <= index < at + len(rows))
+
+    def read(self, file: Any, index: int) -> None:
+        """Read that row, and those around it. Raises `Unusable` where what comes before it swells too much."""
+        if self._first not in self._kept:
+            self._kept[self._first] = self._span(file, self._first)
+        if not self.holds(index):
+            self._kept = {self._first: self._kept[self._first]}
+            self._kept[index] = self._span(file, index)
+
+    def _span(self, file: Any, first: int) -> list[pa.Array]:
+        """Rows from one on, up to twice `ROOM`, and one at least."""
+        arrays: list[pa.Array] = []
+        seen = size = 0
+        with table(file) as parquet:
+            within = islice(groups(parquet, self._leaf), self._where.start, self._where.stop)
+            packed = sum(less for *_, less in within)
+            # one at a time: their sizes are not known before, as one that comes often may be stored but once
+            for at, batch in enumerate(parquet.iter_batches(1, self._where, [self._leaf], use_threads=False)):
+                row = _leaf(batch)
+                seen += row.nbytes
+                if bomb(seen, packed):
+                    if arrays:
+                        break
+                    raise Unusable(f"from here on it {BOMB}")
+                if at >= first:
+                    arrays.append(row)
+                    size += row.nbytes
+                if at + 1 >= self._stop or size > 2 * ROOM:
+                    break
+        return arrays

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.readers import streams
 from pseudolabel.readers.places import opened
-from pseudolabel.readers.rows import table
+from pseudolabel.readers.rows import groups, table
 from pseudolabel.sample import Extent, Unusable
 
 if TYPE_CHECKING:
@@ -196,10 +196,10 @@ def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> I
     try:
         with parquet(path) as file:
             _check(file, column)
-            sizes = _sizes(file, column)
+            sizes = list(groups(file, column))
     except Unusable:
         sizes = []
-    for i, (rows, size_there) in enumerate(sizes):
+    for i, (rows, size_there, _) in enumerate(sizes):
         stop, weight = stop + rows, weight + size_there
         if weight >= span or i == len(sizes) - 1:
             spans.append((start, stop, weight))
@@ -231,11 +231,11 @@ def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]
     """The rows of an extent, a few MB at a time: a row group may be far larger than memory, and a row be a book."""
     start, stop = extent.start, sys.maxsize if extent.stop is None else extent.stop
     ends = [0, *accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]
-    groups = [i for i, (at, end) in enumerate(pairwise(ends)) if end > start and at < stop]
-    at = ends[groups[0]] if groups else 0
-    longest = max((_row_size(file.metadata.row_group(i), columns) for i in groups), default=0)
+    within = [i for i, (at, end) in enumerate(pairwise(ends)) if end > start and at < stop]
+    at = ends[within[0]] if within else 0
+    longest = max((_row_size(file.metadata.row_group(i), columns) for i in within), default=0)
     at_once = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, longest)))
-    for batch in file.iter_batches(at_once, groups, columns, use_threads=False):
+    for batch in file.iter_batches(at_once, within, columns, use_threads=False):
         yield batch[max(0, start - at) : max(0, stop - at)]
         at += len(batch)
 
@@ -268,14 +268,6 @@ def value_type(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _sizes(file: pq.ParquetFile, column: str) -> list[tuple[int, int]]:
-    """Of each row group: its rows, and the bytes of the column there."""
-    about = file.metadata
-    place = [about.schema.column(i).path for i in range(about.num_columns)].index(column)
-    groups = [about.row_group(i) for i in range(about.num_row_groups)]
-    return [(group.num_rows, group.column(place).total_uncompressed_size) for group in groups]
 
 
 def _checked(text: bytes) -> bytes | Unusable:

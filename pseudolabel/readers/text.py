@@ -19,6 +19,7 @@ from typer import Option
 
 from pseudolabel.readers import records, streams, tables
 from pseudolabel.readers.blocks import LONGEST, Block, Fault, cells, decoded, pack, packed
+from pseudolabel.readers.places import check
 from pseudolabel.readers.spans import Edges, Run, cut, edges_within
 from pseudolabel.readers.tables import CSV, JSONL
 from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split, Unusable, one_of
@@ -140,6 +141,8 @@ class Documents:
             if extent.where.lower().endswith(".parquet"):
                 yield from packed(tables.parquet_cells(extent, self.options.column))
             else:
+                if extent.start == 0 and extent.stop is not None:  # a range; the others see nothing of the whole
+                    check(extent.where)
                 yield from self._text(extent)
         except Unusable as bad:
             yield extent.start, bad

@@ -19,6 +19,7 @@ from pseudolabel.sample import Unusable
 PLAIN = ("cls", "txt")
 FIELDS = ("json", *PLAIN)
 HEAD = 64  # samples that are looked at to know the columns
+LARGEST = 4 << 20  # bytes of a field
 
 
 def is_shard(where: str) -> bool:
@@ -63,6 +64,8 @@ def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]
     for member in members:
         field = member.name.rpartition(".")[2].lower()
         if field in FIELDS and member.locator:
+            if member.size > LARGEST:
+                raise Unusable(f"its .{field} has {member.size >> 20} MB; at most {LARGEST >> 20} are read")
             with opened("\0".join(Place(where, member.locator, "", member.name))) as file:
                 yield field, file.read()
 

@@ -1,18 +1,22 @@
-"""Windows: bytes that lie somewhere as a file one can seek in, and the bytes of a store, asked for by range."""
+"""Windows: bytes that lie somewhere as a file one can seek in, for foreign libraries too, and the bytes
+of a store, asked for by range."""
 
 from __future__ import annotations
 
 import io
+import os
 import zlib
-from collections.abc import Callable
-from errno import EIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import EINVAL, EIO
 from functools import partial
 
 from pseudolabel.addresses import located, patiently, reached
-from pseudolabel.sample import T, Unusable
+from pseudolabel.sample import Refused, T, Unusable, blamed
 
 BUFFER = 1 << 16
 ASKED = 1 << 20  # bytes that a store is asked for at once, at least
+WHOLE = 64 << 20  # bytes of an object that are taken where but a range was asked for
 
 Give = Callable[[int, int], bytes]  # (place, count) -> at most so many bytes from there on; none where they end
 
@@ -92,6 +96,70 @@ def size_of(file: io.BufferedReader) -> int:
     return size
 
 
+# --- for foreign libraries -------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
+
+    Raises `Unusable` where it is empty.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self.fault: OSError | Refused | None = None
+        self.damage = ""  # what is wrong with the archive it lies in
+        self._file = file
+        if not size_of(self._file):
+            self._file.close()
+            raise Unusable("empty file")
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self._file.read(count)
+        except (OSError, Refused) as fault:
+            self.fault = fault
+        except Unusable as damage:
+            self.damage = str(damage)
+        return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as fault:
+            if fault.errno != EINVAL:  # a place before the begin: of the library's making
+                self.fault = fault
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    @contextmanager
+    def blamed(self, what: str) -> Iterator[None]:
+        """Blame the file for whatever a foreign library raises, unless it is the disk that fails."""
+        try:
+            with blamed(what):
+                yield
+        except (Unusable, Refused):
+            self.check()
+            raise
+
+    def check(self) -> None:
+        """Raise what was kept, be it the disk's fault or that of what the file lies in."""
+        if self.fault:
+            raise self.fault from None
+        if self.damage:
+            raise Unusable(self.damage) from None
+
+    def __repr__(self) -> str:
+        return "the file"  # in the library's messages
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
@@ -103,6 +171,8 @@ def stored(address: str, size: int) -> io.BufferedReader:
 def _ranged(address: str, at: int, count: int) -> bytes:
     there, path = reached(located(address))
     data: bytes = given(lambda: there.cat_file(path, start=at, end=at + count), address)
+    if len(data) > max(count, WHOLE):
+        raise Refused(f"{address.partition('?')[0]}: the server sends no ranges of it; download it first")
     return data[at:] if len(data) > count else data  # a server that knows no ranges sends it whole
 
 
