@@ -94,7 +94,7 @@ def blamed(what: str) -> Iterator[None]:
     """Blame the input for whatever a foreign decoder raises: its bytes are all that decoder touches."""
     try:
         yield
-    except (Unusable, Refused):
+    except Unusable:
         raise
     except Exception as fault:
         raise Unusable(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault

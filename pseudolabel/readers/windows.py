@@ -139,7 +139,7 @@ class Watched:
         try:
             with blamed(what):
                 yield
-        except (Unusable, Refused):
+        except Unusable:
             self.check()
             raise
 
