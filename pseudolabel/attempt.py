@@ -13,10 +13,11 @@ from pathlib import Path
 from pseudolabel import rays, workers
 from pseudolabel.deaths import Deaths, Search
 from pseudolabel.folder import ARTEFACTS, TRACE, WORK
-from pseudolabel.jobs import Job, Recipe, fit
+from pseudolabel.jobs import fit
 from pseudolabel.options import Engine, RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
 from pseudolabel.progress import Progress
+from pseudolabel.recipe import Job, Recipe
 from pseudolabel.sample import Refused
 from pseudolabel.shards import Records, write_whole
 from pseudolabel.source import Scan, shown

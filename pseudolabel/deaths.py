@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pseudolabel import workers
 from pseudolabel.folder import readable
-from pseudolabel.jobs import Exceptions, Job
 from pseudolabel.plan import Shard
+from pseudolabel.recipe import Exceptions, Job
 from pseudolabel.sample import Extent, Refused
 from pseudolabel.shards import write_whole
 

@@ -18,7 +18,8 @@ import numpy as np
 from pseudolabel import signed
 from pseudolabel.columns import Column
 from pseudolabel.folder import RECORDS
-from pseudolabel.jobs import Counts, Job, Reading, Recipe, Report
+from pseudolabel.jobs import Counts, Reading
+from pseudolabel.recipe import Job, Recipe, Report
 from pseudolabel.sample import Skipped, Unusable, attempt, blamed, splits
 from pseudolabel.shards import Records
 from pseudolabel.stored import Stored, stored_rows

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from pseudolabel import workers
 from pseudolabel.addresses import is_address
 from pseudolabel.folder import difference, versions
-from pseudolabel.jobs import HOST, Job, Recipe
 from pseudolabel.options import RunOptions
+from pseudolabel.recipe import HOST, Job, Recipe
 from pseudolabel.sample import Extent, Refused
 
 OBJECTS = 100 << 20  # bytes of a local Ray's object store: no payload goes through it

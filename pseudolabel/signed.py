@@ -12,7 +12,7 @@ from typing import Any
 from pseudolabel.addresses import StoreFailed
 from pseudolabel.dataset import RECORD, Dataset, read
 from pseudolabel.folder import DEATHS, RECORDS, SKIPPED
-from pseudolabel.jobs import Exceptions
+from pseudolabel.recipe import Exceptions
 from pseudolabel.sample import Unusable
 from pseudolabel.shards import Records, digest
 from pseudolabel.verdict import Verdict

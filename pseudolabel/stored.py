@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.addresses import StoreFailed
-from pseudolabel.jobs import Job, Recipe
+from pseudolabel.recipe import Job, Recipe
 from pseudolabel.shards import digest
 from pseudolabel.verdict import Verdict
 

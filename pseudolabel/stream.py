@@ -11,9 +11,10 @@ from typing import Any
 from pseudolabel.addresses import located
 from pseudolabel.columns import arrow_schema
 from pseudolabel.folder import WORK, at_hand, place
-from pseudolabel.jobs import Counts, Job, Reading, Recipe, fit, observe
+from pseudolabel.jobs import Counts, Reading, fit, observe
 from pseudolabel.options import RunOptions
 from pseudolabel.plan import MEGABYTE, Shard
+from pseudolabel.recipe import Job, Recipe
 from pseudolabel.sample import Extent, Refused, chance_for, splits
 from pseudolabel.shards import ShardWriter
 from pseudolabel.source import Scan, resolve, scan, shown

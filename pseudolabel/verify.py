@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pseudolabel.dataset import Dataset, opened
 from pseudolabel.folder import LEDGER, RECORDS, difference, versions
-from pseudolabel.jobs import Job, Recipe
 from pseudolabel.kept import Kept
 from pseudolabel.listing import Listing
 from pseudolabel.plan import Shard
 from pseudolabel.progress import Progress
 from pseudolabel.proof import prove
+from pseudolabel.recipe import Job, Recipe
 from pseudolabel.sample import Refused, Skipped, Unusable, attempt, blamed
 from pseudolabel.signed import exceptions, folder
 from pseudolabel.source import Scan, resolve, scan

@@ -23,8 +23,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pseudolabel.jobs import HOST, Job, Recipe, Report, work
+from pseudolabel.jobs import work
 from pseudolabel.plan import Shard
+from pseudolabel.recipe import HOST, Job, Recipe, Report
 from pseudolabel.sample import Refused
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,3 +147,12 @@ def skipped(out: Path) -> dict[str, str]:
     """key -> reason"""
     lines = (out / "_skipped.jsonl").read_text().splitlines()
     return {item["key"]: item["reason"] for item in map(json.loads, lines)}
+
+
+def peak(pid: int) -> int:
+    """The most memory a process has held, in MB."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[1]) >> 10 if found else 0

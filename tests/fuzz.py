@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-from conftest import arguments
+from conftest import arguments, peak
 from mutants import Seeds, mutant, seeds, unpacked
 
 from pseudolabel.sample import file_of
@@ -247,15 +247,6 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def peak(pid: int) -> int:
-    """The most memory a process has held, in MB."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(found[1]) >> 10 if found else 0
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -99,11 +99,11 @@ def kill(pids: Iterable[int]) -> None:
             continue
 
 
-def wait_for(true: Callable[[], Any], what: str, longest: float = LONGEST) -> None:
-    end = time.monotonic() + longest
+def wait_for(true: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + LONGEST
     while not true():
         if time.monotonic() > end:
-            raise Fault(f"{what} within {longest} s")
+            raise Fault(f"{what} within {LONGEST} s")
         time.sleep(0.005)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import Command, arguments, records, skipped, sums
+from conftest import Command, arguments, peak, records, skipped, sums
 from deadly import Deadly
 
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
@@ -214,15 +213,6 @@ def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_p
     assert 20 < peaks.pop(run.pid) < 300
     assert 100 < max(peaks.values()) < 600
     assert sum(record["cut"] for record in records(tmp_path / "out")) >= 2
-
-
-def peak(pid: int) -> int:
-    """The most memory a process has held, in MB."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return int(found[1]) >> 10 if found else 0
 
 
 def finished(out: Path) -> dict[str, int]:
