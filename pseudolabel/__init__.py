@@ -5,8 +5,52 @@ from pseudolabel.options import RunOptions
 from pseudolabel.parts import finish, plan_parts
 from pseudolabel.sample import Refused, Unusable
 from pseudolabel.signing import Summary
+from pseudolabel.stream import rows
 from pseudolabel.tasks import TASKS, Task
+from pseudolabel.tasks.arrow_of_time import ArrowOfTime
+from pseudolabel.tasks.augment_pairs import AugmentPairs
+from pseudolabel.tasks.cluster import Cluster
+from pseudolabel.tasks.colorize import Colorize
+from pseudolabel.tasks.corrupt_spans import CorruptSpans
+from pseudolabel.tasks.crop_views import CropViews
+from pseudolabel.tasks.jigsaw import Jigsaw
+from pseudolabel.tasks.mask_audio import MaskAudio
+from pseudolabel.tasks.mask_patches import MaskPatches
+from pseudolabel.tasks.mask_text import MaskText
+from pseudolabel.tasks.mask_tubes import MaskTubes
+from pseudolabel.tasks.order_sentences import OrderSentences
+from pseudolabel.tasks.predict_context import PredictContext
+from pseudolabel.tasks.predict_pace import PredictPace
+from pseudolabel.tasks.rotate import Rotate
+from pseudolabel.tasks.shuffle_clips import ShuffleClips
+from pseudolabel.tasks.shuffle_frames import ShuffleFrames
 
-__all__ = ["TASKS", "Refused", "RunOptions", "Summary", "Task", "Unusable", "finish", "plan_parts", "run"]
-__all__ += [task.__name__ for task in TASKS.values()]
-globals().update({task.__name__: task for task in TASKS.values()})
+__all__ = [
+    "TASKS",
+    "ArrowOfTime",
+    "AugmentPairs",
+    "Cluster",
+    "Colorize",
+    "CorruptSpans",
+    "CropViews",
+    "Jigsaw",
+    "MaskAudio",
+    "MaskPatches",
+    "MaskText",
+    "MaskTubes",
+    "OrderSentences",
+    "PredictContext",
+    "PredictPace",
+    "Refused",
+    "Rotate",
+    "RunOptions",
+    "ShuffleClips",
+    "ShuffleFrames",
+    "Summary",
+    "Task",
+    "Unusable",
+    "finish",
+    "plan_parts",
+    "rows",
+    "run",
+]

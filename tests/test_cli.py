@@ -16,6 +16,7 @@ from conftest import FIXTURES, Command, arguments, real
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
+from pseudolabel import rows as stream_rows
 from pseudolabel.cli import app
 
 
@@ -195,12 +196,12 @@ def test_api_gives_the_rows_of_the_files(made: Path, tmp_path: Path) -> None:
     from pseudolabel import Jigsaw  # type: ignore[attr-defined]
 
     stored = pq.read_table(made / "data").to_pylist()
-    streamed = list(Jigsaw().rows(FIXTURES / "images"))
+    streamed = list(stream_rows(Jigsaw(), FIXTURES / "images"))
     assert [row["key"] for row in streamed] == [row["key"] for row in stored]
     for ours, theirs in zip(streamed, stored, strict=True):
         assert np.array_equal(ours["permutation"], theirs["permutation"])
         assert [tile["bytes"] for tile in ours["tiles"]] == [tile["bytes"] for tile in theirs["tiles"]]
-    again = list(Jigsaw().rows(FIXTURES / "images", copy=1))
+    again = list(stream_rows(Jigsaw(), FIXTURES / "images", copy=1))
     assert {row["copy"] for row in again} == {1}
     assert any(list(a["permutation"]) != list(b["permutation"]) for a, b in zip(again, streamed, strict=True))
 

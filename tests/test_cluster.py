@@ -17,6 +17,7 @@ from conftest import FIXTURES, sums
 from conftest import skipped as left_out
 
 from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves
+from pseudolabel import rows as stream_rows
 from pseudolabel.featuresets import SETS, Stored
 from pseudolabel.kmeans import balanced, kmeans
 from pseudolabel.networks import network
@@ -116,7 +117,7 @@ def test_same_bytes_for_any_worker_count_and_through_the_codebook(name: str, mad
     Path(book).rename(tmp_path / "gone.npz")
     assert verify(tmp_path / "more", workers=1).true == len(before), "the codebook is kept"
     (tmp_path / "gone.npz").rename(book)
-    streamed = {row["key"]: row for row in Cluster(codebook=book, **other).rows(SOURCES[source])}
+    streamed = {row["key"]: row for row in stream_rows(Cluster(codebook=book, **other), SOURCES[source])}
     assert streamed == {row["key"]: row for row in rows(tmp_path / "more")}
 
 
@@ -284,7 +285,7 @@ def test_embeddings_by_key_and_by_row(points: dict[str, np.ndarray], tmp_path: P
     table = pa.table({"key": keys, "features": matrix.tolist()})
     pq.write_table(table, tmp_path / "by-key.parquet", row_group_size=5)
     for name in ("by-row.npy", "by-key.npz", "by-key.parquet"):
-        made_of_it = Cluster(features=str(tmp_path / name), clusters=3).rows(SOURCES["images"])
+        made_of_it = stream_rows(Cluster(features=str(tmp_path / name), clusters=3), SOURCES["images"])
         pairs = {(keys.index(row["key"]) % 3, row["cluster"]) for row in made_of_it}
         assert len(pairs) == 3 == len({cluster for _, cluster in pairs}), name
 
@@ -326,7 +327,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
 def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", matrix)
     with pytest.raises(Refused, match=remedy):
-        next(Cluster(features=str(tmp_path / "x.npy"), clusters=3).rows(SOURCES["images"]))
+        next(stream_rows(Cluster(features=str(tmp_path / "x.npy"), clusters=3), SOURCES["images"]))
 
 
 @pytest.mark.parametrize(
@@ -560,8 +561,8 @@ def test_icons_have_too_few_patches(tmp_path: Path) -> None:
         icon[:, 8 * (1 + i % 3) :] = 255
         cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), icon)
     with pytest.raises(Refused, match="too few different patches for the 256 words of coates-ng; give --features hog"):
-        next(Cluster(features="coates-ng").rows(tmp_path / "in"))
-    assert len(list(Cluster(features="pixels").rows(tmp_path / "in"))) == 12
+        next(stream_rows(Cluster(features="coates-ng"), tmp_path / "in"))
+    assert len(list(stream_rows(Cluster(features="pixels"), tmp_path / "in"))) == 12
 
 
 def test_balanced_clusters_are_of_equal_size() -> None:

@@ -183,7 +183,7 @@ def test_limit_order_and_several_sources(pictures: Path, pseudolabel: Command, t
     import pyarrow.parquet as pq
 
     def keys(*sources: Path, **options: object) -> list[str]:
-        return [row["key"] for row in Deadly().rows(sources, **options)]
+        return [row["key"] for row in stream_rows(Deadly(), sources, **options)]
 
     whole, some = keys(pictures), keys(pictures, limit=13)
     assert some == whole[:13]

@@ -15,6 +15,7 @@ from reels import HEIGHT, WIDTH, counted, number, write
 from scipy.stats import chisquare
 
 from pseudolabel import ArrowOfTime, MaskTubes, PredictPace, ShuffleClips, ShuffleFrames, run
+from pseudolabel import rows as stream_rows
 from pseudolabel.readers.video import Clip
 from pseudolabel.sample import Filtered, Refused, chance_for
 from pseudolabel.tasks.base import Row
@@ -30,7 +31,7 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(task: FilmTask, source: Path, copies: int = 1) -> list[Row]:
-    return [row for copy in range(copies) for row in task.rows(source, copy=copy)]
+    return [row for copy in range(copies) for row in stream_rows(task, source, copy=copy)]
 
 
 def seen(row: Row, column: str) -> list[int]:

@@ -20,6 +20,7 @@ import soundfile
 from conftest import FIXTURES, NAMES, Command, source, sums
 
 from pseudolabel import TASKS, Jigsaw, Refused, Rotate, Task, run
+from pseudolabel import rows as stream_rows
 from pseudolabel.cli import described
 from pseudolabel.dataset import opened
 from pseudolabel.facts import facts
@@ -137,7 +138,7 @@ def test_pairs_have_what_is_kept_of_their_first_picture(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for i in range(12):
         picture(tmp_path / "in" / f"class-{i % 3}" / f"{i}.png", rng)
-    rows = list(AugmentPairs(size=16, negatives=2).rows(tmp_path / "in", keep="folder"))
+    rows = list(stream_rows(AugmentPairs(size=16, negatives=2), tmp_path / "in", keep="folder"))
     assert any(row["partner"].split("/")[0] != row["folder"] for row in rows)
     assert all(row["folder"] == row["key"].split("/")[0] for row in rows)
 
@@ -149,7 +150,7 @@ def test_media_in_tables_have_the_other_columns_of_their_row(pictures: Path, tmp
     said = {"licence": ["a", None, "c", "d", "e"], "age": pa.array([1, 2, None, 4, 5], pa.uint8())}
     (tmp_path / "tables").mkdir()
     pq.write_table(pa.table({"image": media, **said}), tmp_path / "tables" / "x.parquet", row_group_size=2)
-    rows = list(SMALL.rows(tmp_path / "tables" / "x.parquet", keep="age,licence,folder"))
+    rows = list(stream_rows(SMALL, tmp_path / "tables" / "x.parquet", keep="age,licence,folder"))
     assert {(row["key"], row["licence"], row["age"], row["folder"]) for row in rows} == {
         (one["path"], licence, age, one["path"].split("/")[0])
         for one, licence, age in zip(media, said["licence"], said["age"].to_pylist(), strict=True)
@@ -183,7 +184,7 @@ def test_media_of_webdataset_have_the_other_fields_of_their_sample(pictures: Pat
 @pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])
 def test_pictures_in_an_archive_have_the_same(pictures: Path, out: Path, tmp_path: Path, pack: str) -> None:
     archive = shutil.make_archive(str(tmp_path / "packed"), pack, pictures)
-    rows = {row["key"]: tuple(row[name] for name in KEEP.split(",")) for row in SMALL.rows(archive, keep=KEEP)}
+    rows = {row["key"]: tuple(row[name] for name in KEEP.split(",")) for row in stream_rows(SMALL, archive, keep=KEEP)}
     assert rows == stored(out, *KEEP.split(","))
 
 
@@ -208,7 +209,7 @@ def documents(tmp_path: Path) -> Path:
 
 
 def test_documents_have_the_other_columns_of_their_record(documents: Path) -> None:
-    rows_made = Cluster(clusters=2).rows(documents, keep="id,folder,tags", shard_size=1)
+    rows_made = stream_rows(Cluster(clusters=2), documents, keep="id,folder,tags", shard_size=1)
     found = {row["key"]: (row["id"], row["folder"], row["tags"]) for row in rows_made}
     content = (documents / "news" / "a.jsonl").read_bytes()
     with gzip.open(documents / "b.csv.gz", "rt", newline="") as file:
@@ -243,7 +244,7 @@ def test_a_value_that_cannot_be_kept_is_the_reason_to_skip(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_every_task_keeps_what_is_true_of_a_row(name: str) -> None:
     task = TASKS[name]()
-    rows = task.rows(source(task), keep="folder")
+    rows = stream_rows(task, source(task), keep="folder")
     if task.packs:
         with pytest.raises(Refused, match="several documents"):
             next(rows)
@@ -346,7 +347,7 @@ def test_parts_and_streams_keep_the_same(pictures: Path, out: Path, tmp_path: Pa
     finish(tmp_path / "parts")
     assert sums(tmp_path / "parts") == sums(out)
     rows = pq.read_table(out / "data").to_pylist()
-    assert list(SMALL.rows(pictures, keep=KEEP)) == [row for row in rows if not row["copy"]]
+    assert list(stream_rows(SMALL, pictures, keep=KEEP)) == [row for row in rows if not row["copy"]]
 
 
 def test_verify_finds_a_kept_value_that_was_changed(pictures: Path, out: Path) -> None:

@@ -15,6 +15,7 @@ from conftest import FIXTURES
 from drawn import far, opened, photograph, sampled
 
 from pseudolabel import AugmentPairs, CropViews, Refused, Unusable, run
+from pseudolabel import rows as stream_rows
 from pseudolabel.decoders import decode
 from pseudolabel.pixels import encode_jpeg
 from pseudolabel.sample import Sample, Skipped, chance_for
@@ -151,7 +152,7 @@ def test_a_stream_of_one_copy_is_what_a_run_of_more_stores(tmp_path: Path) -> No
     run(AugmentPairs(size=32), FIXTURES / "images", out=tmp_path / "two", copies=2)
     stored = pq.read_table(tmp_path / "two" / "data").to_pylist()
     for copy in (0, 1):
-        streamed = list(AugmentPairs(size=32).rows(FIXTURES / "images", copy=copy))
+        streamed = list(stream_rows(AugmentPairs(size=32), FIXTURES / "images", copy=copy))
         expected = [row for row in stored if row["copy"] == copy]
         assert [(row["key"], row["partner"], row["view_2"]) for row in streamed] == [
             (row["key"], row["partner"], row["view_2"]) for row in expected

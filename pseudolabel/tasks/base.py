@@ -131,12 +131,6 @@ class Task(ABC):
         """What the rows depend on: the fields, and the content of files they name."""
         return asdict(self)
 
-    def rows(self, source: Path | str | Sequence[Path | str], **chosen: Any) -> Iterator[Row]:
-        """The same rows as a stream, without files: `seed=0, copy=0, part=(0, 1)`; see `pseudolabel.stream.rows`."""
-        from pseudolabel.stream import rows  # the one look up the stairs, so that a task can be asked for its rows
-
-        return rows(self, source, **chosen)
-
     def schema(self) -> list[Column]:
         """All columns of a file, in order."""
         return [KEY, COPY, *self.columns()]
