@@ -16,6 +16,8 @@ import pytest
 from conftest import Command, arguments, peak, records, skipped, sums
 from deadly import Deadly
 
+from pseudolabel import rows as stream_rows
+
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
 
 
