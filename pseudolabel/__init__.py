@@ -1,11 +1,10 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
-from pseudolabel.engine import run
-from pseudolabel.options import RunOptions
-from pseudolabel.parts import finish, plan_parts
-from pseudolabel.sample import Refused, Unusable
-from pseudolabel.signing import Summary
-from pseudolabel.stream import rows
+from pseudolabel.contracts import Refused, RunOptions, Unusable
+from pseudolabel.engine.finish import Summary
+from pseudolabel.engine.parts import finish, plan_parts
+from pseudolabel.engine.run import run
+from pseudolabel.engine.stream import rows
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.tasks.arrow_of_time import ArrowOfTime
 from pseudolabel.tasks.augment_pairs import AugmentPairs

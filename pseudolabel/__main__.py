@@ -1,4 +1,4 @@
-from pseudolabel.cli import main
+from pseudolabel.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -89,7 +89,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def arguments(*words: object) -> list[str]:
     """The command line of `pseudolabel words...`, with the tests' own deadly task known to it."""
-    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import deadly; from pseudolabel.cli import main; main()"
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import deadly; from pseudolabel.cli.app import main; main()"
     return [sys.executable, "-c", code, *map(str, words)]
 
 

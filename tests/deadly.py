@@ -14,11 +14,11 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.columns import Column
-from pseudolabel.readers.images import Images
-from pseudolabel.readers.text import Block
-from pseudolabel.sample import Chance, Extent, Sample, Skipped, Split
-from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Reader, Row, Rows, SampleTask, TextTask
+from pseudolabel.contracts import Chance, Column, Extent, Sample, Skipped, Split
+from pseudolabel.readers.image.reader import Images
+from pseudolabel.readers.text.blocks import Block
+from pseudolabel.tasks.base.task import EachSample, ImageTask, Labeler, Reader, Row, Rows, SampleTask
+from pseudolabel.tasks.base.text import TextTask
 
 
 @dataclass(frozen=True)

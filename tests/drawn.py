@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pseudolabel.sample import chance_for
-from pseudolabel.tasks.base import Row, SampleTask
+from pseudolabel.contracts import chance_for
+from pseudolabel.tasks.base.task import Row, SampleTask
 
 
 def rows(task: SampleTask, image: np.ndarray, count: int = 1) -> list[Row]:

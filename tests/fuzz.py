@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from conftest import arguments, peak
 from mutants import Seeds, mutant, seeds, unpacked
 
-from pseudolabel.sample import file_of
+from pseudolabel.contracts import file_of
 
 TASKS = {  # that leave nothing out which can be read
     "pictures": ("jigsaw",),

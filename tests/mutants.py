@@ -22,10 +22,10 @@ import soundfile
 from conftest import FIXTURES, SHARED
 from PIL import Image
 
-from pseudolabel.readers.audio import Sounds
-from pseudolabel.readers.images import Images
-from pseudolabel.readers.text import Documents
-from pseudolabel.readers.video import Videos
+from pseudolabel.readers.audio.reader import Sounds
+from pseudolabel.readers.image.reader import Images
+from pseudolabel.readers.text.reader import Documents
+from pseudolabel.readers.video.reader import Videos
 
 LARGEST = 60_000  # bytes of a file that is worth its time here
 READERS = {"pictures": Images, "sounds": Sounds, "films": Videos, "texts": Documents}

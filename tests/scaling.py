@@ -25,7 +25,7 @@ from conftest import FIXTURES, arguments, real
 from drawn import photograph
 
 from pseudolabel import TASKS
-from pseudolabel.vocabulary import train
+from pseudolabel.transforms.text.vocabulary import train
 
 LEAST = 1.8
 TRIED = 4  # MB of source, by which it is reckoned how much is needed

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 from conftest import SHARED
 
-from pseudolabel.readers import audio
-from pseudolabel.readers.audio import AudioOptions, Sounds
-from pseudolabel.readers.windows import Watched
-from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split
+from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split
+from pseudolabel.readers.audio import reader as audio_reader
+from pseudolabel.readers.audio.reader import AudioOptions, Sounds
+from pseudolabel.readers.sources.opening import Watched
 
 ALL = Split("train", 0.0, 1.0)
 
@@ -91,7 +91,7 @@ def test_bad_channels_are_refused(channels: str) -> None:
 def test_a_long_file_is_many_extents_and_any_piece_can_be_read_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "PIECE", 50_000)
+    monkeypatch.setattr(audio_reader, "PIECE", 50_000)
     whole = (tone(16_000, 61.0) * 32767).astype(np.int16)
     for kind in ("wav", "flac"):
         path = tmp_path / f"long.{kind}"
@@ -121,7 +121,7 @@ def test_headers_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         data[22:26] = (claimed & 0xFFFFFFFF).to_bytes(4, "big")  # the lower 32 bits of STREAMINFO's count
         path.write_bytes(data)
         assert sum(map(len, waves(path, seconds=1.0))) >= (80_000 if claimed != 40_000 else 40_000)
-    monkeypatch.setattr(audio, "PIECE", 20_000)
+    monkeypatch.setattr(audio_reader, "PIECE", 20_000)
     data[22:26] = (160_000).to_bytes(4, "big")
     path.write_bytes(data)
     items = read(path, seconds=1.0)

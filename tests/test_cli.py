@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
-from pseudolabel.cli import app
+from pseudolabel.cli.app import app
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_is_light() -> None:
     heavy = ["cv2", "faiss", "soundfile", "pyarrow", "tokenizers", "PIL", "datasets", "torch", "ray"]
-    code = f"import sys, pseudolabel.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, pseudolabel.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

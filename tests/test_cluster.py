@@ -16,15 +16,19 @@ import soundfile
 from conftest import FIXTURES, sums
 from conftest import skipped as left_out
 
-from pseudolabel import Cluster, Refused, agreement, clusters, descriptors, run, terms, waves
+from pseudolabel import Cluster, Refused, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.featuresets import SETS, Stored
-from pseudolabel.kmeans import balanced, kmeans
-from pseudolabel.networks import network
-from pseudolabel.readers.audio import Utterance
-from pseudolabel.readers.blocks import pack
+from pseudolabel.inspection.verify import verify
+from pseudolabel.readers.audio.reader import Utterance
+from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks import TASKS
-from pseudolabel.verify import verify
+from pseudolabel.transforms.audio import features as audio_features
+from pseudolabel.transforms.clustering import agreement, clusters, codebooks
+from pseudolabel.transforms.clustering.feature_sets import SETS, Stored
+from pseudolabel.transforms.clustering.onnx_encoder import network
+from pseudolabel.transforms.image import features as image_features
+from pseudolabel.transforms.kmeans import balanced, kmeans
+from pseudolabel.transforms.text import features as text_features
 
 SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
 SOURCES["video"] = FIXTURES / "video"
@@ -163,8 +167,8 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
     told = {row["text"]: row["cluster"] for row in rows(tmp_path / "out")}
     assert set(told) == {*texts} - {"--- !!!"}
     assert list(left_out(tmp_path / "out")) == [f"a.txt#{len('the cat sat a dog ran ')}"]
-    assert terms.TERM.findall("हिन्दी में लिखना don't") == ["हिन्दी", "में", "लिखना", "don't"]
-    one, other = (terms.terms(pack([text.encode()], [0])) for text in ("caf\u00e9", "cafe\u0301"))
+    assert text_features.TERM.findall("हिन्दी में लिखना don't") == ["हिन्दी", "में", "लिखना", "don't"]
+    one, other = (text_features.terms(pack([text.encode()], [0])) for text in ("caf\u00e9", "cafe\u0301"))
     assert (one == other).all(), "of NFC and NFD"
     assert told["日本語の文"] == told["日本の文"] not in (told["the cat sat"], told["a dog ran"])
 
@@ -363,7 +367,7 @@ def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> N
     np.save(tmp_path / "x.npy", features)
     options = {"document": "line", "clusters": 2, "no_inputs": True}
     run(Cluster(features=str(tmp_path / "x.npz"), **options), tmp_path / "in", out=tmp_path / "out", workers=1)
-    assert clusters.load(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
+    assert codebooks.load_codebook(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
     with pytest.raises(Refused, match="has no keys, and files hold several samples; give an"):
         Cluster(features=str(tmp_path / "x.npy"), **options).settled([tmp_path / "in"])
 
@@ -388,7 +392,7 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}')
     task = Cluster(encoder=str(tmp_path / "net.onnx"), clusters=2)
     run(task, SOURCES["images"], out=tmp_path / "out", workers=1)
-    book = clusters.load(tmp_path / "out" / "centroids.npz").clusters
+    book = codebooks.load_codebook(tmp_path / "out" / "centroids.npz").clusters
     assert book.mean.shape == (3,)
     for row in rows(tmp_path / "out"):
         image = from_row(row)
@@ -515,14 +519,16 @@ def test_agreement_by_hand() -> None:
 def test_whitening_makes_variances_one_and_correlations_none() -> None:
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(3000, 12)) @ rng.normal(size=(12, 40)) + 50).astype(np.float32)  # of rank 12
-    white = clusters.whitened(features)
+    white = clusters.fit_whitening(features)
     assert white.basis.shape == (40, 12)
     raw = (features - white.mean) @ white.basis
     assert np.allclose(np.cov(raw.T, bias=True), np.eye(12), atol=0.01)
     assert np.allclose(np.linalg.norm(white.points(features), axis=1), 1, atol=1e-5)
-    assert clusters.whitened(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
+    assert clusters.fit_whitening(features[:100]).basis.shape == (40, 5), "20 points to a dimension"
     far = (1000 + rng.normal(0, 0.05, (400, 4))).astype(np.float32)  # the deviation is 1 of 20,000, and no rounding
-    assert np.allclose(np.cov(((far - far.mean(0)) @ clusters.whitened(far).basis).T, bias=True), np.eye(4), atol=0.05)
+    assert np.allclose(
+        np.cov(((far - far.mean(0)) @ clusters.fit_whitening(far).basis).T, bias=True), np.eye(4), atol=0.05
+    )
 
 
 def test_kmeans_is_no_worse_than_lloyd_and_leaves_no_cluster_empty() -> None:
@@ -577,28 +583,30 @@ def test_balanced_clusters_are_of_equal_size() -> None:
     assert sizes.max() > 3 * sizes.min()
     assert equal.max() < 1.1 * 4000 / 12
     assert equal.min() > 0.9 * 4000 / 12
-    book = clusters.learned(points, 12, 0, False, True)
+    book = clusters.fit_clusters(points, 12, 0, False, True)
     assert book.sizes.min() > 0
     with pytest.raises(Refused, match=r"--balanced leaves \d+ of 90 clusters empty, of 100 samples"):
-        clusters.learned(rng.normal(size=(100, 2)).astype(np.float32), 90, 0, False, True)
+        clusters.fit_clusters(rng.normal(size=(100, 2)).astype(np.float32), 90, 0, False, True)
 
 
 def test_gradients_fall_into_the_bin_of_their_direction() -> None:
     """Stripes that change across have gradients of direction 0; turned by 90 degrees, of half a turn, 4.5 bins."""
     stripes = np.repeat((127 + 100 * np.sin(np.arange(96) / 3)).astype(np.uint8)[None, :, None], 96, 0).repeat(3, 2)
-    across, down = (descriptors.hog(image).reshape(-1, 9, 4).sum((0, 2)) for image in (stripes, stripes.swapaxes(0, 1)))
+    across, down = (
+        image_features.hog(image).reshape(-1, 9, 4).sum((0, 2)) for image in (stripes, stripes.swapaxes(0, 1))
+    )
     assert across.argmax() == 0
     assert across[0] > 0.9 * across.sum()
     assert set(np.argsort(down)[-2:]) == {4, 5}
-    assert not descriptors.hog(np.full((50, 70, 3), 9, np.uint8)).any()
+    assert not image_features.hog(np.full((50, 70, 3), 9, np.uint8)).any()
 
 
 def test_terms_are_weighed_as_the_formula_says() -> None:
-    found = terms.terms(pack([b"cat cat dog", b"cat, bird!", b"..."], [0, 1, 2]))
+    found = text_features.terms(pack([b"cat cat dog", b"cat, bird!", b"..."], [0, 1, 2]))
     assert found[0].tolist() == [3, 0]
-    topics = terms.learned([found], np.random.default_rng(0))
+    topics = text_features.learned([found], np.random.default_rng(0))
     weights = dict(zip(topics.term_buckets.tolist(), topics.term_weights.tolist(), strict=True))
-    cat, dog, bird = (terms.Buckets()[word] for word in ("cat", "dog", "bird"))
+    cat, dog, bird = (text_features.Buckets()[word] for word in ("cat", "dog", "bird"))
     assert weights[cat] == pytest.approx(np.log(4 / 3) + 1)
     assert weights[dog] == weights[bird] == pytest.approx(np.log(4 / 2) + 1)
     features = topics.features(found)
@@ -611,9 +619,9 @@ def test_terms_are_weighed_as_the_formula_says() -> None:
 def test_statistics_of_sound_tell_its_order() -> None:
     frames = np.zeros((50, 39), np.float32)
     frames[:10, 0] = 5
-    there, back = waves.statistics(frames), waves.statistics(frames[::-1])
-    assert there.shape == (waves.STATISTICS,)
+    there, back = audio_features.statistics(frames), audio_features.statistics(frames[::-1])
+    assert there.shape == (audio_features.STATISTICS,)
     assert np.allclose(there[:78], back[:78])
     assert there[78:].reshape(5, 13)[:, 0].tolist() == [4, -1, -1, -1, -1]
     assert back[78:].reshape(5, 13)[:, 0].tolist() == [-1, -1, -1, -1, 4]
-    assert np.isfinite(waves.statistics(frames[:1])).all()
+    assert np.isfinite(audio_features.statistics(frames[:1])).all()

@@ -10,8 +10,8 @@ import pytest
 from drawn import far, opened, photograph, rows, sampled
 
 from pseudolabel import Colorize, Refused, Unusable
-from pseudolabel.lab import centres, lab, soft
-from pseudolabel.sample import Filtered
+from pseudolabel.contracts import Filtered
+from pseudolabel.transforms.image.color import centres, lab, soft
 
 COLOURS = {"red": (200, 30, 40), "green": (40, 160, 60), "blue": (30, 60, 190), "sand": (220, 200, 140)}
 

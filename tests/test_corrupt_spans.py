@@ -15,9 +15,9 @@ from conftest import FIXTURES, Command
 from test_mask_text import samples
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from pseudolabel.corruption import amounts, infilled, lengths, noise_spans
-from pseudolabel.sample import Refused, Sample, chance_for
+from pseudolabel.contracts import Refused, Sample, chance_for
 from pseudolabel.tasks.corrupt_spans import CorruptSpans, Preset
+from pseudolabel.transforms.text.span_corruption import amounts, infilled, lengths, noise_spans
 
 SPECIAL = ["<pad>", "</s>", "<unk>", "<s>", "<mask>"]
 WORDS = 3000

@@ -14,9 +14,9 @@ import pytest
 from conftest import sums
 
 from pseudolabel import Refused, finish, plan_parts, run
-from pseudolabel.stores import Disk
+from pseudolabel.inspection.verify import verify
+from pseudolabel.storage.stores import Disk
 from pseudolabel.tasks import TASKS
-from pseudolabel.verify import verify
 
 WRITES = ("commit", "discard", "empty")
 

@@ -16,11 +16,12 @@ import pytest
 from conftest import Made, source
 from test_verify import named, shard, sign, write
 
-from pseudolabel import TASKS, Task, pixels, run
-from pseudolabel.dataset import opened
-from pseudolabel.sample import Refused
-from pseudolabel.values import odd, same
-from pseudolabel.verify import verify
+from pseudolabel import TASKS, Task, run
+from pseudolabel.contracts import Refused
+from pseudolabel.inspection.row_checks import odd, same
+from pseudolabel.inspection.verify import verify
+from pseudolabel.transforms.image import codec
+from pseudolabel.writers.dataset import opened
 
 
 def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:
@@ -69,14 +70,14 @@ def test_rows_of_one_name_are_told_apart(made: Made, tmp_path: Path) -> None:
 def test_brighter_pictures_are_not_the_same(made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made["rotate"], tmp_path / "out"))
     rows = pq.read_table(shard(out)).to_pylist()
-    image = pixels.decoded(rows[0]["image"])
-    rows[0]["image"] = pixels.jpeg(np.clip(image * 1.04, 0, 255).astype(np.uint8))
+    image = codec.decoded(rows[0]["image"])
+    rows[0]["image"] = codec.jpeg(np.clip(image * 1.04, 0, 255).astype(np.uint8))
     write(out, rows)
     sign(out)
     found = verify(out, source(TASKS["rotate"]()), workers=1)
     assert found.faults == [{"where": rows[0]["key"], "reason": "`image` is not what its source gives"}]
-    assert same("image", *map(pixels.media, map(pixels.encode_png, (image[..., 0], image[..., 0]))), False)
-    assert not same("image", *map(pixels.media, map(pixels.encode_png, (image[..., 0], image[..., 0] ^ 1))), False)
+    assert same("image", *map(codec.media, map(codec.encode_png, (image[..., 0], image[..., 0]))), False)
+    assert not same("image", *map(codec.media, map(codec.encode_png, (image[..., 0], image[..., 0] ^ 1))), False)
 
 
 def rewritten(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]:

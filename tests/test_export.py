@@ -15,10 +15,10 @@ import soundfile
 from conftest import FIXTURES, Command
 
 from pseudolabel import MaskAudio, run
-from pseudolabel.columns import Column, arrow_schema
-from pseudolabel.export import export
-from pseudolabel.sample import Refused
-from pseudolabel.shards import ShardWriter, digest
+from pseudolabel.contracts import Column, Refused, arrow_schema
+from pseudolabel.storage.files import digest
+from pseudolabel.writers.exports.hubert import export
+from pseudolabel.writers.shards import ShardWriter
 
 SHARDS = {"train-00000.parquet": 3, "train-00001.parquet": 2, "validation-00000.parquet": 2}
 LENGTHS = (16_000, 1_039, 12_345, 8_000, 4_001, 16_160, 5_000)  # samples

@@ -16,10 +16,10 @@ from scipy.stats import chisquare
 
 from pseudolabel import ArrowOfTime, MaskTubes, PredictPace, ShuffleClips, ShuffleFrames, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.readers.video import Clip
-from pseudolabel.sample import Filtered, Refused, chance_for
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import FilmTask, Place
+from pseudolabel.contracts import Filtered, Refused, chance_for
+from pseudolabel.readers.video.reader import Clip
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.video import FilmTask, Place
 
 RATE = 25
 

@@ -13,12 +13,11 @@ import soundfile
 from fuzz import fuzz
 from mutants import KINDS, over
 
-from pseudolabel.readers.audio import AudioOptions, Sounds
-from pseudolabel.readers.films import Film
-from pseudolabel.readers.places import opened
-from pseudolabel.readers.text import Documents, TextOptions
-from pseudolabel.readers.windows import Watched
-from pseudolabel.sample import Unusable, splits
+from pseudolabel.contracts import Unusable, splits
+from pseudolabel.readers.audio.reader import AudioOptions, Sounds
+from pseudolabel.readers.sources.opening import Watched, opened
+from pseudolabel.readers.text.reader import Documents, TextOptions
+from pseudolabel.readers.video.decode import Film
 
 
 def test_a_share_of_the_mutants(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image, ImageOps
 
 from pseudolabel import TASKS
-from pseudolabel.colours import gray
-from pseudolabel.decoders import decode
-from pseudolabel.pixels import encode_jpeg, resize
-from pseudolabel.readers.images import ImageOptions, Images
-from pseudolabel.sample import Extent, Sample, Skipped, Split, Unusable, chance_for
-from pseudolabel.tasks.base import Rows
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, Unusable, chance_for
+from pseudolabel.readers.image.decode import decode
+from pseudolabel.readers.image.reader import ImageOptions, Images
+from pseudolabel.tasks.base.task import Rows
+from pseudolabel.transforms.image.codec import encode_jpeg
+from pseudolabel.transforms.image.color import gray
+from pseudolabel.transforms.image.ops import resize
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
 ALL = Split("train", 0.0, 1.0)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
-from pseudolabel.permutations import permutation_set
-from pseudolabel.sample import Refused, Unusable
-from pseudolabel.tasks.base import Row
+from pseudolabel.contracts import Refused, Unusable
+from pseudolabel.tasks.base.task import Row
 from pseudolabel.tasks.jigsaw import Jigsaw, Preset
+from pseudolabel.transforms.image.permutations import permutation_set
 
 SMALL = {"cell": 20, "tile": 16}
 

@@ -21,18 +21,18 @@ from conftest import FIXTURES, NAMES, Command, source, sums
 
 from pseudolabel import TASKS, Jigsaw, Refused, Rotate, Task, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.cli import described
-from pseudolabel.dataset import opened
-from pseudolabel.facts import facts
-from pseudolabel.parts import finish, plan_parts
-from pseudolabel.preview import preview
-from pseudolabel.shards import ShardWriter
-from pseudolabel.show import show
-from pseudolabel.stream import dry_run
+from pseudolabel.cli.app import described
+from pseudolabel.engine.parts import finish, plan_parts
+from pseudolabel.engine.stream import dry_run
+from pseudolabel.inspection.describe import facts
+from pseudolabel.inspection.preview import preview
+from pseudolabel.inspection.show import show
+from pseudolabel.inspection.verify import verify
 from pseudolabel.tasks.augment_pairs import AugmentPairs
 from pseudolabel.tasks.cluster import Cluster
 from pseudolabel.tasks.mask_audio import MaskAudio
-from pseudolabel.verify import verify
+from pseudolabel.writers.dataset import opened
+from pseudolabel.writers.shards import ShardWriter
 
 SMALL = Rotate(size=16)
 LINES = (  # of metadata.csv at the top

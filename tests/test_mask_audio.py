@@ -14,12 +14,13 @@ import soundfile
 import soxr
 from conftest import FIXTURES
 
-from pseudolabel import MaskAudio, Refused, run, waves
-from pseudolabel.codebooks import Centroids, learned, projected
-from pseudolabel.readers.audio import Utterance
-from pseudolabel.sample import Filtered, Sample, Unusable
-from pseudolabel.stretches import Preset, stretches
+from pseudolabel import MaskAudio, Refused, run
+from pseudolabel.contracts import Filtered, Sample, Unusable
+from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.tasks.mask_audio import Coded
+from pseudolabel.transforms.audio import features as audio_features
+from pseudolabel.transforms.audio.masks import Preset, stretches
+from pseudolabel.transforms.clustering.codebooks import Centroids, fit_centroids, random_projection
 
 SOUNDS = FIXTURES / "audio"
 
@@ -54,9 +55,9 @@ def test_labels_are_as_many_as_the_models_frames() -> None:
     wave = np.random.default_rng(0).integers(-9000, 9000, 40_000).astype(np.int16)
     book = Centroids(np.random.default_rng(1).normal(0, 10, (8, 39)).astype(np.float32))
     task, rng = MaskAudio(), np.random.default_rng(0)
-    features = waves.mfcc(wave, 16_000, 8000)
+    features = audio_features.mfcc(wave, 16_000, 8000)
     for samples in range(400, 40_001):
-        ten = features[: waves.frames(samples, 160)]
+        ten = features[: audio_features.frames(samples, 160)]
         assert len(ten[::2]) == conv_frames(samples)
         if samples % 500 == 0 or samples < 800:
             (row,) = Coded(task, book).pairs(Utterance("a", wave[:samples], 16_000, 16_000), rng)
@@ -72,7 +73,7 @@ def test_labels_are_the_nearest_centroids_of_the_stored_sound(made: Path) -> Non
     assert len(rows(made)) == 9
     for row in rows(made):
         rate = heard[int(Path(row["key"].partition("#")[0]).stem) % 3]
-        features = waves.mfcc(sound(row), 16_000, min(rate, 16_000) / 2).astype(np.float64)
+        features = audio_features.mfcc(sound(row), 16_000, min(rate, 16_000) / 2).astype(np.float64)
         away = ((features[:, None] - centroids) ** 2).sum(2)
         codes = np.array(row["labels_100hz"])
         assert (codes == away.argmin(1)).mean() > 0.999, "but for ties in the last bits"
@@ -88,7 +89,7 @@ def test_the_ceiling_is_that_of_the_source(made: Path) -> None:
     """A sound of 8 kHz has nothing above 4 kHz: its codes are made of filters below."""
     row = next(row for row in rows(made) if "/0.wav" in row["key"])
     centroids = Centroids(np.load(made / "centroids.npz")["centroids"])
-    low, high = (centroids.codes(waves.mfcc(sound(row), 16_000, ceiling)) for ceiling in (4000, 8000))
+    low, high = (centroids.codes(audio_features.mfcc(sound(row), 16_000, ceiling)) for ceiling in (4000, 8000))
     assert low.tolist() == row["labels_100hz"]
     assert (low != high).any()
 
@@ -121,13 +122,13 @@ def test_best_rq_codes_are_the_nearest_of_the_projection(tmp_path: Path) -> None
     codes = set()
     for row in rows(tmp_path / "rq"):
         if "/1.flac" in row["key"] or "/7.flac" in row["key"]:
-            mel = waves.log_mel(sound(row), 16_000, 8000).astype(np.float64)
+            mel = audio_features.log_mel(sound(row), 16_000, 8000).astype(np.float64)
             mel = (mel - mel.mean(0)) / mel.std(0)
             four = mel[: len(mel) // 4 * 4].reshape(-1, 320) @ arrays["projection"]
             four /= np.linalg.norm(four, axis=1, keepdims=True)
             away = ((four[:, None] - arrays["codebook"]) ** 2).sum(2)
             assert (away.argmin(1) == row["labels"]).mean() > 0.98
-        assert len(row["labels"]) == len(row["mask"]) == waves.frames(len(sound(row)), 160) // 4
+        assert len(row["labels"]) == len(row["mask"]) == audio_features.frames(len(sound(row)), 160) // 4
         assert row["label_hz"] == 25
         assert "labels_100hz" not in row
         codes |= set(row["labels"])
@@ -217,7 +218,7 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
 def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
     rng = np.random.default_rng(0)
     points = (rng.normal(0, 5, (30, 8))[rng.integers(0, 30, 6000)] + rng.normal(0, 1, (6000, 8))).astype(np.float32)
-    centroids = learned(points, 30, seed=3).centroids
+    centroids = fit_centroids(points, 30, seed=3).centroids
 
     def inertia(centres: np.ndarray) -> float:
         return float(((points[:, None] - centres) ** 2).sum(2).min(1).mean())
@@ -227,8 +228,11 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
         nearest = ((points[:, None] - centres) ** 2).sum(2).argmin(1)
         centres = np.array([points[nearest == i].mean(0) if (nearest == i).any() else centres[i] for i in range(30)])
     assert inertia(centroids) < inertia(centres)
-    assert (learned(points, 30, seed=3).centroids == centroids).all()
-    assert not (projected(320, 64, 16, np.random.default_rng(0)).codebook == projected(320, 64, 16, rng).codebook).all()
+    assert (fit_centroids(points, 30, seed=3).centroids == centroids).all()
+    assert not (
+        random_projection(320, 64, 16, np.random.default_rng(0)).codebook
+        == random_projection(320, 64, 16, rng).codebook
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -287,7 +291,7 @@ def test_one_ceiling_for_sources_of_several_rates(tmp_path: Path) -> None:
         assert (one["ceiling"], other["ceiling"]) == ((8000, 4000) if ceiling is None else (3900, 3900))
         book = Centroids(np.load(out / "centroids.npz")["centroids"])
         for row in (one, other):  # from the row alone
-            assert book.codes(waves.mfcc(sound(row), 16_000, row["ceiling"])).tolist() == row["labels_100hz"]
+            assert book.codes(audio_features.mfcc(sound(row), 16_000, row["ceiling"])).tolist() == row["labels_100hz"]
     assert agree[3900.0] > 0.8 > 0.5 > agree[None]
 
 

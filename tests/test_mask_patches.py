@@ -10,7 +10,7 @@ import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
 from pseudolabel import MaskPatches, Refused
-from pseudolabel.patches import GRAY, LEAST, blocks, coarse, scattered
+from pseudolabel.transforms.image.masks import GRAY, LEAST, blocks, coarse, scattered
 
 
 def generator(seed: int = 0) -> np.random.Generator:

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from pseudolabel import packing
-from pseudolabel.masking import Replace, Rule, choose, corrupted
-from pseudolabel.readers.text import pack
-from pseudolabel.sample import Refused, Sample, chance_for
+from pseudolabel.contracts import Refused, Sample, chance_for
+from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks.mask_text import MaskText
-from pseudolabel.vocabulary import Special, train
+from pseudolabel.transforms.text import packing
+from pseudolabel.transforms.text.masks import Replace, Rule, choose, corrupted
+from pseudolabel.transforms.text.vocabulary import Special, train
 
 TEXT = "The cat is on a table and nobody had come back from far green hills where rivers turn to silver. "
 WORDS = TEXT.lower().strip(". ").split(" ")

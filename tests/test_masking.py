@@ -11,11 +11,22 @@ import pytest
 from test_mask_text import SOURCE, TEXT, label, matrix, samples, undone
 from tokenizers import Tokenizer
 
-from pseudolabel.masking import RULES, Chosen, Lengths, Preset, Replace, Rounding, Rule, Unit, choose, corrupted
-from pseudolabel.sample import Refused
-from pseudolabel.segments import composition, drawn, first_fit, reached
+from pseudolabel.contracts import Refused
 from pseudolabel.tasks.mask_text import MaskText
-from pseudolabel.vocabulary import Special, train
+from pseudolabel.transforms.text.masks import (
+    RULES,
+    Chosen,
+    Lengths,
+    Preset,
+    Replace,
+    Rounding,
+    Rule,
+    Unit,
+    choose,
+    corrupted,
+)
+from pseudolabel.transforms.text.ragged import composition, drawn, first_fit, reached
+from pseudolabel.transforms.text.vocabulary import Special, train
 
 WIDTH, ROWS = 128, 2000
 
@@ -235,7 +246,7 @@ def test_every_preset_on_real_rows(preset: Preset, unit: Unit | None, tokenizer_
 def test_the_help_says_what_each_preset_sets() -> None:
     from typer.testing import CliRunner
 
-    from pseudolabel.cli import app
+    from pseudolabel.cli.app import app
 
     said = " ".join(CliRunner().invoke(app, ["mask-text", "--help"], terminal_width=200).output.split())
     for words in ("spanbert: unit span, rounding up, replace unit", "mosaicbert: ratio 0.3, bernoulli True"):

@@ -15,14 +15,14 @@ import pytest
 from test_mask_text import samples
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pseudolabel import packing
-from pseudolabel.pairing import Negatives, truncated
-from pseudolabel.readers.text import pack
-from pseudolabel.sample import Refused, Sample, Skipped, chance_for
+from pseudolabel.contracts import Refused, Sample, Skipped, chance_for
+from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks import order_sentences
-from pseudolabel.tasks.base import Rows
+from pseudolabel.tasks.base.task import Rows
 from pseudolabel.tasks.order_sentences import OrderSentences
-from pseudolabel.vocabulary import train, wordpiece
+from pseudolabel.transforms.text import packing
+from pseudolabel.transforms.text.sentence_pairs import Negatives, truncated
+from pseudolabel.transforms.text.vocabulary import train, wordpiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

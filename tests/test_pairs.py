@@ -16,12 +16,12 @@ from drawn import far, opened, photograph, sampled
 
 from pseudolabel import AugmentPairs, CropViews, Refused, Unusable, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.decoders import decode
-from pseudolabel.pixels import encode_jpeg
-from pseudolabel.sample import Sample, Skipped, chance_for
+from pseudolabel.contracts import Sample, Skipped, chance_for
+from pseudolabel.readers.image.decode import decode
 from pseudolabel.tasks.augment_pairs import Partners, Seen
-from pseudolabel.tasks.base import Row, Rows
-from pseudolabel.views import ABOUT, make, views
+from pseudolabel.tasks.base.task import Row, Rows
+from pseudolabel.transforms.image.augment import ABOUT, make, views
+from pseudolabel.transforms.image.codec import encode_jpeg
 
 PLAIN = {"jitter": 0, "gray": 0, "blur": 0, "solarise": 0}  # nothing is done to the colours
 STEP = 6  # of red, from one picture to the next

@@ -7,9 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from pseudolabel import plan
-from pseudolabel.plan import MEGABYTE, Plan
-from pseudolabel.sample import Extent, Split, chance_for, splits
+from pseudolabel.contracts import MEGABYTE, Extent, Split, chance_for, splits
+from pseudolabel.engine import plan
+from pseudolabel.engine.plan import Plan
+from pseudolabel.readers.sources import order
 
 
 def extents(count: int, weight: int = MEGABYTE) -> list[Extent]:
@@ -32,15 +33,15 @@ def test_what_is_left_over_joins_the_shard_before() -> None:
 
 @pytest.mark.parametrize("run", [7, 10_000])
 def test_order_is_of_the_keys_alone(run: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "RUN", run)  # with 7, by way of 72 temporary files
+    monkeypatch.setattr(order, "RUN", run)  # with 7, by way of 72 temporary files
     given = extents(500)
     mixed = random.Random(0).sample(given, 500)
-    one, other = plan.random_order(0), plan.random_order(1)
-    assert list(plan.arranged(mixed, one)) == list(plan.arranged(given, one)) != given
-    assert list(plan.arranged(mixed, other)) != list(plan.arranged(mixed, one))
-    assert list(plan.arranged(mixed, plan.source_order)) == given
+    one, other = order.random_order(0), order.random_order(1)
+    assert list(order.arranged(mixed, one)) == list(order.arranged(given, one)) != given
+    assert list(order.arranged(mixed, other)) != list(order.arranged(mixed, one))
+    assert list(order.arranged(mixed, order.source_order)) == given
     ranges = [Extent(f"a.txt#{i}-{i + 5}", "", i, i + 5, 5) for i in (0, 1000, 200, 5)]
-    assert [extent.start for extent in plan.arranged(ranges, plan.source_order)] == [0, 5, 200, 1000]
+    assert [extent.start for extent in order.arranged(ranges, order.source_order)] == [0, 5, 200, 1000]
 
 
 def test_a_plan_reads_back_what_it_was_given() -> None:

@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Command, Made, source
 
-from pseudolabel import TASKS, Task, pixels, run
-from pseudolabel.dataset import opened
-from pseudolabel.facts import facts
-from pseudolabel.page import card
-from pseudolabel.preview import cards, preview
-from pseudolabel.sample import Refused
-from pseudolabel.show import show
+from pseudolabel import TASKS, Task, run
+from pseudolabel.contracts import Refused
+from pseudolabel.inspection.describe import facts
+from pseudolabel.inspection.html import card
+from pseudolabel.inspection.preview import cards, preview
+from pseudolabel.inspection.show import show
+from pseudolabel.transforms.image import codec
+from pseudolabel.writers.dataset import opened
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
@@ -94,9 +95,9 @@ def test_pictures_and_sounds_have_names_and_headings_have_their_order(made: Made
 
 def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
     task = TASKS["rotate"]()
-    image = pixels.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
+    image = codec.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
     row = {"key": "\u00e4" * 99, "copy": 0, "label": 1, "image": image, "box": [0, 0, 9, 9], "flip": False}
-    small = {**row, "image": pixels.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
+    small = {**row, "image": codec.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
     shown, lost = cards(task.schema(), task.labeler(Path()), [row, row, small, small], 50_000)
     assert [named for named, _ in shown] == ["label: 180", "label: 180"]
     assert lost == 2
@@ -181,7 +182,7 @@ def test_broken_rows_are_said_and_the_others_drawn(made: Made, tmp_path: Path) -
     broken = rows.to_pylist()
     for row in broken[::2]:
         row["image"]["bytes"] = b"no picture"
-    from pseudolabel.shards import ShardWriter
+    from pseudolabel.writers.shards import ShardWriter
 
     with ShardWriter(path, rows.schema) as file:
         file.write(broken)

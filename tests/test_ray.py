@@ -16,11 +16,11 @@ import pytest
 from conftest import FIXTURES, HERE, Command, arguments, records, skipped, sums
 from matrix import MARK, Nodes, kill, marked, wait_for
 
-from pseudolabel.folder import versions
-from pseudolabel.rays import Place, check
-from pseudolabel.recipe import Recipe
-from pseudolabel.sample import Refused
+from pseudolabel.contracts import Refused
+from pseudolabel.engine.jobs import Recipe
+from pseudolabel.engine.pools.ray import Place, check
 from pseudolabel.tasks.jigsaw import Jigsaw
+from pseudolabel.writers.manifest import versions
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
@@ -115,7 +115,7 @@ def test_nobody_goes_on_working_in_a_ray_of_ones_own(pictures: Path, tmp_path: P
 def test_what_is_amiss_is_said_in_a_line(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
     nobody = pseudolabel("jigsaw", pictures, "--engine", "ray", "--ray-address", "127.0.0.1:9")
     assert nobody.returncode == 2
-    code = "import sys; sys.modules['ray'] = None; from pseudolabel.cli import main; main()"
+    code = "import sys; sys.modules['ray'] = None; from pseudolabel.cli.app import main; main()"
     words = [sys.executable, "-c", code, "jigsaw", str(pictures), "--engine", "ray"]
     without = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert without.returncode == 2

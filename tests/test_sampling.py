@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 import pytest
 
-from pseudolabel.sampling import Sampling, clips, nearest
+from pseudolabel.readers.video.clip_sampling import Sampling, clips, nearest
 
 SECONDS = Sampling((0, 1, 2, 3), 4, gap=0.5, seconds=True)
 FRAMES = Sampling((0, 1, 2, 3), 4, gap=8, seconds=False)

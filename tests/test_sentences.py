@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pseudolabel.readers.blocks import Block, pack
-from pseudolabel.sentences import SLICE, sentences
+from pseudolabel.readers.text.blocks import Block, pack
+from pseudolabel.transforms.text.sentences import SLICE, sentences
 
 
 def of(text: str, per_line: bool = False) -> list[str]:

@@ -23,15 +23,15 @@ from conftest import FIXTURES, arguments, skipped, sums
 from faulty import Faulty
 
 from pseudolabel import TASKS, Refused, run
-from pseudolabel.readers import archives, beside, files, inflated, places, windows
-from pseudolabel.readers import rows as rows_of_tables
-from pseudolabel.readers import webdataset as shards
-from pseudolabel.readers.places import opened
-from pseudolabel.readers.text import Documents, TextOptions
-from pseudolabel.sample import Sample, Skipped, Unusable, splits
-from pseudolabel.source import resolve
-from pseudolabel.stream import rows
-from pseudolabel.verify import verify
+from pseudolabel.contracts import Sample, Skipped, Unusable, splits
+from pseudolabel.engine.scan import resolve
+from pseudolabel.engine.stream import rows
+from pseudolabel.inspection.verify import verify
+from pseudolabel.readers.metadata import sidecars
+from pseudolabel.readers.metadata import webdataset as webdataset_reader
+from pseudolabel.readers.sources import archives, files, gzip_index, object_store, opening, parquet_media
+from pseudolabel.readers.sources.opening import opened
+from pseudolabel.readers.text.reader import Documents, TextOptions
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -365,7 +365,7 @@ def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
         "a.tar/z%00.jpg": "its name is no path within the archive",
         "%E9.jpg": "cannot be found: no such file or directory",
     }
-    assert beside.Table(str(tmp_path / "a.tar"), "").lines({"cls": "string"}).of("\udce9.jpg") == {"cls": "7"}
+    assert sidecars.Table(str(tmp_path / "a.tar"), "").lines({"cls": "string"}).of("\udce9.jpg") == {"cls": "7"}
 
 
 def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,17 +384,17 @@ def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         "name.tar": "what describes its members is said to have more than 1 MB",
     }
     monkeypatch.setattr(archives, "LIST", 50)
-    monkeypatch.setattr(shards, "LARGEST", 10)
+    monkeypatch.setattr(webdataset_reader, "LARGEST", 10)
     assert "what describes its members" in keys(str(tmp_path / "zero.zip"))["zero.zip"]
     packed(tmp_path / "shard.tar", "w:", {"0.cls": b"1" * 11, "1.cls": b"1"})
-    (_, large), (_, small) = shards.values(str(tmp_path / "shard.tar"), ["cls"])
+    (_, large), (_, small) = webdataset_reader.values(str(tmp_path / "shard.tar"), ["cls"])
     assert "at most" in str(large)
     assert small == {"cls": "1"}
 
 
 def test_tables_that_swell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture for thousands of rows, and a page of nothing."""
-    for module, name in ((inflated, "UNPACKED"), (rows_of_tables, "ROOM")):
+    for module, name in ((gzip_index, "UNPACKED"), (parquet_media, "ROOM")):
         monkeypatch.setattr(module, name, 1 << 16)
     same = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([os.urandom(10_000)]))
     pq.write_table(pa.table({"image": same}), tmp_path / "same.parquet", store_schema=False)
@@ -460,7 +460,7 @@ def test_a_tar_in_several_gzip_streams(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_text_in_a_zip_that_is_read_in_ranges(method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ranges lie together in the plan, and a damage anywhere is told."""
-    monkeypatch.setattr(places, "SMALL", 1 << 12)
+    monkeypatch.setattr(opening, "SMALL", 1 << 12)
     monkeypatch.setattr(archives, "SMALL", 1 << 12)
     body = b"".join(b"This is line %d of a text.\n\n" % i for i in range(60_000))
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
@@ -489,11 +489,11 @@ def test_the_same_where_it_is_larger_than_what_is_kept(
     """Stretches, blocks, seek points and spans of rows, with room for a few KB; and with none for seek points."""
     expected = made("jigsaw", source("images"))
     for module, name, size in (
-        *((module, "STRETCH", room << 13) for module in (inflated, archives)),
-        *((module, "SMALL", room << 10) for module in (places, archives)),
-        *((inflated, name, room << 11) for name in ("PIECE", "LEAST")),
-        (inflated, "APART", room << 16),
-        *((rows_of_tables, "ROOM", room << 12), (archives, "POINTS", room - 1)),
+        *((module, "STRETCH", room << 13) for module in (gzip_index, archives)),
+        *((module, "SMALL", room << 10) for module in (opening, archives)),
+        *((gzip_index, name, room << 11) for name in ("PIECE", "LEAST")),
+        (gzip_index, "APART", room << 16),
+        *((parquet_media, "ROOM", room << 12), (archives, "POINTS", room - 1)),
     ):
         monkeypatch.setattr(module, name, size)
     assert made("jigsaw", PACKED[kind](source("images"), tmp_path, "")) == expected
@@ -576,7 +576,7 @@ def test_a_store_on_a_bad_day(source: Any, store: str, tmp_path: Path, monkeypat
     assert keys(f"@{listing}") == {"00.jpg": "ffd8", "gone.jpg": "gone since the scan"}
     assert proxy.faults > 3
     proxy.gone = "/"
-    monkeypatch.setattr("pseudolabel.addresses.WAITS", (0.1,))
+    monkeypatch.setattr("pseudolabel.storage.retry.WAITS", (0.1,))
     with pytest.raises(OSError, match="the store fails"):
         made("jigsaw", address)
     proxy.shutdown()
@@ -601,8 +601,8 @@ def test_over_http(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert made("jigsaw", f"{address}/f.zip") == made("jigsaw", source("images"))
     (tmp_path / "f.txt").write_text(f"{address}/0.jpg?token=secret\n{address}/1.jpg\n")
     assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
-    monkeypatch.setattr(windows, "WHOLE", 1 << 10)
-    monkeypatch.setattr(windows, "ASKED", 1 << 10)
+    monkeypatch.setattr(object_store, "WHOLE", 1 << 10)
+    monkeypatch.setattr(object_store, "ASKED", 1 << 10)
     with pytest.raises(Refused, match="sends no ranges of it; download it first"):
         keys(f"{address}/f.zip")
     with pytest.raises(Refused, match="does not exist"):

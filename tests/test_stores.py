@@ -20,11 +20,11 @@ from test_engine import kill, start, wait_for
 
 from pseudolabel import Jigsaw, MaskText, Task
 from pseudolabel import run as run_here
-from pseudolabel.dataset import opened
-from pseudolabel.facts import facts
-from pseudolabel.preview import preview
-from pseudolabel.sample import Refused
-from pseudolabel.verify import verify
+from pseudolabel.contracts import Refused
+from pseudolabel.inspection.describe import facts
+from pseudolabel.inspection.preview import preview
+from pseudolabel.inspection.verify import verify
+from pseudolabel.writers.dataset import opened
 
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
 

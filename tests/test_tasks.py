@@ -17,8 +17,7 @@ from conftest import Made, source, sums
 
 from pseudolabel import Task, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.columns import arrow_schema
-from pseudolabel.sample import Chance, Sample
+from pseudolabel.contracts import Chance, Sample, arrow_schema
 
 
 def test_is_a_frozen_described_dataclass(task: Task) -> None:
@@ -81,7 +80,7 @@ def test_chance_is_the_argument_and_the_input_stays(task: Task, made: Made) -> N
 
 
 def _label(task: Task, artefacts: Path, asked: list[tuple[str, int]]) -> list[Any]:
-    from pseudolabel.sample import chance_for, splits
+    from pseudolabel.contracts import chance_for, splits
 
     chance = chance_for(0, task.name)
 

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pseudolabel.readers import spans, streams
-from pseudolabel.readers.blocks import LONGEST, decoded
-from pseudolabel.readers.text import Block, Document, Documents, TextOptions, pack
-from pseudolabel.sample import Extent, Refused, Sample, Skipped, Split
+from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split
+from pseudolabel.readers.text import boundaries, streams
+from pseudolabel.readers.text.blocks import LONGEST, Block, decoded, pack
+from pseudolabel.readers.text.reader import Document, Documents, TextOptions
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "text"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data is not here")
@@ -111,8 +111,8 @@ def test_wide_gaps_at_the_cuts_are_looked_through(tmp_path: Path, document: str)
 def runs(raw: bytes, size: int, line_ends: int, longest: int) -> list[tuple[int, int, bytes]]:
     chunks = (raw[i : i + size] for i in range(0, len(raw), size))
     out = []
-    for run in spans.cut(chunks, spans.Edges(0, line_ends, longest), sys.maxsize):
-        assert isinstance(run, spans.Run)
+    for run in boundaries.cut(chunks, boundaries.Edges(0, line_ends, longest), sys.maxsize):
+        assert isinstance(run, boundaries.Run)
         out += list(zip(run.positions.tolist(), run.starts.tolist(), run.texts(), strict=True))
     return out
 
@@ -130,8 +130,8 @@ def test_any_chunks_give_the_same_documents_and_the_same_pieces_of_long_ones(lin
 
 
 def test_pieces_cut_between_characters_are_set_apart_in_their_block() -> None:
-    for run in spans.cut([b"x" * 20 + b" y\n\n"], spans.Edges(0, 2, 8), sys.maxsize):
-        assert isinstance(run, spans.Run)
+    for run in boundaries.cut([b"x" * 20 + b" y\n\n"], boundaries.Edges(0, 2, 8), sys.maxsize):
+        assert isinstance(run, boundaries.Run)
         for block in decoded(run, "utf-8"):
             assert isinstance(block, Block)
             assert block.texts() == [b"x" * 8, b"x" * 8, b"xxxx y"]
@@ -180,8 +180,8 @@ def test_a_line_of_200_megabytes_passes_in_pieces_and_little_memory(tmp_path: Pa
             file.write(b"lorem ipsum " * (1_000_000 // 12))
     code = """
 import re, sys
-from pseudolabel.readers.text import Documents, TextOptions
-from pseudolabel.sample import Split
+from pseudolabel.contracts import Split
+from pseudolabel.readers.text.reader import Documents, TextOptions
 reader, path = Documents(TextOptions()), sys.argv[1]
 counts = [(s.count, s.facts["cut"] if s.facts else 0, len(s.payload.data))
           for s in reader.read(reader.scan("a", path, 199_999_200), Split("all", 0, 1))]

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from pseudolabel import tokens
-from pseudolabel.readers.text import Block, Documents, TextOptions, pack
-from pseudolabel.sample import Sample, splits
-from pseudolabel.tokens import INSIDE, Tokens, slices
-from pseudolabel.vocabulary import SPECIAL, train
+from pseudolabel.contracts import Sample, splits
+from pseudolabel.readers.text.blocks import Block, pack
+from pseudolabel.readers.text.reader import Documents, TextOptions
+from pseudolabel.transforms.text import tokenize
+from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, slices
+from pseudolabel.transforms.text.vocabulary import SPECIAL, train
 
 TEXT = Path(__file__).parents[2] / "shared" / "data" / "text"
 ENGLISH = "The cat is on the table, isn't it? She looked up at the far hills; nobody had come back from there. "
@@ -205,8 +206,8 @@ def test_what_lies_between_documents_is_nobodys(lower: bool) -> None:
 def test_a_long_document_is_worked_through_in_slices(make: object, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = make()  # type: ignore[operator]
     made = Tokens(Tokenizer.from_str(tokenizer.to_str()))
-    monkeypatch.setattr(tokens, "SLICE", 999)
-    monkeypatch.setattr(tokens, "KNOWN", 50)  # forgotten again and again
+    monkeypatch.setattr(tokenize, "SLICE", 999)
+    monkeypatch.setattr(tokenize, "KNOWN", 50)  # forgotten again and again
     block = pack([((ENGLISH + WORLD) * n).encode() for n in (1, 40, 1, 0, 7)], range(5))
     check(tokenizer, made, block)
 
@@ -215,10 +216,10 @@ def test_slices_end_where_they_may() -> None:
     data = np.frombuffer("ab cdé".encode() * 600_000, np.uint8)
     cut = list(slices(data, data == ord(" "), 0, len(data)))
     assert [low for low, _ in cut] + [len(data)] == [0] + [high for _, high in cut]
-    assert max(high - low for low, high in cut) <= tokens.SLICE
+    assert max(high - low for low, high in cut) <= tokenize.SLICE
     assert all(data[low] == ord(" ") for low, _ in cut[1:])
     for low, high in slices(data, np.zeros(len(data), bool), 0, len(data)):
-        assert 0 < high - low <= tokens.SLICE
+        assert 0 < high - low <= tokenize.SLICE
         data[low:high].tobytes().decode()
 
 
@@ -239,7 +240,7 @@ def test_ids_on_documents_of_the_shared_texts() -> None:
 
 def test_the_vocabulary_is_the_same_in_every_process() -> None:
     program = (
-        "import sys, hashlib; from pseudolabel.vocabulary import train; t = sys.stdin.read();"
+        "import sys, hashlib; from pseudolabel.transforms.text.vocabulary import train; t = sys.stdin.read();"
         "print(hashlib.sha256(train([t, t.upper()], 900).to_str().encode()).hexdigest())"
     )
     text = (ENGLISH + WORLD) * 20 + " ".join(documents()).replace("\r", " ")

@@ -19,9 +19,9 @@ from conftest import Command, Made, source
 from reels import write as write_film
 
 from pseudolabel import TASKS, Task, run
-from pseudolabel.shards import ShardWriter
-from pseudolabel.tasks.base import EachSample, SampleTask
-from pseudolabel.verify import Verification, verify
+from pseudolabel.inspection.verify import Verification, verify
+from pseudolabel.tasks.base.task import EachSample, SampleTask
+from pseudolabel.writers.shards import ShardWriter
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from drawn import far, photograph
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from pseudolabel import colours, views
-from pseudolabel.crops import CROPS, Box, Rule, crop, square
-from pseudolabel.pixels import dhash
-from pseudolabel.sample import Unusable
-from pseudolabel.views import PRESETS, Recipe, View, draw, make
+from pseudolabel.contracts import Unusable
+from pseudolabel.transforms.image import augment, color
+from pseudolabel.transforms.image.augment import PRESETS, Recipe, View, draw, make
+from pseudolabel.transforms.image.crops import CROPS, Box, Rule, crop, square
+from pseudolabel.transforms.image.ops import dhash
 
 DRAWS = 2000
 
@@ -226,15 +226,15 @@ FACTORS = (0.2, 0.7, 1.0, 1.3, 1.8)
 @pytest.mark.parametrize("factor", FACTORS)
 def test_colour_operations_are_pillows(image: np.ndarray, factor: float) -> None:
     for ours, theirs in (
-        (colours.brightness, ImageEnhance.Brightness),
-        (colours.contrast, ImageEnhance.Contrast),
-        (colours.saturation, ImageEnhance.Color),
+        (color.brightness, ImageEnhance.Brightness),
+        (color.contrast, ImageEnhance.Contrast),
+        (color.saturation, ImageEnhance.Color),
     ):
         expected = np.asarray(theirs(Image.fromarray(image)).enhance(factor))
         assert np.abs(ours(image, factor).astype(int) - expected).max() <= 2
         assert np.abs(ours(image.astype(np.float32), factor) - expected).max() <= 2
     if factor == 1:
-        assert (colours.jitter(image, (1, 1, 1, 0), (3, 1, 0, 2)) == image).all()
+        assert (color.jitter(image, (1, 1, 1, 0), (3, 1, 0, 2)) == image).all()
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.2, -0.01, 0.1, 0.25])
@@ -247,25 +247,25 @@ def test_hue_turns_the_circle(turn: float) -> None:
     for at in np.ndindex(image.shape[:2]):
         h, s, v = colorsys.rgb_to_hsv(*(image[at] / 255))
         expected[at] = np.multiply(colorsys.hsv_to_rgb((h + turn) % 1, s, v), 255)
-    assert np.abs(colours.hue(image.astype(np.float32), turn) - expected).max() < 0.5
+    assert np.abs(color.hue(image.astype(np.float32), turn) - expected).max() < 0.5
     # of 256 hues the picture's is off by up to a half and the turn's by another: 6 of 255 for a full colour; and
     # saturation and value are rounded as well
-    assert np.abs(colours.hue(image, turn).astype(int) - expected).max() < 12
-    assert far(colours.hue(image, turn), expected) < 1.5
+    assert np.abs(color.hue(image, turn).astype(int) - expected).max() < 12
+    assert far(color.hue(image, turn), expected) < 1.5
 
 
 def test_gray_blur_and_solarise_are_pillows() -> None:
     image = PICTURES[1]
     picture = Image.fromarray(image)
     gray = np.asarray(picture.convert("L"))
-    assert np.abs(colours.gray(image).astype(int) - gray[..., None]).max() <= 1
-    assert (colours.solarise(image) == np.asarray(ImageOps.solarize(picture, 128))).all()
+    assert np.abs(color.gray(image).astype(int) - gray[..., None]).max() <= 1
+    assert (color.solarise(image) == np.asarray(ImageOps.solarize(picture, 128))).all()
     for sigma in (0.3, 1.0, 2.0):
         blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma)))
-        assert far(colours.blur(image, sigma), blurred) < 1.5  # Pillow's is three boxes
+        assert far(color.blur(image, sigma), blurred) < 1.5  # Pillow's is three boxes
         taps = np.exp(-(np.arange(-11, 12) ** 2) / (2 * sigma**2))  # SimCLR's: 23 taps at 224 pixels
         exact = cv2.sepFilter2D(image.astype(np.float64), -1, taps / taps.sum(), taps / taps.sum())
-        assert np.abs(colours.blur(image, sigma) - exact)[12:-12, 12:-12].max() <= 1
+        assert np.abs(color.blur(image, sigma) - exact)[12:-12, 12:-12].max() <= 1
 
 
 def float_reference(image: np.ndarray, factors: tuple[float, ...], order: tuple[int, ...]) -> np.ndarray:
@@ -292,8 +292,8 @@ def test_jitter_is_the_reference_clipped_after_each_step() -> None:
         image, recipe = PICTURES[i % 3][::5, ::5].copy(), PRESETS["simclr"][0]._replace(jitter=1.0)
         view = draw(recipe, *image.shape[:2], rng)
         expected = float_reference(image, view.factors, view.order)
-        assert np.abs(colours.jitter(image.astype(np.float32), view.factors, view.order) - expected).max() < 0.6
-        gaps.append(far(colours.jitter(image, view.factors, view.order), expected))
+        assert np.abs(color.jitter(image.astype(np.float32), view.factors, view.order) - expected).max() < 0.6
+        gaps.append(far(color.jitter(image, view.factors, view.order), expected))
     assert np.mean(gaps) < 1
     assert max(gaps) < 4
 
@@ -321,7 +321,7 @@ def test_a_view_is_its_steps_in_order() -> None:
         Box(0, 0, 40, 40), False, (1.0, 1.0, 1.0, 0.4), (3,), True, 0.0, False
     )  # gray is the gray of the new hue
     larger = cv2.resize(image[:40, :40], (96, 96), interpolation=cv2.INTER_CUBIC)
-    expected = np.asarray(Image.fromarray(colours.hue(larger, 0.4)).convert("L"))
+    expected = np.asarray(Image.fromarray(color.hue(larger, 0.4)).convert("L"))
     assert np.abs(make(image, view, Recipe(size=96, cubic=True))[..., 0].astype(int) - expected).max() <= 1
     assert np.abs(make(image, view, Recipe(size=96))[..., 0].astype(int) - expected).max() > 3
 
@@ -330,7 +330,7 @@ def test_what_is_stored_makes_the_view_again() -> None:
     image, rng = photograph(200, 260), generator(6)
     recipe = PRESETS["simclr"][0]._replace(size=64, solarise=0.5)
     drawn = [draw(recipe, 200, 260, rng) for _ in range(40)]
-    for view, again in zip(drawn, views.views(views.about(drawn)), strict=True):
+    for view, again in zip(drawn, augment.views(augment.about(drawn)), strict=True):
         assert view == again
         assert (make(image, view, recipe) == make(image, again, recipe)).all()
 
@@ -344,7 +344,7 @@ def test_hashes_tell_pictures_apart_and_know_copies() -> None:
     for copy in (
         cv2.resize(image, (200, 150), interpolation=cv2.INTER_AREA),
         cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR),
-        colours.brightness(image, 0.8),
+        color.brightness(image, 0.8),
     ):
         assert (dhash(copy)[0] ^ looks[0]).bit_count() <= 4
     cells = np.asarray(Image.fromarray(image).convert("L").resize((9, 8), Image.Resampling.BOX)).astype(int)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pseudolabel import waves
-from pseudolabel.waves import CONV_STRIDE, HOP, WINDOW, frames
+from pseudolabel.transforms.audio import codec as audio_codec
+from pseudolabel.transforms.audio import features as audio_features
+from pseudolabel.transforms.audio.features import CONV_STRIDE, HOP, WINDOW, frames
 
 Sounds = list[tuple[np.ndarray, int]]  # each (n,) int16, and its rate
 
@@ -66,42 +67,42 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
 def test_mfcc_and_log_mel_are_kaldis(sounds: Sounds, share: float, bins: int) -> None:
     for wave, rate in sounds:
         top = share * rate / 2
-        assert alike(waves.mfcc(wave, rate, top)[:, :13], kaldi_mfcc(wave, rate, top))
-        assert alike(waves.log_mel(wave, rate, top, bins), kaldi_fbank(wave, rate, top, bins))
+        assert alike(audio_features.mfcc(wave, rate, top)[:, :13], kaldi_mfcc(wave, rate, top))
+        assert alike(audio_features.log_mel(wave, rate, top, bins), kaldi_fbank(wave, rate, top, bins))
 
 
 def test_kaldis_scale_moves_the_first_coefficient_alone() -> None:
     wave = sweep()
-    moved = kaldi_mfcc(wave, 16_000, 8000, scale=1) - waves.mfcc(wave, 16_000, 8000)[:, :13]
+    moved = kaldi_mfcc(wave, 16_000, 8000, scale=1) - audio_features.mfcc(wave, 16_000, 8000)[:, :13]
     assert np.abs(moved - [sqrt(23) * 2 * log(32768), *[0] * 12]).max() < 0.02
 
 
 def test_deltas_are_slopes() -> None:
-    features = waves.mfcc(sweep(9000), 16_000, 8000)
+    features = audio_features.mfcc(sweep(9000), 16_000, 8000)
     for before, after in ((0, 13), (13, 26)):
         c, last = features[:, before : before + 13].astype(float), len(features) - 1
         for t, row in enumerate(features[:, after : after + 13]):
             slope = sum(n * (c[min(t + n, last)] - c[max(t - n, 0)]) for n in (1, 2)) / 10
             assert np.abs(row - slope).max() < 1e-4
     line = np.arange(20.0)[:, None] * [1, -3]
-    assert np.allclose(waves.deltas(line)[2:-2], [1, -3])
+    assert np.allclose(audio_features.deltas(line)[2:-2], [1, -3])
 
 
 def test_each_second_frame_is_the_conv_encoders() -> None:
     for n in range(WINDOW, 40_001):
         assert ceil(frames(n, HOP) / 2) == frames(n, CONV_STRIDE)
     assert [frames(n, HOP) for n in (0, 399, 400, 559, 560)] == [0, 0, 1, 1, 2]
-    wave, block = sweep(), WINDOW + (waves.AT_ONCE - 1) * HOP
+    wave, block = sweep(), WINDOW + (audio_features.AT_ONCE - 1) * HOP
     for n in (0, 1, 399, 400, 559, 560, block - 1, block, block + HOP - 1, block + HOP, 2 * block):
-        assert waves.mfcc(wave[:n], 16_000, 8000).shape == (frames(n, HOP), 39)
-        assert waves.log_mel(wave[:n], 16_000, 8000, 40).shape == (frames(n, HOP), 40)
+        assert audio_features.mfcc(wave[:n], 16_000, 8000).shape == (frames(n, HOP), 39)
+        assert audio_features.log_mel(wave[:n], 16_000, 8000, 40).shape == (frames(n, HOP), 40)
 
 
 def test_a_frame_is_made_of_its_window_alone() -> None:
     quiet = np.zeros(8000, np.int16)
     loud = quiet.copy()
     loud[3000:3010] = 20_000
-    changed = (waves.log_mel(loud, 16_000, 8000) != waves.log_mel(quiet, 16_000, 8000)).any(1)
+    changed = (audio_features.log_mel(loud, 16_000, 8000) != audio_features.log_mel(quiet, 16_000, 8000)).any(1)
     assert [t for t in range(frames(8000, HOP)) if t * HOP < 3010 and t * HOP + WINDOW > 3000] == [
         *changed.nonzero()[0]
     ]
@@ -109,8 +110,8 @@ def test_a_frame_is_made_of_its_window_alone() -> None:
 
 def test_silence_is_finite() -> None:
     silence = np.zeros(4000, np.int16)
-    assert np.allclose(waves.log_mel(silence, 16_000, 8000), log(np.finfo(np.float32).eps))
-    features = waves.mfcc(silence, 16_000, 8000)
+    assert np.allclose(audio_features.log_mel(silence, 16_000, 8000), log(np.finfo(np.float32).eps))
+    features = audio_features.mfcc(silence, 16_000, 8000)
     assert np.allclose(features[:, 0], sqrt(23) * log(np.finfo(np.float32).eps), atol=1e-3)
     assert np.allclose(features[:, 1:], 0, atol=1e-3)
 
@@ -118,7 +119,7 @@ def test_silence_is_finite() -> None:
 def test_the_same_wave_gives_the_same_bytes() -> None:
     wave = sweep()
     kept = wave.copy()
-    for feature in (waves.mfcc, waves.log_mel):
+    for feature in (audio_features.mfcc, audio_features.log_mel):
         first = feature(wave, 16_000, 8000)
         feature(wave[::-1], 16_000, 8000)
         again = feature(wave, 16_000, 8000)
@@ -129,14 +130,14 @@ def test_the_same_wave_gives_the_same_bytes() -> None:
 
 def test_stacked_frames_lie_side_by_side() -> None:
     features = np.arange(22).reshape(11, 2)
-    assert waves.stacked(features, 4).tolist() == [[*range(8)], [*range(8, 16)]]
-    assert waves.stacked(features, 12).shape == (0, 24)
+    assert audio_features.stacked(features, 4).tolist() == [[*range(8)], [*range(8, 16)]]
+    assert audio_features.stacked(features, 12).shape == (0, 24)
 
 
 def test_flac_keeps_every_sample() -> None:
     noise = np.random.default_rng(2).integers(-32768, 32768, 5000).astype(np.int16)
     for wave, rate in ((sweep(), 16_000), (noise, 8000), (noise[:1], 44_100)):
-        encoded = waves.encode_flac(wave, rate)
+        encoded = audio_codec.encode_flac(wave, rate)
         again, rate_again = soundfile.read(BytesIO(encoded), dtype="int16")
         about = soundfile.info(BytesIO(encoded))
         assert rate_again == rate

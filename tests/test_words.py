@@ -10,9 +10,9 @@ import pytest
 from conftest import SHARED
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from pseudolabel.readers.text import pack
-from pseudolabel.tokens import INSIDE, Tokens
-from pseudolabel.vocabulary import train
+from pseudolabel.readers.text.blocks import pack
+from pseudolabel.transforms.text.tokenize import INSIDE, Tokens
+from pseudolabel.transforms.text.vocabulary import train
 
 # The Universal Declaration of Human Rights, articles 1 to 3.
 LANGUAGES = {

@@ -1,1 +1,1 @@
-"""Readers: one module per modality, from the files of a source to samples."""
+"""Readers: bytes of a source in, samples out. One folder for each modality; `sources` finds and opens files."""

@@ -10,13 +10,13 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel import motion, pixels
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece
-from pseudolabel.readers.video import Clip
-from pseudolabel.sampling import Sampling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask, strip
+from pseudolabel.contracts import Column, Piece
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import Clip
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.video import BOXES, FilmTask, strip
+from pseudolabel.transforms.image import codec
+from pseudolabel.transforms.video import motion
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ArrowOfTime(FilmTask):
         label = int(rng.integers(2))
         way = slice(None, None, -1 if label else 1)
         yield {
-            "clip": [pixels.jpeg(frame) for frame in square.frames[way]],
+            "clip": [codec.jpeg(frame) for frame in square.frames[way]],
             "label": label,
             "timestamps": clip.times[way].tolist(),
             "motion": square.motion,

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel import pixels, views
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.sample import Chance, Refused, Sample, Skipped, attempt
-from pseudolabel.tasks.base import EachSample, ImageTask, Labeler, Row, Rows
+from pseudolabel.contracts import Chance, Column, Piece, Refused, Sample, Skipped, Tiles, attempt
+from pseudolabel.tasks.base.task import EachSample, ImageTask, Labeler, Row, Rows
+from pseudolabel.transforms.image import augment, codec, ops
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 ALIKE = 8  # bits of 64: pictures whose hashes, one of them mirrored or not, differ in no more are not unrelated
 COMPANY = 16  # pictures among which partners are chosen, or twice as many as partners are wanted
 ROOM = 2**29  # pixels of views that may be kept meanwhile: about 300 MB encoded
-
 NEGATIVES = (
     "Rows of two different pictures for each of the same; losses with negatives from the batch (NT-Xent) want 0."
 )
@@ -40,7 +37,7 @@ class Preset(StrEnum):
 
 
 @dataclass(frozen=True)
-class AugmentPairs(views.ViewOptions, ImageTask):
+class AugmentPairs(augment.ViewOptions, ImageTask):
     """Pair augmented views, two of one picture or of different ones; the label is whether they are of the same.
 
     `label` is 1 where `view_2` is of the picture that `view_1` is of. Both are drawn by the preset's recipe, and either
@@ -54,7 +51,7 @@ class AugmentPairs(views.ViewOptions, ImageTask):
     name: ClassVar[str] = "augment-pairs"
     paper: ClassVar[str] = "Chen et al. 2020, https://arxiv.org/abs/2002.05709"
 
-    preset: Annotated[Preset, Option(help=views.told(*Preset))] = Preset.simclr
+    preset: Annotated[Preset, Option(help=augment.told(*Preset))] = Preset.simclr
     negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1
     size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a view's side. [224]")] = None
     min_area: Annotated[float | None, Option(min=0.001, max=1, help="Least share of the picture in a view.")] = None
@@ -65,12 +62,12 @@ class AugmentPairs(views.ViewOptions, ImageTask):
         self.recipes  # noqa: B018 - refuses what cannot be drawn
 
     @cached_property
-    def recipes(self) -> tuple[views.Recipe, ...]:
+    def recipes(self) -> tuple[augment.Recipe, ...]:
         """Of the first and of the second view."""
-        return tuple(map(self.given, views.PRESETS[self.preset]))
+        return tuple(map(self.given, augment.PRESETS[self.preset]))
 
     def options(self) -> Mapping[str, Any]:
-        own = {name: value for name, value in super().options().items() if name not in views.Recipe._fields}
+        own = {name: value for name, value in super().options().items() if name not in augment.Recipe._fields}
         return {**own, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
     def columns(self) -> Sequence[Column]:
@@ -80,7 +77,7 @@ class AugmentPairs(views.ViewOptions, ImageTask):
             *([Column("partner", "string", "about", partner)] if self.negatives else []),
             Column("view_1", "image", "input", "A view of the picture."),
             Column("view_2", "image", "input", "Another of it, or one of another picture."),
-            *views.ABOUT,
+            *augment.ABOUT,
         )
 
     def neighbours(self) -> int:
@@ -94,10 +91,10 @@ class AugmentPairs(views.ViewOptions, ImageTask):
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of two views of one picture."""
         height, width, _ = image.shape
-        drawn = [views.draw(recipe, height, width, rng) for recipe in self.recipes]
-        made = [views.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)]
-        one, two = (pixels.jpeg(view) for view in made)
-        yield {"label": 1, "view_1": one, "view_2": two, **views.about(drawn)}
+        drawn = [augment.draw(recipe, height, width, rng) for recipe in self.recipes]
+        made = [augment.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)]
+        one, two = (codec.jpeg(view) for view in made)
+        yield {"label": 1, "view_1": one, "view_2": two, **augment.about(drawn)}
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Is the label what the keys say, and are the views those that the source gives by what was done to them?"""
@@ -106,15 +103,15 @@ class AugmentPairs(views.ViewOptions, ImageTask):
         if not self.negatives and not row["label"]:
             return "`label` is different, of two views of one picture"
         if source is not None:
-            for number, view, recipe in zip((1, 2), views.views(row), self.recipes, strict=True):
-                made = views.make(source, view, recipe, self.exact)
-                if (number == 1 or row["label"]) and not pixels.alike(pixels.decoded(row[f"view_{number}"]), made):
+            for number, view, recipe in zip((1, 2), augment.views(row), self.recipes, strict=True):
+                made = augment.make(source, view, recipe, self.exact)
+                if (number == 1 or row["label"]) and not ops.alike(codec.decoded(row[f"view_{number}"]), made):
                     return f"`view_{number}` is not the view of its source that it is said to be"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The two views."""
-        yield Tiles("", [pixels.decoded(row[name]) for name in ("view_1", "view_2")], 2)
+        yield Tiles("", [codec.decoded(row[name]) for name in ("view_1", "view_2")], 2)
 
     def labeler(self, artefacts: Path) -> Labeler:
         return Partners(self) if self.negatives else EachSample(self)
@@ -165,7 +162,7 @@ class Partners(NamedTuple):
             for copy, rng in enumerate(chances)
             for row in self.task.pairs(sample.payload, rng)
         ]
-        return Seen(pixels.dhash(sample.payload), rows, chances)
+        return Seen(ops.dhash(sample.payload), rows, chances)
 
     def _paired(self, group: Sequence[Seen], pool: Sequence[Seen]) -> Iterator[Rows | Skipped]:
         looks = np.array([seen.looks[0] for seen in pool], np.uint64)
@@ -185,5 +182,5 @@ class Partners(NamedTuple):
 
 def different(one: Row, other: Row) -> Row:
     """The first view of one true pair beside the second of another."""
-    parted = {column.name: [one[column.name][0], other[column.name][1]] for column in views.ABOUT}
+    parted = {column.name: [one[column.name][0], other[column.name][1]] for column in augment.ABOUT}
     return {**one, "label": 0, "partner": other["key"], "view_2": other["view_2"], **parted}

@@ -1,33 +1,101 @@
-"""Clusters as labels: Caron et al. 2018 (DeepCluster), Yan et al. 2020 (ClusterFit), Asano et al. 2020 (SeLa)."""
+"""What labels samples by clusters: samples of a block are located together, each is proven by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from typer import Option
 
-from pseudolabel import agreement, clusters, embeddings, featuresets, networks
-from pseudolabel.clusters import FEWEST, MOST, Codebook
-from pseudolabel.columns import Column
-from pseudolabel.embeddings import Embeddings
-from pseudolabel.featuresets import ENCODER, FILE, FRAMES, FeatureSet
-from pseudolabel.options import check
-from pseudolabel.plan import MEGABYTE
-from pseudolabel.readers.audio import AudioOptions
-from pseudolabel.readers.images import ImageOptions
-from pseudolabel.readers.text import TextOptions
-from pseudolabel.readers.video import VideoOptions
-from pseudolabel.sample import Refused, Sample, Skipped, attempt, file_of
-from pseudolabel.sampling import Sampling
-from pseudolabel.shards import digest
-from pseudolabel.tasks.base import Labeler, Reader, Task
-from pseudolabel.tasks.clustered import Clustered, Together
-from pseudolabel.tasks.modalities import MODALITIES, Kind, Modality, check_own, found, keys
+from pseudolabel.contracts import (
+    MEGABYTE,
+    Chance,
+    Column,
+    Filtered,
+    Piece,
+    Refused,
+    Sample,
+    Skipped,
+    Unusable,
+    attempt,
+    check,
+    file_of,
+)
+from pseudolabel.readers.audio.reader import AudioOptions
+from pseudolabel.readers.image.reader import ImageOptions
+from pseudolabel.readers.text.reader import TextOptions
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import VideoOptions
+from pseudolabel.storage.files import digest
+from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own, found, keys
+from pseudolabel.tasks.base.task import EachSample, Labeler, Reader, Row, Rows, Task, drawn
+from pseudolabel.transforms.clustering import agreement, clusters, codebooks, feature_sets, onnx_encoder, precomputed
+from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Located
+from pseudolabel.transforms.clustering.codebooks import Codebook
+from pseudolabel.transforms.clustering.feature_sets import ENCODER, FILE, FRAMES, FeatureSet
+from pseudolabel.transforms.clustering.precomputed import Embeddings
+
+
+class Clustered(NamedTuple):
+    """The task and its codebook."""
+
+    task: Cluster
+    book: Codebook
+
+    def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
+        """Each picture, sound, clip or document by itself, with its row; those of a block are located together."""
+        task = self.task
+        for sample in samples:
+            stored = task.kind.stored(sample, task.size)
+            del sample  # a picture may be large
+            try:
+                features = task.described.features(task.described.raw(stored), self.book.learned)
+            except Unusable as bad:
+                yield from (Sample(key, bad) for key in stored.keys)
+                continue
+            located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
+            empty = np.isnan(features).any(1).tolist()
+            rows = task.kind.rows(stored, not task.no_inputs)
+            for key, row, where, nothing in zip(stored.keys, rows, located, empty, strict=True):
+                label = dict(zip(Located._fields, where, strict=True))
+                yield Sample(key, None if nothing else {**label, **row})
+
+    def pairs(self, row: Row | Unusable | None, rng: np.random.Generator) -> Iterator[Row]:
+        """The row, if there was anything to tell by; chance has no part in it."""
+        if isinstance(row, Unusable):
+            raise row
+        if row is None and self.task.origin == FILE:
+            raise Unusable(f"no features for it in {Path(self.task.features).name}")
+        if row is None:
+            raise Filtered("nothing in it to tell it from others by: no word, or too short")
+        yield row
+
+    def undo(self, row: Row, source: Row | None) -> str | None:
+        """Is what is stored where the row says? Without it, is there such a cluster?"""
+        task, (centroids, learned) = self.task, (self.book.clusters, self.book.learned)
+        if not task.proves():
+            known = 0 <= row["cluster"] < len(centroids.sizes)
+            return None if known else f"`cluster` is {row['cluster']}, none of 0 to {len(centroids.sizes) - 1}"
+        features = task.described.features(task.described.raw(task.kind.restored(row)), learned)
+        return centroids.fault(features, *(row[name] for name in Located._fields))
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """What is stored, and its cluster."""
+        return drawn(self.task.columns(), row)
+
+
+class Together(EachSample):
+    """The labeler."""
+
+    task: Clustered
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        return super().label(self.task.each(samples), chance, copies)
+
 
 BOOK = "centroids.npz"
 ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
@@ -97,7 +165,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         task = replace(self, modality=modality)
         if task.origin == FILE:
             rows = keys(task, modality, sources) if task.kind.is_file else None
-            object.__setattr__(task, "given", embeddings.matched(Path(self.features), rows))
+            object.__setattr__(task, "given", precomputed.matched(Path(self.features), rows))
         if task.origin == ENCODER:
             if not task.kind.encodes:
                 raise Refused(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
@@ -113,11 +181,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Where features come from: the name of a set, or FILE, or ENCODER."""
         if self.encoder:
             return ENCODER
-        if Path(self.features).suffix in embeddings.SUFFIXES:
+        if Path(self.features).suffix in precomputed.SUFFIXES:
             return FILE
         name = self.features or (self.book.about.get("features") if self.codebook else self.kind.sets[0])
         if name not in self.kind.sets:
-            sets, ends = ", ".join(self.kind.sets), ", ".join(embeddings.SUFFIXES)
+            sets, ends = ", ".join(self.kind.sets), ", ".join(precomputed.SUFFIXES)
             raise Refused(f"features {name!r} are none of {self.modality}; give {sets}, or a file ending in {ends}")
         return str(name)
 
@@ -130,16 +198,16 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def encoded(self) -> int:
         """How many numbers the network of `--encoder` makes of a sample."""
         wave = round(self.seconds * self.rate) if self.modality == Modality.sound else None
-        return networks.width(Path(self.encoder), wave)
+        return onnx_encoder.width(Path(self.encoder), wave)
 
     @property
     def described(self) -> FeatureSet:
         """What numbers say of samples."""
         if self.origin == FILE:
-            return featuresets.Given(self.given)
+            return feature_sets.Given(self.given)
         own = self.origin == ENCODER
-        one = featuresets.encoded(Path(self.encoder), self.encoded) if own else featuresets.SETS[self.origin]
-        return featuresets.Averaged(one) if self.kind.averages else one
+        one = feature_sets.encoded(Path(self.encoder), self.encoded) if own else feature_sets.SETS[self.origin]
+        return feature_sets.Averaged(one) if self.kind.averages else one
 
     @property
     def sampling(self) -> Sampling:
@@ -151,12 +219,12 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """What a codebook must be for."""
         about = {"modality": str(self.modality), "features": self.origin}
         about |= {name: getattr(self, name) for name in self.kind.depends}
-        return about | ({"encoder_sha256": networks.network(Path(self.encoder)).digest} if self.encoder else {})
+        return about | ({"encoder_sha256": onnx_encoder.network(Path(self.encoder)).digest} if self.encoder else {})
 
     @cached_property
     def book(self) -> Codebook:
         """The codebook that was given."""
-        return clusters.load(Path(self.codebook))
+        return codebooks.load_codebook(Path(self.codebook))
 
     def check_book(self) -> None:
         """Refuse a codebook that is for something else."""
@@ -179,7 +247,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         kept = {name: value for name, value in asdict(self).items() if name not in left}
         files = {"codebook": self.codebook, "features": self.features if self.origin == FILE else ""}
         content = {f"{name}_sha256": digest(Path(file)) for name, file in files.items() if file}
-        content |= {"encoder_sha256": networks.network(Path(self.encoder)).digest} if self.encoder else {}
+        content |= {"encoder_sha256": onnx_encoder.network(Path(self.encoder)).digest} if self.encoder else {}
         return {**kept, "features": self.origin, **content}
 
     # --- the task ---
@@ -228,7 +296,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn what the features need, then the clusters; keep all that labels."""
         if self.encoder:
-            networks.copied(Path(self.encoder), artefacts / KEPT_ENCODER)
+            onnx_encoder.copied(Path(self.encoder), artefacts / KEPT_ENCODER)
         if self.codebook:
             self.book.save(artefacts / BOOK)
             return
@@ -238,12 +306,12 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         learned, features = self.described.fitted(raw, self.points, rng)
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]
-        found = clusters.learned(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
+        found = clusters.fit_clusters(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
         Codebook(found, learned, self.about).save(artefacts / BOOK)
 
     def remarks(self, artefacts: Path) -> Sequence[str]:
         """How the clusters were learned, and whether from too little."""
-        sizes = clusters.load(artefacts / BOOK).clusters.sizes
+        sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
         n, k = int(sizes.sum()), len(sizes)
         told = [f"{k:,} clusters, of features {self.origin}, were learned from {n:,} samples"]
         if self.clusters and n < FEWEST * k:
@@ -254,19 +322,19 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return told
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Together(Clustered(self, clusters.load(artefacts / BOOK)))
+        return Together(Clustered(self, codebooks.load_codebook(artefacts / BOOK)))
 
     def proves(self) -> bool:
         return self.origin != FILE and not self.no_inputs  # labels are of what is stored; a file's features are not
 
     def odds(self, artefacts: Path) -> str:
-        sizes = clusters.load(artefacts / BOOK).clusters.sizes
+        sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
         largest = f"always naming the largest of {len(sizes):,} clusters"
         return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
 
     def report(self, out: Path, artefacts: Path) -> Mapping[str, float]:
         """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""
-        sizes = np.zeros(len(clusters.load(artefacts / BOOK).clusters.centroids), np.int64)
+        sizes = np.zeros(len(codebooks.load_codebook(artefacts / BOOK).clusters.centroids), np.int64)
         for batch in agreement.stored(out, "cluster"):
             sizes += np.bincount(batch["cluster"], minlength=len(sizes))
         told: dict[str, float] = {"clusters": len(sizes), "smallest": int(sizes.min())}

@@ -10,13 +10,11 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel import pixels
-from pseudolabel.columns import Column
-from pseudolabel.crops import squares
-from pseudolabel.lab import centres, lab, soft
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.sample import Filtered, Refused
-from pseudolabel.tasks.base import ImageTask, Row
+from pseudolabel.contracts import Column, Filtered, Piece, Refused, Tiles
+from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.transforms.image import codec, ops
+from pseudolabel.transforms.image.color import centres, lab, soft
+from pseudolabel.transforms.image.crops import squares
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ class Colorize(ImageTask):
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
         for box in squares(height, width, self.crop, rng):
-            shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-            colours = lab(pixels.mirrored(shown) if flip else shown)
+            shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            colours = lab(ops.mirrored(shown) if flip else shown)
             ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
             farthest = max(farthest, float(np.abs(ab).max()))
             if farthest > self.least_colour:
@@ -88,7 +86,7 @@ class Colorize(ImageTask):
         if self.soft:
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
-        yield {**row, "image": pixels.media(pixels.encode_png(lightness))}
+        yield {**row, "image": codec.media(codec.encode_png(lightness))}
 
     def odds(self, artefacts: Path) -> str:
         return f"1 in {len(centres())} for each place, guessing among the bins"
@@ -103,23 +101,21 @@ class Colorize(ImageTask):
             return "`bins` are not the first of `soft_bins`"
         if source is None:
             return None
-        shown = pixels.resize(pixels.within(source, row["box"]), self.size, self.size)
-        colours = lab(pixels.mirrored(shown) if row["flip"] else shown)
+        shown = ops.resize(ops.within(source, row["box"]), self.size, self.size)
+        colours = lab(ops.mirrored(shown) if row["flip"] else shown)
         ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
         told, nearest = (np.square(centres()[bins] - ab).sum(1) for bins in (row["bins"], soft(ab, 1)[0][:, 0]))
         if wrong := np.count_nonzero(told > nearest + 0.01):  # of two that are as near, either is right
             return f"{wrong} of {len(ab)} `bins` are not of the colours that the source has there"
         lightness = np.rint(colours[..., :1] * 2.55).clip(0, 255).astype(np.uint8).repeat(3, 2)
-        return None if pixels.alike(pixels.decoded(row["image"]), lightness) else "it is not the source's lightness"
+        return None if ops.alike(codec.decoded(row["image"]), lightness) else "it is not the source's lightness"
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The lightness, and the colours that the bins stand for."""
         import cv2
 
-        side, lightness = self.size // self.stride, pixels.decoded(row["image"])
+        side, lightness = self.size // self.stride, codec.decoded(row["image"])
         known = lightness[:: self.stride, :: self.stride, :1].astype(np.float32) / 2.55
         asked = np.concatenate([known, centres()[row["bins"]].reshape(side, side, 2)], 2)
         colours = (cv2.cvtColor(asked, cv2.COLOR_Lab2RGB).clip(0, 1) * 255).astype(np.uint8)
-        yield Tiles(
-            "lightness, and the colours asked for", [lightness, pixels.resize(colours, self.size, self.size)], 2
-        )
+        yield Tiles("lightness, and the colours asked for", [lightness, ops.resize(colours, self.size, self.size)], 2)

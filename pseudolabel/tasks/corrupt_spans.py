@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.columns import Column
-from pseudolabel.corruption import (
+from pseudolabel.contracts import UNTOLD, Column, Piece, Refused, Span, Unusable, Written, one_of
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.text import PackedTask, Text
+from pseudolabel.transforms.text.detokenize import Spelling
+from pseudolabel.transforms.text.masks import words
+from pseudolabel.transforms.text.packing import Packing, lists
+from pseudolabel.transforms.text.ragged import Ragged, whole
+from pseudolabel.transforms.text.span_corruption import (
     Parts,
     amounts,
     filled,
@@ -26,16 +32,8 @@ from pseudolabel.corruption import (
     spans_told,
     with_sentinels,
 )
-from pseudolabel.masking import UNTOLD, words
-from pseudolabel.packing import Packing, lists
-from pseudolabel.pieces import Piece, Span, Written
-from pseudolabel.sample import Refused, Unusable, one_of
-from pseudolabel.segments import Ragged, whole
-from pseudolabel.spelling import Spelling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.tokenised import PackedTask, Text
-from pseudolabel.tokens import Tokens
-from pseudolabel.vocabulary import ROLES, Special
+from pseudolabel.transforms.text.tokenize import Tokens
+from pseudolabel.transforms.text.vocabulary import ROLES, Special
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,12 +13,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel import colours, pixels
-from pseudolabel.columns import Column
-from pseudolabel.permutations import permutation_set
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.sample import Refused, Unusable
-from pseudolabel.tasks.base import ImageTask, Row
+from pseudolabel.contracts import Column, Piece, Refused, Tiles, Unusable
+from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.transforms.image import codec, color, ops
+from pseudolabel.transforms.image.permutations import permutation_set
 
 SMALLEST_CELL = 8  # pixels of the source; below, a tile shows the codec's blocks and little else
 
@@ -113,19 +111,19 @@ class Jigsaw(ImageTask):
         x, y, which, colour = rng.random(4)
         height, width, _ = image.shape
         left, top, side = self.square(height, width, x, y)
-        square = pixels.resize(image[top : top + side, left : left + side], self.grid * cell, self.grid * cell)
+        square = ops.resize(image[top : top + side, left : left + side], self.grid * cell, self.grid * cell)
         if colour < self.gray:
-            square = colours.gray(square)
+            square = color.gray(square)
         permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]
         corners = cell * homes(self.grid) + rng.integers(0, jitter + 1, (self.grid**2, 2))
         corners = corners[permutation]
         boxes = np.hstack([corners, corners + tile]) * (side / len(square)) + np.array([left, top, left, top])
-        tiles = pixels.encode_tiles(square, corners.tolist(), tile)
+        tiles = codec.encode_tiles(square, corners.tolist(), tile)
         yield {
             "label": int(which * self.count),
             "permutation": permutation.tolist(),
             "boxes": boxes.tolist(),
-            "tiles": [pixels.media(encoded) for encoded in tiles],
+            "tiles": [codec.media(encoded) for encoded in tiles],
         }
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
@@ -141,13 +139,13 @@ class Jigsaw(ImageTask):
         if (np.ptp(corner, 0) > (jitter + 0.5) * scale.max()).any():
             return "`boxes` do not lie in the cells that `permutation` says"
         for place, (media, box) in enumerate(zip(row["tiles"], row["boxes"], strict=True)):
-            if source is not None and not pixels.resembles(pixels.decoded(media), pixels.cut(source, box)):
+            if source is not None and not ops.resembles(codec.decoded(media), ops.cut(source, box)):
                 return f"tile {place} is not what the source shows in cell {permutation[place]}"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The tiles as they are shown, and each at its home."""
-        tiles, homes_of = [pixels.decoded(media) for media in row["tiles"]], row["permutation"]
+        tiles, homes_of = [codec.decoded(media) for media in row["tiles"]], row["permutation"]
         yield Tiles("shuffled; from which cell", tiles, self.grid, [str(home) for home in homes_of])
         yield Tiles("in place", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
 

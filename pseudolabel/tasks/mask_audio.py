@@ -13,16 +13,16 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel import codebooks, pixels, waves
-from pseudolabel.codebooks import Centroids, Projection
-from pseudolabel.columns import Column
-from pseudolabel.features import Features
-from pseudolabel.pieces import Piece, Wave
-from pseudolabel.plan import MEGABYTE
-from pseudolabel.readers.audio import Utterance
-from pseudolabel.sample import Filtered, Refused, Sample, Unusable
-from pseudolabel.stretches import Preset, stretches
-from pseudolabel.tasks.base import AudioTask, EachSample, Labeler, Row
+from pseudolabel.contracts import MEGABYTE, Column, Filtered, Piece, Refused, Sample, Unusable, Wave
+from pseudolabel.readers.audio.reader import Utterance
+from pseudolabel.tasks.base.task import AudioTask, EachSample, Labeler, Row
+from pseudolabel.transforms.audio import codec as audio_codec
+from pseudolabel.transforms.audio import features as audio_features
+from pseudolabel.transforms.audio.masks import Preset, stretches
+from pseudolabel.transforms.clustering import codebooks
+from pseudolabel.transforms.clustering.codebooks import Centroids, Projection
+from pseudolabel.transforms.clustering.precomputed import Features
+from pseudolabel.transforms.image import codec
 
 CLUSTERS = 100  # of k-means: HuBERT's first iteration
 FEWEST = 39  # frames to a cluster, below which faiss warns, too
@@ -99,7 +99,7 @@ class MaskAudio(AudioTask):
     @cached_property
     def given(self) -> Centroids | Projection:
         """The codebook that was given."""
-        return codebooks.load(
+        return codebooks.load_frame_codebook(
             Path(self.codebook), Centroids if self.targets == Targets.kmeans else Projection, self.about
         )
 
@@ -188,11 +188,11 @@ class MaskAudio(AudioTask):
             if len(widths := {part.shape[1] for part in points}) > 1:
                 sizes = " and ".join(map(str, sorted(widths)))
                 raise Refused(f"--features are of {sizes} numbers a frame; give those of one model")
-            book = codebooks.learned(np.concatenate(points), self.count or CLUSTERS, int(rng.integers(2**31)))
+            book = codebooks.fit_centroids(np.concatenate(points), self.count or CLUSTERS, int(rng.integers(2**31)))
             about["points"] = sum(map(len, points))
         else:
-            book = codebooks.projected(MEL * STACK, SIZE, WIDTH, rng)
-        codebooks.save(artefacts / self.book, book, about)
+            book = codebooks.random_projection(MEL * STACK, SIZE, WIDTH, rng)
+        codebooks.save_frame_codebook(artefacts / self.book, book, about)
 
     def remarks(self, artefacts: Path) -> Sequence[str]:
         if not self.learns():
@@ -207,7 +207,7 @@ class MaskAudio(AudioTask):
 
     def labeler(self, artefacts: Path) -> Labeler:
         kind = Centroids if self.targets == Targets.kmeans else Projection
-        return EachSample(Coded(self, codebooks.load(artefacts / self.book, kind, self.about)))
+        return EachSample(Coded(self, codebooks.load_frame_codebook(artefacts / self.book, kind, self.about)))
 
     def proves(self) -> bool:
         return not self.features  # codes are of the sound that is stored; a model's features are not
@@ -222,9 +222,9 @@ class MaskAudio(AudioTask):
         if self.features:
             return self.made.of(sound.key)
         if self.targets == Targets.kmeans:
-            return waves.mfcc(sound.wave, sound.rate, self.highest(sound))
-        mel = waves.log_mel(sound.wave, sound.rate, self.highest(sound), MEL)
-        return waves.stacked((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
+            return audio_features.mfcc(sound.wave, sound.rate, self.highest(sound))
+        mel = audio_features.log_mel(sound.wave, sound.rate, self.highest(sound), MEL)
+        return audio_features.stacked((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
 
     def highest(self, sound: Utterance) -> float:
         """The ceiling of the mel filters: never above what the source can hold."""
@@ -240,8 +240,10 @@ class Coded(NamedTuple):
     def pairs(self, sound: Utterance, rng: np.random.Generator) -> Iterator[Row]:
         """The row of an utterance."""
         task, seconds = self.task, len(sound.wave) / sound.rate
-        stride, window = (size * sound.rate // waves.RATE for size in (waves.CONV_STRIDE, waves.WINDOW))
-        frames = waves.frames(len(sound.wave), stride, window)
+        stride, window = (
+            size * sound.rate // audio_features.RATE for size in (audio_features.CONV_STRIDE, audio_features.WINDOW)
+        )
+        frames = audio_features.frames(len(sound.wave), stride, window)
         if not frames or not len(features := task.described(sound)):
             raise Filtered(f"{seconds:.3f} s, too short for one frame")
         if features.shape[1] != self.book.width:
@@ -258,12 +260,12 @@ class Coded(NamedTuple):
             **row,
             "labels": codes.tolist(),
             "mask": mask.tolist(),
-            "audio": pixels.media(waves.encode_flac(sound.wave, sound.rate)),
+            "audio": codec.media(audio_codec.encode_flac(sound.wave, sound.rate)),
         }
 
     def undo(self, row: Row, source: Utterance | None) -> str | None:
         """Are the codes those of the sound that is stored, and is that the source's?"""
-        task, labels, (wave, rate) = self.task, row["labels"], waves.decode(row["audio"])
+        task, labels, (wave, rate) = self.task, row["labels"], audio_codec.decode(row["audio"])
         if len(row["mask"]) != len(labels):
             return f"`mask` has {len(row['mask'])} frames, `labels` {len(labels)}"
         if not any(row["mask"]):
@@ -281,5 +283,5 @@ class Coded(NamedTuple):
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The sound, what is hidden of it, and its codes."""
-        wave, rate = waves.decode(row["audio"])
+        wave, rate = audio_codec.decode(row["audio"])
         yield Wave("", wave, rate, np.array(row["mask"], bool), np.array(row["labels"]))

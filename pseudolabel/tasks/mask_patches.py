@@ -12,12 +12,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel import patches, pixels
-from pseudolabel.columns import Column
-from pseudolabel.crops import Rule, crop
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.sample import Refused
-from pseudolabel.tasks.base import ImageTask, Row
+from pseudolabel.contracts import Column, Piece, Refused, Tiles
+from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.transforms.image import codec, ops
+from pseudolabel.transforms.image import masks as image_masks
+from pseudolabel.transforms.image.crops import Rule, crop
 
 UNIT = 32  # pixels: microsoft/SimMIM, config.py
 
@@ -167,25 +166,25 @@ class MaskPatches(ImageTask):
         """(rows, columns) bool: a mask of the strategy."""
         match self.strategy:
             case Strategy.random:
-                return patches.scattered(*self.grid, self.count, rng)
+                return image_masks.scattered(*self.grid, self.count, rng)
             case Strategy.block:
-                return patches.blocks(*self.grid, self.count, rng)
+                return image_masks.blocks(*self.grid, self.count, rng)
             case _:
-                return patches.coarse(*self.grid, self.whole // self.patch, self.count, rng)
+                return image_masks.coarse(*self.grid, self.whole // self.patch, self.count, rng)
 
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of one picture, cropped and perhaps mirrored, with its masks."""
         height, width, _ = image.shape
         box = crop(Rule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
-        shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
+        shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
         flip = bool(rng.random() < self.flip)
-        shown = pixels.mirrored(shown) if flip else shown
+        shown = ops.mirrored(shown) if flip else shown
         masks = [self.mask(rng) for _ in range(self.masks)]
-        row: Row = {"box": list(box), "flip": flip, "image": pixels.jpeg(shown)}
+        row: Row = {"box": list(box), "flip": flip, "image": codec.jpeg(shown)}
         lists: list[list[bool]] = [mask.ravel().tolist() for mask in masks]
         row |= {"mask": lists[0]} if self.masks == 1 else {"masks": lists}
         if self.render:
-            seen = [pixels.jpeg(patches.hidden(shown, mask, self.patch)) for mask in masks]
+            seen = [codec.jpeg(image_masks.hidden(shown, mask, self.patch)) for mask in masks]
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 
@@ -204,17 +203,17 @@ class MaskPatches(ImageTask):
                 return f"{np.count_nonzero(hides)} patches are hidden, not {self.count * each**2}"
             if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):
                 return f"patches are not hidden in squares of {self.whole} pixels"
-        image = pixels.decoded(row["image"])
+        image = codec.decoded(row["image"])
         if image.shape[:2] != (self.height, self.width):
             return f"`image` is {image.shape[1]} x {image.shape[0]} pixels, not {self.width} x {self.height}"
         if source is None:
             return None
-        shown = pixels.resize(pixels.within(source, row["box"]), self.height, self.width, cubic=True)
-        shown = pixels.mirrored(shown) if row["flip"] else shown
-        return None if pixels.alike(image, shown) else "it is not what the source shows in `box`"
+        shown = ops.resize(ops.within(source, row["box"]), self.height, self.width, cubic=True)
+        shown = ops.mirrored(shown) if row["flip"] else shown
+        return None if ops.alike(image, shown) else "it is not what the source shows in `box`"
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The picture with its patches hidden, by its first masks, and whole."""
-        image, masks = pixels.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
-        seen = [patches.hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
+        image, masks = codec.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
+        seen = [image_masks.hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
         yield Tiles("what is shown, and the whole", [*seen, image], 2)

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pseudolabel.columns import Column
-from pseudolabel.masking import UNTOLD, MaskingOptions, Unit, choose, corrupted, masked_wrongly
-from pseudolabel.packing import Packing, lists
-from pseudolabel.pieces import Piece, Written
-from pseudolabel.segments import whole
-from pseudolabel.spelling import Spelling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.tokenised import PackedTask, Text, faults, framed_wrongly, ids_of
-from pseudolabel.tokens import Tokens
-from pseudolabel.vocabulary import Special
+from pseudolabel.contracts import UNTOLD, Column, Piece, Written
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.text import PackedTask, Text, faults, framed_wrongly, ids_of
+from pseudolabel.transforms.text.detokenize import Spelling
+from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, corrupted, masked_wrongly
+from pseudolabel.transforms.text.packing import Packing, lists
+from pseudolabel.transforms.text.ragged import whole
+from pseudolabel.transforms.text.tokenize import Tokens
+from pseudolabel.transforms.text.vocabulary import Special
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 from typer import Option
 
-from pseudolabel import motion, patches, pixels
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.readers.video import Clip
-from pseudolabel.sample import Refused
-from pseudolabel.sampling import Sampling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, CUT_HELP, MOTION_HELP, FilmTask, Framing, Place, strip
+from pseudolabel.contracts import Column, Piece, Refused, Tiles
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import Clip
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.video import BOXES, CUT_HELP, MOTION_HELP, FilmTask, Framing, Place, strip
+from pseudolabel.transforms.image import codec
+from pseudolabel.transforms.image import masks as image_masks
+from pseudolabel.transforms.video import motion
 
 GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
 
@@ -86,9 +86,9 @@ class MaskTubes(FilmTask):
     def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row of them and of their mask."""
         square = self.square(clip, rng, motion.pace)
-        mask = patches.scattered(self.side, self.side, self.hidden, rng).ravel()
+        mask = image_masks.scattered(self.side, self.side, self.hidden, rng).ravel()
         yield {
-            "clip": [pixels.jpeg(frame) for frame in square.frames],
+            "clip": [codec.jpeg(frame) for frame in square.frames],
             "bool_masked_pos": np.tile(mask, self.frames // self.tubelet).tolist(),
             "timestamps": clip.times.tolist(),
             "motion": square.motion,
@@ -111,7 +111,7 @@ class MaskTubes(FilmTask):
         tubes = mask.reshape(-1, self.side**2)
         if (tubes != tubes[0]).any() or tubes[0].sum() != self.hidden:
             return f"`bool_masked_pos` does not hide the same {self.hidden} patches in all frames"
-        if any(pixels.size_of(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
+        if any(codec.size_of(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
             return f"not all frames are squares of {self.framing.size} pixels"
         return self.unlike(row["clip"], row, source)
 
@@ -121,7 +121,7 @@ class MaskTubes(FilmTask):
         whole = strip("the clip", row["clip"])
         yield Tiles(
             "what is left of it",
-            [patches.hidden(image, mask, self.patch) for image in whole.images if image is not None],
+            [image_masks.hidden(image, mask, self.patch) for image in whole.images if image is not None],
             whole.columns,
         )
         yield whole

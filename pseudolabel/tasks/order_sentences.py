@@ -10,21 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.columns import Column
-from pseudolabel.masking import UNTOLD, MaskingOptions, Rule, Unit, choose, corrupted, masked_wrongly
-from pseudolabel.packing import gathered, lists, row_keys
-from pseudolabel.pairing import Negatives, Pairs, Told, paired, read
-from pseudolabel.pieces import Fact, Piece, Written
-from pseudolabel.sample import Chance, Refused, Sample, Skipped, one_of
-from pseudolabel.spelling import Spelling, spelling
-from pseudolabel.tasks.base import Labeler, Row, Rows
-from pseudolabel.tasks.tokenised import BATCH, TokenTask, faults, framed_wrongly, ids_of
-from pseudolabel.tokens import INSIDE, Tokens
-from pseudolabel.vocabulary import Special
+from pseudolabel.contracts import UNTOLD, Chance, Column, Fact, Piece, Refused, Sample, Skipped, Written, one_of
+from pseudolabel.tasks.base.task import Labeler, Row, Rows
+from pseudolabel.tasks.base.text import BATCH, TokenTask, faults, framed_wrongly, ids_of
+from pseudolabel.transforms.text.detokenize import Spelling, spelling
+from pseudolabel.transforms.text.masks import MaskingOptions, Rule, Unit, choose, corrupted, masked_wrongly
+from pseudolabel.transforms.text.packing import gathered, lists, row_keys
+from pseudolabel.transforms.text.sentence_pairs import Negatives, Pairs, Told, paired, read
+from pseudolabel.transforms.text.tokenize import INSIDE, Tokens
+from pseudolabel.transforms.text.vocabulary import Special
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
 
 ORDER, NEXT = "Whether the second segment came before the first.", "Whether the second segment is from elsewhere."
 LABELS = {

@@ -11,11 +11,9 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel import pixels
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.sample import Refused, Unusable
-from pseudolabel.tasks.base import ImageTask, Row
+from pseudolabel.contracts import Column, Piece, Refused, Tiles, Unusable
+from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.transforms.image import codec, ops
 
 SMALLEST_PATCH = 8  # pixels of the source; below, a patch shows the codec's blocks and little else
 COARSE = (10, 95)  # pixels of the side that a coarsened patch is shrunk to, for patches of 96
@@ -89,7 +87,7 @@ class PredictContext(ImageTask):
         least, most = self.scales(height, width)
         scale = sqrt(rng.uniform(least**2, most**2))  # pixels are drawn uniformly, not sides
         size = np.array([round(width * scale), round(height * scale)])
-        resized = pixels.resize(image, int(size[1]), int(size[0]))
+        resized = ops.resize(image, int(size[1]), int(size[0]))
         for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
             corners = self.corners(size, PLACES[label], rng)
             boxes = np.hstack([corners, corners + self.patch]) * np.tile([width, height] / size, 2)
@@ -99,8 +97,8 @@ class PredictContext(ImageTask):
             row = {"label": label, "boxes": boxes.tolist()}
             yield {
                 **row,
-                "patch": pixels.jpeg(one),
-                "neighbour": pixels.jpeg(other),
+                "patch": codec.jpeg(one),
+                "neighbour": codec.jpeg(other),
             }
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
@@ -116,22 +114,22 @@ class PredictContext(ImageTask):
         if source is None:
             return None
         size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
-        resized = pixels.resize(source, size[1], size[0])
+        resized = ops.resize(source, size[1], size[0])
         for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
-            if not self.shows(pixels.decoded(row[name]), resized[y : y + self.patch, x : x + self.patch]):
+            if not self.shows(codec.decoded(row[name]), resized[y : y + self.patch, x : x + self.patch]):
                 return f"`{name}` is not what the source shows in its box"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The patch, and its neighbour where the label says."""
-        around = [None if place != row["label"] else pixels.decoded(row["neighbour"]) for place in range(len(PLACES))]
-        yield Tiles("", [*around[:4], pixels.decoded(row["patch"]), *around[4:]], 3)
+        around = [None if place != row["label"] else codec.decoded(row["neighbour"]) for place in range(len(PLACES))]
+        yield Tiles("", [*around[:4], codec.decoded(row["patch"]), *around[4:]], 3)
 
     def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
         """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
         if self.colour == Colour.drop:
-            return any(pixels.resembles(patch[..., [left]], source[..., [left]]) for left in range(3))
-        return pixels.resembles(patch, project(source) if self.colour == Colour.project else source)
+            return any(ops.resembles(patch[..., [left]], source[..., [left]]) for left in range(3))
+        return ops.resembles(patch, project(source) if self.colour == Colour.project else source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
         """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""
@@ -157,7 +155,7 @@ class PredictContext(ImageTask):
         coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE)), int(rng.integers(3))
         if coarse < self.coarsen:
             side = max(1, round(sqrt(area) * self.patch / 96))
-            patch = pixels.resize(pixels.resize(patch, side, side), self.patch, self.patch)
+            patch = ops.resize(ops.resize(patch, side, side), self.patch, self.patch)
         if self.colour == Colour.keep:
             return patch
         if self.colour == Colour.project:

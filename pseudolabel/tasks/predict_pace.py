@@ -10,14 +10,13 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel import motion, pixels
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece
-from pseudolabel.readers.video import Clip
-from pseudolabel.sample import Filtered
-from pseudolabel.sampling import Sampling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask, strip
+from pseudolabel.contracts import Column, Filtered, Piece
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import Clip
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.video import BOXES, FilmTask, strip
+from pseudolabel.transforms.image import codec
+from pseudolabel.transforms.video import motion
 
 NEAR = 1.25  # times --gap-seconds, or a part of it, that a whole number of frames may take
 UNEVEN = 1.5  # times the shortest step that the longest may take: of more, the pace is not one
@@ -72,7 +71,7 @@ class PredictPace(FilmTask):
         square = self.square(clip, rng, lambda small: motion.apart(small[at]))
         label = int(rng.integers(self.paces))
         yield {
-            "clip": [pixels.jpeg(frame) for frame in square.frames[at[label]]],
+            "clip": [codec.jpeg(frame) for frame in square.frames[at[label]]],
             "label": label,
             "timestamps": clip.times[at[label]].tolist(),
             "motion": square.motion,

@@ -9,12 +9,10 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel import pixels
-from pseudolabel.columns import Column
-from pseudolabel.crops import squares
-from pseudolabel.pieces import Piece, Tiles
-from pseudolabel.sample import Unusable
-from pseudolabel.tasks.base import ImageTask, Row
+from pseudolabel.contracts import Column, Piece, Tiles, Unusable
+from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.transforms.image import codec, ops
+from pseudolabel.transforms.image.crops import squares
 
 TURNS = ("0", "90", "180", "270")  # degrees, counter-clockwise
 
@@ -50,25 +48,25 @@ class Rotate(ImageTask):
         height, width, _ = image.shape
         flip = bool(rng.random() < self.flip)
         for box in squares(height, width, self.crop, rng):
-            shown = pixels.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-            if not np.array_equal(shown, pixels.turned(shown, 2)):
+            shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            if not np.array_equal(shown, ops.turned(shown, 2)):
                 break
         else:
             raise Unusable("looks the same upside down, wherever a square is cut")
-        shown = pixels.mirrored(shown) if flip else shown
+        shown = ops.mirrored(shown) if flip else shown
         for turn in range(4):
-            yield {"label": turn, "box": list(box), "flip": flip, "image": pixels.jpeg(pixels.turned(shown, turn))}
+            yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.turned(shown, turn))}
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Turned back by its label, does the picture show what is in its box?"""
         if source is None:
             return None
-        back = pixels.turned(pixels.decoded(row["image"]), -row["label"] % 4)
-        shown = pixels.resize(pixels.within(source, row["box"]), self.size, self.size)
-        shown = pixels.mirrored(shown) if row["flip"] else shown
-        return None if pixels.alike(back, shown) else "turned back by `label`, it is not what the source shows"
+        back = ops.turned(codec.decoded(row["image"]), -row["label"] % 4)
+        shown = ops.resize(ops.within(source, row["box"]), self.size, self.size)
+        shown = ops.mirrored(shown) if row["flip"] else shown
+        return None if ops.alike(back, shown) else "turned back by `label`, it is not what the source shows"
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The picture as it is shown, and turned back."""
-        image = pixels.decoded(row["image"])
-        yield Tiles("turned, and turned back", [image, pixels.turned(image, -row["label"] % 4)], 2)
+        image = codec.decoded(row["image"])
+        yield Tiles("turned, and turned back", [image, ops.turned(image, -row["label"] % 4)], 2)

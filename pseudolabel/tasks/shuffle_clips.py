@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel import motion, pixels
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece
-from pseudolabel.readers.video import Clip
-from pseudolabel.sampling import Sampling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask, strip
+from pseudolabel.contracts import Column, Piece
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import Clip
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.video import BOXES, FilmTask, strip
+from pseudolabel.transforms.image import codec
+from pseudolabel.transforms.video import motion
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ShuffleClips(FilmTask):
         label = int(rng.integers(len(self.orders)))
         order = list(self.orders[label])
         yield {
-            "clips": [[pixels.jpeg(frame) for frame in frames] for frames in self._each(square.frames)[order]],
+            "clips": [[codec.jpeg(frame) for frame in frames] for frames in self._each(square.frames)[order]],
             "order": order,
             "label": label,
             "timestamps": self._each(clip.times)[order].tolist(),

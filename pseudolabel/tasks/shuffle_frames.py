@@ -12,14 +12,13 @@ from typing import Annotated, Any
 import numpy as np
 from typer import Option
 
-from pseudolabel import motion, pixels
-from pseudolabel.columns import Column
-from pseudolabel.pieces import Piece
-from pseudolabel.readers.video import Clip
-from pseudolabel.sample import Refused
-from pseudolabel.sampling import Sampling
-from pseudolabel.tasks.base import Row
-from pseudolabel.tasks.filmed import BOXES, FilmTask, Framing, Place, strip
+from pseudolabel.contracts import Column, Piece, Refused
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import Clip
+from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.video import BOXES, FilmTask, Framing, Place, strip
+from pseudolabel.transforms.image import codec
+from pseudolabel.transforms.video import motion
 
 IN_ORDER = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
 PRESET_HELP = (
@@ -127,7 +126,7 @@ class ShuffleFrames(FilmTask):
         square = self.square(clip, rng, motion.apart)
         order = self.arranged(rng)
         yield {
-            "frames": [pixels.jpeg(frame) for frame in square.frames[order]],
+            "frames": [codec.jpeg(frame) for frame in square.frames[order]],
             "order": order.tolist(),
             "label": self.label(order.tolist()),
             "timestamps": clip.times[order].tolist(),

@@ -1,0 +1,259 @@
+"""The command line: one command per task, made from the task's fields and `RunOptions`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import webbrowser
+from collections.abc import Callable
+from dataclasses import asdict
+from inspect import cleandoc
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pseudolabel.cli.options import made_of, options_of, own_options, with_options
+from pseudolabel.contracts import KEEP_HELP, Refused, RunOptions, plain, short
+from pseudolabel.engine.parts import finish, plan_parts
+from pseudolabel.engine.progress import Progress
+from pseudolabel.engine.run import run
+from pseudolabel.engine.stream import dry_run
+from pseudolabel.inspection.describe import Spread, facts, first_paragraph
+from pseudolabel.inspection.preview import preview
+from pseudolabel.inspection.show import show
+from pseudolabel.inspection.verify import verify
+from pseudolabel.storage.urls import is_address
+from pseudolabel.tasks import TASKS, Task
+from pseudolabel.writers.dataset import opened
+from pseudolabel.writers.exports.hubert import Trainer, export
+
+app = typer.Typer(
+    name="pseudolabel",
+    help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
+    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too "
+    "many skipped, no rows, or a fault that verify found, 4 the folder holds another dataset or a running one, "
+    "5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+PLACES = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=PLACES, show_default=False)]
+Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
+Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
+Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
+Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+AGAINST = "The source it was made from, to undo every row beside it; once for each folder or file."
+
+
+def command(task: type[Task]) -> Callable[..., None]:
+    """A Typer command whose options are the fields of `task` followed by those of `RunOptions`."""
+
+    def run_task(
+        source: Sources, *, dry_run_: DryRun = False, json_: Json = False, quiet: Quiet = False, **given: Any
+    ) -> None:
+        made = made_of(task, given)
+        if dry_run_:
+            say(dry_run(made, source, **given), json_)
+        else:
+            say(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
+
+    return with_options(run_task, [*own_options(task), *options_of(RunOptions)], cleandoc(task.__doc__ or ""))
+
+
+for name, task in TASKS.items():
+    app.command(name)(command(task))
+
+
+@app.command("tasks")
+def tasks() -> None:
+    """List the tasks: what the input is, what the label is, and the paper."""
+    for name, task in TASKS.items():
+        columns = task().schema()
+        inputs = ", ".join(column.name for column in columns if column.role == "input")
+        labels = ", ".join(column.name for column in columns if column.role == "label")
+        typer.echo(f"{name}: {inputs} -> {labels}\n    {task.paper}")
+
+
+@app.command("export")
+def export_dataset(
+    dataset: Finished,
+    to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; default DIR-TRAINER here.")] = None,
+    json_: Json = False,
+) -> None:
+    """Write the files that a trainer of HuBERT reads, from a dataset that mask-audio made."""
+    say(export(dataset, to, out), json_)
+
+
+@app.command("verify")
+def verify_dataset(
+    dataset: Finished,
+    against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST)] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove a dataset: its files against what was signed, then the label of every row undone.
+
+    Without --against a row is true where it proves its label by itself, and consistent where it could not betray a
+    false one. With it, each row is undone beside its source and made again from it. Exit code 0, or 3 for any fault.
+    """
+    found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
+    say({name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_)
+    if not json_:
+        for fault in found.faults:
+            typer.echo(plain(f"{short(fault['where'])}: {fault['reason']}"))
+    if not found.sound:
+        raise typer.Exit(3)
+
+
+@app.command("preview")
+def preview_dataset(
+    dataset: Finished,
+    out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
+    open_: Open = False,
+) -> None:
+    """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    if open_ and not out and is_address(dataset):
+        raise Refused(f"a browser cannot open what lies in {dataset}; add --out page.html")
+    where = preview(dataset, out)
+    typer.echo(where)
+    if open_:
+        webbrowser.open(where.absolute().as_uri())
+
+
+@app.command("describe")
+def describe_dataset(dataset: Finished, json_: Json = False) -> None:
+    """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
+    say(described(facts(opened(dataset)), json_), json_)
+
+
+def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    """The facts, for a table in lines of text."""
+    if as_json:
+        return made
+    lists = ("labels", "left_out", "remarks", "versions")
+    table = {name: value for name, value in made.items() if name not in lists}
+    table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
+    for spread in made["labels"]:
+        counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
+        partly = not counts or spread["rows"] < spread["of"]
+        table[spread["column"]] = (counts or spread["told"]) + (f", {Spread(**spread).where}" if partly else "")
+    table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
+    return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
+
+
+shown = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored.",
+)
+app.add_typer(shown, name="show")
+
+
+def show_command(task: type[Task]) -> Callable[..., None]:
+    """A command whose options are the fields of `task`."""
+
+    def show_task(source: Shown, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
+        for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
+            typer.echo(line)
+            if open_ and line.startswith("\npictures: "):
+                webbrowser.open(Path(line.partition(": ")[2]).as_uri())
+
+    return with_options(
+        show_task, own_options(task), f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}"
+    )
+
+
+for name, task in TASKS.items():
+    shown.command(name)(show_command(task))
+parts = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List SOURCE and learn what must be learned, for --part I/N to make shards of anywhere; finish comes last.",
+)
+app.add_typer(parts, name="plan")
+
+
+def plan_command(task: type[Task]) -> Callable[..., None]:
+    """A command whose options are those of a run, but for which part."""
+
+    def plan_task(source: Sources, *, json_: Json = False, quiet: Quiet = False, **given: Any) -> None:
+        say(asdict(plan_parts(made_of(task, given), source, progress=Progress(quiet), **given)), json_)
+
+    shared = [option for option in options_of(RunOptions) if option.name != "part"]
+    return with_options(
+        plan_task, [*own_options(task), *shared], f"Plan {task.name}. {first_paragraph(task.__doc__ or '')}"
+    )
+
+
+for name, task in TASKS.items():
+    parts.command(name)(plan_command(task))
+Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
+
+
+def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
+    say(asdict(finish(dataset, progress=Progress(), **given)), json_)
+
+
+LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
+judged = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
+app.command("finish")(with_options(finish_dataset, judged, LAST))
+
+
+def say(facts: dict[str, Any], as_json: bool) -> None:
+    """Print the summary: one JSON object, or a table for people."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    facts = {name: value for name, value in facts.items() if value != {}}
+    wide = max(len(name) for name in facts)
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{count:,} {key}" for key, count in value.items())
+        typer.echo(f"{name.ljust(wide)}  {f'{value:,}' if isinstance(value, int) else value}")
+
+
+def main() -> NoReturn:
+    """The console script: every way to end has its exit code and at most two lines."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False) or 0
+    except typer.TyperException as wrong:  # a usage error of Typer's own: unknown option, value out of range
+        code = fail(f"{wrong.format_message()}\nsee pseudolabel {' '.join(sys.argv[1:2])} --help", wrong.exit_code)
+    except Refused as refused:
+        code = fail(str(refused), refused.code)
+    except Interrupted as signalled:
+        code = fail("interrupted; run the same command again to finish", signalled.code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        code = fail(
+            f"storage failed: {where}{error.strerror or error}; when it is mended, run the same command again", 74
+        )
+    sys.exit(code)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; the exit code is the shell's for that signal."""
+
+    def __init__(self, number: int) -> None:
+        self.code = 128 + number
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+def fail(message: str, code: int) -> int:
+    """Say on standard error what went wrong; give the exit code back."""
+    print(f"pseudolabel: {message}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,66 @@
+"""How a run, and one of its inputs, fails: refused, unusable, filtered; and the one place where bad input is forgiven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+T = TypeVar("T")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What is left out, and why: unusable input, or usable and filtered by an option."""
+
+    key: str
+    reason: str
+    unusable: bool = True
+    count: int = 1  # samples
+    rows: int = 0  # left out of a sample that is used all the same; `count` is 0 then
+
+
+class Unusable(Exception):
+    """This input cannot be used. The message is the reason, as the user reads it in `_skipped.jsonl`."""
+
+
+class Filtered(Unusable):
+    """This input could be used, and an option leaves it out. The message says which, and what was measured."""
+
+
+class Refused(Exception):
+    """The run cannot go on. The message says what is wrong and what to type instead; `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def one_of(choices: type[Choice], value: str, name: str) -> Choice:
+    """The choice that `value` names; refused if there is none."""
+    try:
+        return choices(value)
+    except ValueError:
+        raise Refused(f"{name} is {value!r}; choose among {', '.join(choices)}") from None
+
+
+def attempt(key: str, make: Callable[[], T]) -> T | Skipped:
+    """What `make` returns, or the input's `Skipped`: the one place where unusable input is forgiven."""
+    try:
+        return make()
+    except Unusable as bad:
+        return Skipped(key, str(bad), unusable=not isinstance(bad, Filtered))
+
+
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Blame the input for whatever a foreign decoder raises: its bytes are all that decoder touches."""
+    try:
+        yield
+    except Unusable:
+        raise
+    except Exception as fault:
+        raise Unusable(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault

@@ -1,0 +1,153 @@
+"""The end of a run: what the shards' records say, added up, judged and signed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pseudolabel.contracts import Refused, RunOptions, share_or_count
+from pseudolabel.engine.plan import Plan, freeze
+from pseudolabel.engine.pools.crashes import Deaths
+from pseudolabel.engine.progress import Progress
+from pseudolabel.engine.scan import Scan
+from pseudolabel.storage.files import write_whole
+from pseudolabel.storage.layout import ARTEFACTS, CARD, KEPT, LEDGER, LOCK, PLAN, RECORDS, SKIPPED, SUCCESS, WORK
+from pseudolabel.storage.lock import Check
+from pseudolabel.storage.stores import store
+from pseudolabel.tasks.base.task import Task
+from pseudolabel.writers.card import write_card
+from pseudolabel.writers.manifest import readable, write_manifest
+from pseudolabel.writers.output_folder import at_hand
+from pseudolabel.writers.shards import Records
+
+
+@dataclass
+class Summary:
+    """What a run says at its end, and `--json` prints."""
+
+    out: str
+    task: str
+    status: str  # "finished", or "already finished"
+    seen: int = 0
+    used: int = 0
+    skipped: int = 0
+    filtered: int = 0
+    cut: int = 0
+    lacking: int = 0
+    ignored: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    shards: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    report: dict[str, float] = field(default_factory=dict)  # what the task tells of its labels
+
+
+def sign(
+    task: Task,
+    options: RunOptions,
+    found: Scan,
+    out: Path,
+    manifest: dict[str, Any],
+    started: float,
+    progress: Progress,
+    ours: Check,
+) -> Summary:
+    """Assemble what the records say, check it, and sign: `_SUCCESS` comes last. `ours` refuses if the lock was lost."""
+    records, count = Records(out), len(found.plan)
+    made = [record for record in records.done(range(count), found.plan.digests) if record]
+    assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
+    summary = Summary(
+        str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
+        seconds=round(time.monotonic() - started, 1),
+        report={},  # told anew by each run, as it asks
+    )  # fmt: skip
+    write_whole(out / SKIPPED, records.skipped(count))
+    reading, labelling = Deaths.of(records.folder, "").exceptions
+    exceptions = {**reading, **labelling}
+    artefacts = readable(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
+    with TemporaryDirectory() as folder:
+        near = at_hand(out, Path(folder))
+        remarks, report = list(task.remarks(near)), dict(task.report(out, near))
+    for remark in remarks:
+        progress.note(remark)
+    manifest = {
+        **manifest,
+        "artefacts": artefacts,
+        "remarks": remarks,
+        "exceptions": exceptions,
+        "summary": asdict(summary),
+        "shards": [file for record in made for file in record["files"]],
+    }
+    store(out).settle("data", RECORDS)
+    ours()
+    sweep(out, count, {file["name"] for file in manifest["shards"]})
+    write_manifest(out, manifest)
+    judge(summary, options, out)
+    freeze(records.folder / LEDGER, found.plan, places=False)
+    write_card(out / CARD, task, manifest)
+    ours()
+    write_whole(out / SUCCESS, [])
+    tidy(out)
+    return replace(summary, report=report)
+
+
+def sweep(out: Path, count: int, named: set[str]) -> None:
+    """Delete what is of no shard: it was made of a source that has since become another."""
+    home = store(out)
+    stray = [f"data/{name}" for name in home.sizes("data") if name not in named]
+    shards = (name for name in home.sizes(RECORDS) if name[:5].isdecimal() and int(name.partition(".")[0]) >= count)
+    home.discard(*stray, *(f"{RECORDS}/{name}" for name in shards))
+
+
+def tidy(out: Path) -> None:
+    """Delete what only parts needed."""
+    home = store(out)
+    locks = [name for name in home.sizes(RECORDS) if name.startswith(f"{Path(LOCK).name}-")]
+    home.discard(*(f"{RECORDS}/{name}" for name in (PLAN, KEPT, *locks)))
+    for folder in out.glob(f"{WORK}*"):
+        home.empty(folder.name)
+
+
+def judge(summary: Summary, options: RunOptions, out: Path) -> None:
+    """Refuse to sign what lost samples, has too few of them, or no row."""
+    if summary.seen != summary.used + summary.skipped + summary.filtered:
+        raise Refused(f"{out}: {summary.seen} samples seen do not equal those used, skipped and filtered", code=3)
+    limit, share = share_or_count(options.max_skipped)
+    if summary.skipped > (limit * summary.seen if share else limit):
+        raise Refused(
+            f"{summary.skipped} of {summary.seen} samples are unusable, above --max-skipped {options.max_skipped}\n"
+            f"see {out / SKIPPED}; run again with a larger --max-skipped, or mend them and run with --overwrite",
+            code=3,
+        )
+    if not sum(summary.rows.values()):
+        raise Refused(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
+
+
+def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
+    """The summary of a run that had nothing to do."""
+    with TemporaryDirectory() as folder:
+        report = dict(task.report(out, at_hand(out, Path(folder))))
+    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished", "report": report})
+
+
+def told(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
+    """The summary of a step that does not finish the dataset, of the shards that it was about."""
+    seconds = round(time.monotonic() - started, 1)
+    made = [record for record in Records(out).done(shards, plan.digests) if record]
+    return Summary(str(out), task.name, status, **counted(made), shards=len(shards), seconds=seconds)
+
+
+def counted(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of these shards, and their rows by split, and bytes."""
+    total, rows, size = Counter[str](), Counter[str](), 0
+    for record in records:
+        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
+        rows.update({file["split"]: file["rows"] for file in record["files"]})
+        size += sum(file["bytes"] for file in record["files"])
+    return {**total, "rows": dict(rows), "bytes": size}

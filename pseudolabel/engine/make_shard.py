@@ -1,0 +1,225 @@
+"""What a worker does: read a shard's extents, label them, store the shard. Every engine calls this."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from pseudolabel.contracts import MEGABYTE, Extent, Refused, Sample, Skipped, Split, chance_for, splits
+from pseudolabel.engine.jobs import Job, Recipe, Report
+from pseudolabel.engine.plan import Shard, digest_of
+from pseudolabel.storage.files import digest
+from pseudolabel.storage.layout import RECORDS
+from pseudolabel.tasks.base.task import Reader, Rows
+from pseudolabel.writers.shards import Records, ShardWriter
+from pseudolabel.writers.source_columns import NOTHING, Joined, Kept
+
+
+def work(recipe: Recipe, job: Job, report: Report) -> Any:
+    """Do one job; what it returns goes back to the engine."""
+    if job.kind == "observe":
+        return observe(recipe, job, report)
+    if job.kind == "fit":
+        return fit(recipe)
+    return make_shard(recipe, job, report)
+
+
+@dataclass
+class Counts:
+    """Samples, counted where they are read (seen), where they are written (used) and where they are left out."""
+
+    seen: int = 0
+    used: int = 0
+    skipped: int = 0
+    filtered: int = 0
+    cut: int = 0
+    lacking: int = 0  # rows that samples in use could not make
+    rows: dict[str, int] = field(default_factory=dict)  # by split
+
+    def check(self, shard: Shard) -> None:
+        """Refuse to commit a shard that lost a sample."""
+        if self.seen != self.used + self.skipped + self.filtered:
+            raise Refused(
+                f"shard {shard.index}: of {self.seen} samples read, {self.used} were used, {self.skipped} skipped and "
+                f"{self.filtered} filtered, which does not add up; this is a bug of the task, please report it",
+                code=3,
+            )
+
+
+@dataclass
+class Reading:
+    """One pass over a shard's extents for one split: counts what it reads, and writes down what is left out."""
+
+    job: Job
+    split: Split
+    report: Report
+    counts: Counts
+    skips: IO[str] | None = None
+    kept: Kept = NOTHING
+
+    def __post_init__(self) -> None:
+        self._read = deque[Extent]()  # whose samples' rows may be still to come
+
+    def joined(self, made: Iterator[Rows | Skipped], reader: Reader) -> Iterator[Rows | Skipped]:
+        """What is made of the samples, and into each row what is kept of the source."""
+        return Joined(self.kept, reader, self._read).rows(made) if self.kept.columns else made
+
+    def samples(self, reader: Reader) -> Iterator[Sample]:
+        """What the reader gives, less what is unusable and what is known to kill."""
+        for item in reader.read(self._pulled(), self.split):
+            self.counts.seen += item.count
+            self.report.count(item.count, 0, 0)
+            if isinstance(item, Skipped):
+                self.leave_out(item)
+            elif item.key in self.job.exceptions.labelling:
+                self.leave_out(Skipped(item.key, self.job.exceptions.labelling[item.key], count=item.count))
+            else:
+                self.counts.cut += item.facts.get("cut", 0)
+                self.report.on(self._extent.key, item.key)
+                yield item
+                del item  # a payload may be large, and the next is read before this name is bound again
+                self.report.on(self._extent.key, "")
+
+    def _pulled(self) -> Iterator[Extent]:
+        for extent in self.job.shard.extents:
+            self._extent = extent
+            reason = self.job.exceptions.reading.get(extent.key)
+            if reason is None:
+                self.report.on(extent.key, "")
+                if self.kept.columns:
+                    self._read.append(extent)
+                yield extent
+            elif self.split.holds(extent.file):
+                self.counts.seen += 1
+                self.report.count(1, 0, 0)
+                self.leave_out(Skipped(extent.key, reason))
+            self.report.count(0, 0, extent.weight)
+
+    def leave_out(self, item: Skipped) -> None:
+        """Count a sample that makes no rows, and note why."""
+        if item.unusable:
+            self.counts.skipped += item.count
+        else:
+            self.counts.filtered += item.count
+        self.counts.lacking += item.rows
+        self.report.count(0, item.count, 0)
+        if self.skips is not None:
+            kind = "skipped" if item.unusable else "filtered"
+            line = {"key": item.key, "reason": item.reason, "kind": kind, "samples": item.count}
+            line |= {"rows": item.rows} if item.rows else {}
+            self.skips.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
+    """Read, label and store one shard, and return its record.
+
+    Every file is staged whole and synced; the record is stored; then the files in `data/` commit the shard. The
+    record is not synced: one that a power cut tears, or that names what is not there, is none; the shard is made again.
+    """
+    begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
+    staging = recipe.staging()
+    skips = staging / "skipped.jsonl"
+    with skips.open("w", encoding="utf-8") as lines:
+        for split in splits(recipe.validation):
+            name = f"{split.name}-{index:05d}.parquet"
+            staged = staging / name
+            _label(recipe, Reading(job, split, report, counts, lines, recipe.kept), staged)
+            if counts.rows[split.name]:
+                rows, size = counts.rows[split.name], staged.stat().st_size
+                files.append({"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": digest(staged)})
+            else:
+                staged.unlink()
+        if lines.tell():
+            lines.flush()
+            os.fsync(lines.fileno())
+    counts.check(job.shard)
+    record = {
+        "shard": index,
+        "extents": len(job.shard.extents),
+        "of": digest_of(job.shard.extents),
+        "weight": job.shard.weight,
+        **asdict(counts),
+        "files": files,
+    }
+    record |= {"skips": skips.stat().st_size, "process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
+    if not job.trial:
+        _commit(recipe, record, staging)
+    shutil.rmtree(staging)
+    return record
+
+
+def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
+    task, split = recipe.task, reading.split.name
+    reader = task.reader()
+    samples = reading.samples(reader)
+    made = task.labeler(recipe.learned()).label(samples, recipe.chance(split), recipe.copies)
+    with ShardWriter(staged, recipe.schema(reading.job.shard.index)) as out:
+        for item in reading.joined(made, reader):
+            if isinstance(item, Skipped):
+                reading.leave_out(item)
+            else:
+                out.write(item.rows)
+                reading.counts.used += item.count
+            del item  # it may hold a picture, and the next one is decoded before this name is bound again
+    if next(samples, None) is not None:
+        raise Refused(f"{task.name} left samples of shard {reading.job.shard.index} unread, please report it", code=3)
+    reading.counts.rows[split] = out.rows
+
+
+def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
+    records, index, commit = Records(recipe.out), record["shard"], recipe.store.commit
+    (staging / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
+    commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips(index).name}")
+    commit(staging / "record.json", f"{RECORDS}/{records.path(index).name}")
+    for file in record["files"]:
+        commit(staging / file["name"], f"data/{file['name']}")
+
+
+# --- what is learned before anything is labelled ---------------------------------------------------------------------
+
+
+def observe(recipe: Recipe, job: Job, report: Report) -> int:
+    """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
+    reading, size = Reading(job, splits(recipe.validation)[0], report, Counts()), 0
+    staged = recipe.staging() / f"seen-{job.shard.index:05d}.npy"
+    with staged.open("wb") as file:
+        for array in recipe.task.observe(reading.samples(recipe.task.reader())):
+            np.save(file, array)
+            size += array.nbytes
+            if size >= recipe.task.observed_megabytes * MEGABYTE:
+                break
+    if not job.trial:
+        recipe.store.commit(staged, f"{recipe.seen}/{staged.name}")
+    return size
+
+
+def fit(recipe: Recipe) -> dict[str, str]:
+    """Learn from what was observed, in the observed order; return the artefacts' names and sha256."""
+    staged = recipe.work / "artefacts"
+    staged.mkdir(exist_ok=True)
+    chance = chance_for(recipe.seed, recipe.task.name)
+    recipe.task.fit(_seen(recipe), staged, chance("fit", 0))
+    made = {path.name: digest(path) for path in sorted(staged.iterdir())}
+    for name in made:
+        recipe.store.commit(staged / name, name)
+    recipe.store.settle("")
+    return made
+
+
+def _seen(recipe: Recipe) -> Iterator[np.ndarray]:
+    room = recipe.task.observed_megabytes * MEGABYTE
+    for name in sorted(name for name in recipe.store.sizes(recipe.seen) if name.startswith("seen-")):
+        with recipe.store.fetched(f"{recipe.seen}/{name}", recipe.staging()).open("rb") as file:
+            while room > 0 and file.peek(1):
+                array = np.load(file)
+                room -= array.nbytes
+                yield array

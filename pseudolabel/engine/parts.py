@@ -1,0 +1,112 @@
+"""A dataset by parts: planned once, made share by share by processes that know nothing of each other, and finished."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.contracts import Refused, RunOptions
+from pseudolabel.engine.finish import Summary, finished, sign, told
+from pseudolabel.engine.plan import Plan, freeze, thaw
+from pseudolabel.engine.progress import Progress
+from pseudolabel.engine.scan import Scan
+from pseudolabel.engine.session import Attempt
+from pseudolabel.engine.target import identity, missing, wanted
+from pseudolabel.storage.layout import KEPT, LEDGER, PLAN, RECORDS, SUCCESS
+from pseudolabel.storage.stores import store
+from pseudolabel.storage.urls import is_address, located
+from pseudolabel.tasks.base.task import Task
+from pseudolabel.writers import source_columns
+from pseudolabel.writers.dataset import Dataset
+from pseudolabel.writers.manifest import begun, readable, same_versions, standing, versions
+from pseudolabel.writers.output_folder import place
+
+
+def plan_parts(
+    task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
+) -> Summary:
+    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
+    chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
+    if chosen.part:
+        raise Refused("plan comes before all parts; give --part to the task's command")
+    goal = wanted(task, source, chosen)
+    if goal.there():
+        return finished(goal.task, goal.out, standing(goal.out, goal.manifest))
+    plan = goal.found.plan
+    with store(goal.out).locked(progress.note) as ours:
+        goal.begin(progress)
+        with Attempt(goal.task, chosen, goal.found, goal.out, progress, len(plan), ours) as attempt:
+            attempt.learn()
+        goal.found.kept.freeze(goal.out / RECORDS / KEPT)
+        freeze(goal.out / RECORDS / PLAN, plan, places=True)
+    then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {goal.out}"
+    return told(goal.task, goal.out, then, plan, range(len(plan)), started)
+
+
+def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress: Progress, started: float) -> Summary:
+    """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
+    number, count = options.share
+    out = place(task.name, sources, options.out)
+    task, begun_as = task.settled(sources), begun(out)
+    if not begun_as:
+        raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
+    manifest = {**identity(task, begun_as["source"], source_columns.signed(begun_as), options), "versions": versions()}
+    before = standing(out, manifest)
+    if (out / SUCCESS).exists():
+        return finished(task, out, before)
+    with store(out).locked(progress.note, options.mark) as ours:
+        same_versions(out, before, manifest)
+        plan = frozen(out, PLAN)
+        mine = range(number - 1, len(plan), count)
+        if lacking := missing(out, plan, mine):
+            at_its_place(plan, lacking)
+            carried = readable(out / RECORDS / KEPT, source_columns.thaw)
+            found = Scan(plan, begun_as["source"]["files"], begun_as["ignored"], carried)
+            with Attempt(task, options, found, out, progress, len(lacking), ours) as attempt:
+                attempt.make(lacking)
+    return told(task, out, f"part {number} of {count} is made", plan, mine, started)
+
+
+def frozen(out: Path, name: str) -> Plan:
+    """The plan that was written down. Refused where there is none, or one of another source than the manifest's."""
+    path = out / RECORDS / name
+    if not path.exists():
+        raise Refused(f"{out} has no plan; type pseudolabel plan ... first, or run the command without --part")
+    plan = readable(path, thaw)
+    if plan.digest != begun(out)["source"]["keys and sizes"]:
+        raise Refused(f"{out} was begun anew with another source since it was planned; plan it again", code=4)
+    return plan
+
+
+def at_its_place(plan: Plan, shards: Sequence[int]) -> None:
+    """Refuse to skip all of a share as gone, as where a node has not mounted the source."""
+    places = [plan[index].extents[0].where.partition("\0")[0] for index in shards]
+    if not any(is_address(path) or not path or os.path.exists(path) for path in places):
+        raise Refused(f"nothing of the source is where it was planned, as {places[0]}; is it mounted here?", code=74)
+
+
+def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progress: Progress | None = None) -> Summary:
+    """Check that all parts of a planned dataset are there, and write what comes last."""
+    out, started, progress = located(out), time.monotonic(), progress or Progress(quiet=True)
+    manifest = begun(out)
+    if not manifest:
+        raise Refused(f"{out} was not planned; give the folder that pseudolabel plan began")
+    dataset = Dataset(out, manifest)
+    if (out / SUCCESS).exists():
+        return finished(dataset.task, out, manifest)
+    with store(out).locked(progress.note) as ours:
+        plan = frozen(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
+        if lacking := missing(out, plan):
+            named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
+            raise Refused(
+                f"{len(lacking)} of {len(plan)} shards are not made: {named}\n"
+                "run the parts that did not end well again, then finish",
+                code=3,
+            )
+        found = Scan(plan, manifest["source"]["files"], manifest["ignored"], dataset.kept)
+        options = replace(dataset.options, max_skipped=max_skipped)
+        return sign(dataset.task, options, found, out, manifest, started, progress, ours)

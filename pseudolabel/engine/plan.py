@@ -1,0 +1,168 @@
+"""The listing: of which extents each shard was or is to be made. It freezes a plan, and tells what a source gained."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import numpy as np
+
+from pseudolabel.contracts import MEGABYTE, Extent, hash64
+from pseudolabel.storage.files import write_whole
+
+
+def freeze(path: Path, plan: Plan, places: bool) -> None:
+    """Write a line for each shard: key and weight of its extents; with `places`, where they lie on this machine too."""
+    wide = 5 if places else 2
+    lines = ([_stored(extent)[:wide] for extent in shard.extents] for shard in plan)
+    write_whole(path, (f"{json.dumps(line)}\n" for line in lines))
+
+
+def thaw(path: Path) -> Plan:
+    """The plan that was frozen; of one without places only keys and weights."""
+    return Plan([_extent(*stored) for stored in shard] for shard in _lines(path))
+
+
+def _extent(key: str, weight: int, where: str = "", start: int = 0, stop: int | None = None) -> Extent:
+    return Extent(key, where, start, stop, weight)
+
+
+def _stored(extent: Extent) -> list[Any]:
+    return [extent.key, extent.weight, extent.where, extent.start, extent.stop]
+
+
+def _lines(path: Path) -> Iterator[list[Any]]:
+    with path.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+class Listing:
+    """What a dataset was made of, in 25 bytes for each extent: keys by their hash. It notes which it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        keys, weights, self.counts, digest = array("Q"), array("q"), list[int](), sha256()
+        for shard in _lines(path):
+            self.counts.append(len(shard))
+            for key, weight, *_ in shard:
+                keys.append(hash64(key))
+                weights.append(weight)
+                digest.update(signature(key, weight))
+        self.digest = digest.hexdigest()
+        self._weights, hashes = np.asarray(weights, np.int64), np.asarray(keys, np.uint64)
+        self._order = np.argsort(hashes, kind="stable")
+        self._keys = hashes[self._order]
+        self._seen = np.zeros(len(hashes), bool)
+        self.new = 0  # extents asked for that are not in it
+        self.changed: list[str] = []  # keys of extents whose weight is another
+
+    def place(self, extent: Extent) -> int | None:
+        """The extent's place among those of all shards, in order; None if it was not among them."""
+        key = np.uint64(hash64(extent.key))
+        at = int(np.searchsorted(self._keys, key))
+        if at == len(self._keys) or self._keys[at] != key:
+            self.new += 1
+            return None
+        place = int(self._order[at])
+        self._seen[place] = True
+        if self._weights[place] != extent.weight:
+            self.changed.append(extent.key)
+        return place
+
+    @property
+    def lost(self) -> list[str]:
+        """The keys of extents that were not asked for."""
+        if self._seen.all():
+            return []
+        every = (key for shard in _lines(self._path) for key, *_ in shard)
+        return [key for key, seen in zip(every, self._seen, strict=True) if not seen]
+
+
+def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
+    """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work.
+
+    And `least` extents, for tasks that need neighbours: of large photographs a shard would have one. What is left at
+    the end, if it is less, goes to the shard before.
+    """
+    before: list[Extent] = []
+    shard: list[Extent] = []
+    weight = made = 0
+    for extent in extents:
+        shard.append(extent)
+        weight += extent.weight
+        if weight >= min(cap, 2 ** min(made // 16, 40)) * MEGABYTE and len(shard) >= least:
+            if before:
+                yield before
+            before, shard, weight, made = shard, [], 0, made + 1
+    if before and len(shard) < least:
+        before, shard = before + shard, []
+    yield from (some for some in (before, shard) if some)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One unit of work: what becomes `data/*-00000.parquet`."""
+
+    index: int
+    extents: Sequence[Extent]
+
+    @property
+    def weight(self) -> int:
+        return sum(extent.weight for extent in self.extents)
+
+
+def signature(key: str, weight: int) -> bytes:
+    """What an extent adds to the digest of a plan."""
+    return f"{key}\0{weight}\n".encode()
+
+
+def digest_of(extents: Iterable[Extent]) -> str:
+    """What tells a shard's extents from any others."""
+    digest = sha256()
+    for extent in extents:
+        digest.update(signature(extent.key, extent.weight))
+    return digest.hexdigest()[:16]
+
+
+class Plan:
+    """All shards, kept in a temporary file so that memory stays flat; iterate it as often as needed."""
+
+    def __init__(self, shards: Iterable[list[Extent]]) -> None:
+        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
+        self._offsets: list[int] = []
+        self.weights: list[int] = []  # of each shard, in bytes
+        self.digests: list[str] = []  # of each shard's keys and sizes
+        digest = sha256()
+        for shard in shards:
+            self._offsets.append(self._file.tell())
+            pickle.dump([tuple(extent) for extent in shard], self._file)
+            self.weights.append(sum(extent.weight for extent in shard))
+            self.digests.append(digest_of(shard))
+            for extent in shard:
+                digest.update(signature(extent.key, extent.weight))
+        self.digest = digest.hexdigest()  # of the keys and sizes, in order
+
+    @property
+    def weight(self) -> int:
+        """Of all of it, in bytes."""
+        return sum(self.weights)
+
+    def __del__(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> Shard:
+        self._file.seek(self._offsets[index])
+        return Shard(index, [Extent(*extent) for extent in pickle.load(self._file)])
+
+    def __iter__(self) -> Iterator[Shard]:
+        return (self[index] for index in range(len(self)))

@@ -1,0 +1,246 @@
+"""Processes that may die: a pool that loses nothing but the job a dead worker was on, and knows what that was.
+
+`ProcessPoolExecutor` breaks as a whole when one worker is killed and `multiprocessing.Pool` waits for ever, so each
+worker here has a pipe of its own, whose end tells of its death, and a file in which it says what it is on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.contracts import Refused
+from pseudolabel.engine.jobs import HOST, Job, Recipe
+from pseudolabel.engine.make_shard import work
+from pseudolabel.engine.plan import Shard
+from pseudolabel.engine.pools.events import PULSE, Died, Done, Event, Failed, Progress, Status, Work, read_status
+
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+SPAWN = multiprocessing.get_context("spawn")  # forked children of threads (Arrow, tokenizers) may hang
+ONE_THREAD = {  # one process per core: OpenMP's also holds for Arrow and faiss
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+    "OPENCV_LOG_LEVEL": "SILENT",
+}
+OUT_OF_MEMORY = 137  # the exit code of a worker that could get no more
+
+
+# --- inside a worker -------------------------------------------------------------------------------------------------
+
+
+class _Report:
+    def __init__(self, pipe: Connection, file: Path) -> None:
+        self._pipe, self._file = pipe, os.open(file, os.O_WRONLY | os.O_CREAT)
+        self._tick, self._counts, self._sent = 0, [0, 0, 0], time.monotonic()
+        self.job = Job("make", Shard(0, []))
+
+    def on(self, extent: str, key: str) -> None:
+        self._tick += 1
+        line = json.dumps((self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
+        os.pwrite(self._file, f"{line}\n".encode(), 0)  # a longer old line's rest stays behind the line break
+
+    def count(self, samples: int, skipped: int, weight: int) -> None:
+        for i, more in enumerate((samples, skipped, weight)):
+            self._counts[i] += more
+        if time.monotonic() - self._sent > PULSE:
+            self._pipe.send(("progress", self._counts))
+            self._counts, self._sent = [0, 0, 0], time.monotonic()
+
+
+def _serve(recipe: Recipe, work: Work, pipe: Connection, status: Path, log: Path) -> None:
+    """A worker's life: jobs in, results out, until the pipe ends or the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(noise, 1)  # native libraries print their warnings here, not on the user's terminal
+    os.dup2(noise, 2)
+    _die_with_parent()
+    report = _Report(pipe, status)
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except EOFError:
+            return
+        report.job = job
+        try:
+            answer: tuple[Any, ...] = ("done", work(recipe, job, report))
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # a death like the kernel's own
+        except Exception as error:  # reported, and stops the run
+            answer = ("failed", _sendable(error), traceback.format_exc())
+        report.on("", "")
+        pipe.send(answer)
+
+
+def _die_with_parent() -> None:
+    """See to it that no orphan goes on: on Linux by the kernel, for native code may never let a thread run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, where the parent needs its kind: a refusal or the storage's; else its words."""
+    if isinstance(error, Refused):
+        return Refused(str(error), error.code)
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, error.strerror or os.strerror(error.errno), error.filename)
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+# --- the parent's side -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    file: Path
+    job: Job | None = None
+    tick: int = -1
+    since: float = 0.0
+    stuck: bool = False
+
+    def status(self) -> Status | None:
+        """What the worker last said it is on."""
+        return read_status(self.file)
+
+
+class Pool:
+    """`count` workers; `events` feeds them from a queue to which the caller may go on adding."""
+
+    def __init__(self, recipe: Recipe, count: int, sample_seconds: float, work: Work = work) -> None:
+        self._recipe, self._sample_seconds, self._work = recipe, sample_seconds, work
+        self._made, self._count = 0, count
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Pool:
+        while len(self._workers) < self._count:  # all at once: they import while the first is fitting
+            self._hire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+
+    def events(self, first: deque[Job], then: Iterator[Job]) -> Iterator[Event]:
+        """Run all jobs, those of `first` before those of `then`, and tell what becomes of each.
+
+        A job that died is not tried again here: the caller, told of it, adds what shall be done to `first`.
+        """
+        while True:
+            while sum(worker.job is not None for worker in self._workers) < self._count:
+                job = first.popleft() if first else next(then, None)
+                if job is None:
+                    break
+                self._give(job)
+            busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
+            if not busy:
+                return
+            for pipe in wait(list(busy), timeout=PULSE):
+                yield self._hear(busy[pipe])  # type: ignore[index]
+            for worker in self._workers:
+                self._watch(worker)
+
+    def _give(self, job: Job) -> None:
+        worker = next((worker for worker in self._workers if worker.job is None), None) or self._hire()
+        worker.job, worker.tick, worker.since = job, -1, time.monotonic()
+        try:
+            worker.pipe.send(job)
+        except OSError:  # it died while it was idle, which is heard of as of any other death
+            worker.file.unlink(missing_ok=True)
+
+    def _hire(self) -> _Worker:
+        ours, theirs = SPAWN.Pipe()
+        file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.json"
+        args = (self._recipe, self._work, theirs, file, self._recipe.work / "noise.log")
+        process = SPAWN.Process(target=_serve, args=args, daemon=True, name=f"pseudolabel-{self._made}")
+        before = {name: os.environ.get(name) for name in ONE_THREAD}
+        os.environ.update(ONE_THREAD)
+        try:
+            process.start()
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+        theirs.close()
+        self._made += 1
+        self._workers.append(_Worker(process, ours, file))
+        return self._workers[-1]
+
+    def _hear(self, worker: _Worker) -> Event:
+        job = worker.job
+        assert job is not None
+        try:
+            what, *rest = worker.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return self._bury(worker, job)
+        if what == "progress":
+            return Progress(job, *rest[0])
+        worker.job = None
+        return Done(job, rest[0]) if what == "done" else Failed(job, *rest)
+
+    def _bury(self, worker: _Worker, job: Job) -> Died:
+        worker.process.join()
+        self._workers.remove(worker)
+        status = worker.status()
+        worker.file.unlink(missing_ok=True)
+        shutil.rmtree(self._recipe.work / f"staging-{HOST}-{worker.process.pid}", ignore_errors=True)
+        code = worker.process.exitcode or 0
+        reason = f"killed its worker ({_signal(-code)})" if code < 0 else f"ended its worker (exit code {code})"
+        if code == OUT_OF_MEMORY:
+            reason = "ran out of memory"
+        if worker.stuck:
+            reason = f"took longer than {self._sample_seconds:g} s (--sample-seconds)"
+        return Died(job, status if status and status.extent else None, reason, worker.stuck)
+
+    def _watch(self, worker: _Worker) -> None:
+        """Kill a worker that has been on one sample for too long."""
+        status = worker.status() if worker.job is not None else None
+        if status is None or not status.extent or status.tick != worker.tick:
+            worker.tick, worker.since = (status.tick if status else -1), time.monotonic()
+        elif time.monotonic() - worker.since > self._sample_seconds:
+            worker.stuck = True
+            worker.process.kill()
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def cores() -> int:
+    """How many cores this process may use: by affinity, and by the cgroup's quota where there is one."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, -(-int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup, or no quota ("max")
+        pass
+    return max(1, count)

@@ -1,0 +1,103 @@
+"""The source as planned: which files are there, in which shards, and what of it is shown to `fit`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, chain
+from pathlib import Path
+
+from pseudolabel.contracts import Extent, Refused, RunOptions
+from pseudolabel.engine import plan
+from pseudolabel.engine.plan import Listing, Plan, Shard
+from pseudolabel.readers.sources import files
+from pseudolabel.readers.sources.file_lists import listed
+from pseudolabel.readers.sources.order import Order, Ranked, arranged, random_order, ranked, source_order
+from pseudolabel.storage.urls import located
+from pseudolabel.tasks.base.task import Reader, Task
+from pseudolabel.writers import source_columns
+from pseudolabel.writers.source_columns import Kept
+
+
+def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
+    """The sources, absolute, existing and of different names."""
+    given = [source] if isinstance(source, str | Path) else list(source)
+    sources = [listed(path) or located(path) for path in given]
+    files.check(sources)
+    return sources
+
+
+@dataclass
+class Scan:
+    """The source as planned: its shards, how many files they are of, and how many files were no candidates."""
+
+    plan: Plan
+    files: int
+    ignored: int
+    kept: Kept
+
+
+def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Listing | None = None) -> Scan:
+    """Plan the source. With `before`, what is listed there goes into the shards it was in, and new shards follow."""
+    carried = source_columns.planned(task, sources, options.keep)
+    counts, reader = Counter[bool](), task.reader()
+    extents = _extents(reader, sources, counts)
+    order = source_order if options.in_order else random_order(options.seed)
+    cut = partial(plan.cut, cap=options.shard_size, least=task.neighbours())
+    if before is not None:
+        shards = _grown(extents, order, before, cut)
+    else:
+        ordered = arranged(extents, order)
+        shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
+    found = Scan(Plan(shards), counts[True], counts[False], carried)
+    if not len(found.plan):
+        wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
+        raise Refused(f"nothing to read in {names}: none of {found.ignored} files ends in {wanted}", code=5)
+    return found
+
+
+def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> Iterator[Extent]:
+    """The extents of all files, which are counted: those that are candidates, and those that are not."""
+    for file in files.find(sources, reader.suffixes):
+        counts[file.candidate] += 1
+        if file.candidate:
+            yield from reader.scan(file.key, file.where, file.size)
+
+
+def _grown(
+    extents: Iterable[Extent], order: Order, before: Listing, cut: partial[Iterator[list[Extent]]]
+) -> Iterator[list[Extent]]:
+    """The shards as they were, shorter by what is lost, and those of what is new."""
+
+    def ranks() -> Iterator[Ranked]:
+        for extent in extents:
+            place = before.place(extent)
+            yield ((1, order(extent)) if place is None else (0, place)), extent
+
+    pairs = ranked(ranks())
+    head = next(pairs, None)
+    for end in accumulate(before.counts):
+        shard = []
+        while head and head[0] < (0, end):
+            shard.append(head[1])
+            head = next(pairs, None)
+        yield shard
+    yield from cut(extent for _, extent in chain([head] if head else [], pairs))
+
+
+def _limited(reader: Reader, extents: Iterator[Extent], limit: int) -> Iterator[Extent]:
+    for extent in extents:
+        first, count = reader.first(extent, limit)
+        yield first
+        limit -= count
+        if limit <= 0:
+            return
+
+
+def shown(made: Plan, options: RunOptions) -> Iterator[Shard]:
+    """The source in small parts and random order, for `fit` to see as much of as it needs."""
+    everything = (extent for shard in made for extent in shard.extents)
+    mixed = arranged(everything, random_order(options.seed)) if options.in_order else everything
+    return (Shard(i, part) for i, part in enumerate(plan.cut(mixed, 1)))

@@ -1,0 +1,136 @@
+"""One attempt at a plan: what must be learned, then the shards, through the deaths of workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pseudolabel.contracts import MEGABYTE, Engine, Refused, RunOptions
+from pseudolabel.engine.jobs import Job, Recipe
+from pseudolabel.engine.make_shard import fit
+from pseudolabel.engine.plan import Shard
+from pseudolabel.engine.pools import events, local
+from pseudolabel.engine.pools import ray as ray_pool
+from pseudolabel.engine.pools.crashes import Deaths, Search
+from pseudolabel.engine.progress import Progress
+from pseudolabel.engine.scan import Scan, shown
+from pseudolabel.storage.files import write_whole
+from pseudolabel.storage.layout import ARTEFACTS, TRACE, WORK
+from pseudolabel.storage.lock import Check
+from pseudolabel.storage.stores import store
+from pseudolabel.tasks.base.task import Task
+from pseudolabel.writers.shards import Records
+
+
+class Attempt:
+    """One attempt, of workers with a folder of their own below `_work/`. However it ends, nothing half made is left."""
+
+    def __init__(
+        self, task: Task, options: RunOptions, found: Scan, out: Path, progress: Progress, most: int, ours: Check
+    ) -> None:
+        """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
+        self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
+        self.records, self.store = Records(out), store(out)
+        self.deaths = Deaths.of(self.records.folder, options.mark)
+        self.room = self.store.room(WORK + options.mark)
+        for left in sorted(
+            self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")
+        ):  # of runs that were killed: we hold the lock
+            self.deaths.harvest(left)
+            shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
+        self.store.empty(self.room.name)
+        self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
+        self.folder.mkdir(parents=True)
+        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder, found.kept)
+        count = min(options.workers or local.cores(), most)
+        if options.engine is Engine.RAY:
+            self.pool: local.Pool | ray_pool.Pool = ray_pool.Pool(self.recipe, count, options, found.plan[0].extents[0])
+        else:
+            self.pool = local.Pool(self.recipe, count, options.sample_seconds)
+
+    def __enter__(self) -> Attempt:
+        self.pool.__enter__()
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        try:
+            self.pool.__exit__(*ended)
+        finally:
+            self.progress.stop()
+            if isinstance(ended[1], OSError):  # a store that fails is not to be asked for more
+                shutil.rmtree(self.room, ignore_errors=True)
+            else:
+                self.store.empty(self.room.name)
+
+    def make(self, missing: Sequence[int]) -> None:
+        """Make the shards that are missing."""
+        number, count = self.options.share
+        mine = range(number - 1, len(self.plan), count)
+        self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
+        # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
+        order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
+        for _ in self.drive(Job("make", self.plan[index]) for index in order):
+            pass
+
+    def learn(self) -> None:
+        """Fit once; what was learned stays with the dataset, and a rerun finds it."""
+        artefacts = self.records.folder / ARTEFACTS
+        if artefacts.exists():
+            return
+        if not self.task.learns():  # a matter of moments, while the workers start
+            write_whole(artefacts, [json.dumps(fit(self.recipe), indent=1)])
+            return
+        self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
+        self.observe()
+        for done in self.drive(iter([Job("fit", Shard(0, []))])):
+            write_whole(artefacts, [json.dumps(done.result, indent=1)])
+
+    def observe(self) -> None:
+        """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
+        seen = 0
+
+        def parts() -> Iterator[Job]:
+            for part in shown(self.plan, self.options):
+                if seen >= self.task.observed_megabytes * MEGABYTE:
+                    return
+                yield Job("observe", part)
+
+        for done in self.drive(parts()):
+            seen += done.result
+
+    def drive(self, jobs: Iterator[Job]) -> Iterator[events.Done]:
+        """Run jobs to their end, through deaths, and yield each that is done."""
+        search, first = Search(self.deaths), deque[Job]()
+        warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
+        for event in self.pool.events(first, warned):
+            self.ours()
+            match event:
+                case events.Progress():
+                    self.progress.add(event)
+                    search.goes_on()
+                case events.Failed():
+                    raise self.failure(event)
+                case events.Died():
+                    self.progress.lost(event)
+                    first.extendleft(reversed(search.died(event)))
+                case events.Done(job=Job(trial=True)):
+                    first.extendleft(search.over(event.job))
+                case events.Done():
+                    search.goes_on()
+                    self.progress.done(event)
+                    yield event
+
+    def failure(self, event: events.Failed) -> BaseException:
+        """The error to end with; the trace of a bug is kept beside the dataset for the report."""
+        if isinstance(event.error, OSError | Refused):
+            return event.error
+        trace = self.records.folder / TRACE
+        write_whole(trace, [event.trace])
+        return Refused(
+            f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1
+        )

@@ -1,0 +1,1 @@
+"""What is asked of a finished dataset: verify, preview, describe, show."""

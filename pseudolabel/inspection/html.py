@@ -1,0 +1,205 @@
+"""The page: pieces as HTML, in one file that needs nothing beside it and asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import singledispatch
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Fact, Picture, Piece, Tiles, Wave, Written, plain
+from pseudolabel.transforms.image import codec
+
+SIDE = 320  # pixels of a picture's longer side, at most
+BINS = 600  # of a waveform
+LONGEST = 4000  # characters of a text that are shown
+STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
+SCRIPT = (Path(__file__).parent / "page.js").read_text("utf-8")
+ALLOWED = (  # scripts and styles of this page alone, and nothing from elsewhere
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    f"form-action 'none'; script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
+)
+MARKS = {"blank": "hidden, to be told", "changed": "to be told; another is shown", "kept": "to be told; shown as it is"}
+
+
+class Card(NamedTuple):
+    """A row: its name, what it shows, and what else is known of it."""
+
+    name: str
+    pieces: str  # HTML
+    about: Sequence[tuple[str, str]]
+
+
+class Section(NamedTuple):
+    """Rows that belong together, under a heading, if they have one."""
+
+    heading: str
+    note: str
+    cards: Sequence[Card]
+
+
+def page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Section]) -> str:
+    """The whole page. `head` is HTML, all else is text."""
+    parts = [
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(plain(title))}</title>',
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(ALLOWED)}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<style>{STYLE}</style></head><body><header><p class=kicker>{text(kicker)}</p><h1>{bdi(title)}</h1>",
+        *head,
+        "</header><main>",
+        legend(sections),
+    ]
+    for section in sections:
+        parts.append(f"<section><h2>{bdi(section.heading or 'Rows')} <small>{text(section.note)}</small></h2>")
+        parts += ['<div class="cards">', *map(card, section.cards), "</div></section>"]
+    parts.append("</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> and <kbd>k</kbd> go from row to row.")
+    return "".join([*parts, f"</footer><script>{SCRIPT}</script></body></html>\n"])
+
+
+def legend(sections: Sequence[Section]) -> str:
+    """What the marks mean that are there."""
+    shown = "".join(card.pieces for section in sections for card in section.cards)
+    there = [kind for kind in MARKS if f'<mark class="{kind}">' in shown]
+    marks = "".join(f'<mark class="{kind}">{MARKS[kind]}</mark>' for kind in there)
+    return f'<p class="legend">{marks}</p>' if marks else ""
+
+
+def card(shown: Card) -> str:
+    """A row as HTML."""
+    about = "".join(f"<dt>{text(name)}</dt><dd>{bdi(value)}</dd>" for name, value in shown.about)
+    more = f"<details><summary>more</summary><dl>{about}</dl></details>" if about else ""
+    return f'<article tabindex="0"><h3>{bdi(shown.name)}</h3>{shown.pieces}{more}</article>'
+
+
+# --- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def text(value: str) -> str:
+    """Any text as HTML: nothing in it is a tag; what cannot be written at all is shown as it is escaped in Python."""
+    return escape(value.encode("utf-8", "backslashreplace").decode())
+
+
+def bdi(value: str) -> str:
+    """A name or value of the source: marks that turn the writing are spelt out, and letters turn nothing but itself."""
+    return f"<bdi>{text(plain(value))}</bdi>"
+
+
+def figure(kind: str, caption: str, content: str) -> str:
+    """A piece with its caption, if there is one."""
+    return f'<figure class="{kind}">{content}{f"<figcaption>{text(caption)}</figcaption>" if caption else ""}</figure>'
+
+
+def html(pieces: Iterable[Piece]) -> str:
+    """Pieces in a row."""
+    return f'<div class="pieces">{"".join(map(_html, pieces))}</div>'
+
+
+@singledispatch
+def _html(piece: Piece) -> str:
+    raise TypeError(f"no piece: {piece!r}")
+
+
+@_html.register
+def _(piece: Fact) -> str:
+    return f'<p class="fact"><span>{text(piece.name)}</span> {bdi(piece.value)}</p>'
+
+
+@_html.register
+def _(piece: Picture) -> str:
+    return figure("picture", piece.caption, picture(piece.image, piece.caption or "picture"))
+
+
+@_html.register
+def _(piece: Tiles) -> str:
+    notes = [f"<small>{text(note)}</small>" for note in piece.notes] or [""] * len(piece.images)
+    said = piece.notes or [f"{piece.caption or 'picture'}, {i}" for i in range(1, len(piece.images) + 1)]
+    pictures = ("" if image is None else picture(image, alt) for image, alt in zip(piece.images, said, strict=True))
+    cells = (f"<span>{shown}{note}</span>" for shown, note in zip(pictures, notes, strict=True))
+    return figure("tiles", piece.caption, f'<div style="--columns:{piece.columns}">{"".join(cells)}</div>')
+
+
+@_html.register
+def _(piece: Written) -> str:
+    spans, room = list[str](), LONGEST
+    for span in piece.spans:
+        room -= len(span.text) + len(span.note)
+        if room < 0:
+            spans.append(" …")
+            break
+        note = f"<small>{text(span.note)}</small>" if span.note else ""
+        word = text(span.text.lstrip())
+        space = " " * (len(span.text) - len(span.text.lstrip()))
+        spans.append(f'{space}<mark class="{span.mark}">{word}{note}</mark>' if span.mark else text(span.text))
+    return figure("written", piece.caption, f'<p dir="auto"><bdi>{"".join(spans)}</bdi></p>')
+
+
+@_html.register
+def _(piece: Wave) -> str:
+    name = text(piece.caption or "sound")
+    drawn = waveform(piece.wave, piece.mask, name)
+    codes = f'<img class="codes" alt="codes, a colour each" src="{_colours(piece.codes)}">' if len(piece.codes) else ""
+    sound = _data("audio/mpeg", _mp3(piece.wave, piece.rate))
+    audio = f'<audio controls preload="none" aria-label="{name}" src="{sound}"></audio>'
+    return figure("wave", piece.caption, drawn + codes + audio)
+
+
+def picture(image: np.ndarray, alt: str) -> str:
+    """(H, W, 3) or (H, W) uint8, made small if it is large; `alt` says what it is."""
+    import cv2
+
+    image = image if image.ndim == 3 else image[..., None].repeat(3, 2)
+    scale = SIDE / max(image.shape[:2])
+    if scale < 1:
+        size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    height, width, _ = image.shape
+    source = _data("image/jpeg", codec.encode_jpeg(image, 85))
+    return f'<img alt="{text(alt)}" width="{width}" height="{height}" src="{source}">'
+
+
+def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
+    """(n,) int16 and (f,) bool -> an SVG: the highest and lowest of each bin, and bands where frames are hidden."""
+    bins = np.array_split(wave.astype(np.float64) / max(1, np.abs(wave).max(initial=1)), min(BINS, max(1, len(wave))))
+    top, bottom = (
+        [f"{i} {50 - 46 * part.max(initial=0):.0f}" for i, part in enumerate(bins)],
+        [f"{i} {50 - 46 * part.min(initial=0):.0f}" for i, part in enumerate(bins)],
+    )
+    line = "M" + "L".join([*top, *reversed(bottom)]) + "Z"
+    edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)) * (len(bins) / max(1, len(mask)))
+    bands = "".join(
+        f'<rect x="{low:.1f}" width="{high - low:.1f}" height="100"/>' for low, high in edges.reshape(-1, 2).tolist()
+    )
+    label = f'role="img" aria-label="waveform of {name}"'
+    return f'<svg viewBox="0 0 {len(bins)} 100" preserveAspectRatio="none" {label}>{bands}<path d="{line}"/></svg>'
+
+
+def _colours(codes: np.ndarray) -> str:
+    """(f,) codes -> a strip of one pixel each: a colour for each code, unlike those of its neighbours."""
+    import cv2
+
+    distinct, which = np.unique(codes, return_inverse=True)
+    hues = distinct * 0.618034 % 1
+    table = np.array([colorsys.hls_to_rgb(hue, 0.58, 0.55) for hue in hues.tolist()]) * 255
+    done, encoded = cv2.imencode(".png", table[which][None, :, ::-1].astype(np.uint8))
+    assert done
+    return _data("image/png", bytes(encoded))
+
+
+def _mp3(wave: np.ndarray, rate: int) -> bytes:
+    import soundfile
+
+    file = BytesIO()
+    soundfile.write(file, wave, rate, format="MP3")
+    return file.getvalue()
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

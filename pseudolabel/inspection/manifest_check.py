@@ -1,0 +1,133 @@
+"""What a run signed, read back: its manifest, its shards' records, and the list of what it left out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.contracts import Unusable
+from pseudolabel.engine.jobs import Exceptions
+from pseudolabel.inspection.findings import Verdict
+from pseudolabel.storage.files import digest
+from pseudolabel.storage.layout import DEATHS, RECORDS, SKIPPED
+from pseudolabel.storage.retry import StoreFailed
+from pseudolabel.writers.dataset import RECORD, Dataset, read
+from pseudolabel.writers.shards import Records
+
+LEFT_OUT = {"key": str, "reason": str, "kind": str, "samples": int}
+
+
+def folder(dataset: Dataset, verdict: Verdict) -> dict[int, dict[str, Any]]:
+    """Hold the folder against its manifest; return the records of the shards that are there."""
+    out, manifest, summary = dataset.out, dataset.manifest, dataset.manifest["summary"]
+    signed = {file["name"] for file in manifest["shards"]}
+    there = {path.name for path in (out / "data").glob("*")}
+    for name in sorted(signed - there):
+        verdict.blame(f"data/{name}", "the manifest has it, and it is missing")
+    for name in sorted(there - signed):
+        verdict.blame(f"data/{name}", "it is not in the manifest: it is of another run, or no part of the dataset")
+    for name, sha256 in manifest["artefacts"].items():
+        if not (out / name).is_file():
+            verdict.blame(name, "the manifest has it, and it is missing")
+        elif digest(out / name) != sha256:
+            verdict.blame(name, "its sha256 is not the one in the manifest")
+    _options(dataset, verdict)
+    records = {i: record for i, record in enumerate(_records(out, summary["shards"], verdict)) if record}
+    if len(records) == summary["shards"]:
+        _counts(dataset, list(records.values()), verdict)
+    _listed(dataset, verdict)
+    return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
+
+
+def exceptions(out: Path, verdict: Verdict) -> Exceptions:
+    """What was known to kill a worker."""
+    path = out / RECORDS / DEATHS
+    if not path.exists():
+        return Exceptions()
+    try:
+        known = read(path, {"reading": dict, "labelling": dict})
+    except Unusable as fault:
+        verdict.blame(f"{RECORDS}/{DEATHS}", str(fault))
+        return Exceptions()
+    return Exceptions(known["reading"], known["labelling"])
+
+
+def left_out(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a list of what was left out. Raises `Unusable` where one is none."""
+    return (read(path, LEFT_OUT, line) for line in _kept(_lines(path)))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        yield from lines
+
+
+def _kept(lines: Iterator[str]) -> Iterator[str]:
+    try:
+        yield from lines
+    except StoreFailed:
+        raise
+    except (OSError, ValueError):
+        raise Unusable("it is missing, or cannot be read") from None
+
+
+def _records(out: Path, count: int, verdict: Verdict) -> Iterator[dict[str, Any]]:
+    """Of each shard its record; {} where it is none."""
+    records = Records(out)
+    for index, said in enumerate(records.read(map(records.path, range(count)))):
+        path = records.path(index)
+        try:
+            yield read(path, RECORD, said or b"")
+        except Unusable as fault:
+            verdict.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
+            yield {}
+
+
+def _options(dataset: Dataset, verdict: Verdict) -> None:
+    """Do the options that decide the rows follow from those that were given?"""
+    try:
+        now = json.loads(json.dumps(dict(dataset.task.options())))
+    except OSError:  # of files that an option named only the content is signed, and not all are kept
+        return
+    then = dataset.manifest["options"]
+    wrong = [name for name in {**now, **then} if name not in dataset.task.kept and now.get(name) != then.get(name)]
+    if wrong:
+        verdict.blame("_manifest.json", f"its options are not those of its fields: {', '.join(wrong)}")
+
+
+def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
+    """Are all samples accounted for?"""
+    summary, total, rows = dataset.manifest["summary"], Counter[str](), Counter[str]()
+    for record in records:
+        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "lacking")})
+        total["bytes"] += sum(file["bytes"] for file in record["files"])
+        rows.update({file["split"]: file["rows"] for file in record["files"]})
+    if [file for record in records for file in record["files"]] != list(dataset.manifest["shards"]):
+        verdict.blame(RECORDS, "the shards' records do not say what the manifest says of their files")
+    if total["seen"] != total["used"] + total["skipped"] + total["filtered"]:
+        verdict.blame(RECORDS, "samples seen are not those used, skipped and filtered")
+    wrong = [name for name in total if total[name] != summary[name]] + ["rows"] * (rows != summary["rows"])
+    if wrong:
+        verdict.blame(RECORDS, f"the shards' records do not add up to the summary: {', '.join(wrong)}")
+
+
+def _listed(dataset: Dataset, verdict: Verdict) -> None:
+    """Is every sample left out in the list, as its shard has it?"""
+    summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
+    shards = Records(dataset.out).skipped(summary["shards"])
+    try:
+        for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
+            if one != other:
+                raise Unusable(f"line {number} is not what the shards' records say")
+            line = read(path, LEFT_OUT, one)
+            counts.update({line["kind"]: line["samples"], "lacking": line.get("rows", 0)})
+    except Unusable as fault:
+        verdict.blame(SKIPPED, str(fault))
+        return
+    for name in ("skipped", "filtered", "lacking"):
+        if counts[name] != summary[name]:
+            verdict.blame(SKIPPED, f"it lists {counts[name]} {name}, the manifest counts {summary[name]}")

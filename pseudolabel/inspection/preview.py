@@ -1,0 +1,191 @@
+"""Preview: some rows of a dataset, drawn by its task on one page, below the facts. It reads only what it shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.contracts import Column, Skipped, attempt, blamed, hash64, short
+from pseudolabel.inspection.describe import FEW, Group, Spread, classed, facts, files, groups, readable
+from pseudolabel.inspection.html import Card, Section, bdi, card, html, page, text
+from pseudolabel.storage.files import write_whole
+from pseudolabel.storage.layout import PREVIEW
+from pseudolabel.tasks.base.task import Labeler, Row
+from pseudolabel.writers.dataset import Dataset, opened
+
+ROWS = 24  # at least, and a few of each class
+EACH = 4
+AMONG = 256  # first rows of a row group, among which they are chosen: no others are read
+ROOM = 8 << 20  # bytes of these, about: of large rows they are fewer
+AT_ONCE = 8  # rows read together
+MOST = 4_800_000  # bytes of the page
+BARS = 12  # classes; more are shown as bars beside each other
+
+
+def preview(out: Path | str, to: Path | None = None) -> Path:
+    """Write the page, `index.html` beside the data unless a place is given; return where."""
+    dataset = opened(out)
+    made, task = facts(dataset), dataset.task
+    with readable(dataset, "what was learned"), blamed("it is damaged"):
+        labeler = task.labeler(dataset.artefacts)
+    top = list(head(made))
+    shown, lost = cards(classed(dataset), labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
+    if lost:
+        top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
+    where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.paper}"
+    write_whole(where, [page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
+    return where
+
+
+# --- which rows ------------------------------------------------------------------------------------------------------
+
+
+def chosen(dataset: Dataset) -> Iterator[Row]:
+    """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
+    label = class_of(classed(dataset))
+    count = max(ROWS, EACH * len(label.names) if label else 0)
+    few = groups(dataset, files(dataset))
+    shown = Counter[int]()
+    for number, group in enumerate(few):
+        wanted = count * (number + 1) // len(few) - count * number // len(few)
+        with readable(dataset, group.file.name):
+            among = max(wanted, min(AMONG, ROOM // max(1, group.row_bytes)))
+            names = ["key", "copy", *([label.name] if label else [])]
+            head = next(group.file.parquet.iter_batches(among, [group.number], names))
+            rows = zip(*(head[name].to_pylist() for name in ("key", "copy", names[-1])), strict=True)
+            ranks = {i: (hash64(f"{key} {copy} {i}"), kind) for i, (key, copy, kind) in enumerate(rows)}
+            order, best = sorted(ranks, key=lambda i: ranks[i][0]), list[int]()
+            for _ in range(min(wanted, len(order))):
+                best.append(min(order, key=lambda i: shown[ranks[i][1] if label else 0]))
+                order.remove(best[-1])
+                shown[ranks[best[-1]][1] if label else 0] += 1
+            yield from _read(group, best)
+
+
+def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
+    """Rows of a group, by their places: a few are held at a time, and none is read after the last."""
+    at, last = 0, max(wanted)
+    for rows in group.file.parquet.iter_batches(AT_ONCE, [group.number]):
+        yield from (row for i, row in enumerate(rows.to_pylist(), at) if i in wanted)
+        at += len(rows)
+        if at > last:
+            return
+
+
+def class_of(columns: Sequence[Column]) -> Column | None:
+    """The label whose classes are few enough to be told apart on a page, if there is one."""
+    labels = (c for c in columns if c.type == "class" and c.role == "label" and len(c.names) <= FEW)
+    return next(labels, None)
+
+
+# --- how they are drawn ----------------------------------------------------------------------------------------------
+
+
+def cards(
+    columns: Sequence[Column], labeler: Labeler, rows: Iterable[Row], room: int = MOST
+) -> tuple[list[tuple[str, Card]], int]:
+    """Rows as cards, each with its class, as many as there is room for in bytes; and how many were too large."""
+    shown, lost = [], 0
+    for row in rows:
+        named, one = drawn(columns, labeler, row)
+        size = len(card(one).encode())
+        if size > room:
+            lost += 1
+            continue
+        room -= size
+        shown.append((named, one))
+    return shown, lost
+
+
+def drawn(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
+    """A row's class, and its card."""
+    made = attempt("", partial(_pieces, labeler, row))
+    told = (c.name for c in columns if c.role in ("about", "kept") and c.name not in ("key", "copy"))
+    about = [(name, short(row[name])) for name in told]
+    copy = f" · copy {row['copy']}" if row["copy"] else ""
+    pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
+    label = class_of(columns)
+    named = f"{label.name}: {label.named(row[label.name])}" if label else ""
+    return named, Card(f"{short(row['key'])}{copy}", pieces, about)
+
+
+def _pieces(labeler: Labeler, row: Row) -> str:
+    with blamed("cannot be drawn"):  # what is stored may be anything
+        return html(labeler.draw(row))
+
+
+def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
+    """Cards of one class together, in the order of the classes."""
+    counts = {
+        f"{spread['column']}: {name}": f"{count:,} rows" if spread["rows"] == spread["of"] else ""
+        for spread in labels
+        for name, count in spread["counts"]
+    }
+    places = {named: place for place, named in enumerate(counts)}
+    ordered = sorted(shown, key=lambda one: places.get(one[0], len(places)))
+    return [
+        Section(named, counts.get(named, ""), [card for _, card in some])
+        for named, some in groupby(ordered, key=lambda one: one[0])
+    ]
+
+
+# --- the facts above them --------------------------------------------------------------------------------------------
+
+
+def head(made: dict[str, Any]) -> Iterator[str]:
+    """The facts as HTML."""
+    yield f'<p class="lead">{text(made["what"])}</p><pre>{text(made["command"])}</pre><ul class="stats">'
+    numbers = {f"{split} rows": count for split, count in made["rows"].items()}
+    numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
+    numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
+    for name, count in numbers.items():
+        yield f"<li><b>{count:,}</b><span>{text(name)}</span></li>"
+    yield f"<li><b>{size(made['bytes'])}</b><span>in {made['shards']:,} shards</span></li></ul>"
+    yield '<div class="facts">'
+    for spread in made["labels"]:
+        yield _spread(Spread(**spread))
+    yield f"<div><h2>A guess is right</h2><p>{text(made['odds'])}.</p></div>"
+    if made["left_out"]:
+        lines = "".join(
+            f'<tr><td>{bdi(reason)}</td><td class="n">{count:,}</td></tr>' for reason, count in made["left_out"].items()
+        )
+        yield f"<div><h2>Left out, and why</h2><table>{lines}</table></div>"
+    for remark in made["remarks"]:
+        yield f"<div><h2>Remark</h2><p>{bdi(remark)}</p></div>"
+    yield "</div>"
+
+
+def _spread(spread: Spread) -> str:
+    most = max([1, *(count for _, count in spread.counts)])
+    if len(spread.counts) > BARS:
+        bars = (
+            f'<i style="height:{100 * count / most:.1f}%" title="{text(f"{name}: {count:,}")}"></i>'
+            for name, count in spread.counts
+        )
+        content = f'<div class="bars">{"".join(bars)}</div><p>{text(spread.told)}</p>'
+    elif spread.counts:
+        lines = (
+            f'<tr><td>{bdi(name)}</td><td class="bar">'
+            f'<meter max="{most}" value="{count}" aria-label="{text(name)}"></meter></td>'
+            f'<td class="n">{count:,}</td></tr>'
+            for name, count in spread.counts
+        )
+        content = f"<table>{''.join(lines)}</table>"
+    else:
+        content = f"<p>{text(spread.told)}, {spread.where}.</p>"
+    if spread.counts and spread.rows < spread.of:
+        content += f"<p>{spread.where}</p>"
+    return f"<div><h2>{text(spread.column)}</h2>{content}</div>"
+
+
+def size(count: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,116 @@
+"""Values of rows, whatever the task: what a column cannot hold, and what of a row is not as it was made again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pseudolabel.contracts import Column, Skipped, attempt
+from pseudolabel.readers.text.columns import identical
+from pseudolabel.transforms.audio import codec as audio_codec
+from pseudolabel.transforms.image import codec, ops
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PLAIN = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a line
+PNG = b"\x89PNG"
+
+
+# --- what they cannot be ---------------------------------------------------------------------------------------------
+
+
+def odd(columns: Sequence[Column], copies: int, rows: pa.RecordBatch) -> list[str]:
+    """Of each row what none can hold; "" if nothing. It is null at any depth, no finite number, no class, no copy,
+    no picture or sound that can be decoded, or a box without a pixel."""
+    found = [""] * len(rows)
+    for column in columns:
+        for row, reason in _odd(column, copies, rows.column(column.name)):
+            found[row] = found[row] or f"`{column.name}` {reason}"
+    return found
+
+
+def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, str]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, of = column.type, np.arange(len(values))  # `of`: the row that each value is of
+    while True:
+        yield from ((row, "is null") for row in of[~np.asarray(values.is_valid())].tolist())
+        if not pa.types.is_list(values.type):
+            break
+        if column.name in ("box", "boxes") and not pa.types.is_list(values.type.value_type):  # whatever the task
+            yield from _boxes(values, of)
+        of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
+    if kind == "image" or kind.startswith("audio<"):
+        for row, media in zip(of.tolist(), values, strict=True):  # one at a time: a picture may be large
+            told = attempt("", partial(_decoded, kind, media.as_py()))
+            if isinstance(told, Skipped):
+                yield row, told.reason
+    elif kind.startswith("float"):
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False))
+        yield from ((row, "is no finite number") for row in of[~np.isfinite(numbers)].tolist())
+    elif most := copies if column.name == "copy" else len(column.names):
+        for row, value in zip(of.tolist(), values.to_pylist(), strict=True):
+            if value is not None and not 0 <= value < most:
+                yield row, f"is {value}, none of 0 to {most - 1}"
+
+
+def _boxes(values: pa.Array, of: np.ndarray) -> Iterator[tuple[int, str]]:
+    """Left, top, right, bottom: the last two lie beyond the first two."""
+    for row, box in zip(of.tolist(), values.to_pylist(), strict=True):
+        if box is not None and None not in box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
+            yield row, f"has {box}, no box of left, top, right and bottom"
+
+
+def _decoded(kind: str, media: Mapping[str, Any] | None) -> np.ndarray | None:
+    if media is None:
+        return None  # said already
+    return codec.decoded(media) if kind == "image" else audio_codec.decode(media)[0]
+
+
+# --- what they are not -----------------------------------------------------------------------------------------------
+
+
+def differences(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[str | None]:
+    """Of each row in what it differs from the one made again. `exact`: by the same packages, so to the byte."""
+    found: list[str | None] = [None] * len(rows)
+    for column in columns:
+        stored, again = rows[column.name], made[column.name]
+        if stored.equals(again):
+            continue
+        for i, (one, other) in enumerate(zip(stored.to_pylist(), again.to_pylist(), strict=True)):
+            kept = column.role == "kept"  # taken along, and so to the bit
+            if found[i] is None and not (identical(one, other) if kept else same(column.type, one, other, exact)):
+                plain = kept or column.type in PLAIN
+                told = f"{one!r}; its source gives {other!r}" if plain else "not what its source gives"
+                found[i] = f"`{column.name}` is {told}"
+    return found
+
+
+def same(kind: str, one: Any, other: Any, exact: bool) -> bool:
+    """Whether two values of a column's type are: floats nearly, all else but media to the bit.
+
+    Media made by the same packages are the same bytes. By others, sounds and PNG are the same samples and pixels, for
+    nothing is lost in them, and the rest is the same up to what JPEG loses.
+    """
+    if one == other or one is None or other is None:
+        return bool(one == other)
+    if kind.startswith("list<"):
+        return len(one) == len(other) and all(same(kind[5:-1], *pair, exact) for pair in zip(one, other, strict=True))
+    if kind == "image" or kind.startswith("audio<"):
+        alike = not exact and one["path"] == other["path"]
+        return alike and attempt("", partial(_same_media, kind, one, other)) is True
+    return kind.startswith("float") and math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)
+
+
+def _same_media(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if kind.startswith("audio<"):
+        return np.array_equal(audio_codec.decode(one)[0], audio_codec.decode(other)[0])
+    lossless = any((media["bytes"] or b"").startswith(PNG) for media in (one, other))
+    alike = np.array_equal if lossless else ops.alike
+    return alike(codec.decoded(one), codec.decoded(other))

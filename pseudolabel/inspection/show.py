@@ -1,0 +1,101 @@
+"""Show: three rows of a source, and in words what is asked of a model. Nothing is stored but a page for pictures."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from pseudolabel.contracts import Column, Fact, Piece, Refused, RunOptions, Written, plain, short
+from pseudolabel.engine.scan import resolve, scan
+from pseudolabel.engine.stream import learned, rows
+from pseudolabel.inspection.describe import first_paragraph
+from pseudolabel.inspection.html import page
+from pseudolabel.inspection.preview import cards, sections
+from pseudolabel.tasks.base.task import Labeler, Row, Task
+from pseudolabel.tasks.base.text import TextTask
+
+ROWS = 3
+SAMPLES = 1000  # of the source that are read, at most: what is learned is learned from these
+TIMES = 8  # that a sentence is written, to learn a vocabulary of whole words from
+COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
+
+
+def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour: bool = False) -> Iterator[str]:
+    """Lines to be printed. What cannot be printed is drawn on a page of its own, and the last line says where."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not source.strip():
+            raise Refused('there is nothing to show in ""; give a sentence, a file or a folder')
+        place: Path | str = source
+        taught, copies = place, 1
+        if isinstance(task, TextTask) and not _a_place(task, source):
+            place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
+        chosen = RunOptions(seed=seed, limit=SAMPLES, keep=keep)
+        task = task.settled(resolve(taught))
+        found = scan(task, resolve(taught), chosen)
+        artefacts = learned(task, found, chosen, Path(folder))
+        made = partial(rows, task, place, seed=seed, limit=SAMPLES, artefacts=artefacts, keep=keep)
+        every = (made(copy=copy) for copy in range(copies))
+        some = [row for one in every for row in islice(one, ROWS // copies)]
+        if not some:
+            raise Refused(f"{task.name} makes no row of {source!r}; give it more", 3)
+        labeler = task.labeler(artefacts)
+        yield from _asked(task, artefacts)
+        for row in some:
+            yield f"\n{plain(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
+            yield from (f"  {c.name}: {plain(short(row[c.name]))}" for c in found.kept.columns)
+            yield from (f"  {line}" for piece in labeler.draw(row) for line in _lines(piece, colour))
+        if not all(isinstance(piece, Fact | Written) for row in some for piece in labeler.draw(row)):
+            yield f"\npictures: {_page(task, found.kept.schema(task), labeler, some)}"
+
+
+def _a_place(task: Task, source: str) -> bool:
+    """Whether this is a path, an address or a list, if only by its looks, and no sentence."""
+    looks = "/" in source or source.startswith("@") or source.endswith(tuple(task.reader().suffixes)) or source == "-"
+    return os.path.exists(source) or (looks and not any(map(str.isspace, source)))
+
+
+def _sentence(folder: Path, sentence: str, times: int) -> Path:
+    """A source that says this, so many times."""
+    path = folder / str(times) / "sentence.txt"
+    path.parent.mkdir()
+    path.write_text("\n\n".join([sentence] * times), "utf-8", errors="surrogateescape")
+    return path
+
+
+def _asked(task: Task, artefacts: Path) -> Iterator[str]:
+    """What a model is given, what it is asked for, and what it has to beat."""
+    yield first_paragraph(task.__doc__ or "")
+    for role in ("input", "label"):
+        yield from (f"{role}: {c.name}: {c.meaning}" for c in task.schema() if c.role == role)
+    yield f"a guess is right: {task.odds(artefacts)}"
+
+
+def _lines(piece: Piece, colour: bool) -> Iterator[str]:
+    match piece:
+        case Fact():
+            yield f"{piece.name}: {plain(piece.value)}"
+        case Written():
+            yield from ([f"{piece.caption}:"] if piece.caption else [])
+            yield "".join(_marked(*span, colour) for span in piece.spans)
+
+
+def _marked(text: str, mark: str, note: str, colour: bool) -> str:
+    """A stretch of text; in brackets where it is asked for, with what is shown there instead."""
+    text, note = plain(text), plain(note)
+    if not mark:
+        return text
+    space, word = text[: len(text) - len(text.lstrip())], text.lstrip()
+    inner = {"blank": word, "changed": f"{word}, shown: {note}", "kept": f"{word}, shown"}[mark]
+    return f"{space}{COLOURS[mark]}[{inner}]\033[0m" if colour else f"{space}[{inner}]"
+
+
+def _page(task: Task, columns: Sequence[Column], labeler: Labeler, some: Sequence[Row]) -> str:
+    descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
+        file.write(page(task.name, task.paper, head, sections(cards(columns, labeler, some)[0], [])))
+    return where

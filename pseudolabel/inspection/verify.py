@@ -1,0 +1,185 @@
+"""Verify: a dataset against what its run signed, and every row's label undone, beside the source if that is at hand."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pseudolabel.contracts import Refused, Skipped, Unusable, attempt, blamed
+from pseudolabel.engine.jobs import Job, Recipe
+from pseudolabel.engine.plan import Listing, Shard
+from pseudolabel.engine.pools.events import Died, Done, Failed
+from pseudolabel.engine.pools.events import Progress as Going
+from pseudolabel.engine.pools.local import Pool, cores
+from pseudolabel.engine.progress import Progress
+from pseudolabel.engine.scan import Scan, resolve, scan
+from pseudolabel.engine.stream import Silent
+from pseudolabel.inspection.findings import FIRST, Verdict
+from pseudolabel.inspection.manifest_check import exceptions, folder
+from pseudolabel.inspection.verify_shard import prove
+from pseudolabel.storage.layout import LEDGER, RECORDS
+from pseudolabel.tasks import Task
+from pseudolabel.writers.dataset import Dataset, opened
+from pseudolabel.writers.manifest import difference, versions
+from pseudolabel.writers.source_columns import Kept
+
+
+@dataclass
+class Verification:
+    """What `verify` found, and `--json` prints."""
+
+    out: str
+    task: str
+    beside: str  # what the rows were held against
+    checked: int
+    true: int
+    consistent: int
+    false: int
+    faults: list[dict[str, str]]  # the first ones: where, reason
+    amiss: int  # faults that are of no row
+    remark: str  # why rows may differ though nothing was done to them
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.false and not self.amiss
+
+
+def verify(
+    out: Path | str,
+    against: Path | str | Sequence[Path | str] = (),
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check files, then rows. A row is true where its label is proven, consistent where the row alone cannot betray it.
+
+    With `against` each row is undone beside the source, and made again from it. With one worker all is done here.
+
+    What proves a row: of pictures and films its boxes, turns, orders and times, by which the source is cut without any
+    chance and without the task's own way there; of masks what they must hide. Codes and clusters are computed again of
+    what is stored, and text is tokenised and packed again, by the very code that made them: of these, `verify` shows
+    that nothing was changed, not that the code is right. That is for the tests.
+    """
+    dataset = opened(out)
+    sources = resolve(against) if against else []
+    task = dataset.task.settled(sources) if sources else dataset.task
+    verdict = Verdict()
+    records = folder(dataset, verdict)
+    found = _scan(dataset, task, sources, verdict)
+    job = Job("check", Shard(0, ()), exceptions(dataset.out, verdict))
+    jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
+    weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
+    kept = found.kept if found else dataset.kept
+    proofs = dict(_proofs(dataset, task, kept, jobs, weights, workers, progress or Progress(quiet=True)))
+    for index in sorted(proofs):
+        verdict.add(proofs[index])
+    return Verification(
+        str(dataset.out),
+        dataset.task.name,
+        " ".join(map(str, sources)) if found else "the rows alone",
+        verdict.checked,
+        verdict.true,
+        verdict.consistent,
+        verdict.false,
+        [fault._asdict() for fault in verdict.faults[:FIRST]],
+        verdict.amiss,
+        _remark(dataset) if found else "",
+    )
+
+
+def _remark(dataset: Dataset) -> str:
+    """Rows that are made again by other packages may come out otherwise: pictures up to their codec are no fault."""
+    then, now = dataset.manifest["versions"], versions()
+    return "" if then == now else f"it was made by other packages: {difference('version', then, now)}"
+
+
+# --- the source ------------------------------------------------------------------------------------------------------
+
+
+def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdict) -> Scan | None:
+    """The source as it was planned: where it is not as it was, each of its files in the shard that it was in then."""
+    if not sources:
+        return None
+    before, options = dataset.manifest["source"], dataset.options
+    found = scan(task, sources, options)
+    if found.plan.digest == before["keys and sizes"]:
+        return found
+    if options.limit is not None:
+        verdict.blame("the source", "it is not as it was, so which samples came first is not known: rows alone checked")
+        return None
+    listed = attempt("", partial(_listing, dataset))
+    if isinstance(listed, Skipped):
+        verdict.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was held against the source")
+        return None
+    found = scan(task, sources, options, listed)
+    for what, keys in (("is of another size than it was", listed.changed), ("is gone", listed.lost)):
+        for key in keys:
+            verdict.blame("the source", f"{key} {what}")
+    if listed.new:
+        verdict.blame("the source", f"it gained {listed.new:,} files or pieces of files")
+    return found
+
+
+def _listing(dataset: Dataset) -> Listing:
+    """What the dataset was made of. Raises `Unusable` where it is not what was signed."""
+    with blamed("is missing, or no listing"):
+        listed = Listing(dataset.out / RECORDS / LEDGER)
+    if listed.digest != dataset.manifest["source"]["keys and sizes"]:
+        raise Unusable("is not what was signed")
+    return listed
+
+
+# --- the work --------------------------------------------------------------------------------------------------------
+
+
+def _proofs(
+    dataset: Dataset,
+    task: Task,
+    kept: Kept,
+    jobs: dict[int, Job],
+    weights: dict[int, int],
+    count: int,
+    progress: Progress,
+) -> Iterator[tuple[int, Verdict]]:
+    """The verdict on each shard, by workers, or here if there is to be one."""
+    options = dataset.options
+    proof = partial(prove, exact=dataset.manifest["versions"] == versions())
+    with tempfile.TemporaryDirectory() as work:
+        recipe = Recipe(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
+        progress.start(sum(weights.values()))
+        try:
+            found: Iterator[tuple[int, Verdict]]
+            if count == 1:
+                found = ((index, proof(recipe, job, Silent())) for index, job in jobs.items())
+            else:
+                pool = Pool(recipe, min(count or cores(), len(jobs)), options.sample_seconds, proof)
+                found = _there(pool, iter(jobs.values()), progress)
+            for index, verdict in found:
+                progress.settle(index, weights[index], verdict.checked, verdict.false)
+                yield index, verdict
+        finally:
+            progress.stop()
+
+
+def _there(pool: Pool, jobs: Iterator[Job], progress: Progress) -> Iterator[tuple[int, Verdict]]:
+    with pool:
+        for event in pool.events(deque(), jobs):
+            match event:
+                case Going():
+                    progress.add(event)
+                case Failed():
+                    if isinstance(event.error, OSError | Refused):
+                        raise event.error
+                    raise Refused(f"internal error in shard {event.job.shard.index}: {event.error}\n{event.trace}", 1)
+                case Died():
+                    lost = Verdict()
+                    on = f"{event.status.key or event.status.extent} " if event.status else "it "
+                    lost.blame(f"shard {event.job.shard.index}", f"could not be checked: {on}{event.reason}")
+                    yield event.job.shard.index, lost
+                case Done():
+                    yield event.job.shard.index, event.result

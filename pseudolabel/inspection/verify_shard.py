@@ -1,0 +1,222 @@
+"""The proof of one shard: its file against what was signed, then every row's label undone. Workers do this."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Column, Skipped, Unusable, attempt, blamed, splits
+from pseudolabel.engine.jobs import Job, Recipe, Report
+from pseudolabel.engine.make_shard import Counts, Reading
+from pseudolabel.inspection import manifest_check
+from pseudolabel.inspection.findings import Verdict
+from pseudolabel.inspection.row_checks import differences, odd
+from pseudolabel.inspection.stored_rows import Stored, stored_rows
+from pseudolabel.storage.layout import RECORDS
+from pseudolabel.tasks.base.task import Labeler
+from pseudolabel.writers.shards import Records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NEAR = 16  # rows of one name among which the same one is looked for
+
+
+def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verdict:
+    """Check a shard; against its source, if the job has extents. `exact`: it was made by these very packages."""
+    verdict, counts, labeler = Verdict(), Counts(), attempt("", partial(_labeler, recipe))
+    if isinstance(labeler, Skipped):
+        verdict.blame(f"shard {job.shard.index}", labeler.reason)
+        return verdict
+    records, skips = Records(recipe.out), StringIO()
+    record = json.loads(records.path(job.shard.index).read_text("utf-8"))
+    files, unread = {file["split"]: file for file in record["files"]}, False
+    for split in splits(recipe.validation):
+        stored = stored_rows(recipe, job, files[split.name], verdict) if split.name in files else None
+        if stored is None and split.name in files:
+            unread = True
+        elif job.shard.extents:
+            reading = Reading(job, split, report, counts, skips, recipe.kept)
+            Beside(recipe, labeler, stored, verdict, exact).judge(reading)
+        elif stored is not None:
+            for rows in stored.all():
+                verdict.judge(rows.column("key"), undone(recipe, labeler, rows, None), recipe.task.proves())
+                report.count(len(rows), 0, 0)
+        if stored is not None and stored.broken:
+            verdict.blame(f"data/{files[split.name]['name']}", stored.broken)
+    if job.shard.extents and not unread:
+        names = ("seen", "used", "skipped", "filtered")
+        now, then = ([f"{counted[name]} {name}" for name in names] for counted in (vars(counts), record))
+        if now != then:
+            told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
+            verdict.blame(f"shard {job.shard.index}", told)
+        _left_out(records.skips(job.shard.index), skips.getvalue(), verdict, exact)
+    shutil.rmtree(recipe.staging())
+    return verdict
+
+
+def _left_out(path: Path, again: str, verdict: Verdict, exact: bool) -> None:
+    """Is what was left out what is left out now? Of other packages the words of a reason may differ."""
+    names = ("key", "kind", "samples", *(["reason"] if exact else []))
+    try:
+        lists = (manifest_check.left_out(path), map(json.loads, again.splitlines()))
+        then, now = (Counter(tuple(line[name] for name in names) for line in lines) for lines in lists)
+    except Unusable as fault:
+        verdict.blame(f"{RECORDS}/{path.name}", str(fault))
+        return
+    for key, kind, _, *reason in (then - now) + (now - then):
+        who = "the dataset lists it" if (key, kind) in {left[:2] for left in then - now} else "its source gives it"
+        verdict.blame(key, f"{who} as {kind}{': ' if reason else ''}{''.join(reason)}, and the other does not")
+
+
+def _labeler(recipe: Recipe) -> Labeler:
+    artefacts = recipe.learned()
+    with blamed("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
+        return recipe.task.labeler(artefacts)
+
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+
+def undone(recipe: Recipe, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+    """Of each row its fault: what its columns cannot hold, or what the task's own inverse says."""
+    found: list[str | None] = [reason or None for reason in odd(recipe.task.schema(), recipe.copies, rows)]
+    if not any(found):
+        told = attempt("", partial(_undo, labeler, rows, source))
+        if not isinstance(told, Skipped):
+            return told
+    for i, reason in enumerate(found):  # of one row all others shall not suffer
+        if reason is None:
+            row = attempt("", partial(_undo, labeler, rows[i : i + 1], None))
+            found[i] = row.reason if isinstance(row, Skipped) else row[0]
+    return found
+
+
+def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+    with blamed("cannot be undone"):  # what is stored may be anything
+        return labeler.undo(rows, source)
+
+
+# --- beside the source -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Beside:
+    """The stored rows of a split beside those that are made again: each is undone, and must be the same."""
+
+    recipe: Recipe
+    labeler: Labeler
+    stored: Stored | None
+    verdict: Verdict
+    exact: bool
+
+    def judge(self, reading: Reading) -> None:
+        """Make the rows again, and judge those that are stored."""
+        import pyarrow as pa
+
+        recipe, split = self.recipe, reading.split.name
+        schema = recipe.schema(reading.job.shard.index)
+        reader = recipe.task.reader()
+        rows = self.labeler.label(reading.samples(reader), recipe.chance(split), recipe.copies)
+        for item in reading.joined(rows, reader):
+            if isinstance(item, Skipped):
+                reading.leave_out(item)
+                continue
+            reading.counts.used += item.count
+            rows_made, source = item.rows, item.source
+            del item  # it may hold a picture, and the next one is decoded before this name is bound again
+            made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
+            while len(made):
+                left = self._matched(made, source)
+                source = None  # what is left of the rows is no longer in step with it
+                made = left
+            del source
+        for rows in self.stored.all() if self.stored else ():
+            self._superfluous(rows)
+
+    def _matched(self, made: pa.RecordBatch, source: Any) -> pa.RecordBatch:
+        """Judge the stored rows that answer to the first of those made again; return those made that are left."""
+        stored, key, copy = self.stored, made["key"][0].as_py(), made["copy"][0].as_py()
+        before = stored.ahead(key, copy) if stored else -1
+        if stored is None or before < 0:
+            if not (stored and stored.broken):
+                self._lacking(made[:1])
+            return made[1:]
+        while before and (rows := stored.take(before)) is not None:
+            self._superfluous(rows)
+            before -= len(rows)
+        there, count = stored.keys.slice(stored.at, len(made) + NEAR), 0
+        for one, other in zip(_runs(there), _runs(made), strict=False):
+            if one != other:
+                break
+            count += other.many
+        if count and (rows := stored.take(count)) is not None:
+            self._compare(rows, made[: len(rows)], source if len(rows) == len(made) else None)
+            return made[count:] if len(rows) == count else made[:0]  # the file is broken there
+        again = next(_runs(made)).many
+        names = [run.name for run in _runs(there[: again + NEAR]) for _ in range(run.many)]
+        many = len(names) - names[::-1].index((key, copy))  # rows of other names among them are out of place
+        if (rows := stored.take(many)) is not None:
+            over = self._out_of_step(rows, made[:again], len(made) == again)
+            stored.put_back(rows[len(rows) - over :])
+            return made[again:]
+        return made[:0]
+
+    def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
+        """Of one name there are not as many rows as are made again; how many of them, if it is the `last` name, may
+        answer to what is made next."""
+        pairs = paired(self.recipe.columns, rows, made, self.exact)
+        over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
+        pairs = pairs[: len(pairs) - over]
+        answering = [(i, which) for i, which in enumerate(pairs) if which is not None]
+        one, other = (np.array([pair[side] for pair in answering], np.int64) for side in (0, 1))
+        self._compare(rows.take(one), made.take(other), None)
+        self._superfluous(rows.take(np.setdiff1d(np.arange(len(pairs)), one)))
+        self._lacking(made.take(np.setdiff1d(np.arange(len(made)), other)))
+        return over
+
+    def _compare(self, rows: pa.RecordBatch, made: pa.RecordBatch, source: Any) -> None:
+        found = undone(self.recipe, self.labeler, rows, source)
+        again = differences(self.recipe.columns, rows, made, self.exact)
+        self.verdict.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
+
+    def _superfluous(self, rows: pa.RecordBatch) -> None:
+        self.verdict.judge(rows["key"], ["its source gives no such row"] * len(rows), True)
+
+    def _lacking(self, made: pa.RecordBatch) -> None:
+        for key in made["key"].to_pylist():
+            self.verdict.blame(key, "the dataset lacks this row, which its source gives")
+
+
+class Run(NamedTuple):
+    """Rows in a row that have the same name."""
+
+    name: tuple[str, int]
+    many: int
+
+
+def _runs(rows: pa.RecordBatch) -> Iterator[Run]:
+    names = zip(rows["key"].to_pylist(), rows["copy"].to_pylist(), strict=True)
+    return (Run(name, len(list(some))) for name, some in groupby(names))
+
+
+def paired(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
+    """Of each row which one made again answers to it: first those that are the same, in order; then those left over."""
+    found, at = list[int | None](), 0
+    for i in range(len(rows)):
+        near = range(at, min(at + NEAR, len(made)))
+        alike = (k for k in near if not any(differences(columns, rows[i : i + 1], made[k : k + 1], exact)))
+        found.append(which := next(alike, None))
+        at = at if which is None else which + 1
+    rest = iter(sorted(set(range(len(made))) - set(found)))
+    return [next(rest, None) if which is None else which for which in found]

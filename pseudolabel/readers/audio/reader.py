@@ -1,0 +1,163 @@
+"""Sound: files are cut into utterances, each (n,) int16 at one rate. They are read by range, and never held whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel.contracts import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt
+from pseudolabel.readers.audio.decode import SANE, Header, _decoded, _header, _open, _seek
+
+PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
+LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
+SLOWEST = 4000  # Hz of a source: of less, no word is left
+LARGEST = 2**25  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
+CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
+
+
+@dataclass(frozen=True)
+class AudioOptions:
+    """How sound is read."""
+
+    seconds: Annotated[float, Option(min=0.1, max=120, help="Length of the utterances that files are cut into.")] = 15.0
+    min_seconds: Annotated[float, Option(min=0, help="Leave out shorter ones, as the last of a file may be.")] = 1.0
+    rate: Annotated[int, Option(min=1000, max=192_000, help="Hz the sound is resampled to.")] = 16_000
+    channels: Annotated[str, Option(help=CHANNELS_HELP)] = "mix"
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("mix", "split") and not (self.channels.isdecimal() and int(self.channels)):
+            raise Refused(f"--channels {self.channels!r} is none of them; type mix, split, or a number from 1")
+        if self.min_seconds > self.seconds:
+            raise Refused(f"--min-seconds {self.min_seconds:g} leaves nothing of --seconds {self.seconds:g}; give less")
+
+
+class Utterance(NamedTuple):
+    """A stretch of one channel, as it is stored."""
+
+    key: str
+    wave: np.ndarray  # (n,) int16
+    rate: int  # Hz
+    heard: float  # Hz of the source: there is nothing in it above half of this
+
+
+class Sounds:
+    """The reader of sound: what libsndfile decodes, be it less than the header says."""
+
+    suffixes: frozenset[str] = frozenset(
+        (
+            *(".wav", ".w64", ".rf64", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
+            *(".aif", ".aiff", ".aifc", ".afc", ".au", ".snd", ".caf", ".sph", ".nist"),
+        )
+    )
+
+    def __init__(self, options: AudioOptions) -> None:
+        self.options = options
+
+    def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
+        """Take the file unopened where it is small; else in pieces of whole utterances, where they can be found."""
+        whole = Extent(key, path, 0, None, size)
+        about = attempt(key, partial(_header, path)) if size > PIECE else None
+        if not isinstance(about, Header) or not about.exact:
+            yield whole
+            return
+        length = self._length(about.rate)
+        step = length * max(1, round(PIECE / size * about.frames / length))
+        for start in range(0, about.frames, step):
+            stop = (
+                None if start + step >= about.frames else start + step
+            )  # the last one goes on to the end, wherever it is
+            share = min(step, about.frames - start) / about.frames
+            yield Extent(f"{key}#{start}-{stop or about.frames}", path, start, stop, round(size * share))
+
+    def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
+        """Cut the extent after `count` samples, as its header counts them, or after one; all channels go together."""
+        about = attempt(extent.key, partial(_header, extent.where))
+        if isinstance(about, Skipped):
+            return extent, 1
+        length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
+        frames = (about.frames if extent.stop is None else extent.stop) - extent.start
+        utterances = min(-(-frames // length), -(-count // each)) if about.frames < SANE else 1
+        stop = extent.start + utterances * length
+        cut = extent.stop if stop >= extent.start + frames else stop
+        return extent._replace(stop=cut), max(1, utterances * each)
+
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
+        """Decode the utterances of the split, one at a time."""
+        for extent in extents:
+            if split.holds(extent.file):
+                yield from self._utterances(extent)
+
+    def _length(self, rate: int) -> int:
+        """Frames of an utterance."""
+        return max(1, round(self.options.seconds * rate))
+
+    def _utterances(self, extent: Extent) -> Iterator[Sample | Skipped]:
+        opened = attempt(extent.key, partial(_open, extent))
+        if isinstance(opened, Skipped):
+            yield opened
+            return
+        sound, file = opened
+        with file, sound:
+            at, length = extent.start, self._length(sound.samplerate)
+            if length * sound.channels > LARGEST:
+                long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.samplerate} Hz"
+                yield Skipped(extent.key, f"{long} are too much at once; give less of --seconds, if that is true")
+                return
+            while extent.stop is None or at < extent.stop:
+                wanted = length if extent.stop is None else min(length, extent.stop - at)
+                block, fault = _decoded(sound, file, wanted)
+                if len(block):
+                    yield from self._samples(extent.file, at, block, sound.samplerate)
+                at += len(block)
+                if fault:
+                    yield Skipped(f"{extent.file}#{at}-", f"does not decode from here on: {fault}")
+                    at += wanted - len(block)  # on to the next utterance, if it can be found
+                    if at >= sound.frames or isinstance(attempt("", partial(_seek, sound, at)), Skipped):
+                        return
+                elif len(block) < wanted:
+                    break
+            if at == extent.start:
+                there = "no sound in it" if not extent.start else "nothing there: it ends before its header says"
+                yield Skipped(extent.key, there)
+
+    def _samples(self, file: str, at: int, block: np.ndarray, rate: int) -> Iterator[Sample | Skipped]:
+        """(n, channels) float32 -> a sample, or one for each channel."""
+        key, chosen = f"{file}#{at}-{at + len(block)}", self.options.channels
+        if len(block) < self.options.min_seconds * rate:
+            reason = f"{len(block) / rate:.2f} s, --min-seconds is {self.options.min_seconds:g}"
+            yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
+        elif chosen == "mix":
+            yield attempt(key, lambda: Sample(key, self._utterance(key, block.mean(1), rate)))
+        else:
+            for number in range(1, block.shape[1] + 1) if chosen == "split" else (int(chosen),):
+                name = f"{key}@{number}"
+                yield attempt(name, partial(self._channel, name, block, number, rate))
+
+    def _channel(self, key: str, block: np.ndarray, number: int, rate: int) -> Sample:
+        if number > block.shape[1]:
+            raise Unusable(f"has {block.shape[1]} channels, --channels is {number}")
+        return Sample(key, self._utterance(key, block[:, number - 1], rate))
+
+    def _utterance(self, key: str, wave: np.ndarray, rate: int) -> Utterance:
+        """(n,) float32, full scale 1 -> the same at the rate asked for, in 16 bit."""
+        import soxr
+
+        if rate < SLOWEST:
+            raise Unusable(f"recorded at {rate} Hz, too few for speech")
+        loudest = float(np.abs(wave).max())
+        if not np.isfinite(loudest):
+            raise Unusable("has samples that are no numbers")
+        if loudest > LOUDEST:
+            raise Unusable(f"has samples of {loudest:g}, where 1 is full scale")
+        if (wave == wave[0]).all():
+            raise Filtered("silent: all samples are the same")
+        if rate != self.options.rate:
+            wave = soxr.resample(np.ascontiguousarray(wave), rate, self.options.rate, quality="HQ")
+        if not len(wave):
+            raise Unusable(f"{len(wave)} samples at {self.options.rate} Hz")
+        return Utterance(key, np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16), self.options.rate, rate)

@@ -1,0 +1,75 @@
+"""Pictures: one file is one sample, (H, W, 3) uint8 RGB, upright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from typer import Option
+
+from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split, Unusable, attempt
+from pseudolabel.readers.image.decode import decode, parse_span
+from pseudolabel.readers.sources.opening import opened
+from pseudolabel.storage.byte_ranges import size_of
+
+PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
+RANGE_HELP = "LO,HI of pictures deeper than 8 bit that become black and white: values (0,4095) or percentiles."
+ROOM = 2**26  # bytes a file may have however few its pixels: other frames, metadata
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pictures are read."""
+
+    range: Annotated[str, Option(help=RANGE_HELP)] = "0.5%,99.5%"
+    max_pixels: Annotated[int, Option(min=1, help=PIXELS_HELP)] = 50_000_000
+
+    def __post_init__(self) -> None:
+        try:
+            parse_span(self.range)
+        except ValueError:
+            example = "type values like 0,4095 or percentiles like 0.5%,99.5%"
+            raise Refused(f"--range {self.range!r} is not LO,HI with LO below HI; {example}") from None
+
+
+class Images:
+    """The reader of pictures: a file is an extent, and an extent is a sample."""
+
+    suffixes: frozenset[str] = frozenset(
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif")
+    )
+
+    def __init__(self, options: ImageOptions) -> None:
+        self.options = options
+
+    def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
+        """Take the file unopened: whether it is a picture shows when it is read."""
+        yield Extent(key, path, 0, None, size)
+
+    def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
+        """Leave the extent as it is: it holds one sample."""
+        return extent, 1
+
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
+        """Decode the pictures of the split, one at a time."""
+        for extent in extents:
+            if split.holds(extent.file):
+                yield attempt(extent.key, partial(self._sample, extent))
+
+    def _sample(self, extent: Extent) -> Sample:
+        most = self.options.max_pixels
+        data = _bytes(extent.where, max(4 * most, ROOM))
+        return Sample(extent.key, decode(data, self.options.range, most))
+
+
+def _bytes(where: str, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes. A fault of the disk is none of the picture's and propagates."""
+    with opened(where) as file:
+        if size_of(file) > limit:
+            raise Unusable(f"file of more than {limit} bytes, all that --max-pixels allows for")
+        data = file.read()
+    if not data:
+        raise Unusable("empty file")
+    return data

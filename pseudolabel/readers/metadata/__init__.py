@@ -1,0 +1,1 @@
+"""Metadata beside media: sidecars and WebDataset."""

@@ -1,0 +1,271 @@
+"""What lies beside media: metadata files, as Hugging Face's ImageFolder and AudioFolder have them.
+
+`metadata.csv`, `.jsonl` or `.parquet` names files in its column `file_name`, relative to the folder it lies in
+(https://huggingface.co/docs/datasets/image_dataset). Of several that name a file, the nearest one above it counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from posixpath import normpath
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from pseudolabel.contracts import Refused, Unusable, attempt
+from pseudolabel.readers.metadata import webdataset
+from pseudolabel.readers.sources import files, parquet_media
+from pseudolabel.readers.sources.location import name_of
+from pseudolabel.readers.text import columns, streams, tables
+from pseudolabel.readers.text.columns import TEXT, Kinds, Values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Types = Mapping[str, "pa.DataType"]
+FILE_NAME = "file_name"
+NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+ODD = r"\\|://|(^|/)\.{0,2}(/|$)"  # in a path that is not written as keys are
+BLOCK = 4 << 20  # bytes of csv read at once; no line may be longer
+LINES_AT_ONCE = 1 << 14  # of jsonl: as objects they take five times as much as in Arrow
+
+
+class Table(NamedTuple):
+    """A metadata file, as it was when the run was planned; or, without a sum, a shard of WebDataset."""
+
+    where: str
+    sha256: str
+
+    def lines(self, kinds: Kinds) -> Lines:
+        """Its lines, with some columns of them; read once in each process."""
+        return _lines(self, tuple(kinds.items()))
+
+
+class Found(NamedTuple):
+    """Something that has columns beside media, and the name of the folder it is about; None: of its own rows."""
+
+    folder: str | None
+    where: str
+
+    @property
+    def table(self) -> Table:
+        return Table(self.where, "" if webdataset.is_shard(self.where) else digest(self.where))
+
+    def kinds(self) -> dict[str, str]:
+        """The columns and their types. Raises `Unusable`."""
+        if webdataset.is_shard(self.where):
+            return webdataset.kinds(self.where)
+        kinds = columns.kinds(self.where, "utf-8")
+        if self.folder is not None and FILE_NAME not in kinds:
+            raise Unusable(f"has no column {FILE_NAME}, so nobody knows what its lines are about")
+        return kinds
+
+
+def found(sources: Sequence[Path], media: Collection[str]) -> list[Found]:
+    """The metadata files of a source, its tables that hold media, and its shards of WebDataset."""
+    every: dict[tuple[str | None, str], Found] = {}
+    for file in files.find(sources, NAMES):
+        key, name = unquote(file.key, errors="surrogateescape"), name_of(file.where)
+        container = file.where.partition("\0")[0]
+        if name in NAMES and file.candidate:
+            one = Found(key.rpartition("/")[0], file.where)
+        elif name.lower().endswith(files.TABLE) and isinstance(attempt(key, partial(_media, file.where, media)), str):
+            one = Found(None, file.where)
+        elif webdataset.is_shard(container) and name.rpartition(".")[2].lower() in webdataset.FIELDS:
+            one = Found(key.removesuffix(file.where.rpartition("\0")[2]).rstrip("/"), container)
+        else:
+            continue
+        before = every.setdefault((one.folder, one.where if one.folder is None else ""), one)
+        if before.where != one.where:
+            raise Refused(f"{told(before.where)} and {told(one.where)} are of one folder; leave one of them there")
+    return list(every.values())
+
+
+def _media(where: str, media: Collection[str]) -> str:
+    with streams.opened(where) as file:
+        return parquet_media.kind(file, media)
+
+
+def told(where: str) -> str:
+    """A place, for people."""
+    return where if "\0" not in where else f"{where.partition(chr(0))[0]}: {name_of(where)}"
+
+
+def digest(where: str) -> str:
+    """sha256 of a file, wherever it lies."""
+    with streams.opened(where) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named(metadata: Mapping[str, Table], file: str, kinds: Kinds) -> Values | Unusable:
+    """What is said of a file, by its key; {} where it is not named."""
+    parts = unquote(file, errors="surrogateescape").split("/")
+    for depth in reversed(range(len(parts))):
+        table = metadata.get("/".join(parts[:depth]))
+        if table and (values := table.lines(kinds).of("/".join(parts[depth:]))):
+            return values
+    return {}
+
+
+class Lines(NamedTuple):
+    """The lines of a metadata file as they stand there, and their order by name, in which one is looked up."""
+
+    names: pa.ChunkedArray  # (n,) paths as keys have them
+    order: pa.UInt64Array  # (n,)
+    values: pa.Table
+    faults: Mapping[str, Unusable] | None = None  # of a shard of WebDataset, where names have no suffix
+
+    def of(self, name: str) -> Values | Unusable:
+        """What is said of a file; {} if it is not named."""
+        if self.faults is not None:
+            name = files.spelt(webdataset.stem(name))
+            if name in self.faults:
+                return self.faults[name]
+        at = bisect_left(self.order, name, key=lambda line: self.names[line.as_py()].as_py())
+        for line in self.order[at : at + 1].to_pylist():
+            if self.names[line].as_py() == name:
+                return dict(self.values[line : line + 1].to_pylist()[0])
+        return {}
+
+
+@cache
+def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
+    if not table.sha256:
+        return _shard(table.where, dict(kinds))
+    if digest(table.where) != table.sha256:
+        raise Refused(f"{told(table.where)} was changed while the run was at work; put it back and run again", code=4)
+    return read(table.where, dict(kinds))
+
+
+def read(where: str, kinds: Kinds) -> Lines:
+    """Read a metadata file. Refused where a line of it cannot be taken, or two say different things of one file."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = {FILE_NAME: TEXT, **kinds}
+    types = {name: pa.large_string() if kind == TEXT else pa.type_for_alias(kind) for name, kind in wanted.items()}
+    try:
+        lines = READERS[where.rpartition(".")[2]](where, types)
+        lines.validate(full=True)  # text that is none
+        columns = {
+            name: lines[name].cast(kind) if name in lines.column_names else pa.nulls(len(lines), kind)
+            for name, kind in types.items()
+        }
+        names = _as_keys(columns[FILE_NAME])
+        order = pc.sort_indices(names)
+        _agree(names, order, pa.table(columns))
+    except (Unusable, pa.ArrowException) as bad:
+        raise Refused(f"{told(where)}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
+    del lines
+    pa.default_memory_pool().release_unused()  # half as much again, which it took to read and to sort
+    return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
+
+
+def _shard(where: str, kinds: Kinds) -> Lines:
+    """The same of a shard of WebDataset. Of one sample that has no good values, others do not suffer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    schema, faults = pa.schema([("", pa.large_string()), *((name, pa.large_string()) for name in kinds)]), {}
+
+    def good() -> Iterator[Values]:
+        for name, values in webdataset.values(where, list(kinds)):
+            if isinstance(values, Unusable):
+                faults[files.spelt(name)] = values
+            else:
+                yield {"": files.spelt(name), **values}
+
+    samples, batches = good(), []
+    with suppress(Unusable):  # the archive ends there, as the scan has said
+        while some := list(islice(samples, LINES_AT_ONCE)):
+            batches.append(pa.RecordBatch.from_pylist(some, schema))
+    lines = pa.Table.from_batches(batches, schema)
+    return Lines(lines[""], pc.sort_indices(lines[""]), lines.drop_columns([""]), faults)
+
+
+# --- csv, jsonl, parquet ---------------------------------------------------------------------------------------------
+
+
+def _csv(where: str, types: Types) -> pa.Table:
+    from pyarrow import csv
+
+    with streams.opened(where) as file:
+        return csv.read_csv(
+            file,
+            csv.ReadOptions(use_threads=False, block_size=BLOCK),
+            csv.ParseOptions(newlines_in_values=True),
+            csv.ConvertOptions(
+                include_columns=[name for name in columns.kinds(where, "utf-8") if name in types],
+                column_types=dict(types),
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+
+
+def _jsonl(where: str, types: Types) -> pa.Table:
+    import pyarrow as pa
+
+    schema, batches = pa.schema(types.items()), []
+    lines = ((number, line) for number, line in enumerate(streams.lines(where, "utf-8"), 1) if line.strip())
+    while some := [_values(number, line, types) for number, line in islice(lines, LINES_AT_ONCE)]:
+        columns = zip(*some, strict=True)
+        batches.append(pa.record_batch([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def _values(number: int, line: str, types: Types) -> list[str | None]:
+    try:
+        record = tables.json_object(line.encode("utf-8", "surrogateescape"))
+        return [columns.text(name, record.get(name)) for name in types]
+    except Unusable as bad:
+        raise Unusable(f"line {number}: {bad}") from None
+
+
+def _parquet(where: str, types: Types) -> pa.Table:
+    with tables.parquet(where) as file:
+        return file.read([name for name in file.schema_arrow.names if name in types], use_threads=False)
+
+
+READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+
+
+# --- their names -----------------------------------------------------------------------------------------------------
+
+
+def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Paths below the folder, as keys have them. Raises `Unusable` where one is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if names.null_count:
+        raise Unusable(f"a line of it has no {FILE_NAME}")
+    odd = pc.match_substring_regex(names, ODD).combine_chunks()
+    if not pc.any(odd).as_py():
+        return names
+    every = names.combine_chunks()
+    mended = pa.array([_as_key(name) for name in every.filter(odd).to_pylist()], every.type)
+    return pa.chunked_array([pc.replace_with_mask(every, odd, mended)])
+
+
+def _as_key(name: str) -> str:
+    path = normpath(name.replace("\\", "/"))
+    if "://" in name or path.startswith(("/", "../")) or path in ("..", "."):
+        raise Unusable(f"it names {name!r}, which is no file below its folder")
+    return path
+
+
+def _agree(names: pa.ChunkedArray, order: pa.UInt64Array, lines: pa.Table) -> None:
+    """Raise `Unusable` where two lines say different things of one file."""
+    import pyarrow.compute as pc
+
+    ordered = names.take(order)
+    for at in pc.indices_nonzero(pc.equal(ordered[1:], ordered[:-1])).to_pylist():
+        one, other = lines.take(order[at : at + 2]).drop_columns([FILE_NAME]).to_pylist()
+        if one != other:
+            raise Unusable(f"it says two different things of {ordered[at].as_py()}")

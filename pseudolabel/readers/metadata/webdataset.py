@@ -1,0 +1,79 @@
+"""WebDataset: members of a tar archive with one name, up to its first dot, are the fields of one sample.
+
+Beside media `.json` holds columns, `.cls` and `.txt` are columns (https://github.com/webdataset/webdataset).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby, islice
+from typing import Any
+
+from pseudolabel.contracts import Unusable
+from pseudolabel.readers.sources import archives
+from pseudolabel.readers.sources.archives import Member
+from pseudolabel.readers.sources.location import Place
+from pseudolabel.readers.sources.opening import opened
+from pseudolabel.readers.text import tables
+from pseudolabel.readers.text.columns import TEXT, Values, text
+
+PLAIN = ("cls", "txt")
+FIELDS = ("json", *PLAIN)
+HEAD = 64  # samples that are looked at to know the columns
+LARGEST = 4 << 20  # bytes of a field
+
+
+def is_shard(where: str) -> bool:
+    """Whether a file can be one, by its name."""
+    return where.lower().endswith((*archives.TARS, *archives.PACKED_TARS))
+
+
+def stem(name: str) -> str:
+    """What the names of a sample's fields have in common: `a/b.c/0001.left.jpg` -> `a/b.c/0001`."""
+    folder, slash, own = name.rpartition("/")
+    return folder + slash + own.partition(".")[0]
+
+
+def kinds(where: str) -> dict[str, str]:
+    """The columns beside the media, by the first samples."""
+    found: dict[str, str] = {}
+    for _, members in islice(_samples(where), HEAD):
+        with suppress(Unusable):  # of that sample
+            for field, data in _fields(where, members):
+                found |= dict.fromkeys([field] if field in PLAIN else tables.json_object(data), TEXT)
+    return found
+
+
+def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | Unusable]]:
+    """The values of each sample, under what its names have in common; or why there are none."""
+    for name, members in _samples(where):
+        try:
+            record: dict[str, Any] = {}
+            for field, data in _fields(where, members):
+                record |= {field: _decoded(field, data)} if field in PLAIN else tables.json_object(data)
+            yield name, {column: text(column, record.get(column)) for column in wanted}
+        except Unusable as bad:
+            yield name, bad
+
+
+def _samples(where: str) -> Iterator[tuple[str, list[Member]]]:
+    named = groupby(archives.members(where), key=lambda member: stem(member.name.removeprefix("./")))
+    return ((name, list(members)) for name, members in named)
+
+
+def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]]:
+    for member in members:
+        field = member.name.rpartition(".")[2].lower()
+        if field in FIELDS and member.locator:
+            if member.size > LARGEST:
+                raise Unusable(f"its .{field} has {member.size >> 20} MB; at most {LARGEST >> 20} are read")
+            with opened("\0".join(Place(where, member.locator, "", member.name))) as file:
+                yield field, file.read()
+
+
+def _decoded(field: str, data: bytes) -> str:
+    try:
+        return data.decode().strip()
+    except UnicodeDecodeError as bad:
+        raise Unusable(f"its .{field} is not utf-8 from byte {bad.start} on") from None

@@ -1,0 +1,265 @@
+"""Archives: the members of zip and tar files as places, found without unpacking anything."""
+
+from __future__ import annotations
+
+import atexit
+import gzip
+import io
+import os
+import pickle
+import stat
+import struct
+import sys
+import tarfile
+import time
+import zipfile
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Unusable
+from pseudolabel.readers.sources.gzip_index import BOMB, STRETCH, Inflated, bomb
+from pseudolabel.readers.sources.location import refused
+from pseudolabel.readers.sources.opening import DEFLATED, SMALL, Watched, gzip_end, opened
+from pseudolabel.storage.byte_ranges import size_of
+
+TARS = (".tar",)
+PACKED_TARS = (".tar.gz", ".tgz")
+SUFFIXES = (".zip", *TARS, *PACKED_TARS)
+LIST = 256 << 20  # bytes of the list at a zip archive's end, at most: two million members have less
+HEADERS = 1 << 20  # bytes that stand before a member of a tar archive, at most
+POINTS = 1 << 30  # bytes of seek points, at most
+
+
+class Member(NamedTuple):
+    """A file in an archive; without a locator it is no file one could read."""
+
+    name: str
+    size: int
+    locator: str
+    block: str = ""
+    suffix: str = ""  # of its kind, where the name does not tell
+
+
+def members(where: str) -> Iterator[Member]:
+    """The files of an archive, in the order in which they lie. Raises `Unusable` where it is damaged, or has none."""
+    found = _zip(where) if where.lower().endswith(".zip") else _tarred(where)
+    first = next(found, None)
+    if first is None:  # so ends a zip whose end is damaged, and a tar that begins with zeros
+        raise Unusable("no file in it")
+    yield first
+    yield from found
+
+
+def _tarred(where: str) -> Iterator[Member]:
+    with Watched(opened(where)) as file:
+        yield from _packed_tar(file, opened(where)) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
+
+
+# --- zip -------------------------------------------------------------------------------------------------------------
+
+
+def _zip(where: str) -> Iterator[Member]:
+    with TemporaryFile() as kept:
+        noted = _Noted(kept)
+        with Watched(opened(where)) as file, file.blamed("no zip archive, or a damaged one"):
+            _Zip(file, noted)
+        begins = np.sort(np.frombuffer(noted.begins, np.uint64))
+        for name, size, link, flags, method, begin, packed, crc in noted.members():
+            first, after = (int(np.searchsorted(begins, np.uint64(begin), side)) for side in ("left", "right"))
+            until = int(begins[after]) if after < len(begins) else sys.maxsize
+            told = f"zip {begin} {packed} {size} {method} {crc}"  # a worker needs nothing of the list at the file's end
+            if link:
+                told = "unusable a link; pack the file itself"
+            elif flags & 1:
+                told = "unusable encrypted"
+            elif method not in (zipfile.ZIP_STORED, DEFLATED):
+                told = f"unusable packed by method {method} of zip; deflate it, or store it"
+            elif after - first > 1 or begin + packed > until:
+                told = "unusable it overlaps another member of the archive"
+            elif bomb(size, packed):
+                told = f"unusable {BOMB}"
+            block = name if method == DEFLATED and max(packed, size) > SMALL else ""
+            yield Member(name, size, told, block)
+
+
+class _Zip(zipfile.ZipFile):
+    """A zip archive whose members are noted: to keep them takes zipfile 600 bytes for each."""
+
+    NameToInfo = property(lambda self: {}, lambda self, _: None)
+    filelist = property(lambda self: self._noted, lambda self, _: None)
+
+    def __init__(self, file: Watched, noted: _Noted) -> None:
+        self._noted = noted
+        super().__init__(_Short(file, LIST))  # type: ignore[call-overload]
+
+
+class _Noted(list[zipfile.ZipInfo]):
+    """Where the members begin, and in a file what else is to be known of them. As a list it stays empty."""
+
+    def __init__(self, kept: IO[bytes]) -> None:
+        super().__init__()
+        self.begins, self._file = array("Q"), kept
+
+    def append(self, info: zipfile.ZipInfo) -> None:
+        if info.create_system == 0:  # some tools of Windows part names so
+            info.filename = info.filename.replace("\\", "/")
+        if not info.is_dir():
+            self.begins.append(info.header_offset)
+            link = info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16)
+            about = (info.flag_bits, info.compress_type, info.header_offset, info.compress_size, info.CRC)
+            pickle.dump((info.filename, info.file_size, link, *about), self._file)
+
+    def members(self) -> Iterator[tuple[str, int, bool, int, int, int, int, int]]:
+        self._file.seek(0)
+        for _ in self.begins:
+            yield pickle.load(self._file)
+
+
+# --- tar -------------------------------------------------------------------------------------------------------------
+
+
+def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0, points: str = "") -> Iterator[Member]:
+    """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
+    with file.blamed("no tar archive"):
+        headers = _Headers(stream, HEADERS)
+        tar = tarfile.TarFile(fileobj=headers)  # type: ignore[arg-type]
+    while True:
+        with file.blamed(f"damaged from byte {tar.offset} on"):
+            info = tar.next()
+        if info is None:
+            break
+        head = headers.taken()[info.offset - info.offset_data :]
+        tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
+        if not info.isdir():
+            block = str(info.offset_data // STRETCH) if packed > 2 * STRETCH else ""
+            yield Member(info.name, info.size, _located(info, head, packed, points), block)
+    if headers.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
+        raise Unusable(f"damaged from byte {tar.offset} on: no header of a file")
+    if len(headers.last) < tarfile.BLOCKSIZE:
+        raise Unusable(f"ends at byte {tar.offset}, without the mark of an archive's end")
+    with file.blamed("damaged"):
+        while rest := stream.read(1 << 20):
+            if rest.strip(b"\0"):
+                raise Unusable("more follows the mark of its end; pack it anew")
+    file.check()
+
+
+def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> str:
+    if info.islnk():
+        return refused(f"a hard link, to {info.linkname}; pack it with --hard-dereference")
+    if info.issym():
+        return refused(f"a link, to {info.linkname}; pack the file itself")
+    if info.issparse():
+        return "unusable a sparse file; pack it without --sparse"
+    if packed and bomb(info.size, packed):
+        return f"unusable {BOMB}"
+    if not info.isreg():
+        return ""
+    if packed:
+        return f"tar.gz {info.offset_data} {info.size} {points}"
+    return f"tar {info.offset_data - len(head)} {info.offset_data} {info.size} {zlib.crc32(head)}"
+
+
+def _packed_tar(file: Watched, own: io.BufferedReader) -> Iterator[Member]:
+    """Read all of it: that finds the seek points, which workers on this machine then need not look for."""
+    packed, points, end = size_of(own), os.path.join(_folder(), f"{time.time_ns()}"), gzip_end(own)
+    stream = _Packed(file, own)
+    try:
+        yield from _tar(file, stream, packed, f"{end} {points}")
+        with file.blamed("damaged"):
+            stream.check(packed)  # it was read to its end, where the checksum is
+    finally:
+        with suppress(OSError):  # as where that disk is full: they save time only
+            if sum(entry.stat().st_size for entry in os.scandir(_folder())) < POINTS:
+                stream.inflated.export(points)
+
+
+@cache
+def _folder() -> str:
+    """A folder for seek points, as long as this process lives."""
+    folder = TemporaryDirectory(prefix="pseudolabel-", ignore_cleanup_errors=True)
+    atexit.register(folder.cleanup)
+    return folder.name
+
+
+class _Packed:
+    """A gzip stream, read from its begin to its end, and not let swell."""
+
+    def __init__(self, watched: Watched, file: io.BufferedReader) -> None:
+        self._watched, self._file, self._at, self._crc = watched, file, 0, 0
+        self.inflated = Inflated(file)
+
+    def read(self, count: int) -> bytes:
+        if bomb(self._at, self._file.tell()):
+            raise Unusable(f"from here on it {BOMB}")
+        parts = []
+        while count and (part := self._give(count)):
+            self._at, self._crc, count = self._at + len(part), zlib.crc32(part, self._crc), count - len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _give(self, count: int) -> bytes:
+        try:
+            return self.inflated.give(self._at, count)
+        except OSError as fault:
+            self._watched.fault = fault
+            raise
+
+    def seek(self, offset: int) -> int:
+        while self._at < offset and self.read(min(offset - self._at, 1 << 20)):
+            pass
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def check(self, packed: int) -> None:
+        """Raise `Unusable` where the checksum at the end is another; of several streams in one, each has its own."""
+        self._watched.seek(packed - 8)
+        crc, size = struct.unpack("<II", self._watched.read(8))
+        if size == self._at & 0xFFFFFFFF:
+            if crc != self._crc:
+                raise Unusable("damaged: its checksum differs")
+            return
+        self._watched.seek(0)
+        again = gzip.GzipFile(fileobj=self._watched)
+        while again.read(1 << 20):
+            pass
+
+
+class _Short:
+    """A file for zipfile and tarfile, which read as much as it claims: here no more than so many bytes at once."""
+
+    def __init__(self, stream: Watched | _Packed, most: int) -> None:
+        self._stream, self._most = stream, most
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, count: int = -1) -> bytes:
+        if count > self._most:
+            raise Unusable(f"what describes its members is said to have more than {self._most >> 20} MB")
+        return self._stream.read(count)
+
+
+class _Headers(_Short):
+    """The same for the headers of a tar archive; it knows what was read of them."""
+
+    last = _taken = b""
+
+    def read(self, count: int = -1) -> bytes:
+        if len(self._taken) > self._most:  # of many small ones
+            count = self._most + 1
+        self.last = super().read(count)
+        self._taken += self.last
+        return self.last
+
+    def taken(self) -> bytes:
+        """What was read since this was asked last."""
+        taken, self._taken = self._taken, b""
+        return taken

@@ -1,0 +1,210 @@
+"""Files: what lies below the sources, on disk or in a store, in folders, lists, archives and tables."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from pseudolabel.contracts import Refused, Skipped, Unusable, attempt, hash64
+from pseudolabel.readers.sources import archives, object_store, parquet_media
+from pseudolabel.readers.sources.archives import Member
+from pseudolabel.readers.sources.file_lists import FileList, Found
+from pseudolabel.readers.sources.location import Place, unusable
+from pseudolabel.readers.sources.opening import opened
+from pseudolabel.storage.layout import MANIFEST
+from pseudolabel.storage.retry import patiently
+from pseudolabel.storage.urls import is_address
+
+TABLE = ".parquet"
+METADATA = "metadata.parquet"  # of the files beside it, see `readers.beside`
+AGAIN = "\udc00"  # behind the name of the second of a name: "%" in its key, and no sign that a name can have
+
+
+class File(NamedTuple):
+    """A file below a source; no candidate where its name does not end as the task's reader wants."""
+
+    key: str
+    where: str
+    size: int
+    candidate: bool
+
+
+def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
+    """Yield every visible file below `sources`. Hidden names and symlinked folders are not followed.
+
+    The key is the path relative to its source, with "/" between the parts; several sources prefix it by their names.
+    An archive, or a table of media, is like a folder; what is wrong with it, or in it, is a file that cannot be read.
+    """
+    ends = tuple(suffixes)
+    for source in sources:
+        prefix = f"{source.name}/" if len(sources) > 1 else ""
+        listed, alone = _listed(source)
+        for name, where, size in listed:
+            if size >= 0 and _contains(name.partition(AGAIN)[0], where, ends):
+                yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
+            else:
+                wanted = size >= 0 and name.partition(AGAIN)[0].lower().endswith(ends)
+                yield File(spelt(prefix + name), where, max(size, 0), wanted)
+
+
+def check(sources: Sequence[Path]) -> None:
+    """Refuse sources that are missing, or whose names would give two files one key."""
+    for source in sources:
+        if not _exists(source):
+            raise Refused(f"{source} does not exist; give a folder or a file to read")
+        if not isinstance(source, FileList) and not is_address(source) and not (source.is_dir() or source.is_file()):
+            raise Refused(f"{source} is a pipe or a device; give - and pipe a list of files into it")
+        if not isinstance(source, FileList) and (source / MANIFEST).exists():
+            raise Refused(f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from")
+    names = [source.name for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise Refused(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
+
+
+def title(source: Path) -> str:
+    """What a dataset made of a source is named after: without the suffix, where that is of a list or an archive."""
+    ends = [TABLE, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
+    end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
+    return source.name[: len(source.name) - len(end)] or source.name
+
+
+def _exists(source: Path) -> bool:
+    if isinstance(source, FileList):
+        return source.exists()
+    if not is_address(source):
+        return os.path.exists(source)  # `Path.exists` raises where a name is too long
+    try:
+        return bool(patiently(lambda: object_store.about(source), source))
+    except FileNotFoundError:
+        return False
+    except (PermissionError, Unusable) as denied:
+        raise Refused(f"{source} cannot be read: {denied}") from None
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _listed(source: Path) -> tuple[Iterable[Found], bool]:
+    """The visible files of a source, and whether there is but one, which is the source."""
+    if isinstance(source, FileList):
+        return _once(source.found()), False
+    if is_address(source):
+        where, size = object_store.file_at(str(source))
+        return ([(source.name, where, size)], True) if size >= 0 else (object_store.below(source), False)
+    if source.is_dir():
+        return _below(str(source)), False
+    return [(source.name, str(source), source.stat().st_size)], True
+
+
+def _once(found: Iterable[Found]) -> Iterator[Found]:
+    """The same, but that only the first of a name can be read. The second has `%2` behind its key, and so on."""
+    seen: set[int] = set()
+    times: Counter[int] = Counter()  # that one was seen again
+    for name, where, size in found:
+        if (known := hash64(spelt(name))) in seen:
+            times[known] += 1
+            where = unusable("there is another of this name before", where.rpartition("\0")[2])
+            name, size = f"{name}{AGAIN}{times[known] + 1}", min(size, 0)
+        seen.add(known)
+        yield name, where, size
+
+
+def _below(folder: str) -> Iterator[Found]:
+    folders = [(folder, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir(follow_symlinks=False):
+                    yield f"{prefix}{entry.name}", entry.path, _size(entry)
+                elif not os.path.exists(os.path.join(entry.path, MANIFEST)):
+                    folders.append((entry.path, f"{prefix}{entry.name}/"))
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size if entry.is_file() else -1
+    except OSError:  # a link in a circle, or gone since the folder was read
+        return -1
+
+
+def spelt(name: str) -> str:
+    """A name as keys have it: "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
+    odd = re.sub("[%#\0]", lambda sign: f"%{ord(sign[0]):02X}", name)
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(AGAIN, "%")
+
+
+# --- files in files --------------------------------------------------------------------------------------------------
+
+
+def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
+    """Whether this is to be looked into. A table may be metadata, or text, which it is unless it has media."""
+    if name.rpartition("/")[2] == METADATA:
+        return False
+    if name.lower().endswith(archives.SUFFIXES):
+        return True
+    if not name.lower().endswith(TABLE) or not parquet_media.suffixes(ends):
+        return False
+    return TABLE not in ends or isinstance(attempt(name, partial(_kind, where, ends)), str)
+
+
+def _kind(where: str, ends: tuple[str, ...]) -> str:
+    with opened(where) as file:
+        return parquet_media.kind(file, ends)
+
+
+def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
+    """What an archive or a table holds; behind a damage, there is nothing more but its reason."""
+    members = _once(_members(name, prefix, where, ends))
+    while found := attempt(name, partial(next, members, None)):
+        if isinstance(found, Skipped):
+            yield File(spelt(name), unusable(found.reason, name), 0, True)
+            return
+        inner, place, size = found
+        yield File(spelt(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
+
+
+def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[Found]:
+    """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
+    table = where.lower().endswith(TABLE)
+    for member in _rows(where, ends) if table else archives.members(where):
+        parts = _parts(member.name)
+        if not table and any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
+            continue
+        clean = "/".join(parts)
+        if not parts or member.name.startswith("/") or ".." in parts or "\0" in clean:
+            yield member.name, unusable("its name is no path within the archive", clean), 0
+        elif not member.locator:
+            yield clean, clean, -1
+        else:
+            block = f"{prefix}#{member.block}" if member.block else ""
+            block = spelt(prefix + clean) if member.block == member.name else block  # it is one by itself
+            yield clean, "\0".join(Place(where, member.locator, block, clean + member.suffix)), member.size
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.split("/") if part not in ("", ".")]
+
+
+def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
+    """The rows of a table: by the names it has for them, where they are like those of files, else by number."""
+    with opened(where) as file:
+        seen: set[int] = set()
+        for row in parquet_media.find(file, ends):
+            name = row.name or ""
+            like = name and not name.startswith(("/", ".")) and "/." not in name and "\0" not in name
+            name = "/".join(_parts(name)) if like else ""
+            if not name or hash64(name) in seen:
+                name = str(row.number)
+                while hash64(name) in seen:  # by that name too there is another
+                    name += "+"
+            seen.add(hash64(name))
+            yield Member(name, row.size, row.locator, row.block, "" if name.lower().endswith(ends) else row.suffix)

@@ -1,0 +1,264 @@
+"""Places: what an extent's `where` names, opened. Whatever is read of a source is read through here.
+
+A place is a path on disk; or, with NUL between them, what it lies in, how it is found there, its block, and its name:
+an object of a store, a member of an archive, a row of a table.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from errno import EINVAL
+from functools import lru_cache
+
+from pseudolabel.contracts import Refused, Unusable, blamed
+from pseudolabel.readers.sources import parquet_media
+from pseudolabel.readers.sources.gzip_index import PIECE, Inflated
+from pseudolabel.readers.sources.object_store import stored
+from pseudolabel.storage.byte_ranges import Give, part, size_of, window
+
+# --- for foreign libraries -------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
+
+    Raises `Unusable` where it is empty.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self.fault: OSError | Refused | None = None
+        self.damage = ""  # what is wrong with the archive it lies in
+        self._file = file
+        if not size_of(self._file):
+            self._file.close()
+            raise Unusable("empty file")
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return self._file.read(count)
+        except (OSError, Refused) as fault:
+            self.fault = fault
+        except Unusable as damage:
+            self.damage = str(damage)
+        return b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as fault:
+            if fault.errno != EINVAL:  # a place before the begin: of the library's making
+                self.fault = fault
+            return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    @contextmanager
+    def blamed(self, what: str) -> Iterator[None]:
+        """Blame the file for whatever a foreign library raises, unless it is the disk that fails."""
+        try:
+            with blamed(what):
+                yield
+        except Unusable:
+            self.check()
+            raise
+
+    def check(self) -> None:
+        """Raise what was kept, be it the disk's fault or that of what the file lies in."""
+        if self.fault:
+            raise self.fault from None
+        if self.damage:
+            raise Unusable(self.damage) from None
+
+    def __repr__(self) -> str:
+        return "the file"  # in the library's messages
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+SMALL = 4 << 20  # bytes of a zip member that are inflated at once
+STREAMS = 3  # deflated ones that a process keeps open
+GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # what stands before deflated bytes in a gzip stream
+DEFLATED = 8  # a zip archive's word for it
+STREAMED = 8  # its flag of members that have their checksum behind them
+CHANGED = "its archive was changed since the scan"
+
+
+def opened(where: str) -> io.BufferedReader:
+    """A file to read, and to seek in. Raises `Unusable` where it cannot be opened."""
+    if "\0" not in where:
+        return _file(where)
+    container, locator, *_ = where.rsplit("\0", 3)
+    kind, _, told = locator.partition(" ")
+    return OPENERS[kind](container, told)
+
+
+def _file(path: str) -> io.BufferedReader:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise gone(path) from None
+    except PermissionError:
+        raise Unusable("no permission to read it") from None
+
+
+def gone(path: str) -> Exception:
+    """What to raise where a file is not found: it alone is gone, or all of its folder is lost, as with a mount."""
+    if os.path.isdir(os.path.dirname(path)):
+        return Unusable("gone since the scan")
+    return FileNotFoundError(2, "the folder it lay in is gone", path)
+
+
+# --- kinds of places -------------------------------------------------------------------------------------------------
+
+
+def _unusable(_: str, reason: str) -> io.BufferedReader:
+    raise Unusable(reason)
+
+
+def _object(address: str, size: str) -> io.BufferedReader:
+    return stored(address, int(size))
+
+
+def _tar_member(container: str, told: str) -> io.BufferedReader:
+    header, start, size, crc = map(int, told.split())
+    with ExitStack() as unless_kept:
+        file = unless_kept.enter_context(opened(container))
+        if zlib.crc32(part(file, header)(0, start - header)) != crc:
+            raise Unusable(CHANGED)
+        unless_kept.pop_all()
+        return window(size, part(file, start), file=file)
+
+
+def _packed_member(container: str, told: str) -> io.BufferedReader:
+    start, size, end, points = told.split(" ", 3)
+    stream = _stream(container, "", stamp(container), points, end)
+    return window(int(size), lambda at, count: stream.give(int(start) + at, count))
+
+
+def _zip_member(container: str, told: str) -> io.BufferedReader:
+    header, packed, size, method, crc = map(int, told.split())
+    with ExitStack() as unless_kept:
+        file = unless_kept.enter_context(opened(container))
+        begin = header + _header(file, header, crc)
+        if method != DEFLATED:
+            unless_kept.pop_all()
+            return window(size, part(file, begin), crc, file)
+        if max(packed, size) <= SMALL:
+            data = _inflated(part(file, begin)(0, packed), size)
+            return window(size, lambda at, count: data[at : at + count], crc)
+    stream = _stream(container, f"{begin} {packed} {size} {crc}", stamp(container))
+    return window(size, stream.give, crc)
+
+
+def check(where: str) -> None:
+    """Read all of a zip member, which is to be read in parts: only of the whole there is a checksum."""
+    if "\0" in where and where.rsplit("\0", 3)[1].startswith("zip "):
+        with opened(where) as file:
+            while file.read(PIECE):
+                pass
+
+
+def _header(file: io.BufferedReader, at: int, crc: int) -> int:
+    """The length of the header before a zip member's bytes."""
+    file.seek(at)
+    head = file.read(30)
+    if len(head) < 30 or not head.startswith(b"PK\3\4"):
+        raise Unusable("damaged: it is not where the archive's list says")
+    if not head[6] & STREAMED and struct.unpack("<I", head[14:18])[0] != crc:
+        raise Unusable(CHANGED)
+    name, extra = struct.unpack("<HH", head[26:])
+    return 30 + int(name) + int(extra)
+
+
+def _inflated(packed: bytes, size: int) -> bytes:
+    with blamed("damaged"):
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)  # 0 would be no limit
+    if len(data) != size:
+        raise Unusable("damaged: it unpacks to another size than the archive says")
+    return data
+
+
+@lru_cache(STREAMS)
+def _stream(container: str, member: str, _: object, points: str = "", end: str = "") -> Inflated:
+    """A gzip stream: all of a file, which is to have this end, or a zip member as one."""
+    file = opened(container)
+    if not member:
+        if gzip_end(file) != end:
+            file.close()
+            raise Unusable(CHANGED)
+        return Inflated(file, points)
+    begin, packed, size, crc = map(int, member.split())
+    give = _gzipped(part(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
+    return Inflated(window(len(GZIP) + packed + 8, give, file=file))
+
+
+def gzip_end(file: io.BufferedReader) -> str:
+    """What tells a gzip stream from another: its checksum, and how long it is packed and unpacked."""
+    size = size_of(file)
+    end = part(file, max(0, size - 8))(0, 8)
+    file.seek(0)
+    return f"{size}-{end.hex()}"
+
+
+def _gzipped(deflated: Give, packed: int, end: bytes) -> Give:
+    def give(at: int, count: int) -> bytes:
+        inside = at - len(GZIP)
+        if inside < 0:
+            return GZIP[at : at + count]
+        return deflated(inside, min(count, packed - inside)) if inside < packed else end[inside - packed :][:count]
+
+    return give
+
+
+def _row(container: str, told: str) -> io.BufferedReader:
+    *numbers, mark, leaf = told.split(" ", 6)
+    group, until, first, stop, index = map(int, numbers)
+    near = _near(container, stamp(container), group, until, first, stop, mark, leaf)
+    with ExitStack() as opening:
+        if not near.holds(index):
+            file = opening.enter_context(opened(container))
+            if parquet_media.mark(file) != mark:
+                raise Unusable(CHANGED)
+            near.read(file, index)
+        data = near[index].as_buffer()
+    if data is None:
+        raise Unusable("the table has no bytes of it, at most a path")
+    return window(data.size, lambda at, count: data[at : at + count].to_pybytes())
+
+
+@lru_cache(1)
+def _near(
+    container: str, _: object, group: int, until: int, first: int, stop: int, mark: str, leaf: str
+) -> parquet_media.Near:
+    _near.cache_clear()  # or there would be room for two
+    return parquet_media.Near(group, until, first, stop, leaf)
+
+
+def stamp(container: str) -> object:
+    """What changes where a file is written anew: what is kept of it is not to be used any more."""
+    path = container.partition("\0")[0]
+    try:
+        about = os.stat(path)
+    except OSError:  # an address, or gone
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+OPENERS: dict[str, Callable[[str, str], io.BufferedReader]] = {
+    "unusable": _unusable,
+    "object": _object,
+    "zip": _zip_member,
+    "tar": _tar_member,
+    "tar.gz": _packed_member,
+    "row": _row,
+}

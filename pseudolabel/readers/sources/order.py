@@ -1,0 +1,63 @@
+"""The order of extents: by a hash or as in the source, sorted by way of temporary files."""
+
+from __future__ import annotations
+
+import heapq
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from pseudolabel.contracts import Extent, hash64
+
+RUN = 200_000  # extents sorted in memory at a time, about 100 MB; beyond, sorted runs in temporary files are merged
+Rank = tuple[Any, ...]
+Order = Callable[[Extent], Rank]
+Ranked = tuple[Rank, Extent]
+
+
+def random_order(seed: int) -> Order:
+    """By hash(seed, block), then hash(seed, key): classes and authors mix, and every worker would agree."""
+
+    def order(extent: Extent) -> Rank:
+        own = hash64(f"{seed}\0{extent.key}")
+        return own if extent.block == extent.key else hash64(f"{seed}\0{extent.block}"), own, extent.key
+
+    return order
+
+
+def source_order(extent: Extent) -> Rank:
+    """By the bytes of the file's key, then by place in the file."""
+    return extent.file.encode(), extent.start
+
+
+def arranged(extents: Iterable[Extent], order: Order) -> Iterator[Extent]:
+    """Sort; of many extents by way of temporary files."""
+    return (extent for _, extent in ranked((order(extent), extent) for extent in extents))
+
+
+def ranked(pairs: Iterable[Ranked]) -> Iterator[Ranked]:
+    """Sort by rank, 200,000 in memory at a time."""
+    runs: list[Iterator[Ranked]] = []
+    held: list[Ranked] = []
+    for pair in pairs:
+        held.append(pair)
+        if len(held) == RUN:
+            runs.append(_run(sorted(held)))
+            held = []
+    return heapq.merge(*runs, sorted(held))
+
+
+def _run(held: list[Ranked]) -> Iterator[Ranked]:
+    file = TemporaryFile()  # noqa: SIM115 - closed when it is read to its end
+    for rank, extent in held:
+        pickle.dump((rank, tuple(extent)), file)
+    file.seek(0)
+    return _read(file, len(held))
+
+
+def _read(file: IO[bytes], count: int) -> Iterator[Ranked]:
+    with file:
+        for _ in range(count):
+            rank, extent = pickle.load(file)
+            yield rank, Extent(*extent)

@@ -1,0 +1,192 @@
+"""Spans: where documents start and end in a stream of bytes that comes in chunks and may be longer than memory.
+
+A gap of white space parts two documents if it holds enough line ends: one where a line is a document, two where a
+paragraph is one. So does a gap too long to be held. A document is what lies between two such gaps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Unusable
+from pseudolabel.readers.text import streams
+
+BLOCK = 1 << 20  # bytes of documents that are given together
+STEP = 1 << 12  # bytes looked back at a time
+LF = 10
+SOLID = re.compile(rb"\S")  # any byte but `streams.WHITE`
+NONE = np.empty(0, np.int64)
+
+
+class Run(NamedTuple):
+    """Documents as they lie in the stream, not decoded. All places count from the top of the stream.
+
+    Pieces of a document that was too long are documents, with the position of the whole.
+    """
+
+    data: bytes
+    at: int  # the place of data[0]
+    starts: np.ndarray  # (d,) int64
+    ends: np.ndarray  # (d,) int64
+    positions: np.ndarray  # (d,) int64: where the document starts of which this is all, or a piece
+
+    def texts(self) -> list[bytes]:
+        """The bytes of each document."""
+        bounds = zip((self.starts - self.at).tolist(), (self.ends - self.at).tolist(), strict=True)
+        return [self.data[start:end] for start, end in bounds]
+
+
+class Edges:
+    """Finds the edges of documents, chunk by chunk, from place `at` on.
+
+    `line_ends` part two documents, 0: nothing does. `gap` of them lie just before `at`; default: a document may start.
+    """
+
+    def __init__(self, at: int, line_ends: int, longest: int, gap: int | None = None) -> None:
+        self.at, self.line_ends, self.longest = at, line_ends, longest
+        self.needed = max(1, line_ends)
+        self.gap = self.needed if gap is None else gap
+        self.open = False  # whether a document has started and not ended
+        self.last = at  # just behind the last solid byte
+
+    def find(self, chunk: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """The places where documents start, and where they end, in the next chunk. The first end may lie before it."""
+        data = np.frombuffer(chunk, np.uint8)
+        white = np.flatnonzero((data == 32) | (data - 9 < 5))
+        before = white - np.arange(len(white))  # solid bytes before each white one: the same throughout a gap
+        solid = len(data) - len(white)
+        if self.at + np.searchsorted(before, 0, "right") - self.last > self.longest:
+            self.gap = self.needed
+        ends_in = before[data[white] == LF] if self.line_ends else NONE  # the gap of each line end
+        gaps = np.append(np.zeros(self.gap, np.int64), ends_in)
+        cuts = gaps[self.needed - 1 :][gaps[self.needed - 1 :] == gaps[: len(gaps) - self.needed + 1]]
+        cuts = cuts[np.diff(cuts, prepend=-1) > 0]
+        starts = self.at + (cuts + np.searchsorted(before, cuts, "right"))[cuts < solid]
+        ends = np.where(cuts > 0, self.at + cuts + np.searchsorted(before, cuts), self.last)[0 if self.open else 1 :]
+        self.open = bool(cuts[-1] < solid) if len(cuts) else self.open
+        self.gap = min(self.needed, int(np.count_nonzero(gaps == solid)))
+        self.last = self.at + solid + int(np.searchsorted(before, solid)) if solid else self.last
+        self.at += len(data)
+        return starts, ends
+
+
+class Held:
+    """What is read and not given yet: documents that have ended, and the one still open."""
+
+    def __init__(self, at: int) -> None:
+        self.parts: list[bytes] = []
+        self.at = at  # the place of the first part
+        self.starts = self.ends = self.positions = NONE
+
+    @property
+    def open(self) -> bool:
+        """Whether the last document has not ended."""
+        return len(self.starts) > len(self.ends)
+
+    def add(self, chunk: bytes, starts: np.ndarray, ends: np.ndarray) -> None:
+        """Take the next chunk, if it is part of any document, and the edges found in it."""
+        self.starts, self.positions = np.append(self.starts, starts), np.append(self.positions, starts)
+        self.ends = np.append(self.ends, ends)[: len(self.starts)]
+        if len(self.starts):
+            self.parts.append(chunk)
+        else:
+            self.at += len(chunk)
+
+    def is_enough(self, edges: Edges) -> bool:
+        """Whether it is time to give: the ended documents make a block, or the open one cannot be held any longer."""
+        ended = len(self.ends) > 0 and (self.starts[-1] if self.open else edges.at) - self.starts[0] >= BLOCK
+        return bool(ended or (self.open and edges.last - self.starts[-1] > edges.longest))
+
+    def give(self, last: int, longest: int) -> Run:
+        """Give what has ended, and of the open document, which reaches to `last` so far, the pieces that are full."""
+        data, at, is_open = b"".join(self.parts), self.at, self.open
+        self.parts = []  # early: they may be large
+        starts, ends, positions = self.starts, np.append(self.ends, last)[: len(self.starts)], self.positions
+        if (ends - starts).max(initial=0) > longest:
+            spans = [
+                (at + start, at + end, position)
+                for first, until, position in zip(starts - at, ends - at, positions, strict=True)
+                for start, end in pieces(data, int(first), int(until), longest)
+            ]
+            starts, ends, positions = np.array(spans, np.int64).T
+        ended = len(starts) - is_open
+        self.starts, self.ends, self.positions = starts[ended:], NONE, positions[ended:]
+        self.at = int(starts[-1]) if is_open else at + len(data)
+        self.parts = [data[self.at - at :]]
+        return Run(data, at, starts[:ended], ends[:ended], positions[:ended])
+
+
+def cut(chunks: Iterable[bytes], edges: Edges, stop: int) -> Iterator[Run | tuple[int, Unusable]]:
+    """Yield the documents that start before `stop`, which is read past for the end of the last one.
+
+    Where the stream breaks, the open document and all behind it are lost, and its place and the reason come last.
+    """
+    held = Held(edges.at)
+    try:
+        for chunk in chunks:
+            starts, ends = edges.find(chunk)
+            held.add(chunk, starts[starts < stop], ends)
+            done = edges.at >= stop and not held.open
+            if done or held.is_enough(edges):
+                yield held.give(edges.last, edges.longest)
+            if done:
+                return
+    except Unusable as bad:
+        yield held.give(edges.last, edges.longest)
+        yield int(held.positions[-1]) if held.open else edges.at, bad
+        return
+    if held.open:
+        held.ends = np.append(held.ends, edges.last)
+    yield held.give(edges.last, edges.longest)
+
+
+def pieces(data: bytes, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Cut data[start:end] at white space, or else between characters, into spans of at most `longest` bytes."""
+    while end - start > longest:
+        stop = max(data.rfind(white, start, start + longest + 1) for white in streams.WHITE)
+        if stop < 0:
+            stop = start + longest
+            while data[stop] & 0xC0 == 0x80 and stop > start + longest - 3:  # within a character of UTF-8
+                stop -= 1
+        yield start, start + len(data[start:stop].rstrip())
+        start = _solid_from(data, stop)
+    yield start, end
+
+
+def _solid_from(data: bytes, start: int) -> int:
+    found = SOLID.search(data, start)
+    return found.start() if found else len(data)
+
+
+def edges_within(path: str, start: int, stop: int, top: int, line_ends: int, longest: int) -> Edges:
+    """Edges from the first solid byte in a range of a file on, knowing what lies before it."""
+    at = _first_solid(path, start, stop)
+    gap = _line_ends_before(path, at, top, line_ends, longest) if at < stop else 0
+    return Edges(at, line_ends, longest, gap)
+
+
+def _first_solid(path: str, start: int, stop: int) -> int:
+    for chunk in streams.chunks(path, start):
+        start += _solid_from(chunk, 0)
+        if _solid_from(chunk, 0) < len(chunk) or start >= stop:
+            break
+    return min(start, stop)
+
+
+def _line_ends_before(path: str, at: int, top: int, needed: int, longest: int) -> int:
+    """How many line ends lie in the gap before `at`, `needed` at most: as if so many, where the gap parts anyway."""
+    low, found = at, 0
+    with streams.opened(path) as stream:
+        while low > top and found < needed and at - low <= longest:
+            low, high = max(top, low - STEP), low
+            stream.seek(low)
+            window = stream.read(high - low)
+            solid = len(window.rstrip())
+            found += window.count(b"\n", solid)
+            if solid:
+                return needed if at - low - solid > longest else min(found, needed)
+    return needed

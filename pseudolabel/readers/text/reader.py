@@ -1,0 +1,185 @@
+"""Text: the reader of documents. Files of any length become blocks of them.
+
+In plain text white space parts documents: at one line end where a line is a document, at two where a paragraph is one,
+never where the file is. A document is what lies between, without the white space around it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count, islice
+from typing import Annotated
+
+import numpy as np
+from typer import Option
+
+from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split, Unusable, one_of
+from pseudolabel.readers.sources.opening import check
+from pseudolabel.readers.text import columns, streams, tables
+from pseudolabel.readers.text.blocks import LONGEST, Block, Fault, cells, decoded, packed
+from pseudolabel.readers.text.boundaries import Edges, Run, cut, edges_within
+from pseudolabel.readers.text.tables import CSV, JSONL
+
+RANGE = 1 << 20  # bytes of a file that are one extent
+PLAIN = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
+PACKED = (".gz", ".zst")
+
+
+class Document(StrEnum):
+    """What one document is in plain text."""
+
+    paragraph = "paragraph"
+    line = "line"
+    file = "file"
+
+
+LINE_ENDS = {Document.line: 1, Document.paragraph: 2, Document.file: 0}  # that part documents
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """How files of text become documents."""
+
+    column: Annotated[str, Option(help="The column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
+    encoding: Annotated[str, Option(help="How text is encoded: utf-8, latin-1, cp1252, utf-16, gb18030, ...")] = "utf-8"
+    document: Annotated[Document, Option(help="What is one document in plain text.")] = Document.paragraph
+
+    def __post_init__(self) -> None:
+        try:
+            b"a".decode(self.encoding, "ignore")
+            codecs.getincrementaldecoder(self.encoding)
+        except (LookupError, ValueError):
+            raise Refused(f"no text encoding is called {self.encoding!r}; try utf-8, latin-1 or cp1252") from None
+        object.__setattr__(self, "document", one_of(Document, self.document, "document"))
+
+
+class Documents:
+    """Reads documents of plain text, and of a column of jsonl, csv, tsv and parquet; .gz and .zst are decompressed.
+
+    Where there is no text (an empty file, a blank line, a null, an empty string) there is no document.
+    """
+
+    suffixes = frozenset(kind + packed for kind in PLAIN + JSONL + CSV for packed in ("", *PACKED)) | {".parquet"}
+
+    def __init__(self, options: TextOptions) -> None:
+        self.options = options
+
+    def scan(self, key: str, path: str, size: int, span: int = RANGE) -> Iterator[Extent]:
+        """Ranges of `span` bytes where a file can be cut before it is decoded, else all of it."""
+        name = path.lower()
+        if name.endswith(".parquet"):
+            yield from tables.parquet_extents(key, path, size, self.options.column, span)
+        elif size > span and self._cuts(name):
+            for start in range(0, size, span):
+                stop = min(start + span, size)
+                yield Extent(f"{key}#{start}-{stop}", path, start, stop, stop - start)
+        else:
+            yield Extent(key, path, 0, None, size)
+
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
+        """Blocks of the documents that fall into `split`, and what was skipped of them."""
+        for extent in extents:
+            numbers, last = count(), -1
+            for item in self._items(extent):
+                if isinstance(item, Block):
+                    mask = split.holds_at(extent.file, item.positions)
+                    cut = np.count_nonzero(mask & (np.diff(item.positions, prepend=last) == 0))
+                    key = _block_key(extent, next(numbers), item)
+                    last = item.positions[-1] if len(item.positions) else last
+                    if mask.any():
+                        yield Sample(key, item.keep(mask), {"cut": int(cut)} if cut else {}, int(mask.sum()))
+                elif split.holds_at(extent.file, np.array([item[0]]))[0]:
+                    yield Skipped(f"{extent.file}#{item[0]}", str(item[1]))
+
+    def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
+        """The extent cut after its first `count` documents, and how many it holds then; pieces of one stay together."""
+        seen, total = [np.empty((2, 0), np.int64)], 0  # positions, and sizes
+        for item in self._items(extent):
+            if isinstance(item, Block):
+                seen.append(np.stack([item.positions, item.ends - item.starts]))
+            else:
+                seen.append(np.array([[item[0]], [0]]))
+            total += seen[-1].shape[1]
+            if isinstance(item, Block) and total > count:
+                break
+        positions, sizes = np.concatenate(seen, axis=1)
+        if len(positions) <= count:
+            return extent, len(positions)
+        stop = int(np.sort(positions)[count])
+        weight = min(extent.weight, int(sizes[positions < stop].sum()))
+        cut = Extent(f"{extent.file}#{extent.start}-{stop}", extent.where, extent.start, stop, weight)
+        return cut, int(np.count_nonzero(positions < stop))
+
+    def records(self, extent: Extent, wanted: columns.Kinds) -> Iterator[tuple[int, columns.Values | Unusable]]:
+        """The values of other columns beside each text of the extent, with the text's position; or why there are none.
+        Raises `Unusable` where `read` finds that the file goes no further."""
+        path, name = extent.where, columns.bare(extent.where)
+        if name.endswith(".parquet"):
+            return columns.of_parquet(extent, wanted)
+        if name.endswith(CSV):
+            rows = tables.csv_records(path, wanted, self.options.encoding)
+            return columns.of_texts(islice(rows, extent.stop), wanted)
+        top, _ = streams.byte_order_mark(path)
+        return columns.of_texts(self._objects(extent, top), wanted)
+
+    def _cuts(self, name: str) -> bool:
+        """Whether a file of this name is read by ranges."""
+        if name.endswith(CSV + PACKED) or not streams.cuts_at_white(self.options.encoding):
+            return False
+        return self.options.document != Document.file or name.endswith(JSONL)
+
+    def _items(self, extent: Extent) -> Iterator[Block | Fault]:
+        """Blocks, and before each one the faults among its documents."""
+        try:
+            if extent.where.lower().endswith(".parquet"):
+                yield from packed(tables.parquet_cells(extent, self.options.column))
+            else:
+                if extent.start == 0 and extent.stop is not None:  # a range; the others see nothing of the whole
+                    check(extent.where)
+                yield from self._text(extent)
+        except Unusable as bad:
+            yield extent.start, bad
+
+    def _text(self, extent: Extent) -> Iterator[Block | Fault]:
+        column, encoding = self.options.column, self.options.encoding
+        name = columns.bare(extent.where)
+        top, wide = streams.byte_order_mark(extent.where)
+        if wide and streams.cuts_at_white(encoding):
+            if extent.start == 0:
+                raise Unusable(f"{wide} by its byte order mark; read it with --encoding {wide}")
+        elif name.endswith(CSV):
+            yield from packed(tables.csv_cells(extent, column, encoding))
+        elif not name.endswith(JSONL):
+            yield from self._plain(extent, top, LINE_ENDS[self.options.document], LONGEST)
+        elif tables.json_has(extent, top, column):
+            yield from packed(tables.json_cells(self._objects(extent, top), column))
+
+    def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:
+        """The objects of jsonl that start in the extent."""
+        return tables.json_records(cells(self._plain(extent, top, 1, streams.LONGEST_LINE)))
+
+    def _plain(self, extent: Extent, top: int, line_ends: int, longest: int) -> Iterator[Block | Fault]:
+        """Documents of plain text that start in the extent; the file's text starts at byte `top`."""
+        path, encoding = extent.where, self.options.encoding
+        stop = sys.maxsize if extent.stop is None else extent.stop
+        if not streams.cuts_at_white(encoding):
+            edges, source = Edges(0, line_ends, longest), streams.recoded(streams.chunks(path), encoding)
+            encoding = "utf-8"
+        elif extent.start <= top:
+            edges, source = Edges(top, line_ends, longest), streams.chunks(path, top)
+        else:
+            edges = edges_within(path, extent.start, stop, top, line_ends, longest)
+            source = streams.chunks(path, edges.at)
+        for item in cut(source, edges, stop):
+            yield from decoded(item, encoding) if isinstance(item, Run) else (item,)
+
+
+def _block_key(extent: Extent, number: int, block: Block) -> str:
+    """The extent's key for its first block; for the next ones the positions in them, and their number behind a "+"."""
+    if number == 0 or not len(block.positions):
+        return extent.key
+    return f"{extent.file}#{block.positions[0]}-{block.positions[-1] + 1}+{number}"

@@ -1,0 +1,110 @@
+"""Text files as streams: decompressed where the name says so, and what their encoding allows to do with the bytes."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from pseudolabel.contracts import Unusable
+from pseudolabel.readers.sources import opening
+
+CHUNK = 1 << 17
+LONGEST_LINE = 32 << 20  # of jsonl and csv: a record has to be held whole to be parsed
+HINT = "give the right one with --encoding"
+WHITE = b" \t\n\r\v\f"
+MARKS = {  # the longer ones first: one starts like a shorter one
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@contextmanager
+def opened(where: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """Open a file to read its decompressed bytes; what is damaged is `Unusable`, a lost mount stops the run."""
+    try:
+        with opening.opened(where) as file, _unpacked(where, file) as stream:
+            yield stream
+    except (EOFError, zlib.error) as damage:
+        raise Unusable(f"damaged from here on: {damage}") from None
+    except OSError as damage:
+        if damage.errno is not None:  # the system's; decompressors give none
+            raise
+        raise Unusable(f"damaged from here on: {damage}") from None
+
+
+def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
+    if where.lower().endswith(".gz"):
+        return gzip.GzipFile(fileobj=file)
+    if where.lower().endswith(".zst"):
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK)
+    return file
+
+
+def chunks(path: str, start: int = 0) -> Iterator[bytes]:
+    """Yield the bytes from `start` on; what comes before a damage comes."""
+    with opened(path) as stream:
+        if stream.seekable():
+            stream.seek(start)
+        else:
+            stream.read(start)
+        while chunk := stream.read1(CHUNK):
+            yield chunk
+
+
+def recoded(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield a stream of bytes in `encoding` as UTF-8, without a byte order mark."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    fed = 0
+    try:
+        for chunk in source:
+            top, fed = fed == 0, fed + len(chunk)
+            text = decoder.decode(chunk)
+            yield (text.removeprefix("\ufeff") if top else text).encode(errors="surrogatepass")
+        yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
+    except UnicodeDecodeError as bad:  # its object: what was left of the chunks before, and this one
+        raise Unusable(f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {HINT}") from None
+
+
+def lines(path: str, encoding: str) -> Iterator[str]:
+    """Yield the lines of a file with their ends as they are; bytes that do not decode become lone surrogates."""
+    known = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    with opened(path) as stream, io.TextIOWrapper(stream, known, errors="surrogateescape", newline="") as text:
+        try:
+            while line := text.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise Unusable(f"a line of more than {LONGEST_LINE >> 20} MB from here on")
+                yield line
+        except UnicodeDecodeError:
+            raise Unusable(f"not {encoding} from here on; {HINT}") from None
+
+
+def byte_order_mark(path: str) -> tuple[int, str | None]:
+    """The length of a UTF-8 mark at the top of a file, and the encoding that a UTF-16 or UTF-32 mark there names."""
+    with opened(path) as stream:
+        head = stream.read(4)
+    named = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    return 3 * head.startswith(codecs.BOM_UTF8), named
+
+
+@cache
+def cuts_at_white(encoding: str) -> bool:
+    """Whether bytes of ASCII white space always mean just that, so that a file may be cut there before it is decoded.
+
+    Tried, not listed: every ASCII byte has to mean itself, which leaves out UTF-16 and encodings with shift states, and
+    white space has to survive behind every other byte. It does in all of latin, cp125x, EUC, GBK, Big5 and Shift JIS.
+    """
+    alone = all(bytes([byte]).decode(encoding, "replace") == chr(byte) for byte in range(128))
+    return alone and all(
+        bytes([lead, white, white, white]).decode(encoding, "replace").endswith(3 * chr(white))
+        for lead in range(128, 256)
+        for white in WHITE
+    )

@@ -1,0 +1,277 @@
+"""Tables: jsonl, csv, tsv and parquet. The texts of a column as cells, a text in UTF-8 and where it stands, one after
+another; and the records they stand in, for other columns of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, groupby, islice, pairwise
+from operator import itemgetter
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pseudolabel.contracts import Extent, Unusable
+from pseudolabel.readers.sources.opening import opened
+from pseudolabel.readers.sources.parquet_media import groups, table
+from pseudolabel.readers.text import streams
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Cell = tuple[int, bytes | Unusable]  # position, and the text there or why there is none; nulls give no cell
+Record = tuple[int, Mapping[str, Any] | Unusable]  # position, and the values there by column, or why there are none
+JSONL = (".jsonl", ".ndjson")
+CSV = (".csv", ".tsv")
+ROWS_AT_ONCE = 128  # of Parquet, at most: a small file may hold one text of 1 MB for each of its rows
+BYTES_AT_ONCE = 4 << 20  # about
+JSON = json.JSONDecoder()
+STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "binary_view"}
+
+
+def _lacking(column: str, names: Iterable[str]) -> NoReturn:
+    """Name the columns there are, be they what a broken header has: bytes that are no text, and without end."""
+    among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
+    raise Unusable(f"no column {column!r}; choose with --column among: {among or 'none'}")
+
+
+# --- jsonl: the position is the byte where the line starts ------------------------------------------------------------
+
+
+def json_records(lines: Iterable[Cell]) -> Iterator[Record]:
+    """The objects in the lines of a file. A line that came in several pieces was too long to be held."""
+    for position, pieces in groupby(lines, key=itemgetter(0)):
+        line, *more = (piece for _, piece in islice(pieces, 2))
+        try:
+            if more:
+                raise Unusable(f"a line of more than {streams.LONGEST_LINE >> 20} MB")
+            yield position, json_object(line)
+        except Unusable as bad:
+            yield position, bad
+
+
+def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
+    """The column's strings."""
+    for position, record in records:
+        try:
+            text = _string(record, column)
+        except Unusable as bad:
+            yield position, bad
+        else:
+            if text is not None:
+                yield position, text
+
+
+def json_head(path: str, top: int) -> Iterator[dict[str, Any]]:
+    """The objects in the first lines of a file, from byte `top`: they tell which columns it has."""
+    lines = next(streams.chunks(path, top), b"").splitlines(keepends=True)
+    return (record for line in lines if isinstance(record := _record(line), dict))
+
+
+def json_has(extent: Extent, top: int, column: str) -> bool:
+    """Whether the file has the column, by the lines from byte `top`. Where not, only its first extent says so."""
+    names: dict[str, None] = {}
+    for record in json_head(extent.where, top):
+        if column in record:
+            return True
+        names.update(dict.fromkeys(record))
+    if names and extent.start == 0:
+        _lacking(column, names)
+    return not names
+
+
+def _record(line: bytes) -> Any:
+    try:
+        text = line.decode().rstrip()
+        record, end = JSON.raw_decode(text)  # twice as fast as `json.loads`
+        return record if end == len(text) else Unusable(f"more than one value, at character {end}")
+    except (ValueError, RecursionError) as bad:
+        return bad
+
+
+def json_object(line: bytes | Unusable) -> dict[str, Any]:
+    """The object in a line. Raises `Unusable` where there is none."""
+    if isinstance(line, Unusable):
+        raise line
+    record = _record(line)
+    if not isinstance(record, dict):
+        raise Unusable(f"no JSON object: {record if isinstance(record, Exception) else type(record).__name__}")
+    return record
+
+
+def _string(record: Mapping[str, Any] | Unusable, column: str) -> bytes | None:
+    if isinstance(record, Unusable):
+        raise record
+    if column not in record:
+        _lacking(column, record)
+    text = record[column]
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise Unusable(f"column {column!r} holds no string here but a {type(text).__name__}")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as bad:
+        raise Unusable(f"half a surrogate pair at character {bad.start} of the text") from None
+
+
+# --- csv and tsv: the position is the row's number, from 0 behind the header, blank lines not counted -----------------
+
+
+def csv_cells(extent: Extent, column: str, encoding: str) -> Iterator[Cell]:
+    """The column's cells. A row that breaks the quoting, or has more or fewer fields than the header, is unusable."""
+    header, rows = csv_rows(extent.where, encoding)
+    if header and column not in header:
+        _lacking(column, header)
+    place = header.index(column) if header else 0
+    for row, fields in islice(enumerate(rows), extent.stop):
+        if isinstance(fields, Unusable):
+            yield row, fields
+        elif text := fields[place]:
+            yield row, _encoded(text, encoding)
+
+
+def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Record]:
+    """The fields of some columns, of those there are; an empty one is null."""
+    header, rows = csv_rows(path, encoding)
+    places = {name: header.index(name) for name in names if name in header}
+    for row, fields in enumerate(rows):
+        if isinstance(fields, Unusable):
+            yield row, fields
+        else:
+            yield row, {name: fields[place] or None for name, place in places.items()}
+
+
+def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | Unusable]]:
+    """The header, and as many fields in each row, or why it is none."""
+    csv.field_size_limit(streams.LONGEST_LINE)
+    delimiter = "\t" if ".tsv" in path.lower()[-8:] else ","
+    rows = _rows(csv.reader(streams.lines(path, encoding), delimiter=delimiter, strict=True))
+    header = next(rows, [])
+    if isinstance(header, Unusable):
+        raise header
+    wrong = f"fields under a header of {len(header)}: is it quoted right?"
+    return header, (
+        fields
+        if isinstance(fields, Unusable) or len(fields) == len(header)
+        else Unusable(f"a row of {len(fields)} {wrong}")
+        for fields in rows
+    )
+
+
+def _rows(rows: Any) -> Iterator[list[str] | Unusable]:
+    """The rows that are not blank. Strict quoting says which lines an open quote has swallowed, and goes on behind."""
+    while True:
+        above = rows.line_num
+        try:
+            if fields := next(rows):
+                yield fields
+        except StopIteration:
+            return
+        except csv.Error as bad:
+            yield Unusable(f"lines {above + 1} to {rows.line_num} break the quoting: {bad}")
+        except Unusable as bad:  # the file is damaged: what follows is lost
+            yield bad
+
+
+def _encoded(text: str, encoding: str) -> bytes | Unusable:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as bad:  # see `streams.lines`
+        byte = ord(text[bad.start]) & 0xFF
+        return Unusable(f"byte {byte:#04x} at character {bad.start} of the text is not {encoding}; {streams.HINT}")
+
+
+# --- parquet: the position is the row's number, from 0 ----------------------------------------------------------------
+
+
+def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> Iterator[Extent]:
+    """Row groups, small ones together; the whole file where its footer is broken or it has no such column."""
+    spans: list[tuple[int, int, int]] = []
+    start = stop = weight = 0
+    try:
+        with parquet(path) as file:
+            _check(file, column)
+            sizes = list(groups(file, column))
+    except Unusable:
+        sizes = []
+    for i, (rows, size_there, _) in enumerate(sizes):
+        stop, weight = stop + rows, weight + size_there
+        if weight >= span or i == len(sizes) - 1:
+            spans.append((start, stop, weight))
+            start, weight = stop, 0
+    if len(spans) > 1:
+        yield from (Extent(f"{key}#{start}-{stop}", path, start, stop, weight) for start, stop, weight in spans)
+    else:
+        yield Extent(key, path, 0, None, spans[0][2] if spans else size)
+
+
+def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
+    """The column's strings."""
+    import pyarrow as pa
+
+    row = extent.start
+    try:
+        with parquet(extent.where) as file:
+            _check(file, column)
+            for batch in parquet_batches(file, extent, [column]):
+                for cell in batch.column(0).cast(pa.large_binary()).to_pylist():
+                    if cell:
+                        yield row, _checked(cell)
+                    row += 1
+    except Unusable as bad:
+        yield row, bad
+
+
+def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of an extent, a few MB at a time: a row group may be far larger than memory, and a row be a book."""
+    start, stop = extent.start, sys.maxsize if extent.stop is None else extent.stop
+    ends = [0, *accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]
+    within = [i for i, (at, end) in enumerate(pairwise(ends)) if end > start and at < stop]
+    at = ends[within[0]] if within else 0
+    longest = max((_row_size(file.metadata.row_group(i), columns) for i in within), default=0)
+    at_once = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, longest)))
+    for batch in file.iter_batches(at_once, within, columns, use_threads=False):
+        yield batch[max(0, start - at) : max(0, stop - at)]
+        at += len(batch)
+
+
+def _row_size(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
+    """Bytes that a row has in these columns, on average."""
+    chunks = (group.column(i) for i in range(group.num_columns))
+    wanted = (chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns)
+    return int(sum(chunk.total_uncompressed_size for chunk in wanted) // max(1, group.num_rows))
+
+
+@contextmanager
+def parquet(path: str) -> Iterator[pq.ParquetFile]:
+    """Open a file. Raises `Unusable` where it is damaged, here or when it is read."""
+    with opened(path) as stream, table(stream) as file:
+        yield file
+
+
+def _check(file: pq.ParquetFile, column: str) -> None:
+    """Refuse a file that has no such column of strings."""
+    if column not in file.schema_arrow.names:
+        _lacking(column, file.schema_arrow.names)
+    kind = value_type(file.schema_arrow.field(column).type)
+    if str(kind) not in STRINGS:
+        raise Unusable(f"column {column!r} holds no strings but {kind}; choose another with --column")
+
+
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of the values: of what is stored by a dictionary, that of its entries."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _checked(text: bytes) -> bytes | Unusable:
+    try:
+        text.decode()
+    except UnicodeDecodeError as bad:
+        return Unusable(f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8, as Parquet's have to be")
+    return text

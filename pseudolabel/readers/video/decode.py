@@ -1,0 +1,269 @@
+"""Films, as libav decodes them: times from the container's stamps, frames by going forward, and only those wanted."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from errno import EIO
+from functools import partial
+from itertools import takewhile
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Skipped, T, Unusable, attempt
+from pseudolabel.readers.sources.opening import Watched, opened
+
+if TYPE_CHECKING:
+    import av
+
+FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists: they name other files
+INDEXED = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
+SPARING = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that leave out any frame if told so before its packet
+LARGEST = 2**24  # pixels of a frame, of which libav keeps up to 17: 4096 x 4096
+ROOM = (
+    2**28
+)  # bytes that a worker may take for a film, about; taken from the system and never touched, they cost nothing
+SLACK = 64  # frames by which packets may come earlier or later than they are shown
+BACK = 1.0  # seconds by which a clock may go back, as where stamps were rounded: by more, another film begins
+
+
+class Timeline(NamedTuple):
+    """When the frames of a stretch are shown, in that order, and what has to be decoded for each."""
+
+    begin: int | None  # the stamp that was sought to find its first packet; None: the file's begin
+    times: np.ndarray  # (n,) float64, rising: seconds from the film's first frame
+    stamps: np.ndarray  # (n,) int64, rising: the container's own
+    segments: np.ndarray  # (n,) int64: which one the frame's packet lies in; each begins with a key frame's
+    keys: np.ndarray  # (m,) int64: the stamp of the key frame that each segment begins with
+    fault: str  # why it ends where the film does not
+
+    @property
+    def closed(self) -> bool:
+        """Whether all frames are shown after the key frame that their segment begins with."""
+        return bool((self.stamps >= self.keys[self.segments]).all())
+
+    def needed(self, wanted: np.ndarray) -> set[int]:
+        """The segments without which the frames of these indices cannot be decoded.
+
+        What is shown before the key frame of its segment refers to the segment before as well.
+        """
+        last = self.segments[wanted]
+        first = np.minimum(np.searchsorted(np.maximum.accumulate(self.keys), self.stamps[wanted], "right") - 1, last)
+        spans = set(zip(first.tolist(), last.tolist(), strict=True))
+        return {segment for first, last in spans for segment in range(max(first, 0), last + 1)}
+
+
+class Film:
+    """The video of one file, open; to be closed. Raises `Unusable` where there is none that libav reads."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._open()
+        container, context = self._stream.container, self._stream.codec_context
+        self.tick = float(self._stream.time_base)  # seconds
+        self.origin: int = self._stream.start_time or 0  # the first frame's stamp, as the header says
+        self.counted = container.format.name == "avi"
+        self.indexed = container.format.name.startswith(INDEXED)
+        self.aspect = float(self._stream.sample_aspect_ratio or 1)  # width over height of a pixel
+        if not 0 < context.width * context.height <= LARGEST:
+            self.close()
+            raise Unusable(f"frames of {context.width} x {context.height} pixels; at most {LARGEST} are read")
+
+    def entries(self) -> np.ndarray:
+        """(n,) seconds from the first frame: the key frames that the file's own index knows."""
+        attempt("", partial(self._seek, self.origin))  # what makes Matroska read its index
+        index = [entry.timestamp for entry in self._stream.index_entries if entry.is_keyframe]
+        return (np.array(index, np.int64) - (index[0] if index else 0)) * self.tick
+
+    def look(self, start: float, until: float, more: int) -> Timeline:
+        """From the key frame before `start` on, to the `more`-th frame from `until` on: nothing is decoded."""
+        first = self._timeline(None, -inf, SLACK if start > 0 or until < inf else sys.maxsize)
+        self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
+        if start <= 0 and until == inf:
+            return first._replace(times=self._time(first.stamps))
+        if start > 0:
+            begin = self.origin + int(start / self.tick)
+            self._seek(begin)
+            timeline = self._timeline(begin, until, more)
+            if len(timeline.keys) and timeline.keys[0] <= begin:
+                return timeline
+        self._open()
+        return self._timeline(None, until, more)
+
+    def _timeline(self, begin: int | None, until: float, more: int) -> Timeline:
+        stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
+        for segment, packet in self._numbered(self._packets()):
+            if packet.dts is not None and packet.dts < clock - BACK / self.tick:
+                self.fault = f"its clock goes back by {(clock - packet.dts) * self.tick:.0f} s"
+                break
+            clock = clock if packet.dts is None else packet.dts
+            if segment == len(keys):
+                keys.append(packet.pts)
+            if segment >= 0 and packet.pts is not None and not packet.is_discard:
+                stamps.append(packet.pts)
+                segments.append(segment)
+                more -= self._time(packet.pts) >= until
+                if more < 0:
+                    break
+        rising, first = np.unique(np.asarray(stamps, np.int64), return_index=True)
+        numbers = np.asarray(segments, np.int64)[first]
+        return Timeline(begin, self._time(rising), rising, numbers, np.asarray(keys, np.int64), self.fault)
+
+    def frames(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[av.VideoFrame | None]:
+        """(k,) indices into the timeline, rising -> for each of them the frame, or None where it does not decode."""
+        stamps, at = timeline.stamps[wanted].tolist(), 0
+        for stamp, frame in self._stamped(timeline, wanted):
+            while at < len(stamps) and stamp is not None and stamps[at] < stamp:
+                yield None
+                at += 1
+            if at < len(stamps) and stamps[at] == stamp:
+                yield frame
+                at += 1
+            if at == len(stamps):
+                return
+        yield from [None] * (len(stamps) - at)
+
+    def _stamped(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[tuple[int | None, av.VideoFrame]]:
+        """Frames with the time they are shown at, the wanted ones and some others.
+
+        AVI knows when a frame is decoded, and not when it is shown: there all of them are decoded and counted.
+        """
+        if self.counted:
+            everything = set(range(len(timeline.keys)))
+            yield from zip(timeline.stamps.tolist(), self._decoded(timeline, everything, None), strict=False)
+        else:
+            stamps = set(timeline.stamps[wanted].tolist())
+            yield from ((frame.pts, frame) for frame in self._decoded(timeline, timeline.needed(wanted), stamps))
+
+    def _decoded(self, timeline: Timeline, needed: set[int], stamps: set[int] | None) -> Iterator[av.VideoFrame]:
+        """What needed segments give, up to their first damage; frames that none refers to only if among `stamps`."""
+        at, sound, last = -1, True, max(needed, default=-1)
+        for segment, packet in self._numbered(self._again(timeline)):
+            decoder = self._stream.codec_context
+            if not decoder.is_open and timeline.closed:  # what is lost is not made up; an open film begins with a loss
+                decoder.options = {**decoder.options, "err_detect": "explode"}
+            if segment > at:
+                if at in needed and not (sound and segment in needed):
+                    yield from _given(decoder.decode, None)[0] if sound else ()
+                    decoder.flush_buffers()
+                at, sound = segment, sound or not self.counted
+            if at > last:
+                return
+            if at in needed and sound:
+                if stamps is not None and decoder.name in SPARING:
+                    decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
+                frames, sound = _given(decoder.decode, packet)
+                yield from frames
+        if at in needed and sound:
+            yield from _given(self._stream.codec_context.decode, None)[0]
+
+    def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
+        """The timeline's packets once more: sought, where that leads to its first key frame, else from a new begin."""
+        if self.indexed and len(timeline.keys):
+            sought = attempt("", partial(self._seek, int(timeline.keys[0])))
+            packets = self._packets()
+            first = None if isinstance(sought, Skipped) else next(packets, None)
+            if first and first.is_keyframe and first.pts == timeline.keys[0]:
+                yield first
+                yield from packets
+                return
+        opened = attempt("", partial(self._open, timeline.begin))
+        yield from () if isinstance(opened, Skipped) else self._packets()
+
+    @staticmethod
+    def _numbered(packets: Iterator[av.Packet]) -> Iterator[tuple[int, av.Packet]]:
+        """Every packet with the number of its segment; -1 before the first key frame."""
+        segment = -1
+        for packet in packets:
+            segment += packet.is_keyframe and packet.pts is not None
+            yield segment, packet
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """From where the file is, up to its end or to where it breaks off: `fault` says why."""
+        self.fault = ""
+        packets = self._stream.container.demux(self._stream)
+        following = partial(libav, "libav", next, packets, None)
+        while True:
+            packet = attempt("", following)
+            if self._file.fault:
+                raise self._file.fault
+            if isinstance(packet, Skipped):
+                self.fault = self._file.damage or packet.reason
+                return
+            if packet is None or (not packet.size and packet.dts is None):  # the last one tells the decoder to end
+                self.fault = self._file.damage
+                return
+            if packet.size:
+                yield packet
+
+    def _seek(self, stamp: int) -> None:
+        place = f"has no place {stamp * self.tick:.3f} s"
+        libav(place, self._stream.container.seek, stamp, stream=self._stream)
+
+    def _open(self, begin: int | None = None) -> None:
+        """Open the file, or open it anew; at the key frame before a stamp."""
+        import av
+
+        self.close()
+        self._file = Watched(opened(self._path))
+        try:
+            named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
+            self._stream = _video(libav("not a film that libav reads", av.open, self._file, **named))
+        except Unusable:
+            self._file.__exit__()
+            self._file.check()
+            raise
+        if begin is not None:
+            self._seek(begin)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if hasattr(self, "_stream"):
+            self._stream.container.close()
+            self._file.__exit__()
+
+    def _time(self, stamp: Any) -> Any:
+        return (stamp - self.origin) * self.tick
+
+
+def libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
+    """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
+    try:
+        return call(*given, **named)
+    except MemoryError as fault:
+        bytes(ROOM)  # raises anew where the machine is short of it; else the film asks for what there is nowhere
+        raise Unusable(f"{what}: asks for more memory than there is") from fault
+    except Exception as fault:
+        early = getattr(fault, "errno", None) == EIO
+        said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+        raise Unusable(f"{what}: {'it ends too early' if early else said.lower()}") from fault
+
+
+def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
+    """What comes out of the decoder up to the first damage, and whether there was none."""
+    made = attempt("", partial(libav, "libav", decode, *given))
+    if isinstance(made, Skipped):
+        return [], False
+    sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
+    return sound, len(sound) == len(made)
+
+
+def _video(container: av.container.InputContainer) -> av.VideoStream:
+    from av.stream import Discard, Disposition
+
+    best = container.streams.best("video")
+    films = [s for s in (best, *container.streams.video) if s and not s.disposition & Disposition.attached_pic]
+    if not films:
+        raise Unusable(f"no video in it, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}")
+    chosen: av.VideoStream = films[0]
+    if chosen.codec_context is None:
+        raise Unusable("no decoder for its video")
+    for other in container.streams:
+        if other is not chosen:
+            other.discard = Discard.all
+    chosen.codec_context.thread_count = 1
+    chosen.codec_context.options = {"max_pixels": str(LARGEST)}
+    return chosen

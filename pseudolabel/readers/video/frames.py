@@ -1,0 +1,73 @@
+"""Frames of libav's as pictures: as a player shows them, and as small as they are wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pseudolabel.contracts import Unusable
+from pseudolabel.readers.image.decode import upright
+from pseudolabel.readers.video.decode import libav
+
+if TYPE_CHECKING:
+    import av
+
+SMALLEST = 32  # pixels of the short side: of less, nothing is seen to move
+LONGEST = 8  # times the short side
+TURNS = {  # signs of a, b, c, d, where (x, y) is shown at (a x + c y, b x + d y) -> the orientation EXIF would give
+    (1, 0, 0, 1): 1,
+    (-1, 0, 0, 1): 2,
+    (-1, 0, 0, -1): 3,
+    (1, 0, 0, -1): 4,
+    (0, 1, 1, 0): 5,
+    (0, 1, -1, 0): 6,
+    (0, -1, -1, 0): 7,
+    (0, -1, 1, 0): 8,
+}
+
+
+class Shown:
+    """Frames as they are seen: upright, of square pixels, on white, their short side of as many pixels as wanted."""
+
+    def __init__(self, short: int, aspect: float) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """(h, w, 3) uint8 RGB. libswscale shrinks and converts at once. Raises `Unusable` where it is too small."""
+        width, height = frame.width * self.aspect, float(frame.height)
+        if min(frame.width, frame.height) < SMALLEST or max(width, height) > LONGEST * min(width, height):
+            need = f"the short side needs {SMALLEST}, and the long side at most {LONGEST} times as many"
+            raise Unusable(f"frames of {frame.width} x {frame.height} pixels; {need}")
+        scale = self.short / min(width, height)
+        clear = any(part.is_alpha for part in frame.format.components)
+        small = libav(
+            "libswscale",
+            self._scale.reformat,
+            frame,
+            width=round(width * scale),
+            height=round(height * scale),
+            format="rgba" if clear else "rgb24",
+            src_color_range=frame.color_range,
+            threads=1,
+        ).to_ndarray()
+        return upright(_matted(small) if clear else small, _orientation(frame))
+
+
+def _orientation(frame: av.VideoFrame) -> int:
+    """What the container says of how to turn or mirror it, as one of EXIF's eight."""
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX) if frame.side_data else None
+    if matrix is None:
+        return 1
+    values = np.frombuffer(bytes(matrix), np.int32)
+    return TURNS.get(tuple(np.sign(values[[0, 1, 3, 4]]).tolist()), 1)
+
+
+def _matted(image: np.ndarray) -> np.ndarray:
+    """(h, w, 4) RGBA -> (h, w, 3) on white."""
+    alpha = image[..., 3:].astype(np.uint16)
+    return np.asarray((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)

@@ -1,0 +1,1 @@
+"""Disks and object stores: paths and URLs, retries, locks, byte ranges, commits."""

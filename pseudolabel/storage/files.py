@@ -1,0 +1,37 @@
+"""Files: written whole or not at all, their checksums, and what tells a file from a newer one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pseudolabel.storage.stores import store
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is written anew: the time, in ns, and the size. (0, 0) where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, parts: Iterable[str]) -> None:
+    """Write a text file so that it is whole or absent, and on disk or in the store."""
+    home = store(path.parent)
+    with home.staging(path.name) as staged:
+        with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        home.commit(staged, path.name)
+        home.settle("")

@@ -1,0 +1,219 @@
+"""Stores: a dataset lies on a disk or in a bucket, and this is all that differs for who writes it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from errno import EAGAIN
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pseudolabel.contracts import Refused, hash64
+from pseudolabel.storage.layout import LOCK, MANIFEST
+from pseudolabel.storage.lock import Check, Note
+from pseudolabel.storage.retry import patiently
+from pseudolabel.storage.urls import is_address
+
+if TYPE_CHECKING:
+    from pseudolabel.storage.remote import Remote
+
+AT_ONCE, MANY = 16, 1024  # small objects asked for at the same time, and held
+
+
+class Store(Protocol):
+    """Names are relative to its folder, with "/" between the parts."""
+
+    def room(self, name: str) -> Path:
+        """The local folder below which a run has its own, for what is not committed yet."""
+
+    def staging(self, name: str) -> AbstractContextManager[Path]:
+        """A local path to write to what is to be committed under that name."""
+
+    def commit(self, staged: Path, name: str) -> None:
+        """Have the file under that name, whole or not at all. It may be gone from where it was staged."""
+
+    def settle(self, *folders: str) -> None:
+        """Have what was committed to these folders outlive a power cut."""
+
+    def fetched(self, name: str, folder: Path) -> Path:
+        """The local path of a file: its own, or that of a copy in `folder`."""
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The names and bytes of the files in a folder; none where there is no such folder."""
+
+    def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        """What small files hold, in this order; None where there is none."""
+
+    def discard(self, *names: str) -> None:
+        """Delete files."""
+
+    def empty(self, folder: str) -> None:
+        """Delete a folder with all that is in it, and in its room."""
+
+    def locked(self, note: Note, part: str = "") -> AbstractContextManager[Check]:
+        """Hold all of it, or one part beside others. Yields what refuses to go on where the lock was lost.
+
+        `note` is told why it takes long.
+        """
+
+
+def store(folder: Path) -> Store:
+    """The store that a dataset, or a folder of one, lies in."""
+    return Bucket(folder) if is_address(folder) else Disk(folder)  # type: ignore[arg-type]
+
+
+def handle(path: Path) -> Any:
+    """What pyarrow and NumPy read a file by: on a disk its path, which is faster than a file of Python's."""
+    return path.open("rb") if is_address(path) else path
+
+
+def _held(path: Path | Remote) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder. What is staged lies on its file system, so that a rename commits it."""
+
+    folder: Path
+
+    def room(self, name: str) -> Path:
+        return self.folder / name
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        yield self.folder / f"{name}.tmp"
+
+    def commit(self, staged: Path, name: str) -> None:
+        staged.replace(self.folder / name)
+
+    def settle(self, *folders: str) -> None:
+        for folder in folders:
+            descriptor = os.open(self.folder / folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def fetched(self, name: str, folder: Path) -> Path:
+        return self.folder / name
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        try:
+            with os.scandir(self.folder / folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+        except FileNotFoundError:
+            return {}
+
+    def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        return (_held(self.folder / name) for name in names)
+
+    def discard(self, *names: str) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def empty(self, folder: str) -> None:
+        shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+    @contextmanager
+    def locked(self, note: Note, part: str = "") -> Iterator[Check]:
+        made = not self.folder.exists()
+        (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
+        with (
+            (self.folder / LOCK).open("a+") as lock,
+            (self.folder / f"{LOCK}{part}").open("a+") as own,
+        ):  # NFS: + to share
+            try:
+                fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                if part:
+                    fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Refused(
+                    f"another run is at work on {self.folder}; wait for it, or give another --out DIR", code=4
+                ) from None
+            try:
+                yield lambda: None  # it goes with the process, however that ends
+            finally:
+                if made and not (self.folder / MANIFEST).exists():
+                    shutil.rmtree(self.folder)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A place in an object store. What is staged lies on the local disk, and one request commits it: a PUT, or the one
+    that completes an upload in parts. No object is ever written as a stream, which an error would publish half."""
+
+    folder: Remote
+
+    def room(self, name: str) -> Path:
+        """In the folder for temporary files, and the same for a rerun on this machine."""
+        ends = sorted(f"{key}={value}" for key, value in os.environ.items() if "ENDPOINT" in key)
+        address = hash64("\n".join([str(self.folder), str(os.getuid()), *ends]))
+        return Path(tempfile.gettempdir(), f"pseudolabel-{address:016x}", name)
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="pseudolabel-") as folder:
+            yield Path(folder, Path(name).name)
+
+    def commit(self, staged: Path, name: str) -> None:
+        place = self.folder / name
+        patiently(lambda: place.fs.put_file(str(staged), place.path), place)
+
+    def settle(self, *folders: str) -> None:
+        """It does so by itself."""
+
+    def fetched(self, name: str, folder: Path) -> Path:
+        place, near = self.folder / name, folder / Path(name).name
+        patiently(lambda: place.fs.get_file(place.path, str(near)), place)
+        return near
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        place = self.folder / folder if folder else self.folder
+        try:
+            entries = patiently(lambda: place.fs.ls(place.path, detail=True), place)
+        except FileNotFoundError:
+            return {}
+        return {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+    def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for start in range(0, len(names), MANY):  # a few of many are held at a time
+                yield from pool.map(lambda name: _held(self.folder / name), names[start : start + MANY])
+
+    def discard(self, *names: str) -> None:
+        paths = [(self.folder / name).path for name in names]
+        with suppress(FileNotFoundError):
+            if paths:
+                patiently(lambda: self.folder.fs.rm(paths), self.folder)
+
+    def empty(self, folder: str) -> None:
+        shutil.rmtree(self.room(folder), ignore_errors=True)
+        with suppress(OSError):  # other parts of the same dataset may be made here
+            self.room(folder).parent.rmdir()
+        place = self.folder / folder
+
+        def removed() -> None:  # until there is nothing to remove: a listing that failed half would pass for all of it
+            place.fs.rm(place.path, recursive=True)
+            raise OSError(EAGAIN, "not all of it can be deleted")
+
+        with suppress(FileNotFoundError):
+            patiently(removed, place)
+
+    @contextmanager
+    def locked(self, note: Note, part: str = "") -> Iterator[Check]:
+        from pseudolabel.storage.lock import held
+
+        lock = self.folder / LOCK
+        rivals = (lambda: [lock]) if part else (lambda: lock.parent.glob(f"{lock.name}-*"))
+        with held(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:
+            yield check

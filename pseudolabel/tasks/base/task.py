@@ -1,0 +1,251 @@
+"""What a task is: a frozen dataclass whose fields are the command's options, the Python API and the manifest."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from pseudolabel.contracts import (
+    COPY,
+    KEY,
+    Chance,
+    Column,
+    Extent,
+    Fact,
+    Picture,
+    Piece,
+    Sample,
+    Skipped,
+    Split,
+    Tiles,
+    Wave,
+    attempt,
+    check,
+    short,
+)
+from pseudolabel.readers.audio.reader import AudioOptions, Sounds
+from pseudolabel.readers.image.reader import ImageOptions, Images
+from pseudolabel.transforms.audio import codec as audio_codec
+from pseudolabel.transforms.image import codec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def drawn(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
+    """A row of any task: its inputs as they are, then its labels."""
+    for column in sorted(columns, key=lambda column: column.role != "input"):
+        value, name = row[column.name], column.name
+        if column.type == "image":
+            yield Picture(name, codec.decoded(value))
+        elif column.type == "list<image>":
+            yield Tiles(name, [codec.decoded(one) for one in value], min(len(value), 4))
+        elif column.type.startswith("audio<"):
+            yield Wave(name, *audio_codec.decode(value), np.zeros(0, bool), np.zeros(0, np.int32))
+        elif column.type == "class":
+            yield Fact(name, column.named(value))
+        elif column.role != "about":
+            yield Fact(name, short(value))
+
+
+TASKS: dict[str, type[Task]] = {}  # by command name; a class of a module in this folder enters by being defined
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows ready to be written, and how many samples they are all the rows of."""
+
+    rows: Sequence[Row] | pa.RecordBatch
+    count: int
+    source: Any = None  # what they were made of, as `undo` takes it; None where it is no longer held
+
+
+class Reader(Protocol):
+    """One modality. `scan` reads headers at most; `read` makes one pass over extents, pulling them one by one."""
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Files that end so are candidates, the others are ignored."""
+
+    def scan(self, key: str, path: str, size: int) -> Iterator[Extent]: ...
+    def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]: ...
+    def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
+        """The extent cut after its first `count` samples, and how many it holds then."""
+
+
+class Labeler(Protocol):
+    """Turns samples into rows. It sees a shard's whole stream, for tasks that pack or need neighbours."""
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]: ...
+
+    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        """Of each row the fault, if its label is false: by the row alone, or beside what `Rows.source` held."""
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The row as a person sees it."""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A pretext task. Its fields are its options; bad values raise `Refused` in `__post_init__`."""
+
+    name: ClassVar[str]  # the command
+    paper: ClassVar[str]  # authors, year, address
+    unsafe: ClassVar[tuple[str, ...]] = ()  # later augmentations that would make the label false
+    kept: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) that is its copy
+    told: ClassVar[tuple[str, ...]] = ()  # options that only tell of the rows: without them they are the same
+    observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
+    packs: ClassVar[bool] = False  # whether a row is of several samples, so that `--keep` has no one to keep of
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in cls.__dict__:
+            TASKS[cls.name] = cls
+
+    @abstractmethod
+    def reader(self) -> Reader:
+        """The reader of the task's modality, with the task's options."""
+
+    @abstractmethod
+    def columns(self) -> Sequence[Column]:
+        """The columns after `key` and `copy`."""
+
+    @abstractmethod
+    def labeler(self, artefacts: Path) -> Labeler:
+        """What labels, given the folder that holds what `fit` saved."""
+
+    def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
+        """What `fit` needs of the samples it is shown; runs in the workers."""
+        raise NotImplementedError
+
+    def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        """Learn from what was observed, once, and save it into `artefacts`. Called also where nothing is learned."""
+        return
+
+    def settled(self, sources: Sequence[Path]) -> Task:
+        """The task with what only the source can tell filled in; asked once, before anything is planned."""
+        return self
+
+    def report(self, out: Path, artefacts: Path) -> Mapping[str, float]:
+        """What the summary tells of the rows in `out` beside their counts; no part of the dataset itself."""
+        return {}
+
+    def remarks(self, artefacts: Path) -> Sequence[str]:
+        """What whoever trains on the rows must know beside the columns' meanings."""
+        return ()
+
+    def learns(self) -> bool:
+        """Whether `fit` must see the source, with these options."""
+        return self.observed_megabytes > 0
+
+    def proves(self) -> bool:
+        """Whether a row by itself proves its label; else `undo` without a source finds it consistent at best."""
+        return False
+
+    def odds(self, artefacts: Path) -> str:
+        """How often a guess is right that knows nothing: what a model has to beat."""
+        counts = [len(column.names) for column in self.columns() if column.type == "class" and column.role == "label"]
+        return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not a matter of classes"
+
+    def neighbours(self) -> int:
+        """How many extents a shard must hold, at least, for a task that sets samples beside each other."""
+        return 1
+
+    def options(self) -> Mapping[str, Any]:
+        """What the rows depend on: the fields, and the content of files they name."""
+        return asdict(self)
+
+    def schema(self) -> list[Column]:
+        """All columns of a file, in order."""
+        return [KEY, COPY, *self.columns()]
+
+
+class Pairs(Protocol):
+    """What labels each sample by itself."""
+
+    def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
+    def undo(self, row: Row, source: Any) -> str | None: ...
+    def draw(self, row: Row) -> Iterable[Piece]: ...
+
+
+class SampleTask(Task):
+    """A task that labels each sample by itself: most need nothing but `pairs`, and `undo` and `draw` to be trusted."""
+
+    @abstractmethod
+    def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
+        """The rows of one sample. Raises `Unusable` where the sample cannot bear this task."""
+
+    def undo(self, row: Row, source: Any) -> str | None:
+        """The fault, if the row's label is false: by what the row alone betrays, or beside the payload, if given."""
+        return None
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        """The row as a person sees it."""
+        return drawn(self.columns(), row)
+
+    def labeler(self, artefacts: Path) -> Labeler:
+        return EachSample(self)
+
+
+class EachSample(NamedTuple):
+    """The labeler of a task that has `pairs`, or whose artefacts have."""
+
+    task: Pairs
+
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
+        for sample in samples:
+            key, count = sample.key, sample.count
+            made = [attempt(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
+            source = sample.payload
+            del sample  # a picture may be large, and the next one is decoded before this name is bound again
+            rows = [row for part in made if not isinstance(part, Skipped) for row in part]
+            lost = [part for part in made if isinstance(part, Skipped)]
+            if rows:
+                yield Rows(rows, count, source)
+            elif not lost:
+                yield Skipped(key, "gave no row", unusable=False, count=count)
+            if lost:  # chance may find enough in one copy and not in another
+                lacking = len(lost) * len(rows) // (copies - len(lost)) if rows else 0
+                yield replace(lost[0], count=0 if rows else count, rows=lacking)
+            del source
+
+    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        return [self.task.undo(row, source) for row in rows.to_pylist()]
+
+    def draw(self, row: Row) -> Iterable[Piece]:
+        return self.task.draw(row)
+
+    def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
+        rows = self.task.pairs(sample.payload, chance(sample.key, copy))
+        return [{"key": sample.key, "copy": copy, **row} for row in rows]
+
+
+@dataclass(frozen=True)
+class ImageTask(ImageOptions, SampleTask):
+    """A task over pictures: `pairs` takes (H, W, 3) uint8 RGB, upright."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        ImageOptions.__post_init__(self)
+
+    def reader(self) -> Reader:
+        return Images(self)
+
+
+@dataclass(frozen=True)
+class AudioTask(AudioOptions, Task):
+    """A task over sound: its labeler takes utterances."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        AudioOptions.__post_init__(self)
+
+    def reader(self) -> Reader:
+        return Sounds(self)

@@ -1,0 +1,162 @@
+"""What tasks over films share: where clips lie, the square that is cut out of them, and whether enough moves in it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from typer import Option
+
+from pseudolabel.contracts import Column, Filtered, Refused, Tiles, check
+from pseudolabel.readers.video.clip_sampling import Sampling
+from pseudolabel.readers.video.reader import Clip, VideoOptions, Videos
+from pseudolabel.tasks.base.task import Reader, Row, SampleTask
+from pseudolabel.transforms.image import codec, ops
+from pseudolabel.transforms.video import motion
+
+TRIES = 10  # squares that are looked at where too little moves in the first
+SIZE_HELP = "Pixels of the side of the square that is cut out of a film. [{0.framing.size}]"
+RESIZE_HELP = "Pixels of the film's short side, before that. [{0.framing.resize}]"
+PLACE_HELP = "Where it is cut; busiest: where most moves. [{0.framing.place}]"
+JITTER_HELP = "Pixels by which the square of each frame, or clip, may lie off. [{0.framing.jitter}]"
+MOTION_HELP = "Leave out what nobody could label, of fewer gray levels between labels, on thumbnails; 0 takes all."
+CUT_HELP = (
+    "Leave out where a larger share of colours changes at once: a cut, less surely in black and white; 1 takes all."
+)
+
+
+class Place(StrEnum):
+    """Where the square lies."""
+
+    random = "random"
+    centre = "centre"
+    busiest = "busiest"
+
+
+class Framing(NamedTuple):
+    """What is shown of a film."""
+
+    size: int  # pixels of the square's side
+    resize: int  # pixels of the film's short side, before the square is cut out
+    place: Place
+    jitter: int
+
+
+class Square(NamedTuple):
+    """A square cut out of every frame of a clip."""
+
+    frames: np.ndarray  # (n, size, size, 3) uint8
+    boxes: np.ndarray  # (n, 4): left, top, right, bottom in the frame as it was resized
+    motion: float
+
+
+BOXES = Column(
+    "boxes", "list<list<int32>>", "about", "Where each square was: left, top, right, bottom in the resized frame."
+)
+
+
+def strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
+    """Some of the frames, evenly chosen, as a film strip."""
+    some = np.linspace(0, len(media) - 1, min(most, len(media))).round().astype(int).tolist()
+    return Tiles(caption, [codec.decoded(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ())
+
+
+@dataclass(frozen=True)
+class FilmTask(VideoOptions, SampleTask):
+    """A task over films: `pairs` takes a `Clip`."""
+
+    size: Annotated[int | None, Option(min=16, max=2048, help=SIZE_HELP)] = None
+    resize: Annotated[int | None, Option(min=16, max=4096, help=RESIZE_HELP)] = None
+    place: Annotated[Place | None, Option(help=PLACE_HELP)] = None
+    jitter: Annotated[int | None, Option(min=0, max=512, help=JITTER_HELP)] = None
+    min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 1.0
+    max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 0.35
+
+    def __post_init__(self) -> None:
+        check(self)
+        VideoOptions.__post_init__(self)
+        size, resize, _, jitter = self.framing
+        if size + 2 * jitter > resize:
+            room = f"a square of {size} and a jitter of {jitter} need {size + 2 * jitter} pixels"
+            raise Refused(f"{room}, --resize is {resize}; give a larger one, or a smaller --size")
+
+    @property
+    @abstractmethod
+    def sampling(self) -> Sampling:
+        """Which frames a clip has, and where the next one begins."""
+
+    @property
+    def usual(self) -> Framing:
+        """What is shown where nothing else is given."""
+        return Framing(112, 128, Place.random, 0)
+
+    @property
+    def framing(self) -> Framing:
+        """What is shown: what is given, and else the usual."""
+        given = {name: getattr(self, name) for name in Framing._fields}
+        return self.usual._replace(**{name: value for name, value in given.items() if value is not None})
+
+    def options(self) -> Mapping[str, Any]:
+        how = self.sampling
+        lie = {
+            "offsets": [step * how.gap for step in how.steps],
+            "length": how.length * how.gap,
+            "seconds": how.seconds,
+        }
+        return {**super().options(), **self.framing._asdict(), **lie}
+
+    def reader(self) -> Reader:
+        return Videos(self.sampling, self.framing.resize)
+
+    def unlike(self, media: Sequence[Row], row: Row, source: Clip | None) -> str | None:
+        """The fault, if frames are not what the source shows at their `timestamps`, in their `boxes`."""
+        times = np.ravel(row["timestamps"])
+        boxes = np.repeat(row["boxes"], len(times) // len(row["boxes"]), 0)  # one for each, or for each clip
+        if not len(times) == len(media) == len(boxes):
+            return f"{len(media)} frames, {len(times)} `timestamps` and {len(boxes)} `boxes`"
+        if source is None:
+            return None
+        for shown, time, box in zip(media, times, boxes, strict=True):
+            at = int(np.abs(source.times - time).argmin())
+            if abs(source.times[at] - time) > 1e-6:
+                return f"its source has no frame at {time:.6g} s"
+            if not ops.alike(codec.decoded(shown), ops.within(source.frames[at], box)):
+                return f"the frame of {time:.6g} s is not what the source shows then"
+        return None
+
+    def square(
+        self, clip: Clip, rng: np.random.Generator, telling: Callable[[np.ndarray], float], unit: int = 1
+    ) -> Square:
+        """Cut the same square out of all frames; with jitter, `unit` frames in a row lie off by as much.
+
+        `telling` says how far apart, on thumbnails (n, 32, 32) float32, what rows of different labels show is at the
+        least, without the jitter. Raises `Filtered` where it is nowhere enough, or where another shot begins.
+        """
+        cut, most = motion.changed(clip.frames) if self.max_cut < 1 else 0.0, 0.0
+        if cut > self.max_cut:
+            raise Filtered(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {self.max_cut:g}")
+        size, _, _, jitter = self.framing
+        for left, top in self._corners(clip.frames, rng):
+            moved = telling(motion.thumbnails(clip.frames[:, top : top + size, left : left + size]))
+            most = max(most, moved)
+            if moved >= self.min_motion:
+                off = rng.integers(-jitter, jitter + 1, (len(clip.frames) // unit, 2)).repeat(unit, 0)
+                corners = off + np.array((left, top))
+                cut_out = [f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)]
+                return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
+        raise Filtered(f"too little moves: {most:.2f} gray levels, --min-motion is {self.min_motion:g}")
+
+    def _corners(self, frames: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
+        """Left and top of squares that leave room for the jitter."""
+        size, _, place, jitter = self.framing
+        inner = frames[:, jitter : frames.shape[1] - jitter, jitter : frames.shape[2] - jitter]
+        room = np.array(inner.shape[2:0:-1]) - size + 1
+        if place == Place.random:
+            yield from ((int(x), int(y)) for x, y in rng.integers(0, room, (TRIES, 2)) + jitter)
+        else:
+            left, top = motion.busiest(inner, size) if place == Place.busiest else (room // 2).tolist()
+            yield left + jitter, top + jitter

@@ -1,0 +1,1 @@
+"""Pure functions on arrays, one folder for each modality; clustering."""

@@ -1,0 +1,138 @@
+"""Clusters: what turns features into a cluster's number, how far it is, and how much farther the next one would be.
+
+Before k-means DeepCluster does this to features: PCA, whitening, length 1 (Caron et al. 2018, section 3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Refused
+from pseudolabel.transforms.kmeans import balanced, different, kmeans
+
+BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
+FEWEST = 39  # points to a cluster, below which faiss warns, too
+MOST = 1000  # clusters, unless more are asked for
+SAME = 1e-4  # of distances up to 2: what is nearer than that is the same, but for rounding
+DIMENSIONS = 256
+EACH = 20  # points to a dimension, at least: of fewer, the least variances are chance, which whitening blows up
+ROWS = 1024  # rows of a matrix product while learning
+FLAT = 1e-6  # of the largest variance: what is below is rounding
+ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of a mean: a deviation below it is that of float32 itself
+
+
+class Whitening(NamedTuple):
+    """(n, D) features -> (n, d) of variance 1 and not correlated, then of length 1."""
+
+    mean: np.ndarray  # (D,) float32
+    basis: np.ndarray  # (D, d) float32: the directions of largest variance, each over its deviation
+
+    def points(self, features: np.ndarray) -> np.ndarray:
+        """(n, D) float32 -> (n, d) float32. A row's length is 1, of NaN NaN."""
+        white = (features - self.mean) @ self.basis
+        return np.asarray(white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12))
+
+
+def fit_whitening(features: np.ndarray) -> Whitening:
+    """(n, D) -> the whitening: of `DIMENSIONS`, or n / 20 if that is less. Refused where all rows are the same."""
+    from scipy.linalg import eigh
+
+    n, width = features.shape
+    mean = features.mean(0, dtype=np.float64)
+    covariance = np.zeros((width, width))
+    for i in range(0, n, ROWS):
+        x = features[i : i + ROWS] - mean
+        covariance += x.T @ x
+    keep = min(DIMENSIONS, width, max(2, n // EACH))
+    variances, directions = eigh(covariance / n, subset_by_index=(width - keep, width - 1))
+    good = variances > FLAT * variances[-1]
+    if not variances[-1] > ROUNDING**2 * (mean @ mean):
+        raise Refused(f"the features of all {n} samples are the same: there is nothing to tell clusters by", 3)
+    basis = (directions[:, good] / np.sqrt(variances[good]))[:, ::-1]
+    return Whitening(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
+
+
+class Located(NamedTuple):
+    """Where n samples are."""
+
+    cluster: np.ndarray  # (n,) int64
+    distance: np.ndarray  # (n,) float32: to the centroid
+    margin: np.ndarray  # (n,) float32: how much farther the second is; below 0 where --balanced prices chose
+
+
+class Clusters(NamedTuple):
+    """k centroids among whitened features."""
+
+    mean: np.ndarray  # (D,) float32, of `Whitening`
+    basis: np.ndarray  # (D, d) float32, of `Whitening`
+    centroids: np.ndarray  # (k, d) float32
+    prices: np.ndarray  # (k,) float32: added to the square of a distance; 0 unless balanced
+    sizes: np.ndarray  # (k,) int64: points of the sample that it was learned from
+
+    def whole(self) -> bool:
+        """Whether the arrays are of these shapes, and finite."""
+        (width, kept), k = self.basis.shape, len(self.centroids)
+        shapes = [(width,), (width, kept), (k, kept), (k,), (k,)]
+        kinds = [array.dtype.kind for array in self]
+        return (
+            k >= 2
+            and [array.shape for array in self] == shapes
+            and kinds == [*"ffffi"]
+            and all(np.isfinite(array).all() for array in self)
+        )
+
+    def located(self, features: np.ndarray) -> Located:
+        """(n, D) float32 -> the cluster of least distance ** 2 + price, for each."""
+        padded = np.zeros((-(-len(features) // BATCH) * BATCH, len(self.mean)), np.float32)
+        padded[: len(features)] = features
+        parts = [self._batch(padded[i : i + BATCH]) for i in range(0, len(padded), BATCH)]
+        cluster, distance, margin = (np.concatenate(column)[: len(features)] for column in zip(*parts, strict=True))
+        return Located(cluster, distance, margin)
+
+    def _batch(self, features: np.ndarray) -> Located:
+        points = Whitening(self.mean, self.basis).points(features)
+        costs = (self.centroids**2).sum(1) + self.prices - 2 * points @ self.centroids.T
+        first, second = np.argpartition(costs, 1, axis=1)[:, :2].T
+        near, next_ = (np.linalg.norm(points - self.centroids[which], axis=1) for which in (first, second))
+        return Located(first, near, next_ - near)
+
+    def fault(self, features: np.ndarray, cluster: int, distance: float, margin: float) -> str | None:
+        """(1, D), and where they are said to be -> what of that is false, by all distances; ties are no fault."""
+        from scipy.spatial.distance import cdist
+
+        away = cdist(Whitening(self.mean, self.basis).points(features), self.centroids)[0]
+        costs = away**2 + self.prices
+        if not (0 <= cluster < len(costs) and costs[cluster] <= costs.min() + SAME):
+            return f"`cluster` is {cluster}; what is stored belongs to {costs.argmin()} of {len(costs)}"
+        if not abs(distance - away[cluster]) <= SAME:
+            return f"`distance` is {distance:.4f}; the centroid is {away[cluster]:.4f} from what is stored"
+        others, farther = np.delete(costs, cluster), np.delete(away, cluster) - away[cluster]
+        if not (abs(margin - farther[others <= others.min() + SAME]) <= SAME).any():
+            return f"`margin` is {margin:.4f}; the second centroid is {farther[others.argmin()]:.4f} farther"
+        return None
+
+
+def fit_clusters(features: np.ndarray, k: int | None, seed: int, spherical: bool, equal: bool) -> Clusters:
+    """(n, D) features of a sample -> its clusters; as many as there are 39 points for, 2 to 1000, unless `k` says."""
+    n = len(features)
+    if n < 2:
+        raise Refused(f"clusters need features of 2 samples at least, and {n} had any; give more", 3)
+    if k and k > n:
+        raise Refused(
+            f"clusters are learned from {n:,} samples, which cannot be {k:,}; give --clusters {n} or fewer", 3
+        )
+    white = fit_whitening(features)
+    blocks = range(0, n, ROWS)
+    points = np.concatenate([white.points(features[i : i + ROWS]) for i in blocks])
+    k = k or max(2, min(MOST, n // FEWEST, different(features)))
+    centroids, prices = kmeans(points, k, seed, spherical), np.zeros(k, np.float32)
+    if equal:
+        centroids, prices = balanced(points, centroids, spherical)
+    clusters = Clusters(*white, centroids, prices, np.zeros(k, np.int64))
+    located = np.concatenate([clusters.located(features[i : i + ROWS]).cluster for i in blocks])
+    sizes = np.bincount(located, minlength=k)
+    if equal and (empty := int((sizes == 0).sum())):
+        raise Refused(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)
+    return clusters._replace(sizes=sizes)

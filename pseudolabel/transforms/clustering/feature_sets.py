@@ -1,0 +1,215 @@
+"""Feature sets: what numbers say of samples, for clusters to be found in. None needs a download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from pseudolabel.readers.audio.reader import Utterance
+from pseudolabel.transforms.audio import features as audio_features
+from pseudolabel.transforms.clustering.onnx_encoder import network
+from pseudolabel.transforms.clustering.precomputed import Embeddings
+from pseudolabel.transforms.image import features as image_features
+from pseudolabel.transforms.image.features import Dictionary
+from pseudolabel.transforms.text import features as text_features
+from pseudolabel.transforms.text.features import Topics
+
+DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
+FRAMES = 4  # of a clip
+FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
+Learned = Mapping[str, np.ndarray]
+
+
+class Stored(NamedTuple):
+    """A sample as it is stored, which is what features are of: a picture, sound or clip, or a block of documents."""
+
+    keys: Sequence[str]  # n, of the rows
+    payload: Any
+    encoded: Sequence[bytes] = ()  # of a picture, or each frame of a clip: decoded, they are the payload
+
+
+class FeatureSet(Protocol):
+    """Three steps, for what is learned of a sample of the source is not known while that is taken."""
+
+    @property
+    def blank(self) -> np.ndarray:
+        """What `raw` might give of one sample."""
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        """Of a sample: in what `raw` gives, about, and in the features that are held to learn from."""
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        """All that features depend on, small; runs in the workers."""
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        """What `raw` gave of several, which is used up -> what is learned of it, and (n, D) features, of `points` or
+        about as many."""
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        """(n, D) float32; a row of NaN where there is nothing to tell by."""
+
+
+class Plain(NamedTuple):
+    """Nothing is learned: what is seen of a sample is its features."""
+
+    raw: Callable[[Stored], np.ndarray]  # -> (n, D)
+    width: int  # D
+    kind: type = np.float32
+
+    @property
+    def blank(self) -> np.ndarray:
+        return np.zeros((1, self.width), self.kind)
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        return self.blank.nbytes, 4 * self.width
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        return {}, joined(seen)
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return raw.astype(np.float32)
+
+
+class Patches:
+    """Thumbnails are seen, a dictionary of their patches is learned."""
+
+    blank = np.zeros((1, 3 * image_features.THUMBNAIL**2), np.uint8)
+    bytes_each = blank.nbytes, blank.nbytes + 4 * image_features.SIZE
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        return image_features.thumbnail(stored.payload, image_features.THUMBNAIL)[None]
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        thumbnails = joined(seen)
+        dictionary = image_features.learned(thumbnails, rng)
+        return dictionary._asdict(), dictionary.features(thumbnails)
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return Dictionary(**learned).features(raw)
+
+
+class Averaged(NamedTuple):
+    """Features of a clip: the mean of what those of pictures are of its frames, of which each clip has as many."""
+
+    pictures: FeatureSet
+
+    @property
+    def blank(self) -> np.ndarray:
+        return self.pictures.blank
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        seen, held = self.pictures.bytes_each
+        return FRAMES * seen, FRAMES * held
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        return np.concatenate([self.pictures.raw(stored._replace(payload=frame)) for frame in stored.payload.frames])
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        clips = len(seen)
+        learned, features = self.pictures.fitted(seen, points, rng)
+        return learned, features.reshape(clips, -1, features.shape[1]).mean(1, dtype=np.float32)
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return np.asarray(self.pictures.features(raw, learned).mean(0, keepdims=True))
+
+
+class Terms:
+    """The terms of documents are seen, their weights and topics are learned."""
+
+    blank = np.array([[1, 0], [0, 0]], np.int32)
+    bytes_each = 800, 4 * text_features.SIZE  # of a hundred words
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        return text_features.terms(stored.payload)
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        documents = np.cumsum([part[0, 0] for part in seen])
+        some = seen[: 1 + int(np.searchsorted(documents, DOCUMENTS))]
+        topics = text_features.learned(some, rng)
+        return topics._asdict(), np.concatenate([topics.features(part) for part in some])
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return Topics(**learned).features(raw)
+
+
+class Given(NamedTuple):
+    """Rows of a file, by key: seen are their numbers alone, so that a block of documents does not fill the sample."""
+
+    embeddings: Embeddings
+
+    @property
+    def blank(self) -> np.ndarray:
+        return np.full((1, 1), -1)
+
+    @property
+    def bytes_each(self) -> tuple[int, int]:
+        return self.blank.nbytes, 4 * self.embeddings.width
+
+    def raw(self, stored: Stored) -> np.ndarray:
+        return self.embeddings.at(stored.keys)[:, None]
+
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+        rows = joined(seen)[:, 0]
+        rows = rows[rows >= 0]
+        return {}, self.embeddings.rows(np.sort(rng.permutation(rows)[:points]))
+
+    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+        return self.embeddings.rows(raw[:, 0])
+
+
+def joined(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts as one, which are used up: both are never there."""
+    whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    at = len(whole)
+    while parts:
+        part = parts.pop()
+        whole[at - len(part) : at] = part
+        at -= len(part)
+    return whole
+
+
+def hog(stored: Stored) -> np.ndarray:
+    """(1, 996): oriented gradients, and colours by place."""
+    return np.hstack([image_features.hog(stored.payload), image_features.colour(stored.payload)])[None]
+
+
+def pixels(stored: Stored) -> np.ndarray:
+    """(1, 768): 16 x 16 pixels, of which PCA keeps what varies most."""
+    return image_features.thumbnail(stored.payload, 16)[None]
+
+
+def mfcc(stored: Stored) -> np.ndarray:
+    """(1, 143): statistics of 13 MFCC and their deltas; NaN of what is too short for a frame."""
+    sound: Utterance = stored.payload
+    frames = audio_features.mfcc(sound.wave, sound.rate, audio_features.ceiling(sound.rate, sound.heard))
+    return (
+        audio_features.statistics(frames)[None]
+        if len(frames)
+        else np.full((1, audio_features.STATISTICS), np.nan, np.float32)
+    )
+
+
+SETS: dict[str, FeatureSet] = {
+    "hog": Plain(hog, 996),
+    "coates-ng": Patches(),
+    "pixels": Plain(pixels, 768, np.uint8),
+    "mfcc": Plain(mfcc, audio_features.STATISTICS),
+    "tf-idf": Terms(),
+}
+
+
+def encoded(path: Path, width: int) -> FeatureSet:
+    """What the user's own network makes of a picture or a sound: so many numbers."""
+
+    def one(stored: Stored) -> np.ndarray:
+        if isinstance(stored.payload, Utterance):
+            return network(path).sound(stored.payload.wave)[None]
+        return network(path).picture(stored.payload)[None]
+
+    return Plain(one, width)

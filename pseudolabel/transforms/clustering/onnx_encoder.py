@@ -1,0 +1,118 @@
+"""The user's own network, an ONNX file: what it is given, and which numbers are taken of what it gives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Refused, Unusable, blamed
+from pseudolabel.storage.files import stamp
+from pseudolabel.transforms.image import ops
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+SIDE = 224  # pixels, where the network takes any size
+USUAL = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}  # ImageNet's
+ABOUT = "preprocessor_config.json"  # beside the network, as Hugging Face saves it: image_mean, image_std
+
+
+class Network(NamedTuple):
+    """A network of one input, loaded."""
+
+    session: InferenceSession
+    side: int  # pixels of a picture, for one of pictures
+    mean: np.ndarray
+    deviation: np.ndarray
+    digest: str  # SHA-256 of all that its numbers depend on: the file, the mean, the deviation
+
+    def picture(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (D,) float32. The network is given (1, 3, side, side) float32: the largest square in
+        the middle, resized, over 255, less the mean and over the deviation."""
+        height, width, _ = image.shape
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        square = ops.resize(image[top : top + short, left : left + short], self.side, self.side)
+        x = (square.astype(np.float32) / 255 - self.mean) / self.deviation
+        return self._finite(x.transpose(2, 0, 1))
+
+    def sound(self, wave: np.ndarray) -> np.ndarray:
+        """(n,) int16 -> (D,) float32. The network is given (1, n) float32 in [-1, 1)."""
+        return self._finite(wave.astype(np.float32) / 32768)
+
+    def _finite(self, x: np.ndarray) -> np.ndarray:
+        found = self.of(x)
+        if not np.isfinite(found).all():
+            raise Unusable("the network gave NaN or infinity for it")
+        return found
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """The first output for a batch of one: (1, D) as it is, (1, T, D) its mean over T, (1, D, H, W) over H, W.
+
+        Raises `Unusable` where the network cannot take it, as a sound that is too short for it.
+        """
+        name = self.session.get_inputs()[0].name
+        with blamed("the network cannot take it"):
+            given = {name: np.ascontiguousarray(x[None], np.float32)}
+            (out,) = np.asarray(self.session.run(None, given)[0], np.float32)
+            if out.ndim not in (1, 2, 3) or not out.size:
+                raise Unusable(f"the network gave {(1, *out.shape)}; it is to give (1, D), (1, T, D) or (1, D, H, W)")
+            return np.asarray(out.mean(0) if out.ndim == 2 else out.reshape(len(out), -1).mean(1))
+
+
+def network(path: Path) -> Network:
+    """Load an ONNX file, to run on one thread. Refused where it cannot be, or takes more than one input."""
+    return _loaded(path, stamp(path), stamp(path.with_name(ABOUT)))
+
+
+def width(path: Path, wave: int | None) -> int:
+    """D, of a network of sounds of `wave` samples, or of pictures. Refused where it takes no such input."""
+    loaded = network(path)
+    wanted = (3, loaded.side, loaded.side) if wave is None else (wave,)
+    try:
+        return len(loaded.of(np.zeros(wanted, np.float32)))
+    except Unusable as bad:
+        (takes,) = loaded.session.get_inputs()
+        what = f"takes {takes.name} of shape {takes.shape}, and is given {(1, *wanted)}"
+        raise Refused(f"--encoder {path} {what}: {bad}; give one for this modality, of any batch") from None
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Network:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise Refused("--encoder needs onnxruntime; type pip install 'pseudolabel[onnx]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # weights in other files would be sought in the current folder: nothing is to be found there
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
+    try:
+        content = path.read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        about = json.loads(path.with_name(ABOUT).read_text("utf-8")) if beside != (0, 0) else {}
+        spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in USUAL.items()]
+    except Exception as fault:  # a foreign decoder, of a file that may be anything
+        why = " ".join(str(fault).split())[:120]
+        raise Refused(f"--encoder {path} cannot be loaded: {why}; give one .onnx file, weights and all") from None
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)":
+        takes = ", ".join(f"{one.name} {one.type}" for one in inputs)
+        raise Refused(f"--encoder {path} takes {takes}; give one whose only input is float32")
+    side = inputs[0].shape[-1] if inputs[0].shape else SIDE
+    own = sha256(content + b"".join(array.tobytes() for array in spread)).hexdigest()
+    return Network(session, side if isinstance(side, int) else SIDE, spread[0], spread[1], own)
+
+
+def copied(path: Path, to: Path) -> None:
+    """Keep a network, and what lies beside it."""
+    shutil.copy(path, to)
+    if path.with_name(ABOUT).exists():
+        shutil.copy(path.with_name(ABOUT), to.with_name(ABOUT))

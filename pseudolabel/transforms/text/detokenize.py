@@ -1,0 +1,84 @@
+"""Spelling: rows of tokens as a person reads them, with blanks and what fills them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pseudolabel.contracts import Span
+from pseudolabel.transforms.text.packing import strings
+from pseudolabel.transforms.text.ragged import Ragged
+from pseudolabel.transforms.text.vocabulary import Special
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from tokenizers import Tokenizer
+
+CONTEXT = 4  # tokens before one, by which a decoder writes it
+
+
+class Spelling:
+    """How tokens are written, and their blanks: the decoder joins "is", "##[MASK]" as it would "is", "##n"."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.decode = tokenizer.decoder.decode if tokenizer.decoder else " ".join
+        pieces = [tokenizer.id_to_token(i) or "" for i in range(max(tokenizer.get_vocab().values()) + 1)]
+        inner = getattr(tokenizer.model, "continuing_subword_prefix", None) or ""
+        spaces = [mark for mark in ("Ġ", "▁") if self.decode(["a", f"{mark}b"]) == "a b" != self.decode(["a", "b"])]
+        self.space, self.end = "".join(spaces), getattr(tokenizer.model, "end_of_word_suffix", None) or ""
+        marks = [next((mark for mark in (inner, *spaces) if mark and piece.startswith(mark)), "") for piece in pieces]
+        ends = [self.end if self.end and piece.endswith(self.end) else "" for piece in pieces]
+        self.pieces, self.marks, self.ends = (np.array(part, object) for part in (pieces, marks, ends))
+        self.answers = np.array([self.decode([p.removeprefix(inner)]).strip() for p in pieces], object)
+
+    def read(self, ids: np.ndarray, chosen: np.ndarray, special: Special) -> list[pa.Array]:
+        """(r, L) ids, (r, L) bool -> the texts with their blanks, and the lists of what fills them."""
+        unwritten = [special.cls, special.sep, special.pad, special.mask]  # all [MASK]s are blanks, none the text's own
+        written = ~np.isin(ids, unwritten)
+        pieces = np.where(chosen, self.marks[ids] + "[MASK]" + self.ends[ids], self.pieces[ids])[written]
+        document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # a row ends with [SEP], too
+        texts = self.texts(pieces, np.nonzero(written)[0], document, len(ids))
+        return [strings(texts), self.fillings(ids, chosen)]
+
+    def spell(self, rows: Ragged, blanks: np.ndarray) -> pa.Array:
+        """Rows of ids -> their texts, in which these ids are words by themselves."""
+        pieces, row = self.pieces[rows.values], np.repeat(np.arange(len(rows.lengths)), rows.lengths)
+        pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
+        return strings(self.texts(pieces, row, row, len(rows.lengths)))
+
+    def filled(self, shown: np.ndarray, labels: np.ndarray, special: Special) -> list[Span]:
+        """(n,) ids, (n,) labels -> the text as it was, with marks: what is asked for, and what is shown there."""
+        asked = labels >= 0
+        marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")
+        texts = self.each(np.where(asked, labels, shown))
+        notes = np.where(marks == "changed", self.answers[shown], "").tolist()
+        return [Span(*span) for span in zip(texts, marks.tolist(), notes, strict=True)]
+
+    def each(self, ids: np.ndarray) -> list[str]:
+        """(n,) ids -> the text of each token, with the space before it, if there is one."""
+        pieces, texts = self.pieces[ids].tolist(), []
+        for i, answer in enumerate(self.answers[ids].tolist()):
+            before, with_it = (self.decode(pieces[max(0, i - CONTEXT) : end]) for end in (i, i + 1))
+            texts.append(with_it[len(before) :] if with_it.startswith(before) else answer)
+        return texts
+
+    def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
+        """(n,) pieces, the rows and the parts they lie in -> `count` texts; a row's parts are lines, decoded apart."""
+        starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
+        texts, flat = [""] * count, pieces.tolist()
+        for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):
+            texts[row] += "\n" * bool(texts[row]) + self.decode(flat[start:end])
+        return texts
+
+    def fillings(self, ids: np.ndarray, chosen: np.ndarray) -> pa.Array:
+        """(r, L) ids, (r, L) bool -> r lists of words: what stands where it was chosen."""
+        import pyarrow as pa
+
+        offsets = np.append(0, chosen.sum(1).cumsum()).astype(np.int32)
+        return pa.ListArray.from_arrays(offsets, strings(self.answers[ids[chosen]].tolist()))
+
+
+spelling = lru_cache(maxsize=1)(Spelling)

@@ -1,0 +1,102 @@
+"""Texts as numbers: hashed TF-IDF, and its largest singular directions (latent semantic analysis, Deerwester 1990)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+import numpy as np
+
+from pseudolabel.contracts import Refused
+from pseudolabel.readers.text.blocks import Block
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+BUCKETS = 1 << 16  # that terms are hashed into
+SIZE = 128  # numbers to a document
+POWERS = 4  # times the randomised SVD multiplies by A' A: text has a long tail
+SPARE = 16  # directions it finds beside those that are kept
+# what continues a word without being a letter: accents, vowel signs, and the two joiners between them
+MARKS = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
+LETTERS = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
+ALONE = r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+# a word; a character of a script that writes without spaces is one by itself
+TERM = re.compile(rf"{ALONE}[{MARKS}]*|{LETTERS}(?:['’]{LETTERS})?")
+
+
+class Buckets(dict[str, int]):
+    """term -> its bucket, by CRC-32: the same in every process."""
+
+    def __missing__(self, term: str) -> int:
+        self[term] = bucket = crc32(term.encode()) % BUCKETS
+        return bucket
+
+
+def terms(block: Block) -> np.ndarray:
+    """The terms of a block's d documents, in lower case and NFC: (1 + m, 2) int32, the document and the bucket of each.
+
+    The first row is (d, 0), for the last documents may have none.
+    A pair of words that follow each other is no term: on short texts it adds noise and four times the buckets.
+    """
+    buckets = Buckets()
+    texts = (unicodedata.normalize("NFC", text.decode().lower()) for text in block.texts())
+    found = [[buckets[term] for term in TERM.findall(text)] for text in texts]
+    owners = np.repeat(np.arange(len(found)), [len(one) for one in found])
+    return np.vstack([(len(found), 0), np.stack([owners, np.concatenate([np.empty(0), *found])], 1)]).astype(np.int32)
+
+
+class Topics(NamedTuple):
+    """What is learned of terms."""
+
+    term_buckets: np.ndarray  # (t,) int32, ascending: those that were met
+    term_weights: np.ndarray  # (t,) float32: ln((1 + n) / (1 + documents with the term)) + 1
+    term_directions: np.ndarray  # (t, SIZE or fewer) float32
+
+    def features(self, found: np.ndarray) -> np.ndarray:
+        """(1 + m, 2) of `terms` -> (d, SIZE) float32; NaN where no term is known."""
+        documents, pairs = int(found[0, 0]), found[1:]
+        at = np.searchsorted(self.term_buckets, pairs[:, 1]).clip(max=len(self.term_buckets) - 1)
+        known = self.term_buckets[at] == pairs[:, 1]
+        weighted = tf_idf(np.stack([pairs[known, 0], at[known]], 1), documents, self.term_weights)
+        features = np.asarray(weighted @ self.term_directions, np.float32)
+        features[np.diff(weighted.indptr) == 0] = np.nan
+        return features
+
+
+def tf_idf(pairs: np.ndarray, documents: int, weights: np.ndarray) -> csr_array:
+    """(1 + ln count) * weight, each document of length 1: (documents, t) float32, sparse."""
+    from scipy.sparse import csr_array
+
+    counts = csr_array((np.ones(len(pairs), np.float32), pairs.T), shape=(documents, len(weights)))
+    counts.sum_duplicates()
+    counts.data = (1 + np.log(counts.data)) * weights[counts.indices]
+    squares = counts.multiply(counts).sum(1)
+    rows = np.repeat(np.sqrt(squares), np.diff(counts.indptr))
+    counts.data = (counts.data / rows).astype(np.float32)
+    return counts
+
+
+def learned(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
+    """What `terms` gave -> the weights of terms, and directions by the randomised SVD of Halko, Martinsson & Tropp 2011
+    (algorithms 4.4 and 5.1)."""
+    begins = np.cumsum([0, *(part[0, 0] for part in parts)])
+    total = int(begins[-1])
+    moved = [part[1:] + np.array([begin, 0], np.int32) for part, begin in zip(parts, begins, strict=False)]
+    pairs = np.concatenate(moved)
+    if not len(pairs):
+        raise Refused("there is no word to learn from in all that was looked at", 3)
+    buckets, at = np.unique(pairs[:, 1], return_inverse=True)
+    pairs = np.stack([pairs[:, 0], at.ravel().astype(np.int32)], 1)
+    spread = np.bincount(np.unique(pairs[:, 0].astype(np.int64) * len(buckets) + pairs[:, 1]) % len(buckets))
+    weights = (np.log((1 + total) / (1 + spread)) + 1).astype(np.float32)
+    matrix = tf_idf(pairs, total, weights)
+    size = min(SIZE, len(buckets), total)
+    basis = rng.normal(size=(len(buckets), min(size + SPARE, len(buckets)))).astype(np.float32)
+    for _ in range(POWERS):
+        basis = np.linalg.qr(matrix.T @ (matrix @ basis))[0]
+    _, _, right = np.linalg.svd(matrix @ basis, full_matrices=False)
+    return Topics(buckets.astype(np.int32), weights, np.asarray(basis @ right[:size].T, np.float32))

@@ -1,0 +1,156 @@
+"""Packing: a shard's documents as one stream of tokens, cut into rows, of which nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Sample, file_of
+from pseudolabel.readers.text.blocks import Block
+from pseudolabel.transforms.text.tokenize import Tokens
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENOUGH = 256 << 10  # bytes of text worked on at once, at least
+
+
+class Packed(NamedTuple):
+    """Rows of one width that are complete with these blocks."""
+
+    key: str  # of the last block, which chance is drawn by
+    keys: pa.Array  # (r,) strings: the file, document and token each row begins with
+    texts: np.ndarray  # (r, w) int32
+    documents: int  # taken in
+    turn: int  # which of the widths
+
+
+class Kept(NamedTuple):
+    """The beginning of a row that the next blocks go on with, and how much there was of the document it lies in."""
+
+    key: str = ""
+    ids: np.ndarray = np.empty(0, np.int32)  # (k,) int32, k <= width
+    document: tuple[str, int] = ("", 0)  # file and position
+    tokens: int = 0
+    turn: int = 0  # which of the widths the row has
+
+
+class Packing(NamedTuple):
+    """Documents, each followed by a separator if there is one, as rows of these widths in turn."""
+
+    tokens: Tokens
+    sep: int | None
+    widths: tuple[int, ...]
+
+    def rows(self, samples: Iterator[Sample]) -> Iterator[Packed]:
+        """The rows of a stream of blocks; what is left at its end makes a last and shorter one."""
+        kept = Kept()
+        for group in gathered(samples):
+            keys, every, bounds, left = self.cut(group, kept)
+            documents = sum(sample.count for sample in group)
+            for turn, width in enumerate(self.widths):
+                first = (turn - kept.turn) % len(self.widths)
+                starts = bounds[first :: len(self.widths)]
+                texts = every[starts[:, None] + np.arange(width)]
+                yield Packed(self.key(group[-1].key, turn), keys[first :: len(self.widths)], texts, documents, turn)
+                documents = 0
+            kept = left
+        last = kept.ids if self.sep is None else kept.ids[:-1]  # its last separator is the row's own
+        if len(last):
+            yield Packed(self.key(kept.key, kept.turn), strings([kept.key]), last[None], 0, kept.turn)
+
+    def key(self, key: str, turn: int) -> str:
+        """What chance is drawn by for the rows of this turn."""
+        return f"{key}/{turn}" if len(self.widths) > 1 else key
+
+    def cut(self, group: Sequence[Sample], kept: Kept) -> tuple[pa.Array, np.ndarray, np.ndarray, Kept]:
+        """The (r,) keys, (t,) ids and (r,) first tokens of the rows complete with these blocks, and what is left."""
+        import pyarrow as pa
+
+        block, files, owners = merged(group)
+        ids, starts, which = stream(*self.tokens.encode(block), np.stack([owners, block.positions]), self.sep)
+        every = np.concatenate([kept.ids, ids])
+        if not len(ids):
+            return strings([]), every, np.empty(0, np.int64), kept
+        if kept.document == (files[which[0, 0]], which[1, 0]):
+            starts[0] -= kept.tokens
+        turns = np.roll(self.widths, -kept.turn)
+        bounds = np.cumsum(np.resize(turns, len(every) // min(self.widths) + 1))
+        bounds = np.append(0, bounds[bounds < len(every)])  # a token is left: the last one's is its [SEP]
+        at = bounds - len(kept.ids)
+        keys = row_keys(files, which, starts, at[at >= 0])
+        keys = pa.concat_arrays([strings([kept.key] if at[0] < 0 else []), keys])
+        document, tokens = (files[which[0, -1]], int(which[1, -1])), len(ids) - int(starts[-1])
+        turn = (kept.turn + len(bounds) - 1) % len(self.widths)
+        left = Kept(keys[-1].as_py(), every[bounds[-1] :].copy(), document, tokens, turn)
+        return keys[:-1], every, bounds[:-1], left
+
+
+def gathered(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sample]]:
+    """Blocks one by one, small ones by the dozen: most of what a block costs does not depend on its size."""
+    group: list[Sample] = []
+    size = 0
+    for sample in samples:
+        group.append(sample)
+        size += len(sample.payload.data)
+        if size >= times * ENOUGH:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def merged(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]:
+    """One block of several, the files its d documents come from, and (d,) which one each does."""
+    blocks = [sample.payload for sample in group]
+    files = list(dict.fromkeys(file_of(sample.key) for sample in group))
+    number = {file: i for i, file in enumerate(files)}
+    owners = np.repeat([number[file_of(sample.key)] for sample in group], [len(block.starts) for block in blocks])
+    if len(blocks) == 1:
+        return blocks[0], files, owners
+    begin = np.cumsum([0] + [len(block.data) + 1 for block in blocks])
+    data = np.concatenate([part for block in blocks for part in (block.data, np.frombuffer(b"\n", np.uint8))])
+    starts = np.concatenate([block.starts + at for block, at in zip(blocks, begin[:-1], strict=True)])
+    ends = np.concatenate([block.ends + at for block, at in zip(blocks, begin[:-1], strict=True)])
+    return Block(data, starts, ends, np.concatenate([block.positions for block in blocks])), files, owners
+
+
+def stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: int | None) -> tuple[np.ndarray, ...]:
+    """(t,) ids of d documents, (2, d) their names -> the ids with `sep` after each, (k,) starts, (2, k) names of these.
+
+    A name is a file and a position. Documents without a token leave no trace, pieces of one that was cut are one.
+    """
+    filled = np.flatnonzero(np.diff(offsets))
+    starts, names = offsets[filled], names[:, filled]
+    first = np.flatnonzero(np.diff(names, prepend=-1).any(0))
+    if sep is None:
+        return ids, starts[first], names[:, first]
+    return np.insert(ids, offsets[filled + 1], sep), (starts + np.arange(len(filled)))[first], names[:, first]
+
+
+def row_keys(files: list[str], names: np.ndarray, starts: np.ndarray, at: np.ndarray) -> pa.Array:
+    """Name (r,) places in a stream by file, document and token: "a.txt#1024+7"."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    document = np.searchsorted(starts, at, "right") - 1
+    owners, positions = names[:, document]
+    numbers = [pa.array(n).cast(pa.string()) for n in (positions, at - starts[document])]
+    places = pc.binary_join_element_wise(strings(files).take(pa.array(owners)), numbers[0], "#")
+    return pc.binary_join_element_wise(places, numbers[1], "+")
+
+
+def lists(rows: np.ndarray) -> pa.Array:
+    """(r, w) -> r Arrow lists of w."""
+    import pyarrow as pa
+
+    return pa.ListArray.from_arrays(np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1], rows.reshape(-1))
+
+
+def strings(texts: list[str]) -> pa.Array:
+    """An Arrow array, also of none."""
+    import pyarrow as pa
+
+    return pa.array(texts, pa.string())

@@ -1,0 +1,172 @@
+"""Pairing: documents, sentence by sentence, become pairs of segments that follow each other or do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Sample, Skipped
+from pseudolabel.transforms.text.packing import merged
+from pseudolabel.transforms.text.ragged import reached
+from pseudolabel.transforms.text.sentences import sentences
+from pseudolabel.transforms.text.tokenize import Tokens
+
+FEW = 8  # documents
+
+
+class Negatives(StrEnum):
+    """What a pair is that is not as it was."""
+
+    swapped = "swapped"
+    random = "random"
+
+
+class Told(NamedTuple):
+    """Of the last document so far, how many tokens there were."""
+
+    document: tuple[str, int]  # file and position
+    tokens: int
+
+
+class Text(NamedTuple):
+    """Some documents, sentence by sentence; sentences without a token are none."""
+
+    ids: np.ndarray  # (t,) int32, with INSIDE
+    bounds: np.ndarray  # (s + 1,) int32: sentence i is ids[bounds[i]:bounds[i + 1]]
+    document: np.ndarray  # (s,) int32, the number of the document it lies in
+    first: np.ndarray  # (d,) int64: the first sentence of each document
+    last: np.ndarray  # (d,) int64: one after its last
+    begin: np.ndarray  # (d,) int64: its first token, negative if there were others before these
+    names: np.ndarray  # (2, d) int64: number of its file, and position
+    files: list[str]
+    pieces: np.ndarray  # (p,) int64: the number of the document for each piece of one that was read
+
+    def lacking(self, negatives: Negatives) -> Iterator[Skipped]:
+        """Documents, piece by piece, of which no pair can be made."""
+        count = self.last - self.first
+        for document in self.pieces[~self.usable(negatives)[self.pieces]].tolist():
+            key = f"{self.files[self.names[0, document]]}#{self.names[1, document]}"
+            reason = "one sentence, and no other to put beside it" if count[document] else "no sentence"
+            yield Skipped(key, reason, unusable=False)
+
+    def usable(self, negatives: Negatives) -> np.ndarray:
+        """(d,) bool: pairs can be made of it. Chance has no part in it."""
+        least = 2 if negatives == Negatives.swapped or len(self.document) < 3 else 1
+        usable: np.ndarray = self.last - self.first >= least
+        return usable
+
+
+def read(group: Sequence[Sample], tokens: Tokens, per_line: bool, told: Told) -> tuple[Text, Told]:
+    """The documents of these blocks, and how far the last one went."""
+    block, files, owners = merged(group)
+    parted = sentences(block, per_line)
+    ids, offsets = tokens.encode(parted)
+    filled = np.diff(offsets) > 0
+    piece = (np.searchsorted(block.starts, parted.starts[filled], "right") - 1).astype(np.int32)
+    del parted  # there may be millions of sentences
+    every = np.stack([owners, block.positions])
+    new = np.diff(every, prepend=-1).any(0)
+    pieces = np.cumsum(new) - 1
+    document, bounds = pieces.astype(np.int32)[piece], np.append(offsets[:-1][filled], offsets[-1]).astype(np.int32)
+    first, last = (np.searchsorted(document, np.arange(new.sum()), side) for side in ("left", "right"))
+    begin, names = bounds[first].astype(np.int64), every[:, new]
+    if len(pieces) and told.document == (files[names[0, 0]], names[1, 0]):
+        begin[0] -= told.tokens
+    text = Text(ids, bounds, document, first, last, begin, names, files, pieces)
+    if not len(pieces):
+        return text, told
+    return text, Told((files[names[0, -1]], int(names[1, -1])), len(ids) - int(begin[-1]))
+
+
+# --- pairs -----------------------------------------------------------------------------------------------------------
+
+
+class Pairs(NamedTuple):
+    """Two segments each: `a` and `b` are their first tokens, with how many."""
+
+    chunk: np.ndarray  # (c,) int64: the first token of the sentences the pair was made of
+    a: np.ndarray
+    a_size: np.ndarray
+    b: np.ndarray
+    b_size: np.ndarray
+    label: np.ndarray  # (c,) bool
+
+
+def paired(text: Text, negatives: Negatives, most: int, short: float, rng: np.random.Generator) -> Pairs:
+    """All pairs of a text, of at most `most` tokens. Every sentence draws, as though a chunk began with it.
+
+    create_instances_from_document of google-research/bert, create_pretraining_data.py: 239-241 the length aimed at,
+    256 sentences are taken until it is met, 260-262 how many come first, 271 the coin, 273-289 the other segment,
+    292-293 sentences not used are put back; of google-research/albert's: 338-343 segments are swapped.
+    """
+    n, bounds = np.arange(len(text.document), dtype=np.int32), text.bounds
+    end = text.last.astype(np.int32)[text.document]
+    aim = np.where(rng.random(len(n)) < short, rng.integers(2, most + 1, len(n), np.int32), np.int32(most))
+    stop = np.minimum(np.searchsorted(bounds, bounds[:-1] + aim).astype(np.int32), end)
+    if negatives == Negatives.swapped or len(n) < 3:  # two at least, and none left over
+        stop = np.minimum(np.maximum(stop, n + 2), end)
+        stop = np.where(end - stop == 1, end, stop)
+    cut = n + 1 + (rng.random(len(n)) * np.maximum(stop - n - 1, 1)).astype(np.int32)
+    false = rng.random(len(n)) < 0.5
+    if negatives == Negatives.random:
+        false = (false | (stop - n == 1)) & (len(n) > beyond(cut, stop, len(n)) - n)  # there is a sentence elsewhere
+    following = np.where(false & (negatives == Negatives.random), cut, stop)
+    following[following == end] = len(n)  # not on to the next document
+    begins = np.zeros(len(n), bool)
+    begins[text.first[text.usable(negatives)]] = True
+    chunks = np.flatnonzero(reached(following, begins))
+    stop, cut, false, aim = stop[chunks], cut[chunks], false[chunks], aim[chunks]
+
+    a, a_stop, b, b_stop = bounds[chunks], bounds[cut], bounds[cut], bounds[stop]
+    if negatives == Negatives.swapped:
+        a, b = np.where(false, b, a), np.where(false, a, b)
+        a_stop, b_stop = np.where(false, b_stop, a_stop), np.where(false, a_stop, b_stop)
+    else:
+        start, end = elsewhere(text, chunks, beyond(cut, stop, len(n)), rng)
+        enough = np.searchsorted(bounds, bounds[start] + np.maximum(aim - (a_stop - a), 1))
+        b, b_stop = np.where(false, bounds[start], b), np.where(false, bounds[np.minimum(enough, end)], b_stop)
+    return Pairs(bounds[chunks], *truncated(a, a_stop - a, b, b_stop - b, most, rng), false)
+
+
+def beyond(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
+    """How far it is from a chunk to what is elsewhere: beyond its sentences, and beyond the one that follows the first
+    segment, be it of the next document."""
+    far: np.ndarray = np.minimum(np.maximum(stop, cut + 1), count)
+    return far
+
+
+def elsewhere(
+    text: Text, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(c,) first sentences of chunks, (c,) `beyond` -> (c,) a sentence elsewhere, (c,) how far it may go.
+
+    Of another document, each as likely, any sentence. Where there are only a `FEW` others, it could be told by the
+    document alone; there, any sentence that is not of the chunk, each as likely.
+    """
+    own, full = text.document[chunks], np.flatnonzero(text.last - text.first)
+    chance = rng.random((2, len(chunks)))
+    if len(full) > FEW + 1:
+        other = (chance[0] * (len(full) - 1)).astype(np.int64)
+        other = full[other + (other >= np.searchsorted(full, own))]
+        start = text.first[other] + (chance[1] * (text.last[other] - text.first[other])).astype(np.int64)
+        near = start == after - 1  # which begins the next document
+        start[near] = text.first[full[(np.searchsorted(full, other[near]) + 1) % len(full)]]
+        return start, text.last[text.document[start]]
+    start = (chance[1] * (len(text.document) - (after - chunks))).astype(np.int64)
+    before = start < chunks
+    start = np.minimum(np.where(before, start, start + after - chunks), len(text.document) - 1)
+    last = text.last[text.document[start]]
+    return start, np.where(before, np.minimum(last, chunks), last)
+
+
+def truncated(
+    a: np.ndarray, a_size: np.ndarray, b: np.ndarray, b_size: np.ndarray, most: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two segments of each pair -> the same without what is too much: tokens of the longer one, the second if both are,
+    one after the other, from its front or its end, as likely (truncate_seq_pair, 418-433 of BERT's)."""
+    a_kept = np.minimum(a_size, np.maximum(most - b_size, (most + 1) // 2))
+    b_kept = np.minimum(b_size, most - a_kept)
+    return a + rng.binomial(a_size - a_kept, 0.5), a_kept, b + rng.binomial(b_size - b_kept, 0.5), b_kept

@@ -1,0 +1,136 @@
+"""Sentences: where they end, in documents of any script, by a few rules and no model."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import groupby
+from unicodedata import category
+
+import numpy as np
+
+from pseudolabel.readers.text.blocks import Block
+
+STOPS = ".!?…‼⁇⁈⁉‽\u037e։؟۔।॥።፧။៕។།"  # these want white space after them; U+037E asks in Greek
+FREE_STOPS = "。｡！？๚๛"  # these do not
+TITLES = "Mr Mrs Ms Messrs Mme Mmes Mlle Mlles MM Mgr Sr Sra Hr Dr Prof Rev Hon St Ste Capt Col Gen Lt vs cf Cf al"
+COUNTED = "No Nos no Nr p pp Vol vol Fig fig Ch ch Art art Jan Feb Mar Apr Jun Jul Aug Sept Oct Nov Dec"
+INITIALS = "A-HJ-ZÀ-ÖØ-ÞΑ-ΩА-Я"  # "I" is a word of its own
+GAP = b"\n\n"  # a blank line, which no rule looks across
+SLICE = 1 << 16  # characters whose codes the processor's cache can hold
+
+
+def sentences(block: Block, per_line: bool = False) -> Block:
+    """Part the documents of a block into sentences: the same data with (s,) starts, ends and positions of these.
+
+    White space around a sentence, as `str.isspace` has it, belongs to none, and all else to exactly one. The position
+    is the document's. Unlike documents, sentences may touch. With `per_line` every line is one. Else a sentence ends
+
+    - at a blank line; a single line end is a space, as text is wrapped;
+    - after . ! ? … and the stops of other scripts, with the quotes, brackets, * and _ that close after them (first a
+      space, perhaps: « Non ! »), where white space follows and then neither another stop nor a lower-case letter, nor
+      such a letter behind a dash or an opening bracket;
+    - but not after an abbreviation (`TITLES`; `COUNTED` before a number), an initial or a letter between stops
+      (J. R. R. Tolkien, U.S., e.g.), or the number of an item that begins a line (1. 2.);
+    - after 。！？ and the quotes and brackets that close after them, whatever follows; after ．, but not in ３．１４;
+    - at white space between two Thai letters, since Thai has no stop; ๆ and ฯ, which spaces may surround, are none.
+
+    The rules are ours: google-research/bert's create_pretraining_data.py asks its user for one sentence per line.
+    """
+    raw = GAP.join([b"", *block.texts(), b""])
+    text = raw.decode()
+    kinds = kinds_of(text)
+    if per_line:
+        cuts = np.flatnonzero((kinds == ord("\n")) | (kinds == ord("\r")))
+    else:
+        kinds[[match.start() for match in NO_STOP.finditer(text)]] = ord("x")
+        cuts = np.fromiter((match.end() for match in END.finditer(kinds.data)), np.int64)
+    white = np.flatnonzero(kinds <= ord(" "))
+    inner = np.flatnonzero(np.frombuffer(raw, np.uint8) & 0xC0 == 0x80)  # bytes of a character but the first
+    before = np.append(0, cuts - np.searchsorted(white, cuts))  # characters before each cut that are not white
+    some = before[1:] > before[:-1]
+    starts = put_back(put_back(before[:-1][some], white), inner)
+    ends = put_back(put_back(before[1:][some] - 1, white) + 1, inner)
+    lengths = block.ends - block.starts
+    places = np.cumsum(lengths + len(GAP)) - lengths  # of the documents in `raw`
+    document = np.searchsorted(places, starts, "right") - 1
+    shift = (block.starts - places)[document]
+    return Block(block.data, starts + shift, ends + shift, block.positions[document])
+
+
+def put_back(places: np.ndarray, removed: np.ndarray) -> np.ndarray:
+    """Places in what is left without (r,) ascending places -> the same in the whole."""
+    return places + np.searchsorted(removed - np.arange(len(removed)), places, "right")
+
+
+# --- what the rules look at ------------------------------------------------------------------------------------------
+
+
+def kind(character: str) -> str:
+    """What a character is to the rules, as one of the letters that `END` is written in."""
+    sort = category(character)
+    if character.isspace():
+        return character if character in "\r\n" else " "
+    if character in STOPS:
+        return "."
+    if character in FREE_STOPS:
+        return "o"
+    if character == "．":
+        return "p"
+    if sort in ("Pe", "Pf"):
+        return ")"  # closes
+    if sort == "Pi" or character in "\"'*_":
+        return '"'  # opens or closes
+    if sort in ("Ps", "Pd"):
+        return "-"  # opens, or is a dash
+    if sort.startswith("P"):
+        return ","
+    if character.isdigit():
+        return "1"
+    if character.islower():
+        return "a"
+    return "t" if "ก" <= character <= "๎" and character not in "ฯ฿ๆ" else "x"
+
+
+@cache
+def table() -> np.ndarray:
+    """(65536,) uint8: the kind of each character of the basic plane. The last is unassigned, and serves all beyond."""
+    return np.frombuffer("".join(map(kind, map(chr, range(1 << 16)))).encode(), np.uint8)
+
+
+def kinds_of(text: str) -> np.ndarray:
+    """(n,) uint8: the kind of each character."""
+    slices = (text[i : i + SLICE].encode("utf-32-le") for i in range(0, len(text), SLICE))
+    return np.concatenate([table().take(np.frombuffer(codes, "<u4"), mode="clip") for codes in slices])
+
+
+# Every alternative begins with one letter, so that `re` looks for these alone. What » closes with a space before it,
+# white space or punctuation follows; else it opens.
+END = re.compile(
+    rb"""
+    \. [)"]*+ (?: [ ] \) [)"]*+ (?= [\s,.] ) )?+ (?= \s++ [^a.] ) (?! [ ]++ -++ [ ]*+ a )
+  | o [op)]*+ (?: "++ (?= \s ) )?
+  | p (?<! 1p ) [op)]*+
+  | t (?= \s++ t )
+  | \n [ ]*+ [\r\n]
+  | \r \n?+ [ ]*+ [\r\n]
+    """,
+    re.VERBOSE,
+)
+
+
+def before_stop(words: str) -> str:
+    """A pattern that looks back at one of these words and a stop: words of one length at a time, as `re` wants it."""
+    lengths = groupby(sorted(words.split(), key=len), len)
+    return "|".join(rf"(?<=\b(?:{'|'.join(group)})\.)" for _, group in lengths)
+
+
+NO_STOP = re.compile(
+    rf"""
+    \. (?: {before_stop(TITLES)}
+    | (?= \s\d ) (?: {before_stop(COUNTED)} )
+    | (?<= \b[{INITIALS}]\. ) | (?<= \.\w\. )
+    | (?<= [\r\n]\d\. ) | (?<= [\r\n]\d\d\. ) | (?<= \s\s\d\. ) | (?<= \s\s\d\d\. ) )
+    """,
+    re.VERBOSE,
+)

@@ -1,0 +1,134 @@
+"""Corruption: which spans are cut out of a text, and what is left of it and told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from pseudolabel.transforms.text.ragged import Ragged, composition, drawn
+
+
+def amounts(length: int, density: float, mean: float) -> tuple[int, int]:
+    """How many of `length` tokens are cut out, and in how many spans: random_spans_noise_mask of T5's preprocessors."""
+    noise = min(max(round(length * density), 1), max(length - 1, 1))
+    return noise, min(max(round(noise / mean), 1), noise, max(length - noise, 1))
+
+
+def lengths(inputs: int, density: float, mean: float, extra: int) -> tuple[int, int]:
+    """Tokens of text for inputs of this length with `extra` ones, and of labels: random_spans_helper of the same."""
+
+    def inputs_of(text: int) -> int:
+        noise, spans = amounts(text, density, mean)
+        return text - noise + spans + extra
+
+    near = (inputs - extra) / (1 - density + density / mean)
+    text = max(inputs - extra, int(0.99 * near) - 10)
+    while inputs_of(text + 1) <= inputs:
+        text += 1
+    if density == 0.5 and sum(amounts(text, density, mean)) + 1 > inputs:
+        text -= 1
+    return text, sum(amounts(text, density, mean)) + 1
+
+
+def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.random.Generator) -> np.ndarray:
+    """-> (rows, length) bool: what is cut out. Kept and cut spans take turns, each division into them alike likely."""
+    noise, spans = amounts(length, density, mean)
+    if noise == length:
+        return np.ones((rows, length), bool)
+    parts = [composition(rows, total, spans, rng) for total in (noise, length - noise)]
+    edges = np.cumsum(np.stack(parts[::-1], 2).reshape(rows, 2 * spans), 1)[:, :-1]
+    noisy = np.zeros((rows, length), bool)
+    np.put_along_axis(noisy, edges, True, 1)
+    np.logical_xor.accumulate(noisy, 1, out=noisy)
+    return noisy
+
+
+def first_of(noise: np.ndarray) -> np.ndarray:
+    """(r, n) bool -> (r, n) bool: the first token of each span."""
+    first = noise.copy()
+    first[:, 1:] &= ~noise[:, :-1]
+    return first
+
+
+def with_sentinels(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
+    """(r, n) ids, (r, n) bool, (s,) ids -> the rows with the sentinels in the spans' places, s in each."""
+    shown, first = ids.copy(), first_of(noise)
+    shown[first] = np.tile(sentinels, len(ids))
+    keep = ~noise | first
+    return Ragged(shown[keep], keep.sum(1))
+
+
+def spans_told(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
+    """(r, n) ids, (r, n) bool, (s,) ids -> rows of the spans, each after its sentinel."""
+    first = np.flatnonzero(first_of(noise)[noise])
+    return Ragged(np.insert(ids[noise], first, np.tile(sentinels, len(ids))), noise.sum(1) + len(sentinels))
+
+
+def infilled(
+    ids: np.ndarray, begins: np.ndarray, density: float, mean: float, mask: int, rng: np.random.Generator
+) -> Ragged:
+    """(r, n) ids, (r, n) bool: a word begins -> the rows with one mask for each span of words.
+
+    add_whole_word_mask of fairseq's denoising_dataset.py: the lengths of spans are Poisson numbers, drawn until there
+    are ceil(density * words) of them, and the last is cut to fit. A row's words and spans stand in random order, of
+    words that of the text. Spans of no words beyond those that keep the input as short as the text are left out.
+    """
+    count = begins.sum(1)
+    wanted = np.ceil(density * count).astype(np.int64)
+    size = rng.poisson(mean, (len(ids), wanted.max(initial=0) + 1))
+    size[:, -1] = wanted
+    before = np.cumsum(size, 1) - size
+    spans, size = before < wanted[:, None], np.minimum(size, wanted[:, None] - before)
+    empty = spans & (size == 0)
+    spans &= ~empty | (np.cumsum(empty, 1) <= (wanted - (spans & ~empty).sum(1))[:, None])
+
+    # Items are what the output is made of: words, and masks for spans; `is_mask` is one row of items after the other.
+    items = count - wanted + spans.sum(1)
+    there = np.arange(items.max(initial=0)) < items[:, None]
+    is_mask = drawn(there, spans.sum(1), rng)[there]
+    words_of = np.ones(len(is_mask), np.int64)
+    words_of[is_mask] = size[spans]
+    hidden = np.repeat(is_mask, words_of)  # by word
+    tokens_of = np.ones(len(is_mask), np.int64)
+    tokens_of[~is_mask] = np.bincount(np.cumsum(begins) - 1)[~hidden]
+    out = np.full(tokens_of.sum(), mask, np.int32)
+    out[~np.repeat(is_mask, tokens_of)] = ids.reshape(-1)[~hidden[np.cumsum(begins) - 1]]
+    totals = np.append(0, np.cumsum(tokens_of))[np.append(0, np.cumsum(items))]
+    return Ragged(out, np.diff(totals))
+
+
+# --- undoing ---------------------------------------------------------------------------------------------------------
+
+
+class Parts(NamedTuple):
+    """What is kept of a text, what was cut out, each part but the first after its sentinel; of bart, all the text."""
+
+    kept: list[np.ndarray]
+    cut: list[np.ndarray]
+
+
+def filled(parts: Parts) -> np.ndarray | None:
+    """The text with its spans put back; None where sentinels do not answer to each other."""
+    kept, cut = parts
+    if [part[:1].tolist() for part in kept[1:]] != [part[:1].tolist() for part in cut[1:]] or len(cut[0]):
+        return None
+    pairs = zip(cut[1:], kept[1:], strict=True)
+    return np.concatenate([kept[0], *(part[1:] for pair in pairs for part in pair)])
+
+
+def fits(parts: Sequence[np.ndarray], text: np.ndarray) -> bool:
+    """Whether what is kept, of which all parts but the first begin with a mask, stands in the text in this order."""
+    first, *rest = parts[0], *(part[1:] for part in parts[1:])
+    if not rest or not np.array_equal(text[: len(first)], first):
+        return np.array_equal(text, first)
+    at = len(first)
+    for part in filter(len, rest[:-1]):
+        places = sliding_window_view(text[at:], len(part)) if len(part) <= len(text) - at else part[:0]
+        found = np.flatnonzero((places == part).all(-1)) if len(places) else places
+        if not len(found):
+            return False
+        at += int(found[0]) + len(part)
+    return len(text) - len(rest[-1]) >= at and np.array_equal(text[len(text) - len(rest[-1]) :], rest[-1])

@@ -1,0 +1,213 @@
+"""Tokens: blocks of documents become flat token ids, exactly those the tokenizer gives for each document, only sooner.
+
+Text repeats itself. A block is cut into chunks at places across which the tokenizer is known not to look, the distinct
+chunks are found by Arrow, and only those never met before are tokenised; the rest is gathering by index.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import pairwise, repeat
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pseudolabel.readers.text.blocks import Block, pack
+from pseudolabel.transforms.text.chunking import BLANKS, Cuts, Marks, Obstacle, cuts, spread
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+INSIDE = np.int32(1 << 30)  # in the id of a token that goes on with the word of the token before it
+CALL = 1 << 12  # bytes of documents tokenised in one call; longer ones alone
+SLICE = 1_500_000  # bytes worked on at once: the tokenizer takes a hundred times that in memory
+KNOWN = 300_000  # chunks remembered
+LONG = 64  # bytes; longer chunks are seldom met again
+GROUP = 200  # new chunks tokenised in one call
+NASTY = (
+    "Straße d’été, a/b: (c)! don't 3.14 x_y",
+    "e\u0301te\u0301 ,\u0301 <\u0338 a\u0308\u0323\u0302 ΟΔΟΣ, İI ŉ ﬁ ½ ² \u0301\u0301",
+    "a\u00a0b\u200bc\u2028d\u3000e\u00adf\ufeffg\x0bh\x0ci\x00j\x1fk\x85l\ufffdm",
+    "中文字符，测试。㐀一丁丄䷿倀鿿豈𠀀 か゚な ｶﾞ 한국어 ภาษาไทย 👩‍👩‍👧 🇫🇷 ☕️ 👍🏽",
+    " ".join("x" * n for n in (99, 100, 101)) + "é" * 101,
+    "I'll we're  1st,\tx\u00a0 y\u3000 z\u2009 'S \n\n \u0301a\r\n b” é à т 스 한 語 👍 \u0301 \x1c \x85 \u00ad c  ",
+    "",
+    " \t\r\n ",
+)
+
+
+def slices(data: np.ndarray, places: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Cut data[start:stop] into stretches of SLICE bytes at most, where (n,) bool `places` allows if it can be done."""
+    while stop - start > SLICE:
+        high = start + SLICE - int(places[start + SLICE : start : -1].argmax())
+        if not places[high]:
+            high = start + SLICE - int((data[start + SLICE : start : -1] & 0xC0 != 0x80).argmax())  # between characters
+        yield start, high
+        start = high
+    yield start, stop
+
+
+# --- blocks to ids ---------------------------------------------------------------------------------------------------
+
+
+class Tokens:
+    """A tokenizer for blocks: its ids are those of `tokenizer.encode(document, add_special_tokens=False)`.
+
+    With `words`, those of tokens that go on with the word of the token before carry the bit INSIDE: all but the first
+    of those with one number in that encoding's `word_ids`, where a token added to the vocabulary is a word by itself.
+    Without `literal`, special tokens that stand in the text are text like any other.
+
+    Two things are cut that the tokenizer alone could only take with gigabytes: a stretch of SLICE bytes without a place
+    to cut at, and, where it must be called document by document, one longer than SLICE, before white space.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, words: bool = False, literal: bool = True) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = not literal
+        self.tokenizer, about = tokenizer, json.loads(tokenizer.to_str())
+        self.caller = Caller(tokenizer, Marks.of(tokenizer, about) if words else None)
+        self.served: Counter[str] = Counter()  # blocks, "fast" or "plain"
+        self.obstacle = ""  # why the plain way, if so
+        try:
+            self.chunks: Chunks | None = Chunks(self.caller, cuts(about, literal))
+        except Obstacle as why:
+            self.chunks, self.obstacle = None, str(why)
+        if self.chunks and not self._agrees(self.chunks):
+            self.chunks, self.obstacle = None, "its ids differ on the strings tried first"
+
+    def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """A block of d documents -> (t,) int32 ids, (d + 1,) int64 offsets: document i's are from offsets[i] on."""
+        self.served["fast" if self.chunks else "plain"] += 1
+        return fast(self.chunks, block) if self.chunks else plain(self.caller, block)
+
+    def _agrees(self, chunks: Chunks) -> bool:
+        added = [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
+        texts = [*NASTY, *(f"a{text}b {text}, {text.lower()}" for text in added)]
+        block = pack([text.encode() for text in texts], range(len(texts)))
+        return all(np.array_equal(*both) for both in zip(fast(chunks, block), plain(self.caller, block), strict=True))
+
+
+@lru_cache(maxsize=1)
+def tokens_from(description: str, words: bool = False, literal: bool = True) -> Tokens:
+    """The tokenizer of a tokenizer.json's content; kept, with the chunks it knows, for the next shard."""
+    from tokenizers import Tokenizer
+
+    return Tokens(Tokenizer.from_str(description), words, literal)
+
+
+class Caller(NamedTuple):
+    """The tokenizer as it is."""
+
+    tokenizer: Tokenizer
+    marks: Marks | None  # None if nobody asks for words
+
+    def ids(self, groups: Iterable[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Groups of texts, each tokenised in one call -> (t,) int32 ids in a row, (k,) int64 how many each text has."""
+        numbered = self.marks is not None and self.marks.tails is None
+        call = self.tokenizer.encode_batch if numbered else self.tokenizer.encode_batch_fast  # which knows no words
+        ids, words, lengths = array("i"), array("i"), array("q")
+        for texts in groups:
+            for made in call(texts, add_special_tokens=False):
+                ids.extend(made.ids)
+                lengths.append(len(made))
+                if numbered:
+                    words.extend(made.word_ids)  # type: ignore[arg-type]  # None is for tokens that are added
+        flat, each = np.array(ids, np.int32), np.array(lengths, np.int64)
+        if self.marks:
+            flat[self.marks.going_on(flat, np.array(words), each)] |= INSIDE
+        return flat, each
+
+
+def plain(caller: Caller, block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """`Tokens.encode`, document by document, small ones many in one call."""
+    data, white = block.data, np.isin(block.data, list(BLANKS))
+    lows, highs = block.starts, block.ends
+    for i in np.flatnonzero(highs - lows > SLICE)[::-1].tolist():
+        parts = np.array(list(slices(data, white, int(lows[i]), int(highs[i]))), np.int64)
+        lows = np.concatenate([lows[:i], parts[:, 0], lows[i + 1 :]])
+        highs = np.concatenate([highs[:i], parts[:, 1], highs[i + 1 :]])
+    calls = np.flatnonzero(np.diff(np.cumsum(highs - lows) // CALL, prepend=-1)).tolist()
+    ids, lengths = caller.ids(
+        [str(data.data[low:high], "utf-8") for low, high in zip(lows[i:j].tolist(), highs[i:j].tolist(), strict=True)]
+        for i, j in pairwise([*calls, len(lows)])
+    )
+    return ids, np.append(0, np.cumsum(lengths))[np.searchsorted(lows, np.append(block.starts, len(data) + 1))]
+
+
+def fast(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """`Tokens.encode`, chunk by chunk."""
+    data, starts = block.data, block.starts
+    inside = spread(np.stack([starts, block.ends], 1).ravel(), len(data))
+    ids, offsets, done, low = [np.empty(0, np.int32)], np.zeros(len(starts) + 1, np.int64), 0, 0
+    while low < len(data):
+        ahead = slice(low, low + SLICE + 1)
+        solid, begins = known.cuts.chunks(data[ahead], inside[ahead])
+        fresh = np.append(0, starts[slice(*np.searchsorted(starts, [low, low + len(begins)]))] - low)
+        begins[fresh] = solid[fresh]  # documents may touch
+        (_, size), *_ = slices(data[ahead], begins, 0, len(begins))
+        part, totals = known.encode(data[low : low + size], solid[:size], begins[:size])
+        first, last = np.searchsorted(starts, [low, low + size])
+        chunks_before = np.searchsorted(np.flatnonzero(begins[:size]), starts[first:last] - low)
+        offsets[first:last] = done + totals[chunks_before]
+        ids.append(part)
+        done, low = done + len(part), low + size
+    offsets[np.searchsorted(starts, len(data)) :] = done
+    return np.concatenate(ids), offsets
+
+
+class Chunks:
+    """The chunks met so far and their ids: chunk i is ids[starts[i]:starts[i + 1]]."""
+
+    def __init__(self, caller: Caller, cuts: Cuts) -> None:
+        self.caller, self.cuts = caller, cuts
+        self.separator = caller.tokenizer.token_to_id(cuts.separator) if cuts.separator else None
+        self._forget()
+
+    def _forget(self) -> None:
+        self.known: dict[bytes, int] = {}
+        self.ids, self.starts = array("i"), array("q", [0])
+
+    def encode(self, data: np.ndarray, solid: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) text and its c chunks -> (t,) int32 ids, (c + 1,) how many of them stand before each chunk."""
+        import pyarrow as pa
+
+        packed = data.compress(solid)
+        bounds = np.append(np.flatnonzero(begins.compress(solid)), len(packed)).astype(np.int32)
+        buffers = [None, pa.py_buffer(bounds), pa.py_buffer(packed)]
+        texts = pa.Array.from_buffers(pa.binary(), len(bounds) - 1, buffers).dictionary_encode()
+        which = self._look_up(texts.dictionary.to_pylist()).take(texts.indices.to_numpy())
+        table, starts = np.frombuffer(self.ids, np.int32), np.frombuffer(self.starts, np.int64)
+        first = starts.take(which)
+        lengths = starts.take(which + 1) - first
+        totals = np.append(0, np.cumsum(lengths))
+        return table.take(np.repeat(first - totals[:-1], lengths) + np.arange(totals[-1])), totals
+
+    def _look_up(self, texts: list[bytes]) -> np.ndarray:
+        if max(len(self.starts), len(self.ids) // 4) > KNOWN:
+            self._forget()
+        found = np.fromiter(map(self.known.get, texts, repeat(-1)), np.int64, len(texts))
+        new = np.flatnonzero(found < 0)
+        found[new] = np.arange(len(new)) + len(self.starts) - 1
+        self.known.update(
+            (texts[i], at) for i, at in zip(new, found[new].tolist(), strict=True) if len(texts[i]) <= LONG
+        )
+        for i in range(0, len(new), GROUP):
+            ids, lengths = self._tokenise([texts[j].decode() for j in new[i : i + GROUP]])
+            self.starts.frombytes((len(self.ids) + np.cumsum(lengths, dtype=np.int64)).tobytes())
+            self.ids.frombytes(ids.tobytes())
+        return found
+
+    def _tokenise(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """k texts -> their ids in a row, (k,) how many each has."""
+        if self.separator is not None:
+            ids, _ = self.caller.ids([[f" {self.cuts.separator} ".join(texts)]])
+            between = ids == self.separator
+            if np.count_nonzero(between) == len(texts) - 1:  # else the separator stands in a text, too
+                ends = np.append(np.flatnonzero(between), len(ids))
+                return ids[~between], np.diff(ends, prepend=-1) - 1
+        return self.caller.ids([texts])

@@ -1,0 +1,142 @@
+"""Vocabularies: a tokenizer from a file or the hub, which of its tokens are no text, or one learned from the source."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Refused
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+NEEDED = ("cls", "sep", "pad", "mask")
+ROLES = {
+    **{"cls": ("[CLS]", "<s>"), "sep": ("[SEP]", "</s>"), "pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")},
+    **{"unk": ("[UNK]", "<unk>")},
+}
+
+
+def description(name: str) -> str:
+    """The content of a tokenizer.json, from a file or the hub."""
+    from tokenizers import Tokenizer
+
+    path = Path(name)
+    local = path.is_file()
+    if not local and (path.suffix == ".json" or path.exists()):
+        raise Refused(f"--tokenizer {name} is no file; type the path of a tokenizer.json, or a name on the hub")
+    try:
+        tokenizer = Tokenizer.from_file(name) if local else Tokenizer.from_pretrained(name)
+    except Exception as error:
+        remedy = "type the path of a tokenizer.json, or the name of a model on the hub that has one"
+        raise Refused(f"--tokenizer {name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from None
+    if getattr(tokenizer.model, "dropout", None):
+        raise Refused(f"--tokenizer {name} splits words at random; set its model's dropout to null")
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown and tokenizer.token_to_id(unknown) is None:
+        raise Refused(f"--tokenizer {name} has no {unknown} token in its vocabulary, which its model asks for; add it")
+    return path.read_bytes().decode() if local else str(tokenizer.to_str())
+
+
+class Special(NamedTuple):
+    """The tokens that are no text; an id is -1 where the tokenizer has none and the task needs none."""
+
+    cls: int
+    sep: int
+    pad: int
+    mask: int
+    unk: int
+    table: np.ndarray  # (v,) bool: ids that are never hidden, by id
+    pool: np.ndarray  # (p,) int32: all others, which random tokens are drawn from
+    added: Mapping[str, int]  # the tokens that stand beside the model's vocabulary, by name
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = NEEDED) -> Special:
+        """Find them by their usual names; refused where one that is needed is missing."""
+        vocabulary = tokenizer.get_vocab()
+        roles, model = {}, json.loads(tokenizer.to_str())["model"]
+        for role, names in ROLES.items():
+            roles[role] = next((vocabulary[name] for name in names if name in vocabulary), -1)
+            if role in needed and roles[role] < 0:
+                remedy = "give one made for this, as BERT's or T5's are, or leave --tokenizer out to have one learned"
+                raise Refused(f"the tokenizer has no {' or '.join(names)} token; {remedy}")
+        if roles["unk"] < 0:
+            named = vocabulary.get(model.get("unk_token") or "", -1)
+            roles["unk"] = named if model.get("unk_id") is None else model["unk_id"]
+        ids = np.fromiter(vocabulary.values(), np.int32)
+        table = np.zeros(ids.max() + 1, bool)
+        added = tokenizer.get_added_tokens_decoder()
+        table[[i for i in roles.values() if i >= 0]] = True
+        table[[i for i, token in added.items() if token.special]] = True
+        names_of = {token.content: i for i, token in added.items()}
+        return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]), added=names_of)
+
+    def is_text(self, ids: np.ndarray) -> np.ndarray:
+        """Of each id, whether it is of a token that may be hidden; of -100 and what else is none, it is not."""
+        known = (ids >= 0) & (ids < len(self.table))
+        return np.asarray(known & ~self.table[np.where(known, ids, 0)])
+
+    def plain(self, ids: np.ndarray) -> np.ndarray:
+        """Ids of text that means no special token: [UNK] for those that a Unigram model makes of it all the same."""
+        return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)
+
+
+special_of = lru_cache(maxsize=1)(Special.of)  # shard after shard asks for those of the same tokenizer
+# --- one of the source's own -----------------------------------------------------------------------------------------
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
+
+
+def train(texts: Iterable[str], size: int) -> Tokenizer:
+    """Learn a cased WordPiece tokenizer of at most `size` pieces from the most frequent words.
+
+    The trainer numbers pieces of one letter in the order of a hash table, another one in every process, and what it
+    merges depends on the numbers (tokenizers #1794): so all of them are declared, in order, and it may add none.
+    """
+    from tokenizers.trainers import WordPieceTrainer
+
+    tokenizer, counts = wordpiece({}), Counter[str]()
+    for text in texts:
+        counts.update(text.split())
+    words = sorted(counts.items(), key=lambda word: (-word[1], word[0]))[:WORDS]
+    declared = [*SPECIAL, *letters(tokenizer, words, size // 4)]
+    trainer = WordPieceTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=declared)
+    trainer.limit_alphabet = 0
+    tokenizer.train_from_iterator((f"{word} " * count for word, count in words), trainer)
+    return wordpiece(tokenizer.get_vocab())
+
+
+def letters(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], most: int) -> list[str]:
+    """The `most` frequent characters in order, then those that continue words as "##c"."""
+    counts: Counter[str] = Counter()
+    for word, count in words:
+        for letter in word:
+            counts[letter] += count
+    first, inner = [], []
+    for letter in sorted(counts, key=lambda c: (-counts[c], c))[:most]:
+        normal = tokenizer.normalizer.normalize_str("a" + letter)
+        cut = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
+        first += [letter] if cut != ["a"] else []  # else white space, or deleted
+        inner += ["##" + letter] if cut == ["a" + letter] else []  # else a word by itself
+    return sorted(first) + sorted(inner)
+
+
+def wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
+    """BERT's tokenizer, cased, with this vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    if vocabulary:
+        tokenizer.add_special_tokens(list(SPECIAL))
+        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return tokenizer

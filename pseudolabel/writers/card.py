@@ -1,0 +1,106 @@
+"""The dataset card: what a row means, how its label was made and what would make it false, and how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from inspect import cleandoc
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from pseudolabel.contracts import plain, short
+from pseudolabel.storage.files import write_whole
+from pseudolabel.storage.stores import handle
+from pseudolabel.tasks.base.task import Task
+from pseudolabel.writers.dataset import command
+from pseudolabel.writers.source_columns import signed
+
+SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+LARGEST = "10M<n<100M"
+SOUND = [
+    "# datasets decodes sound with torchcodec; without it, soundfile does:",
+    'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
+    'wave, rate = soundfile.read(io.BytesIO(rows["train"][0]["audio"]["bytes"]))',
+]
+
+
+def write_card(path: Path, task: Task, manifest: Mapping[str, Any]) -> None:
+    """Write `README.md`: the YAML header that the Hub and `datasets` read, then all the rest for people."""
+    lines = ["---", *_header(task, manifest), "---", "", *_body(task, manifest, path.parent)]
+    write_whole(path, (f"{line}\n" for line in lines))
+
+
+def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
+    rows = manifest["summary"]["rows"]
+    yield f"pretty_name: {json.dumps(_name(manifest))}"  # JSON's strings are YAML's
+    yield from ("configs:", "- config_name: default", "  data_files:")
+    for split in rows:
+        yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
+    yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
+    yield f"- {next((size for most, size in SIZES if sum(rows.values()) < most), LARGEST)}"
+
+
+def _name(manifest: Mapping[str, Any]) -> str:
+    return plain(Path(manifest["summary"]["out"]).name)
+
+
+def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
+    summary, name = manifest["summary"], _name(manifest)
+    what, _, how = cleandoc(task.__doc__ or "").partition("\n\n")
+    rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
+    counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
+    counts += f" · {summary['lacking']:,} rows lacking" if summary["lacking"] else ""
+    yield from (f"# {escape(name)}", "", what, "")
+    yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
+    yield from (f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in signed(manifest).schema(task))
+    yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
+    yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.paper}", "")
+    yield from ("```sh", command(type(task), {**manifest["fields"], **manifest}), "```", "")
+    yield f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`."
+    yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
+    yield from ("", "## What would make it false", "")
+    yield f"Later augmentations: {', '.join(task.unsafe) or 'none, as long as they are of the input alone'}."
+    yield f"`pseudolabel verify {quote(name)} --against SOURCE` undoes the label of every row, beside its source."
+    yield from ("", "## How to load it", "", "In `datasets` and PyTorch:", "")
+    yield from ("```python", *_python(task, name), "```", "")
+    yield from ("In DuckDB:", "", "```sql", _query(task, name), "```")
+
+
+def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
+    """The first row of all, a column in a line."""
+    import pyarrow.parquet as pq
+
+    columns = signed(manifest).schema(task)
+    with pq.ParquetFile(handle(out / "data" / manifest["shards"][0]["name"])) as file:
+        row = next(file.iter_batches(1)).to_pylist()[0]
+    for column in columns:
+        value = column.names[row[column.name]] if column.type == "class" else short(row[column.name])
+        yield f"{column.name}: {plain(value).replace('`', '｀')}"  # no backtick of the source ends the block
+
+
+def _python(task: Task, name: str) -> Sequence[str]:
+    sound = any(column.type.startswith("audio<") for column in task.schema())
+    wanted = [c.name for c in task.schema() if c.role in ("input", "label")]
+    loaded = f'rows["train"].select_columns({json.dumps(wanted)})'
+    return [
+        *(["import io", ""] if sound else []),
+        "import datasets",
+        *(["import soundfile"] if sound else []),
+        "from torch.utils.data import DataLoader",
+        "",
+        f"rows = datasets.load_dataset({json.dumps(name, ensure_ascii=False)})",
+        *(SOUND if sound else []),
+        f"loader = DataLoader({loaded}{LOADER[sound]})",
+    ]
+
+
+LOADER = {True: ", batch_size=8, collate_fn=list", False: '.with_format("torch"), batch_size=8'}
+
+
+def _query(task: Task, name: str) -> str:
+    """A look at the first rows."""
+    first = next(c.name for c in task.columns() if c.role in ("label", "input"))
+    place = f"{name}/data/*.parquet".replace("'", "''")
+    return f"SELECT key, copy, {first} FROM '{place}' LIMIT 10;"

@@ -1,0 +1,144 @@
+"""A finished dataset, read back: its manifest, its task with the options it was made with, and its files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pseudolabel.contracts import Column, Refused, RunOptions, Unusable, blamed
+from pseudolabel.storage.layout import MANIFEST, SUCCESS
+from pseudolabel.storage.retry import StoreFailed
+from pseudolabel.storage.urls import located
+from pseudolabel.tasks import TASKS, Task
+from pseudolabel.writers.output_folder import at_hand
+from pseudolabel.writers.source_columns import Kept, signed
+
+FILE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
+COUNTS = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
+RECORD = {"extents": int, "weight": int, **COUNTS, "files": [FILE]}
+SUMMARY = {**COUNTS, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
+SIGNED = {
+    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}},
+    **{"versions": dict, "artefacts": dict, "remarks": [str], "summary": SUMMARY, "shards": [FILE]},
+}
+
+
+def read(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
+    """A JSON file of ours, or this line of one. Raises `Unusable` where it is missing, or not of that shape."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
+    except StoreFailed:
+        raise
+    except (OSError, ValueError, RecursionError):
+        raise Unusable("is missing, or is no JSON") from None
+    if wrong := _unlike(value, shape, "it"):
+        raise Unusable(f"is not as a run writes it: {wrong}")
+    return value
+
+
+def _unlike(value: Any, shape: Any, name: str) -> str:
+    """The first part of a value that is not of its kind; "" if all is."""
+    if isinstance(shape, dict) and isinstance(value, dict):
+        parts = (_unlike(value.get(key), part, f"`{key}`") for key, part in shape.items())
+        return next(filter(None, parts), "")
+    if isinstance(shape, list) and isinstance(value, list):
+        return next(filter(None, (_unlike(item, shape[0], name) for item in value)), "")
+    fits = not isinstance(shape, dict | list) and isinstance(value, shape)
+    return "" if fits else f"{name} is {str(value)[:40]!r}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What lies in a folder that a run has signed."""
+
+    out: Path
+    manifest: Mapping[str, Any]
+
+    @cached_property
+    def task(self) -> Task:
+        """The task as it was; a file that an option named is taken from among the artefacts."""
+        kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
+        if unknown := sorted(self._fields.keys() - {field.name for field in fields(kind)}):
+            option = unknown[0].replace("_", "-")
+            raise Refused(f"{self.out} was made by {by} with --{option}, which this version does not have")
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
+        given = {name: value for name, value in given.items() if name not in kind.told}
+        for name, pattern in kind.kept.items():
+            if given.get(name):
+                given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))
+        try:
+            with blamed("it cannot be opened with the options of its manifest"):
+                return kind(**given)
+        except Unusable as fault:
+            raise Refused(f"{self.out}: {fault}", 3) from None
+
+    @cached_property
+    def artefacts(self) -> Path:
+        """The local folder that holds what `fit` saved, as long as this object lives."""
+        folder = tempfile.mkdtemp(prefix="pseudolabel-")
+        weakref.finalize(self, shutil.rmtree, folder)
+        return at_hand(self.out, Path(folder))
+
+    @property
+    def kept(self) -> Kept:
+        """What its rows have of their source."""
+        return signed(self.manifest)
+
+    @property
+    def columns(self) -> list[Column]:
+        """All that a row has."""
+        return self.kept.schema(self.task)
+
+    @property
+    def options(self) -> RunOptions:
+        """Those of the run that decide what the dataset is."""
+        names = [field.name for field in fields(RunOptions) if field.name in self.manifest]
+        return RunOptions(**{name: self.manifest[name] for name in names})
+
+    @property
+    def _fields(self) -> Mapping[str, Any]:
+        given: Mapping[str, Any] | None = self.manifest.get("fields")
+        if not isinstance(given, dict):
+            raise Refused(f"{self.out} was made by an older version, which kept no options; make it again")
+        return given
+
+    @property
+    def command(self) -> str:
+        """What was typed, but for the source's place and what only says how fast or where to."""
+        return command(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
+
+
+def opened(out: Path | str) -> Dataset:
+    """The dataset in a folder. Refused where there is none, or an unfinished one."""
+    out = located(out)
+    if not (out / MANIFEST).exists():
+        raise Refused(f"{out} is no dataset made by pseudolabel: it has no {MANIFEST}; give the folder of one")
+    if not (out / SUCCESS).exists():
+        raise Refused(f"{out} is not finished; run the command that made it again", 3)
+    try:
+        manifest = read(out / MANIFEST, SIGNED)
+    except Unusable as fault:
+        raise Refused(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
+    if manifest["task"] not in TASKS:
+        raise Refused(f"{out} is of the task {manifest['task']!r}, which this version does not have")
+    return Dataset(out, manifest)
+
+
+def command(task: type[Task], given: Mapping[str, Any]) -> str:
+    """The command line of a task: SOURCE, and the options that are not as they are by default."""
+    words = ["pseudolabel", task.name, "SOURCE"]
+    for field in (*fields(task), *fields(RunOptions)):
+        value, option = given.get(field.name, field.default), field.name.replace("_", "-")
+        if isinstance(value, bool) and value != field.default:
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif value != field.default and value is not None:
+            words += [f"--{option}", *map(str, value if isinstance(value, list | tuple) else [value])]
+    return shlex.join(words)

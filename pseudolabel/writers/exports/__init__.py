@@ -1,0 +1,1 @@
+"""Datasets written as the files of a trainer."""

@@ -1,0 +1,180 @@
+"""Shards: rows into Parquet, whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from errno import ENOENT
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pseudolabel.storage.stores import store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP_BYTES = 32 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
+ROWS_AT_ONCE = 64  # rows turned into Arrow together, or fewer if they are large
+BYTES_AT_ONCE = 32 << 20
+
+
+class ShardWriter:
+    """Rows into one Parquet file: after a clean exit it is whole and on disk, after any error it is not there.
+
+    Row groups are cut by bytes written, pictures and sounds are stored plain (they are compressed already), the rest as
+    zstd with dictionaries, every page with a checksum: the same rows give the same bytes on the same pyarrow.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self.path, self.schema, self.rows = path, schema, 0
+        self._pending: list[dict[str, Any]] = []
+        self._weight = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        blobs, others = _leaves(schema)
+        self._file = path.open("wb")
+        self._writer = pq.ParquetWriter(
+            self._file,
+            schema,
+            compression={**dict.fromkeys(blobs, "NONE"), **dict.fromkeys(others, "ZSTD")},
+            compression_level=dict.fromkeys(others, 3) or None,
+            use_dictionary=others or False,
+            write_statistics=others or False,
+            write_page_index=True,
+            write_page_checksum=True,
+            write_batch_size=16 if blobs else None,
+            store_schema=True,
+        )
+
+    def write(self, rows: Sequence[Mapping[str, Any]] | pa.RecordBatch) -> None:
+        """Append rows: dicts by column name, or a batch of the schema."""
+        import pyarrow as pa
+
+        if isinstance(rows, pa.RecordBatch):
+            self._take(rows)
+            return
+        for row in rows:
+            self._pending.append(dict(row))
+            self._weight += _weight(self._pending[-1])
+            if len(self._pending) >= ROWS_AT_ONCE or self._weight >= BYTES_AT_ONCE:
+                self._settle()
+
+    def _settle(self) -> None:
+        import pyarrow as pa
+
+        if self._pending:
+            self._take(pa.RecordBatch.from_pylist(self._pending, self.schema))
+            self._pending, self._weight = [], 0
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._batches:
+            table = pa.Table.from_batches(self._batches, self.schema)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._batches, self._bytes = [], 0
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._settle()
+                self._flush()
+                self._writer.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            self._file.close()
+        except BaseException:
+            kind = OSError
+            raise
+        finally:
+            if kind is not None:  # the Parquet writer is left unclosed: closing it would make a valid, short file
+                self.path.unlink(missing_ok=True)
+
+
+def _weight(value: Any) -> int:
+    """The bytes a row takes as Python objects, about: of a list, as many as its first item takes, each."""
+    if isinstance(value, dict):
+        return sum(map(_weight, value.values()))
+    if isinstance(value, list):
+        return 56 + len(value) * (8 + _weight(value[0])) if value else 56
+    return len(value) if isinstance(value, bytes) else 32
+
+
+def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
+    """The paths of the leaf columns, as Parquet names them: encoded media, and the rest.
+
+    With per-column options pyarrow passes over any path not spelt out to the leaf, so nested ones are.
+    """
+    import pyarrow as pa
+
+    blobs: list[str] = []
+    others: list[str] = []
+
+    def walk(path: str, kind: pa.DataType) -> None:
+        if pa.types.is_struct(kind):
+            for field in kind:
+                walk(f"{path}.{field.name}", field.type)
+        elif pa.types.is_list(kind):
+            walk(f"{path}.list.element", kind.value_type)
+        else:
+            (blobs if pa.types.is_binary(kind) else others).append(path)
+
+    for field in schema:
+        walk(field.name, field.type)
+    return blobs, others
+
+
+class Records:
+    """`_records/`: one small JSON per shard, stored before its files come into `data/`."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder, self._store = out / "_records", store(out)
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.json"
+
+    def skips(self, index: int) -> Path:
+        return self.folder / f"{index:05d}.skipped.jsonl"
+
+    def done(self, shards: Sequence[int], digests: Sequence[str]) -> list[dict[str, Any] | None]:
+        """Of each shard its record if it is whole and of the extents that it should be, by the digests of all shards:
+        the record is there and so is every file the record names."""
+        there, data = self._store.sizes("_records"), self._store.sizes("data")
+
+        def whole(index: int, said: bytes | None) -> dict[str, Any] | None:
+            try:
+                record: dict[str, Any] = json.loads(said or b"")
+                named = all(data.get(file["name"]) == file["bytes"] for file in record["files"])
+                whole = named and there.get(self.skips(index).name) == record["skips"]
+            except (ValueError, LookupError, TypeError):  # torn by a power cut
+                return None
+            return record if whole and record.get("of") == digests[index] else None
+
+        known = [index for index in shards if self.path(index).name in there]
+        found = dict(zip(known, map(whole, known, self.read(map(self.path, known))), strict=True))
+        return [found.get(index) for index in shards]
+
+    def skipped(self, count: int) -> Iterator[str]:
+        """The lines of `_skipped.jsonl`, shard by shard."""
+        for index, said in enumerate(self.read(map(self.skips, range(count)))):
+            if said is None:
+                raise FileNotFoundError(ENOENT, "it is gone", str(self.skips(index)))
+            yield from (line.decode() for line in said.splitlines(keepends=True))
+
+    def read(self, paths: Iterable[Path]) -> Iterator[bytes | None]:
+        """What these files of it hold; None where there is none."""
+        return self._store.read([f"_records/{path.name}" for path in paths])
