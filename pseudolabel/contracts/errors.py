@@ -1,4 +1,4 @@
-"""How a run, and one of its inputs, fails: refused, unusable, filtered; and the one place where bad input is forgiven."""
+"""Errors: what stops a run, what makes one input unusable, and the one place where bad input is caught."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifest: what a folder says its dataset is, read, compared and written; and the packages whose version decides bytes."""
+"""The manifest: read, written and compared; and the packages whose version may change bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locations: the text that names what is no path on disk: an object of a store, a member of an archive, a row of a table."""
+"""Locations: text that names an object of a store, a member of an archive, or a row of a table."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
     if trainer == Trainer.torchaudio and not (labels.learned and labels.rate == audio_features.RATE):
         raise Refused(
             f"torchaudio's recipe wants 50 or 100 labels a second of {audio_features.RATE} Hz, "
-            f"not {labels.hz} of {labels.rate} Hz; export --to fairseq, or make the dataset with --targets kmeans --rate {audio_features.RATE}"
+            f"not {labels.hz} of {labels.rate} Hz; "
+            f"export --to fairseq, or make the dataset with --targets kmeans --rate {audio_features.RATE}"
         )
     folder = place(source, Path(os.path.abspath(out or f"{source.name}-{trainer}")))
     layout, rows = LAYOUTS[trainer], {}
