@@ -17,7 +17,7 @@ class Extent(NamedTuple):
     """A place in the source, planned. It travels between processes; the bytes it names do not."""
 
     key: str  # relative to the source, "/" everywhere, with the range where it is one: "a.txt#0-1048576"
-    where: str  # the place to open: see `readers.places`
+    where: str  # the place to open: see `readers.sources.location`
     start: int
     stop: int | None  # None: to the end
     weight: int  # bytes to read; shards are cut by it

@@ -44,8 +44,9 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     view of a false pair is, encoded as it is, the view of a true one. Its pictures are of one shard and split, and do
     not look alike: their difference hashes differ in more than 8 of 64 bits, mirrored or not. Where there is no such
     picture among those read with it, rows are lacking. Each view can be made again from its source by what is stored of
-    it: `pseudolabel.views.make`. Crops are those of the reference's code (SimCLR's have a tenth of the picture or
-    more), colours always torchvision's, also for SimCLR and BYOL, whose own code has others of the same strength.
+    it: `pseudolabel.transforms.image.augment.make`. Crops are those of the reference's code (SimCLR's have a tenth of
+    the picture or more), colours always torchvision's, also for SimCLR and BYOL, whose own code has others of the same
+    strength.
     """
 
     name: ClassVar[str] = "augment-pairs"

@@ -33,7 +33,8 @@ class CropViews(augment.ViewOptions, ImageTask):
     """Make two large augmented crops of each picture and several small ones; the label is that they belong together.
 
     Crops are of one picture where their rows have one `key`. `global_crops` come first in the columns that say what was
-    done, then `local_crops`; each can be made again from its source by that: `pseudolabel.views.make`.
+    done, then `local_crops`; each can be made again from its source by that:
+    `pseudolabel.transforms.image.augment.make`.
     """
 
     name: ClassVar[str] = "crop-views"

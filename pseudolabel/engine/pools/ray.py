@@ -2,7 +2,7 @@
 
 On its node a task hands the shard to a worker process of ours, as a local run does, and tells what becomes of it. So a
 sample that kills or never returns is known by its key there, and Ray's own process outlives it. Ray itself tries
-nothing again: what is to be done about a death is decided in one place, `deaths.Search`.
+nothing again: what is to be done about a death is decided in one place, `crashes.Search`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def check(place: Place) -> None:
 
 
 class Pool:
-    """What `workers.Pool` is to this machine, for all nodes of a Ray cluster."""
+    """What `local.Pool` is to this machine, for all nodes of a Ray cluster."""
 
     def __init__(self, recipe: Recipe, count: int, options: RunOptions, first: Extent) -> None:
         shared = [Path(first.where.partition("\0")[0])] + ([] if is_address(recipe.out) else [recipe.work])

@@ -21,7 +21,7 @@ from pseudolabel.storage.retry import patiently
 from pseudolabel.storage.urls import is_address
 
 TABLE = ".parquet"
-METADATA = "metadata.parquet"  # of the files beside it, see `readers.beside`
+METADATA = "metadata.parquet"  # of the files beside it, see `readers.metadata.sidecars`
 AGAIN = "\udc00"  # behind the name of the second of a name: "%" in its key, and no sign that a name can have
 
 
