@@ -21,9 +21,8 @@ from pseudolabel import rows as stream_rows
 from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.readers.text.blocks import pack
-from pseudolabel.tasks import TASKS
 from pseudolabel.transforms.audio import features as audio_features
-from pseudolabel.transforms.clustering import agreement, clusters, codebooks
+from pseudolabel.transforms.clustering import clusters, codebooks
 from pseudolabel.transforms.clustering.feature_sets import SETS, Stored
 from pseudolabel.transforms.clustering.onnx_encoder import network
 from pseudolabel.transforms.image import features as image_features
@@ -222,7 +221,6 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
         ({"encoder": "nowhere.onnx"}, "cannot be loaded"),
         ({"encoder": "a.onnx", "features": "hog"}, "give one of them"),
         ({"codebook": "a.npz", "clusters": 3}, "leave them out"),
-        ({"against": "nowhere"}, "is no dataset"),
         ({"clusters": 40}, "give --clusters 24 or fewer"),
         ({"clusters": 1}, "give 2 to 100000"),
     ],
@@ -463,32 +461,10 @@ def test_what_a_network_cannot_take_is_skipped(tmp_path: Path) -> None:
 # --- what a run tells ------------------------------------------------------------------------------------------------
 
 
-def test_the_report_is_told_again_on_a_finished_dataset(made: Made) -> None:
-    task = Cluster(compare_folders=True, against=str(made["pixels"]))
-    again = run(task, SOURCES["images"], out=made["hog"], workers=1)
-    labels = [row["cluster"] for row in rows(made["hog"])]
-    sizes = np.bincount(labels)
-    report = again.report
-    assert again.status == "already finished"
-    assert (report["clusters"], report["smallest"], report["largest"]) == (2, sizes.min(), sizes.max())
-    by_key = {row["key"]: row["cluster"] for row in rows(made["pixels"])}
-    keys = [row["key"] for row in rows(made["hog"])]
-    folders = agreement.table(np.array([key.split("/")[0] for key in keys]), np.array(labels))
-    others = agreement.table(np.array(labels), np.array([by_key[key] for key in keys]))
-    assert report["nmi_folders"] == pytest.approx(agreement.nmi(folders), abs=1e-4)
-    assert report["purity"] == pytest.approx(folders.max(0).sum() / len(keys), abs=1e-4)
-    assert report["nmi_against"] == pytest.approx(agreement.nmi(others), abs=1e-4)
-    assert run(Cluster(against=str(made["mfcc"])), SOURCES["images"], out=made["hog"]).report["keys_against"] == 0
+def test_the_card_says_how_the_clusters_were_learned(made: Made) -> None:
     assert "2 clusters, of features hog, were learned from 24 samples" in (made["hog"] / "README.md").read_text()
     assert "fewer than 39" not in (made["hog"] / "README.md").read_text(), "nobody asked for so many"
     assert "24 samples are fewer than 39 to each of 3 clusters" in (made["pixels"] / "README.md").read_text()
-
-
-def test_against_what_is_no_clusters_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    run(TASKS["rotate"](), SOURCES["images"], out=tmp_path / "other", workers=1)
-    with pytest.raises(Refused, match="other is of rotate; give the folder of a dataset that cluster made"):
-        run(Cluster(against=str(tmp_path / "other")), SOURCES["images"], out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_fit_refused_can_be_asked_for_otherwise(made: Made, tmp_path: Path) -> None:
@@ -498,19 +474,6 @@ def test_what_fit_refused_can_be_asked_for_otherwise(made: Made, tmp_path: Path)
     assert run(Cluster(clusters=4), SOURCES["images"], out=tmp_path / "out", workers=1).status == "finished"
     with pytest.raises(Refused, match="clusters is 4 there and 5 here"):
         run(Cluster(clusters=5), SOURCES["images"], out=tmp_path / "out", workers=1)
-
-
-def test_agreement_by_hand() -> None:
-    """One sample of four is astray: H(1/2) = ln 2, H(1/4) = 0.5623, joint ln 4 - (1/2) ln 2 = 1.0397."""
-    counts = agreement.table(np.array(["a", "a", "b", "b"]), np.array([0, 0, 0, 7]))
-    assert counts.tolist() == [[2, 0], [1, 1]]
-    assert agreement.entropy(np.array([2, 2, 0])) == pytest.approx(np.log(2))
-    assert agreement.nmi(counts) == pytest.approx(
-        2 * (0.693147 + 0.562335 - 1.039721) / (0.693147 + 0.562335), abs=1e-5
-    )
-    assert agreement.purity(counts) == 0.75
-    assert agreement.nmi(np.diag([3, 4, 5])) == pytest.approx(1)
-    assert agreement.nmi(np.outer([1, 2], [3, 4, 5])) == pytest.approx(0, abs=1e-12)
 
 
 # --- mathematics -----------------------------------------------------------------------------------------------------

@@ -16,12 +16,11 @@ import pytest
 from conftest import Made, source
 from test_verify import named, shard, sign, write
 
-from pseudolabel import TASKS, Task, run
+from pseudolabel import TASKS, Task
 from pseudolabel.contracts import Refused
 from pseudolabel.inspection.row_checks import odd, same
 from pseudolabel.inspection.verify import verify
 from pseudolabel.transforms.image import codec
-from pseudolabel.writers.dataset import opened
 
 
 def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:
@@ -94,7 +93,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
     ("_manifest.json", rewritten("_manifest.json", lambda m: {**m, "options": {**m["options"], "size": 5}})),
     ("Refused: artefacts", rewritten("_manifest.json", lambda m: {k: m[k] for k in m if k != "artefacts"})),
     ("Refused: task", rewritten("_manifest.json", lambda m: {**m, "task": ["x"]})),
-    ("Refused: --zz", rewritten("_manifest.json", lambda m: {**m, "fields": {"zz": 1}})),
+    ("Refused: --zz", rewritten("_manifest.json", lambda m: {**m, "fields": {"zz": 1}, "options": {"zz": 1}})),
     ("Refused: options", rewritten("_manifest.json", lambda m: {**m, "fields": None})),
     ("data/train-00000.parquet", lambda out: retold(out, {"pseudolabel": "[]", "huggingface": "no JSON"})),
     ("data/train-00000.parquet", lambda out: misspelt(out)),
@@ -136,10 +135,14 @@ def test_what_was_left_out_is_compared(made: Made, tmp_path: Path) -> None:
     assert set(named(verify(out, source(TASKS["rotate"]()), workers=1))) == {"hills/broken.jpg"}
 
 
-def test_options_that_only_tell_do_not_bind(made: Made, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(made["cluster"], tmp_path / "other"))
-    task = TASKS["cluster"](against=str(other), clusters=3)
-    run(task, source(task), out=tmp_path / "out", workers=1, limit=12)
-    shutil.rmtree(other)
-    assert verify(tmp_path / "out", workers=1).sound
-    assert "--against" in opened(tmp_path / "out").command
+def test_an_option_that_no_row_depended_on_may_be_gone(made: Made, tmp_path: Path) -> None:
+    """As `compare_folders` is, which only added to what was printed; one that rows depend on is named."""
+    out = Path(shutil.copytree(made["cluster"], tmp_path / "out"))
+    manifest = json.loads((out / "_manifest.json").read_text())
+    manifest["fields"]["compare_folders"] = True
+    (out / "_manifest.json").write_text(json.dumps(manifest))
+    assert verify(out, workers=1).sound
+    manifest["fields"]["shades"] = manifest["options"]["shades"] = 3
+    (out / "_manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(Refused, match="with --shades, which this version does not have"):
+        verify(out, workers=1)

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,7 +45,6 @@ class Summary:
     shards: int = 0
     bytes: int = 0
     seconds: float = 0.0
-    report: dict[str, float] = field(default_factory=dict)  # what the task tells of its labels
 
 
 def sign(
@@ -65,7 +64,6 @@ def sign(
     summary = Summary(
         str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
         seconds=round(time.monotonic() - started, 1),
-        report={},  # told anew by each run, as it asks
     )  # fmt: skip
     write_whole(out / SKIPPED, records.skipped(count))
     reading, labelling = Deaths.of(records.folder, "").exceptions
@@ -73,7 +71,7 @@ def sign(
     artefacts = readable(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
         near = at_hand(out, Path(folder))
-        remarks, report = list(task.remarks(near)), dict(task.report(out, near))
+        remarks = list(task.remarks(near))
     for remark in remarks:
         progress.note(remark)
     manifest = {
@@ -94,7 +92,7 @@ def sign(
     ours()
     write_whole(out / SUCCESS, [])
     tidy(out)
-    return replace(summary, report=report)
+    return summary
 
 
 def sweep(out: Path, count: int, named: set[str]) -> None:
@@ -129,11 +127,11 @@ def judge(summary: Summary, options: RunOptions, out: Path) -> None:
         raise Refused(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
 
 
-def finished(task: Task, out: Path, manifest: dict[str, Any]) -> Summary:
+def finished(out: Path, manifest: dict[str, Any]) -> Summary:
     """The summary of a run that had nothing to do."""
-    with TemporaryDirectory() as folder:
-        report = dict(task.report(out, at_hand(out, Path(folder))))
-    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished", "report": report})
+    known = {field.name for field in fields(Summary)}  # a manifest of an older version may have more
+    summary = {name: value for name, value in manifest["summary"].items() if name in known}
+    return Summary(**{**summary, "out": str(out), "status": "already finished"})
 
 
 def told(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:

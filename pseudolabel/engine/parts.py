@@ -35,7 +35,7 @@ def plan_parts(
         raise Refused("plan comes before all parts; give --part to the task's command")
     goal = wanted(task, source, chosen)
     if goal.there():
-        return finished(goal.task, goal.out, standing(goal.out, goal.manifest))
+        return finished(goal.out, standing(goal.out, goal.manifest))
     plan = goal.found.plan
     with store(goal.out).locked(progress.note) as ours:
         goal.begin(progress)
@@ -57,7 +57,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     manifest = {**identity(task, begun_as["source"], source_columns.signed(begun_as), options), "versions": versions()}
     before = standing(out, manifest)
     if (out / SUCCESS).exists():
-        return finished(task, out, before)
+        return finished(out, before)
     with store(out).locked(progress.note, options.mark) as ours:
         same_versions(out, before, manifest)
         plan = frozen(out, PLAN)
@@ -97,7 +97,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
         raise Refused(f"{out} was not planned; give the folder that pseudolabel plan began")
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
-        return finished(dataset.task, out, manifest)
+        return finished(out, manifest)
     with store(out).locked(progress.note) as ours:
         plan = frozen(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
         if lacking := missing(out, plan):

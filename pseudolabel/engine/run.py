@@ -28,7 +28,7 @@ def run(
         return make_part(task, resolve(source), chosen, progress, started)
     goal = wanted(task, source, chosen)
     if goal.there():  # no lock: nothing is made
-        return finished(goal.task, goal.out, standing(goal.out, goal.manifest))
+        return finished(goal.out, standing(goal.out, goal.manifest))
     with store(goal.out).locked(progress.note) as ours:
         goal.begin(progress)
         if lacking := missing(goal.out, goal.found.plan):

@@ -23,7 +23,6 @@ from pseudolabel.contracts import (
     Unusable,
     attempt,
     check,
-    file_of,
 )
 from pseudolabel.readers.audio.reader import AudioOptions
 from pseudolabel.readers.image.reader import ImageOptions
@@ -33,7 +32,7 @@ from pseudolabel.readers.video.reader import VideoOptions
 from pseudolabel.storage.files import digest
 from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own, found, keys
 from pseudolabel.tasks.base.task import EachSample, Labeler, Reader, Row, Rows, Task, drawn
-from pseudolabel.transforms.clustering import agreement, clusters, codebooks, feature_sets, onnx_encoder, precomputed
+from pseudolabel.transforms.clustering import clusters, codebooks, feature_sets, onnx_encoder, precomputed
 from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Located
 from pseudolabel.transforms.clustering.codebooks import Codebook
 from pseudolabel.transforms.clustering.feature_sets import ENCODER, FILE, FRAMES, FeatureSet
@@ -99,18 +98,11 @@ class Together(EachSample):
 
 BOOK = "centroids.npz"
 ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
-SMALL = 10  # times smaller than on average is a cluster that is told of
 KEPT_ENCODER = "encoder.onnx"
 CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
-FEATURES_HELP = (
-    "hog, coates-ng, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
-    "is a sample, a .npy with a row for each in the order of keys."
-)
 ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
 SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
 CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
-SPHERICAL_HELP = "Keep centroids at length 1: k-means by angles."
-AGAINST_HELP = "Tell how well the clusters agree with those of another dataset of the same keys."
 
 
 @dataclass(frozen=True)
@@ -121,6 +113,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     it is, from 0 to about 2, `margin` how much farther the second one is. Features: `hog` (996 numbers), `coates-ng`
     (1024) or `pixels` (768) of pictures, and of clips the mean of their frames'; `mfcc` (143) of sounds, `tf-idf` (128)
     of documents; or any of a model.
+
+    How well clusters agree with folders: make the dataset with `--keep folder`, and compare the two columns by
+    scikit-learn's `normalized_mutual_info_score(rows["folder"], rows["cluster"])`, copy 0 alone.
     """
 
     name: ClassVar[str] = "cluster"
@@ -129,19 +124,16 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         "Asano et al. 2020 (SeLa)"
     )
     kept: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
-    told: ClassVar[tuple[str, ...]] = ("compare_folders", "against")
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
-    features: Annotated[str, Option(help=FEATURES_HELP)] = ""
+    features: Annotated[str, Option(help=feature_sets.HELP)] = ""
     encoder: Annotated[str, Option(help=ENCODER_HELP)] = ""
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
     balanced: Annotated[bool, Option("--balanced", help="Make clusters of equal size.")] = False
-    spherical: Annotated[bool, Option("--spherical", help=SPHERICAL_HELP)] = False
+    spherical: Annotated[bool, Option("--spherical", help="Keep centroids at length 1: k-means by angles.")] = False
     modality: Annotated[Modality | None, Option(help="What to read of a source of several kinds.")] = None
     size: Annotated[int, Option(min=8, max=8192, help=SIZE_HELP)] = 256
     no_inputs: Annotated[bool, Option("--no-inputs", help="Store the labels alone.")] = False
-    compare_folders: Annotated[bool, Option("--compare-folders", help="Tell how pure clusters are of folders.")] = False
-    against: Annotated[str, Option(help=AGAINST_HELP)] = ""
 
     def __post_init__(self) -> None:
         check(self)
@@ -171,9 +163,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
                 raise Refused(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
             task.encoded  # noqa: B018 - refused where it takes something else
         if task.codebook:
-            task.check_book()
-        if task.against:
-            agreement.check(Path(task.against), self.name)
+            task.book.check(task.codebook, task.about, task.origin, task.described)
         return task
 
     @property
@@ -181,13 +171,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Where features come from: the name of a set, or FILE, or ENCODER."""
         if self.encoder:
             return ENCODER
-        if Path(self.features).suffix in precomputed.SUFFIXES:
-            return FILE
-        name = self.features or (self.book.about.get("features") if self.codebook else self.kind.sets[0])
-        if name not in self.kind.sets:
-            sets, ends = ", ".join(self.kind.sets), ", ".join(precomputed.SUFFIXES)
-            raise Refused(f"features {name!r} are none of {self.modality}; give {sets}, or a file ending in {ends}")
-        return str(name)
+        usual = self.book.about.get("features") if self.codebook else self.kind.sets[0]
+        return feature_sets.origin(self.features or str(usual), self.kind.sets, str(self.modality))
 
     @cached_property
     def given(self) -> Embeddings:
@@ -226,24 +211,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """The codebook that was given."""
         return codebooks.load_codebook(Path(self.codebook))
 
-    def check_book(self) -> None:
-        """Refuse a codebook that is for something else."""
-        for name, value in self.about.items():
-            if self.book.about.get(name) != value:
-                raise Refused(f"--codebook {self.codebook} is for {name} {self.book.about.get(name)}, not {value}")
-        if self.origin == FILE and self.given.width != (width := len(self.book.clusters.mean)):
-            raise Refused(f"--features have {self.given.width} numbers to a row, the codebook is for {width}")
-        try:
-            self.book.clusters.located(self.described.features(self.described.blank, self.book.learned))
-        except Exception as fault:  # arrays of whatever kind and shape
-            why = f"its arrays do not fit {self.origin} ({type(fault).__name__})"
-            raise Refused(f"--codebook {self.codebook}: {why}; give a centroids.npz that cluster saved") from None
-
     def options(self) -> Mapping[str, Any]:
-        """Those of the modality, and the content of the files instead of their names; what is only told is left out."""
+        """Those of the modality, and the content of the files instead of their names."""
         others = {field.name for kind in MODALITIES.values() for field in fields(kind.options)} | {"size"}
         own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
-        left = (others - own) | {*self.told, "encoder", "codebook"}
+        left = (others - own) | {"encoder", "codebook"}
         kept = {name: value for name, value in asdict(self).items() if name not in left}
         files = {"codebook": self.codebook, "features": self.features if self.origin == FILE else ""}
         content = {f"{name}_sha256": digest(Path(file)) for name, file in files.items() if file}
@@ -313,13 +285,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """How the clusters were learned, and whether from too little."""
         sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
         n, k = int(sizes.sum()), len(sizes)
-        told = [f"{k:,} clusters, of features {self.origin}, were learned from {n:,} samples"]
-        if self.clusters and n < FEWEST * k:
-            remedy = "give more samples" if k == 2 else "take fewer with -k, or give more samples"
-            told.append(f"{n:,} samples are fewer than {FEWEST} to each of {k:,} clusters; {remedy}")
-        elif small := int((sizes < n / k / SMALL).sum()):
-            told.append(f"{small:,} of {k:,} clusters have less than 1/{SMALL} of the samples of an average one")
-        return told
+        learned = f"{k:,} clusters, of features {self.origin}, were learned from {n:,} samples"
+        return [learned, *clusters.size_remarks(sizes, chosen=self.clusters is not None)]
 
     def labeler(self, artefacts: Path) -> Labeler:
         return Together(Clustered(self, codebooks.load_codebook(artefacts / BOOK)))
@@ -331,26 +298,3 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
         largest = f"always naming the largest of {len(sizes):,} clusters"
         return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
-
-    def report(self, out: Path, artefacts: Path) -> Mapping[str, float]:
-        """Of the dataset's first copy: how large its clusters are, and how well they agree with other labels."""
-        sizes = np.zeros(len(codebooks.load_codebook(artefacts / BOOK).clusters.centroids), np.int64)
-        for batch in agreement.stored(out, "cluster"):
-            sizes += np.bincount(batch["cluster"], minlength=len(sizes))
-        told: dict[str, float] = {"clusters": len(sizes), "smallest": int(sizes.min())}
-        told |= {"median": float(np.median(sizes)), "largest": int(sizes.max()), "empty": int((sizes == 0).sum())}
-        told["entropy"] = round(agreement.entropy(sizes), 4)
-        one = agreement.by_key(out) if self.compare_folders or self.against else {}
-        if self.compare_folders:
-            folders = np.array([file_of(key).rpartition("/")[0] for key in one])
-            counts = agreement.table(folders, np.array(list(one.values())))
-            told |= {"folders": len(counts), "purity": round(agreement.purity(counts), 4)}
-            told["nmi_folders"] = round(agreement.nmi(counts), 4)
-        if self.against:
-            other = agreement.by_key(Path(self.against))
-            both = [key for key in one if key in other]
-            told["keys_against"] = len(both)
-            if both:
-                counts = agreement.table(*(np.array([labels[key] for key in both]) for labels in (one, other)))
-                told["nmi_against"] = round(agreement.nmi(counts), 4)
-        return told

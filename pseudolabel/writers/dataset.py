@@ -66,11 +66,12 @@ class Dataset:
     def task(self) -> Task:
         """The task as it was; a file that an option named is taken from among the artefacts."""
         kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
-        if unknown := sorted(self._fields.keys() - {field.name for field in fields(kind)}):
+        known = {field.name for field in fields(kind)}
+        if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
             raise Refused(f"{self.out} was made by {by} with --{option}, which this version does not have")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
-        given = {name: value for name, value in given.items() if name not in kind.told}
+        given = {name: value for name, value in given.items() if name in known}  # on others no row depended
         for name, pattern in kind.kept.items():
             if given.get(name):
                 given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))

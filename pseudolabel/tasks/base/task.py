@@ -100,7 +100,6 @@ class Task(ABC):
     paper: ClassVar[str]  # authors, year, address
     unsafe: ClassVar[tuple[str, ...]] = ()  # later augmentations that would make the label false
     kept: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) that is its copy
-    told: ClassVar[tuple[str, ...]] = ()  # options that only tell of the rows: without them they are the same
     observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
     packs: ClassVar[bool] = False  # whether a row is of several samples, so that `--keep` has no one to keep of
 
@@ -132,10 +131,6 @@ class Task(ABC):
     def settled(self, sources: Sequence[Path]) -> Task:
         """The task with what only the source can tell filled in; asked once, before anything is planned."""
         return self
-
-    def report(self, out: Path, artefacts: Path) -> Mapping[str, float]:
-        """What the summary tells of the rows in `out` beside their counts; no part of the dataset itself."""
-        return {}
 
     def remarks(self, artefacts: Path) -> Sequence[str]:
         """What whoever trains on the rows must know beside the columns' meanings."""

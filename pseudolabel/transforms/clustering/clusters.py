@@ -5,6 +5,7 @@ Before k-means DeepCluster does this to features: PCA, whitening, length 1 (Caro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from pseudolabel.contracts import Refused
 from pseudolabel.transforms.kmeans import balanced, different, kmeans
 
 BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
+SMALL = 10  # times smaller than on average is a cluster that is reported
 FEWEST = 39  # points to a cluster, below which faiss warns, too
 MOST = 1000  # clusters, unless more are asked for
 SAME = 1e-4  # of distances up to 2: what is nearer than that is the same, but for rounding
@@ -136,3 +138,16 @@ def fit_clusters(features: np.ndarray, k: int | None, seed: int, spherical: bool
     if equal and (empty := int((sizes == 0).sum())):
         raise Refused(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)
     return clusters._replace(sizes=sizes)
+
+
+def size_remarks(sizes: np.ndarray, chosen: bool) -> Sequence[str]:
+    """(k,) samples learned from in each cluster -> what is to be known of too few, or of small clusters.
+
+    `chosen`: the user gave k.
+    """
+    n, k = int(sizes.sum()), len(sizes)
+    if chosen and n < FEWEST * k:
+        remedy = "give more samples" if k == 2 else "take fewer with -k, or give more samples"
+        return [f"{n:,} samples are fewer than {FEWEST} to each of {k:,} clusters; {remedy}"]
+    small = int((sizes < n / k / SMALL).sum())
+    return [f"{small:,} of {k:,} clusters have less than 1/{SMALL} of the samples of an average one"] if small else []

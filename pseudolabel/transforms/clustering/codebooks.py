@@ -11,6 +11,7 @@ import numpy as np
 
 from pseudolabel.contracts import Refused
 from pseudolabel.transforms.clustering.clusters import Clusters
+from pseudolabel.transforms.clustering.feature_sets import FILE, FeatureSet
 from pseudolabel.transforms.kmeans import kmeans
 
 
@@ -20,6 +21,23 @@ class Codebook(NamedTuple):
     clusters: Clusters
     learned: Mapping[str, np.ndarray]  # what the features need
     about: Mapping[str, Any]  # the features' name and the options they depend on
+
+    def check(self, name: str, about: Mapping[str, Any], origin: str, features: FeatureSet) -> None:
+        """Raise `Refused` if this codebook, which the user gave as `name`, is for other features."""
+        for key, value in about.items():
+            if self.about.get(key) != value:
+                raise Refused(f"--codebook {name} is for {key} {self.about.get(key)}, not {value}")
+        try:
+            blank = features.features(features.blank, self.learned)
+            given, width = blank.shape[1], len(self.clusters.mean)
+            if origin == FILE and given != width:
+                raise Refused(f"--features have {given} numbers to a row, the codebook is for {width}")
+            self.clusters.located(blank)
+        except Refused:
+            raise
+        except Exception as fault:  # arrays of whatever kind and shape
+            why = f"its arrays do not fit {origin} ({type(fault).__name__})"
+            raise Refused(f"--codebook {name}: {why}; give a centroids.npz that cluster saved") from None
 
     def save(self, path: Path) -> None:
         """Write it."""

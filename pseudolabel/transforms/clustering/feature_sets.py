@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from pseudolabel.contracts import Refused
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering.onnx_encoder import network
-from pseudolabel.transforms.clustering.precomputed import Embeddings
+from pseudolabel.transforms.clustering.precomputed import SUFFIXES, Embeddings
 from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.image.features import Dictionary
 from pseudolabel.transforms.text import features as text_features
@@ -20,6 +21,10 @@ from pseudolabel.transforms.text.features import Topics
 DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
 FRAMES = 4  # of a clip
 FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
+HELP = (
+    "hog, coates-ng, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
+    "is a sample, a .npy with a row for each in the order of keys."
+)
 Learned = Mapping[str, np.ndarray]
 
 
@@ -213,3 +218,13 @@ def encoded(path: Path, width: int) -> FeatureSet:
         return network(path).picture(stored.payload)[None]
 
     return Plain(one, width)
+
+
+def origin(features: str, sets: Sequence[str], modality: str) -> str:
+    """Return where features come from: FILE, or the name of a set. Raise `Refused` if it is none of the modality's."""
+    if Path(features).suffix in SUFFIXES:
+        return FILE
+    if features not in sets:
+        known, ends = ", ".join(sets), ", ".join(SUFFIXES)
+        raise Refused(f"features {features!r} are none of {modality}; give {known}, or a file ending in {ends}")
+    return features
