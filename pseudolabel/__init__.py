@@ -1,6 +1,6 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
-from pseudolabel.contracts import Refused, RunOptions, Unusable
+from pseudolabel.contracts import RunOptions, UnusableSample, UserError
 from pseudolabel.engine.finish import Summary
 from pseudolabel.engine.parts import finish, plan_parts
 from pseudolabel.engine.run import run
@@ -40,14 +40,14 @@ __all__ = [
     "OrderSentences",
     "PredictContext",
     "PredictPace",
-    "Refused",
     "Rotate",
     "RunOptions",
     "ShuffleClips",
     "ShuffleFrames",
     "Summary",
     "Task",
-    "Unusable",
+    "UnusableSample",
+    "UserError",
     "finish",
     "plan_parts",
     "rows",

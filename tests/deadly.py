@@ -15,9 +15,9 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Extent, Sample, Skipped, Split
-from pseudolabel.readers.image.reader import Images
+from pseudolabel.readers.image.reader import ImageReader
 from pseudolabel.readers.text.blocks import Block
-from pseudolabel.tasks.base.task import EachSample, ImageTask, Labeler, Reader, Row, Rows, SampleTask
+from pseudolabel.tasks.base.task import ImageTask, Labeler, PerSampleLabeler, Reader, Row, Rows, SampleTask
 from pseudolabel.tasks.base.text import TextTask
 
 
@@ -48,7 +48,7 @@ class Deadly(ImageTask):
         yield {"width": payload.shape[1]}
 
     def reader(self) -> Reader:
-        return Snare(self) if self.stick == "read" else Images(self)
+        return Snare(self) if self.stick == "read" else ImageReader(self)
 
     def learns(self) -> bool:
         return self.stick == "observe"
@@ -63,7 +63,7 @@ class Deadly(ImageTask):
         (artefacts / "widths.txt").write_text(" ".join(str(width[0]) for width in seen))
 
 
-class Snare(Images):
+class Snare(ImageReader):
     """The reader whose decoder never returns."""
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
@@ -85,13 +85,13 @@ class DeadlyLate(Deadly):
     name = "deadly-late"
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Late(EachSample(self))
+        return Late(PerSampleLabeler(self))
 
 
 class Late(NamedTuple):
     """The labeler that takes three samples in before it begins."""
 
-    each: EachSample
+    each: PerSampleLabeler
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         while group := list(islice(samples, 3)):

@@ -22,13 +22,13 @@ import soundfile
 from conftest import FIXTURES, SHARED
 from PIL import Image
 
-from pseudolabel.readers.audio.reader import Sounds
-from pseudolabel.readers.image.reader import Images
-from pseudolabel.readers.text.reader import Documents
-from pseudolabel.readers.video.reader import Videos
+from pseudolabel.readers.audio.reader import AudioReader
+from pseudolabel.readers.image.reader import ImageReader
+from pseudolabel.readers.text.reader import TextReader
+from pseudolabel.readers.video.reader import VideoReader
 
 LARGEST = 60_000  # bytes of a file that is worth its time here
-READERS = {"pictures": Images, "sounds": Sounds, "films": Videos, "texts": Documents}
+READERS = {"pictures": ImageReader, "sounds": AudioReader, "films": VideoReader, "texts": TextReader}
 KINDS = (*READERS, "archives")  # these of pictures
 SHARED_FOLDERS = {"pictures": "images/hard", "sounds": "audio/hard", "films": "video", "texts": "text/peps"}
 

@@ -25,7 +25,7 @@ from conftest import FIXTURES, arguments, real
 from drawn import photograph
 
 from pseudolabel import TASKS
-from pseudolabel.transforms.text.vocabulary import train
+from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
 LEAST = 1.8
 TRIED = 4  # MB of source, by which it is reckoned how much is needed
@@ -104,7 +104,7 @@ def tokenizer(folder: Path) -> Path:
     """Learned once: it is no part of what is measured."""
     path = folder / "tokenizer.json"
     if not path.exists():
-        train((text.read_text("utf-8") for text in (folder / "text").iterdir()), 8000).save(str(path))
+        train_wordpiece((text.read_text("utf-8") for text in (folder / "text").iterdir()), 8000).save(str(path))
     return path
 
 

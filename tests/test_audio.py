@@ -10,17 +10,17 @@ import pytest
 import soundfile
 from conftest import SHARED
 
-from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
 from pseudolabel.readers.audio import reader as audio_reader
-from pseudolabel.readers.audio.reader import AudioOptions, Sounds
-from pseudolabel.readers.sources.opening import Watched
+from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
+from pseudolabel.readers.sources.opening import FaultRecordingFile
 
 ALL = Split("train", 0.0, 1.0)
 
 
 def read(path: Path, **options: object) -> list[Sample | Skipped]:
     """What the reader makes of a file."""
-    reader = Sounds(AudioOptions(**{"min_seconds": 0.0, **options}))  # type: ignore[arg-type]
+    reader = AudioReader(AudioOptions(**{"min_seconds": 0.0, **options}))  # type: ignore[arg-type]
     return list(reader.read(reader.scan(path.name, str(path), path.stat().st_size), ALL))
 
 
@@ -84,19 +84,19 @@ def test_channels_are_mixed_split_or_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", ["mono", "0", "-1", "1.5"])
 def test_bad_channels_are_refused(channels: str) -> None:
-    with pytest.raises(Refused, match="type mix, split, or a number from 1"):
+    with pytest.raises(UserError, match="type mix, split, or a number from 1"):
         AudioOptions(channels=channels)
 
 
 def test_a_long_file_is_many_extents_and_any_piece_can_be_read_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio_reader, "PIECE", 50_000)
+    monkeypatch.setattr(audio_reader, "EXTENT_BYTES", 50_000)
     whole = (tone(16_000, 61.0) * 32767).astype(np.int16)
     for kind in ("wav", "flac"):
         path = tmp_path / f"long.{kind}"
         soundfile.write(path, whole, 16_000)
-        reader = Sounds(AudioOptions(seconds=2.0, min_seconds=0.0))
+        reader = AudioReader(AudioOptions(seconds=2.0, min_seconds=0.0))
         extents = list(reader.scan(path.name, str(path), path.stat().st_size))
         assert len(extents) > 5
         assert sum(extent.weight for extent in extents) == pytest.approx(path.stat().st_size, abs=99)
@@ -121,7 +121,7 @@ def test_headers_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         data[22:26] = (claimed & 0xFFFFFFFF).to_bytes(4, "big")  # the lower 32 bits of STREAMINFO's count
         path.write_bytes(data)
         assert sum(map(len, waves(path, seconds=1.0))) >= (80_000 if claimed != 40_000 else 40_000)
-    monkeypatch.setattr(audio_reader, "PIECE", 20_000)
+    monkeypatch.setattr(audio_reader, "EXTENT_BYTES", 20_000)
     data[22:26] = (160_000).to_bytes(4, "big")
     path.write_bytes(data)
     items = read(path, seconds=1.0)
@@ -174,21 +174,21 @@ def test_a_fault_of_the_disk_is_none_of_the_sounds(tmp_path: Path, monkeypatch: 
     """libsndfile takes it for the end of the file: it must end the run, not shorten a sound."""
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(16_000, 20.0), 16_000)
-    good = Watched.read
+    good = FaultRecordingFile.read
 
-    def failing(self: Watched, count: int) -> bytes:
+    def failing(self: FaultRecordingFile, count: int) -> bytes:
         if self.tell() > 100_000:
             self.fault = OSError(errno.EIO, "Input/output error")
             return b""
         return good(self, count)
 
-    monkeypatch.setattr(Watched, "read", failing)
+    monkeypatch.setattr(FaultRecordingFile, "read", failing)
     with pytest.raises(OSError, match="Input/output error"):
         read(path, seconds=1.0)
 
 
 def test_a_file_gone_is_skipped_and_a_folder_gone_ends_the_run(tmp_path: Path) -> None:
-    reader = Sounds(AudioOptions())
+    reader = AudioReader(AudioOptions())
     (tmp_path / "there").mkdir()
     (item,) = reader.read([Extent("a.wav", str(tmp_path / "there" / "a.wav"), 0, None, 9)], ALL)
     assert isinstance(item, Skipped)
@@ -199,7 +199,7 @@ def test_a_file_gone_is_skipped_and_a_folder_gone_ends_the_run(tmp_path: Path) -
 def test_the_first_samples_of_an_extent(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.stack([tone(16_000, 7.5)] * 2, 1), 16_000)
     for channels, counts in (("mix", {1: 1, 3: 3, 9: 4}), ("split", {1: 2, 4: 4, 100: 8})):
-        reader = Sounds(AudioOptions(seconds=2.0, min_seconds=0.0, channels=channels))
+        reader = AudioReader(AudioOptions(seconds=2.0, min_seconds=0.0, channels=channels))
         (extent,) = reader.scan("a.wav", str(tmp_path / "a.wav"), 9)
         for asked, expected in counts.items():
             cut, count = reader.first(extent, asked)
@@ -228,7 +228,7 @@ def test_hard_files_are_used_or_skipped_with_a_reason() -> None:
         pytest.skip("the shared data is not present")
     folder, lengths = SHARED / "audio" / "hard", {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name.lower().endswith(tuple(Sounds.suffixes)):
+        if path.is_file() and path.name.lower().endswith(tuple(AudioReader.suffixes)):
             items = read(path)
             assert items, path
             assert all(item.reason for item in items if isinstance(item, Skipped))

@@ -23,10 +23,10 @@ from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering import clusters, codebooks
-from pseudolabel.transforms.clustering.feature_sets import SETS, Stored
-from pseudolabel.transforms.clustering.onnx_encoder import network
+from pseudolabel.transforms.clustering.feature_sets import SETS, StoredSample
+from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.image import features as image_features
-from pseudolabel.transforms.kmeans import balanced, kmeans
+from pseudolabel.transforms.kmeans import balance, kmeans
 from pseudolabel.transforms.text import features as text_features
 
 SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
@@ -67,7 +67,7 @@ def features(name: str, row: dict[str, Any], learned: dict[str, np.ndarray]) -> 
     """(D,) of what a trainer decodes of a row; of a clip, the mean of its frames'."""
     if "frames" in row:
         return np.mean([features("hog", {"key": "", "image": frame}, {}) for frame in row["frames"]], 0)
-    raw = SETS[name].raw(Stored([row["key"]], from_row(row)))
+    raw = SETS[name].raw(StoredSample([row["key"]], from_row(row)))
     return SETS[name].features(raw, learned)[0].astype(float)
 
 
@@ -398,7 +398,7 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
         short = min(height, width)
         top, left = (height - short) // 2, (width - short) // 2
         colour = image[top : top + short, left : left + short].mean((0, 1)) / 255
-        made_of_it = network(tmp_path / "net.onnx").picture(image)
+        made_of_it = load_network(tmp_path / "net.onnx").picture(image)
         assert np.allclose(made_of_it, colour, atol=0.01)
         assert row["distance"] == pytest.approx(book.located(made_of_it[None]).distance[0], abs=1e-5)
     config = tmp_path / "preprocessor_config.json"
@@ -541,7 +541,7 @@ def test_balanced_clusters_are_of_equal_size() -> None:
     points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
     centroids = kmeans(points, 12, 0)
     sizes = np.bincount(((centroids**2).sum(1) - 2 * points @ centroids.T).argmin(1), minlength=12)
-    centroids, prices = balanced(points, centroids, False)
+    centroids, prices = balance(points, centroids, False)
     equal = np.bincount(((centroids**2).sum(1) + prices - 2 * points @ centroids.T).argmin(1), minlength=12)
     assert sizes.max() > 3 * sizes.min()
     assert equal.max() < 1.1 * 4000 / 12
@@ -567,7 +567,7 @@ def test_gradients_fall_into_the_bin_of_their_direction() -> None:
 def test_terms_are_weighed_as_the_formula_says() -> None:
     found = text_features.terms(pack([b"cat cat dog", b"cat, bird!", b"..."], [0, 1, 2]))
     assert found[0].tolist() == [3, 0]
-    topics = text_features.learned([found], np.random.default_rng(0))
+    topics = text_features.fit_topics([found], np.random.default_rng(0))
     weights = dict(zip(topics.term_buckets.tolist(), topics.term_weights.tolist(), strict=True))
     cat, dog, bird = (text_features.Buckets()[word] for word in ("cat", "dog", "bird"))
     assert weights[cat] == pytest.approx(np.log(4 / 3) + 1)

@@ -10,8 +10,8 @@ import pytest
 from drawn import far, opened, photograph, rows, sampled
 
 from pseudolabel import Colorize, Refused, Unusable
-from pseudolabel.contracts import Filtered
-from pseudolabel.transforms.image.color import centres, lab, soft
+from pseudolabel.contracts import FilteredSample
+from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 
 COLOURS = {"red": (200, 30, 40), "green": (40, 160, 60), "blue": (30, 60, 190), "sand": (220, 200, 140)}
 
@@ -63,7 +63,7 @@ def test_lab_is_lab() -> None:
 
 
 def test_the_hull_is_the_published_one() -> None:
-    table = centres()
+    table = bin_centers()
     assert table.shape == (313, 2)
     assert len(np.unique(table, axis=0)) == 313
     assert (table % 10 == 0).all()
@@ -74,8 +74,8 @@ def test_the_hull_is_the_published_one() -> None:
 
 def test_bins_are_the_nearest_and_soft_weights_the_references() -> None:
     ab = np.random.default_rng(0).uniform(-128, 128, (4000, 2)).astype(np.float32)
-    away = np.linalg.norm(ab[:, None].astype(float) - centres(), axis=2)
-    near, weights = soft(ab, 10)  # NNEncode(NN=10, sigma=5), by sorting everything
+    away = np.linalg.norm(ab[:, None].astype(float) - bin_centers(), axis=2)
+    near, weights = soft_bins(ab, 10)  # NNEncode(NN=10, sigma=5), by sorting everything
     assert np.allclose(away[np.arange(4000), near[:, 0]], away.min(1))
     order = np.sort(away, 1)[:, :10]
     assert np.allclose(np.take_along_axis(away, near.astype(int), 1), order)
@@ -107,7 +107,7 @@ def test_the_input_is_the_lightness_of_its_box() -> None:
 
 def test_pictures_without_colour_are_left_out_with_the_measure() -> None:
     gray = photograph(60, 80)[..., :1].repeat(3, 2)
-    with pytest.raises(Filtered, match=r"a and b are at most 0\.1, --least-colour is 5"):
+    with pytest.raises(FilteredSample, match=r"a and b are at most 0\.1, --least-colour is 5"):
         rows(Colorize(), gray)
     assert rows(Colorize(least_colour=0.0), photograph(60, 80) // 8 + 100)
 
@@ -122,10 +122,10 @@ def test_a_square_without_colour_is_not_the_end_of_the_picture() -> None:
 
 
 def test_far_out_weights_stay_finite() -> None:
-    near, weights = soft(np.array([[-127.0, -127.0]], np.float32), 5)
+    near, weights = soft_bins(np.array([[-127.0, -127.0]], np.float32), 5)
     assert np.isfinite(weights).all()
     assert np.isclose(weights.sum(), 1)
-    assert near[0, 0] == np.linalg.norm(centres() - (-127.0, -127.0), axis=1).argmin()
+    assert near[0, 0] == np.linalg.norm(bin_centers() - (-127.0, -127.0), axis=1).argmin()
 
 
 def test_too_small_is_unusable() -> None:

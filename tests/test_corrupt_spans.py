@@ -15,9 +15,9 @@ from conftest import FIXTURES, Command
 from test_mask_text import samples
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
-from pseudolabel.contracts import Refused, Sample, chance_for
-from pseudolabel.tasks.corrupt_spans import CorruptSpans, Preset
-from pseudolabel.transforms.text.span_corruption import amounts, infilled, lengths, noise_spans
+from pseudolabel.contracts import Sample, UserError, chance_for
+from pseudolabel.tasks.corrupt_spans import CorruptionPresetName, CorruptSpans
+from pseudolabel.transforms.text.span_corruption import infill, noise_counts, noise_spans, text_and_label_lengths
 
 SPECIAL = ["<pad>", "</s>", "<unk>", "<s>", "<mask>"]
 WORDS = 3000
@@ -71,9 +71,11 @@ def put_together(row: dict[str, Any], tokenizer: Tokenizer) -> list[str]:
     return [word for name in names for word in spans.get(name, [name])]
 
 
-@pytest.mark.parametrize("preset", [preset for preset in Preset if preset != Preset.bart])
+@pytest.mark.parametrize("preset", [preset for preset in CorruptionPresetName if preset != CorruptionPresetName.bart])
 @pytest.mark.parametrize("length", [16, 64, 256])
-def test_the_text_can_be_put_together_again(preset: Preset, length: int, tokenizer_file: Path, tmp_path: Path) -> None:
+def test_the_text_can_be_put_together_again(
+    preset: CorruptionPresetName, length: int, tokenizer_file: Path, tmp_path: Path
+) -> None:
     task = CorruptSpans(preset=preset, length=length, tokenizer=str(tokenizer_file))
     rows = label(task, samples(*SOURCE), tmp_path, copies=2)
     tokenizer, mode = Tokenizer.from_file(str(tmp_path / "tokenizer.json")), task.recipe.mode
@@ -103,10 +105,10 @@ def test_a_key_says_where_the_row_begins(tokenizer_file: Path, tmp_path: Path) -
 
 def test_lengths_are_those_of_t5() -> None:
     """t5/data/preprocessors.py, random_spans_helper, 2678-2701; T5 itself was trained with 568 and 114."""
-    assert lengths(512, 0.15, 3, 1) == (568, 114)
-    assert lengths(128, 0.15, 3, 1) == (141, 29)
-    assert lengths(1024, 0.15, 3, 1) == (1137, 229)
-    assert lengths(512, 0.5, 3, 1)[1] == 512, "lines 2697-2701"
+    assert text_and_label_lengths(512, 0.15, 3, 1) == (568, 114)
+    assert text_and_label_lengths(128, 0.15, 3, 1) == (141, 29)
+    assert text_and_label_lengths(1024, 0.15, 3, 1) == (1137, 229)
+    assert text_and_label_lengths(512, 0.5, 3, 1)[1] == 512, "lines 2697-2701"
     assert CorruptSpans().lengths == ((568,), 114)
 
 
@@ -117,9 +119,9 @@ def test_lengths_are_found_as_the_reference_finds_them(density: float, mean: flo
     """One token more as long as the input fits, 2687-2695."""
     for inputs in (4, 5, 17, 100, 512, 700):
         text = inputs - 1
-        while text + 1 - sum(np.multiply(amounts(text + 1, density, mean), (1, -1))) + 1 <= inputs:
+        while text + 1 - sum(np.multiply(noise_counts(text + 1, density, mean), (1, -1))) + 1 <= inputs:
             text += 1
-        assert abs(lengths(inputs, density, mean, 1)[0] - text) <= (density == 0.5)
+        assert abs(text_and_label_lengths(inputs, density, mean, 1)[0] - text) <= (density == 0.5)
 
 
 @pytest.mark.parametrize(("density", "mean"), [(0.15, 3), (0.15, 8), (0.5, 3), (0.15, 64), (0.25, math.inf)])
@@ -184,7 +186,9 @@ def test_a_tokenizer_with_sentinels_is_kept_as_it_is(tokenizer_file: Path, tmp_p
     assert (tmp_path / "tokenizer.json").read_bytes() == tokenizer_file.read_bytes()
     assert task.remarks(tmp_path) == []
     top = 100 + WORDS + 99  # <extra_id_0>, as 32099 is T5's
-    assert [i for i in rows[0]["labels"] if i >= 100 + WORDS] == list(range(top, top - amounts(568, 0.15, 3)[1], -1))
+    assert [i for i in rows[0]["labels"] if i >= 100 + WORDS] == list(
+        range(top, top - noise_counts(568, 0.15, 3)[1], -1)
+    )
 
 
 def test_sentinels_that_lack_are_added_saved_and_told(tmp_path: Path, pseudolabel: Command) -> None:
@@ -192,7 +196,9 @@ def test_sentinels_that_lack_are_added_saved_and_told(tmp_path: Path, pseudolabe
     task = CorruptSpans(tokenizer=str(file), preset="ul2-x")
     label(task, samples(*SOURCE), tmp_path)
     saved, before = (Tokenizer.from_file(str(path)) for path in (tmp_path / "tokenizer.json", file))
-    needed = max(amounts(n, *denoiser)[1] for n, denoiser in zip(task.lengths[0], task.recipe.denoisers, strict=True))
+    needed = max(
+        noise_counts(n, *denoiser)[1] for n, denoiser in zip(task.lengths[0], task.recipe.denoisers, strict=True)
+    )
     assert needed > 100
     for i in range(needed):
         assert saved.token_to_id(f"<extra_id_{i}>") is not None
@@ -236,9 +242,9 @@ def test_sentinels_in_the_source_are_none_of_ours(sentinels_as: str, tmp_path: P
 
 def test_a_mode_token_must_be_a_token_of_its_own(tokenizer_file: Path, tmp_path: Path) -> None:
     for bad in ("</s>", "[MASK]", "<extra_id_0>"):
-        with pytest.raises(Refused, match="has another meaning"):
+        with pytest.raises(UserError, match="has another meaning"):
             CorruptSpans(mode_token=bad)
-    with pytest.raises(Refused, match="--mode-token 7 is a word"):
+    with pytest.raises(UserError, match="--mode-token 7 is a word"):
         CorruptSpans(mode_token="7", tokenizer=str(tokenizer_file)).fit(iter(()), tmp_path, np.random.default_rng(0))
 
 
@@ -246,7 +252,7 @@ def test_a_vocabulary_with_gaps_is_refused(tmp_path: Path) -> None:
     made = Tokenizer(models.WordLevel({"<unk>": 0, "<pad>": 1, "</s>": 2, "far": 60}, unk_token="<unk>"))
     made.add_special_tokens(["<pad>", "</s>", "<unk>"])
     made.save(str(tmp_path / "gaps.json"))
-    with pytest.raises(Refused, match="gaps"):
+    with pytest.raises(UserError, match="gaps"):
         CorruptSpans(tokenizer=str(tmp_path / "gaps.json")).fit(iter(()), tmp_path, np.random.default_rng(0))
 
 
@@ -288,7 +294,7 @@ def test_spans_of_words_are_poisson_and_some_are_empty() -> None:
     rng, rows, words = np.random.default_rng(0), 4000, 200
     ids = np.arange(rows * words * 2, dtype=np.int32).reshape(rows, -1) + 10
     begins = np.tile(np.arange(words * 2) % 2 == 0, (rows, 1))  # words of two tokens
-    made = infilled(ids, begins, 0.3, 3.0, 4, rng)
+    made = infill(ids, begins, 0.3, 3.0, 4, rng)
     lengths_of, previous_end, sizes = made.lengths, 0, Counter[int]()
     for i, n in enumerate(lengths_of.tolist()):
         row = made.values[previous_end : previous_end + n]
@@ -314,7 +320,7 @@ def test_an_input_is_never_longer_than_its_text() -> None:
     for width in (1, 2, 3, 7):
         ids = np.tile(np.arange(width, dtype=np.int32), (3000, 1)) + 10
         for density, mean in ((0.3, 1.0), (0.9, 3.0), (0.01, 3.0)):
-            made = infilled(ids, np.ones(ids.shape, bool), density, mean, 4, rng)
+            made = infill(ids, np.ones(ids.shape, bool), density, mean, 4, rng)
             assert made.lengths.max() <= width
             masks = np.add.reduceat(made.values == 4, np.cumsum(made.lengths) - made.lengths)
             assert masks.min() >= 1, "each row has something to tell"
@@ -356,7 +362,7 @@ def test_a_person_can_read_it(tokenizer_file: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_values_are_refused(bad: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(UserError, match=said):
         CorruptSpans(**bad)
 
 
@@ -370,5 +376,5 @@ def test_a_tokenizer_needs_what_the_preset_uses(tmp_path: Path) -> None:
     made.add_special_tokens([AddedToken(name) for name in ("<pad>", "</s>")])
     made.save(str(tmp_path / "t5.json"))
     CorruptSpans(tokenizer=str(tmp_path / "t5.json"))
-    with pytest.raises(Refused, match=r"no \[CLS\] or <s>"):
+    with pytest.raises(UserError, match=r"no \[CLS\] or <s>"):
         CorruptSpans(tokenizer=str(tmp_path / "t5.json"), preset="bart")

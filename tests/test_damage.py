@@ -17,8 +17,8 @@ from conftest import Made, source
 from test_verify import named, shard, sign, write
 
 from pseudolabel import TASKS, Task
-from pseudolabel.contracts import Refused
-from pseudolabel.inspection.row_checks import odd, same
+from pseudolabel.contracts import UserError
+from pseudolabel.inspection.row_checks import invalid_values, values_equal
 from pseudolabel.inspection.verify import verify
 from pseudolabel.transforms.image import codec
 
@@ -35,7 +35,7 @@ def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:
         for wrong in unfit(column.type.replace("list<", "").rstrip(">") if "audio" not in column.type else "audio"):
             holder[place] = wrong
             rows = pa.RecordBatch.from_pylist([row], file.schema_arrow)
-            assert f"`{column.name}`" in odd(task.schema(), 2, rows)[0], wrong
+            assert f"`{column.name}`" in invalid_values(task.schema(), 2, rows)[0], wrong
 
 
 def unfit(kind: str) -> list[Any]:
@@ -69,14 +69,16 @@ def test_rows_of_one_name_are_told_apart(made: Made, tmp_path: Path) -> None:
 def test_brighter_pictures_are_not_the_same(made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made["rotate"], tmp_path / "out"))
     rows = pq.read_table(shard(out)).to_pylist()
-    image = codec.decoded(rows[0]["image"])
+    image = codec.decode_stored(rows[0]["image"])
     rows[0]["image"] = codec.jpeg(np.clip(image * 1.04, 0, 255).astype(np.uint8))
     write(out, rows)
     sign(out)
     found = verify(out, source(TASKS["rotate"]()), workers=1)
     assert found.faults == [{"where": rows[0]["key"], "reason": "`image` is not what its source gives"}]
-    assert same("image", *map(codec.media, map(codec.encode_png, (image[..., 0], image[..., 0]))), False)
-    assert not same("image", *map(codec.media, map(codec.encode_png, (image[..., 0], image[..., 0] ^ 1))), False)
+    assert values_equal("image", *map(codec.media, map(codec.encode_png, (image[..., 0], image[..., 0]))), False)
+    assert not values_equal(
+        "image", *map(codec.media, map(codec.encode_png, (image[..., 0], image[..., 0] ^ 1))), False
+    )
 
 
 def rewritten(name: str, change: Callable[[Any], Any]) -> Callable[[Path], object]:
@@ -121,7 +123,7 @@ def test_damage_is_said_in_a_line_that_names_the_file(made: Made, tmp_path: Path
         out = Path(shutil.copytree(made["rotate"], tmp_path / str(number)))
         harm(out)
         if where.startswith("Refused: "):
-            with pytest.raises(Refused, match=where.partition(": ")[2]) as refused:
+            with pytest.raises(UserError, match=where.partition(": ")[2]) as refused:
                 verify(out, workers=1)
             assert "\n" not in str(refused.value)
         else:
@@ -144,5 +146,5 @@ def test_an_option_that_no_row_depended_on_may_be_gone(made: Made, tmp_path: Pat
     assert verify(out, workers=1).sound
     manifest["fields"]["shades"] = manifest["options"]["shades"] = 3
     (out / "_manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Refused, match="with --shades, which this version does not have"):
+    with pytest.raises(UserError, match="with --shades, which this version does not have"):
         verify(out, workers=1)

@@ -15,8 +15,8 @@ import soundfile
 from conftest import FIXTURES, Command
 
 from pseudolabel import MaskAudio, run
-from pseudolabel.contracts import Column, Refused, arrow_schema
-from pseudolabel.storage.files import digest
+from pseudolabel.contracts import Column, UserError, arrow_schema
+from pseudolabel.storage.files import file_sha256
 from pseudolabel.writers.exports.hubert import export
 from pseudolabel.writers.shards import ShardWriter
 
@@ -64,7 +64,7 @@ def make(folder: Path, rows: Rows, shards: dict[str, int] = SHARDS, rate: int = 
         with ShardWriter(path, arrow_schema(columns, {})) as writer:
             for _ in range(count):
                 writer.write([next(left)])
-        about = {"rows": count, "bytes": path.stat().st_size, "sha256": digest(path)}
+        about = {"rows": count, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
         files.append({"name": name, "split": name.partition("-")[0], **about})
     if "labels_100hz" in rows[0] or rows[0]["label_hz"] == 50:
         np.savez(folder / "centroids.npz", centroids=np.zeros((CLASSES, 39)))
@@ -157,14 +157,14 @@ def test_labels_at_other_rates(rows: Rows, tmp_path: Path) -> None:
     assert "--validation 0.01" in summary["lacking"]
     assert not (tmp_path / "fairseq" / "valid.tsv").exists()
     assert len((tmp_path / "fairseq" / "dict.km.txt").read_text().splitlines()) == 8192
-    with pytest.raises(Refused, match="--to fairseq"):
+    with pytest.raises(UserError, match="--to fairseq"):
         export(coarse, "torchaudio", tmp_path / "no")
     wrong = best_rq_row(0)
     wrong["labels"] += [0, 0, 0]
-    with pytest.raises(Refused, match="27 labels at 25 Hz"):
+    with pytest.raises(UserError, match="27 labels at 25 Hz"):
         export(make(tmp_path / "wrong", [wrong], {"train-00000.parquet": 1}), out=tmp_path / "no")
     slow = make(tmp_path / "slow", [kmeans_row(0, 8000)], {"train-00000.parquet": 1}, 8000)
-    with pytest.raises(Refused, match="--rate 16000"):
+    with pytest.raises(UserError, match="--rate 16000"):
         export(slow, "torchaudio", tmp_path / "no")
     given = [{name: row[name] for name in row if name != "labels_100hz"} for row in rows]
     export(make(tmp_path / "given", given, shards), "torchaudio", tmp_path / "hubert")
@@ -216,11 +216,11 @@ def without_centroids(dataset: Path) -> None:
 def test_refusals(harm: Callable[[Path], object], out: str, code: int, says: str, dataset: Path) -> None:
     harm(dataset)
     before = sorted(dataset.parent.rglob("*"))
-    with pytest.raises(Refused, match=says) as refused:
+    with pytest.raises(UserError, match=says) as refused:
         export(dataset, out=dataset.parent / out)
     assert refused.value.code == code
     assert sorted(dataset.parent.rglob("*")) == before
-    with pytest.raises(Refused, match="torchaudio"):
+    with pytest.raises(UserError, match="torchaudio"):
         export(dataset, to="kaldi")
 
 
@@ -247,7 +247,7 @@ def test_a_false_row_is_named_and_nothing_left(harm: Change, says: str, rows: Ro
     false = kmeans_row(0)
     harm(false)
     dataset = make(tmp_path / "speech", [*rows[:3], {**false, "key": "the/false.wav#0-1"}, *rows[4:]])
-    with pytest.raises(Refused, match=f"the/false.wav#0-1: .*({says})") as refused:
+    with pytest.raises(UserError, match=f"the/false.wav#0-1: .*({says})") as refused:
         export(dataset, out=tmp_path / "out")
     assert refused.value.code == 3
     assert [path.name for path in tmp_path.iterdir()] == ["speech"]

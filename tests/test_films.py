@@ -16,10 +16,10 @@ from scipy.stats import chisquare
 
 from pseudolabel import ArrowOfTime, MaskTubes, PredictPace, ShuffleClips, ShuffleFrames, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.contracts import Filtered, Refused, chance_for
+from pseudolabel.contracts import FilteredSample, UserError, chance_for
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.video import FilmTask, Place
+from pseudolabel.tasks.base.video import Crop, VideoTask
 
 RATE = 25
 
@@ -30,7 +30,7 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("reels") / "counted.mp4", [counted(i) for i in range(400)])
 
 
-def rows(task: FilmTask, source: Path, copies: int = 1) -> list[Row]:
+def rows(task: VideoTask, source: Path, copies: int = 1) -> list[Row]:
     return [row for copy in range(copies) for row in stream_rows(task, source, copy=copy)]
 
 
@@ -40,7 +40,7 @@ def seen(row: Row, column: str) -> list[int]:
     return [number(opened(f), *box[:2]) for f, box in zip(row[column], boxes, strict=True)]
 
 
-def drawn(task: FilmTask, frames: np.ndarray, count: int) -> list[Row]:
+def drawn(task: VideoTask, frames: np.ndarray, count: int) -> list[Row]:
     """Rows of one clip, by as many chances."""
     clip, chance = Clip(frames, np.array(task.sampling.steps) / RATE), chance_for(0, task.name)
     return [row for i in range(count) for row in task.pairs(clip, chance("a", i))]
@@ -68,7 +68,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.name}-{getattr(task, 'preset', '')}")
-def test_time_stamps_are_those_of_the_frames_shown(task: FilmTask, reel: Path) -> None:
+def test_time_stamps_are_those_of_the_frames_shown(task: VideoTask, reel: Path) -> None:
     """Whatever is shown, and wherever it was cut out: the counter says which frame it is, and the stamp agrees."""
     made = rows(task, reel)
     assert made
@@ -84,7 +84,7 @@ def test_time_stamps_are_those_of_the_frames_shown(task: FilmTask, reel: Path) -
 
 
 @pytest.mark.parametrize("task", [task for task in TASKS if "order" in {c.name for c in task.columns()}], ids=str)
-def test_order_undone_gives_rising_time_stamps(task: FilmTask, reel: Path) -> None:
+def test_order_undone_gives_rising_time_stamps(task: VideoTask, reel: Path) -> None:
     for row in rows(task, reel, copies=3):
         times = np.array(row["timestamps"]).reshape(len(row["order"]), -1)[np.argsort(row["order"])]
         assert (np.diff(times.ravel()) > 0).all()
@@ -203,9 +203,9 @@ def test_tubes_go_through_the_whole_clip_and_hide_as_many(reel: Path) -> None:
     ],
     ids=str,
 )
-def test_labels_come_in_their_shares(task: FilmTask, shares: list[float]) -> None:
+def test_labels_come_in_their_shares(task: VideoTask, shares: list[float]) -> None:
     frames = np.stack([counted(7 * i) for i in range(len(task.sampling.steps))])
-    made = drawn(replace(task, size=16, place=Place.centre, min_motion=0, max_cut=1), frames, 2000)
+    made = drawn(replace(task, size=16, place=Crop.centre, min_motion=0, max_cut=1), frames, 2000)
     assert even([row["label"] for row in made], shares)
 
 
@@ -219,7 +219,7 @@ STILL = [
 
 
 @pytest.mark.parametrize("task", STILL, ids=lambda task: f"{task.name}-{task.framing.jitter}")
-def test_a_film_without_motion_is_filtered_with_what_was_measured(task: FilmTask, tmp_path: Path) -> None:
+def test_a_film_without_motion_is_filtered_with_what_was_measured(task: VideoTask, tmp_path: Path) -> None:
     """Grain, a camera that adapts its exposure and our own jitter are no motion; --min-motion 0 takes all the same."""
     rng, still = np.random.default_rng(3), 60 + counted(77).astype(int) // 2
     noisy = [
@@ -228,7 +228,7 @@ def test_a_film_without_motion_is_filtered_with_what_was_measured(task: FilmTask
     ]
     path = write(tmp_path / "still.mp4", noisy)
     out = tmp_path / "out"
-    with pytest.raises(Refused, match="no row"):
+    with pytest.raises(UserError, match="no row"):
         run(task, path, out=out)
     lines = (out / "_skipped.jsonl").read_text().splitlines()
     assert lines
@@ -239,9 +239,9 @@ def test_a_film_without_motion_is_filtered_with_what_was_measured(task: FilmTask
 def test_frames_that_come_back_are_no_order() -> None:
     """To and fro: the first frame is the third, and the clip is its own reverse."""
     back = np.stack([counted(i) for i in (5, 90, 5, 300)])
-    with pytest.raises(Filtered, match=r"too little moves: 0\.00 gray levels"):
+    with pytest.raises(FilteredSample, match=r"too little moves: 0\.00 gray levels"):
         drawn(ShuffleFrames(max_cut=1), back, 1)
-    with pytest.raises(Filtered, match="too little moves"):
+    with pytest.raises(FilteredSample, match="too little moves"):
         drawn(ArrowOfTime(frames=4), np.stack([counted(i) for i in (5, 90, 90, 5)]), 1)
     assert drawn(ShuffleFrames(max_cut=1), np.stack([counted(i) for i in (5, 90, 6, 300)]), 1)
 
@@ -252,7 +252,7 @@ def test_what_moves_only_elsewhere_is_no_motion_of_the_square() -> None:
         frames[i, :, :60] = np.roll(leaves, 30 * i, 0)  # all of it at the left
     clip = Clip(frames, np.arange(4.0))
     chance = chance_for(0, "shuffle-frames")
-    with pytest.raises(Filtered):
+    with pytest.raises(FilteredSample):
         list(ShuffleFrames(size=48, place="centre").pairs(clip, chance("a", 0)))
     (row,) = ShuffleFrames(size=48, place="busiest").pairs(clip, chance("a", 0))
     assert row["boxes"][0][0] < 60
@@ -278,7 +278,7 @@ def test_a_cut_is_filtered_with_what_was_measured(tmp_path: Path) -> None:
 def test_an_uneven_rate_has_no_pace(tmp_path: Path) -> None:
     times = np.cumsum(np.random.default_rng(2).integers(10, 90, 120)) / 1000
     path = write(tmp_path / "vfr.mkv", [counted(i) for i in range(120)], times=times.tolist())
-    with pytest.raises(Refused, match="no row"):
+    with pytest.raises(UserError, match="no row"):
         run(PredictPace(), path, out=tmp_path / "out")
     assert "unevenly spaced" in (tmp_path / "out" / "_skipped.jsonl").read_text()
     assert rows(ShuffleFrames(gap_seconds=0.3), path)
@@ -324,5 +324,5 @@ def test_clips_per_video_and_every_seconds(reel: Path, tmp_path: Path) -> None:
     ],
 )
 def test_options_that_cannot_be(make: object, says: str) -> None:
-    with pytest.raises(Refused, match=says):
+    with pytest.raises(UserError, match=says):
         make()  # type: ignore[operator]

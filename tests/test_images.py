@@ -14,12 +14,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from pseudolabel import TASKS
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, Unusable, chance_for
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, chance_for
 from pseudolabel.readers.image.decode import decode
-from pseudolabel.readers.image.reader import ImageOptions, Images
+from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.tasks.base.task import Rows
 from pseudolabel.transforms.image.codec import encode_jpeg
-from pseudolabel.transforms.image.color import gray
+from pseudolabel.transforms.image.color import to_gray
 from pseudolabel.transforms.image.ops import resize
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
@@ -99,7 +99,7 @@ DRAWN = np.random.default_rng(5).integers(0, 256, (6, 9, 3), np.uint8).repeat(8,
 
 def read(path: Path, **options: object) -> Sample | Skipped | None:
     """What the reader makes of a file; None where it is no candidate."""
-    reader = Images(ImageOptions(**options))  # type: ignore[arg-type]
+    reader = ImageReader(ImageOptions(**options))  # type: ignore[arg-type]
     if not path.name.lower().endswith(tuple(reader.suffixes)):
         return None
     (made,) = reader.read(reader.scan(path.name, str(path), path.stat().st_size), ALL)
@@ -343,7 +343,7 @@ def test_floats_that_are_no_numbers_and_constant_pictures() -> None:
     specks = np.zeros((99, 99), np.uint16)
     specks[5, 5] = 700  # between the same percentiles, and yet no constant picture
     assert rgb(saved(Image.fromarray(specks), "PNG"))[5, 5].tolist() == [255, 255, 255]
-    with pytest.raises(Unusable, match="no finite pixel"):
+    with pytest.raises(UnusableSample, match="no finite pixel"):
         rgb(saved(Image.fromarray(np.full((9, 9), np.nan, np.float32)), "TIFF"))
 
 
@@ -360,7 +360,7 @@ def test_a_file_cut_short_is_unusable(kind: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (100, 150, 3), np.uint8))
     data = saved(noise, kind)
     assert rgb(data).shape == (100, 150, 3)
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableSample):
         rgb(data[: int(len(data) * share)])
 
 
@@ -370,16 +370,16 @@ def test_a_jpeg_cut_short_is_unusable_and_one_with_a_white_ground_is_not(options
     ground[20:68, 20:92] = DRAWN
     data = saved(Image.fromarray(ground), "JPEG", **options)
     assert far(rgb(data), ground) < 3
-    with pytest.raises(Unusable, match="truncated JPEG"):
+    with pytest.raises(UnusableSample, match="truncated JPEG"):
         rgb(data[:-2])
-    with pytest.raises(Unusable, match="truncated JPEG"):
+    with pytest.raises(UnusableSample, match="truncated JPEG"):
         rgb(data[: len(data) // 2])
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_jpeg_with_its_end_marker_put_back_is_still_unusable(share: float) -> None:
     data = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (100, 150, 3), np.uint8)), "JPEG")
-    with pytest.raises(Unusable, match="its data end before the picture does"):
+    with pytest.raises(UnusableSample, match="its data end before the picture does"):
         rgb(data[: int(len(data) * share)] + b"\xff\xd9")
 
 
@@ -397,10 +397,10 @@ def test_unreadable_files(tmp_path: Path) -> None:
     assert read(tmp_path / "empty.jpg") == Skipped("empty.jpg", "empty file")
     assert read(tmp_path / "text.png").reason.startswith("not a picture")  # type: ignore[union-attr]
     gone = Extent("gone.jpg", str(tmp_path / "gone.jpg"), 0, None, 9)
-    assert list(Images(ImageOptions()).read([gone], ALL)) == [Skipped("gone.jpg", "gone since the scan")]
+    assert list(ImageReader(ImageOptions()).read([gone], ALL)) == [Skipped("gone.jpg", "gone since the scan")]
     folder = Extent("folder.jpg", str(tmp_path), 0, None, 9)
     with pytest.raises(IsADirectoryError):  # stands for a disk that fails: no fault of the picture's
-        list(Images(ImageOptions()).read([folder], ALL))
+        list(ImageReader(ImageOptions()).read([folder], ALL))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
@@ -428,10 +428,10 @@ def test_extents_are_pulled_one_by_one_and_other_splits_left_unopened(tmp_path: 
             pulled.append(name)
             yield Extent(name, str(tmp_path / name), 0, None, 9)
 
-    made = Images(ImageOptions()).read(extents(), ALL)  # type: ignore[arg-type]
+    made = ImageReader(ImageOptions()).read(extents(), ALL)  # type: ignore[arg-type]
     assert (next(made).key, pulled) == ("a.png", ["a.png"])
     missing = Extent("x.png", "/nowhere", 0, None, 1)
-    assert list(Images(ImageOptions()).read([missing], Split("validation", 0.0, 0.0))) == []
+    assert list(ImageReader(ImageOptions()).read([missing], Split("validation", 0.0, 0.0))) == []
 
 
 # --- operations ------------------------------------------------------------------------------------------------------
@@ -458,4 +458,4 @@ def test_codec_and_gray() -> None:
     assert far(np.asarray(Image.open(BytesIO(data))), DRAWN) < 3
     assert Image.open(BytesIO(data)).layer[0][1:3] == (1, 1)  # type: ignore[attr-defined] # 4:4:4
     expected = np.asarray(Image.fromarray(DRAWN).convert("L"))[..., None].repeat(3, 2)
-    assert np.abs(gray(DRAWN).astype(int) - expected).max() <= 1
+    assert np.abs(to_gray(DRAWN).astype(int) - expected).max() <= 1

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
-from pseudolabel.contracts import Refused, Unusable
+from pseudolabel.contracts import UnusableSample, UserError
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.jigsaw import Jigsaw, Preset
+from pseudolabel.tasks.jigsaw import Jigsaw, JigsawPreset
 from pseudolabel.transforms.image.permutations import permutation_set
 
 SMALL = {"cell": 20, "tile": 16}
@@ -34,7 +34,7 @@ def test_the_permutation_names_the_home_of_each_tile(grid: int) -> None:
     # code255 cuts the centre 255/256 of the short side: a board that fills it, in a picture wider than high
     cell = 96
     image = framed(grid, cell, 77)
-    task = Jigsaw(preset=Preset.code255, grid=grid, gray=0, permutations=min(24, factorial(grid**2)))
+    task = Jigsaw(preset=JigsawPreset.code255, grid=grid, gray=0, permutations=min(24, factorial(grid**2)))
     for row in rows(task, image, 12):
         for home, tile in zip(row["permutation"], tiles(row), strict=True):
             red, green, _ = np.median(tile.reshape(-1, 3), axis=0)
@@ -44,7 +44,7 @@ def test_the_permutation_names_the_home_of_each_tile(grid: int) -> None:
 
 def test_undoing_the_permutation_puts_the_picture_back() -> None:
     image = framed(3, 85, 30)
-    task = Jigsaw(preset=Preset.code255, tile=85, gray=0)
+    task = Jigsaw(preset=JigsawPreset.code255, tile=85, gray=0)
     row = rows(task, image)[0]
     back = np.zeros((255, 255, 3), np.uint8)
     for home, tile in zip(row["permutation"], tiles(row), strict=True):
@@ -56,9 +56,9 @@ def test_undoing_the_permutation_puts_the_picture_back() -> None:
     assert np.abs(back.astype(int) - expected).mean() < 4  # the crop is 254 pixels wide
 
 
-@pytest.mark.parametrize("preset", list(Preset))
+@pytest.mark.parametrize("preset", list(JigsawPreset))
 @pytest.mark.parametrize(("height", "width"), [(300, 410), (700, 500), (90, 60), (1300, 1100)])
-def test_every_tile_is_its_box_of_the_source(preset: Preset, height: int, width: int) -> None:
+def test_every_tile_is_its_box_of_the_source(preset: JigsawPreset, height: int, width: int) -> None:
     image = photograph(height, width)
     for row in rows(Jigsaw(preset=preset, gray=0), image, 4):
         for (left, top, right, bottom), tile in zip(row["boxes"], tiles(row), strict=True):
@@ -77,7 +77,7 @@ def test_a_box_moved_by_two_pixels_would_be_noticed() -> None:
 
 def test_boxes_stay_in_their_cells_and_use_all_the_jitter() -> None:
     image = photograph(256, 400)
-    task = Jigsaw(preset=Preset.code255)
+    task = Jigsaw(preset=JigsawPreset.code255)
     offsets = []
     for row in rows(task, image, 60):
         corners = np.array(row["boxes"])[:, :2] - [(400 - 255) // 2, 0]
@@ -93,7 +93,7 @@ def test_crops_of_the_paper_wander_over_the_whole_picture() -> None:
     assert max(lefts) > 165
     corners = [np.array(row["boxes"])[:, :2].min(0) for row in rows(Jigsaw(jitter=0), photograph(400, 400), 200)]
     assert abs(np.corrcoef(np.array(corners).T)[0, 1]) < 0.3
-    fixed = [row["boxes"] for row in rows(Jigsaw(preset=Preset.code255, jitter=0), image, 5)]
+    fixed = [row["boxes"] for row in rows(Jigsaw(preset=JigsawPreset.code255, jitter=0), image, 5)]
     assert all(sorted(boxes) == sorted(fixed[0]) for boxes in fixed)
 
 
@@ -128,7 +128,7 @@ def test_same_chance_same_rows_and_the_picture_unharmed() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 900), (26, 26)])
 def test_a_picture_too_small_is_unusable(height: int, width: int) -> None:
-    with pytest.raises(Unusable, match=f"{width} x {height} pixels, too small for a grid of 3 x 3"):
+    with pytest.raises(UnusableSample, match=f"{width} x {height} pixels, too small for a grid of 3 x 3"):
         rows(Jigsaw(), np.zeros((height, width, 3), np.uint8))
 
 
@@ -151,13 +151,13 @@ def test_a_small_picture_is_used() -> None:
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict[str, int], remedy: str) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         Jigsaw(**options)
 
 
 def test_sizes_come_from_the_preset() -> None:
     assert (Jigsaw().sizes, Jigsaw().count) == ((75, 64, 11), 1000)
-    code = Jigsaw(preset=Preset.code255)
+    code = Jigsaw(preset=JigsawPreset.code255)
     assert (code.sizes, code.count) == ((85, 64, 21), 100)
     assert Jigsaw(grid=2).count == 24
 
@@ -181,5 +181,5 @@ def test_smaller_sets_of_nine_keep_the_larger_distance() -> None:
 
 
 def test_too_many_permutations_are_refused() -> None:
-    with pytest.raises(Refused, match="24 permutations"):
+    with pytest.raises(UserError, match="24 permutations"):
         permutation_set(4, 25)

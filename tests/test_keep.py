@@ -24,14 +24,14 @@ from pseudolabel import rows as stream_rows
 from pseudolabel.cli.app import described
 from pseudolabel.engine.parts import finish, plan_parts
 from pseudolabel.engine.stream import dry_run
-from pseudolabel.inspection.describe import facts
+from pseudolabel.inspection.describe import describe
 from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.show import show
 from pseudolabel.inspection.verify import verify
 from pseudolabel.tasks.augment_pairs import AugmentPairs
 from pseudolabel.tasks.cluster import Cluster
 from pseudolabel.tasks.mask_audio import MaskAudio
-from pseudolabel.writers.dataset import opened
+from pseudolabel.writers.dataset import open_dataset
 from pseudolabel.writers.shards import ShardWriter
 
 SMALL = Rotate(size=16)
@@ -373,7 +373,7 @@ def test_all_that_tells_of_a_dataset_tells_of_what_is_kept(pictures: Path, out: 
     assert f"--keep {KEEP}" in card
     loader = card.partition("select_columns(")[2].partition(")")[0]
     assert json.loads(loader) == ["label", "image"], "no batch is made of what may be null"
-    told = facts(opened(out))
+    told = describe(open_dataset(out))
     assert told["kept"] == dict.fromkeys(KEEP.split(","), "string")
     assert "caption: string" in described(told, as_json=False)["kept"]
     assert "nearer" in preview(out).read_text()

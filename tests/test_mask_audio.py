@@ -15,11 +15,11 @@ import soxr
 from conftest import FIXTURES
 
 from pseudolabel import MaskAudio, Refused, run
-from pseudolabel.contracts import Filtered, Sample, Unusable
+from pseudolabel.contracts import FilteredSample, Sample, UnusableSample
 from pseudolabel.readers.audio.reader import Utterance
-from pseudolabel.tasks.mask_audio import Coded
+from pseudolabel.tasks.mask_audio import MaskAudioLabeler
 from pseudolabel.transforms.audio import features as audio_features
-from pseudolabel.transforms.audio.masks import Preset, stretches
+from pseudolabel.transforms.audio.masks import SpanMaskPreset, span_mask
 from pseudolabel.transforms.clustering.codebooks import Centroids, fit_centroids, random_projection
 
 SOUNDS = FIXTURES / "audio"
@@ -57,14 +57,14 @@ def test_labels_are_as_many_as_the_models_frames() -> None:
     task, rng = MaskAudio(), np.random.default_rng(0)
     features = audio_features.mfcc(wave, 16_000, 8000)
     for samples in range(400, 40_001):
-        ten = features[: audio_features.frames(samples, 160)]
+        ten = features[: audio_features.frame_count(samples, 160)]
         assert len(ten[::2]) == conv_frames(samples)
         if samples % 500 == 0 or samples < 800:
-            (row,) = Coded(task, book).pairs(Utterance("a", wave[:samples], 16_000, 16_000), rng)
+            (row,) = MaskAudioLabeler(task, book).pairs(Utterance("a", wave[:samples], 16_000, 16_000), rng)
             assert len(row["labels"]) == len(row["mask"]) == conv_frames(samples)
             assert row["labels"] == row["labels_100hz"][::2]
-    with pytest.raises(Filtered, match="too short for one frame"):
-        list(Coded(task, book).pairs(Utterance("a", wave[:399], 16_000, 16_000), rng))
+    with pytest.raises(FilteredSample, match="too short for one frame"):
+        list(MaskAudioLabeler(task, book).pairs(Utterance("a", wave[:399], 16_000, 16_000), rng))
 
 
 def test_labels_are_the_nearest_centroids_of_the_stored_sound(made: Path) -> None:
@@ -128,27 +128,31 @@ def test_best_rq_codes_are_the_nearest_of_the_projection(tmp_path: Path) -> None
             four /= np.linalg.norm(four, axis=1, keepdims=True)
             away = ((four[:, None] - arrays["codebook"]) ** 2).sum(2)
             assert (away.argmin(1) == row["labels"]).mean() > 0.98
-        assert len(row["labels"]) == len(row["mask"]) == audio_features.frames(len(sound(row)), 160) // 4
+        assert len(row["labels"]) == len(row["mask"]) == audio_features.frame_count(len(sound(row)), 160) // 4
         assert row["label_hz"] == 25
         assert "labels_100hz" not in row
         codes |= set(row["labels"])
     assert len(codes) > 100, "the codes do not collapse"
 
 
-SHARES = {Preset.wav2vec2: 1 - (1 - 0.065) ** 10, Preset.hubert: 1 - (1 - 0.08) ** 10, Preset.best_rq: 1 - 0.99**40}
+SHARES = {
+    SpanMaskPreset.wav2vec2: 1 - (1 - 0.065) ** 10,
+    SpanMaskPreset.hubert: 1 - (1 - 0.08) ** 10,
+    SpanMaskPreset.best_rq: 1 - 0.99**40,
+}
 
 
-@pytest.mark.parametrize("preset", list(Preset))
+@pytest.mark.parametrize("preset", list(SpanMaskPreset))
 @pytest.mark.parametrize("hz", [50.0, 25.0])
-def test_masks_hide_the_share_of_the_paper(preset: Preset, hz: float) -> None:
+def test_masks_hide_the_share_of_the_paper(preset: SpanMaskPreset, hz: float) -> None:
     """48.9, 56.6 and 33.1 % within a point, over 1,000 utterances of 15 s, at the rate each paper has."""
     rng, frames = np.random.default_rng(0), int(15 * hz) - 1
-    masks = np.array([stretches(preset, frames, hz, rng) for _ in range(1000)])
-    at = {Preset.wav2vec2: 50, Preset.hubert: 50, Preset.best_rq: 25}[preset]
+    masks = np.array([span_mask(preset, frames, hz, rng) for _ in range(1000)])
+    at = {SpanMaskPreset.wav2vec2: 50, SpanMaskPreset.hubert: 50, SpanMaskPreset.best_rq: 25}[preset]
     assert abs(masks.mean() - SHARES[preset]) < (0.01 if hz == at else 0.03)
-    ends = 0.02 if preset == Preset.best_rq else 0.01  # none of its stretches begins before the sound does
+    ends = 0.02 if preset == SpanMaskPreset.best_rq else 0.01  # none of its stretches begins before the sound does
     assert abs(masks[:, : frames // 2].mean() - masks[:, frames // 2 :].mean()) < ends
-    length = round((0.4 if preset == Preset.best_rq else 0.2) * hz)
+    length = round((0.4 if preset == SpanMaskPreset.best_rq else 0.2) * hz)
     runs = [np.diff(np.flatnonzero(np.diff(np.pad(mask.astype(int), 1))))[::2] for mask in masks]
     whole = np.concatenate([run[:-1] for run in runs])  # the last of a sound may be cut off by its end
     assert whole.min() == length
@@ -169,21 +173,21 @@ def fairseq(sz: int, prob: float, rng: np.random.Generator) -> np.ndarray:
 
 def test_masks_are_fairseqs() -> None:
     for frames in (99, 749):
-        for preset, prob in ((Preset.wav2vec2, 0.65), (Preset.hubert, 0.8)):
-            ours = np.array([stretches(preset, frames, 50.0, np.random.default_rng(i)) for i in range(2000)])
+        for preset, prob in ((SpanMaskPreset.wav2vec2, 0.65), (SpanMaskPreset.hubert, 0.8)):
+            ours = np.array([span_mask(preset, frames, 50.0, np.random.default_rng(i)) for i in range(2000)])
             theirs = np.array([fairseq(frames, prob, np.random.default_rng(9000 + i)) for i in range(2000)])
             assert abs(ours.mean() - theirs.mean()) < 0.005
             assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 0.06
 
 
-@pytest.mark.parametrize("preset", list(Preset))
-def test_short_sounds_have_something_hidden_and_something_left(preset: Preset) -> None:
+@pytest.mark.parametrize("preset", list(SpanMaskPreset))
+def test_short_sounds_have_something_hidden_and_something_left(preset: SpanMaskPreset) -> None:
     for frames in range(2, 60):
         for seed in range(20):
-            mask = stretches(preset, frames, 50.0, np.random.default_rng(seed))
+            mask = span_mask(preset, frames, 50.0, np.random.default_rng(seed))
             assert mask.shape == (frames,)
             assert 0 < mask.sum() < frames
-    assert stretches(preset, 1, 50.0, np.random.default_rng(0)).all()
+    assert span_mask(preset, 1, 50.0, np.random.default_rng(0)).all()
 
 
 def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) -> None:
@@ -208,11 +212,15 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
         assert "labels_100hz" not in row
 
     task = MaskAudio(clusters=5, features=str(tmp_path / "npy"))
-    with pytest.raises(Unusable, match="no features for it in npy"):
+    with pytest.raises(UnusableSample, match="no features for it in npy"):
         task.described(Utterance("other.wav#0-9", np.zeros(9, np.int16), 16_000, 16_000))
     key = next(iter(features))
-    with pytest.raises(Unusable, match="frames of features for 49 of sound"):
-        list(Coded(task, Centroids(centroids)).pairs(Utterance(key, np.ones(16_000, np.int16), 16_000, 16_000), rng))
+    with pytest.raises(UnusableSample, match="frames of features for 49 of sound"):
+        list(
+            MaskAudioLabeler(task, Centroids(centroids)).pairs(
+                Utterance(key, np.ones(16_000, np.int16), 16_000, 16_000), rng
+            )
+        )
 
 
 def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
@@ -307,9 +315,9 @@ def test_features_one_cannot_use_are_skipped_with_the_reason(tmp_path: Path) -> 
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "text.npy").write_text("no numbers")
     for name in ("nan", "flat", "none"):
-        with pytest.raises(Unusable, match="no matrix of finite numbers"):
+        with pytest.raises(UnusableSample, match="no matrix of finite numbers"):
             task.described(Utterance(name, np.zeros(9, np.int16), 16_000, 16_000))
-    with pytest.raises(Unusable, match=r"text\.npy cannot be read"):
+    with pytest.raises(UnusableSample, match=r"text\.npy cannot be read"):
         task.described(Utterance("text", np.zeros(9, np.int16), 16_000, 16_000))
     before = task.made.digest
     np.save(tmp_path / "nan.npy", np.ones((9, 4)))
@@ -326,8 +334,8 @@ def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None
 
 def test_features_of_another_width_than_the_codebook_are_skipped(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((49, 4), np.float32))
-    coded = Coded(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
-    with pytest.raises(Unusable, match="4 numbers a frame, the codebook is for 6"):
+    coded = MaskAudioLabeler(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
+    with pytest.raises(UnusableSample, match="4 numbers a frame, the codebook is for 6"):
         list(coded.pairs(Utterance("a", np.ones(16_000, np.int16), 16_000, 16_000), np.random.default_rng(0)))
 
 

@@ -10,7 +10,7 @@ import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
 from pseudolabel import MaskPatches, Refused
-from pseudolabel.transforms.image.masks import GRAY, LEAST, blocks, coarse, scattered
+from pseudolabel.transforms.image.masks import GRAY, LEAST, block_mask, grid_mask, random_mask
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -58,7 +58,7 @@ def test_the_counts_are_the_methods() -> None:
 
 def test_random_masks_hide_each_patch_as_often() -> None:
     rng = generator()
-    masks = np.array([scattered(14, 14, 147, rng) for _ in range(2000)])
+    masks = np.array([random_mask(14, 14, 147, rng) for _ in range(2000)])
     assert (masks.sum((1, 2)) == 147).all()
     assert np.abs(masks.mean(0) - 0.75).max() < 4.5 * sqrt(0.75 * 0.25 / 2000)
     assert len({mask.tobytes() for mask in masks}) == 2000
@@ -85,7 +85,7 @@ def beit(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_blocks_are_beits_with_what_it_lacks() -> None:
-    ours = np.array([blocks(14, 14, 75, generator(i)) for i in range(1000)])
+    ours = np.array([block_mask(14, 14, 75, generator(i)) for i in range(1000)])
     theirs = np.array([beit(generator(5000 + i)) for i in range(1000)])
     assert (ours.sum((1, 2)) == 75).all()
     assert 0.6 < (theirs.sum((1, 2)) == 75).mean() < 0.75, "the reference stops short in a third"
@@ -95,7 +95,7 @@ def test_blocks_are_beits_with_what_it_lacks() -> None:
         """Neighbours of which one is hidden, per mask: of blocks there are few, of random patches many."""
         return float((masks[:, 1:] != masks[:, :-1]).sum() + (masks[:, :, 1:] != masks[:, :, :-1]).sum()) / len(masks)
 
-    scatter = np.array([scattered(14, 14, 75, generator(i)) for i in range(200)])
+    scatter = np.array([random_mask(14, 14, 75, generator(i)) for i in range(200)])
     assert abs(edges(ours) / edges(theirs.astype(bool)) - 1) < 0.1
     assert edges(scatter) > 3 * edges(ours)
 
@@ -106,13 +106,13 @@ def test_blocks_are_beits_with_what_it_lacks() -> None:
 def test_blocks_of_any_grid_and_count(height: int, width: int, count: int) -> None:
     assert LEAST > 12, "some of these are smaller than a block"
     for i in range(50):
-        mask = blocks(height, width, count, generator(i))
+        mask = block_mask(height, width, count, generator(i))
         assert (mask.shape, mask.sum()) == ((height, width), count)
 
 
 def test_coarse_masks_are_of_squares() -> None:
     rng = generator()
-    masks = np.array([coarse(12, 18, 3, 10, rng) for _ in range(2000)])
+    masks = np.array([grid_mask(12, 18, 3, 10, rng) for _ in range(2000)])
     squares = masks.reshape(2000, 4, 3, 6, 3)
     assert (squares.all((2, 4)) == squares.any((2, 4))).all()
     assert (masks.sum((1, 2)) == 90).all()

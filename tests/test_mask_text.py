@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from pseudolabel.contracts import Refused, Sample, chance_for
+from pseudolabel.contracts import Sample, UserError, chance_for
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks.mask_text import MaskText
 from pseudolabel.transforms.text import packing
-from pseudolabel.transforms.text.masks import Replace, Rule, choose, corrupted
-from pseudolabel.transforms.text.vocabulary import Special, train
+from pseudolabel.transforms.text.masks import MaskingParams, Replace, choose, replace_masked
+from pseudolabel.transforms.text.vocabulary import SpecialTokens, train_wordpiece
 
 TEXT = "The cat is on a table and nobody had come back from far green hills where rivers turn to silver. "
 WORDS = TEXT.lower().strip(". ").split(" ")
@@ -34,7 +34,7 @@ def novel(words: int, seed: int) -> str:
 @pytest.fixture(scope="module")
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer") / "bert.json"
-    train([(TEXT + TEXT.lower() + "été 中文 ") * 9], 1000).save(str(path))
+    train_wordpiece([(TEXT + TEXT.lower() + "été 中文 ") * 9], 1000).save(str(path))
     return path
 
 
@@ -180,19 +180,19 @@ def test_tokens_declared_special_are(tokenizer_file: Path) -> None:
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.add_special_tokens(["[DOC]"])
     tokenizer.add_tokens(["covid"])
-    special, size = Special.of(tokenizer), tokenizer.get_vocab_size()
+    special, size = SpecialTokens.of(tokenizer), tokenizer.get_vocab_size()
     assert np.flatnonzero(special.table).tolist() == [0, 1, 2, 3, 4, size - 2]
     assert special.pool.tolist() == [*range(5, size - 2), size - 1]
 
 
 def test_eighty_ten_ten_and_everywhere_alike() -> None:
     rng = np.random.default_rng(3)
-    special = Special(2, 3, 0, 4, 1, np.arange(5000) < 5, np.arange(5, 5000, dtype=np.int32), {})
+    special = SpecialTokens(2, 3, 0, 4, 1, np.arange(5000) < 5, np.arange(5, 5000, dtype=np.int32), {})
     ids = rng.integers(5, 5000, (4000, 128), np.int32)
     candidates = np.ones(ids.shape, bool)
     candidates[:, [0, -1]] = False
-    picked = choose(candidates, np.zeros_like(candidates), Rule(), rng)
-    shown, chosen = corrupted(ids, picked, special, Replace.token, rng), picked.tokens
+    picked = choose(candidates, np.zeros_like(candidates), MaskingParams(), rng)
+    shown, chosen = replace_masked(ids, picked, special, Replace.token, rng), picked.tokens
     n, masked, same = chosen.sum(), (shown == 4)[chosen].mean(), (shown == ids)[chosen].mean()
     assert n == 4000 * 19
     assert abs(masked - 0.8) < 5 * np.sqrt(0.16 / n)
@@ -203,14 +203,14 @@ def test_eighty_ten_ten_and_everywhere_alike() -> None:
     assert (abs(by_column[1:-1] - expected) < 5 * np.sqrt(expected * (1 - 19 / 126))).all()
     pairs = (chosen[:, 1:126] & chosen[:, 2:127]).mean()  # neighbours are chosen independently
     assert abs(pairs - 19 * 18 / (126 * 125)) < 0.001
-    free = choose(candidates, np.zeros_like(candidates), Rule(bernoulli=True), rng).tokens
+    free = choose(candidates, np.zeros_like(candidates), MaskingParams(bernoulli=True), rng).tokens
     assert abs(free.sum() - 0.15 * 4000 * 126) < 5 * np.sqrt(4000 * 126 * 0.1275)
     assert free.sum(1).std() > 3
     assert not free[:, [0, -1]].any()
 
 
 def picked(candidates: np.ndarray, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    return choose(candidates, np.zeros_like(candidates), Rule(ratio=ratio), rng).tokens
+    return choose(candidates, np.zeros_like(candidates), MaskingParams(ratio=ratio), rng).tokens
 
 
 def test_budget_of_rows_without_candidates_and_of_long_ones() -> None:
@@ -266,7 +266,7 @@ def test_pieces_of_words_read_well(tmp_path: Path) -> None:
     roberta.train_from_iterator([TEXT] * 9, trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
     roberta.add_special_tokens(["<s>", "</s>", "<pad>", "<unk>", AddedToken("<mask>", lstrip=True)])
     roberta.save(str(tmp_path / "roberta.json"))
-    bert = train(["the un able"], 100)
+    bert = train_wordpiece(["the un able"], 100)
     bert.save(str(tmp_path / "bert.json"))
     for name, text in (("roberta", "The cat is on the table. Xyz"), ("bert", "the une table")):
         task = MaskText(tokenizer=str(tmp_path / f"{name}.json"), as_text=True, ratio=1.0)
@@ -280,7 +280,7 @@ def test_pieces_of_words_read_well(tmp_path: Path) -> None:
 
 def test_blanks_stand_where_the_pieces_stood(tmp_path: Path) -> None:
     """Whatever letters a vocabulary has, and where words are marked at their ends."""
-    bert = train(["Ġ il Ġgaw ▁ ▁a ab gawgaw"] * 3, 200)
+    bert = train_wordpiece(["Ġ il Ġgaw ▁ ▁a ab gawgaw"] * 3, 200)
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.WhitespaceSplit(), decoders.BPEDecoder()
     trainer = trainers.BpeTrainer(vocab_size=40, end_of_word_suffix="</w>", show_progress=False)
@@ -300,7 +300,7 @@ def test_a_model_without_its_unknown_token_is_refused(tmp_path: Path) -> None:
     made = Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]"))
     made.add_special_tokens(["[MASK]", "[CLS]", "[SEP]", "[PAD]"])
     made.save(str(tmp_path / "given.json"))
-    with pytest.raises(Refused, match=r"has no \[UNK\]"):
+    with pytest.raises(UserError, match=r"has no \[UNK\]"):
         MaskText(tokenizer=str(tmp_path / "given.json"))
 
 
@@ -331,27 +331,27 @@ def test_the_given_tokenizer_is_kept_as_it_is(tokenizer_file: Path, tmp_path: Pa
     [{"length": 3}, {"length": 10**6}, {"ratio": 0.0}, {"ratio": 1.5}, {"ratio": float("nan")}, {"vocab_size": 5}],
 )
 def test_bad_values_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match=f"--{next(iter(bad)).replace('_', '-')}"):
+    with pytest.raises(UserError, match=f"--{next(iter(bad)).replace('_', '-')}"):
         MaskText(**bad)
 
 
 def test_a_tokenizer_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="is no file"):
+    with pytest.raises(UserError, match="is no file"):
         MaskText(tokenizer=str(tmp_path / "missing.json"))
-    with pytest.raises(Refused, match="is no file"):
+    with pytest.raises(UserError, match="is no file"):
         MaskText(tokenizer=str(tmp_path))
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")
-    with pytest.raises(Refused, match="cannot be loaded"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         MaskText(tokenizer=str(path))
     for missing in ("[MASK]", "[CLS]", "[SEP]", "[PAD]"):
         made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         made.add_special_tokens([token for token in ("[MASK]", "[CLS]", "[SEP]", "[PAD]") if token != missing])
         made.save(str(path))
-        with pytest.raises(Refused, match=f"no \\{missing[:-1]}\\].*leave --tokenizer out"):
+        with pytest.raises(UserError, match=f"no \\{missing[:-1]}\\].*leave --tokenizer out"):
             MaskText(tokenizer=str(path))
     made = Tokenizer(models.BPE(dropout=0.1))
     made.normalizer = normalizers.NFC()
     made.save(str(path))
-    with pytest.raises(Refused, match="at random"):
+    with pytest.raises(UserError, match="at random"):
         MaskText(tokenizer=str(path))

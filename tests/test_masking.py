@@ -11,22 +11,22 @@ import pytest
 from test_mask_text import SOURCE, TEXT, label, matrix, samples, undone
 from tokenizers import Tokenizer
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 from pseudolabel.tasks.mask_text import MaskText
 from pseudolabel.transforms.text.masks import (
     RULES,
-    Chosen,
-    Lengths,
-    Preset,
+    ChosenTokens,
+    MaskingParams,
+    MaskingPreset,
     Replace,
     Rounding,
-    Rule,
+    SpanLengths,
     Unit,
     choose,
-    corrupted,
+    replace_masked,
 )
-from pseudolabel.transforms.text.ragged import composition, drawn, first_fit, reached
-from pseudolabel.transforms.text.vocabulary import Special, train
+from pseudolabel.transforms.text.ragged import choose_k, composition, first_fit, follow_links
+from pseudolabel.transforms.text.vocabulary import SpecialTokens, train_wordpiece
 
 WIDTH, ROWS = 128, 2000
 
@@ -35,7 +35,7 @@ WIDTH, ROWS = 128, 2000
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vocabulary so small that most words are several pieces."""
     path = tmp_path_factory.mktemp("tokenizer") / "bert.json"
-    train([TEXT * 9], 100).save(str(path))
+    train_wordpiece([TEXT * 9], 100).save(str(path))
     return path
 
 
@@ -66,7 +66,7 @@ def units(candidates: np.ndarray, starts: np.ndarray) -> list[list[list[int]]]:
 def test_words_are_hidden_whole_and_the_budget_is_kept(text: tuple[np.ndarray, np.ndarray]) -> None:
     """google-research/bert, create_pretraining_data.py: 369-370 the budget, 379-380 what exceeds it is skipped."""
     candidates, inside = text
-    chosen = choose(candidates, inside, Rule(Unit.word), np.random.default_rng(0)).tokens
+    chosen = choose(candidates, inside, MaskingParams(Unit.word), np.random.default_rng(0)).tokens
     for row, words in zip(chosen, units(candidates, ~inside), strict=True):
         budget = max(1, round(0.15 * sum(map(len, words))))
         assert all(row[word].all() or not row[word].any() for word in words)
@@ -78,7 +78,7 @@ def test_words_are_hidden_whole_and_the_budget_is_kept(text: tuple[np.ndarray, n
 
 def test_every_word_is_as_likely_as_any_of_its_size(text: tuple[np.ndarray, np.ndarray]) -> None:
     candidates, inside = (array[:1].repeat(20_000, 0) for array in text)
-    chosen = choose(candidates, inside, Rule(Unit.word), np.random.default_rng(0)).tokens
+    chosen = choose(candidates, inside, MaskingParams(Unit.word), np.random.default_rng(0)).tokens
     words = units(candidates[:1], ~inside[:1])[0]
     for size in (1, 2):
         times = np.array([chosen[:, word[0]].sum() for word in words if len(word) == size])
@@ -89,11 +89,11 @@ def test_every_word_is_as_likely_as_any_of_its_size(text: tuple[np.ndarray, np.n
 def test_of_words_longer_than_the_budget_each_token_is_one() -> None:
     """A Chinese sentence is one word for some tokenizers; it can be hidden in part, else it never could."""
     candidates, inside = np.ones((500, 20), bool), np.ones((500, 20), bool)
-    chosen = choose(candidates, inside, Rule(Unit.word), np.random.default_rng(0)).tokens
+    chosen = choose(candidates, inside, MaskingParams(Unit.word), np.random.default_rng(0)).tokens
     assert (chosen.sum(1) == 3).all()
     assert chosen.any(0).all()
     inside[:, [4, 5, 6]] = False  # words of 4, 1, 1 and 14 tokens: long ones, but words
-    chosen = choose(candidates, inside, Rule(Unit.word), np.random.default_rng(0)).tokens
+    chosen = choose(candidates, inside, MaskingParams(Unit.word), np.random.default_rng(0)).tokens
     assert np.flatnonzero(chosen.any(0)).tolist() == [4, 5]
 
 
@@ -101,7 +101,7 @@ def test_by_chance_alone_a_row_is_told_something_all_the_same() -> None:
     candidates, inside = np.ones((3000, 4), bool), np.zeros((3000, 4), bool)
     candidates[0] = False
     for unit in Unit:
-        chosen = choose(candidates, inside, Rule(unit, bernoulli=True), np.random.default_rng(0)).tokens
+        chosen = choose(candidates, inside, MaskingParams(unit, bernoulli=True), np.random.default_rng(0)).tokens
         assert not chosen[0].any()
         assert chosen[1:].any(1).all()
         assert chosen.sum(0).min() > 400, "whichever"
@@ -109,7 +109,8 @@ def test_by_chance_alone_a_row_is_told_something_all_the_same() -> None:
 
 def test_in_long_rows_every_place_is_as_likely() -> None:
     places = [
-        np.flatnonzero(drawn(np.ones((1, 65_536), bool), np.ones(1, int), np.random.default_rng(i))) for i in range(400)
+        np.flatnonzero(choose_k(np.ones((1, 65_536), bool), np.ones(1, int), np.random.default_rng(i)))
+        for i in range(400)
     ]
     assert abs(np.mean(places) / 65_536 - 0.5) < 5 / np.sqrt(12 * 400)
 
@@ -119,10 +120,10 @@ INVERSE = 1 / np.arange(1, 4)  # ALBERT's create_pretraining_data.py, lines 468-
 
 
 @pytest.mark.parametrize(
-    ("preset", "weights", "mean"), [(Preset.spanbert, GEOMETRIC, 3.8), (Preset.albert, INVERSE, 18 / 11)]
+    ("preset", "weights", "mean"), [(MaskingPreset.spanbert, GEOMETRIC, 3.8), (MaskingPreset.albert, INVERSE, 18 / 11)]
 )
 def test_spans_have_the_lengths_of_the_papers(
-    preset: Preset, weights: np.ndarray, mean: float, text: tuple[np.ndarray, np.ndarray]
+    preset: MaskingPreset, weights: np.ndarray, mean: float, text: tuple[np.ndarray, np.ndarray]
 ) -> None:
     candidates, inside = text
     made = choose(candidates, inside, RULES[preset], np.random.default_rng(0))
@@ -144,8 +145,8 @@ def test_spans_have_the_lengths_of_the_papers(
     assert (abs(share - expected) < 0.1 * expected + 0.01).all()
 
 
-@pytest.mark.parametrize("preset", [Preset.spanbert, Preset.albert])
-def test_spans_are_hidden_whole_but_for_the_last(preset: Preset, text: tuple[np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize("preset", [MaskingPreset.spanbert, MaskingPreset.albert])
+def test_spans_are_hidden_whole_but_for_the_last(preset: MaskingPreset, text: tuple[np.ndarray, np.ndarray]) -> None:
     candidates, inside = text
     rule = RULES[preset]
     made = choose(candidates, inside, rule, np.random.default_rng(0))
@@ -167,14 +168,14 @@ def test_spans_are_hidden_whole_but_for_the_last(preset: Preset, text: tuple[np.
 
 
 def test_the_presets_are_those_of_the_papers(tokenizer_file: Path) -> None:
-    def rule(**given: Any) -> Rule:
+    def rule(**given: Any) -> MaskingParams:
         return MaskText(tokenizer=str(tokenizer_file), **given).rule
 
-    assert rule() == rule(preset="bert") == Rule(Unit.token, 0.15, Rounding.nearest, False, Replace.token)
+    assert rule() == rule(preset="bert") == MaskingParams(Unit.token, 0.15, Rounding.nearest, False, Replace.token)
     assert rule(preset="roberta").rounding == Rounding.chance
     spanbert = rule(preset="spanbert")
-    assert spanbert == (Unit.span, 0.15, Rounding.up, False, Replace.unit, Lengths.geometric, 10)
-    assert rule(preset="albert") == (Unit.span, 0.15, Rounding.nearest, False, Replace.token, Lengths.inverse, 3)
+    assert spanbert == (Unit.span, 0.15, Rounding.up, False, Replace.unit, SpanLengths.geometric, 10)
+    assert rule(preset="albert") == (Unit.span, 0.15, Rounding.nearest, False, Replace.token, SpanLengths.inverse, 3)
     assert rule(preset="mosaicbert")[:4] == (Unit.token, 0.3, Rounding.nearest, True)
     assert rule(preset="spanbert", unit="word", ratio=0.2, bernoulli=True, replace="token") == spanbert._replace(
         unit=Unit.word, ratio=0.2, bernoulli=True, replace=Replace.token
@@ -185,7 +186,7 @@ def test_the_presets_are_those_of_the_papers(tokenizer_file: Path) -> None:
 def test_rounding_by_chance_is_right_on_average() -> None:
     """fairseq, data/mask_tokens_dataset.py: int(mask_prob * sz + np.random.rand())."""
     candidates = np.ones((5000, 30), bool)
-    counts = choose(candidates, candidates, RULES[Preset.roberta], np.random.default_rng(0)).tokens.sum(1)
+    counts = choose(candidates, candidates, RULES[MaskingPreset.roberta], np.random.default_rng(0)).tokens.sum(1)
     assert set(counts.tolist()) == {4, 5}
     assert abs(counts.mean() - 4.5) < 5 * 0.5 / np.sqrt(5000)
 
@@ -193,7 +194,7 @@ def test_rounding_by_chance_is_right_on_average() -> None:
 @pytest.mark.parametrize("unit", [Unit.word, Unit.span])
 def test_bernoulli_takes_units_by_themselves(unit: Unit, text: tuple[np.ndarray, np.ndarray]) -> None:
     candidates, inside = text
-    made = choose(candidates, inside, Rule(unit, bernoulli=True), np.random.default_rng(0))
+    made = choose(candidates, inside, MaskingParams(unit, bernoulli=True), np.random.default_rng(0))
     spans = units(candidates, made.heads)
     taken = [bool(row[span].all()) for row, of_row in zip(made.tokens, spans, strict=True) for span in of_row]
     assert sum(row.sum() for row in made.tokens) == sum(
@@ -205,13 +206,13 @@ def test_bernoulli_takes_units_by_themselves(unit: Unit, text: tuple[np.ndarray,
 def test_a_span_is_masked_changed_or_kept_as_one(text: tuple[np.ndarray, np.ndarray]) -> None:
     """SpanBERT's masking.py, span_masking, lines 255-266: `rand` is drawn anew only for replacement='word_piece'."""
     candidates, inside = text
-    special = Special(2, 3, 0, 4, 1, np.arange(5000) < 5, np.arange(5, 5000, dtype=np.int32), {})
+    special = SpecialTokens(2, 3, 0, 4, 1, np.arange(5000) < 5, np.arange(5, 5000, dtype=np.int32), {})
     rng = np.random.default_rng(0)
     ids = np.where(candidates, rng.integers(5, 5000, candidates.shape), 3).astype(np.int32)
-    made: Chosen = choose(candidates, inside, RULES[Preset.spanbert], rng)
+    made: ChosenTokens = choose(candidates, inside, RULES[MaskingPreset.spanbert], rng)
     fates: dict[Replace, list[set[str]]] = {}
     for replace in Replace:
-        shown = corrupted(ids, made, special, replace, rng)
+        shown = replace_masked(ids, made, special, replace, rng)
         assert (shown[~made.tokens] == ids[~made.tokens]).all()
         fate = np.where(shown == 4, "masked", np.where(shown == ids, "kept", "changed"))
         of_row = zip(fate, made.tokens, units(candidates, made.heads), strict=True)
@@ -224,9 +225,11 @@ def test_a_span_is_masked_changed_or_kept_as_one(text: tuple[np.ndarray, np.ndar
     assert np.mean([len(kinds) == 1 for kinds in fates[Replace.token]]) < 0.6
 
 
-@pytest.mark.parametrize("preset", list(Preset))
+@pytest.mark.parametrize("preset", list(MaskingPreset))
 @pytest.mark.parametrize("unit", [None, Unit.word])
-def test_every_preset_on_real_rows(preset: Preset, unit: Unit | None, tokenizer_file: Path, tmp_path: Path) -> None:
+def test_every_preset_on_real_rows(
+    preset: MaskingPreset, unit: Unit | None, tokenizer_file: Path, tmp_path: Path
+) -> None:
     source = samples(*SOURCE)
     plain = label(MaskText(tokenizer=str(tokenizer_file), length=64), source, tmp_path)
     table = label(MaskText(tokenizer=str(tokenizer_file), length=64, preset=preset, unit=unit), source, tmp_path)
@@ -256,7 +259,7 @@ def test_the_help_says_what_each_preset_sets() -> None:
 
 @pytest.mark.parametrize("bad", [{"unit": "phrase"}, {"preset": "gpt"}, {"span_words": 0}, {"ratio": 0.0}])
 def test_bad_values_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match=next(iter(bad)).replace("_", "-")):
+    with pytest.raises(UserError, match=next(iter(bad)).replace("_", "-")):
         MaskText(**bad)
 
 
@@ -285,17 +288,17 @@ def test_reached_is_the_walk_it_stands_for() -> None:
         while at < 3000:
             walked.add(at)
             at = int(following[at])
-    assert set(np.flatnonzero(reached(following, first)).tolist()) == walked
-    assert reached(np.empty(0, np.int64), np.empty(0, bool)).shape == (0,)
+    assert set(np.flatnonzero(follow_links(following, first)).tolist()) == walked
+    assert follow_links(np.empty(0, np.int64), np.empty(0, bool)).shape == (0,)
 
 
 def test_draws_and_compositions_are_all_alike_likely() -> None:
     rng, rows = np.random.default_rng(0), 30_000
-    chosen = drawn(np.tile([True, False, True, True, True], (rows, 1)), np.full(rows, 2), rng)
+    chosen = choose_k(np.tile([True, False, True, True, True], (rows, 1)), np.full(rows, 2), rng)
     for masks, kinds in ((chosen, 6), (composition(rows, 6, 3, rng), 10)):
         times = [len(list(same)) for _, same in groupby(sorted(map(tuple, masks.tolist())))]
         assert len(times) == kinds
         assert max(abs(n - rows / kinds) for n in times) < 5 * np.sqrt(rows / kinds)
     assert (composition(4, 3, 3, rng) == 1).all()
     assert (composition(4, 1, 1, rng) == 1).all()
-    assert not drawn(np.ones((3, 4), bool), np.zeros(3, int), rng).any()
+    assert not choose_k(np.ones((3, 4), bool), np.zeros(3, int), rng).any()

@@ -15,14 +15,14 @@ import pytest
 from test_mask_text import samples
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from pseudolabel.contracts import Refused, Sample, Skipped, chance_for
+from pseudolabel.contracts import Sample, Skipped, UserError, chance_for
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks import order_sentences
 from pseudolabel.tasks.base.task import Rows
 from pseudolabel.tasks.order_sentences import OrderSentences
 from pseudolabel.transforms.text import packing
-from pseudolabel.transforms.text.sentence_pairs import Negatives, truncated
-from pseudolabel.transforms.text.vocabulary import train, wordpiece
+from pseudolabel.transforms.text.sentence_pairs import Negatives, truncate_pairs
+from pseudolabel.transforms.text.vocabulary import train_wordpiece, wordpiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -270,7 +270,7 @@ def test_truncation_is_that_of_the_reference(most: int) -> None:
     """google-research/bert, create_pretraining_data.py, truncate_seq_pair, 418-433, walked token by token."""
     dice, rng = random.Random(1), np.random.default_rng(1)
     sizes = rng.integers(1, 90, (3000, 2))
-    a, a_size, b, b_size = truncated(np.zeros(3000, int), sizes[:, 0], np.zeros(3000, int), sizes[:, 1], most, rng)
+    a, a_size, b, b_size = truncate_pairs(np.zeros(3000, int), sizes[:, 0], np.zeros(3000, int), sizes[:, 1], most, rng)
     fronts = []
     for i, (x, y) in enumerate(sizes.tolist()):
         first, second = list(range(x)), list(range(y))
@@ -360,7 +360,7 @@ def test_whole_words_are_hidden(tmp_path: Path) -> None:
 
 
 def test_sentences_without_a_token_are_none(tmp_path: Path) -> None:
-    train(["one two"], 100).save(str(tmp_path / "bert.json"))
+    train_wordpiece(["one two"], 100).save(str(tmp_path / "bert.json"))
     task = OrderSentences(tokenizer=str(tmp_path / "bert.json"), sentence_per_line=True, as_text=True)
     rows, _ = label(task, samples(["\u200b\none\n\u200b\ntwo\n\u200b", "one\n\u200b"]), tmp_path, copies=20)
     assert {row["text"] for row in rows} == {"one\ntwo", "two\none"}
@@ -369,7 +369,7 @@ def test_sentences_without_a_token_are_none(tmp_path: Path) -> None:
 def test_names_of_special_tokens_are_text(tmp_path: Path) -> None:
     """As in BERT's own tokenizer: they are cut at the brackets, or mean nothing."""
     text = "one [SEP] two.\nthree [MASK] four."
-    train([text], 100).save(str(tmp_path / "bert.json"))
+    train_wordpiece([text], 100).save(str(tmp_path / "bert.json"))
     task = OrderSentences(tokenizer=str(tmp_path / "bert.json"), sentence_per_line=True, as_text=True)
     (row,), _ = label(task, samples([text]), tmp_path)
     assert sorted(line.replace(" ", "") for line in row["text"].split("\n")) == ["one[SEP]two.", "three[MASK]four."]
@@ -413,7 +413,7 @@ def test_copies_are_drawn_afresh(tokenizer_file: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_values_are_refused(bad: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(UserError, match=said):
         OrderSentences(**bad)
 
 

@@ -18,9 +18,9 @@ from pseudolabel import AugmentPairs, CropViews, Refused, Unusable, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import Sample, Skipped, chance_for
 from pseudolabel.readers.image.decode import decode
-from pseudolabel.tasks.augment_pairs import Partners, Seen
+from pseudolabel.tasks.augment_pairs import PairLabeler, SeenPicture
 from pseudolabel.tasks.base.task import Row, Rows
-from pseudolabel.transforms.image.augment import ABOUT, make, views
+from pseudolabel.transforms.image.augment import ABOUT, make_view, read_views
 from pseudolabel.transforms.image.codec import encode_jpeg
 
 PLAIN = {"jitter": 0, "gray": 0, "blur": 0, "solarise": 0}  # nothing is done to the colours
@@ -72,7 +72,7 @@ def test_false_pairs_take_views_of_true_ones_as_they_are() -> None:
     for row in rows:
         assert row["view_1"] == same[row["key"]]["view_1"]
         assert row["view_2"] == same[row["partner"]]["view_2"]
-        assert views(row) == [views(same[row["key"]])[0], views(same[row["partner"]])[1]]
+        assert read_views(row) == [read_views(same[row["key"]])[0], read_views(same[row["partner"]])[1]]
         if not row["label"]:
             firsts[row["key"]] += 1
             seconds[row["partner"]] += 1
@@ -113,10 +113,10 @@ def test_unlike_means_more_than_eight_bits_mirrored_or_not() -> None:
     for apart, mirrored, expected in ((8, 30, 0), (9, 9, 1), (30, 8, 0)):
         look = (1 << apart) - 1
         pool = [
-            Seen((0, look ^ ((1 << mirrored) - 1)), [{**row, "key": "a"}], [rng]),
-            Seen((look, 0), [{**row, "key": "b"}], [rng]),
+            SeenPicture((0, look ^ ((1 << mirrored) - 1)), [{**row, "key": "a"}], [rng]),
+            SeenPicture((look, 0), [{**row, "key": "b"}], [rng]),
         ]
-        made = list(Partners(task)._paired(pool[:1], pool))
+        made = list(PairLabeler(task)._paired(pool[:1], pool))
         assert sum(row["label"] == 0 for row in made[0].rows if "label" in row) == expected
 
 
@@ -175,10 +175,10 @@ def test_views_are_made_again_from_the_source(task: AugmentPairs | CropViews, ex
     for row in rows:
         keys = [row["key"], row["partner"]] if "partner" in row else [row["key"]] * len(task.recipes)
         stored = [row["view_1"], row["view_2"]] if "partner" in row else [*row["global_crops"], *row["local_crops"]]
-        for key, media, view, recipe in zip(keys, stored, views(row), task.recipes, strict=True):
+        for key, media, view, recipe in zip(keys, stored, read_views(row), task.recipes, strict=True):
             if key not in sources:
                 sources[key] = decode((FIXTURES / "images" / key).read_bytes(), "0,255", 10**6)
-            assert media["bytes"] == encode_jpeg(make(sources[key], view, recipe, exact))
+            assert media["bytes"] == encode_jpeg(make_view(sources[key], view, recipe, exact))
 
 
 def test_each_crop_is_its_box_of_the_picture() -> None:

@@ -18,38 +18,38 @@ def extents(count: int, weight: int = MEGABYTE) -> list[Extent]:
 
 
 def test_shards_grow_and_look_back_only() -> None:
-    shards = list(plan.cut(extents(100), 256))
+    shards = list(plan.cut_into_shards(extents(100), 256))
     assert [len(shard) for shard in shards] == [1] * 16 + [2] * 16 + [4] * 13
-    assert [len(shard) for shard in plan.cut(extents(100), 2)] == [1] * 16 + [2] * 42
-    more = list(plan.cut(extents(140), 256))
+    assert [len(shard) for shard in plan.cut_into_shards(extents(100), 2)] == [1] * 16 + [2] * 42
+    more = list(plan.cut_into_shards(extents(140), 256))
     assert more[: len(shards) - 1] == shards[:-1], "what comes later changes no earlier shard"
 
 
 def test_what_is_left_over_joins_the_shard_before() -> None:
-    assert [len(shard) for shard in plan.cut(extents(17), 1, 16)] == [17]
-    assert [len(shard) for shard in plan.cut(extents(34), 1, 16)] == [16, 18]
-    assert [len(shard) for shard in plan.cut(extents(3), 1, 16)] == [3]
+    assert [len(shard) for shard in plan.cut_into_shards(extents(17), 1, 16)] == [17]
+    assert [len(shard) for shard in plan.cut_into_shards(extents(34), 1, 16)] == [16, 18]
+    assert [len(shard) for shard in plan.cut_into_shards(extents(3), 1, 16)] == [3]
 
 
 @pytest.mark.parametrize("run", [7, 10_000])
 def test_order_is_of_the_keys_alone(run: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order, "RUN", run)  # with 7, by way of 72 temporary files
+    monkeypatch.setattr(order, "SORT_RUN", run)  # with 7, by way of 72 temporary files
     given = extents(500)
     mixed = random.Random(0).sample(given, 500)
     one, other = order.random_order(0), order.random_order(1)
-    assert list(order.arranged(mixed, one)) == list(order.arranged(given, one)) != given
-    assert list(order.arranged(mixed, other)) != list(order.arranged(mixed, one))
-    assert list(order.arranged(mixed, order.source_order)) == given
+    assert list(order.sort_extents(mixed, one)) == list(order.sort_extents(given, one)) != given
+    assert list(order.sort_extents(mixed, other)) != list(order.sort_extents(mixed, one))
+    assert list(order.sort_extents(mixed, order.source_order)) == given
     ranges = [Extent(f"a.txt#{i}-{i + 5}", "", i, i + 5, 5) for i in (0, 1000, 200, 5)]
-    assert [extent.start for extent in order.arranged(ranges, order.source_order)] == [0, 5, 200, 1000]
+    assert [extent.start for extent in order.sort_extents(ranges, order.source_order)] == [0, 5, 200, 1000]
 
 
 def test_a_plan_reads_back_what_it_was_given() -> None:
-    made = Plan(plan.cut(extents(40), 256))
+    made = Plan(plan.cut_into_shards(extents(40), 256))
     assert [extent for shard in made for extent in shard.extents] == extents(40)
     assert made[20].extents == extents(40)[24:26]
     assert made.weight == 40 * MEGABYTE
-    assert made.digest != Plan(plan.cut(extents(41), 256)).digest
+    assert made.digest != Plan(plan.cut_into_shards(extents(41), 256)).digest
 
 
 def test_splits_part_the_source() -> None:

@@ -19,13 +19,13 @@ import pytest
 from conftest import Command, Made, source
 
 from pseudolabel import TASKS, Task, run
-from pseudolabel.contracts import Refused
-from pseudolabel.inspection.describe import facts
-from pseudolabel.inspection.html import card
-from pseudolabel.inspection.preview import cards, preview
+from pseudolabel.contracts import UserError
+from pseudolabel.inspection.describe import describe
+from pseudolabel.inspection.html import render_card
+from pseudolabel.inspection.preview import make_cards, preview
 from pseudolabel.inspection.show import show
 from pseudolabel.transforms.image import codec
-from pseudolabel.writers.dataset import opened
+from pseudolabel.writers.dataset import open_dataset
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
@@ -65,8 +65,8 @@ def test_the_page_stands_alone_and_shows_every_kind_of_row(task: Task, made: Mad
     assert page.stat().st_size < 5_000_000
     assert all(address.startswith("data:") for address in read.addresses)
     assert read.tags.count("script") == 1
-    rows = opened(made[task.name]).manifest["summary"]["rows"]
-    for words in (opened(made[task.name]).command, f"{rows['train']:,}", task.paper):
+    rows = open_dataset(made[task.name]).manifest["summary"]["rows"]
+    for words in (open_dataset(made[task.name]).command, f"{rows['train']:,}", task.paper):
         assert words in read.text
     assert 10 <= read.tags.count("article") <= 32
     assert "cannot be drawn" not in read.text
@@ -98,10 +98,10 @@ def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
     image = codec.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
     row = {"key": "\u00e4" * 99, "copy": 0, "label": 1, "image": image, "box": [0, 0, 9, 9], "flip": False}
     small = {**row, "image": codec.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
-    shown, lost = cards(task.schema(), task.labeler(Path()), [row, row, small, small], 50_000)
+    shown, lost = make_cards(task.schema(), task.labeler(Path()), [row, row, small, small], 50_000)
     assert [named for named, _ in shown] == ["label: 180", "label: 180"]
     assert lost == 2
-    assert len("".join(map(card, (one for _, one in shown))).encode()) <= 50_000
+    assert len("".join(map(render_card, (one for _, one in shown))).encode()) <= 50_000
 
 
 DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
@@ -119,8 +119,8 @@ def test_what_is_damaged_is_refused_in_a_line(made: Made, tmp_path: Path) -> Non
     for number, (words, harm) in enumerate(DAMAGE):
         out = Path(shutil.copytree(made["mask-text"], tmp_path / str(number)))
         harm(out / "data" / "train-00000.parquet")
-        for see in (preview, lambda out: facts(opened(out))):
-            with pytest.raises(Refused, match=words) as refused:
+        for see in (preview, lambda out: describe(open_dataset(out))):
+            with pytest.raises(UserError, match=words) as refused:
                 see(out)
             assert refused.value.code == 3
             assert "see pseudolabel verify" in str(refused.value)
@@ -211,7 +211,7 @@ def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> 
     out = made[task.name]
     card = (out / "README.md").read_text("utf-8")
     check_card(card)
-    for words in (task.paper, opened(out).command, "## What would make it false", "One row:"):
+    for words in (task.paper, open_dataset(out).command, "## What would make it false", "One row:"):
         assert words in card
     for column in task.schema():
         assert f"\n{column.name}: " in card, "the example has every column"
@@ -285,15 +285,15 @@ def test_show_tells_a_sentence_from_a_path() -> None:
     task = TASKS["mask-text"]()
     assert len(list(show(task, "as many words as no name of a file can have, " * 9))) > 3
     for path in ("notes.txt", "a/b"):
-        with pytest.raises(Refused, match="does not exist"):
+        with pytest.raises(UserError, match="does not exist"):
             list(show(task, path))
     for name in ("mask-text", "rotate"):
-        with pytest.raises(Refused, match="nothing to show"):
+        with pytest.raises(UserError, match="nothing to show"):
             list(show(TASKS[name](), " "))
 
 
 def test_clusters_have_a_gallery_each(made: Made) -> None:
-    told = facts(opened(made["cluster"]))
+    told = describe(open_dataset(made["cluster"]))
     (spread,) = (label for label in told["labels"] if label["column"] == "cluster")
     rows = pq.read_table(made["cluster"] / "data")["cluster"].to_pylist()
     assert dict(spread["counts"]) == {str(number): rows.count(number) for number in range(max(rows) + 1)}

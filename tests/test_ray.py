@@ -16,9 +16,9 @@ import pytest
 from conftest import FIXTURES, HERE, Command, arguments, records, skipped, sums
 from matrix import MARK, Nodes, kill, marked, wait_for
 
-from pseudolabel.contracts import Refused
-from pseudolabel.engine.jobs import Recipe
-from pseudolabel.engine.pools.ray import Place, check
+from pseudolabel.contracts import UserError
+from pseudolabel.engine.jobs import RunSpec
+from pseudolabel.engine.pools.ray import NodeSpec, check_node
 from pseudolabel.tasks.jigsaw import Jigsaw
 from pseudolabel.writers.manifest import versions
 
@@ -123,9 +123,9 @@ def test_what_is_amiss_is_said_in_a_line(pictures: Path, pseudolabel: Command, t
 
 
 def test_a_node_that_sees_other_files_or_has_other_packages_is_refused(tmp_path: Path) -> None:
-    recipe = Recipe(Jigsaw(), 0, 1, 0.0, tmp_path, tmp_path)
-    check(Place(recipe, [tmp_path], versions(), 1.0))
-    with pytest.raises(Refused, match=r"does not see .*/elsewhere\nhave SOURCE and --out on a file system"):
-        check(Place(recipe, [tmp_path, tmp_path / "elsewhere"], versions(), 1.0))
-    with pytest.raises(Refused, match=r"numpy is '1.0' there"):
-        check(Place(recipe, [], {**versions(), "numpy": "1.0"}, 1.0))
+    recipe = RunSpec(Jigsaw(), 0, 1, 0.0, tmp_path, tmp_path)
+    check_node(NodeSpec(recipe, [tmp_path], versions(), 1.0))
+    with pytest.raises(UserError, match=r"does not see .*/elsewhere\nhave SOURCE and --out on a file system"):
+        check_node(NodeSpec(recipe, [tmp_path, tmp_path / "elsewhere"], versions(), 1.0))
+    with pytest.raises(UserError, match=r"numpy is '1.0' there"):
+        check_node(NodeSpec(recipe, [], {**versions(), "numpy": "1.0"}, 1.0))

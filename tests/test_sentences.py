@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from pseudolabel.readers.text.blocks import Block, pack
-from pseudolabel.transforms.text.sentences import SLICE, sentences
+from pseudolabel.transforms.text.sentences import SLICE, split_sentences
 
 
 def of(text: str, per_line: bool = False) -> list[str]:
     """The sentences of one document."""
-    return [sentence.decode() for sentence in sentences(pack([text.encode()], [0]), per_line).texts()]
+    return [sentence.decode() for sentence in split_sentences(pack([text.encode()], [0]), per_line).texts()]
 
 
 def parts(marked: str) -> list[str]:
@@ -120,7 +120,7 @@ def test_every_character_is_in_one_sentence_and_white_space_around_in_none(per_l
     for _ in range(300):
         texts = [scribble(rng) for _ in range(rng.integers(6))]
         block = thrown_together(texts, rng)
-        found = sentences(block, per_line)
+        found = split_sentences(block, per_line)
         assert found.data is block.data
         assert found.starts.dtype == found.ends.dtype == found.positions.dtype == np.int64
         done = 0
@@ -144,7 +144,7 @@ def test_no_document_sees_another_or_what_lies_between(per_line: bool) -> None:
     for _ in range(300):
         texts = [scribble(rng) for _ in range(6)]
         alone = [sentence for text in texts for sentence in of(text, per_line)]
-        found = sentences(thrown_together(texts, rng), per_line)
+        found = split_sentences(thrown_together(texts, rng), per_line)
         assert [text.decode() for text in found.texts()] == alone
 
 
@@ -157,7 +157,7 @@ def test_documents_that_touch_stay_apart(texts: list[str]) -> None:
     cut = len(texts[0].encode())
     both = Block(np.frombuffer(data, np.uint8), np.array([0, cut]), np.array([cut, len(data)]), np.array([5, 6]))
     expected = [(5, s) for s in of(texts[0])] + [(6, s) for s in of(texts[1])]
-    found = sentences(both)
+    found = split_sentences(both)
     assert list(zip(found.positions.tolist(), [text.decode() for text in found.texts()], strict=True)) == expected
 
 
@@ -179,7 +179,7 @@ def test_no_sentence_holds_a_blank_line() -> None:
 
 def test_nothing_has_no_sentence() -> None:
     for texts in ([], [b""], [b" \n", b"", "\u3000".encode()]):
-        found = sentences(pack(texts, range(len(texts))))
+        found = split_sentences(pack(texts, range(len(texts))))
         assert len(found.starts) == len(found.ends) == len(found.positions) == 0
 
 

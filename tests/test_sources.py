@@ -23,15 +23,15 @@ from conftest import FIXTURES, arguments, skipped, sums
 from faulty import Faulty
 
 from pseudolabel import TASKS, Refused, run
-from pseudolabel.contracts import Sample, Skipped, Unusable, splits
-from pseudolabel.engine.scan import resolve
+from pseudolabel.contracts import Sample, Skipped, UnusableSample, splits
+from pseudolabel.engine.scan import resolve_sources
 from pseudolabel.engine.stream import rows
 from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.metadata import sidecars
 from pseudolabel.readers.metadata import webdataset as webdataset_reader
 from pseudolabel.readers.sources import archives, files, gzip_index, object_store, opening, parquet_media
-from pseudolabel.readers.sources.opening import opened
-from pseudolabel.readers.text.reader import Documents, TextOptions
+from pseudolabel.readers.sources.opening import open_file
+from pseudolabel.readers.text.reader import TextOptions, TextReader
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -200,7 +200,7 @@ def picture(number: int) -> bytes:
 def check(source: Path, used: set[str], reasons: dict[str, str]) -> None:
     """These keys are used, the others left out for these reasons."""
     reader = TASKS["jigsaw"]().reader()
-    found = [file for file in files.find([source], reader.suffixes) if file.candidate]
+    found = [file for file in files.find_files([source], reader.suffixes) if file.candidate]
     items = list(reader.read((e for file in found for e in reader.scan(*file[:3])), splits(0)[0]))
     said = {item.key: item.reason for item in items if isinstance(item, Skipped)}
     assert sorted(item.key for item in items if isinstance(item, Sample)) == sorted(used)
@@ -341,14 +341,14 @@ def test_what_is_packed_anew_is_not_read_under_the_old_keys(ends: str, tmp_path:
             packed(path, f"w:{ends[4:]}", {name: things[name] for name in names})
 
     pack(sorted(things))
-    planned = list(files.find([path], [".jpg"]))
+    planned = list(files.find_files([path], [".jpg"]))
     for file in planned:
-        with opened(file.where) as stream:
+        with open_file(file.where) as stream:
             assert stream.read() == things[file.key]
     pack(sorted(things, reverse=True))
     for file in planned:
-        with pytest.raises(Unusable, match="changed since the scan"):
-            opened(file.where)
+        with pytest.raises(UnusableSample, match="changed since the scan"):
+            open_file(file.where)
 
 
 def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
@@ -465,8 +465,8 @@ def test_text_in_a_zip_that_is_read_in_ranges(method: int, tmp_path: Path, monke
     body = b"".join(b"This is line %d of a text.\n\n" % i for i in range(60_000))
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
         archive.writestr("a.txt", body)
-    (file,) = files.find([tmp_path / "a.zip"], [".txt"])
-    reader = Documents(TextOptions())
+    (file,) = files.find_files([tmp_path / "a.zip"], [".txt"])
+    reader = TextReader(TextOptions())
     extents = list(reader.scan(*file[:3]))
     assert len(extents) == 2
     assert {extent.block for extent in extents} == ({"a.txt"} if method else {extent.key for extent in extents})
@@ -476,7 +476,7 @@ def test_text_in_a_zip_that_is_read_in_ranges(method: int, tmp_path: Path, monke
     for at in (14, data.rindex(b"a.txt") - 46 + 16) if method else (data.index(b"line 50000 of"),):
         data[at] ^= 1  # the text, or both places of its checksum
     (tmp_path / "a.zip").write_bytes(data)
-    (file,) = files.find([tmp_path / "a.zip"], [".txt"])
+    (file,) = files.find_files([tmp_path / "a.zip"], [".txt"])
     (bad, *_) = reader.read(reader.scan(*file[:3]), splits(0)[0])
     assert bad.reason == "damaged: its checksum differs"
 
@@ -505,12 +505,12 @@ def test_the_same_where_it_is_larger_than_what_is_kept(
 def keys(source: str, suffixes: Any = (".jpg",)) -> dict[str, str]:
     """Of each candidate, how it begins or why it cannot be opened."""
     told = {}
-    for file in files.find(resolve(source), suffixes):
+    for file in files.find_files(resolve_sources(source), suffixes):
         if file.candidate:
             try:
-                with opened(file.where) as stream:
+                with open_file(file.where) as stream:
                     told[file.key] = stream.read(2).hex()
-            except Unusable as bad:
+            except UnusableSample as bad:
                 told[file.key] = str(bad)
     return told
 
@@ -544,7 +544,7 @@ def test_lists_that_are_none_and_sources_that_never_end(tmp_path: Path) -> None:
             keys(f"@{tmp_path}/{number}.txt")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(Refused, match="is a pipe or a device"):
-        resolve(tmp_path / "pipe")
+        resolve_sources(tmp_path / "pipe")
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(f"{tmp_path}/0.jpg\n"))
     writer.start()
     assert keys(f"@{tmp_path}/pipe") == {"0.jpg": "ffd8"}
@@ -601,14 +601,14 @@ def test_over_http(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert made("jigsaw", f"{address}/f.zip") == made("jigsaw", source("images"))
     (tmp_path / "f.txt").write_text(f"{address}/0.jpg?token=secret\n{address}/1.jpg\n")
     assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
-    monkeypatch.setattr(object_store, "WHOLE", 1 << 10)
-    monkeypatch.setattr(object_store, "ASKED", 1 << 10)
+    monkeypatch.setattr(object_store, "MAX_WHOLE_BYTES", 1 << 10)
+    monkeypatch.setattr(object_store, "REQUEST_BYTES", 1 << 10)
     with pytest.raises(Refused, match="sends no ranges of it; download it first"):
         keys(f"{address}/f.zip")
     with pytest.raises(Refused, match="does not exist"):
-        resolve(f"{address}/1.zip")
+        resolve_sources(f"{address}/1.zip")
     with pytest.raises(Refused, match="no password"):
-        resolve("http://me:secret@localhost/f.zip")
+        resolve_sources("http://me:secret@localhost/f.zip")
     server.shutdown()
     server.server_close()
 

@@ -20,11 +20,11 @@ from test_engine import kill, start, wait_for
 
 from pseudolabel import Jigsaw, MaskText, Task
 from pseudolabel import run as run_here
-from pseudolabel.contracts import Refused
-from pseudolabel.inspection.describe import facts
+from pseudolabel.contracts import UserError
+from pseudolabel.inspection.describe import describe
 from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.verify import verify
-from pseudolabel.writers.dataset import opened
+from pseudolabel.writers.dataset import open_dataset
 
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
 
@@ -122,7 +122,7 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
 
     found = verify(f"s3://bucket/{out}", source, workers=1)
     assert found.sound
-    assert found.true == found.checked == facts(opened(f"s3://bucket/{out}"))["rows"]["train"] > 10
+    assert found.true == found.checked == describe(open_dataset(f"s3://bucket/{out}"))["rows"]["train"] > 10
     assert str(preview(f"s3://bucket/{out}")) == f"s3://bucket/{out}/index.html"
     assert bucket.read(f"{out}/index.html").startswith(b"<!doctype html>")
 
@@ -167,7 +167,7 @@ def test_killed_and_run_again(
     assert not [path for path in proxy.puts[sent:] if path.endswith(tuple(f"killed/data/{name}" for name in before))]
 
     assert run_here(Jigsaw(), source, out=out, shard_size=1).status == "already finished"
-    with pytest.raises(Refused, match="seed is 0 there and 1 here"):
+    with pytest.raises(UserError, match="seed is 0 there and 1 here"):
         run_here(Jigsaw(), source, out=out, shard_size=1, seed=1)
     assert bucket.sums("killed") == made
     run_here(Jigsaw(), source, out=out, shard_size=1, seed=1, limit=3, workers=1, overwrite=True)
@@ -184,7 +184,7 @@ def test_what_cannot_be_reached_is_said_in_a_line(
         ("s3://me:secret@bucket/tiles", "is to hold no password"),
         ("s3://bucket/other", "holds something else .notes.txt."),
     ):
-        with pytest.raises(Refused, match=told) as refused:
+        with pytest.raises(UserError, match=told) as refused:
             run_here(Jigsaw(), pictures / "class-0", out=out, limit=1)
         assert "secret" not in str(refused.value)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
 from pseudolabel.readers.text import boundaries, streams
-from pseudolabel.readers.text.blocks import LONGEST, Block, decoded, pack
-from pseudolabel.readers.text.reader import Document, Documents, TextOptions
+from pseudolabel.readers.text.blocks import LONGEST, Block, decode_block, pack
+from pseudolabel.readers.text.reader import DocumentUnit, TextOptions, TextReader
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "text"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data is not here")
@@ -47,7 +47,7 @@ def found(samples: Iterable[Sample | Skipped]) -> Found:
 
 def read(path: Path, span: int | None = None, split: Split = ALL, **options: Any) -> Found:
     """Everything in a file, by ranges of `span` bytes."""
-    reader = Documents(TextOptions(**options))
+    reader = TextReader(TextOptions(**options))
     extents = list(reader.scan(path.name, str(path), path.stat().st_size, *([span] if span else [])))
     assert len({extent.key for extent in extents}) == len(extents)
     return found(reader.read(extents, split))
@@ -111,8 +111,8 @@ def test_wide_gaps_at_the_cuts_are_looked_through(tmp_path: Path, document: str)
 def runs(raw: bytes, size: int, line_ends: int, longest: int) -> list[tuple[int, int, bytes]]:
     chunks = (raw[i : i + size] for i in range(0, len(raw), size))
     out = []
-    for run in boundaries.cut(chunks, boundaries.Edges(0, line_ends, longest), sys.maxsize):
-        assert isinstance(run, boundaries.Run)
+    for run in boundaries.cut_documents(chunks, boundaries.BoundaryScanner(0, line_ends, longest), sys.maxsize):
+        assert isinstance(run, boundaries.RawDocuments)
         out += list(zip(run.positions.tolist(), run.starts.tolist(), run.texts(), strict=True))
     return out
 
@@ -130,9 +130,9 @@ def test_any_chunks_give_the_same_documents_and_the_same_pieces_of_long_ones(lin
 
 
 def test_pieces_cut_between_characters_are_set_apart_in_their_block() -> None:
-    for run in boundaries.cut([b"x" * 20 + b" y\n\n"], boundaries.Edges(0, 2, 8), sys.maxsize):
-        assert isinstance(run, boundaries.Run)
-        for block in decoded(run, "utf-8"):
+    for run in boundaries.cut_documents([b"x" * 20 + b" y\n\n"], boundaries.BoundaryScanner(0, 2, 8), sys.maxsize):
+        assert isinstance(run, boundaries.RawDocuments)
+        for block in decode_block(run, "utf-8"):
             assert isinstance(block, Block)
             assert block.texts() == [b"x" * 8, b"x" * 8, b"xxxx y"]
             assert block.positions.tolist() == [0, 0, 0]
@@ -144,7 +144,7 @@ def test_a_range_within_a_long_line_reads_its_own_bytes_only(tmp_path: Path) -> 
     path.write_bytes(b"x" * (3 << 20))
     middle = Extent("a.txt#1048576-2097152", str(path), 1 << 20, 2 << 20, 1 << 20)
     before = bytes_read()
-    assert not found(Documents(TextOptions()).read([middle], ALL))
+    assert not found(TextReader(TextOptions()).read([middle], ALL))
     assert bytes_read() - before < 1.6 * (1 << 20)
 
 
@@ -165,7 +165,7 @@ def test_a_block_of_a_range_has_its_key_and_further_blocks_their_own(tmp_path: P
     raw = b"".join(b"%07d\n\n" % i for i in range(400_000))
     (tmp_path / "a.txt").write_bytes(raw)
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(raw, 1))
-    reader = Documents(TextOptions())
+    reader = TextReader(TextOptions())
     extents = list(reader.scan("a.txt", str(tmp_path / "a.txt"), len(raw)))
     assert [sample.key for sample in reader.read(extents, ALL)] == [extent.key for extent in extents]
     stream = list(reader.read(reader.scan("b.txt.gz", str(tmp_path / "b.txt.gz"), 9), ALL))
@@ -235,7 +235,7 @@ def test_encodings_that_cannot_be_cut_are_read_as_a_stream(tmp_path: Path, encod
     text = "one\r\nline\r\n\r\ntwo, three\n\nfour\n\n" * 9
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode(encoding))
-    assert len(list(Documents(TextOptions(encoding=encoding)).scan("a", str(path), 1 << 30))) == 1
+    assert len(list(TextReader(TextOptions(encoding=encoding)).scan("a", str(path), 1 << 30))) == 1
     assert texts(read(path, 10, encoding=encoding)) == plainly(text, "paragraph")
     assert not streams.cuts_at_white(encoding)
 
@@ -296,7 +296,7 @@ def test_every_format_gives_the_texts_of_its_column(tmp_path: Path, name: str, p
     if packed:
         path = compressed(path, packed)
     if name != "a.parquet" or not packed:
-        assert path.name.endswith(tuple(Documents.suffixes))
+        assert path.name.endswith(tuple(TextReader.suffixes))
         for span in (1, 40, 1000):
             assert texts(read(path, span)) == KEPT
         assert texts(read(path, 40, document="file")) == KEPT
@@ -343,7 +343,7 @@ def test_a_long_text_in_a_table_is_cut_and_too_long_a_line_is_skipped(tmp_path: 
     path = tmp_path / "a.jsonl"
     long = "word " * (LONGEST // 4)
     path.write_text("\n".join(json.dumps({"text": text}) for text in (long, "b", long * 2, "c")))
-    reader = Documents(TextOptions())
+    reader = TextReader(TextOptions())
     samples = list(reader.read(reader.scan("a", str(path), path.stat().st_size), ALL))
     assert sum(sample.facts.get("cut", 0) for sample in samples if isinstance(sample, Sample)) == 1
     items = found(samples)
@@ -372,7 +372,7 @@ def test_parquet_is_read_by_row_groups_of_any_string_type(tmp_path: Path) -> Non
         array = pa.array(values)
         array = array.dictionary_encode() if pa.types.is_dictionary(kind) else array.cast(kind)
         pq.write_table(pa.table({"text": array}), path, row_group_size=3)
-        keys = [extent.key for extent in Documents(TextOptions()).scan("a", str(path), 1, 1)]
+        keys = [extent.key for extent in TextReader(TextOptions()).scan("a", str(path), 1, 1)]
         assert keys == ["a#0-3", "a#3-6", "a#6-9", "a#9-10"]
         assert read(path, 1) == read(path) == list(enumerate(values))
     pq.write_table(pa.table({"text": [1, 2]}), path)
@@ -403,17 +403,17 @@ def test_what_comes_before_a_damage_is_read_and_the_rest_skipped_once(tmp_path: 
 def test_files_that_are_empty_gone_or_no_such_thing(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"")
-    extents = list(Documents(TextOptions()).scan("a", str(path), 0))
+    extents = list(TextReader(TextOptions()).scan("a", str(path), 0))
     assert [(extent.key, extent.weight) for extent in extents] == [("a", 0)]
-    empty = found(Documents(TextOptions()).read(extents, ALL))
+    empty = found(TextReader(TextOptions()).read(extents, ALL))
     assert (empty == []) == (name != "a.parquet")
     path.unlink()
-    assert found(Documents(TextOptions()).read([Extent("a#0", str(path), 0, None, 9)], ALL)) == [
+    assert found(TextReader(TextOptions()).read([Extent("a#0", str(path), 0, None, 9)], ALL)) == [
         (0, "!gone since the scan")
     ]
     path.mkdir()  # any other error of the system stops the run
     with pytest.raises(IsADirectoryError):
-        list(Documents(TextOptions()).read(extents, ALL))
+        list(TextReader(TextOptions()).read(extents, ALL))
     path.rmdir()
     path.write_bytes(b"\xff\x00not so at all")
     (reason,) = texts(read(path))
@@ -437,7 +437,7 @@ def test_splits_part_the_documents_and_a_limit_takes_the_first(tmp_path: Path, n
         lows[edge] = read(path, split=Split("train", 0.0, edge))
         assert sorted(lows[edge] + read(path, split=Split("validation", edge, 1.0))) == everything
     assert any(0 < len(low) < len(everything) for low in lows.values())
-    reader = Documents(TextOptions())
+    reader = TextReader(TextOptions())
     for span in (1 << 20, 12):
         for extent in reader.scan(path.name, str(path), path.stat().st_size, span):
             inside = found(reader.read([extent], ALL))
@@ -456,16 +456,16 @@ def test_pieces_of_a_document_stay_in_one_split_and_under_one_limit(tmp_path: Pa
     assert [position for position, _ in read(path)] == [0, 0, 0, LONGEST // 2 * len("word ") + 2]
     halves = [read(path, split=Split("", low, low + 0.5)) for low in (0.0, 0.5)]
     assert {len([item for item in half if item[0] == 0]) for half in halves} == {0, 3}
-    extent = next(Documents(TextOptions()).scan("a", str(path), path.stat().st_size))
-    assert Documents(TextOptions()).first(extent, 2)[1] == 0
+    extent = next(TextReader(TextOptions()).scan("a", str(path), path.stat().st_size))
+    assert TextReader(TextOptions()).first(extent, 2)[1] == 0
 
 
 # --- real files, options, the block -----------------------------------------------------------------------------------
 
 
 @needs_data
-@pytest.mark.parametrize("document", list(Document))
-def test_the_shared_texts_are_what_a_simple_split_finds(document: Document) -> None:
+@pytest.mark.parametrize("document", list(DocumentUnit))
+def test_the_shared_texts_are_what_a_simple_split_finds(document: DocumentUnit) -> None:
     for folder in ("novels", "peps", "rust_rfcs"):
         for path in sorted((DATA / folder).iterdir()):
             raw = path.read_bytes()
@@ -492,7 +492,7 @@ def test_every_shared_file_is_read_and_accounted_for() -> None:
 
 @pytest.mark.parametrize("wrong", [{"encoding": "utf-9"}, {"encoding": "base64"}, {"document": "page"}])
 def test_wrong_options_are_refused_with_a_remedy(wrong: dict[str, str]) -> None:
-    with pytest.raises(Refused, match=r"try utf-8|choose among"):
+    with pytest.raises(UserError, match=r"try utf-8|choose among"):
         TextOptions(**wrong)
 
 

@@ -17,10 +17,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from pseudolabel.contracts import Sample, splits
 from pseudolabel.readers.text.blocks import Block, pack
-from pseudolabel.readers.text.reader import Documents, TextOptions
+from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.transforms.text import tokenize
 from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, slices
-from pseudolabel.transforms.text.vocabulary import SPECIAL, train
+from pseudolabel.transforms.text.vocabulary import SPECIAL, train_wordpiece
 
 TEXT = Path(__file__).parents[2] / "shared" / "data" / "text"
 ENGLISH = "The cat is on the table, isn't it? She looked up at the far hills; nobody had come back from there. "
@@ -38,7 +38,7 @@ FRAGMENTS = [*WORDS.split(" "), *SPACED.split(" "), *LETTERS, "  ", "   ", " ", 
 
 def wordpiece(lower: bool) -> Tokenizer:
     text = (ENGLISH + WORLD) * 3
-    made = train([text.lower() if lower else text], 1200)
+    made = train_wordpiece([text.lower() if lower else text], 1200)
     made.normalizer = normalizers.BertNormalizer(lowercase=lower)
     return made
 
@@ -225,11 +225,11 @@ def test_slices_end_where_they_may() -> None:
 
 @pytest.mark.skipif(not TEXT.exists(), reason="the shared data are not here")
 def test_ids_on_documents_of_the_shared_texts() -> None:
-    reader, blocks = Documents(TextOptions()), []
+    reader, blocks = TextReader(TextOptions()), []
     for path in sorted(path for path in TEXT.rglob("*") if path.is_file()):
         extents = reader.scan(path.name, str(path), path.stat().st_size)
         blocks += [s.payload for s in reader.read(extents, splits(0.0)[0]) if isinstance(s, Sample)]
-    tokenizer = train([text.decode() for block in blocks[::40] for text in block.texts()], 3000)
+    tokenizer = train_wordpiece([text.decode() for block in blocks[::40] for text in block.texts()], 3000)
     made = Tokens(Tokenizer.from_str(tokenizer.to_str()))
     assert len(blocks) > 100
     assert sum(len(block.starts) for block in blocks) > 10_000
@@ -251,17 +251,17 @@ def test_the_vocabulary_is_the_same_in_every_process() -> None:
         ).stdout.strip()
         for seed in range(3)
     ]  # fmt: skip
-    here = hashlib.sha256(train([text, text.upper()], 900).to_str().encode()).hexdigest()
+    here = hashlib.sha256(train_wordpiece([text, text.upper()], 900).to_str().encode()).hexdigest()
     assert {*run} == {here}
 
 
 def test_the_vocabulary_of_little_or_nothing() -> None:
-    assert train([], 1000).get_vocab() == {token: i for i, token in enumerate(SPECIAL)}
-    made = train(["ab ab, ab\n中中 a\u200bb"], 1000)
+    assert train_wordpiece([], 1000).get_vocab() == {token: i for i, token in enumerate(SPECIAL)}
+    made = train_wordpiece(["ab ab, ab\n中中 a\u200bb"], 1000)
     vocabulary = made.get_vocab()
     assert [made.id_to_token(i) for i in range(5)] == list(SPECIAL)
     assert {"a", "##b", "ab", ",", "中"} <= set(vocabulary)
     assert not {"##中", "##,", "\u200b", " "} & set(vocabulary)
     assert made.encode("ab, [MASK]").tokens == ["[CLS]", "ab", ",", "[MASK]", "[SEP]"]
-    assert len(train([ENGLISH * 9 + "".join(map(chr, range(0x4E00, 0x9000)))], 1000).get_vocab()) <= 1000
+    assert len(train_wordpiece([ENGLISH * 9 + "".join(map(chr, range(0x4E00, 0x9000)))], 1000).get_vocab()) <= 1000
     assert json.loads(made.to_str())["model"]["type"] == "WordPiece"

@@ -20,7 +20,7 @@ from reels import write as write_film
 
 from pseudolabel import TASKS, Task, run
 from pseudolabel.inspection.verify import Verification, verify
-from pseudolabel.tasks.base.task import EachSample, SampleTask
+from pseudolabel.tasks.base.task import PerSampleLabeler, SampleTask
 from pseudolabel.writers.shards import ShardWriter
 
 
@@ -44,7 +44,7 @@ def shard(out: Path) -> Path:
 
 def test_each_task_has_an_inverse_of_its_own(task: Task, made: Made) -> None:
     labeler = task.labeler(made[task.name])
-    owner = labeler.task if isinstance(labeler, EachSample) else labeler
+    owner = labeler.task if isinstance(labeler, PerSampleLabeler) else labeler
     assert type(owner).undo is not SampleTask.undo
 
 

@@ -12,23 +12,23 @@ import pytest
 from conftest import SHARED
 from reels import HEIGHT, WIDTH, counted, number, write
 
-from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split
-from pseudolabel.readers.sources.opening import Watched
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
+from pseudolabel.readers.sources.opening import FaultRecordingFile
 from pseudolabel.readers.video.clip_sampling import Sampling
-from pseudolabel.readers.video.decode import Film
-from pseudolabel.readers.video.frames import Shown
-from pseudolabel.readers.video.reader import Clip, VideoOptions, Videos
+from pseudolabel.readers.video.decode import VideoFile
+from pseudolabel.readers.video.frames import FrameConverter
+from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
 
 ALL = Split("train", 0, 1)
 FRAMES = [counted(i) for i in range(120)]
 
 
-def videos(gap: float = 8, seconds: bool = False, count: int = 4, short: int = HEIGHT, **options: float) -> Videos:
+def videos(gap: float = 8, seconds: bool = False, count: int = 4, short: int = HEIGHT, **options: float) -> VideoReader:
     usual = Sampling(tuple(range(count)), count, gap, seconds)
-    return Videos(VideoOptions(**options).spaced(usual), short)  # type: ignore[arg-type]
+    return VideoReader(VideoOptions(**options).spaced(usual), short)  # type: ignore[arg-type]
 
 
-def read(path: Path, reader: Videos | None = None) -> list[Sample | Skipped]:
+def read(path: Path, reader: VideoReader | None = None) -> list[Sample | Skipped]:
     reader = reader or videos()
     return list(reader.read(reader.scan(path.name, str(path), path.stat().st_size), ALL))
 
@@ -83,9 +83,9 @@ def test_what_is_not_decoded_changes_nothing(name: str, shared: Path) -> None:
     """Frames that none refers to, and segments none needs, are left out: all others are the same to the byte."""
     path = shared / "video" / name
     with av.open(str(path)) as container:
-        shown = Shown(64, 1)
+        shown = FrameConverter(64, 1)
         whole = {frame.pts: shown(frame) for frame in container.decode(video=0)}
-    film = Film(str(path))
+    film = VideoFile(str(path))
     timeline = film.look(0, float("inf"), 0)
     assert timeline.stamps.tolist() == sorted(whole)
     rng = np.random.default_rng(0)
@@ -101,10 +101,10 @@ def test_what_is_not_decoded_changes_nothing(name: str, shared: Path) -> None:
 def test_frames_shown_before_the_key_frame_they_follow(tmp_path: Path) -> None:
     """In an open group of pictures a frame may need the segment before its own as well: any set is decoded right."""
     path, rng = write(tmp_path / "open.mkv", FRAMES, "libx264", **OPEN), np.random.default_rng(1)
-    film = Film(str(path))
+    film = VideoFile(str(path))
     timeline = film.look(0, float("inf"), 0)
     assert (timeline.segments != np.searchsorted(timeline.keys, timeline.stamps, "right") - 1).any(), "it is open"
-    shown = Shown(HEIGHT, 1)
+    shown = FrameConverter(HEIGHT, 1)
     for _ in range(40):
         wanted = np.flatnonzero(rng.random(120) < rng.choice([0.01, 0.05, 0.3]))
         frames = list(film.frames(timeline, wanted))
@@ -257,7 +257,7 @@ def test_pixels_that_are_not_square(tmp_path: Path) -> None:
 def test_what_is_clear_is_white() -> None:
     image = np.zeros((64, 64, 4), np.uint8)
     image[:, 32:] = (200, 10, 10, 255)
-    shown = Shown(64, 1)(av.VideoFrame.from_ndarray(image, format="rgba"))
+    shown = FrameConverter(64, 1)(av.VideoFrame.from_ndarray(image, format="rgba"))
     assert shown[:, :30].min() == 255
     assert np.abs(shown[:, 34:].astype(int) - (200, 10, 10)).max() <= 2
 
@@ -421,15 +421,15 @@ def test_a_frame_too_small_or_too_long_is_skipped(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_the_disk_is_none_of_the_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, good = write(tmp_path / "a.mkv", [counted(i) for i in range(500)], "mjpeg"), Watched.read
+    path, good = write(tmp_path / "a.mkv", [counted(i) for i in range(500)], "mjpeg"), FaultRecordingFile.read
 
-    def failing(self: Watched, count: int) -> bytes:
+    def failing(self: FaultRecordingFile, count: int) -> bytes:
         if self.tell() > 300_000:
             self.fault = OSError(errno.EIO, "Input/output error")
             return b""
         return good(self, count)
 
-    monkeypatch.setattr(Watched, "read", failing)
+    monkeypatch.setattr(FaultRecordingFile, "read", failing)
     with pytest.raises(OSError, match="Input/output error"):
         read(path)
 
@@ -443,9 +443,9 @@ def test_a_file_gone_is_skipped_and_a_folder_gone_ends_the_run(tmp_path: Path) -
 
 
 def test_options_that_contradict_each_other() -> None:
-    with pytest.raises(Refused, match="give one of them"):
+    with pytest.raises(UserError, match="give one of them"):
         VideoOptions(gap=3, gap_seconds=0.1)
-    with pytest.raises(Refused, match="give one of them"):
+    with pytest.raises(UserError, match="give one of them"):
         VideoOptions(every_seconds=3, clips_per_video=1)
 
 

@@ -11,10 +11,10 @@ import pytest
 from drawn import far, photograph
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.transforms.image import augment, color
-from pseudolabel.transforms.image.augment import PRESETS, Recipe, View, draw, make
-from pseudolabel.transforms.image.crops import CROPS, Box, Rule, crop, square
+from pseudolabel.transforms.image.augment import PRESETS, AugmentParams, View, draw_view, make_view
+from pseudolabel.transforms.image.crops import CROPS, Box, CropRule, crop, square
 from pseudolabel.transforms.image.ops import dhash
 
 DRAWS = 2000
@@ -80,7 +80,11 @@ def byol_reference(h: int, w: int, scale: tuple[float, float], rng: np.random.Ge
     return int(rng.integers(0, h - height + 1)), int(rng.integers(0, w - width + 1)), height, width
 
 
-REFERENCES = {Rule.torchvision: torchvision_reference, Rule.tensorflow: tensorflow_reference, Rule.byol: byol_reference}
+REFERENCES = {
+    CropRule.torchvision: torchvision_reference,
+    CropRule.tensorflow: tensorflow_reference,
+    CropRule.byol: byol_reference,
+}
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:
@@ -94,8 +98,8 @@ def apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("height", "width"), [(400, 533), (300, 900)])
-@pytest.mark.parametrize("rule", list(Rule))
-def test_crops_are_distributed_as_the_references(rule: Rule, height: int, width: int) -> None:
+@pytest.mark.parametrize("rule", list(CropRule))
+def test_crops_are_distributed_as_the_references(rule: CropRule, height: int, width: int) -> None:
     area, rng, others = (0.08, 1.0), generator(1), generator(2)
     ours = np.array([crop(rule, height, width, area, rng) for _ in range(DRAWS)], float)
     left, top, right, bottom = ours.T
@@ -110,14 +114,14 @@ def test_crops_are_distributed_as_the_references(rule: Rule, height: int, width:
 
 def test_the_rules_differ_enough_to_be_told_apart() -> None:
     areas = {}
-    for rule in Rule:
+    for rule in CropRule:
         boxes = [crop(rule, 400, 533, (0.08, 1.0), generator(i)) for i in range(DRAWS)]
         areas[rule] = np.array([(box.right - box.left) * (box.bottom - box.top) for box in boxes])
-    assert min(apart(areas[a], areas[b]) for a, b in permutations(Rule, 2)) > 1
+    assert min(apart(areas[a], areas[b]) for a, b in permutations(CropRule, 2)) > 1
 
 
-@pytest.mark.parametrize("rule", list(Rule))
-def test_crops_have_the_shape_of_what_they_become(rule: Rule) -> None:
+@pytest.mark.parametrize("rule", list(CropRule))
+def test_crops_have_the_shape_of_what_they_become(rule: CropRule) -> None:
     boxes = np.array([CROPS[rule](500, 900, (0.2, 0.4), generator(i), 2.0) for i in range(300)])
     shape = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1]) / 2
     assert shape.min() > 0.74
@@ -126,9 +130,9 @@ def test_crops_have_the_shape_of_what_they_become(rule: Rule) -> None:
     assert shape.max() > 1.25
 
 
-@pytest.mark.parametrize("rule", list(Rule))
+@pytest.mark.parametrize("rule", list(CropRule))
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 4000), (4000, 17), (20, 40_000)])
-def test_crops_of_odd_pictures_lie_inside(rule: Rule, height: int, width: int) -> None:
+def test_crops_of_odd_pictures_lie_inside(rule: CropRule, height: int, width: int) -> None:
     for i in range(50):
         left, top, right, bottom = crop(rule, height, width, (0.08, 1.0), generator(i))
         assert 0 <= left < right <= width
@@ -142,15 +146,15 @@ def test_areas_are_kept_to_whatever_they_are() -> None:
     """Where TensorFlow's rule gives up, as below a tenth, it is not the whole picture that is taken."""
     for area in ((0.02, 0.09), (0.5, 0.5), (0.999, 1.0)):
         for i in range(100):
-            left, top, right, bottom = crop(Rule.tensorflow, 400, 533, area, generator(i))
+            left, top, right, bottom = crop(CropRule.tensorflow, 400, 533, area, generator(i))
             share = (right - left) * (bottom - top) / (400 * 533)
             assert area[0] * 0.98 <= share <= area[1] * 1.02 or area[0] > 0.9
 
 
 def test_too_small_a_picture_is_unusable() -> None:
-    with pytest.raises(Unusable, match="900 x 15 pixels, too small"):
-        crop(Rule.byol, 15, 900, (0.08, 1.0), generator())
-    with pytest.raises(Unusable, match="1 x 1 pixels, too small"):
+    with pytest.raises(UnusableSample, match="900 x 15 pixels, too small"):
+        crop(CropRule.byol, 15, 900, (0.08, 1.0), generator())
+    with pytest.raises(UnusableSample, match="1 x 1 pixels, too small"):
         square(1, 1, 0.9, generator())
 
 
@@ -169,7 +173,7 @@ def test_squares_wander_over_the_whole_picture() -> None:
 def test_views_are_distributed_as_the_preset_says(preset: str) -> None:
     for recipe in PRESETS[preset]:
         rng = generator(3)
-        drawn = [draw(recipe, 400, 533, rng) for _ in range(DRAWS)]
+        drawn = [draw_view(recipe, 400, 533, rng) for _ in range(DRAWS)]
 
         def share(flags: list[bool], expected: float) -> None:
             assert abs(np.mean(flags) - expected) <= 3.3 * sqrt(expected * (1 - expected) / DRAWS)
@@ -212,7 +216,7 @@ def test_presets_are_the_published_ones() -> None:
     assert all((r.jitter, r.gray, r.flip, r.sigma) == (0.8, 0.2, 0.5, (0.1, 2)) for rs in PRESETS.values() for r in rs)
     assert {preset for preset, recipes in PRESETS.items() if recipes[0].cubic} == {"simclr", "byol", "dino"}
     assert [PRESETS[name][0].rule for name in ("simclr", "byol", "moco-v3")] == list(
-        map(Rule, ("tensorflow", "byol", "torchvision"))
+        map(CropRule, ("tensorflow", "byol", "torchvision"))
     )
 
 
@@ -258,7 +262,7 @@ def test_gray_blur_and_solarise_are_pillows() -> None:
     image = PICTURES[1]
     picture = Image.fromarray(image)
     gray = np.asarray(picture.convert("L"))
-    assert np.abs(color.gray(image).astype(int) - gray[..., None]).max() <= 1
+    assert np.abs(color.to_gray(image).astype(int) - gray[..., None]).max() <= 1
     assert (color.solarise(image) == np.asarray(ImageOps.solarize(picture, 128))).all()
     for sigma in (0.3, 1.0, 2.0):
         blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma)))
@@ -290,7 +294,7 @@ def test_jitter_is_the_reference_clipped_after_each_step() -> None:
     rng, gaps = generator(5), []
     for i in range(40):
         image, recipe = PICTURES[i % 3][::5, ::5].copy(), PRESETS["simclr"][0]._replace(jitter=1.0)
-        view = draw(recipe, *image.shape[:2], rng)
+        view = draw_view(recipe, *image.shape[:2], rng)
         expected = float_reference(image, view.factors, view.order)
         assert np.abs(color.jitter(image.astype(np.float32), view.factors, view.order) - expected).max() < 0.6
         gaps.append(far(color.jitter(image, view.factors, view.order), expected))
@@ -311,28 +315,28 @@ def test_a_view_is_its_steps_in_order() -> None:
     picture = ImageEnhance.Brightness(picture).enhance(1.3)
     picture = ImageEnhance.Contrast(picture).enhance(0.6)
     picture = ImageOps.solarize(picture.filter(ImageFilter.GaussianBlur(1.2)), 128)
-    made = make(image, view, Recipe(size=96))
+    made = make_view(image, view, AugmentParams(size=96))
     assert far(made, np.asarray(picture)) < 4
-    wrong = make(image, view._replace(order=(1, 0, 2)), Recipe(size=96))
+    wrong = make_view(image, view._replace(order=(1, 0, 2)), AugmentParams(size=96))
     assert far(made, wrong) > 5
-    assert far(made, make(image, view._replace(flip=False), Recipe(size=96))) > 10
+    assert far(made, make_view(image, view._replace(flip=False), AugmentParams(size=96))) > 10
 
     view = View(
         Box(0, 0, 40, 40), False, (1.0, 1.0, 1.0, 0.4), (3,), True, 0.0, False
     )  # gray is the gray of the new hue
     larger = cv2.resize(image[:40, :40], (96, 96), interpolation=cv2.INTER_CUBIC)
     expected = np.asarray(Image.fromarray(color.hue(larger, 0.4)).convert("L"))
-    assert np.abs(make(image, view, Recipe(size=96, cubic=True))[..., 0].astype(int) - expected).max() <= 1
-    assert np.abs(make(image, view, Recipe(size=96))[..., 0].astype(int) - expected).max() > 3
+    assert np.abs(make_view(image, view, AugmentParams(size=96, cubic=True))[..., 0].astype(int) - expected).max() <= 1
+    assert np.abs(make_view(image, view, AugmentParams(size=96))[..., 0].astype(int) - expected).max() > 3
 
 
 def test_what_is_stored_makes_the_view_again() -> None:
     image, rng = photograph(200, 260), generator(6)
     recipe = PRESETS["simclr"][0]._replace(size=64, solarise=0.5)
-    drawn = [draw(recipe, 200, 260, rng) for _ in range(40)]
-    for view, again in zip(drawn, augment.views(augment.about(drawn)), strict=True):
+    drawn = [draw_view(recipe, 200, 260, rng) for _ in range(40)]
+    for view, again in zip(drawn, augment.read_views(augment.view_columns(drawn)), strict=True):
         assert view == again
-        assert (make(image, view, recipe) == make(image, again, recipe)).all()
+        assert (make_view(image, view, recipe) == make_view(image, again, recipe)).all()
 
 
 def test_hashes_tell_pictures_apart_and_know_copies() -> None:

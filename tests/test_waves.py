@@ -12,7 +12,7 @@ import soundfile
 
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
-from pseudolabel.transforms.audio.features import CONV_STRIDE, HOP, WINDOW, frames
+from pseudolabel.transforms.audio.features import CONV_STRIDE, HOP, WINDOW, frame_count
 
 Sounds = list[tuple[np.ndarray, int]]  # each (n,) int16, and its rate
 
@@ -90,12 +90,12 @@ def test_deltas_are_slopes() -> None:
 
 def test_each_second_frame_is_the_conv_encoders() -> None:
     for n in range(WINDOW, 40_001):
-        assert ceil(frames(n, HOP) / 2) == frames(n, CONV_STRIDE)
-    assert [frames(n, HOP) for n in (0, 399, 400, 559, 560)] == [0, 0, 1, 1, 2]
+        assert ceil(frame_count(n, HOP) / 2) == frame_count(n, CONV_STRIDE)
+    assert [frame_count(n, HOP) for n in (0, 399, 400, 559, 560)] == [0, 0, 1, 1, 2]
     wave, block = sweep(), WINDOW + (audio_features.AT_ONCE - 1) * HOP
     for n in (0, 1, 399, 400, 559, 560, block - 1, block, block + HOP - 1, block + HOP, 2 * block):
-        assert audio_features.mfcc(wave[:n], 16_000, 8000).shape == (frames(n, HOP), 39)
-        assert audio_features.log_mel(wave[:n], 16_000, 8000, 40).shape == (frames(n, HOP), 40)
+        assert audio_features.mfcc(wave[:n], 16_000, 8000).shape == (frame_count(n, HOP), 39)
+        assert audio_features.log_mel(wave[:n], 16_000, 8000, 40).shape == (frame_count(n, HOP), 40)
 
 
 def test_a_frame_is_made_of_its_window_alone() -> None:
@@ -103,7 +103,7 @@ def test_a_frame_is_made_of_its_window_alone() -> None:
     loud = quiet.copy()
     loud[3000:3010] = 20_000
     changed = (audio_features.log_mel(loud, 16_000, 8000) != audio_features.log_mel(quiet, 16_000, 8000)).any(1)
-    assert [t for t in range(frames(8000, HOP)) if t * HOP < 3010 and t * HOP + WINDOW > 3000] == [
+    assert [t for t in range(frame_count(8000, HOP)) if t * HOP < 3010 and t * HOP + WINDOW > 3000] == [
         *changed.nonzero()[0]
     ]
 
@@ -130,8 +130,8 @@ def test_the_same_wave_gives_the_same_bytes() -> None:
 
 def test_stacked_frames_lie_side_by_side() -> None:
     features = np.arange(22).reshape(11, 2)
-    assert audio_features.stacked(features, 4).tolist() == [[*range(8)], [*range(8, 16)]]
-    assert audio_features.stacked(features, 12).shape == (0, 24)
+    assert audio_features.stack_frames(features, 4).tolist() == [[*range(8)], [*range(8, 16)]]
+    assert audio_features.stack_frames(features, 12).shape == (0, 24)
 
 
 def test_flac_keeps_every_sample() -> None:

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.transforms.text.tokenize import INSIDE, Tokens
-from pseudolabel.transforms.text.vocabulary import train
+from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
 # The Universal Declaration of Human Rights, articles 1 to 3.
 LANGUAGES = {
@@ -56,7 +56,7 @@ FILES = {
 
 
 def wordpiece(text: str) -> Tokenizer:
-    return train([text * 3], 600)
+    return train_wordpiece([text * 3], 600)
 
 
 def byte_level(text: str, prefix: bool = False) -> Tokenizer:

@@ -15,19 +15,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pseudolabel.cli.options import made_of, options_of, own_options, with_options
-from pseudolabel.contracts import KEEP_HELP, Refused, RunOptions, plain, short
+from pseudolabel.cli.options import options_of, own_options, task_from_options, with_options
+from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, shorten
 from pseudolabel.engine.parts import finish, plan_parts
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.run import run
 from pseudolabel.engine.stream import dry_run
-from pseudolabel.inspection.describe import Spread, facts, first_paragraph
+from pseudolabel.inspection.describe import LabelSpread, describe, first_paragraph
 from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.show import show
 from pseudolabel.inspection.verify import verify
-from pseudolabel.storage.urls import is_address
+from pseudolabel.storage.urls import is_url
 from pseudolabel.tasks import TASKS, Task
-from pseudolabel.writers.dataset import opened
+from pseudolabel.writers.dataset import open_dataset
 from pseudolabel.writers.exports.hubert import Trainer, export
 
 app = typer.Typer(
@@ -59,11 +59,11 @@ def command(task: type[Task]) -> Callable[..., None]:
     def run_task(
         source: Sources, *, dry_run_: DryRun = False, json_: Json = False, quiet: Quiet = False, **given: Any
     ) -> None:
-        made = made_of(task, given)
+        made = task_from_options(task, given)
         if dry_run_:
-            say(dry_run(made, source, **given), json_)
+            print_summary(dry_run(made, source, **given), json_)
         else:
-            say(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
+            print_summary(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
 
     return with_options(run_task, [*own_options(task), *options_of(RunOptions)], cleandoc(task.__doc__ or ""))
 
@@ -90,7 +90,7 @@ def export_dataset(
     json_: Json = False,
 ) -> None:
     """Write the files that a trainer of HuBERT reads, from a dataset that mask-audio made."""
-    say(export(dataset, to, out), json_)
+    print_summary(export(dataset, to, out), json_)
 
 
 @app.command("verify")
@@ -107,10 +107,12 @@ def verify_dataset(
     false one. With it, each row is undone beside its source and made again from it. Exit code 0, or 3 for any fault.
     """
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
-    say({name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_)
+    print_summary(
+        {name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_
+    )
     if not json_:
         for fault in found.faults:
-            typer.echo(plain(f"{short(fault['where'])}: {fault['reason']}"))
+            typer.echo(escape_controls(f"{shorten(fault['where'])}: {fault['reason']}"))
     if not found.sound:
         raise typer.Exit(3)
 
@@ -122,8 +124,8 @@ def preview_dataset(
     open_: Open = False,
 ) -> None:
     """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
-    if open_ and not out and is_address(dataset):
-        raise Refused(f"a browser cannot open what lies in {dataset}; add --out page.html")
+    if open_ and not out and is_url(dataset):
+        raise UserError(f"a browser cannot open what lies in {dataset}; add --out page.html")
     where = preview(dataset, out)
     typer.echo(where)
     if open_:
@@ -133,7 +135,7 @@ def preview_dataset(
 @app.command("describe")
 def describe_dataset(dataset: Finished, json_: Json = False) -> None:
     """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
-    say(described(facts(opened(dataset)), json_), json_)
+    print_summary(described(describe(open_dataset(dataset)), json_), json_)
 
 
 def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
     for spread in made["labels"]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
         partly = not counts or spread["rows"] < spread["of"]
-        table[spread["column"]] = (counts or spread["told"]) + (f", {Spread(**spread).where}" if partly else "")
+        table[spread["column"]] = (counts or spread["told"]) + (f", {LabelSpread(**spread).where}" if partly else "")
     table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
     return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
 
@@ -187,7 +189,9 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
     """A command whose options are those of a run, but for which part."""
 
     def plan_task(source: Sources, *, json_: Json = False, quiet: Quiet = False, **given: Any) -> None:
-        say(asdict(plan_parts(made_of(task, given), source, progress=Progress(quiet), **given)), json_)
+        print_summary(
+            asdict(plan_parts(task_from_options(task, given), source, progress=Progress(quiet), **given)), json_
+        )
 
     shared = [option for option in options_of(RunOptions) if option.name != "part"]
     return with_options(
@@ -201,7 +205,7 @@ Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset."
 
 
 def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
-    say(asdict(finish(dataset, progress=Progress(), **given)), json_)
+    print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
 
 LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
@@ -209,7 +213,7 @@ judged = [option for option in options_of(RunOptions) if option.name == "max_ski
 app.command("finish")(with_options(finish_dataset, judged, LAST))
 
 
-def say(facts: dict[str, Any], as_json: bool) -> None:
+def print_summary(facts: dict[str, Any], as_json: bool) -> None:
     """Print the summary: one JSON object, or a table for people."""
     if as_json:
         typer.echo(json.dumps(facts))
@@ -230,7 +234,7 @@ def main() -> NoReturn:
         code = app(standalone_mode=False) or 0
     except typer.TyperException as wrong:  # a usage error of Typer's own: unknown option, value out of range
         code = fail(f"{wrong.format_message()}\nsee pseudolabel {' '.join(sys.argv[1:2])} --help", wrong.exit_code)
-    except Refused as refused:
+    except UserError as refused:
         code = fail(str(refused), refused.code)
     except Interrupted as signalled:
         code = fail("interrupted; run the same command again to finish", signalled.code)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from pseudolabel.tasks.base.task import Task
 
 
-def made_of(task: type[Task], given: dict[str, Any]) -> Task:
+def task_from_options(task: type[Task], given: dict[str, Any]) -> Task:
     """The task of the options that are its own, which are taken out of those given."""
     return task(**{field.name: given.pop(field.name) for field in fields(task)})
 

@@ -1,27 +1,35 @@
 """What every room shares: the nouns, the errors, the chance, columns, options and what a row is displayed with."""
 
-from pseudolabel.contracts.display import Fact, Picture, Piece, Span, Tiles, Wave, Written, plain, short
-from pseudolabel.contracts.errors import Filtered, Refused, Skipped, T, Unusable, attempt, blamed, one_of
-from pseudolabel.contracts.options import KEEP_HELP, Engine, RunOptions, check, share_or_count
+from pseudolabel.contracts.display import Fact, Picture, Piece, Span, Tiles, Wave, Written, escape_controls, shorten
+from pseudolabel.contracts.errors import (
+    FilteredSample,
+    Skipped,
+    T,
+    UnusableSample,
+    UserError,
+    decoding_errors,
+    or_skipped,
+    parse_choice,
+)
+from pseudolabel.contracts.options import KEEP_HELP, Engine, RunOptions, check_options, share_or_count
 from pseudolabel.contracts.randomness import Chance, chance_for, hash64
 from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, Split, file_of, splits
-from pseudolabel.contracts.schema import COPY, KEY, UNTOLD, Column, arrow_schema
+from pseudolabel.contracts.schema import COPY, IGNORE_INDEX, KEY, Column, arrow_schema
 
 __all__ = [
     "COPY",
+    "IGNORE_INDEX",
     "KEEP_HELP",
     "KEY",
     "MEGABYTE",
-    "UNTOLD",
     "Chance",
     "Column",
     "Engine",
     "Extent",
     "Fact",
-    "Filtered",
+    "FilteredSample",
     "Picture",
     "Piece",
-    "Refused",
     "RunOptions",
     "Sample",
     "Skipped",
@@ -29,19 +37,20 @@ __all__ = [
     "Split",
     "T",
     "Tiles",
-    "Unusable",
+    "UnusableSample",
+    "UserError",
     "Wave",
     "Written",
     "arrow_schema",
-    "attempt",
-    "blamed",
     "chance_for",
-    "check",
+    "check_options",
+    "decoding_errors",
+    "escape_controls",
     "file_of",
     "hash64",
-    "one_of",
-    "plain",
+    "or_skipped",
+    "parse_choice",
     "share_or_count",
-    "short",
+    "shorten",
     "splits",
 ]

@@ -60,18 +60,18 @@ class Wave(NamedTuple):
 Piece = Fact | Picture | Tiles | Written | Wave
 
 
-def plain(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text of the source for a terminal: what would steer it, or turn the direction of writing, is spelt out."""
     odd = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t\u200d")
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd})
 
 
-def short(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A value in a line: of a long one, its beginning."""
     if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:
         return f"<{len(value['bytes']):,} bytes>"
     if isinstance(value, list):
-        items = [short(item) for item in value[:8]]
+        items = [shorten(item) for item in value[:8]]
         return f"[{', '.join(items)}{f', … {len(value):,} in all' if len(value) > len(items) else ''}]"
     if isinstance(value, float):
         return f"{value:.4g}"

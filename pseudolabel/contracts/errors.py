@@ -23,15 +23,15 @@ class Skipped:
     rows: int = 0  # left out of a sample that is used all the same; `count` is 0 then
 
 
-class Unusable(Exception):
+class UnusableSample(Exception):
     """This input cannot be used. The message is the reason, as the user reads it in `_skipped.jsonl`."""
 
 
-class Filtered(Unusable):
+class FilteredSample(UnusableSample):
     """This input could be used, and an option leaves it out. The message says which, and what was measured."""
 
 
-class Refused(Exception):
+class UserError(Exception):
     """The run cannot go on. The message says what is wrong and what to type instead; `code` is the exit code."""
 
     def __init__(self, message: str, code: int = 2) -> None:
@@ -39,28 +39,28 @@ class Refused(Exception):
         self.code = code
 
 
-def one_of(choices: type[Choice], value: str, name: str) -> Choice:
+def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
     """The choice that `value` names; refused if there is none."""
     try:
         return choices(value)
     except ValueError:
-        raise Refused(f"{name} is {value!r}; choose among {', '.join(choices)}") from None
+        raise UserError(f"{name} is {value!r}; choose among {', '.join(choices)}") from None
 
 
-def attempt(key: str, make: Callable[[], T]) -> T | Skipped:
+def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
     """What `make` returns, or the input's `Skipped`: the one place where unusable input is forgiven."""
     try:
         return make()
-    except Unusable as bad:
-        return Skipped(key, str(bad), unusable=not isinstance(bad, Filtered))
+    except UnusableSample as bad:
+        return Skipped(key, str(bad), unusable=not isinstance(bad, FilteredSample))
 
 
 @contextmanager
-def blamed(what: str) -> Iterator[None]:
+def decoding_errors(what: str) -> Iterator[None]:
     """Blame the input for whatever a foreign decoder raises: its bytes are all that decoder touches."""
     try:
         yield
-    except Unusable:
+    except UnusableSample:
         raise
     except Exception as fault:
-        raise Unusable(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault
+        raise UnusableSample(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer import Option
 
-from pseudolabel.contracts.errors import Refused, one_of
+from pseudolabel.contracts.errors import UserError, parse_choice
 
 KEEP_HELP = "Columns of the source to take along: folder, and those of its tables or of metadata.csv beside media."
 PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froze them; `finish` comes last."
@@ -52,20 +52,22 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
         share_or_count(self.max_skipped)
         if self.keep is not None:
             names = [name.strip() for name in self.keep.split(",")]
             if "" in names:
-                raise Refused(f"--keep {self.keep!r} names no column; type names with commas between: folder,licence")
+                raise UserError(f"--keep {self.keep!r} names no column; type names with commas between: folder,licence")
             object.__setattr__(self, "keep", ",".join(dict.fromkeys(names)))
         number, count = self.share
         if not 1 <= number <= count:
-            raise Refused(f"--part {self.part} is none of N parts; type 1/3, 2/3 or 3/3 for three")
+            raise UserError(f"--part {self.part} is none of N parts; type 1/3, 2/3 or 3/3 for three")
         if self.extend and self.limit is not None:
-            raise Refused("--extend adds all that is new and --limit leaves some out; give one of them")
+            raise UserError("--extend adds all that is new and --limit leaves some out; give one of them")
         if self.overwrite and (self.part or self.extend):
-            raise Refused(f"--overwrite begins afresh, --{'part' if self.part else 'extend'} goes on; give one of them")
+            raise UserError(
+                f"--overwrite begins afresh, --{'part' if self.part else 'extend'} goes on; give one of them"
+            )
 
     @property
     def mark(self) -> str:
@@ -79,7 +81,7 @@ class RunOptions:
         return (int(number), int(count)) if number.isdecimal() and count.isdecimal() else (0, 0)
 
 
-def check(options: Any) -> None:
+def check_options(options: Any) -> None:
     """Hold a dataclass's fields to their types and bounds, as the command line does by itself: what names a choice
     becomes that choice; numbers that are none, or beyond `Option(min=..., max=...)`, are refused."""
     hints = get_type_hints(type(options), include_extras=True)
@@ -88,14 +90,14 @@ def check(options: Any) -> None:
         value, name = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
         choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
         if choices and value is not None:
-            object.__setattr__(options, field.name, one_of(choices[0], value, field.name.replace("_", "-")))
+            object.__setattr__(options, field.name, parse_choice(choices[0], value, field.name.replace("_", "-")))
         elif not _fits(value, kind):
-            raise Refused(f"{name} {value!r} is no {getattr(kind, '__name__', kind)}")
+            raise UserError(f"{name} {value!r} is no {getattr(kind, '__name__', kind)}")
         elif isinstance(value, int | float):
             low, high = (-inf if option.min is None else option.min), (inf if option.max is None else option.max)
             if not low <= value <= high or not isfinite(value):
                 span = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
-                raise Refused(f"{name} {value} is out of range; give {span}")
+                raise UserError(f"{name} {value} is out of range; give {span}")
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -124,5 +126,5 @@ def share_or_count(text: str | float) -> tuple[float, bool]:
     except ValueError:
         limit, share = -1.0, False
     if not limit >= 0 or (share and limit > 1):
-        raise Refused(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
+        raise UserError(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
     return limit, share

@@ -70,4 +70,4 @@ def arrow_schema(columns: Sequence[Column], facts: dict[str, Any]) -> pa.Schema:
     return pa.schema([(column.name, column.arrow) for column in columns], metadata=metadata)
 
 
-UNTOLD = -100  # the label no loss looks at
+IGNORE_INDEX = -100  # the label no loss looks at

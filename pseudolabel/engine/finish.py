@@ -11,19 +11,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pseudolabel.contracts import Refused, RunOptions, share_or_count
-from pseudolabel.engine.plan import Plan, freeze
-from pseudolabel.engine.pools.crashes import Deaths
+from pseudolabel.contracts import RunOptions, UserError, share_or_count
+from pseudolabel.engine.plan import Plan, save_plan
+from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan
-from pseudolabel.storage.files import write_whole
-from pseudolabel.storage.layout import ARTEFACTS, CARD, KEPT, LEDGER, LOCK, PLAN, RECORDS, SKIPPED, SUCCESS, WORK
-from pseudolabel.storage.lock import Check
+from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.layout import (
+    ARTEFACTS,
+    CARD,
+    LEDGER,
+    LOCK,
+    PLAN,
+    RECORDS,
+    SKIPPED,
+    SOURCE_COLUMNS,
+    SUCCESS,
+    WORK,
+)
+from pseudolabel.storage.lock import CheckLock
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers.card import write_card
-from pseudolabel.writers.manifest import readable, write_manifest
-from pseudolabel.writers.output_folder import at_hand
+from pseudolabel.writers.manifest import read_or_refuse, write_manifest
+from pseudolabel.writers.output_folder import local_artifacts
 from pseudolabel.writers.shards import Records
 
 
@@ -47,7 +58,7 @@ class Summary:
     seconds: float = 0.0
 
 
-def sign(
+def finish_run(
     task: Task,
     options: RunOptions,
     found: Scan,
@@ -55,22 +66,22 @@ def sign(
     manifest: dict[str, Any],
     started: float,
     progress: Progress,
-    ours: Check,
+    ours: CheckLock,
 ) -> Summary:
     """Assemble what the records say, check it, and sign: `_SUCCESS` comes last. `ours` refuses if the lock was lost."""
     records, count = Records(out), len(found.plan)
     made = [record for record in records.done(range(count), found.plan.digests) if record]
     assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
     summary = Summary(
-        str(out), task.name, "finished", **counted(made), ignored=found.ignored, shards=count,
+        str(out), task.name, "finished", **total_counts(made), ignored=found.ignored, shards=count,
         seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
-    write_whole(out / SKIPPED, records.skipped(count))
-    reading, labelling = Deaths.of(records.folder, "").exceptions
+    write_atomic(out / SKIPPED, records.skipped(count))
+    reading, labelling = CrashLog.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
-    artefacts = readable(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
+    artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
-        near = at_hand(out, Path(folder))
+        near = local_artifacts(out, Path(folder))
         remarks = list(task.remarks(near))
     for remark in remarks:
         progress.note(remark)
@@ -86,11 +97,11 @@ def sign(
     ours()
     sweep(out, count, {file["name"] for file in manifest["shards"]})
     write_manifest(out, manifest)
-    judge(summary, options, out)
-    freeze(records.folder / LEDGER, found.plan, places=False)
+    check_counts(summary, options, out)
+    save_plan(records.folder / LEDGER, found.plan, places=False)
     write_card(out / CARD, task, manifest)
     ours()
-    write_whole(out / SUCCESS, [])
+    write_atomic(out / SUCCESS, [])
     tidy(out)
     return summary
 
@@ -107,41 +118,41 @@ def tidy(out: Path) -> None:
     """Delete what only parts needed."""
     home = store(out)
     locks = [name for name in home.sizes(RECORDS) if name.startswith(f"{Path(LOCK).name}-")]
-    home.discard(*(f"{RECORDS}/{name}" for name in (PLAN, KEPT, *locks)))
+    home.discard(*(f"{RECORDS}/{name}" for name in (PLAN, SOURCE_COLUMNS, *locks)))
     for folder in out.glob(f"{WORK}*"):
         home.empty(folder.name)
 
 
-def judge(summary: Summary, options: RunOptions, out: Path) -> None:
+def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
     """Refuse to sign what lost samples, has too few of them, or no row."""
     if summary.seen != summary.used + summary.skipped + summary.filtered:
-        raise Refused(f"{out}: {summary.seen} samples seen do not equal those used, skipped and filtered", code=3)
+        raise UserError(f"{out}: {summary.seen} samples seen do not equal those used, skipped and filtered", code=3)
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
-        raise Refused(
+        raise UserError(
             f"{summary.skipped} of {summary.seen} samples are unusable, above --max-skipped {options.max_skipped}\n"
             f"see {out / SKIPPED}; run again with a larger --max-skipped, or mend them and run with --overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):
-        raise Refused(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
+        raise UserError(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
 
 
-def finished(out: Path, manifest: dict[str, Any]) -> Summary:
+def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:
     """The summary of a run that had nothing to do."""
     known = {field.name for field in fields(Summary)}  # a manifest of an older version may have more
     summary = {name: value for name, value in manifest["summary"].items() if name in known}
     return Summary(**{**summary, "out": str(out), "status": "already finished"})
 
 
-def told(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
+def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
     """The summary of a step that does not finish the dataset, of the shards that it was about."""
     seconds = round(time.monotonic() - started, 1)
     made = [record for record in Records(out).done(shards, plan.digests) if record]
-    return Summary(str(out), task.name, status, **counted(made), shards=len(shards), seconds=seconds)
+    return Summary(str(out), task.name, status, **total_counts(made), shards=len(shards), seconds=seconds)
 
 
-def counted(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def total_counts(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The counts of these shards, and their rows by split, and bytes."""
     total, rows, size = Counter[str](), Counter[str](), 0
     for record in records:

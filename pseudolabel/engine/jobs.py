@@ -13,8 +13,8 @@ from pseudolabel.contracts import Chance, Column, arrow_schema, chance_for
 from pseudolabel.engine.plan import Shard
 from pseudolabel.storage.stores import Store, store
 from pseudolabel.tasks.base.task import Task
-from pseudolabel.writers.output_folder import at_hand
-from pseudolabel.writers.source_columns import NOTHING, Kept
+from pseudolabel.writers.output_folder import local_artifacts
+from pseudolabel.writers.source_columns import NO_COLUMNS, SourceColumns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ HOST = platform.node()  # in names that hold a process id: those of several node
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RunSpec:
     """What all jobs of a run share, and all that the bytes of a shard depend on beside its extents."""
 
     task: Task
@@ -32,7 +32,7 @@ class Recipe:
     validation: float
     out: Path
     work: Path  # this run's own local folder, from where files are committed to `out`; named so in there, too
-    kept: Kept = NOTHING
+    kept: SourceColumns = NO_COLUMNS
 
     @property
     def store(self) -> Store:
@@ -52,7 +52,7 @@ class Recipe:
 
     def learned(self) -> Path:
         """The local folder that holds what `fit` saved."""
-        return at_hand(self.out, self.work)
+        return local_artifacts(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
         """The chance of a split: the same block of text may lie in both, with its key."""
@@ -69,7 +69,7 @@ class Recipe:
         return self.kept.schema(self.task)
 
 
-class Exceptions(NamedTuple):
+class KnownFailures(NamedTuple):
     """What is known to kill or to stick, with the reason it is skipped for."""
 
     reading: Mapping[str, str] = {}  # extents that are not to be read
@@ -81,11 +81,11 @@ class Job(NamedTuple):
 
     kind: Literal["observe", "fit", "make", "check"]
     shard: Shard
-    exceptions: Exceptions = Exceptions()
+    exceptions: KnownFailures = KnownFailures()
     trial: bool = False
 
 
-class Report(Protocol):
+class Heartbeat(Protocol):
     """How a job tells the outside where it is."""
 
     def on(self, extent: str, key: str) -> None:

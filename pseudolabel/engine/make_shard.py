@@ -14,17 +14,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from pseudolabel.contracts import MEGABYTE, Extent, Refused, Sample, Skipped, Split, chance_for, splits
-from pseudolabel.engine.jobs import Job, Recipe, Report
-from pseudolabel.engine.plan import Shard, digest_of
-from pseudolabel.storage.files import digest
+from pseudolabel.contracts import MEGABYTE, Extent, Sample, Skipped, Split, UserError, chance_for, splits
+from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
+from pseudolabel.engine.plan import Shard, extents_digest
+from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import RECORDS
 from pseudolabel.tasks.base.task import Reader, Rows
 from pseudolabel.writers.shards import Records, ShardWriter
-from pseudolabel.writers.source_columns import NOTHING, Joined, Kept
+from pseudolabel.writers.source_columns import NO_COLUMNS, ColumnJoiner, SourceColumns
 
 
-def work(recipe: Recipe, job: Job, report: Report) -> Any:
+def run_job(recipe: RunSpec, job: Job, report: Heartbeat) -> Any:
     """Do one job; what it returns goes back to the engine."""
     if job.kind == "observe":
         return observe(recipe, job, report)
@@ -48,7 +48,7 @@ class Counts:
     def check(self, shard: Shard) -> None:
         """Refuse to commit a shard that lost a sample."""
         if self.seen != self.used + self.skipped + self.filtered:
-            raise Refused(
+            raise UserError(
                 f"shard {shard.index}: of {self.seen} samples read, {self.used} were used, {self.skipped} skipped and "
                 f"{self.filtered} filtered, which does not add up; this is a bug of the task, please report it",
                 code=3,
@@ -56,22 +56,22 @@ class Counts:
 
 
 @dataclass
-class Reading:
+class ShardReading:
     """One pass over a shard's extents for one split: counts what it reads, and writes down what is left out."""
 
     job: Job
     split: Split
-    report: Report
+    report: Heartbeat
     counts: Counts
     skips: IO[str] | None = None
-    kept: Kept = NOTHING
+    kept: SourceColumns = NO_COLUMNS
 
     def __post_init__(self) -> None:
         self._read = deque[Extent]()  # whose samples' rows may be still to come
 
     def joined(self, made: Iterator[Rows | Skipped], reader: Reader) -> Iterator[Rows | Skipped]:
         """What is made of the samples, and into each row what is kept of the source."""
-        return Joined(self.kept, reader, self._read).rows(made) if self.kept.columns else made
+        return ColumnJoiner(self.kept, reader, self._read).rows(made) if self.kept.columns else made
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """What the reader gives, less what is unusable and what is known to kill."""
@@ -119,7 +119,7 @@ class Reading:
             self.skips.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
+def make_shard(recipe: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
     """Read, label and store one shard, and return its record.
 
     Every file is staged whole and synced; the record is stored; then the files in `data/` commit the shard. The
@@ -132,10 +132,12 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
         for split in splits(recipe.validation):
             name = f"{split.name}-{index:05d}.parquet"
             staged = staging / name
-            _label(recipe, Reading(job, split, report, counts, lines, recipe.kept), staged)
+            _label(recipe, ShardReading(job, split, report, counts, lines, recipe.kept), staged)
             if counts.rows[split.name]:
                 rows, size = counts.rows[split.name], staged.stat().st_size
-                files.append({"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": digest(staged)})
+                files.append(
+                    {"name": name, "split": split.name, "rows": rows, "bytes": size, "sha256": file_sha256(staged)}
+                )
             else:
                 staged.unlink()
         if lines.tell():
@@ -145,7 +147,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     record = {
         "shard": index,
         "extents": len(job.shard.extents),
-        "of": digest_of(job.shard.extents),
+        "of": extents_digest(job.shard.extents),
         "weight": job.shard.weight,
         **asdict(counts),
         "files": files,
@@ -157,7 +159,7 @@ def make_shard(recipe: Recipe, job: Job, report: Report) -> dict[str, Any]:
     return record
 
 
-def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
+def _label(recipe: RunSpec, reading: ShardReading, staged: Path) -> None:
     task, split = recipe.task, reading.split.name
     reader = task.reader()
     samples = reading.samples(reader)
@@ -171,11 +173,11 @@ def _label(recipe: Recipe, reading: Reading, staged: Path) -> None:
                 reading.counts.used += item.count
             del item  # it may hold a picture, and the next one is decoded before this name is bound again
     if next(samples, None) is not None:
-        raise Refused(f"{task.name} left samples of shard {reading.job.shard.index} unread, please report it", code=3)
+        raise UserError(f"{task.name} left samples of shard {reading.job.shard.index} unread, please report it", code=3)
     reading.counts.rows[split] = out.rows
 
 
-def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
+def _commit(recipe: RunSpec, record: dict[str, Any], staging: Path) -> None:
     records, index, commit = Records(recipe.out), record["shard"], recipe.store.commit
     (staging / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
     commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips(index).name}")
@@ -187,9 +189,9 @@ def _commit(recipe: Recipe, record: dict[str, Any], staging: Path) -> None:
 # --- what is learned before anything is labelled ---------------------------------------------------------------------
 
 
-def observe(recipe: Recipe, job: Job, report: Report) -> int:
+def observe(recipe: RunSpec, job: Job, report: Heartbeat) -> int:
     """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
-    reading, size = Reading(job, splits(recipe.validation)[0], report, Counts()), 0
+    reading, size = ShardReading(job, splits(recipe.validation)[0], report, Counts()), 0
     staged = recipe.staging() / f"seen-{job.shard.index:05d}.npy"
     with staged.open("wb") as file:
         for array in recipe.task.observe(reading.samples(recipe.task.reader())):
@@ -202,20 +204,20 @@ def observe(recipe: Recipe, job: Job, report: Report) -> int:
     return size
 
 
-def fit(recipe: Recipe) -> dict[str, str]:
+def fit(recipe: RunSpec) -> dict[str, str]:
     """Learn from what was observed, in the observed order; return the artefacts' names and sha256."""
     staged = recipe.work / "artefacts"
     staged.mkdir(exist_ok=True)
     chance = chance_for(recipe.seed, recipe.task.name)
     recipe.task.fit(_seen(recipe), staged, chance("fit", 0))
-    made = {path.name: digest(path) for path in sorted(staged.iterdir())}
+    made = {path.name: file_sha256(path) for path in sorted(staged.iterdir())}
     for name in made:
         recipe.store.commit(staged / name, name)
     recipe.store.settle("")
     return made
 
 
-def _seen(recipe: Recipe) -> Iterator[np.ndarray]:
+def _seen(recipe: RunSpec) -> Iterator[np.ndarray]:
     room = recipe.task.observed_megabytes * MEGABYTE
     for name in sorted(name for name in recipe.store.sizes(recipe.seen) if name.startswith("seen-")):
         with recipe.store.fetched(f"{recipe.seen}/{name}", recipe.staging()).open("rb") as file:

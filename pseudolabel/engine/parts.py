@@ -9,21 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Refused, RunOptions
-from pseudolabel.engine.finish import Summary, finished, sign, told
-from pseudolabel.engine.plan import Plan, freeze, thaw
+from pseudolabel.contracts import RunOptions, UserError
+from pseudolabel.engine.finish import Summary, finish_run, finished_summary, step_summary
+from pseudolabel.engine.plan import Plan, load_plan, save_plan
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan
-from pseudolabel.engine.session import Attempt
-from pseudolabel.engine.target import identity, missing, wanted
-from pseudolabel.storage.layout import KEPT, LEDGER, PLAN, RECORDS, SUCCESS
+from pseudolabel.engine.session import RunSession
+from pseudolabel.engine.target import identity, missing_shards, resolve_target
+from pseudolabel.storage.layout import LEDGER, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.stores import store
-from pseudolabel.storage.urls import is_address, located
+from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.dataset import Dataset
-from pseudolabel.writers.manifest import begun, readable, same_versions, standing, versions
-from pseudolabel.writers.output_folder import place
+from pseudolabel.writers.manifest import check_versions, existing_manifest, read_manifest, read_or_refuse, versions
+from pseudolabel.writers.output_folder import resolve_output
 
 
 def plan_parts(
@@ -32,81 +32,84 @@ def plan_parts(
     """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
-        raise Refused("plan comes before all parts; give --part to the task's command")
-    goal = wanted(task, source, chosen)
+        raise UserError("plan comes before all parts; give --part to the task's command")
+    goal = resolve_target(task, source, chosen)
     if goal.there():
-        return finished(goal.out, standing(goal.out, goal.manifest))
+        return finished_summary(goal.out, existing_manifest(goal.out, goal.manifest))
     plan = goal.found.plan
     with store(goal.out).locked(progress.note) as ours:
         goal.begin(progress)
-        with Attempt(goal.task, chosen, goal.found, goal.out, progress, len(plan), ours) as attempt:
+        with RunSession(goal.task, chosen, goal.found, goal.out, progress, len(plan), ours) as attempt:
             attempt.learn()
-        goal.found.kept.freeze(goal.out / RECORDS / KEPT)
-        freeze(goal.out / RECORDS / PLAN, plan, places=True)
+        goal.found.kept.freeze(goal.out / RECORDS / SOURCE_COLUMNS)
+        save_plan(goal.out / RECORDS / PLAN, plan, places=True)
     then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {goal.out}"
-    return told(goal.task, goal.out, then, plan, range(len(plan)), started)
+    return step_summary(goal.task, goal.out, then, plan, range(len(plan)), started)
 
 
 def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress: Progress, started: float) -> Summary:
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
-    out = place(task.name, sources, options.out)
-    task, begun_as = task.settled(sources), begun(out)
+    out = resolve_output(task.name, sources, options.out)
+    task, begun_as = task.settled(sources), read_manifest(out)
     if not begun_as:
-        raise Refused(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
-    manifest = {**identity(task, begun_as["source"], source_columns.signed(begun_as), options), "versions": versions()}
-    before = standing(out, manifest)
+        raise UserError(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
+    manifest = {
+        **identity(task, begun_as["source"], source_columns.columns_of_manifest(begun_as), options),
+        "versions": versions(),
+    }
+    before = existing_manifest(out, manifest)
     if (out / SUCCESS).exists():
-        return finished(out, before)
+        return finished_summary(out, before)
     with store(out).locked(progress.note, options.mark) as ours:
-        same_versions(out, before, manifest)
-        plan = frozen(out, PLAN)
+        check_versions(out, before, manifest)
+        plan = load_frozen_plan(out, PLAN)
         mine = range(number - 1, len(plan), count)
-        if lacking := missing(out, plan, mine):
-            at_its_place(plan, lacking)
-            carried = readable(out / RECORDS / KEPT, source_columns.thaw)
+        if lacking := missing_shards(out, plan, mine):
+            check_mounted(plan, lacking)
+            carried = read_or_refuse(out / RECORDS / SOURCE_COLUMNS, source_columns.load_columns)
             found = Scan(plan, begun_as["source"]["files"], begun_as["ignored"], carried)
-            with Attempt(task, options, found, out, progress, len(lacking), ours) as attempt:
+            with RunSession(task, options, found, out, progress, len(lacking), ours) as attempt:
                 attempt.make(lacking)
-    return told(task, out, f"part {number} of {count} is made", plan, mine, started)
+    return step_summary(task, out, f"part {number} of {count} is made", plan, mine, started)
 
 
-def frozen(out: Path, name: str) -> Plan:
+def load_frozen_plan(out: Path, name: str) -> Plan:
     """The plan that was written down. Refused where there is none, or one of another source than the manifest's."""
     path = out / RECORDS / name
     if not path.exists():
-        raise Refused(f"{out} has no plan; type pseudolabel plan ... first, or run the command without --part")
-    plan = readable(path, thaw)
-    if plan.digest != begun(out)["source"]["keys and sizes"]:
-        raise Refused(f"{out} was begun anew with another source since it was planned; plan it again", code=4)
+        raise UserError(f"{out} has no plan; type pseudolabel plan ... first, or run the command without --part")
+    plan = read_or_refuse(path, load_plan)
+    if plan.digest != read_manifest(out)["source"]["keys and sizes"]:
+        raise UserError(f"{out} was begun anew with another source since it was planned; plan it again", code=4)
     return plan
 
 
-def at_its_place(plan: Plan, shards: Sequence[int]) -> None:
+def check_mounted(plan: Plan, shards: Sequence[int]) -> None:
     """Refuse to skip all of a share as gone, as where a node has not mounted the source."""
     places = [plan[index].extents[0].where.partition("\0")[0] for index in shards]
-    if not any(is_address(path) or not path or os.path.exists(path) for path in places):
-        raise Refused(f"nothing of the source is where it was planned, as {places[0]}; is it mounted here?", code=74)
+    if not any(is_url(path) or not path or os.path.exists(path) for path in places):
+        raise UserError(f"nothing of the source is where it was planned, as {places[0]}; is it mounted here?", code=74)
 
 
 def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progress: Progress | None = None) -> Summary:
     """Check that all parts of a planned dataset are there, and write what comes last."""
-    out, started, progress = located(out), time.monotonic(), progress or Progress(quiet=True)
-    manifest = begun(out)
+    out, started, progress = open_location(out), time.monotonic(), progress or Progress(quiet=True)
+    manifest = read_manifest(out)
     if not manifest:
-        raise Refused(f"{out} was not planned; give the folder that pseudolabel plan began")
+        raise UserError(f"{out} was not planned; give the folder that pseudolabel plan began")
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
-        return finished(out, manifest)
+        return finished_summary(out, manifest)
     with store(out).locked(progress.note) as ours:
-        plan = frozen(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
-        if lacking := missing(out, plan):
+        plan = load_frozen_plan(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
+        if lacking := missing_shards(out, plan):
             named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
-            raise Refused(
+            raise UserError(
                 f"{len(lacking)} of {len(plan)} shards are not made: {named}\n"
                 "run the parts that did not end well again, then finish",
                 code=3,
             )
         found = Scan(plan, manifest["source"]["files"], manifest["ignored"], dataset.kept)
         options = replace(dataset.options, max_skipped=max_skipped)
-        return sign(dataset.task, options, found, out, manifest, started, progress, ours)
+        return finish_run(dataset.task, options, found, out, manifest, started, progress, ours)

@@ -15,17 +15,17 @@ from typing import IO, Any
 import numpy as np
 
 from pseudolabel.contracts import MEGABYTE, Extent, hash64
-from pseudolabel.storage.files import write_whole
+from pseudolabel.storage.files import write_atomic
 
 
-def freeze(path: Path, plan: Plan, places: bool) -> None:
+def save_plan(path: Path, plan: Plan, places: bool) -> None:
     """Write a line for each shard: key and weight of its extents; with `places`, where they lie on this machine too."""
     wide = 5 if places else 2
     lines = ([_stored(extent)[:wide] for extent in shard.extents] for shard in plan)
-    write_whole(path, (f"{json.dumps(line)}\n" for line in lines))
+    write_atomic(path, (f"{json.dumps(line)}\n" for line in lines))
 
 
-def thaw(path: Path) -> Plan:
+def load_plan(path: Path) -> Plan:
     """The plan that was frozen; of one without places only keys and weights."""
     return Plan([_extent(*stored) for stored in shard] for shard in _lines(path))
 
@@ -43,7 +43,7 @@ def _lines(path: Path) -> Iterator[list[Any]]:
         yield from map(json.loads, lines)
 
 
-class Listing:
+class Ledger:
     """What a dataset was made of, in 25 bytes for each extent: keys by their hash. It notes which it is asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -54,7 +54,7 @@ class Listing:
             for key, weight, *_ in shard:
                 keys.append(hash64(key))
                 weights.append(weight)
-                digest.update(signature(key, weight))
+                digest.update(extent_signature(key, weight))
         self.digest = digest.hexdigest()
         self._weights, hashes = np.asarray(weights, np.int64), np.asarray(keys, np.uint64)
         self._order = np.argsort(hashes, kind="stable")
@@ -85,7 +85,7 @@ class Listing:
         return [key for key, seen in zip(every, self._seen, strict=True) if not seen]
 
 
-def cut(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
+def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
     """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work.
 
     And `least` extents, for tasks that need neighbours: of large photographs a shard would have one. What is left at
@@ -118,16 +118,16 @@ class Shard:
         return sum(extent.weight for extent in self.extents)
 
 
-def signature(key: str, weight: int) -> bytes:
+def extent_signature(key: str, weight: int) -> bytes:
     """What an extent adds to the digest of a plan."""
     return f"{key}\0{weight}\n".encode()
 
 
-def digest_of(extents: Iterable[Extent]) -> str:
+def extents_digest(extents: Iterable[Extent]) -> str:
     """What tells a shard's extents from any others."""
     digest = sha256()
     for extent in extents:
-        digest.update(signature(extent.key, extent.weight))
+        digest.update(extent_signature(extent.key, extent.weight))
     return digest.hexdigest()[:16]
 
 
@@ -144,9 +144,9 @@ class Plan:
             self._offsets.append(self._file.tell())
             pickle.dump([tuple(extent) for extent in shard], self._file)
             self.weights.append(sum(extent.weight for extent in shard))
-            self.digests.append(digest_of(shard))
+            self.digests.append(extents_digest(shard))
             for extent in shard:
-                digest.update(signature(extent.key, extent.weight))
+                digest.update(extent_signature(extent.key, extent.weight))
         self.digest = digest.hexdigest()  # of the keys and sizes, in order
 
     @property

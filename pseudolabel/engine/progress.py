@@ -43,7 +43,7 @@ class Progress:
             self._bar = tqdm(total=max(1, self._total), initial=self._weight, bar_format=form, leave=False)
         self._show()
 
-    def add(self, event: events.Progress) -> None:
+    def add(self, event: events.Progressed) -> None:
         """A worker's report from within a shard."""
         if event.job.kind in ("make", "check"):
             index = event.job.shard.index

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import RunOptions
-from pseudolabel.engine.finish import Summary, finished, sign
+from pseudolabel.engine.finish import Summary, finish_run, finished_summary
 from pseudolabel.engine.parts import make_part
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import resolve
-from pseudolabel.engine.session import Attempt
-from pseudolabel.engine.target import missing, wanted
+from pseudolabel.engine.scan import resolve_sources
+from pseudolabel.engine.session import RunSession
+from pseudolabel.engine.target import missing_shards, resolve_target
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
-from pseudolabel.writers.manifest import standing
+from pseudolabel.writers.manifest import existing_manifest
 
 
 def run(
@@ -25,14 +25,14 @@ def run(
     """Make the dataset, or finish it, or find it finished."""
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
-        return make_part(task, resolve(source), chosen, progress, started)
-    goal = wanted(task, source, chosen)
+        return make_part(task, resolve_sources(source), chosen, progress, started)
+    goal = resolve_target(task, source, chosen)
     if goal.there():  # no lock: nothing is made
-        return finished(goal.out, standing(goal.out, goal.manifest))
+        return finished_summary(goal.out, existing_manifest(goal.out, goal.manifest))
     with store(goal.out).locked(progress.note) as ours:
         goal.begin(progress)
-        if lacking := missing(goal.out, goal.found.plan):
-            with Attempt(goal.task, chosen, goal.found, goal.out, progress, len(lacking), ours) as attempt:
+        if lacking := missing_shards(goal.out, goal.found.plan):
+            with RunSession(goal.task, chosen, goal.found, goal.out, progress, len(lacking), ours) as attempt:
                 attempt.learn()
                 attempt.make(lacking)
-        return sign(goal.task, chosen, goal.found, goal.out, goal.manifest, started, progress, ours)
+        return finish_run(goal.task, chosen, goal.found, goal.out, goal.manifest, started, progress, ours)

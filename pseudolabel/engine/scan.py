@@ -9,23 +9,23 @@ from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 
-from pseudolabel.contracts import Extent, Refused, RunOptions
+from pseudolabel.contracts import Extent, RunOptions, UserError
 from pseudolabel.engine import plan
-from pseudolabel.engine.plan import Listing, Plan, Shard
+from pseudolabel.engine.plan import Ledger, Plan, Shard
 from pseudolabel.readers.sources import files
-from pseudolabel.readers.sources.file_lists import listed
-from pseudolabel.readers.sources.order import Order, Ranked, arranged, random_order, ranked, source_order
-from pseudolabel.storage.urls import located
+from pseudolabel.readers.sources.file_lists import open_list
+from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
+from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Reader, Task
 from pseudolabel.writers import source_columns
-from pseudolabel.writers.source_columns import Kept
+from pseudolabel.writers.source_columns import SourceColumns
 
 
-def resolve(source: Path | str | Sequence[Path | str]) -> list[Path]:
+def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
     """The sources, absolute, existing and of different names."""
     given = [source] if isinstance(source, str | Path) else list(source)
-    sources = [listed(path) or located(path) for path in given]
-    files.check(sources)
+    sources = [open_list(path) or open_location(path) for path in given]
+    files.check_sources(sources)
     return sources
 
 
@@ -36,38 +36,38 @@ class Scan:
     plan: Plan
     files: int
     ignored: int
-    kept: Kept
+    kept: SourceColumns
 
 
-def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Listing | None = None) -> Scan:
+def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, what is listed there goes into the shards it was in, and new shards follow."""
-    carried = source_columns.planned(task, sources, options.keep)
+    carried = source_columns.plan_columns(task, sources, options.keep)
     counts, reader = Counter[bool](), task.reader()
     extents = _extents(reader, sources, counts)
     order = source_order if options.in_order else random_order(options.seed)
-    cut = partial(plan.cut, cap=options.shard_size, least=task.neighbours())
+    cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.neighbours())
     if before is not None:
         shards = _grown(extents, order, before, cut)
     else:
-        ordered = arranged(extents, order)
+        ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
     found = Scan(Plan(shards), counts[True], counts[False], carried)
     if not len(found.plan):
         wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
-        raise Refused(f"nothing to read in {names}: none of {found.ignored} files ends in {wanted}", code=5)
+        raise UserError(f"nothing to read in {names}: none of {found.ignored} files ends in {wanted}", code=5)
     return found
 
 
 def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> Iterator[Extent]:
     """The extents of all files, which are counted: those that are candidates, and those that are not."""
-    for file in files.find(sources, reader.suffixes):
+    for file in files.find_files(sources, reader.suffixes):
         counts[file.candidate] += 1
         if file.candidate:
             yield from reader.scan(file.key, file.where, file.size)
 
 
 def _grown(
-    extents: Iterable[Extent], order: Order, before: Listing, cut: partial[Iterator[list[Extent]]]
+    extents: Iterable[Extent], order: Order, before: Ledger, cut: partial[Iterator[list[Extent]]]
 ) -> Iterator[list[Extent]]:
     """The shards as they were, shorter by what is lost, and those of what is new."""
 
@@ -76,7 +76,7 @@ def _grown(
             place = before.place(extent)
             yield ((1, order(extent)) if place is None else (0, place)), extent
 
-    pairs = ranked(ranks())
+    pairs = external_sort(ranks())
     head = next(pairs, None)
     for end in accumulate(before.counts):
         shard = []
@@ -96,8 +96,8 @@ def _limited(reader: Reader, extents: Iterator[Extent], limit: int) -> Iterator[
             return
 
 
-def shown(made: Plan, options: RunOptions) -> Iterator[Shard]:
+def fit_sample(made: Plan, options: RunOptions) -> Iterator[Shard]:
     """The source in small parts and random order, for `fit` to see as much of as it needs."""
     everything = (extent for shard in made for extent in shard.extents)
-    mixed = arranged(everything, random_order(options.seed)) if options.in_order else everything
-    return (Shard(i, part) for i, part in enumerate(plan.cut(mixed, 1)))
+    mixed = sort_extents(everything, random_order(options.seed)) if options.in_order else everything
+    return (Shard(i, part) for i, part in enumerate(plan.cut_into_shards(mixed, 1)))

@@ -10,33 +10,33 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pseudolabel.contracts import MEGABYTE, Engine, Refused, RunOptions
-from pseudolabel.engine.jobs import Job, Recipe
+from pseudolabel.contracts import MEGABYTE, Engine, RunOptions, UserError
+from pseudolabel.engine.jobs import Job, RunSpec
 from pseudolabel.engine.make_shard import fit
 from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools import events, local
 from pseudolabel.engine.pools import ray as ray_pool
-from pseudolabel.engine.pools.crashes import Deaths, Search
+from pseudolabel.engine.pools.crashes import CrashBisector, CrashLog
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan, shown
-from pseudolabel.storage.files import write_whole
+from pseudolabel.engine.scan import Scan, fit_sample
+from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import ARTEFACTS, TRACE, WORK
-from pseudolabel.storage.lock import Check
+from pseudolabel.storage.lock import CheckLock
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers.shards import Records
 
 
-class Attempt:
+class RunSession:
     """One attempt, of workers with a folder of their own below `_work/`. However it ends, nothing half made is left."""
 
     def __init__(
-        self, task: Task, options: RunOptions, found: Scan, out: Path, progress: Progress, most: int, ours: Check
+        self, task: Task, options: RunOptions, found: Scan, out: Path, progress: Progress, most: int, ours: CheckLock
     ) -> None:
         """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
         self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
         self.records, self.store = Records(out), store(out)
-        self.deaths = Deaths.of(self.records.folder, options.mark)
+        self.deaths = CrashLog.of(self.records.folder, options.mark)
         self.room = self.store.room(WORK + options.mark)
         for left in sorted(
             self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")
@@ -46,14 +46,16 @@ class Attempt:
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
-        self.recipe = Recipe(task, options.seed, options.copies, options.validation, out, self.folder, found.kept)
-        count = min(options.workers or local.cores(), most)
+        self.recipe = RunSpec(task, options.seed, options.copies, options.validation, out, self.folder, found.kept)
+        count = min(options.workers or local.usable_cores(), most)
         if options.engine is Engine.RAY:
-            self.pool: local.Pool | ray_pool.Pool = ray_pool.Pool(self.recipe, count, options, found.plan[0].extents[0])
+            self.pool: local.LocalPool | ray_pool.RayPool = ray_pool.RayPool(
+                self.recipe, count, options, found.plan[0].extents[0]
+            )
         else:
-            self.pool = local.Pool(self.recipe, count, options.sample_seconds)
+            self.pool = local.LocalPool(self.recipe, count, options.sample_seconds)
 
-    def __enter__(self) -> Attempt:
+    def __enter__(self) -> RunSession:
         self.pool.__enter__()
         return self
 
@@ -83,19 +85,19 @@ class Attempt:
         if artefacts.exists():
             return
         if not self.task.learns():  # a matter of moments, while the workers start
-            write_whole(artefacts, [json.dumps(fit(self.recipe), indent=1)])
+            write_atomic(artefacts, [json.dumps(fit(self.recipe), indent=1)])
             return
         self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
         self.observe()
         for done in self.drive(iter([Job("fit", Shard(0, []))])):
-            write_whole(artefacts, [json.dumps(done.result, indent=1)])
+            write_atomic(artefacts, [json.dumps(done.result, indent=1)])
 
     def observe(self) -> None:
         """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
         seen = 0
 
         def parts() -> Iterator[Job]:
-            for part in shown(self.plan, self.options):
+            for part in fit_sample(self.plan, self.options):
                 if seen >= self.task.observed_megabytes * MEGABYTE:
                     return
                 yield Job("observe", part)
@@ -105,12 +107,12 @@ class Attempt:
 
     def drive(self, jobs: Iterator[Job]) -> Iterator[events.Done]:
         """Run jobs to their end, through deaths, and yield each that is done."""
-        search, first = Search(self.deaths), deque[Job]()
+        search, first = CrashBisector(self.deaths), deque[Job]()
         warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
         for event in self.pool.events(first, warned):
             self.ours()
             match event:
-                case events.Progress():
+                case events.Progressed():
                     self.progress.add(event)
                     search.goes_on()
                 case events.Failed():
@@ -127,10 +129,10 @@ class Attempt:
 
     def failure(self, event: events.Failed) -> BaseException:
         """The error to end with; the trace of a bug is kept beside the dataset for the report."""
-        if isinstance(event.error, OSError | Refused):
+        if isinstance(event.error, OSError | UserError):
             return event.error
         trace = self.records.folder / TRACE
-        write_whole(trace, [event.trace])
-        return Refused(
+        write_atomic(trace, [event.trace])
+        return UserError(
             f"internal error in shard {event.job.shard.index}: {event.error}\nplease report it with {trace}", code=1
         )

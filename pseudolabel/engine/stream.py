@@ -8,21 +8,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import MEGABYTE, Extent, Refused, RunOptions, arrow_schema, chance_for, splits
-from pseudolabel.engine.jobs import Job, Recipe
-from pseudolabel.engine.make_shard import Counts, Reading, fit, observe
+from pseudolabel.contracts import MEGABYTE, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
+from pseudolabel.engine.jobs import Job, RunSpec
+from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.scan import Scan, resolve, scan, shown
+from pseudolabel.engine.scan import Scan, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
-from pseudolabel.storage.urls import located
+from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Row, Rows, Task
-from pseudolabel.writers.output_folder import at_hand, place
+from pseudolabel.writers.output_folder import local_artifacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
 
 TASTE_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
 
 
-class Silent:
+class NoHeartbeat:
     """A report nobody reads."""
 
     def on(self, extent: str, key: str) -> None: ...
@@ -45,16 +45,20 @@ def rows(
     """
     chosen = RunOptions(seed=seed, **options)
     if chosen.validation or chosen.copies > 1:
-        raise Refused("rows() streams one copy of everything; leave validation and copies to run()")
-    sources = resolve(source)
+        raise UserError("rows() streams one copy of everything; leave validation and copies to run()")
+    sources = resolve_sources(source)
     task = task.settled(sources)
     found = scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
         near = Path(folder)
-        labeler = task.labeler(at_hand(located(artefacts), near) if artefacts else learned(task, found, chosen, near))
+        labeler = task.labeler(
+            local_artifacts(open_location(artefacts), near) if artefacts else fit_here(task, found, chosen, near)
+        )
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
-            reading = Reading(Job("make", found.plan[index]), splits(0.0)[0], Silent(), Counts(), kept=found.kept)
+            reading = ShardReading(
+                Job("make", found.plan[index]), splits(0.0)[0], NoHeartbeat(), Counts(), kept=found.kept
+            )
             reader = task.reader()
             made = labeler.label(reading.samples(reader), lambda key, _: chance(key, copy), 1)
             for item in reading.joined(made, reader):
@@ -67,11 +71,11 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     """What a run would read and make, reckoned from a few seconds' worth of its samples."""
     chosen = RunOptions(**options)
     if chosen.part or chosen.extend:
-        raise Refused("--dry-run tells of a whole source; leave out --part and --extend")
-    sources = resolve(source)
+        raise UserError("--dry-run tells of a whole source; leave out --part and --extend")
+    sources = resolve_sources(source)
     task = task.settled(sources)
-    out, found = place(task.name, sources, chosen.out), scan(task, sources, chosen)
-    counts, made, size, seconds, share = taste(task, found, chosen)
+    out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
+    counts, made, size, seconds, share = estimate(task, found, chosen)
     return {
         "out": str(out),
         "task": task.name,
@@ -88,7 +92,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     }
 
 
-def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
+def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
     """Make rows for a few seconds: the counts, rows, bytes, seconds, and the share of the source they are of."""
     counts, made, size, weight, begun = Counts(), 0, 0, 0, 0.0
 
@@ -102,10 +106,10 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
                 yield extent
 
     with tempfile.TemporaryDirectory() as folder:
-        labeler = task.labeler(learned(task, found, options, Path(folder)))
+        labeler = task.labeler(fit_here(task, found, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
-        reading = Reading(Job("make", stream), splits(0.0)[0], Silent(), counts, kept=found.kept)
+        reading = ShardReading(Job("make", stream), splits(0.0)[0], NoHeartbeat(), counts, kept=found.kept)
         out = Path(folder) / "taste.parquet"
         with ShardWriter(out, arrow_schema(found.kept.schema(task), {})) as writer:
             reader, chance = task.reader(), chance_for(options.seed, task.name)
@@ -119,12 +123,12 @@ def taste(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, in
     return counts, made, size, time.monotonic() - begun, max(1, weight) / max(1, found.plan.weight)
 
 
-def learned(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
+def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
-    recipe = Recipe(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
+    recipe = RunSpec(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
     recipe.work.mkdir(parents=True)
-    parts, room = shown(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
+    parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
     while room > 0 and (part := next(parts, None)):
-        room -= observe(recipe, Job("observe", part), Silent())
+        room -= observe(recipe, Job("observe", part), NoHeartbeat())
     fit(recipe)
     return folder

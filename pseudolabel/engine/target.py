@@ -8,29 +8,36 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Refused, RunOptions
-from pseudolabel.engine.plan import Listing, Plan
+from pseudolabel.contracts import RunOptions, UserError
+from pseudolabel.engine.plan import Ledger, Plan
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan, resolve, scan
+from pseudolabel.engine.scan import Scan, resolve_sources, scan
 from pseudolabel.storage.layout import LEDGER, RECORDS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers import source_columns
-from pseudolabel.writers.manifest import begun, readable, same_versions, standing, versions, write_manifest
-from pseudolabel.writers.output_folder import clear, place
+from pseudolabel.writers.manifest import (
+    check_versions,
+    existing_manifest,
+    read_manifest,
+    read_or_refuse,
+    versions,
+    write_manifest,
+)
+from pseudolabel.writers.output_folder import clear_output, resolve_output
 from pseudolabel.writers.shards import Records
-from pseudolabel.writers.source_columns import Kept
+from pseudolabel.writers.source_columns import SourceColumns
 
 
 @dataclass(frozen=True)
-class Goal:
+class Target:
     """A dataset that is to be: of this task, these options and this source as it is planned."""
 
     task: Task
     options: RunOptions
     out: Path
     found: Scan
-    before: Listing | None  # what the dataset was made of, where that keeps its shards
+    before: Ledger | None  # what the dataset was made of, where that keeps its shards
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -43,15 +50,15 @@ class Goal:
     def there(self) -> bool:
         """Whether it is, whole and signed."""
         signed = not self.options.overwrite and (self.out / SUCCESS).exists()
-        return signed and not missing(self.out, self.found.plan)
+        return signed and not missing_shards(self.out, self.found.plan)
 
     def begin(self, progress: Progress) -> None:
         """Have the folder be that of this dataset, and of no other; it is unfinished from here on."""
         if self.options.overwrite:
-            clear(self.out)
-        before = standing(self.out, self.manifest, any_source=self.before is not None)
+            clear_output(self.out)
+        before = existing_manifest(self.out, self.manifest, any_source=self.before is not None)
         if before:
-            same_versions(self.out, before, self.manifest)
+            check_versions(self.out, before, self.manifest)
         store(self.out).discard(SUCCESS)
         write_manifest(self.out, self.manifest)
         (self.out / "data").mkdir(exist_ok=True)
@@ -63,53 +70,55 @@ class Goal:
             )
 
 
-def wanted(task: Task, source: Path | str | Sequence[Path | str], options: RunOptions) -> Goal:
+def resolve_target(task: Task, source: Path | str | Sequence[Path | str], options: RunOptions) -> Target:
     """What a command asks for, planned. Refused where the dataset in OUT is of a source that is no more."""
-    sources = resolve(source)
-    out = place(task.name, sources, options.out)
+    sources = resolve_sources(source)
+    out = resolve_output(task.name, sources, options.out)
     task = task.settled(sources)
-    before = listed(out, options)
+    before = load_ledger(out, options)
     found = scan(task, sources, options, before)
     if before is not None:
-        same_source(out, before, options.extend)
+        check_source(out, before, options.extend)
     if not options.overwrite:
-        source_columns.check_rows(out, begun(out), found.kept)
-    return Goal(task, options, out, found, before)
+        source_columns.check_metadata(out, read_manifest(out), found.kept)
+    return Target(task, options, out, found, before)
 
 
-def listed(out: Path, options: RunOptions) -> Listing | None:
+def load_ledger(out: Path, options: RunOptions) -> Ledger | None:
     """What the dataset was made of, if it is to be extended, or was: that keeps its shards, and new ones follow."""
     if options.overwrite:
         return None
-    path, extended = out / RECORDS / LEDGER, begun(out).get("extended", False)
+    path, extended = out / RECORDS / LEDGER, read_manifest(out).get("extended", False)
     if path.exists():
-        return readable(path, Listing) if options.extend or extended else None
+        return read_or_refuse(path, Ledger) if options.extend or extended else None
     if extended:
-        raise Refused(f"{path} is missing, so its shards are not known; --overwrite starts afresh", code=4)
+        raise UserError(f"{path} is missing, so its shards are not known; --overwrite starts afresh", code=4)
     return None
 
 
-def same_source(out: Path, before: Listing, extend: bool) -> None:
+def check_source(out: Path, before: Ledger, extend: bool) -> None:
     """Refuse a source that lost or changed what the dataset was made of, or that gained what it is not to have."""
     lost = [*before.changed, *before.lost]
     if lost:
         named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
-        raise Refused(
+        raise UserError(
             f"{out} was made of what is changed or gone: {named}\n"
             "put it back, or give another folder with --out DIR, or --overwrite to start afresh",
             code=4,
         )
     if before.new and not extend:
-        raise Refused(f"the source gained {before.new:,} files or pieces of files; --extend adds them to {out}", code=4)
+        raise UserError(
+            f"the source gained {before.new:,} files or pieces of files; --extend adds them to {out}", code=4
+        )
 
 
-def missing(out: Path, plan: Plan, shards: Sequence[int] | None = None) -> list[int]:
+def missing_shards(out: Path, plan: Plan, shards: Sequence[int] | None = None) -> list[int]:
     """The shards that are not there, or not whole, or of other extents."""
     shards = range(len(plan)) if shards is None else shards
     return [i for i, record in zip(shards, Records(out).done(shards, plan.digests), strict=True) if record is None]
 
 
-def identity(task: Task, source: dict[str, Any], carried: Kept, options: RunOptions) -> dict[str, Any]:
+def identity(task: Task, source: dict[str, Any], carried: SourceColumns, options: RunOptions) -> dict[str, Any]:
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
     names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
     chosen = {name: getattr(options, name) for name in names}

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import UNTOLD, Column, Refused, Unusable, blamed, short
+from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, decoding_errors, shorten
 from pseudolabel.inspection import manifest_check
 from pseudolabel.storage.layout import SKIPPED
-from pseudolabel.storage.retry import StoreFailed
-from pseudolabel.storage.stores import handle
+from pseudolabel.storage.retry import StoreFailure
+from pseudolabel.storage.stores import parquet_source
 from pseudolabel.writers.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FEW = 128  # classes; of so many each is counted, and shown by itself
 REASONS = 12  # the commonest of what was left out for
 
 
-class Spread(NamedTuple):
+class LabelSpread(NamedTuple):
     """How the values of a label are spread over the rows looked at."""
 
     column: str
@@ -43,10 +43,10 @@ class Spread(NamedTuple):
         return f"in {self.rows:,} rows" if self.rows == self.of else f"in {self.rows:,} of {self.of:,} rows"
 
 
-def facts(dataset: Dataset) -> dict[str, Any]:
+def describe(dataset: Dataset) -> dict[str, Any]:
     """All that is said of a dataset, as `describe --json` prints it."""
     manifest, summary, task = dataset.manifest, dataset.manifest["summary"], dataset.task
-    with readable(dataset, "what was learned"), blamed("it is damaged"):
+    with reading_errors(dataset, "what was learned"), decoding_errors("it is damaged"):
         odds = task.odds(dataset.artefacts)
     names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
     return {
@@ -59,7 +59,7 @@ def facts(dataset: Dataset) -> dict[str, Any]:
         "kept": {column.name: column.type for column in dataset.kept.columns},
         **{name: summary[name] for name in names},
         "labels": [spread._asdict() for spread in spreads(dataset)],
-        "left_out": dict(left_out(dataset)),
+        "left_out": dict(skip_reasons(dataset)),
         "remarks": manifest["remarks"],
         "versions": manifest["versions"],
     }
@@ -71,28 +71,30 @@ def first_paragraph(text: str) -> str:
 
 
 @contextmanager
-def readable(dataset: Dataset, what: str) -> Iterator[None]:
+def reading_errors(dataset: Dataset, what: str) -> Iterator[None]:
     """Refuse what is damaged, and say what tells more of it."""
     try:
         yield
-    except StoreFailed:
+    except StoreFailure:
         raise
-    except (OSError, ValueError, LookupError, Unusable) as fault:
+    except (OSError, ValueError, LookupError, UnusableSample) as fault:
         told = " ".join(str(fault).split())[:160]
-        raise Refused(f"{what} cannot be read: {told}; see pseudolabel verify {quote(str(dataset.out))}", 3) from fault
+        raise UserError(
+            f"{what} cannot be read: {told}; see pseudolabel verify {quote(str(dataset.out))}", 3
+        ) from fault
 
 
-def left_out(dataset: Dataset) -> list[tuple[str, int]]:
+def skip_reasons(dataset: Dataset) -> list[tuple[str, int]]:
     """Why samples and rows were left out, the commonest reasons first; those that differ in numbers only are one."""
     counts, first, several = Counter[str](), dict[str, str](), set[str]()
-    with readable(dataset, SKIPPED):
-        for line in manifest_check.left_out(dataset.out / SKIPPED):
+    with reading_errors(dataset, SKIPPED):
+        for line in manifest_check.read_skipped(dataset.out / SKIPPED):
             kind = re.sub(r"\d+", "0", line["reason"])
             counts[kind] += line["samples"] or line.get("rows", 0)
             if first.setdefault(kind, line["reason"]) != line["reason"]:
                 several.add(kind)
     some = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))[:REASONS]
-    return [(short(first[kind]) + ", and the like" * (kind in several), count) for kind, count in some]
+    return [(shorten(first[kind]) + ", and the like" * (kind in several), count) for kind, count in some]
 
 
 class File(NamedTuple):
@@ -115,7 +117,7 @@ class Group(NamedTuple):
         return int(group.total_byte_size // max(1, group.num_rows))
 
 
-def classed(dataset: Dataset) -> list[Column]:
+def class_columns(dataset: Dataset) -> list[Column]:
     """The task's columns; of a label that is a mere number, as that of a cluster, the numbers are its classes."""
     return [
         c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
@@ -128,33 +130,33 @@ def classed(dataset: Dataset) -> list[Column]:
 def _most(dataset: Dataset, name: str) -> int:
     """The largest value of a column, as the files themselves know it."""
     most = -1
-    for file in files(dataset):
-        with readable(dataset, file.name):
+    for file in sample_files(dataset):
+        with reading_errors(dataset, file.name):
             place, metadata = file.parquet.schema.names.index(name), file.parquet.metadata
             known = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
             most = max([most, *(int(one.max) for one in known if one and one.has_min_max)])
     return most
 
 
-def files(dataset: Dataset) -> list[File]:
+def sample_files(dataset: Dataset) -> list[File]:
     """Some of its files, evenly spread."""
     import pyarrow.parquet as pq
 
     found = []
     for signed_as in evenly(dataset.manifest["shards"], FILES):
         name = f"data/{signed_as['name']}"
-        with readable(dataset, name):  # it reads no further than it is asked
-            file = handle(dataset.out / name)
+        with reading_errors(dataset, name):  # it reads no further than it is asked
+            file = parquet_source(dataset.out / name)
             found.append(File(name, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)))
     return found
 
 
-def groups(dataset: Dataset, some: Sequence[File]) -> list[Group]:
+def sample_row_groups(dataset: Dataset, some: Sequence[File]) -> list[Group]:
     """A few row groups that have rows."""
     every = [Group(file, number) for file in some for number in range(file.parquet.num_row_groups)]
-    with readable(dataset, f"{dataset.out}"):
+    with reading_errors(dataset, f"{dataset.out}"):
         if not (found := evenly([g for g in every if g.file.parquet.metadata.row_group(g.number).num_rows], GROUPS)):
-            raise Unusable("it has no rows")
+            raise UnusableSample("it has no rows")
     return found
 
 
@@ -164,15 +166,15 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def spreads(dataset: Dataset) -> list[Spread]:
+def spreads(dataset: Dataset) -> list[LabelSpread]:
     """Of each label: classes over all rows of the files looked into, lists over those of a few row groups."""
-    columns = [c for c in classed(dataset) if c.role == "label" and c.type not in ("string", "list<string>")]
-    some, total, found = files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
-    few = groups(dataset, some)
+    columns = [c for c in class_columns(dataset) if c.role == "label" and c.type not in ("string", "list<string>")]
+    some, total, found = sample_files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
+    few = sample_row_groups(dataset, some)
     for column in columns:
         parts, rows = [], 0
         for file, *group in [(file,) for file in some] if column.type == "class" else few:
-            with readable(dataset, file.name):
+            with reading_errors(dataset, file.name):
                 read = file.parquet.read_row_groups(group, [column.name]) if group else file.parquet.read([column.name])
                 parts.append(_flat(read[column.name]))
                 rows += len(read)
@@ -191,25 +193,25 @@ def _flat(values: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
-def _classes(column: Column, total: int, values: np.ndarray) -> Spread:
+def _classes(column: Column, total: int, values: np.ndarray) -> LabelSpread:
     counts = np.bincount(values[(values >= 0) & (values < len(column.names))], minlength=len(column.names))
     named = [(name, int(count)) for name, count in zip(column.names, counts.tolist(), strict=True)]
     few = len(named) <= FEW
     told = f"{len(named):,} classes, each {counts.min():,} to {counts.max():,} times"
-    return Spread(column.name, len(values), total, named if few else [], told)
+    return LabelSpread(column.name, len(values), total, named if few else [], told)
 
 
-def _lists(column: Column, rows: int, total: int, values: np.ndarray) -> Spread:
+def _lists(column: Column, rows: int, total: int, values: np.ndarray) -> LabelSpread:
     if not len(values):
-        return Spread(column.name, rows, total, [], "nothing")
+        return LabelSpread(column.name, rows, total, [], "nothing")
     if values.dtype == bool:
-        return Spread(column.name, rows, total, [], f"{values.mean():.1%} true")
+        return LabelSpread(column.name, rows, total, [], f"{values.mean():.1%} true")
     if values.dtype.kind == "f":
-        return Spread(
+        return LabelSpread(
             column.name, rows, total, [], f"{values.min():.3g} to {values.max():.3g}, {values.mean():.3g} on average"
         )
-    asked = values[values != UNTOLD]
+    asked = values[values != IGNORE_INDEX]
     distinct, counts = np.unique(asked, return_counts=True)
     share = f"{len(asked) / max(1, len(values)):.1%} of the places asked for, " if len(asked) < len(values) else ""
     commonest = f"; the commonest is {counts.max() / len(asked):.1%} of them" if len(asked) else ""
-    return Spread(column.name, rows, total, [], f"{share}{len(distinct):,} values{commonest}")
+    return LabelSpread(column.name, rows, total, [], f"{share}{len(distinct):,} values{commonest}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FIRST = 20  # faults that are named
 
 
-class Fault(NamedTuple):
+class Finding(NamedTuple):
     """What is wrong, and where: a row's key, or a file's name."""
 
     where: str
@@ -20,14 +20,14 @@ class Fault(NamedTuple):
 
 
 @dataclass
-class Verdict:
+class Findings:
     """Rows: true where the label is proven, consistent where the row alone could not show it false."""
 
     checked: int = 0
     true: int = 0
     consistent: int = 0
     false: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
     amiss: int = 0  # faults that are of no stored row
 
     def judge(self, keys: pa.Array, found: Sequence[str | None], proven: bool) -> None:
@@ -40,15 +40,15 @@ class Verdict:
         else:
             self.consistent += len(found) - len(wrong)
         for i in wrong[: max(0, FIRST - len(self.faults))]:
-            self.faults.append(Fault(str(keys[i].as_py()), str(found[i])))
+            self.faults.append(Finding(str(keys[i].as_py()), str(found[i])))
 
     def blame(self, where: str, reason: str) -> None:
         """Note what is wrong with a file."""
         self.amiss += 1
         if len(self.faults) < FIRST:
-            self.faults.append(Fault(where, reason))
+            self.faults.append(Finding(where, reason))
 
-    def add(self, other: Verdict) -> None:
+    def add(self, other: Findings) -> None:
         """Take another one in."""
         for name in ("checked", "true", "consistent", "false", "amiss"):
             setattr(self, name, getattr(self, name) + getattr(other, name))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Fact, Picture, Piece, Tiles, Wave, Written, plain
+from pseudolabel.contracts import Fact, Picture, Piece, Tiles, Wave, Written, escape_controls
 from pseudolabel.transforms.image import codec
 
 SIDE = 320  # pixels of a picture's longer side, at most
@@ -45,21 +45,25 @@ class Section(NamedTuple):
     cards: Sequence[Card]
 
 
-def page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Section]) -> str:
+def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Section]) -> str:
     """The whole page. `head` is HTML, all else is text."""
     parts = [
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{text(plain(title))}</title>',
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        f"<title>{escape_text(escape_controls(title))}</title>",
         f'<meta http-equiv="Content-Security-Policy" content="{escape(ALLOWED)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
-        f"<style>{STYLE}</style></head><body><header><p class=kicker>{text(kicker)}</p><h1>{bdi(title)}</h1>",
+        f"<style>{STYLE}</style></head><body><header><p class=kicker>{escape_text(kicker)}</p>",
+        f"<h1>{isolate(title)}</h1>",
         *head,
         "</header><main>",
         legend(sections),
     ]
     for section in sections:
-        parts.append(f"<section><h2>{bdi(section.heading or 'Rows')} <small>{text(section.note)}</small></h2>")
-        parts += ['<div class="cards">', *map(card, section.cards), "</div></section>"]
+        parts.append(
+            f"<section><h2>{isolate(section.heading or 'Rows')} <small>{escape_text(section.note)}</small></h2>"
+        )
+        parts += ['<div class="cards">', *map(render_card, section.cards), "</div></section>"]
     parts.append("</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> and <kbd>k</kbd> go from row to row.")
     return "".join([*parts, f"</footer><script>{SCRIPT}</script></body></html>\n"])
 
@@ -72,32 +76,33 @@ def legend(sections: Sequence[Section]) -> str:
     return f'<p class="legend">{marks}</p>' if marks else ""
 
 
-def card(shown: Card) -> str:
+def render_card(shown: Card) -> str:
     """A row as HTML."""
-    about = "".join(f"<dt>{text(name)}</dt><dd>{bdi(value)}</dd>" for name, value in shown.about)
+    about = "".join(f"<dt>{escape_text(name)}</dt><dd>{isolate(value)}</dd>" for name, value in shown.about)
     more = f"<details><summary>more</summary><dl>{about}</dl></details>" if about else ""
-    return f'<article tabindex="0"><h3>{bdi(shown.name)}</h3>{shown.pieces}{more}</article>'
+    return f'<article tabindex="0"><h3>{isolate(shown.name)}</h3>{shown.pieces}{more}</article>'
 
 
 # --- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def text(value: str) -> str:
+def escape_text(value: str) -> str:
     """Any text as HTML: nothing in it is a tag; what cannot be written at all is shown as it is escaped in Python."""
     return escape(value.encode("utf-8", "backslashreplace").decode())
 
 
-def bdi(value: str) -> str:
+def isolate(value: str) -> str:
     """A name or value of the source: marks that turn the writing are spelt out, and letters turn nothing but itself."""
-    return f"<bdi>{text(plain(value))}</bdi>"
+    return f"<bdi>{escape_text(escape_controls(value))}</bdi>"
 
 
 def figure(kind: str, caption: str, content: str) -> str:
     """A piece with its caption, if there is one."""
-    return f'<figure class="{kind}">{content}{f"<figcaption>{text(caption)}</figcaption>" if caption else ""}</figure>'
+    below = f"<figcaption>{escape_text(caption)}</figcaption>" if caption else ""
+    return f'<figure class="{kind}">{content}{below}</figure>'
 
 
-def html(pieces: Iterable[Piece]) -> str:
+def render_pieces(pieces: Iterable[Piece]) -> str:
     """Pieces in a row."""
     return f'<div class="pieces">{"".join(map(_html, pieces))}</div>'
 
@@ -109,7 +114,7 @@ def _html(piece: Piece) -> str:
 
 @_html.register
 def _(piece: Fact) -> str:
-    return f'<p class="fact"><span>{text(piece.name)}</span> {bdi(piece.value)}</p>'
+    return f'<p class="fact"><span>{escape_text(piece.name)}</span> {isolate(piece.value)}</p>'
 
 
 @_html.register
@@ -119,7 +124,7 @@ def _(piece: Picture) -> str:
 
 @_html.register
 def _(piece: Tiles) -> str:
-    notes = [f"<small>{text(note)}</small>" for note in piece.notes] or [""] * len(piece.images)
+    notes = [f"<small>{escape_text(note)}</small>" for note in piece.notes] or [""] * len(piece.images)
     said = piece.notes or [f"{piece.caption or 'picture'}, {i}" for i in range(1, len(piece.images) + 1)]
     pictures = ("" if image is None else picture(image, alt) for image, alt in zip(piece.images, said, strict=True))
     cells = (f"<span>{shown}{note}</span>" for shown, note in zip(pictures, notes, strict=True))
@@ -134,16 +139,16 @@ def _(piece: Written) -> str:
         if room < 0:
             spans.append(" …")
             break
-        note = f"<small>{text(span.note)}</small>" if span.note else ""
-        word = text(span.text.lstrip())
+        note = f"<small>{escape_text(span.note)}</small>" if span.note else ""
+        word = escape_text(span.text.lstrip())
         space = " " * (len(span.text) - len(span.text.lstrip()))
-        spans.append(f'{space}<mark class="{span.mark}">{word}{note}</mark>' if span.mark else text(span.text))
+        spans.append(f'{space}<mark class="{span.mark}">{word}{note}</mark>' if span.mark else escape_text(span.text))
     return figure("written", piece.caption, f'<p dir="auto"><bdi>{"".join(spans)}</bdi></p>')
 
 
 @_html.register
 def _(piece: Wave) -> str:
-    name = text(piece.caption or "sound")
+    name = escape_text(piece.caption or "sound")
     drawn = waveform(piece.wave, piece.mask, name)
     codes = f'<img class="codes" alt="codes, a colour each" src="{_colours(piece.codes)}">' if len(piece.codes) else ""
     sound = _data("audio/mpeg", _mp3(piece.wave, piece.rate))
@@ -162,7 +167,7 @@ def picture(image: np.ndarray, alt: str) -> str:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     height, width, _ = image.shape
     source = _data("image/jpeg", codec.encode_jpeg(image, 85))
-    return f'<img alt="{text(alt)}" width="{width}" height="{height}" src="{source}">'
+    return f'<img alt="{escape_text(alt)}" width="{width}" height="{height}" src="{source}">'
 
 
 def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:

@@ -9,19 +9,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Unusable
-from pseudolabel.engine.jobs import Exceptions
-from pseudolabel.inspection.findings import Verdict
-from pseudolabel.storage.files import digest
-from pseudolabel.storage.layout import DEATHS, RECORDS, SKIPPED
-from pseudolabel.storage.retry import StoreFailed
-from pseudolabel.writers.dataset import RECORD, Dataset, read
+from pseudolabel.contracts import UnusableSample
+from pseudolabel.engine.jobs import KnownFailures
+from pseudolabel.inspection.findings import Findings
+from pseudolabel.storage.files import file_sha256
+from pseudolabel.storage.layout import CRASHES, RECORDS, SKIPPED
+from pseudolabel.storage.retry import StoreFailure
+from pseudolabel.writers.dataset import RECORD, Dataset, read_json
 from pseudolabel.writers.shards import Records
 
 LEFT_OUT = {"key": str, "reason": str, "kind": str, "samples": int}
 
 
-def folder(dataset: Dataset, verdict: Verdict) -> dict[int, dict[str, Any]]:
+def check_folder(dataset: Dataset, verdict: Findings) -> dict[int, dict[str, Any]]:
     """Hold the folder against its manifest; return the records of the shards that are there."""
     out, manifest, summary = dataset.out, dataset.manifest, dataset.manifest["summary"]
     signed = {file["name"] for file in manifest["shards"]}
@@ -33,7 +33,7 @@ def folder(dataset: Dataset, verdict: Verdict) -> dict[int, dict[str, Any]]:
     for name, sha256 in manifest["artefacts"].items():
         if not (out / name).is_file():
             verdict.blame(name, "the manifest has it, and it is missing")
-        elif digest(out / name) != sha256:
+        elif file_sha256(out / name) != sha256:
             verdict.blame(name, "its sha256 is not the one in the manifest")
     _options(dataset, verdict)
     records = {i: record for i, record in enumerate(_records(out, summary["shards"], verdict)) if record}
@@ -43,22 +43,22 @@ def folder(dataset: Dataset, verdict: Verdict) -> dict[int, dict[str, Any]]:
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
 
 
-def exceptions(out: Path, verdict: Verdict) -> Exceptions:
+def check_failures(out: Path, verdict: Findings) -> KnownFailures:
     """What was known to kill a worker."""
-    path = out / RECORDS / DEATHS
+    path = out / RECORDS / CRASHES
     if not path.exists():
-        return Exceptions()
+        return KnownFailures()
     try:
-        known = read(path, {"reading": dict, "labelling": dict})
-    except Unusable as fault:
-        verdict.blame(f"{RECORDS}/{DEATHS}", str(fault))
-        return Exceptions()
-    return Exceptions(known["reading"], known["labelling"])
+        known = read_json(path, {"reading": dict, "labelling": dict})
+    except UnusableSample as fault:
+        verdict.blame(f"{RECORDS}/{CRASHES}", str(fault))
+        return KnownFailures()
+    return KnownFailures(known["reading"], known["labelling"])
 
 
-def left_out(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a list of what was left out. Raises `Unusable` where one is none."""
-    return (read(path, LEFT_OUT, line) for line in _kept(_lines(path)))
+def read_skipped(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a list of what was left out. Raises `UnusableSample` where one is none."""
+    return (read_json(path, LEFT_OUT, line) for line in _kept(_lines(path)))
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -69,25 +69,25 @@ def _lines(path: Path) -> Iterator[str]:
 def _kept(lines: Iterator[str]) -> Iterator[str]:
     try:
         yield from lines
-    except StoreFailed:
+    except StoreFailure:
         raise
     except (OSError, ValueError):
-        raise Unusable("it is missing, or cannot be read") from None
+        raise UnusableSample("it is missing, or cannot be read") from None
 
 
-def _records(out: Path, count: int, verdict: Verdict) -> Iterator[dict[str, Any]]:
+def _records(out: Path, count: int, verdict: Findings) -> Iterator[dict[str, Any]]:
     """Of each shard its record; {} where it is none."""
     records = Records(out)
     for index, said in enumerate(records.read(map(records.path, range(count)))):
         path = records.path(index)
         try:
-            yield read(path, RECORD, said or b"")
-        except Unusable as fault:
+            yield read_json(path, RECORD, said or b"")
+        except UnusableSample as fault:
             verdict.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
             yield {}
 
 
-def _options(dataset: Dataset, verdict: Verdict) -> None:
+def _options(dataset: Dataset, verdict: Findings) -> None:
     """Do the options that decide the rows follow from those that were given?"""
     try:
         now = json.loads(json.dumps(dict(dataset.task.options())))
@@ -99,7 +99,7 @@ def _options(dataset: Dataset, verdict: Verdict) -> None:
         verdict.blame("_manifest.json", f"its options are not those of its fields: {', '.join(wrong)}")
 
 
-def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Verdict) -> None:
+def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Findings) -> None:
     """Are all samples accounted for?"""
     summary, total, rows = dataset.manifest["summary"], Counter[str](), Counter[str]()
     for record in records:
@@ -115,17 +115,17 @@ def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Ver
         verdict.blame(RECORDS, f"the shards' records do not add up to the summary: {', '.join(wrong)}")
 
 
-def _listed(dataset: Dataset, verdict: Verdict) -> None:
+def _listed(dataset: Dataset, verdict: Findings) -> None:
     """Is every sample left out in the list, as its shard has it?"""
     summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
     shards = Records(dataset.out).skipped(summary["shards"])
     try:
         for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
             if one != other:
-                raise Unusable(f"line {number} is not what the shards' records say")
-            line = read(path, LEFT_OUT, one)
+                raise UnusableSample(f"line {number} is not what the shards' records say")
+            line = read_json(path, LEFT_OUT, one)
             counts.update({line["kind"]: line["samples"], "lacking": line.get("rows", 0)})
-    except Unusable as fault:
+    except UnusableSample as fault:
         verdict.blame(SKIPPED, str(fault))
         return
     for name in ("skipped", "filtered", "lacking"):

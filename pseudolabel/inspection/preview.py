@@ -9,13 +9,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Column, Skipped, attempt, blamed, hash64, short
-from pseudolabel.inspection.describe import FEW, Group, Spread, classed, facts, files, groups, readable
-from pseudolabel.inspection.html import Card, Section, bdi, card, html, page, text
-from pseudolabel.storage.files import write_whole
+from pseudolabel.contracts import Column, Skipped, decoding_errors, hash64, or_skipped, shorten
+from pseudolabel.inspection.describe import (
+    FEW,
+    Group,
+    LabelSpread,
+    class_columns,
+    describe,
+    reading_errors,
+    sample_files,
+    sample_row_groups,
+)
+from pseudolabel.inspection.html import Card, Section, escape_text, isolate, render_card, render_page, render_pieces
+from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import PREVIEW
 from pseudolabel.tasks.base.task import Labeler, Row
-from pseudolabel.writers.dataset import Dataset, opened
+from pseudolabel.writers.dataset import Dataset, open_dataset
 
 ROWS = 24  # at least, and a few of each class
 EACH = 4
@@ -28,31 +37,33 @@ BARS = 12  # classes; more are shown as bars beside each other
 
 def preview(out: Path | str, to: Path | None = None) -> Path:
     """Write the page, `index.html` beside the data unless a place is given; return where."""
-    dataset = opened(out)
-    made, task = facts(dataset), dataset.task
-    with readable(dataset, "what was learned"), blamed("it is damaged"):
+    dataset = open_dataset(out)
+    made, task = describe(dataset), dataset.task
+    with reading_errors(dataset, "what was learned"), decoding_errors("it is damaged"):
         labeler = task.labeler(dataset.artefacts)
-    top = list(head(made))
-    shown, lost = cards(classed(dataset), labeler, chosen(dataset), MOST - sum(len(part.encode()) for part in top))
+    top = list(render_facts(made))
+    shown, lost = make_cards(
+        class_columns(dataset), labeler, choose_rows(dataset), MOST - sum(len(part.encode()) for part in top)
+    )
     if lost:
         top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
     where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.paper}"
-    write_whole(where, [page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
+    write_atomic(where, [render_page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
     return where
 
 
 # --- which rows ------------------------------------------------------------------------------------------------------
 
 
-def chosen(dataset: Dataset) -> Iterator[Row]:
+def choose_rows(dataset: Dataset) -> Iterator[Row]:
     """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
-    label = class_of(classed(dataset))
+    label = class_of(class_columns(dataset))
     count = max(ROWS, EACH * len(label.names) if label else 0)
-    few = groups(dataset, files(dataset))
+    few = sample_row_groups(dataset, sample_files(dataset))
     shown = Counter[int]()
     for number, group in enumerate(few):
         wanted = count * (number + 1) // len(few) - count * number // len(few)
-        with readable(dataset, group.file.name):
+        with reading_errors(dataset, group.file.name):
             among = max(wanted, min(AMONG, ROOM // max(1, group.row_bytes)))
             names = ["key", "copy", *([label.name] if label else [])]
             head = next(group.file.parquet.iter_batches(among, [group.number], names))
@@ -85,14 +96,14 @@ def class_of(columns: Sequence[Column]) -> Column | None:
 # --- how they are drawn ----------------------------------------------------------------------------------------------
 
 
-def cards(
+def make_cards(
     columns: Sequence[Column], labeler: Labeler, rows: Iterable[Row], room: int = MOST
 ) -> tuple[list[tuple[str, Card]], int]:
     """Rows as cards, each with its class, as many as there is room for in bytes; and how many were too large."""
     shown, lost = [], 0
     for row in rows:
-        named, one = drawn(columns, labeler, row)
-        size = len(card(one).encode())
+        named, one = make_card(columns, labeler, row)
+        size = len(render_card(one).encode())
         if size > room:
             lost += 1
             continue
@@ -101,21 +112,21 @@ def cards(
     return shown, lost
 
 
-def drawn(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
+def make_card(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
     """A row's class, and its card."""
-    made = attempt("", partial(_pieces, labeler, row))
+    made = or_skipped("", partial(_pieces, labeler, row))
     told = (c.name for c in columns if c.role in ("about", "kept") and c.name not in ("key", "copy"))
-    about = [(name, short(row[name])) for name in told]
+    about = [(name, shorten(row[name])) for name in told]
     copy = f" · copy {row['copy']}" if row["copy"] else ""
-    pieces = f"<p>{text(made.reason)}</p>" if isinstance(made, Skipped) else made
+    pieces = f"<p>{escape_text(made.reason)}</p>" if isinstance(made, Skipped) else made
     label = class_of(columns)
     named = f"{label.name}: {label.named(row[label.name])}" if label else ""
-    return named, Card(f"{short(row['key'])}{copy}", pieces, about)
+    return named, Card(f"{shorten(row['key'])}{copy}", pieces, about)
 
 
 def _pieces(labeler: Labeler, row: Row) -> str:
-    with blamed("cannot be drawn"):  # what is stored may be anything
-        return html(labeler.draw(row))
+    with decoding_errors("cannot be drawn"):  # what is stored may be anything
+        return render_pieces(labeler.draw(row))
 
 
 def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
@@ -136,53 +147,54 @@ def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]
 # --- the facts above them --------------------------------------------------------------------------------------------
 
 
-def head(made: dict[str, Any]) -> Iterator[str]:
+def render_facts(made: dict[str, Any]) -> Iterator[str]:
     """The facts as HTML."""
-    yield f'<p class="lead">{text(made["what"])}</p><pre>{text(made["command"])}</pre><ul class="stats">'
+    yield f'<p class="lead">{escape_text(made["what"])}</p><pre>{escape_text(made["command"])}</pre><ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
     numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
     numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
     for name, count in numbers.items():
-        yield f"<li><b>{count:,}</b><span>{text(name)}</span></li>"
-    yield f"<li><b>{size(made['bytes'])}</b><span>in {made['shards']:,} shards</span></li></ul>"
+        yield f"<li><b>{count:,}</b><span>{escape_text(name)}</span></li>"
+    yield f"<li><b>{human_size(made['bytes'])}</b><span>in {made['shards']:,} shards</span></li></ul>"
     yield '<div class="facts">'
     for spread in made["labels"]:
-        yield _spread(Spread(**spread))
-    yield f"<div><h2>A guess is right</h2><p>{text(made['odds'])}.</p></div>"
+        yield _spread(LabelSpread(**spread))
+    yield f"<div><h2>A guess is right</h2><p>{escape_text(made['odds'])}.</p></div>"
     if made["left_out"]:
         lines = "".join(
-            f'<tr><td>{bdi(reason)}</td><td class="n">{count:,}</td></tr>' for reason, count in made["left_out"].items()
+            f'<tr><td>{isolate(reason)}</td><td class="n">{count:,}</td></tr>'
+            for reason, count in made["left_out"].items()
         )
         yield f"<div><h2>Left out, and why</h2><table>{lines}</table></div>"
     for remark in made["remarks"]:
-        yield f"<div><h2>Remark</h2><p>{bdi(remark)}</p></div>"
+        yield f"<div><h2>Remark</h2><p>{isolate(remark)}</p></div>"
     yield "</div>"
 
 
-def _spread(spread: Spread) -> str:
+def _spread(spread: LabelSpread) -> str:
     most = max([1, *(count for _, count in spread.counts)])
     if len(spread.counts) > BARS:
         bars = (
-            f'<i style="height:{100 * count / most:.1f}%" title="{text(f"{name}: {count:,}")}"></i>'
+            f'<i style="height:{100 * count / most:.1f}%" title="{escape_text(f"{name}: {count:,}")}"></i>'
             for name, count in spread.counts
         )
-        content = f'<div class="bars">{"".join(bars)}</div><p>{text(spread.told)}</p>'
+        content = f'<div class="bars">{"".join(bars)}</div><p>{escape_text(spread.told)}</p>'
     elif spread.counts:
         lines = (
-            f'<tr><td>{bdi(name)}</td><td class="bar">'
-            f'<meter max="{most}" value="{count}" aria-label="{text(name)}"></meter></td>'
+            f'<tr><td>{isolate(name)}</td><td class="bar">'
+            f'<meter max="{most}" value="{count}" aria-label="{escape_text(name)}"></meter></td>'
             f'<td class="n">{count:,}</td></tr>'
             for name, count in spread.counts
         )
         content = f"<table>{''.join(lines)}</table>"
     else:
-        content = f"<p>{text(spread.told)}, {spread.where}.</p>"
+        content = f"<p>{escape_text(spread.told)}, {spread.where}.</p>"
     if spread.counts and spread.rows < spread.of:
         content += f"<p>{spread.where}</p>"
-    return f"<div><h2>{text(spread.column)}</h2>{content}</div>"
+    return f"<div><h2>{escape_text(spread.column)}</h2>{content}</div>"
 
 
-def size(count: float) -> str:
+def human_size(count: float) -> str:
     """Bytes as people say them."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:

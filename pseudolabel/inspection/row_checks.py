@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Skipped, attempt
-from pseudolabel.readers.text.columns import identical
+from pseudolabel.contracts import Column, Skipped, or_skipped
+from pseudolabel.readers.text.columns import identical_values
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec, ops
 
@@ -24,7 +24,7 @@ PNG = b"\x89PNG"
 # --- what they cannot be ---------------------------------------------------------------------------------------------
 
 
-def odd(columns: Sequence[Column], copies: int, rows: pa.RecordBatch) -> list[str]:
+def invalid_values(columns: Sequence[Column], copies: int, rows: pa.RecordBatch) -> list[str]:
     """Of each row what none can hold; "" if nothing. It is null at any depth, no finite number, no class, no copy,
     no picture or sound that can be decoded, or a box without a pixel."""
     found = [""] * len(rows)
@@ -48,7 +48,7 @@ def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, s
         of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
     if kind == "image" or kind.startswith("audio<"):
         for row, media in zip(of.tolist(), values, strict=True):  # one at a time: a picture may be large
-            told = attempt("", partial(_decoded, kind, media.as_py()))
+            told = or_skipped("", partial(_decoded, kind, media.as_py()))
             if isinstance(told, Skipped):
                 yield row, told.reason
     elif kind.startswith("float"):
@@ -70,13 +70,15 @@ def _boxes(values: pa.Array, of: np.ndarray) -> Iterator[tuple[int, str]]:
 def _decoded(kind: str, media: Mapping[str, Any] | None) -> np.ndarray | None:
     if media is None:
         return None  # said already
-    return codec.decoded(media) if kind == "image" else audio_codec.decode(media)[0]
+    return codec.decode_stored(media) if kind == "image" else audio_codec.decode_flac(media)[0]
 
 
 # --- what they are not -----------------------------------------------------------------------------------------------
 
 
-def differences(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[str | None]:
+def row_differences(
+    columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool
+) -> list[str | None]:
     """Of each row in what it differs from the one made again. `exact`: by the same packages, so to the byte."""
     found: list[str | None] = [None] * len(rows)
     for column in columns:
@@ -85,14 +87,16 @@ def differences(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.Record
             continue
         for i, (one, other) in enumerate(zip(stored.to_pylist(), again.to_pylist(), strict=True)):
             kept = column.role == "kept"  # taken along, and so to the bit
-            if found[i] is None and not (identical(one, other) if kept else same(column.type, one, other, exact)):
+            if found[i] is None and not (
+                identical_values(one, other) if kept else values_equal(column.type, one, other, exact)
+            ):
                 plain = kept or column.type in PLAIN
                 told = f"{one!r}; its source gives {other!r}" if plain else "not what its source gives"
                 found[i] = f"`{column.name}` is {told}"
     return found
 
 
-def same(kind: str, one: Any, other: Any, exact: bool) -> bool:
+def values_equal(kind: str, one: Any, other: Any, exact: bool) -> bool:
     """Whether two values of a column's type are: floats nearly, all else but media to the bit.
 
     Media made by the same packages are the same bytes. By others, sounds and PNG are the same samples and pixels, for
@@ -101,16 +105,18 @@ def same(kind: str, one: Any, other: Any, exact: bool) -> bool:
     if one == other or one is None or other is None:
         return bool(one == other)
     if kind.startswith("list<"):
-        return len(one) == len(other) and all(same(kind[5:-1], *pair, exact) for pair in zip(one, other, strict=True))
+        return len(one) == len(other) and all(
+            values_equal(kind[5:-1], *pair, exact) for pair in zip(one, other, strict=True)
+        )
     if kind == "image" or kind.startswith("audio<"):
         alike = not exact and one["path"] == other["path"]
-        return alike and attempt("", partial(_same_media, kind, one, other)) is True
+        return alike and or_skipped("", partial(_same_media, kind, one, other)) is True
     return kind.startswith("float") and math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)
 
 
 def _same_media(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if kind.startswith("audio<"):
-        return np.array_equal(audio_codec.decode(one)[0], audio_codec.decode(other)[0])
+        return np.array_equal(audio_codec.decode_flac(one)[0], audio_codec.decode_flac(other)[0])
     lossless = any((media["bytes"] or b"").startswith(PNG) for media in (one, other))
-    alike = np.array_equal if lossless else ops.alike
-    return alike(codec.decoded(one), codec.decoded(other))
+    alike = np.array_equal if lossless else ops.equal_up_to_jpeg
+    return alike(codec.decode_stored(one), codec.decode_stored(other))

@@ -9,12 +9,12 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pseudolabel.contracts import Column, Fact, Piece, Refused, RunOptions, Written, plain, short
-from pseudolabel.engine.scan import resolve, scan
-from pseudolabel.engine.stream import learned, rows
+from pseudolabel.contracts import Column, Fact, Piece, RunOptions, UserError, Written, escape_controls, shorten
+from pseudolabel.engine.scan import resolve_sources, scan
+from pseudolabel.engine.stream import fit_here, rows
 from pseudolabel.inspection.describe import first_paragraph
-from pseudolabel.inspection.html import page
-from pseudolabel.inspection.preview import cards, sections
+from pseudolabel.inspection.html import render_page
+from pseudolabel.inspection.preview import make_cards, sections
 from pseudolabel.tasks.base.task import Labeler, Row, Task
 from pseudolabel.tasks.base.text import TextTask
 
@@ -28,25 +28,25 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
     """Lines to be printed. What cannot be printed is drawn on a page of its own, and the last line says where."""
     with tempfile.TemporaryDirectory() as folder:
         if not source.strip():
-            raise Refused('there is nothing to show in ""; give a sentence, a file or a folder')
+            raise UserError('there is nothing to show in ""; give a sentence, a file or a folder')
         place: Path | str = source
         taught, copies = place, 1
         if isinstance(task, TextTask) and not _a_place(task, source):
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
         chosen = RunOptions(seed=seed, limit=SAMPLES, keep=keep)
-        task = task.settled(resolve(taught))
-        found = scan(task, resolve(taught), chosen)
-        artefacts = learned(task, found, chosen, Path(folder))
+        task = task.settled(resolve_sources(taught))
+        found = scan(task, resolve_sources(taught), chosen)
+        artefacts = fit_here(task, found, chosen, Path(folder))
         made = partial(rows, task, place, seed=seed, limit=SAMPLES, artefacts=artefacts, keep=keep)
         every = (made(copy=copy) for copy in range(copies))
         some = [row for one in every for row in islice(one, ROWS // copies)]
         if not some:
-            raise Refused(f"{task.name} makes no row of {source!r}; give it more", 3)
+            raise UserError(f"{task.name} makes no row of {source!r}; give it more", 3)
         labeler = task.labeler(artefacts)
         yield from _asked(task, artefacts)
         for row in some:
-            yield f"\n{plain(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
-            yield from (f"  {c.name}: {plain(short(row[c.name]))}" for c in found.kept.columns)
+            yield f"\n{escape_controls(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
+            yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.kept.columns)
             yield from (f"  {line}" for piece in labeler.draw(row) for line in _lines(piece, colour))
         if not all(isinstance(piece, Fact | Written) for row in some for piece in labeler.draw(row)):
             yield f"\npictures: {_page(task, found.kept.schema(task), labeler, some)}"
@@ -77,7 +77,7 @@ def _asked(task: Task, artefacts: Path) -> Iterator[str]:
 def _lines(piece: Piece, colour: bool) -> Iterator[str]:
     match piece:
         case Fact():
-            yield f"{piece.name}: {plain(piece.value)}"
+            yield f"{piece.name}: {escape_controls(piece.value)}"
         case Written():
             yield from ([f"{piece.caption}:"] if piece.caption else [])
             yield "".join(_marked(*span, colour) for span in piece.spans)
@@ -85,7 +85,7 @@ def _lines(piece: Piece, colour: bool) -> Iterator[str]:
 
 def _marked(text: str, mark: str, note: str, colour: bool) -> str:
     """A stretch of text; in brackets where it is asked for, with what is shown there instead."""
-    text, note = plain(text), plain(note)
+    text, note = escape_controls(text), escape_controls(note)
     if not mark:
         return text
     space, word = text[: len(text) - len(text.lstrip())], text.lstrip()
@@ -97,5 +97,5 @@ def _page(task: Task, columns: Sequence[Column], labeler: Labeler, some: Sequenc
     descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
-        file.write(page(task.name, task.paper, head, sections(cards(columns, labeler, some)[0], [])))
+        file.write(render_page(task.name, task.paper, head, sections(make_cards(columns, labeler, some)[0], [])))
     return where

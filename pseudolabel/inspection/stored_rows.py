@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pseudolabel.engine.jobs import Job, Recipe
-from pseudolabel.inspection.findings import Verdict
-from pseudolabel.storage.files import digest
-from pseudolabel.storage.retry import StoreFailed
+from pseudolabel.engine.jobs import Job, RunSpec
+from pseudolabel.inspection.findings import Findings
+from pseudolabel.storage.files import file_sha256
+from pseudolabel.storage.retry import StoreFailure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ AHEAD = 4096  # rows among which the next one is looked for, where one is lackin
 ROWS_AT_ONCE = 512
 
 
-class Stored:
+class StoredRows:
     """The rows of a file, in order, some at a time. `broken` says why they end before their time."""
 
     def __init__(self, file: pq.ParquetFile) -> None:
@@ -48,7 +48,7 @@ class Stored:
                 for rows in group:
                     rows.validate(full=True)  # text that is none, offsets that lead nowhere
             except (OSError, ValueError) as fault:
-                self.broken = f"row group {self._group} cannot be read: {line(fault)}"
+                self.broken = f"row group {self._group} cannot be read: {one_line(fault)}"
                 break
             self._rows, self._group = pa.concat_batches([self._rows, *group]), self._group + 1
         taken, self._rows = self._rows[:count], self._rows[count:]
@@ -70,7 +70,7 @@ class Stored:
         return int(pc.index(named, True).as_py())
 
 
-def stored_rows(recipe: Recipe, job: Job, signed: Mapping[str, Any], verdict: Verdict) -> Stored | None:
+def stored_rows(recipe: RunSpec, job: Job, signed: Mapping[str, Any], verdict: Findings) -> StoredRows | None:
     """A shard's file, after it was held against what was signed; None where it cannot be opened."""
     import pyarrow.parquet as pq
 
@@ -79,18 +79,18 @@ def stored_rows(recipe: Recipe, job: Job, signed: Mapping[str, Any], verdict: Ve
     try:
         path = recipe.store.fetched(where, recipe.staging())
         file = pq.ParquetFile(path, page_checksum_verification=True)
-        found, stored = file.schema_arrow, Stored(file)
-    except StoreFailed:
+        found, stored = file.schema_arrow, StoredRows(file)
+    except StoreFailure:
         raise
     except OSError as fault:
-        verdict.blame(where, f"is no whole Parquet file: {line(fault)}")
+        verdict.blame(where, f"is no whole Parquet file: {one_line(fault)}")
         return None
     except (KeyError, ValueError) as fault:
-        verdict.blame(where, f"has no rows of a dataset: {line(fault)}")
+        verdict.blame(where, f"has no rows of a dataset: {one_line(fault)}")
         return None
     if foreign := _foreign(found, expected):
         verdict.blame(where, foreign)
-    if digest(path) != signed["sha256"]:
+    if file_sha256(path) != signed["sha256"]:
         verdict.blame(where, "its sha256 is not the one that was signed: it was changed, or is of another run")
     if len(stored) != signed["rows"]:
         verdict.blame(where, f"it has {len(stored):,} rows, {signed['rows']:,} were signed")
@@ -127,6 +127,6 @@ def _whole(table: pa.Table) -> pa.RecordBatch:
     return pa.concat_batches([pa.RecordBatch.from_pylist([], table.schema), *table.to_batches()])
 
 
-def line(fault: Exception) -> str:
+def one_line(fault: Exception) -> str:
     """What a foreign reader says, in a line."""
     return " ".join(str(fault).split())[:160]

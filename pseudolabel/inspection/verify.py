@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pseudolabel.contracts import Refused, Skipped, Unusable, attempt, blamed
-from pseudolabel.engine.jobs import Job, Recipe
-from pseudolabel.engine.plan import Listing, Shard
+from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped
+from pseudolabel.engine.jobs import Job, RunSpec
+from pseudolabel.engine.plan import Ledger, Shard
 from pseudolabel.engine.pools.events import Died, Done, Failed
-from pseudolabel.engine.pools.events import Progress as Going
-from pseudolabel.engine.pools.local import Pool, cores
+from pseudolabel.engine.pools.events import Progressed as Going
+from pseudolabel.engine.pools.local import LocalPool, usable_cores
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan, resolve, scan
-from pseudolabel.engine.stream import Silent
-from pseudolabel.inspection.findings import FIRST, Verdict
-from pseudolabel.inspection.manifest_check import exceptions, folder
-from pseudolabel.inspection.verify_shard import prove
+from pseudolabel.engine.scan import Scan, resolve_sources, scan
+from pseudolabel.engine.stream import NoHeartbeat
+from pseudolabel.inspection.findings import FIRST, Findings
+from pseudolabel.inspection.manifest_check import check_failures, check_folder
+from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
 from pseudolabel.tasks import Task
-from pseudolabel.writers.dataset import Dataset, opened
-from pseudolabel.writers.manifest import difference, versions
-from pseudolabel.writers.source_columns import Kept
+from pseudolabel.writers.dataset import Dataset, open_dataset
+from pseudolabel.writers.manifest import first_difference, versions
+from pseudolabel.writers.source_columns import SourceColumns
 
 
 @dataclass
@@ -65,13 +65,13 @@ def verify(
     what is stored, and text is tokenised and packed again, by the very code that made them: of these, `verify` shows
     that nothing was changed, not that the code is right. That is for the tests.
     """
-    dataset = opened(out)
-    sources = resolve(against) if against else []
+    dataset = open_dataset(out)
+    sources = resolve_sources(against) if against else []
     task = dataset.task.settled(sources) if sources else dataset.task
-    verdict = Verdict()
-    records = folder(dataset, verdict)
+    verdict = Findings()
+    records = check_folder(dataset, verdict)
     found = _scan(dataset, task, sources, verdict)
-    job = Job("check", Shard(0, ()), exceptions(dataset.out, verdict))
+    job = Job("check", Shard(0, ()), check_failures(dataset.out, verdict))
     jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
     kept = found.kept if found else dataset.kept
@@ -95,13 +95,13 @@ def verify(
 def _remark(dataset: Dataset) -> str:
     """Rows that are made again by other packages may come out otherwise: pictures up to their codec are no fault."""
     then, now = dataset.manifest["versions"], versions()
-    return "" if then == now else f"it was made by other packages: {difference('version', then, now)}"
+    return "" if then == now else f"it was made by other packages: {first_difference('version', then, now)}"
 
 
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
-def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdict) -> Scan | None:
+def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Findings) -> Scan | None:
     """The source as it was planned: where it is not as it was, each of its files in the shard that it was in then."""
     if not sources:
         return None
@@ -112,7 +112,7 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdic
     if options.limit is not None:
         verdict.blame("the source", "it is not as it was, so which samples came first is not known: rows alone checked")
         return None
-    listed = attempt("", partial(_listing, dataset))
+    listed = or_skipped("", partial(_listing, dataset))
     if isinstance(listed, Skipped):
         verdict.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was held against the source")
         return None
@@ -125,12 +125,12 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Verdic
     return found
 
 
-def _listing(dataset: Dataset) -> Listing:
-    """What the dataset was made of. Raises `Unusable` where it is not what was signed."""
-    with blamed("is missing, or no listing"):
-        listed = Listing(dataset.out / RECORDS / LEDGER)
+def _listing(dataset: Dataset) -> Ledger:
+    """What the dataset was made of. Raises `UnusableSample` where it is not what was signed."""
+    with decoding_errors("is missing, or no listing"):
+        listed = Ledger(dataset.out / RECORDS / LEDGER)
     if listed.digest != dataset.manifest["source"]["keys and sizes"]:
-        raise Unusable("is not what was signed")
+        raise UnusableSample("is not what was signed")
     return listed
 
 
@@ -140,24 +140,24 @@ def _listing(dataset: Dataset) -> Listing:
 def _proofs(
     dataset: Dataset,
     task: Task,
-    kept: Kept,
+    kept: SourceColumns,
     jobs: dict[int, Job],
     weights: dict[int, int],
     count: int,
     progress: Progress,
-) -> Iterator[tuple[int, Verdict]]:
+) -> Iterator[tuple[int, Findings]]:
     """The verdict on each shard, by workers, or here if there is to be one."""
     options = dataset.options
-    proof = partial(prove, exact=dataset.manifest["versions"] == versions())
+    proof = partial(verify_shard, exact=dataset.manifest["versions"] == versions())
     with tempfile.TemporaryDirectory() as work:
-        recipe = Recipe(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
+        recipe = RunSpec(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
         progress.start(sum(weights.values()))
         try:
-            found: Iterator[tuple[int, Verdict]]
+            found: Iterator[tuple[int, Findings]]
             if count == 1:
-                found = ((index, proof(recipe, job, Silent())) for index, job in jobs.items())
+                found = ((index, proof(recipe, job, NoHeartbeat())) for index, job in jobs.items())
             else:
-                pool = Pool(recipe, min(count or cores(), len(jobs)), options.sample_seconds, proof)
+                pool = LocalPool(recipe, min(count or usable_cores(), len(jobs)), options.sample_seconds, proof)
                 found = _there(pool, iter(jobs.values()), progress)
             for index, verdict in found:
                 progress.settle(index, weights[index], verdict.checked, verdict.false)
@@ -166,18 +166,18 @@ def _proofs(
             progress.stop()
 
 
-def _there(pool: Pool, jobs: Iterator[Job], progress: Progress) -> Iterator[tuple[int, Verdict]]:
+def _there(pool: LocalPool, jobs: Iterator[Job], progress: Progress) -> Iterator[tuple[int, Findings]]:
     with pool:
         for event in pool.events(deque(), jobs):
             match event:
                 case Going():
                     progress.add(event)
                 case Failed():
-                    if isinstance(event.error, OSError | Refused):
+                    if isinstance(event.error, OSError | UserError):
                         raise event.error
-                    raise Refused(f"internal error in shard {event.job.shard.index}: {event.error}\n{event.trace}", 1)
+                    raise UserError(f"internal error in shard {event.job.shard.index}: {event.error}\n{event.trace}", 1)
                 case Died():
-                    lost = Verdict()
+                    lost = Findings()
                     on = f"{event.status.key or event.status.extent} " if event.status else "it "
                     lost.blame(f"shard {event.job.shard.index}", f"could not be checked: {on}{event.reason}")
                     yield event.job.shard.index, lost

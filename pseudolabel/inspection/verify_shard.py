@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Skipped, Unusable, attempt, blamed, splits
-from pseudolabel.engine.jobs import Job, Recipe, Report
-from pseudolabel.engine.make_shard import Counts, Reading
+from pseudolabel.contracts import Column, Skipped, UnusableSample, decoding_errors, or_skipped, splits
+from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
+from pseudolabel.engine.make_shard import Counts, ShardReading
 from pseudolabel.inspection import manifest_check
-from pseudolabel.inspection.findings import Verdict
-from pseudolabel.inspection.row_checks import differences, odd
-from pseudolabel.inspection.stored_rows import Stored, stored_rows
+from pseudolabel.inspection.findings import Findings
+from pseudolabel.inspection.row_checks import invalid_values, row_differences
+from pseudolabel.inspection.stored_rows import StoredRows, stored_rows
 from pseudolabel.storage.layout import RECORDS
 from pseudolabel.tasks.base.task import Labeler
 from pseudolabel.writers.shards import Records
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 NEAR = 16  # rows of one name among which the same one is looked for
 
 
-def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verdict:
+def verify_shard(recipe: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
     """Check a shard; against its source, if the job has extents. `exact`: it was made by these very packages."""
-    verdict, counts, labeler = Verdict(), Counts(), attempt("", partial(_labeler, recipe))
+    verdict, counts, labeler = Findings(), Counts(), or_skipped("", partial(_labeler, recipe))
     if isinstance(labeler, Skipped):
         verdict.blame(f"shard {job.shard.index}", labeler.reason)
         return verdict
@@ -46,11 +46,11 @@ def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verd
         if stored is None and split.name in files:
             unread = True
         elif job.shard.extents:
-            reading = Reading(job, split, report, counts, skips, recipe.kept)
-            Beside(recipe, labeler, stored, verdict, exact).judge(reading)
+            reading = ShardReading(job, split, report, counts, skips, recipe.kept)
+            ShardComparer(recipe, labeler, stored, verdict, exact).judge(reading)
         elif stored is not None:
             for rows in stored.all():
-                verdict.judge(rows.column("key"), undone(recipe, labeler, rows, None), recipe.task.proves())
+                verdict.judge(rows.column("key"), check_rows(recipe, labeler, rows, None), recipe.task.proves())
                 report.count(len(rows), 0, 0)
         if stored is not None and stored.broken:
             verdict.blame(f"data/{files[split.name]['name']}", stored.broken)
@@ -65,13 +65,13 @@ def prove(recipe: Recipe, job: Job, report: Report, exact: bool = False) -> Verd
     return verdict
 
 
-def _left_out(path: Path, again: str, verdict: Verdict, exact: bool) -> None:
+def _left_out(path: Path, again: str, verdict: Findings, exact: bool) -> None:
     """Is what was left out what is left out now? Of other packages the words of a reason may differ."""
     names = ("key", "kind", "samples", *(["reason"] if exact else []))
     try:
-        lists = (manifest_check.left_out(path), map(json.loads, again.splitlines()))
+        lists = (manifest_check.read_skipped(path), map(json.loads, again.splitlines()))
         then, now = (Counter(tuple(line[name] for name in names) for line in lines) for lines in lists)
-    except Unusable as fault:
+    except UnusableSample as fault:
         verdict.blame(f"{RECORDS}/{path.name}", str(fault))
         return
     for key, kind, _, *reason in (then - now) + (now - then):
@@ -79,31 +79,31 @@ def _left_out(path: Path, again: str, verdict: Verdict, exact: bool) -> None:
         verdict.blame(key, f"{who} as {kind}{': ' if reason else ''}{''.join(reason)}, and the other does not")
 
 
-def _labeler(recipe: Recipe) -> Labeler:
+def _labeler(recipe: RunSpec) -> Labeler:
     artefacts = recipe.learned()
-    with blamed("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
+    with decoding_errors("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
         return recipe.task.labeler(artefacts)
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 
-def undone(recipe: Recipe, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+def check_rows(recipe: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
     """Of each row its fault: what its columns cannot hold, or what the task's own inverse says."""
-    found: list[str | None] = [reason or None for reason in odd(recipe.task.schema(), recipe.copies, rows)]
+    found: list[str | None] = [reason or None for reason in invalid_values(recipe.task.schema(), recipe.copies, rows)]
     if not any(found):
-        told = attempt("", partial(_undo, labeler, rows, source))
+        told = or_skipped("", partial(_undo, labeler, rows, source))
         if not isinstance(told, Skipped):
             return told
     for i, reason in enumerate(found):  # of one row all others shall not suffer
         if reason is None:
-            row = attempt("", partial(_undo, labeler, rows[i : i + 1], None))
+            row = or_skipped("", partial(_undo, labeler, rows[i : i + 1], None))
             found[i] = row.reason if isinstance(row, Skipped) else row[0]
     return found
 
 
 def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-    with blamed("cannot be undone"):  # what is stored may be anything
+    with decoding_errors("cannot be undone"):  # what is stored may be anything
         return labeler.undo(rows, source)
 
 
@@ -111,16 +111,16 @@ def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str |
 
 
 @dataclass
-class Beside:
+class ShardComparer:
     """The stored rows of a split beside those that are made again: each is undone, and must be the same."""
 
-    recipe: Recipe
+    recipe: RunSpec
     labeler: Labeler
-    stored: Stored | None
-    verdict: Verdict
+    stored: StoredRows | None
+    verdict: Findings
     exact: bool
 
-    def judge(self, reading: Reading) -> None:
+    def judge(self, reading: ShardReading) -> None:
         """Make the rows again, and judge those that are stored."""
         import pyarrow as pa
 
@@ -175,7 +175,7 @@ class Beside:
     def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
         """Of one name there are not as many rows as are made again; how many of them, if it is the `last` name, may
         answer to what is made next."""
-        pairs = paired(self.recipe.columns, rows, made, self.exact)
+        pairs = match_rows(self.recipe.columns, rows, made, self.exact)
         over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
         pairs = pairs[: len(pairs) - over]
         answering = [(i, which) for i, which in enumerate(pairs) if which is not None]
@@ -186,8 +186,8 @@ class Beside:
         return over
 
     def _compare(self, rows: pa.RecordBatch, made: pa.RecordBatch, source: Any) -> None:
-        found = undone(self.recipe, self.labeler, rows, source)
-        again = differences(self.recipe.columns, rows, made, self.exact)
+        found = check_rows(self.recipe, self.labeler, rows, source)
+        again = row_differences(self.recipe.columns, rows, made, self.exact)
         self.verdict.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
 
     def _superfluous(self, rows: pa.RecordBatch) -> None:
@@ -198,24 +198,24 @@ class Beside:
             self.verdict.blame(key, "the dataset lacks this row, which its source gives")
 
 
-class Run(NamedTuple):
+class NamedRun(NamedTuple):
     """Rows in a row that have the same name."""
 
     name: tuple[str, int]
     many: int
 
 
-def _runs(rows: pa.RecordBatch) -> Iterator[Run]:
+def _runs(rows: pa.RecordBatch) -> Iterator[NamedRun]:
     names = zip(rows["key"].to_pylist(), rows["copy"].to_pylist(), strict=True)
-    return (Run(name, len(list(some))) for name, some in groupby(names))
+    return (NamedRun(name, len(list(some))) for name, some in groupby(names))
 
 
-def paired(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
+def match_rows(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
     """Of each row which one made again answers to it: first those that are the same, in order; then those left over."""
     found, at = list[int | None](), 0
     for i in range(len(rows)):
         near = range(at, min(at + NEAR, len(made)))
-        alike = (k for k in near if not any(differences(columns, rows[i : i + 1], made[k : k + 1], exact)))
+        alike = (k for k in near if not any(row_differences(columns, rows[i : i + 1], made[k : k + 1], exact)))
         found.append(which := next(alike, None))
         at = at if which is None else which + 1
     rest = iter(sorted(set(range(len(made))) - set(found)))

@@ -7,16 +7,16 @@ import io
 import zlib
 from collections.abc import Callable
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 
-BUFFER = 1 << 16
-Give = Callable[[int, int], bytes]  # (place, count) -> at most so many bytes from there on; none where they end
+BUFFER_BYTES = 1 << 16
+ReadAt = Callable[[int, int], bytes]  # (place, count) -> at most so many bytes from there on; none where they end
 
 
-class Window(io.RawIOBase):
-    """`size` bytes, read by asking for any of them. `Unusable` where there are fewer, or others than `crc` says."""
+class RangeFile(io.RawIOBase):
+    """`size` bytes, read by asking for any of them. `UnusableSample` where there are fewer, or others than `crc` says."""
 
-    def __init__(self, size: int, give: Give, crc: int | None, file: io.BufferedReader | None) -> None:
+    def __init__(self, size: int, give: ReadAt, crc: int | None, file: io.BufferedReader | None) -> None:
         self._size, self._give, self._crc, self._file = size, give, crc, file
         self._at = self._summed = self._sum = 0
 
@@ -37,11 +37,11 @@ class Window(io.RawIOBase):
             return b""
         data = self._give(self._at, count)[:count]
         if not data:
-            raise Unusable(f"damaged from byte {self._at} on: it should have {self._size}")
+            raise UnusableSample(f"damaged from byte {self._at} on: it should have {self._size}")
         if self._crc is not None and self._at == self._summed:  # as long as it is read from its begin on
             self._summed, self._sum = self._at + len(data), zlib.crc32(data, self._sum)
             if self._summed == self._size and self._sum != self._crc:
-                raise Unusable("damaged: its checksum differs")
+                raise UnusableSample("damaged: its checksum differs")
         self._at += len(data)
         return data
 
@@ -64,14 +64,14 @@ class Window(io.RawIOBase):
         return True
 
 
-def window(
-    size: int, give: Give, crc: int | None = None, file: io.BufferedReader | None = None, buffer: int = BUFFER
+def range_file(
+    size: int, give: ReadAt, crc: int | None = None, file: io.BufferedReader | None = None, buffer: int = BUFFER_BYTES
 ) -> io.BufferedReader:
     """A file of `size` bytes; `file` is closed with it."""
-    return io.BufferedReader(Window(size, give, crc, file), buffer)
+    return io.BufferedReader(RangeFile(size, give, crc, file), buffer)
 
 
-def part(file: io.BufferedReader, start: int) -> Give:
+def read_at(file: io.BufferedReader, start: int) -> ReadAt:
     """What lies in a file from `start` on."""
 
     def give(at: int, count: int) -> bytes:
@@ -81,7 +81,7 @@ def part(file: io.BufferedReader, start: int) -> Give:
     return give
 
 
-def size_of(file: io.BufferedReader) -> int:
+def file_size(file: io.BufferedReader) -> int:
     """How many bytes a file has, or is said to have."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)

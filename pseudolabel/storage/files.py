@@ -10,7 +10,7 @@ from pathlib import Path
 from pseudolabel.storage.stores import store
 
 
-def stamp(path: Path) -> tuple[int, int]:
+def file_stamp(path: Path) -> tuple[int, int]:
     """What changes when a file is written anew: the time, in ns, and the size. (0, 0) where there is no such file."""
     try:
         found = path.stat()
@@ -19,13 +19,13 @@ def stamp(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, parts: Iterable[str]) -> None:
+def write_atomic(path: Path, parts: Iterable[str]) -> None:
     """Write a text file so that it is whole or absent, and on disk or in the store."""
     home = store(path.parent)
     with home.staging(path.name) as staged:

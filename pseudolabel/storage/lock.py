@@ -16,21 +16,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOSYS
 
-from pseudolabel.contracts import Refused
-from pseudolabel.storage.remote import Remote
-from pseudolabel.storage.retry import patiently
+from pseudolabel.contracts import UserError
+from pseudolabel.storage.remote import RemotePath
+from pseudolabel.storage.retry import with_retries
 
-Note = Callable[[str], None]
-Check = Callable[[], None]
-RENEWED = 2.0  # seconds between two signs of life
-SILENT = 12.0  # seconds without one after which a holder is dead
-LOOK = 0.5  # seconds between two looks
+Notify = Callable[[str], None]
+CheckLock = Callable[[], None]
+RENEW_SECONDS = 2.0  # seconds between two signs of life
+EXPIRY_SECONDS = 12.0  # seconds without one after which a holder is dead
+POLL_SECONDS = 0.5  # seconds between two looks
 
 
-class Lease:
+class Lock:
     """Held by one run at a time, as long as it is renewed."""
 
-    def __init__(self, place: Remote, note: Note) -> None:
+    def __init__(self, place: RemotePath, note: Notify) -> None:
         self._place, self._note = place, note
         self._who, self._token, self._signs = f"process {os.getpid()} on {socket.gethostname()}", uuid.uuid4().hex, 0
         self._over, self._lost, self._heard = threading.Event(), False, time.monotonic()
@@ -44,24 +44,26 @@ class Lease:
                     break
             else:
                 self._write(self._pipe)
-                time.sleep(RENEWED)  # another may have come to the same, and written after us
+                time.sleep(RENEW_SECONDS)  # another may have come to the same, and written after us
                 if self._holder() == self._token:
                     break
         self._renewing.start()
 
-    def buried(self, place: Remote) -> bytes | None:
+    def buried(self, place: RemotePath) -> bytes | None:
         """Watch a lease until its holder must be dead; what it holds then, None if it is gone. Refused if it lives."""
         watched, since, told = self._read(place), time.monotonic(), False
-        while watched is not None and time.monotonic() - since < SILENT:
-            time.sleep(LOOK)
+        while watched is not None and time.monotonic() - since < EXPIRY_SECONDS:
+            time.sleep(POLL_SECONDS)
             now = self._read(place)
             if now is not None and now != watched:
-                raise Refused(
+                raise UserError(
                     f"another run is at work on {place.parent.parent}; wait for it, or give another --out", code=4
                 )
-            if not told and time.monotonic() - since > 2 * RENEWED:
+            if not told and time.monotonic() - since > 2 * RENEW_SECONDS:
                 who = json.loads(watched)["who"]
-                self._note(f"{who} was at work here and gives no sign; if it gives none for {SILENT:.0f} s, it is dead")
+                self._note(
+                    f"{who} was at work here and gives no sign; if it gives none for {EXPIRY_SECONDS:.0f} s, it is dead"
+                )
                 told = True
             watched = now
         return watched
@@ -73,13 +75,13 @@ class Lease:
             return self._holder() == self._token  # made, though the store's answer was lost on the way
         except FileNotFoundError as lacking:
             remedy = "make the bucket, or give another --out"
-            raise Refused(f"{self._place.parent.parent}: {lacking.strerror}; {remedy}") from lacking
+            raise UserError(f"{self._place.parent.parent}: {lacking.strerror}; {remedy}") from lacking
         return True
 
     def _write(self, put: Callable[[bytes], None]) -> None:
         self._signs += 1
         said = json.dumps({"who": self._who, "token": self._token, "signs": self._signs}).encode()
-        patiently(lambda: put(said), self._place)
+        with_retries(lambda: put(said), self._place)
 
     def _pipe(self, said: bytes) -> None:
         self._place.fs.pipe_file(self._place.path, said)
@@ -96,7 +98,7 @@ class Lease:
             self._pipe(said)
 
     @staticmethod
-    def _read(place: Remote) -> bytes | None:
+    def _read(place: RemotePath) -> bytes | None:
         try:
             return place.read_bytes()
         except FileNotFoundError:
@@ -108,7 +110,7 @@ class Lease:
 
     def _renew(self) -> None:
         """Give signs of life, until it is left or another's."""
-        while not self._over.wait(RENEWED) and not self._lost:
+        while not self._over.wait(RENEW_SECONDS) and not self._lost:
             with suppress(OSError):  # the store fails: whoever stores something in it will say so
                 self._lost = self._holder() != self._token
                 if not self._lost:
@@ -117,18 +119,18 @@ class Lease:
 
     def check(self) -> None:
         """Refuse to go on where another run took over."""
-        if time.monotonic() - self._heard > 2 * RENEWED:  # it was held up, and may have been taken for dead
+        if time.monotonic() - self._heard > 2 * RENEW_SECONDS:  # it was held up, and may have been taken for dead
             self._lost = self._lost or self._holder() != self._token
             self._heard = time.monotonic()
         if self._lost:
-            raise Refused(
+            raise UserError(
                 f"another run has taken {self._place.parent.parent} over, for this one gave no sign of life", code=4
             )
 
     def leave(self) -> None:
         """Give it up, if the store can be asked."""
         self._over.set()
-        self._renewing.join(SILENT)
+        self._renewing.join(EXPIRY_SECONDS)
         if not self._renewing.is_alive() and not self._lost:
             for _ in range(3):
                 with suppress(Exception):
@@ -137,9 +139,9 @@ class Lease:
 
 
 @contextmanager
-def held(place: Remote, rivals: Callable[[], Iterable[Remote]], note: Note) -> Iterator[Check]:
+def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
     """Hold the lease of this name, where no rival holds another; yields what refuses to go on where it was lost."""
-    lease = Lease(place, note)
+    lease = Lock(place, note)
     lease.take()
     try:
         for rival in rivals():

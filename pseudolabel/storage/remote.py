@@ -10,12 +10,12 @@ from typing import IO, Any
 
 from upath.extensions import ProxyUPath
 
-from pseudolabel.storage.retry import patiently
+from pseudolabel.storage.retry import with_retries
 
-AHEAD = 1 << 20  # bytes asked for at once, where a file is read bit by bit
+READ_AHEAD_BYTES = 1 << 20  # bytes asked for at once, where a file is read bit by bit
 
 
-class Remote(ProxyUPath):  # type: ignore[misc]
+class RemotePath(ProxyUPath):  # type: ignore[misc]
     """What lies at an address. A store that fails raises, whatever is asked: never is a file said not to be there.
 
     It is for reading; `stores.Bucket` writes, for what is open for writing may be published half.
@@ -26,7 +26,7 @@ class Remote(ProxyUPath):  # type: ignore[misc]
     @property
     def fs(self) -> Any:
         fs = super().fs
-        fs.retries = 1  # s3fs's own: `patiently` asks again
+        fs.retries = 1  # s3fs's own: `with_retries` asks again
         return fs
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:
@@ -40,24 +40,24 @@ class Remote(ProxyUPath):  # type: ignore[misc]
 
     def _kind(self) -> str:
         try:
-            return str(patiently(lambda: self.fs.info(self.path), self)["type"])
+            return str(with_retries(lambda: self.fs.info(self.path), self)["type"])
         except FileNotFoundError:
             return ""
 
     def stat(self, *, follow_symlinks: bool = True) -> Any:
-        return patiently(super().stat, self)
+        return with_retries(super().stat, self)
 
-    def iterdir(self) -> Iterator[Remote]:
-        names = patiently(lambda: self.fs.ls(self.path, detail=False), self)
+    def iterdir(self) -> Iterator[RemotePath]:
+        names = with_retries(lambda: self.fs.ls(self.path, detail=False), self)
         yield from (self / name for name in sorted(path.rpartition("/")[2] for path in names) if name)
 
-    def glob(self, pattern: str, **_: Any) -> Iterator[Remote]:  # fsspec's own takes a fault for an empty folder
+    def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # fsspec's own takes a fault for an empty folder
         """What lies right in this folder and has such a name."""
         with suppress(FileNotFoundError):
             yield from (place for place in self.iterdir() if fnmatchcase(place.name, pattern))
 
     def read_bytes(self) -> bytes:
-        return bytes(patiently(lambda: self.fs.cat_file(self.path), self))
+        return bytes(with_retries(lambda: self.fs.cat_file(self.path), self))
 
     def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
@@ -65,12 +65,12 @@ class Remote(ProxyUPath):  # type: ignore[misc]
     def open(self, mode: str = "r", *, encoding: str = "utf-8", **_: Any) -> IO[Any]:
         if mode not in ("r", "rb"):
             raise ValueError(f"{self} is not to be opened for writing")
-        binary = io.BufferedReader(_Ranges(self), AHEAD)
+        binary = io.BufferedReader(_RangeReader(self), READ_AHEAD_BYTES)
         return binary if mode == "rb" else io.TextIOWrapper(binary, encoding)
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
-            patiently(lambda: self.fs.rm_file(self.path), self)
+            with_retries(lambda: self.fs.rm_file(self.path), self)
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -79,10 +79,10 @@ class Remote(ProxyUPath):  # type: ignore[misc]
         """A store has no folders."""
 
 
-class _Ranges(io.RawIOBase):
+class _RangeReader(io.RawIOBase):
     """A file of a store, of which each piece is asked for by itself."""
 
-    def __init__(self, place: Remote) -> None:
+    def __init__(self, place: RemotePath) -> None:
         self._place, self._at = place, 0
         self._size = int(place.stat().st_size)
 
@@ -101,7 +101,7 @@ class _Ranges(io.RawIOBase):
         if stop <= self._at:
             return 0
         place, start = self._place, self._at
-        piece = patiently(lambda: place.fs.cat_file(place.path, start=start, end=stop), place)
+        piece = with_retries(lambda: place.fs.cat_file(place.path, start=start, end=stop), place)
         buffer[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)

@@ -14,16 +14,16 @@ from errno import EAGAIN
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pseudolabel.contracts import Refused, hash64
+from pseudolabel.contracts import UserError, hash64
 from pseudolabel.storage.layout import LOCK, MANIFEST
-from pseudolabel.storage.lock import Check, Note
-from pseudolabel.storage.retry import patiently
-from pseudolabel.storage.urls import is_address
+from pseudolabel.storage.lock import CheckLock, Notify
+from pseudolabel.storage.retry import with_retries
+from pseudolabel.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from pseudolabel.storage.remote import Remote
+    from pseudolabel.storage.remote import RemotePath
 
-AT_ONCE, MANY = 16, 1024  # small objects asked for at the same time, and held
+CONCURRENT_READS, BATCH_FILES = 16, 1024  # small objects asked for at the same time, and held
 
 
 class Store(Protocol):
@@ -56,7 +56,7 @@ class Store(Protocol):
     def empty(self, folder: str) -> None:
         """Delete a folder with all that is in it, and in its room."""
 
-    def locked(self, note: Note, part: str = "") -> AbstractContextManager[Check]:
+    def locked(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
         """Hold all of it, or one part beside others. Yields what refuses to go on where the lock was lost.
 
         `note` is told why it takes long.
@@ -65,15 +65,15 @@ class Store(Protocol):
 
 def store(folder: Path) -> Store:
     """The store that a dataset, or a folder of one, lies in."""
-    return Bucket(folder) if is_address(folder) else Disk(folder)  # type: ignore[arg-type]
+    return Bucket(folder) if is_url(folder) else Disk(folder)  # type: ignore[arg-type]
 
 
-def handle(path: Path) -> Any:
+def parquet_source(path: Path) -> Any:
     """What pyarrow and NumPy read a file by: on a disk its path, which is faster than a file of Python's."""
-    return path.open("rb") if is_address(path) else path
+    return path.open("rb") if is_url(path) else path
 
 
-def _held(path: Path | Remote) -> bytes | None:
+def _held(path: Path | RemotePath) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -125,7 +125,7 @@ class Disk:
         shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     @contextmanager
-    def locked(self, note: Note, part: str = "") -> Iterator[Check]:
+    def locked(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
         made = not self.folder.exists()
         (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -137,7 +137,7 @@ class Disk:
                 if part:
                     fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Refused(
+                raise UserError(
                     f"another run is at work on {self.folder}; wait for it, or give another --out DIR", code=4
                 ) from None
             try:
@@ -152,7 +152,7 @@ class Bucket:
     """A place in an object store. What is staged lies on the local disk, and one request commits it: a PUT, or the one
     that completes an upload in parts. No object is ever written as a stream, which an error would publish half."""
 
-    folder: Remote
+    folder: RemotePath
 
     def room(self, name: str) -> Path:
         """In the folder for temporary files, and the same for a rerun on this machine."""
@@ -167,34 +167,34 @@ class Bucket:
 
     def commit(self, staged: Path, name: str) -> None:
         place = self.folder / name
-        patiently(lambda: place.fs.put_file(str(staged), place.path), place)
+        with_retries(lambda: place.fs.put_file(str(staged), place.path), place)
 
     def settle(self, *folders: str) -> None:
         """It does so by itself."""
 
     def fetched(self, name: str, folder: Path) -> Path:
         place, near = self.folder / name, folder / Path(name).name
-        patiently(lambda: place.fs.get_file(place.path, str(near)), place)
+        with_retries(lambda: place.fs.get_file(place.path, str(near)), place)
         return near
 
     def sizes(self, folder: str) -> dict[str, int]:
         place = self.folder / folder if folder else self.folder
         try:
-            entries = patiently(lambda: place.fs.ls(place.path, detail=True), place)
+            entries = with_retries(lambda: place.fs.ls(place.path, detail=True), place)
         except FileNotFoundError:
             return {}
         return {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries if entry["type"] == "file"}
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for start in range(0, len(names), MANY):  # a few of many are held at a time
-                yield from pool.map(lambda name: _held(self.folder / name), names[start : start + MANY])
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            for start in range(0, len(names), BATCH_FILES):  # a few of many are held at a time
+                yield from pool.map(lambda name: _held(self.folder / name), names[start : start + BATCH_FILES])
 
     def discard(self, *names: str) -> None:
         paths = [(self.folder / name).path for name in names]
         with suppress(FileNotFoundError):
             if paths:
-                patiently(lambda: self.folder.fs.rm(paths), self.folder)
+                with_retries(lambda: self.folder.fs.rm(paths), self.folder)
 
     def empty(self, folder: str) -> None:
         shutil.rmtree(self.room(folder), ignore_errors=True)
@@ -207,13 +207,13 @@ class Bucket:
             raise OSError(EAGAIN, "not all of it can be deleted")
 
         with suppress(FileNotFoundError):
-            patiently(removed, place)
+            with_retries(removed, place)
 
     @contextmanager
-    def locked(self, note: Note, part: str = "") -> Iterator[Check]:
-        from pseudolabel.storage.lock import held
+    def locked(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
+        from pseudolabel.storage.lock import hold_lock
 
         lock = self.folder / LOCK
         rivals = (lambda: [lock]) if part else (lambda: lock.parent.glob(f"{lock.name}-*"))
-        with held(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:
+        with hold_lock(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:
             yield check

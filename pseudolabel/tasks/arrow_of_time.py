@@ -14,13 +14,13 @@ from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.video import BOXES, FilmTask, strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 
 @dataclass(frozen=True)
-class ArrowOfTime(FilmTask):
+class ArrowOfTime(VideoTask):
     """Show every other clip, by chance, backwards; the label is whether it is.
 
     Clips that look the same backwards, because nothing moves or because it moves to and fro, are left out.
@@ -52,7 +52,7 @@ class ArrowOfTime(FilmTask):
 
     def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them so, or in reverse."""
-        square = self.square(clip, rng, lambda small: motion.apart(np.stack([small, small[::-1]])))
+        square = self.square(clip, rng, lambda small: motion.min_pairwise_difference(np.stack([small, small[::-1]])))
         label = int(rng.integers(2))
         way = slice(None, None, -1 if label else 1)
         yield {
@@ -72,4 +72,4 @@ class ArrowOfTime(FilmTask):
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames as they are shown, with their times."""
-        yield strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])
+        yield frame_strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Chance, Column, Piece, Refused, Sample, Skipped, Tiles, attempt
-from pseudolabel.tasks.base.task import EachSample, ImageTask, Labeler, Row, Rows
+from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
+from pseudolabel.tasks.base.task import ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ NEGATIVES = (
 )
 
 
-class Preset(StrEnum):
+class ViewPreset(StrEnum):
     """Whose views."""
 
     simclr = "simclr"
@@ -44,15 +44,15 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     view of a false pair is, encoded as it is, the view of a true one. Its pictures are of one shard and split, and do
     not look alike: their difference hashes differ in more than 8 of 64 bits, mirrored or not. Where there is no such
     picture among those read with it, rows are lacking. Each view can be made again from its source by what is stored of
-    it: `pseudolabel.transforms.image.augment.make`. Crops are those of the reference's code (SimCLR's have a tenth of
-    the picture or more), colours always torchvision's, also for SimCLR and BYOL, whose own code has others of the same
-    strength.
+    it: `pseudolabel.transforms.image.augment.make_view`. Crops are those of the reference's code (SimCLR's have a tenth
+    of the picture or more), colours always torchvision's, also for SimCLR and BYOL, whose own code has others of the
+    same strength.
     """
 
     name: ClassVar[str] = "augment-pairs"
     paper: ClassVar[str] = "Chen et al. 2020, https://arxiv.org/abs/2002.05709"
 
-    preset: Annotated[Preset, Option(help=augment.told(*Preset))] = Preset.simclr
+    preset: Annotated[ViewPreset, Option(help=augment.describe_presets(*ViewPreset))] = ViewPreset.simclr
     negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1
     size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a view's side. [224]")] = None
     min_area: Annotated[float | None, Option(min=0.001, max=1, help="Least share of the picture in a view.")] = None
@@ -63,12 +63,12 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         self.recipes  # noqa: B018 - refuses what cannot be drawn
 
     @cached_property
-    def recipes(self) -> tuple[augment.Recipe, ...]:
+    def recipes(self) -> tuple[augment.AugmentParams, ...]:
         """Of the first and of the second view."""
         return tuple(map(self.given, augment.PRESETS[self.preset]))
 
     def options(self) -> Mapping[str, Any]:
-        own = {name: value for name, value in super().options().items() if name not in augment.Recipe._fields}
+        own = {name: value for name, value in super().options().items() if name not in augment.AugmentParams._fields}
         return {**own, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
     def columns(self) -> Sequence[Column]:
@@ -92,10 +92,12 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of two views of one picture."""
         height, width, _ = image.shape
-        drawn = [augment.draw(recipe, height, width, rng) for recipe in self.recipes]
-        made = [augment.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)]
+        drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
+        made = [
+            augment.make_view(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)
+        ]
         one, two = (codec.jpeg(view) for view in made)
-        yield {"label": 1, "view_1": one, "view_2": two, **augment.about(drawn)}
+        yield {"label": 1, "view_1": one, "view_2": two, **augment.view_columns(drawn)}
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Is the label what the keys say, and are the views those that the source gives by what was done to them?"""
@@ -104,21 +106,23 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         if not self.negatives and not row["label"]:
             return "`label` is different, of two views of one picture"
         if source is not None:
-            for number, view, recipe in zip((1, 2), augment.views(row), self.recipes, strict=True):
-                made = augment.make(source, view, recipe, self.exact)
-                if (number == 1 or row["label"]) and not ops.alike(codec.decoded(row[f"view_{number}"]), made):
+            for number, view, recipe in zip((1, 2), augment.read_views(row), self.recipes, strict=True):
+                made = augment.make_view(source, view, recipe, self.exact)
+                if (number == 1 or row["label"]) and not ops.equal_up_to_jpeg(
+                    codec.decode_stored(row[f"view_{number}"]), made
+                ):
                     return f"`view_{number}` is not the view of its source that it is said to be"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The two views."""
-        yield Tiles("", [codec.decoded(row[name]) for name in ("view_1", "view_2")], 2)
+        yield Tiles("", [codec.decode_stored(row[name]) for name in ("view_1", "view_2")], 2)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Partners(self) if self.negatives else EachSample(self)
+        return PairLabeler(self) if self.negatives else PerSampleLabeler(self)
 
 
-class Seen(NamedTuple):
+class SeenPicture(NamedTuple):
     """A picture that was read: what it looks like, also mirrored, and its true pair for each copy, with its chance."""
 
     looks: tuple[int, int]
@@ -126,7 +130,7 @@ class Seen(NamedTuple):
     chances: list[np.random.Generator]
 
 
-class Partners(NamedTuple):
+class PairLabeler(NamedTuple):
     """The labeler: a picture's true pairs, and false ones with pictures read with it."""
 
     task: AugmentPairs
@@ -135,11 +139,11 @@ class Partners(NamedTuple):
         task = self.task
         if 4 * task.company * copies * task.recipes[0].size ** 2 > ROOM:
             what = f"--copies {copies} of --size {task.recipes[0].size} with --negatives {task.negatives}"
-            raise Refused(f"{what} are too much to keep in memory; make fewer copies, or --negatives 0")
-        group: list[Seen] = []
-        before: list[Seen] = []
+            raise UserError(f"{what} are too much to keep in memory; make fewer copies, or --negatives 0")
+        group: list[SeenPicture] = []
+        before: list[SeenPicture] = []
         for sample in samples:
-            seen = attempt(sample.key, partial(self._see, sample, chance, copies))
+            seen = or_skipped(sample.key, partial(self._see, sample, chance, copies))
             del sample  # a picture may be large, and the next one is decoded before this name is bound again
             if isinstance(seen, Skipped):
                 yield seen
@@ -151,21 +155,21 @@ class Partners(NamedTuple):
         yield from self._paired(group, [*before, *group][-task.company :])
 
     def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return EachSample(self.task).undo(rows, source)
+        return PerSampleLabeler(self.task).undo(rows, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
 
-    def _see(self, sample: Sample, chance: Chance, copies: int) -> Seen:
+    def _see(self, sample: Sample, chance: Chance, copies: int) -> SeenPicture:
         chances = [chance(sample.key, copy) for copy in range(copies)]
         rows = [
             {"key": sample.key, "copy": copy, "partner": sample.key, **row}
             for copy, rng in enumerate(chances)
             for row in self.task.pairs(sample.payload, rng)
         ]
-        return Seen(ops.dhash(sample.payload), rows, chances)
+        return SeenPicture(ops.dhash(sample.payload), rows, chances)
 
-    def _paired(self, group: Sequence[Seen], pool: Sequence[Seen]) -> Iterator[Rows | Skipped]:
+    def _paired(self, group: Sequence[SeenPicture], pool: Sequence[SeenPicture]) -> Iterator[Rows | Skipped]:
         looks = np.array([seen.looks[0] for seen in pool], np.uint64)
         for seen in group:
             apart = [np.bitwise_count(looks ^ np.uint64(look)) for look in seen.looks]

@@ -15,31 +15,31 @@ from pseudolabel.contracts import (
     MEGABYTE,
     Chance,
     Column,
-    Filtered,
+    FilteredSample,
     Piece,
-    Refused,
     Sample,
     Skipped,
-    Unusable,
-    attempt,
-    check,
+    UnusableSample,
+    UserError,
+    check_options,
+    or_skipped,
 )
 from pseudolabel.readers.audio.reader import AudioOptions
 from pseudolabel.readers.image.reader import ImageOptions
 from pseudolabel.readers.text.reader import TextOptions
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import VideoOptions
-from pseudolabel.storage.files import digest
-from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own, found, keys
-from pseudolabel.tasks.base.task import EachSample, Labeler, Reader, Row, Rows, Task, drawn
+from pseudolabel.storage.files import file_sha256
+from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own_options, file_keys, find_modality
+from pseudolabel.tasks.base.task import Labeler, PerSampleLabeler, Reader, Row, Rows, Task, default_display
 from pseudolabel.transforms.clustering import clusters, codebooks, feature_sets, onnx_encoder, precomputed
-from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Located
+from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Assignment
 from pseudolabel.transforms.clustering.codebooks import Codebook
-from pseudolabel.transforms.clustering.feature_sets import ENCODER, FILE, FRAMES, FeatureSet
+from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, ENCODER, FILE, FeatureSet
 from pseudolabel.transforms.clustering.precomputed import Embeddings
 
 
-class Clustered(NamedTuple):
+class ClusterRows(NamedTuple):
     """The task and its codebook."""
 
     task: Cluster
@@ -53,24 +53,24 @@ class Clustered(NamedTuple):
             del sample  # a picture may be large
             try:
                 features = task.described.features(task.described.raw(stored), self.book.learned)
-            except Unusable as bad:
+            except UnusableSample as bad:
                 yield from (Sample(key, bad) for key in stored.keys)
                 continue
             located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
             empty = np.isnan(features).any(1).tolist()
             rows = task.kind.rows(stored, not task.no_inputs)
             for key, row, where, nothing in zip(stored.keys, rows, located, empty, strict=True):
-                label = dict(zip(Located._fields, where, strict=True))
+                label = dict(zip(Assignment._fields, where, strict=True))
                 yield Sample(key, None if nothing else {**label, **row})
 
-    def pairs(self, row: Row | Unusable | None, rng: np.random.Generator) -> Iterator[Row]:
+    def pairs(self, row: Row | UnusableSample | None, rng: np.random.Generator) -> Iterator[Row]:
         """The row, if there was anything to tell by; chance has no part in it."""
-        if isinstance(row, Unusable):
+        if isinstance(row, UnusableSample):
             raise row
         if row is None and self.task.origin == FILE:
-            raise Unusable(f"no features for it in {Path(self.task.features).name}")
+            raise UnusableSample(f"no features for it in {Path(self.task.features).name}")
         if row is None:
-            raise Filtered("nothing in it to tell it from others by: no word, or too short")
+            raise FilteredSample("nothing in it to tell it from others by: no word, or too short")
         yield row
 
     def undo(self, row: Row, source: Row | None) -> str | None:
@@ -80,17 +80,17 @@ class Clustered(NamedTuple):
             known = 0 <= row["cluster"] < len(centroids.sizes)
             return None if known else f"`cluster` is {row['cluster']}, none of 0 to {len(centroids.sizes) - 1}"
         features = task.described.features(task.described.raw(task.kind.restored(row)), learned)
-        return centroids.fault(features, *(row[name] for name in Located._fields))
+        return centroids.fault(features, *(row[name] for name in Assignment._fields))
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """What is stored, and its cluster."""
-        return drawn(self.task.columns(), row)
+        return default_display(self.task.columns(), row)
 
 
-class Together(EachSample):
+class ClusterLabeler(PerSampleLabeler):
     """The labeler."""
 
-    task: Clustered
+    task: ClusterRows
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         return super().label(self.task.each(samples), chance, copies)
@@ -126,7 +126,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     kept: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
-    features: Annotated[str, Option(help=feature_sets.HELP)] = ""
+    features: Annotated[str, Option(help=feature_sets.FEATURES_HELP)] = ""
     encoder: Annotated[str, Option(help=ENCODER_HELP)] = ""
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
     balanced: Annotated[bool, Option("--balanced", help="Make clusters of equal size.")] = False
@@ -136,13 +136,13 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     no_inputs: Annotated[bool, Option("--no-inputs", help="Store the labels alone.")] = False
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
         for kind in MODALITIES.values():
             getattr(kind.options, "__post_init__")(self)  # noqa: B009 - not every dataclass has one, by its type
         if self.encoder and self.features:
-            raise Refused("--features and --encoder are two sources of features; give one of them")
+            raise UserError("--features and --encoder are two sources of features; give one of them")
         if self.codebook and (self.clusters or self.balanced or self.spherical):
-            raise Refused("--clusters, --balanced and --spherical are for learning; with --codebook leave them out")
+            raise UserError("--clusters, --balanced and --spherical are for learning; with --codebook leave them out")
 
     # --- which modality, which features ---
 
@@ -152,15 +152,15 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return MODALITIES[self.modality or Modality.images]
 
     def settled(self, sources: Sequence[Path]) -> Task:
-        modality = self.modality or found(self, sources)
-        check_own(self, modality)
+        modality = self.modality or find_modality(self, sources)
+        check_own_options(self, modality)
         task = replace(self, modality=modality)
         if task.origin == FILE:
-            rows = keys(task, modality, sources) if task.kind.is_file else None
-            object.__setattr__(task, "given", precomputed.matched(Path(self.features), rows))
+            rows = file_keys(task, modality, sources) if task.kind.is_file else None
+            object.__setattr__(task, "given", precomputed.match_embeddings(Path(self.features), rows))
         if task.origin == ENCODER:
             if not task.kind.encodes:
-                raise Refused(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
+                raise UserError(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
             task.encoded  # noqa: B018 - refused where it takes something else
         if task.codebook:
             task.book.check(task.codebook, task.about, task.origin, task.described)
@@ -183,28 +183,30 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def encoded(self) -> int:
         """How many numbers the network of `--encoder` makes of a sample."""
         wave = round(self.seconds * self.rate) if self.modality == Modality.sound else None
-        return onnx_encoder.width(Path(self.encoder), wave)
+        return onnx_encoder.output_width(Path(self.encoder), wave)
 
     @property
     def described(self) -> FeatureSet:
         """What numbers say of samples."""
         if self.origin == FILE:
-            return feature_sets.Given(self.given)
+            return feature_sets.PrecomputedFeatures(self.given)
         own = self.origin == ENCODER
-        one = feature_sets.encoded(Path(self.encoder), self.encoded) if own else feature_sets.SETS[self.origin]
-        return feature_sets.Averaged(one) if self.kind.averages else one
+        one = feature_sets.encoder_features(Path(self.encoder), self.encoded) if own else feature_sets.SETS[self.origin]
+        return feature_sets.ClipMeanFeatures(one) if self.kind.averages else one
 
     @property
     def sampling(self) -> Sampling:
         """Which frames a clip has: four, half a second apart."""
-        return self.spaced(Sampling(tuple(range(FRAMES)), FRAMES, gap=0.5, seconds=True))
+        return self.spaced(Sampling(tuple(range(CLIP_FRAMES)), CLIP_FRAMES, gap=0.5, seconds=True))
 
     @property
     def about(self) -> dict[str, Any]:
         """What a codebook must be for."""
         about = {"modality": str(self.modality), "features": self.origin}
         about |= {name: getattr(self, name) for name in self.kind.depends}
-        return about | ({"encoder_sha256": onnx_encoder.network(Path(self.encoder)).digest} if self.encoder else {})
+        return about | (
+            {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
+        )
 
     @cached_property
     def book(self) -> Codebook:
@@ -218,8 +220,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         left = (others - own) | {"encoder", "codebook"}
         kept = {name: value for name, value in asdict(self).items() if name not in left}
         files = {"codebook": self.codebook, "features": self.features if self.origin == FILE else ""}
-        content = {f"{name}_sha256": digest(Path(file)) for name, file in files.items() if file}
-        content |= {"encoder_sha256": onnx_encoder.network(Path(self.encoder)).digest} if self.encoder else {}
+        content = {f"{name}_sha256": file_sha256(Path(file)) for name, file in files.items() if file}
+        content |= {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
         return {**kept, "features": self.origin, **content}
 
     # --- the task ---
@@ -257,7 +259,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
-            raw = attempt(sample.key, partial(self.raw, sample))
+            raw = or_skipped(sample.key, partial(self.raw, sample))
             if isinstance(raw, Skipped):  # said when it is labelled
                 continue
             yield raw
@@ -268,13 +270,13 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn what the features need, then the clusters; keep all that labels."""
         if self.encoder:
-            onnx_encoder.copied(Path(self.encoder), artefacts / KEPT_ENCODER)
+            onnx_encoder.copy_network(Path(self.encoder), artefacts / KEPT_ENCODER)
         if self.codebook:
             self.book.save(artefacts / BOOK)
             return
         raw = [part for part in seen if len(part)]
         if not raw:
-            raise Refused("there is nothing to learn clusters from: no sample could be read", 3)
+            raise UserError("there is nothing to learn clusters from: no sample could be read", 3)
         learned, features = self.described.fitted(raw, self.points, rng)
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]
@@ -289,7 +291,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return [learned, *clusters.size_remarks(sizes, chosen=self.clusters is not None)]
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Together(Clustered(self, codebooks.load_codebook(artefacts / BOOK)))
+        return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / BOOK)))
 
     def proves(self) -> bool:
         return self.origin != FILE and not self.no_inputs  # labels are of what is stored; a file's features are not

@@ -10,10 +10,10 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Filtered, Piece, Refused, Tiles
+from pseudolabel.contracts import Column, FilteredSample, Piece, Tiles, UserError
 from pseudolabel.tasks.base.task import ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
-from pseudolabel.transforms.image.color import centres, lab, soft
+from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 from pseudolabel.transforms.image.crops import squares
 
 
@@ -47,7 +47,7 @@ class Colorize(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size % self.stride:
-            raise Refused(f"--size {self.size} is no multiple of --stride {self.stride}; give one, such as 176 and 4")
+            raise UserError(f"--size {self.size} is no multiple of --stride {self.stride}; give one, such as 176 and 4")
 
     def columns(self) -> Sequence[Column]:
         side = self.size // self.stride
@@ -66,22 +66,24 @@ class Colorize(ImageTask):
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Write the bins beside the data; nothing of them is learned."""
-        np.save(artefacts / "ab_bins.npy", centres())
+        np.save(artefacts / "ab_bins.npy", bin_centers())
 
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> the row of one square. `Filtered` where it has no colour to tell."""
+        """(H, W, 3) uint8 -> the row of one square. `FilteredSample` where it has no colour to tell."""
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
         for box in squares(height, width, self.crop, rng):
             shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-            colours = lab(ops.mirrored(shown) if flip else shown)
+            colours = lab(ops.mirror(shown) if flip else shown)
             ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
             farthest = max(farthest, float(np.abs(ab).max()))
             if farthest > self.least_colour:
                 break
         else:
-            raise Filtered(f"no colour: a and b are at most {farthest:.1f}, --least-colour is {self.least_colour:g}")
-        near, weights = soft(ab, self.soft or 1)
+            raise FilteredSample(
+                f"no colour: a and b are at most {farthest:.1f}, --least-colour is {self.least_colour:g}"
+            )
+        near, weights = soft_bins(ab, self.soft or 1)
         row: Row = {"bins": near[:, 0].tolist(), "box": list(box), "flip": flip}
         if self.soft:
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
@@ -89,33 +91,39 @@ class Colorize(ImageTask):
         yield {**row, "image": codec.media(codec.encode_png(lightness))}
 
     def odds(self, artefacts: Path) -> str:
-        return f"1 in {len(centres())} for each place, guessing among the bins"
+        return f"1 in {len(bin_centers())} for each place, guessing among the bins"
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Are the bins nearest to the source's colours, and the picture its lightness?"""
         if len(row["bins"]) != (self.size // self.stride) ** 2:
             return f"it has {len(row['bins'])} `bins`, not {(self.size // self.stride) ** 2}"
-        if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(centres()):
-            return f"`bins` are not 0 to {len(centres()) - 1}"
+        if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(bin_centers()):
+            return f"`bins` are not 0 to {len(bin_centers()) - 1}"
         if self.soft and [near[0] for near in row["soft_bins"]] != row["bins"]:
             return "`bins` are not the first of `soft_bins`"
         if source is None:
             return None
-        shown = ops.resize(ops.within(source, row["box"]), self.size, self.size)
-        colours = lab(ops.mirrored(shown) if row["flip"] else shown)
+        shown = ops.resize(ops.crop(source, row["box"]), self.size, self.size)
+        colours = lab(ops.mirror(shown) if row["flip"] else shown)
         ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
-        told, nearest = (np.square(centres()[bins] - ab).sum(1) for bins in (row["bins"], soft(ab, 1)[0][:, 0]))
+        told, nearest = (
+            np.square(bin_centers()[bins] - ab).sum(1) for bins in (row["bins"], soft_bins(ab, 1)[0][:, 0])
+        )
         if wrong := np.count_nonzero(told > nearest + 0.01):  # of two that are as near, either is right
             return f"{wrong} of {len(ab)} `bins` are not of the colours that the source has there"
         lightness = np.rint(colours[..., :1] * 2.55).clip(0, 255).astype(np.uint8).repeat(3, 2)
-        return None if ops.alike(codec.decoded(row["image"]), lightness) else "it is not the source's lightness"
+        return (
+            None
+            if ops.equal_up_to_jpeg(codec.decode_stored(row["image"]), lightness)
+            else "it is not the source's lightness"
+        )
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The lightness, and the colours that the bins stand for."""
         import cv2
 
-        side, lightness = self.size // self.stride, codec.decoded(row["image"])
+        side, lightness = self.size // self.stride, codec.decode_stored(row["image"])
         known = lightness[:: self.stride, :: self.stride, :1].astype(np.float32) / 2.55
-        asked = np.concatenate([known, centres()[row["bins"]].reshape(side, side, 2)], 2)
+        asked = np.concatenate([known, bin_centers()[row["bins"]].reshape(side, side, 2)], 2)
         colours = (cv2.cvtColor(asked, cv2.COLOR_Lab2RGB).clip(0, 1) * 255).astype(np.uint8)
         yield Tiles("lightness, and the colours asked for", [lightness, ops.resize(colours, self.size, self.size)], 2)

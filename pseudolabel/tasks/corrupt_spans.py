@@ -14,26 +14,26 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import UNTOLD, Column, Piece, Refused, Span, Unusable, Written, one_of
+from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Span, UnusableSample, UserError, Written, parse_choice
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.text import PackedTask, Text
-from pseudolabel.transforms.text.detokenize import Spelling
-from pseudolabel.transforms.text.masks import words
-from pseudolabel.transforms.text.packing import Packing, lists
-from pseudolabel.transforms.text.ragged import Ragged, whole
+from pseudolabel.tasks.base.text import PackedTask, PackedText
+from pseudolabel.transforms.text.detokenize import Detokenizer
+from pseudolabel.transforms.text.masks import word_starts
+from pseudolabel.transforms.text.packing import Packing, to_lists
+from pseudolabel.transforms.text.ragged import Ragged, equal_rows
 from pseudolabel.transforms.text.span_corruption import (
-    Parts,
-    amounts,
-    filled,
-    fits,
-    infilled,
-    lengths,
+    CorruptedParts,
+    infill,
+    matches_text,
+    noise_counts,
     noise_spans,
-    spans_told,
+    restore_text,
+    target_spans,
+    text_and_label_lengths,
     with_sentinels,
 )
 from pseudolabel.transforms.text.tokenize import Tokens
-from pseudolabel.transforms.text.vocabulary import ROLES, Special
+from pseudolabel.transforms.text.vocabulary import ROLES, SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 SENTINELS = 100  # a tokenizer that lacks them gets as many as T5's has, or more if a row needs them
 
 
-class Preset(StrEnum):
+class CorruptionPresetName(StrEnum):
     """Whose corruption."""
 
     t5 = "t5"
@@ -58,7 +58,7 @@ class Denoiser(NamedTuple):
     mean: float  # tokens of a span; for bart, words; inf: one span, which ends the text
 
 
-class Recipe(NamedTuple):
+class CorruptionPreset(NamedTuple):
     """What a preset stands for."""
 
     denoisers: tuple[Denoiser, ...]  # for the rows in turn
@@ -66,11 +66,19 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    Preset.t5: Recipe((Denoiser(0.15, 3),)),  # Raffel et al. 2020, 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
-    Preset.ul2_r: Recipe((Denoiser(0.15, 3), Denoiser(0.15, 8)), "[R]"),  # Tay et al. 2022, tables of 3.1.2 and 4
-    Preset.ul2_s: Recipe((Denoiser(0.25, math.inf),), "[S]"),
-    Preset.ul2_x: Recipe((Denoiser(0.5, 3), Denoiser(0.5, 8), Denoiser(0.15, 64), Denoiser(0.5, 64)), "[X]"),
-    Preset.bart: Recipe((Denoiser(0.3, 3),)),  # Lewis et al. 2020, 2.2 and 4.1: text infilling alone
+    CorruptionPresetName.t5: CorruptionPreset(
+        (Denoiser(0.15, 3),)
+    ),  # Raffel et al. 2020, 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
+    CorruptionPresetName.ul2_r: CorruptionPreset(
+        (Denoiser(0.15, 3), Denoiser(0.15, 8)), "[R]"
+    ),  # Tay et al. 2022, tables of 3.1.2 and 4
+    CorruptionPresetName.ul2_s: CorruptionPreset((Denoiser(0.25, math.inf),), "[S]"),
+    CorruptionPresetName.ul2_x: CorruptionPreset(
+        (Denoiser(0.5, 3), Denoiser(0.5, 8), Denoiser(0.15, 64), Denoiser(0.5, 64)), "[X]"
+    ),
+    CorruptionPresetName.bart: CorruptionPreset(
+        (Denoiser(0.3, 3),)
+    ),  # Lewis et al. 2020, 2.2 and 4.1: text infilling alone
 }
 
 
@@ -79,7 +87,7 @@ def sentinel(number: int) -> str:
     return f"<extra_id_{number}>"
 
 
-def told(recipe: Recipe) -> str:
+def told(recipe: CorruptionPreset) -> str:
     """A recipe in words."""
     spans = " or ".join(f"{100 * density:g} % in spans of {mean:g}" for density, mean in recipe.denoisers)
     return spans.replace("spans of inf", "one span at the end") + (f", after {recipe.mode}" if recipe.mode else "")
@@ -106,48 +114,53 @@ class CorruptSpans(PackedTask):
     paper: ClassVar[str] = "Raffel et al. 2020, https://arxiv.org/abs/1910.10683"
     unsafe: ClassVar[tuple[str, ...]] = ("corrupting again, as a T5 or BART collator does",)
 
-    preset: Annotated[Preset, Option(help=PRESETS)] = Preset.t5
+    preset: Annotated[CorruptionPresetName, Option(help=PRESETS)] = CorruptionPresetName.t5
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row's input.")] = 512
     density: Annotated[float | None, Option(help="Share of the text that is cut out. [the preset's]")] = None
     mean_span: Annotated[float | None, Option(min=1, help="Mean length of a span. [the preset's]")] = None
     mode_token: Annotated[str | None, Option(help="A token to begin each input with. [the preset's]")] = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "preset", one_of(Preset, self.preset, "preset"))
+        object.__setattr__(self, "preset", parse_choice(CorruptionPresetName, self.preset, "preset"))
         super().__post_init__()
         for density, mean in self.recipe.denoisers:
             if not 0 < density <= 0.95:
-                raise Refused(f"--density {density} is no share to cut out; type one above 0 and up to 0.95, as 0.15")
+                raise UserError(f"--density {density} is no share to cut out; type one above 0 and up to 0.95, as 0.15")
             if not (1 <= mean <= 1000 or (mean == math.inf and not self.infilling)):
-                raise Refused(f"--mean-span {mean} is no length of a span; type 1 to 1000, or inf for one span")
+                raise UserError(f"--mean-span {mean} is no length of a span; type 1 to 1000, or inf for one span")
         if self.length < 4 + bool(self.recipe.mode):
-            raise Refused(f"--length {self.length} has no room for text; type 5 or more, such as 512")
+            raise UserError(f"--length {self.length} has no room for text; type 5 or more, such as 512")
         taken = [name for names in ROLES.values() for name in names]
         if self.recipe.mode in taken or self.recipe.mode.startswith("<extra_id_"):
-            raise Refused(f"--mode-token {self.recipe.mode} has another meaning; type one of your own, such as [X]")
+            raise UserError(f"--mode-token {self.recipe.mode} has another meaning; type one of your own, such as [X]")
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> CorruptionPreset:
         """What holds: the options that are given, else those of the preset."""
-        recipe = RECIPES[Preset(self.preset)]
+        recipe = RECIPES[CorruptionPresetName(self.preset)]
         denoisers = (
             Denoiser(
                 density if self.density is None else self.density, mean if self.mean_span is None else self.mean_span
             )
             for density, mean in recipe.denoisers
         )
-        return Recipe(tuple(dict.fromkeys(denoisers)), recipe.mode if self.mode_token is None else self.mode_token)
+        return CorruptionPreset(
+            tuple(dict.fromkeys(denoisers)), recipe.mode if self.mode_token is None else self.mode_token
+        )
 
     @property
     def infilling(self) -> bool:
-        return self.preset == Preset.bart
+        return self.preset == CorruptionPresetName.bart
 
     @cached_property
     def lengths(self) -> tuple[tuple[int, ...], int]:
         """Tokens of text in a row, for each denoiser, and of the labels."""
         if self.infilling:
             return (self.length - 2 - bool(self.recipe.mode),), self.length - bool(self.recipe.mode)
-        made = [lengths(self.length, *denoiser, 1 + bool(self.recipe.mode)) for denoiser in self.recipe.denoisers]
+        made = [
+            text_and_label_lengths(self.length, *denoiser, 1 + bool(self.recipe.mode))
+            for denoiser in self.recipe.denoisers
+        ]
         return tuple(text for text, _ in made), max(labels for _, labels in made)
 
     def columns(self) -> Sequence[Column]:
@@ -166,7 +179,9 @@ class CorruptSpans(PackedTask):
 
     def wanted(self) -> list[str]:
         """The tokens the rows are made with, in the order of their ids where they must be added."""
-        counts = [amounts(n, *denoiser)[1] for n, denoiser in zip(self.lengths[0], self.recipe.denoisers, strict=True)]
+        counts = [
+            noise_counts(n, *denoiser)[1] for n, denoiser in zip(self.lengths[0], self.recipe.denoisers, strict=True)
+        ]
         sentinels = [sentinel(i) for i in reversed(range(max(SENTINELS, *counts)))]
         return [*filter(None, [self.recipe.mode]), *([] if self.infilling else sentinels)]
 
@@ -179,12 +194,14 @@ class CorruptSpans(PackedTask):
         special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
         mode = self.recipe.mode
         if mode not in special and tokenizer.token_to_id(mode) is not None:
-            raise Refused(f"--mode-token {mode} is a word of the tokenizer's; type one that is none, such as [X]")
+            raise UserError(f"--mode-token {mode} is a word of the tokenizer's; type one that is none, such as [X]")
         if lacking := [token for token in self.wanted() if token not in special]:
             tokenizer.add_special_tokens(lacking)
             ids = tokenizer.get_vocab()
             if len(set(ids.values())) < len(ids):
-                raise Refused("the tokenizer's ids have gaps, so that none can be added; give one whose ids have none")
+                raise UserError(
+                    "the tokenizer's ids have gaps, so that none can be added; give one whose ids have none"
+                )
             tokenizer.save(str(artefacts / "tokenizer.json"))
 
     def remarks(self, artefacts: Path) -> Sequence[str]:
@@ -203,10 +220,10 @@ class CorruptSpans(PackedTask):
     def whole_words(self) -> bool:
         return self.infilling
 
-    def packing(self, tokens: Tokens, special: Special) -> Packing:
+    def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
         return Packing(tokens, None, self.lengths[0])
 
-    def label(self, text: Text, rng: np.random.Generator) -> list[pa.Array]:
+    def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         special, mode = text.special, self.recipe.mode
         text = text._replace(ids=special.plain(text.ids))
         inputs, labels, blanks = self.infill(text, rng) if self.infilling else self.cut(text, rng)
@@ -214,57 +231,57 @@ class CorruptSpans(PackedTask):
         front = [special.added[mode], *start] if mode else start
         shown = inputs.framed(self.length, special.pad, front, special.sep)
         attention = np.arange(self.length) < (inputs.lengths + len(front) + 1)[:, None]
-        asked = labels.framed(self.lengths[1], UNTOLD, start, special.sep)
+        asked = labels.framed(self.lengths[1], IGNORE_INDEX, start, special.sep)
         read = [text.spelling.spell(part, blanks) for part in (inputs, labels)] if text.spelling else []
-        return [*map(lists, (shown, attention.astype(np.int8), asked)), *read]
+        return [*map(to_lists, (shown, attention.astype(np.int8), asked)), *read]
 
-    def cut(self, text: Text, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
+    def cut(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
         """What is left, what is told, and the ids of the sentinels in both."""
         (rows, width), denoiser = text.ids.shape, self.recipe.denoisers[text.turn]
         noise = noise_spans(rows, width, *denoiser, rng)
-        count = amounts(width, *denoiser)[1]
+        count = noise_counts(width, *denoiser)[1]
         sentinels = np.array([text.special.added[sentinel(i)] for i in range(count)])
-        return with_sentinels(text.ids, noise, sentinels), spans_told(text.ids, noise, sentinels), sentinels
+        return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), sentinels
 
-    def infill(self, text: Text, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
+    def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
         """What is left, the whole text, and the id of the masks in what is left."""
         (rows, width), (density, mean) = text.ids.shape, self.recipe.denoisers[text.turn]
-        begins = words(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
+        begins = word_starts(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
         mask = text.special.mask
-        return infilled(text.ids, begins, density, mean, mask, rng), whole(text.ids), np.array([mask])
+        return infill(text.ids, begins, density, mean, mask, rng), equal_rows(text.ids), np.array([mask])
 
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: Special) -> Sequence[str | None]:
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens) -> Sequence[str | None]:
         """Put back what was cut out: is it a text, and the source's?"""
         text = [None] * len(rows) if source is None else special.plain(source)
         return [self._undo(self.parted(row, special), said) for row, said in zip(rows.to_pylist(), text, strict=True)]
 
-    def _undo(self, parts: Parts, source: np.ndarray | None) -> str | None:
+    def _undo(self, parts: CorruptedParts, source: np.ndarray | None) -> str | None:
         if self.infilling:
-            text = parts.cut[0] if fits(parts.kept, parts.cut[0]) else None
+            text = parts.cut[0] if matches_text(parts.kept, parts.cut[0]) else None
             fault = "`labels` are not `input_ids` with the blanks filled"
         else:
-            text, fault = filled(parts), "`labels` do not have the sentinels of `input_ids`"
+            text, fault = restore_text(parts), "`labels` do not have the sentinels of `input_ids`"
         if text is None:
             return fault
         return None if source is None or np.array_equal(text, source) else "filled in, it is not what the source says"
 
-    def parted(self, row: Row, special: Special) -> Parts:
+    def parted(self, row: Row, special: SpecialTokens) -> CorruptedParts:
         """A row without its frame, cut before each sentinel, or mask."""
         ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
-        asked, front = np.count_nonzero(labels != UNTOLD), bool(self.recipe.mode) + self.infilling
-        if min(ids.min(), labels[labels != UNTOLD].min(initial=0)) < 0 or max(ids.max(), labels.max()) >= len(
+        asked, front = np.count_nonzero(labels != IGNORE_INDEX), bool(self.recipe.mode) + self.infilling
+        if min(ids.min(), labels[labels != IGNORE_INDEX].min(initial=0)) < 0 or max(ids.max(), labels.max()) >= len(
             special.table
         ):
-            raise Unusable("it has ids that are none of the vocabulary")
+            raise UnusableSample("it has ids that are none of the vocabulary")
         if ids[size - 1] != special.sep or labels[asked - 1] != special.sep:
-            raise Unusable("its input or its labels do not end with the end-of-sequence token")
+            raise UnusableSample("its input or its labels do not end with the end-of-sequence token")
         shown, told = ids[front : size - 1], labels[self.infilling : asked - 1]
         if self.infilling:
-            return Parts(np.split(shown, np.flatnonzero(shown == special.mask)), [told])
+            return CorruptedParts(np.split(shown, np.flatnonzero(shown == special.mask)), [told])
         sentinels = [special.added[name] for name in self.wanted() if name != self.recipe.mode]
-        return Parts(*(np.split(part, np.flatnonzero(np.isin(part, sentinels))) for part in (shown, told)))
+        return CorruptedParts(*(np.split(part, np.flatnonzero(np.isin(part, sentinels))) for part in (shown, told)))
 
-    def draw(self, row: Row, special: Special, spelling: Spelling) -> Iterable[Piece]:
+    def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
         """The text with what was cut out of it in its place; with bart, what is left of it, and the whole."""
         kept, cut = self.parted(row, special)
         parts = [(kept[0], "")]

@@ -18,14 +18,14 @@ from pseudolabel.tasks.base.task import ImageTask, Row
 from pseudolabel.transforms.image import augment, codec, ops
 
 
-class Preset(StrEnum):
+class CropPreset(StrEnum):
     """Whose crops."""
 
     swav = "swav"
     dino = "dino"
 
 
-LOCALS = {Preset.swav: 6, Preset.dino: 8}
+LOCALS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class CropViews(augment.ViewOptions, ImageTask):
 
     Crops are of one picture where their rows have one `key`. `global_crops` come first in the columns that say what was
     done, then `local_crops`; each can be made again from its source by that:
-    `pseudolabel.transforms.image.augment.make`.
+    `pseudolabel.transforms.image.augment.make_view`.
     """
 
     name: ClassVar[str] = "crop-views"
     paper: ClassVar[str] = "Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)"
 
-    preset: Annotated[Preset, Option(help=augment.told(*Preset))] = Preset.swav
+    preset: Annotated[CropPreset, Option(help=augment.describe_presets(*CropPreset))] = CropPreset.swav
     locals: Annotated[int | None, Option(min=0, max=100, help="Small crops of each picture. [6; dino: 8]")] = None
     global_size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a large crop's side. [224]")] = None
     local_size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a small crop's side. [96]")] = None
@@ -57,14 +57,16 @@ class CropViews(augment.ViewOptions, ImageTask):
         self.recipes  # noqa: B018 - refuses what cannot be drawn
 
     @cached_property
-    def recipes(self) -> tuple[augment.Recipe, ...]:
+    def recipes(self) -> tuple[augment.AugmentParams, ...]:
         """Of each crop: two large ones, then the small ones."""
         *large, small = augment.PRESETS[self.preset]
         large = [self._sized(recipe, self.global_size, self.global_area) for recipe in large]
         count = LOCALS[self.preset] if self.locals is None else self.locals
         return (*large, *[self._sized(small, self.local_size, self.local_area)] * count)
 
-    def _sized(self, recipe: augment.Recipe, size: int | None, area: tuple[float, float] | None) -> augment.Recipe:
+    def _sized(
+        self, recipe: augment.AugmentParams, size: int | None, area: tuple[float, float] | None
+    ) -> augment.AugmentParams:
         least, most = area or (recipe.min_area, recipe.max_area)
         return self.given(recipe._replace(size=size or recipe.size, min_area=least, max_area=most))
 
@@ -86,10 +88,12 @@ class CropViews(augment.ViewOptions, ImageTask):
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row of all crops of a picture."""
         height, width, _ = image.shape
-        drawn = [augment.draw(recipe, height, width, rng) for recipe in self.recipes]
-        made = (augment.make(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True))
+        drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
+        made = (
+            augment.make_view(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)
+        )
         crops = [codec.jpeg(view) for view in made]
-        yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.about(drawn)}
+        yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.view_columns(drawn)}
 
     def odds(self, artefacts: Path) -> str:
         return "1 in N, picking a crop of the same picture out of those of N pictures"
@@ -99,14 +103,14 @@ class CropViews(augment.ViewOptions, ImageTask):
         crops = [*row["global_crops"], *row["local_crops"]]
         if len(crops) != len(self.recipes):
             return f"it has {len(crops)} crops, not {len(self.recipes)}"
-        for number, (crop, view, recipe) in enumerate(zip(crops, augment.views(row), self.recipes, strict=True)):
-            if source is not None and not ops.alike(
-                codec.decoded(crop), augment.make(source, view, recipe, self.exact)
+        for number, (crop, view, recipe) in enumerate(zip(crops, augment.read_views(row), self.recipes, strict=True)):
+            if source is not None and not ops.equal_up_to_jpeg(
+                codec.decode_stored(crop), augment.make_view(source, view, recipe, self.exact)
             ):
                 return f"crop {number} is not the view of its source that it is said to be"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The crops of one picture."""
-        yield Tiles("large crops", [codec.decoded(crop) for crop in row["global_crops"]], 2)
-        yield Tiles("small crops", [codec.decoded(crop) for crop in row["local_crops"]], 4)
+        yield Tiles("large crops", [codec.decode_stored(crop) for crop in row["global_crops"]], 2)
+        yield Tiles("small crops", [codec.decode_stored(crop) for crop in row["local_crops"]], 4)

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Refused, Tiles, Unusable
+from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
 from pseudolabel.tasks.base.task import ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 from pseudolabel.transforms.image.permutations import permutation_set
@@ -21,7 +21,7 @@ from pseudolabel.transforms.image.permutations import permutation_set
 SMALLEST_CELL = 8  # pixels of the source; below, a tile shows the codec's blocks and little else
 
 
-class Preset(StrEnum):
+class JigsawPreset(StrEnum):
     """Where the sizes come from: the paper's text, or its authors' code."""
 
     paper225 = "paper225"
@@ -39,8 +39,8 @@ class Sizes(NamedTuple):
 
 
 SIZES = {
-    Preset.paper225: Sizes(permutations=1000, cell=75, tile=64, crop=225 / 256, centred=False),
-    Preset.code255: Sizes(permutations=100, cell=85, tile=64, crop=255 / 256, centred=True),
+    JigsawPreset.paper225: Sizes(permutations=1000, cell=75, tile=64, crop=225 / 256, centred=False),
+    JigsawPreset.code255: Sizes(permutations=100, cell=85, tile=64, crop=255 / 256, centred=True),
 }
 
 
@@ -55,7 +55,9 @@ class Jigsaw(ImageTask):
     paper = "Noroozi & Favaro 2016, https://arxiv.org/abs/1603.09246"
     unsafe = ("hflip", "vflip", "rot90", "shuffle")
 
-    preset: Annotated[Preset, Option(help="Sizes of the paper's text, or of its authors' code.")] = Preset.paper225
+    preset: Annotated[JigsawPreset, Option(help="Sizes of the paper's text, or of its authors' code.")] = (
+        JigsawPreset.paper225
+    )
     grid: Annotated[int, Option(min=2, max=10, help="Tiles on each side.")] = 3
     permutations: Annotated[int | None, Option(min=2, max=10_000, help="Size of the set. [1000; code255: 100]")] = None
     cell: Annotated[int | None, Option(min=1, help="Pixels of a cell's side. [75; code255: 85]")] = None
@@ -67,12 +69,12 @@ class Jigsaw(ImageTask):
         super().__post_init__()
         cell, tile, jitter = self.sizes
         if tile > cell:
-            raise Refused(f"a tile of {tile} pixels does not fit a cell of {cell}; give --tile 1 to {cell}")
+            raise UserError(f"a tile of {tile} pixels does not fit a cell of {cell}; give --tile 1 to {cell}")
         if jitter > cell - tile:
-            raise Refused(f"--jitter {jitter} moves tiles out of their cells; give 0 to {cell - tile}")
+            raise UserError(f"--jitter {jitter} moves tiles out of their cells; give 0 to {cell - tile}")
         most = min(factorial(self.grid**2), 10_000)
         if not 2 <= self.count <= most:
-            raise Refused(f"--permutations {self.count} of {self.grid**2} tiles cannot be had; give 2 to {most}")
+            raise UserError(f"--permutations {self.count} of {self.grid**2} tiles cannot be had; give 2 to {most}")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -113,7 +115,7 @@ class Jigsaw(ImageTask):
         left, top, side = self.square(height, width, x, y)
         square = ops.resize(image[top : top + side, left : left + side], self.grid * cell, self.grid * cell)
         if colour < self.gray:
-            square = color.gray(square)
+            square = color.to_gray(square)
         permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]
         corners = cell * homes(self.grid) + rng.integers(0, jitter + 1, (self.grid**2, 2))
         corners = corners[permutation]
@@ -139,13 +141,15 @@ class Jigsaw(ImageTask):
         if (np.ptp(corner, 0) > (jitter + 0.5) * scale.max()).any():
             return "`boxes` do not lie in the cells that `permutation` says"
         for place, (media, box) in enumerate(zip(row["tiles"], row["boxes"], strict=True)):
-            if source is not None and not ops.resembles(codec.decoded(media), ops.cut(source, box)):
+            if source is not None and not ops.similar_thumbnail(
+                codec.decode_stored(media), ops.crop_subpixel(source, box)
+            ):
                 return f"tile {place} is not what the source shows in cell {permutation[place]}"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The tiles as they are shown, and each at its home."""
-        tiles, homes_of = [codec.decoded(media) for media in row["tiles"]], row["permutation"]
+        tiles, homes_of = [codec.decode_stored(media) for media in row["tiles"]], row["permutation"]
         yield Tiles("shuffled; from which cell", tiles, self.grid, [str(home) for home in homes_of])
         yield Tiles("in place", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
 
@@ -154,7 +158,7 @@ class Jigsaw(ImageTask):
         preset = SIZES[self.preset]
         side = round(min(height, width) * preset.crop)
         if side < self.grid * SMALLEST_CELL:
-            raise Unusable(f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles")
+            raise UnusableSample(f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles")
         side -= side % max(1, side // (self.grid * self.sizes[0]))  # so that whole pixels shrink into one
         if preset.centred:
             return (width - side) // 2, (height - side) // 2, side

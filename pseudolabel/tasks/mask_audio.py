@@ -13,15 +13,15 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import MEGABYTE, Column, Filtered, Piece, Refused, Sample, Unusable, Wave
+from pseudolabel.contracts import MEGABYTE, Column, FilteredSample, Piece, Sample, UnusableSample, UserError, Wave
 from pseudolabel.readers.audio.reader import Utterance
-from pseudolabel.tasks.base.task import AudioTask, EachSample, Labeler, Row
+from pseudolabel.tasks.base.task import AudioTask, Labeler, PerSampleLabeler, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
-from pseudolabel.transforms.audio.masks import Preset, stretches
+from pseudolabel.transforms.audio.masks import SpanMaskPreset, span_mask
 from pseudolabel.transforms.clustering import codebooks
 from pseudolabel.transforms.clustering.codebooks import Centroids, Projection
-from pseudolabel.transforms.clustering.precomputed import Features
+from pseudolabel.transforms.clustering.precomputed import FrameFeatures
 from pseudolabel.transforms.image import codec
 
 CLUSTERS = 100  # of k-means: HuBERT's first iteration
@@ -65,20 +65,20 @@ class MaskAudio(AudioTask):
         int | None, Option("--clusters", "-k", min=2, max=100_000, help="Clusters of k-means. [100]")
     ] = None
     ceiling: Annotated[float | None, Option(min=1000, help=CEILING_HELP)] = None
-    preset: Annotated[Preset | None, Option(help=PRESET_HELP)] = None
+    preset: Annotated[SpanMaskPreset | None, Option(help=PRESET_HELP)] = None
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
     features: Annotated[str, Option(help=FEATURES_HELP)] = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rate % 200:
-            raise Refused(
+            raise UserError(
                 f"--rate {self.rate} has no whole number of samples in 5 ms; give a multiple of 200, as 16000"
             )
         if self.features and self.targets == Targets.best_rq:
-            raise Refused("--features are for --targets kmeans; best-rq has features of its own")
+            raise UserError("--features are for --targets kmeans; best-rq has features of its own")
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):
-            raise Refused("--clusters is for k-means that is to be learned; leave it out")
+            raise UserError("--clusters is for k-means that is to be learned; leave it out")
         if self.codebook:
             self.given  # noqa: B018 - refused where it does not fit
         if self.features:
@@ -104,9 +104,9 @@ class MaskAudio(AudioTask):
         )
 
     @cached_property
-    def made(self) -> Features:
+    def made(self) -> FrameFeatures:
         """The features that were given."""
-        return Features(self.features)
+        return FrameFeatures(self.features)
 
     def options(self) -> Mapping[str, Any]:
         content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
@@ -125,11 +125,11 @@ class MaskAudio(AudioTask):
         return 192 if self.features else 32
 
     @property
-    def masks(self) -> Preset:
+    def masks(self) -> SpanMaskPreset:
         """Whose masks: those of the targets' own paper unless others are given."""
         if self.preset is not None:
             return self.preset
-        return Preset.hubert if self.targets == Targets.kmeans else Preset.best_rq
+        return SpanMaskPreset.hubert if self.targets == Targets.kmeans else SpanMaskPreset.best_rq
 
     @property
     def hz(self) -> float:
@@ -171,7 +171,7 @@ class MaskAudio(AudioTask):
         for sample in samples:
             try:
                 features = self.described(sample.payload)
-            except Unusable:  # said when it is labelled
+            except UnusableSample:  # said when it is labelled
                 continue
             yield features
             room -= features.nbytes
@@ -187,7 +187,7 @@ class MaskAudio(AudioTask):
             points = [*seen] or [np.empty((0, 1), np.float32)]
             if len(widths := {part.shape[1] for part in points}) > 1:
                 sizes = " and ".join(map(str, sorted(widths)))
-                raise Refused(f"--features are of {sizes} numbers a frame; give those of one model")
+                raise UserError(f"--features are of {sizes} numbers a frame; give those of one model")
             book = codebooks.fit_centroids(np.concatenate(points), self.count or CLUSTERS, int(rng.integers(2**31)))
             about["points"] = sum(map(len, points))
         else:
@@ -207,7 +207,9 @@ class MaskAudio(AudioTask):
 
     def labeler(self, artefacts: Path) -> Labeler:
         kind = Centroids if self.targets == Targets.kmeans else Projection
-        return EachSample(Coded(self, codebooks.load_frame_codebook(artefacts / self.book, kind, self.about)))
+        return PerSampleLabeler(
+            MaskAudioLabeler(self, codebooks.load_frame_codebook(artefacts / self.book, kind, self.about))
+        )
 
     def proves(self) -> bool:
         return not self.features  # codes are of the sound that is stored; a model's features are not
@@ -224,14 +226,14 @@ class MaskAudio(AudioTask):
         if self.targets == Targets.kmeans:
             return audio_features.mfcc(sound.wave, sound.rate, self.highest(sound))
         mel = audio_features.log_mel(sound.wave, sound.rate, self.highest(sound), MEL)
-        return audio_features.stacked((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
+        return audio_features.stack_frames((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
 
     def highest(self, sound: Utterance) -> float:
         """The ceiling of the mel filters: never above what the source can hold."""
         return min(sound.rate / 2, sound.heard / 2, self.ceiling or np.inf)
 
 
-class Coded(NamedTuple):
+class MaskAudioLabeler(NamedTuple):
     """What labels utterances: the task and its codebook."""
 
     task: MaskAudio
@@ -243,19 +245,19 @@ class Coded(NamedTuple):
         stride, window = (
             size * sound.rate // audio_features.RATE for size in (audio_features.CONV_STRIDE, audio_features.WINDOW)
         )
-        frames = audio_features.frames(len(sound.wave), stride, window)
+        frames = audio_features.frame_count(len(sound.wave), stride, window)
         if not frames or not len(features := task.described(sound)):
-            raise Filtered(f"{seconds:.3f} s, too short for one frame")
+            raise FilteredSample(f"{seconds:.3f} s, too short for one frame")
         if features.shape[1] != self.book.width:
-            raise Unusable(f"{features.shape[1]} numbers a frame, the codebook is for {self.book.width}")
+            raise UnusableSample(f"{features.shape[1]} numbers a frame, the codebook is for {self.book.width}")
         codes = self.book.codes(features)
         row: Row = {"label_hz": task.hz, "seconds": seconds, "ceiling": task.highest(sound)}
         if task.features and len(codes) != frames:
-            raise Unusable(f"{len(codes)} frames of features for {frames} of sound, at 50 Hz")
+            raise UnusableSample(f"{len(codes)} frames of features for {frames} of sound, at 50 Hz")
         if task.twice:
             row["labels_100hz"] = codes.tolist()
             codes = codes[::2]
-        mask = stretches(task.masks, len(codes), task.hz, rng)
+        mask = span_mask(task.masks, len(codes), task.hz, rng)
         yield {
             **row,
             "labels": codes.tolist(),
@@ -265,7 +267,7 @@ class Coded(NamedTuple):
 
     def undo(self, row: Row, source: Utterance | None) -> str | None:
         """Are the codes those of the sound that is stored, and is that the source's?"""
-        task, labels, (wave, rate) = self.task, row["labels"], audio_codec.decode(row["audio"])
+        task, labels, (wave, rate) = self.task, row["labels"], audio_codec.decode_flac(row["audio"])
         if len(row["mask"]) != len(labels):
             return f"`mask` has {len(row['mask'])} frames, `labels` {len(labels)}"
         if not any(row["mask"]):
@@ -283,5 +285,5 @@ class Coded(NamedTuple):
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The sound, what is hidden of it, and its codes."""
-        wave, rate = audio_codec.decode(row["audio"])
+        wave, rate = audio_codec.decode_flac(row["audio"])
         yield Wave("", wave, rate, np.array(row["mask"], bool), np.array(row["labels"]))

@@ -12,11 +12,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Refused, Tiles
+from pseudolabel.contracts import Column, Piece, Tiles, UserError
 from pseudolabel.tasks.base.task import ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image import masks as image_masks
-from pseudolabel.transforms.image.crops import Rule, crop
+from pseudolabel.transforms.image.crops import CropRule, crop
 
 UNIT = 32  # pixels: microsoft/SimMIM, config.py
 
@@ -84,19 +84,21 @@ class MaskPatches(ImageTask):
         super().__post_init__()
         grid = self.strategy == Strategy.grid
         if self.unit and not grid:
-            raise Refused(f"--unit is for --strategy grid, not {self.strategy}; leave it out, or give that")
+            raise UserError(f"--unit is for --strategy grid, not {self.strategy}; leave it out, or give that")
         option = "--unit" if grid else "--patch"
         if self.height % self.whole or self.width % self.whole:
             sizes = f"--height {self.height} and --width {self.width}"
-            raise Refused(f"{sizes} are no multiples of {option} {self.whole}; give such, as {7 * self.whole}")
+            raise UserError(f"{sizes} are no multiples of {option} {self.whole}; give such, as {7 * self.whole}")
         if self.whole % self.patch:
-            raise Refused(f"--unit {self.whole} is no multiple of --patch {self.patch}; give one, as {2 * self.patch}")
+            raise UserError(
+                f"--unit {self.whole} is no multiple of --patch {self.patch}; give one, as {2 * self.patch}"
+            )
         if self.total < 2:
-            raise Refused(f"{option} {self.whole} is the whole picture; give a smaller one, as 16")
+            raise UserError(f"{option} {self.whole} is the whole picture; give a smaller one, as 16")
         if self.strategy == Strategy.block and min(self.grid) < 3:
-            raise Refused(f"a grid of {self.grid[0]} x {self.grid[1]} patches has no blocks; give a smaller --patch")
+            raise UserError(f"a grid of {self.grid[0]} x {self.grid[1]} patches has no blocks; give a smaller --patch")
         if not 0 < self.count < self.total:
-            raise Refused(f"--ratio {self.share:g} hides all or nothing of {self.total} patches; give one between")
+            raise UserError(f"--ratio {self.share:g} hides all or nothing of {self.total} patches; give one between")
 
     @property
     def whole(self) -> int:
@@ -166,25 +168,25 @@ class MaskPatches(ImageTask):
         """(rows, columns) bool: a mask of the strategy."""
         match self.strategy:
             case Strategy.random:
-                return image_masks.scattered(*self.grid, self.count, rng)
+                return image_masks.random_mask(*self.grid, self.count, rng)
             case Strategy.block:
-                return image_masks.blocks(*self.grid, self.count, rng)
+                return image_masks.block_mask(*self.grid, self.count, rng)
             case _:
-                return image_masks.coarse(*self.grid, self.whole // self.patch, self.count, rng)
+                return image_masks.grid_mask(*self.grid, self.whole // self.patch, self.count, rng)
 
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of one picture, cropped and perhaps mirrored, with its masks."""
         height, width, _ = image.shape
-        box = crop(Rule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
+        box = crop(CropRule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
         shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
         flip = bool(rng.random() < self.flip)
-        shown = ops.mirrored(shown) if flip else shown
+        shown = ops.mirror(shown) if flip else shown
         masks = [self.mask(rng) for _ in range(self.masks)]
         row: Row = {"box": list(box), "flip": flip, "image": codec.jpeg(shown)}
         lists: list[list[bool]] = [mask.ravel().tolist() for mask in masks]
         row |= {"mask": lists[0]} if self.masks == 1 else {"masks": lists}
         if self.render:
-            seen = [codec.jpeg(image_masks.hidden(shown, mask, self.patch)) for mask in masks]
+            seen = [codec.jpeg(image_masks.gray_out(shown, mask, self.patch)) for mask in masks]
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 
@@ -203,17 +205,17 @@ class MaskPatches(ImageTask):
                 return f"{np.count_nonzero(hides)} patches are hidden, not {self.count * each**2}"
             if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):
                 return f"patches are not hidden in squares of {self.whole} pixels"
-        image = codec.decoded(row["image"])
+        image = codec.decode_stored(row["image"])
         if image.shape[:2] != (self.height, self.width):
             return f"`image` is {image.shape[1]} x {image.shape[0]} pixels, not {self.width} x {self.height}"
         if source is None:
             return None
-        shown = ops.resize(ops.within(source, row["box"]), self.height, self.width, cubic=True)
-        shown = ops.mirrored(shown) if row["flip"] else shown
-        return None if ops.alike(image, shown) else "it is not what the source shows in `box`"
+        shown = ops.resize(ops.crop(source, row["box"]), self.height, self.width, cubic=True)
+        shown = ops.mirror(shown) if row["flip"] else shown
+        return None if ops.equal_up_to_jpeg(image, shown) else "it is not what the source shows in `box`"
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The picture with its patches hidden, by its first masks, and whole."""
-        image, masks = codec.decoded(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
-        seen = [image_masks.hidden(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
+        image, masks = codec.decode_stored(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
+        seen = [image_masks.gray_out(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
         yield Tiles("what is shown, and the whole", [*seen, image], 2)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pseudolabel.contracts import UNTOLD, Column, Piece, Written
+from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Written
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.text import PackedTask, Text, faults, framed_wrongly, ids_of
-from pseudolabel.transforms.text.detokenize import Spelling
-from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, corrupted, masked_wrongly
-from pseudolabel.transforms.text.packing import Packing, lists
-from pseudolabel.transforms.text.ragged import whole
+from pseudolabel.tasks.base.text import PackedTask, PackedText, first_faults, framing_faults, list_to_array
+from pseudolabel.transforms.text.detokenize import Detokenizer
+from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, masking_faults, replace_masked
+from pseudolabel.transforms.text.packing import Packing, to_lists
+from pseudolabel.transforms.text.ragged import equal_rows
 from pseudolabel.transforms.text.tokenize import Tokens
-from pseudolabel.transforms.text.vocabulary import Special
+from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,34 +53,36 @@ class MaskText(MaskingOptions, PackedTask):
             Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order."),
         ][: 5 if self.as_text else 3]
 
-    def packing(self, tokens: Tokens, special: Special) -> Packing:
+    def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
         return Packing(tokens, special.sep, (self.length - 2,))
 
     def whole_words(self) -> bool:
         return self.rule.unit != Unit.token
 
-    def label(self, text: Text, rng: np.random.Generator) -> list[pa.Array]:
+    def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         special, (rows, width) = text.special, text.ids.shape
-        ids = whole(text.ids).framed(self.length, special.pad, [special.cls], special.sep)
+        ids = equal_rows(text.ids).framed(self.length, special.pad, [special.cls], special.sep)
         inside = np.pad(text.inside, ((0, 0), (1, self.length - width - 1)))
         attention = np.tile((np.arange(self.length) < width + 2).astype(np.int8), (rows, 1))
         chosen = choose(~special.table[ids], inside, self.rule, rng)
-        labels = np.where(chosen.tokens, ids, np.int32(UNTOLD))
-        shown = corrupted(ids, chosen, special, self.rule.replace, rng)
+        labels = np.where(chosen.tokens, ids, np.int32(IGNORE_INDEX))
+        shown = replace_masked(ids, chosen, special, self.rule.replace, rng)
         read = text.spelling.read(ids, chosen.tokens, special) if text.spelling else []
-        return [*map(lists, (shown, labels, attention)), *read]
+        return [*map(to_lists, (shown, labels, attention)), *read]
 
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: Special) -> Sequence[str | None]:
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens) -> Sequence[str | None]:
         """Filled in, is a row [CLS] text [SEP] [PAD]..., is text asked for and nothing else, and is it the source's?"""
-        shown, labels, attention = (ids_of(rows, n, self.length) for n in ("input_ids", "labels", "attention_mask"))
-        filled = np.where(labels != UNTOLD, labels, shown)
-        tests = [*masked_wrongly(shown, labels, special), *framed_wrongly(filled, attention, special)]
+        shown, labels, attention = (
+            list_to_array(rows, n, self.length) for n in ("input_ids", "labels", "attention_mask")
+        )
+        filled = np.where(labels != IGNORE_INDEX, labels, shown)
+        tests = [*masking_faults(shown, labels, special), *framing_faults(filled, attention, special)]
         if source is not None:
             other = (filled[:, 1 : 1 + source.shape[1]] != source).any(1)
             tests.append((other, "filled in, it is not what the source says"))
-        return faults(*tests)
+        return first_faults(*tests)
 
-    def draw(self, row: Row, special: Special, spelling: Spelling) -> Iterable[Piece]:
+    def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
         """The text with its blanks filled in."""
         size = sum(row["attention_mask"])
         shown, labels = (np.array(row[name][1 : size - 1]) for name in ("input_ids", "labels"))

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Refused, Tiles
+from pseudolabel.contracts import Column, Piece, Tiles, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.video import BOXES, CUT_HELP, MOTION_HELP, FilmTask, Framing, Place, strip
+from pseudolabel.tasks.base.video import BOXES, CUT_HELP, MOTION_HELP, Crop, Framing, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.video import motion
@@ -23,7 +23,7 @@ GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
 
 
 @dataclass(frozen=True)
-class MaskTubes(FilmTask):
+class MaskTubes(VideoTask):
     """Hide the same patches in all frames of a clip; the label is which. What is in them, the clip tells.
 
     `bool_masked_pos[i]` is true where cube i is hidden, a cube being a patch through `--tubelet` frames. Cubes are
@@ -44,11 +44,11 @@ class MaskTubes(FilmTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.framing.size % self.patch:
-            raise Refused(f"--size {self.framing.size} is no multiple of --patch {self.patch}; give one that is")
+            raise UserError(f"--size {self.framing.size} is no multiple of --patch {self.patch}; give one that is")
         if self.frames % self.tubelet:
-            raise Refused(f"--frames {self.frames} is no multiple of --tubelet {self.tubelet}; give one that is")
+            raise UserError(f"--frames {self.frames} is no multiple of --tubelet {self.tubelet}; give one that is")
         if not 0 < self.hidden < self.side**2:
-            raise Refused(f"--ratio {self.ratio:g} hides all or nothing of {self.side**2} patches; give one between")
+            raise UserError(f"--ratio {self.ratio:g} hides all or nothing of {self.side**2} patches; give one between")
 
     @property
     def sampling(self) -> Sampling:
@@ -56,7 +56,7 @@ class MaskTubes(FilmTask):
 
     @property
     def usual(self) -> Framing:
-        return Framing(224, 256, Place.random, 0)
+        return Framing(224, 256, Crop.random, 0)
 
     @property
     def side(self) -> int:
@@ -85,8 +85,8 @@ class MaskTubes(FilmTask):
 
     def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row of them and of their mask."""
-        square = self.square(clip, rng, motion.pace)
-        mask = image_masks.scattered(self.side, self.side, self.hidden, rng).ravel()
+        square = self.square(clip, rng, motion.mean_frame_difference)
+        mask = image_masks.random_mask(self.side, self.side, self.hidden, rng).ravel()
         yield {
             "clip": [codec.jpeg(frame) for frame in square.frames],
             "bool_masked_pos": np.tile(mask, self.frames // self.tubelet).tolist(),
@@ -111,17 +111,17 @@ class MaskTubes(FilmTask):
         tubes = mask.reshape(-1, self.side**2)
         if (tubes != tubes[0]).any() or tubes[0].sum() != self.hidden:
             return f"`bool_masked_pos` does not hide the same {self.hidden} patches in all frames"
-        if any(codec.size_of(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
+        if any(codec.image_size(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
             return f"not all frames are squares of {self.framing.size} pixels"
         return self.unlike(row["clip"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames, and what a model sees of them."""
         mask = np.array(row["bool_masked_pos"], bool)[: self.side**2].reshape(self.side, self.side)
-        whole = strip("the clip", row["clip"])
+        whole = frame_strip("the clip", row["clip"])
         yield Tiles(
             "what is left of it",
-            [image_masks.hidden(image, mask, self.patch) for image in whole.images if image is not None],
+            [image_masks.gray_out(image, mask, self.patch) for image in whole.images if image is not None],
             whole.columns,
         )
         yield whole

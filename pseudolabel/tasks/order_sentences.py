@@ -10,15 +10,39 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import UNTOLD, Chance, Column, Fact, Piece, Refused, Sample, Skipped, Written, one_of
+from pseudolabel.contracts import (
+    IGNORE_INDEX,
+    Chance,
+    Column,
+    Fact,
+    Piece,
+    Sample,
+    Skipped,
+    UserError,
+    Written,
+    parse_choice,
+)
 from pseudolabel.tasks.base.task import Labeler, Row, Rows
-from pseudolabel.tasks.base.text import BATCH, TokenTask, faults, framed_wrongly, ids_of
-from pseudolabel.transforms.text.detokenize import Spelling, spelling
-from pseudolabel.transforms.text.masks import MaskingOptions, Rule, Unit, choose, corrupted, masked_wrongly
-from pseudolabel.transforms.text.packing import gathered, lists, row_keys
-from pseudolabel.transforms.text.sentence_pairs import Negatives, Pairs, Told, paired, read
+from pseudolabel.tasks.base.text import BATCH, TokenTask, first_faults, framing_faults, list_to_array
+from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
+from pseudolabel.transforms.text.masks import (
+    MaskingOptions,
+    MaskingParams,
+    Unit,
+    choose,
+    masking_faults,
+    replace_masked,
+)
+from pseudolabel.transforms.text.packing import group_blocks, row_keys, to_lists
+from pseudolabel.transforms.text.sentence_pairs import (
+    DocumentProgress,
+    Negatives,
+    SentencePairs,
+    make_pairs,
+    read_sentences,
+)
 from pseudolabel.transforms.text.tokenize import INSIDE, Tokens
-from pseudolabel.transforms.text.vocabulary import Special
+from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,14 +88,14 @@ class OrderSentences(MaskingOptions, TokenTask):
     def __post_init__(self) -> None:
         TokenTask.__post_init__(self)
         MaskingOptions.__post_init__(self)
-        object.__setattr__(self, "negatives", one_of(Negatives, self.negatives, "negatives"))
+        object.__setattr__(self, "negatives", parse_choice(Negatives, self.negatives, "negatives"))
         if not 0 <= self.short_share <= 1:
-            raise Refused(f"--short-share {self.short_share} is no share of the rows; type 0 to 1, such as 0.1")
-        given = [name for name in Rule._fields if getattr(self, name) is not None]
+            raise UserError(f"--short-share {self.short_share} is no share of the rows; type 0 to 1, such as 0.1")
+        given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
         if given and not self.mask:
-            raise Refused(f"--{given[0].replace('_', '-')} says how to mask, but nothing is masked; add --mask")
+            raise UserError(f"--{given[0].replace('_', '-')} says how to mask, but nothing is masked; add --mask")
         if self.length < 5:
-            raise Refused(f"--length {self.length} has no room for two segments; type 5 or more, such as 128")
+            raise UserError(f"--length {self.length} has no room for two segments; type 5 or more, such as 128")
 
     def options(self) -> Mapping[str, Any]:
         return {**super().options(), **(self.rule._asdict() if self.mask else {})}
@@ -91,46 +115,48 @@ class OrderSentences(MaskingOptions, TokenTask):
         return super().needs() if self.mask else ("cls", "sep", "pad")
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Ordering(self, *self.known(artefacts, self.mask and self.rule.unit != Unit.token, literal=False))
+        return SentenceOrderLabeler(
+            self, *self.known(artefacts, self.mask and self.rule.unit != Unit.token, literal=False)
+        )
 
 
-class Ordering(NamedTuple):
+class SentenceOrderLabeler(NamedTuple):
     """The labeler: documents, some blocks of them at a time, as pairs of segments."""
 
     task: OrderSentences
     tokens: Tokens
-    special: Special
-    spelling: Spelling | None
+    special: SpecialTokens
+    spelling: Detokenizer | None
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
-        task, told = self.task, Told(("", 0), 0)
+        task, told = self.task, DocumentProgress(("", 0), 0)
         size = max(1, BATCH // task.length)
-        for group in gathered(samples, MIXED if task.negatives == Negatives.random else 1):
-            text, told = read(group, self.tokens, task.sentence_per_line, told)
+        for group in group_blocks(samples, MIXED if task.negatives == Negatives.random else 1):
+            text, told = read_sentences(group, self.tokens, task.sentence_per_line, told)
             lacking = list(text.lacking(task.negatives))
             yield from lacking
             used = sum(sample.count for sample in group) - len(lacking)
             for copy in range(copies):
                 rng = chance(group[-1].key, copy)
-                pairs = paired(text, task.negatives, task.length - 3, task.short_share, rng)
+                pairs = make_pairs(text, task.negatives, task.length - 3, task.short_share, rng)
                 for i in range(0, len(pairs.label), size):
-                    some = Pairs(*(part[i : i + size] for part in pairs))
+                    some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)
                     made = framed(text.ids, some, task.length, self.special)
                     yield Rows(task.batch(keys, copy, self._columns(made, some.label, rng)), used, (made[0], some))
                     used = 0
 
-    def undo(self, rows: pa.RecordBatch, source: tuple[np.ndarray, Pairs] | None) -> Sequence[str | None]:
+    def undo(self, rows: pa.RecordBatch, source: tuple[np.ndarray, SentencePairs] | None) -> Sequence[str | None]:
         """Is a row [CLS] a [SEP] b [SEP], and is it what the source says, in the order that the label tells?"""
         task, special = self.task, self.special
         names = ("input_ids", "token_type_ids", "attention_mask")
-        shown, types, attention = (ids_of(rows, name, task.length) for name in names)
-        labels = ids_of(rows, "labels", task.length) if task.mask else np.full_like(shown, UNTOLD)
-        filled, second = np.where(labels != UNTOLD, labels, shown), attention.sum(1) - types.sum(1)
+        shown, types, attention = (list_to_array(rows, name, task.length) for name in names)
+        labels = list_to_array(rows, "labels", task.length) if task.mask else np.full_like(shown, IGNORE_INDEX)
+        filled, second = np.where(labels != IGNORE_INDEX, labels, shown), attention.sum(1) - types.sum(1)
         parted = types == ((np.arange(task.length) >= second[:, None]) & (attention > 0))
         tests = [
-            *(masked_wrongly(shown, labels, special) if task.mask else []),
-            *framed_wrongly(filled, attention, special),
+            *(masking_faults(shown, labels, special) if task.mask else []),
+            *framing_faults(filled, attention, special),
             (~parted.all(1), "`token_type_ids` is not 0 for one segment and 1 for the next"),
             (filled[np.arange(len(filled)), second - 1] != special.sep, "there is no [SEP] between its segments"),
         ]
@@ -141,13 +167,16 @@ class Ordering(NamedTuple):
             tests.append(((filled != said).any(1), "it is not what the source says"))
             wrong = false == follows if swapped else ~false & ~follows
             tests.append((wrong, "its segments are not in the order that its label tells"))
-        return faults(*tests)
+        return first_faults(*tests)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The two segments, and how they stand to each other."""
         size, second = sum(row["attention_mask"]), sum(row["attention_mask"]) - sum(row["token_type_ids"])
         ids = np.array(row["input_ids"])
-        labels, writing = np.array(row.get("labels", np.full_like(ids, UNTOLD))), spelling(self.tokens.tokenizer)
+        labels, writing = (
+            np.array(row.get("labels", np.full_like(ids, IGNORE_INDEX))),
+            load_detokenizer(self.tokens.tokenizer),
+        )
         for name, part in (("first", slice(1, second - 1)), ("second", slice(second, size - 1))):
             yield Written(f"{name} segment", writing.filled(ids[part], labels[part], self.special))
         column = LABELS[self.task.negatives]
@@ -159,17 +188,17 @@ class Ordering(NamedTuple):
         task, special = self.task, self.special
         ids, inside, types, attention = made
         label, chosen = pa.array(swapped.astype(np.int64)), np.zeros(ids.shape, bool)
-        columns = [lists(types), lists(attention), label]
+        columns = [to_lists(types), to_lists(attention), label]
         shown = ids
         if task.mask:
             made = choose(~special.table[ids], inside, task.rule, rng)
-            shown, chosen = corrupted(ids, made, special, task.rule.replace, rng), made.tokens
-            columns.append(lists(np.where(chosen, ids, np.int32(UNTOLD))))
+            shown, chosen = replace_masked(ids, made, special, task.rule.replace, rng), made.tokens
+            columns.append(to_lists(np.where(chosen, ids, np.int32(IGNORE_INDEX))))
         written = self.spelling.read(ids, chosen, special) if self.spelling else []
-        return [lists(shown), *columns, *written[: 1 + task.mask]]
+        return [to_lists(shown), *columns, *written[: 1 + task.mask]]
 
 
-def framed(stream: np.ndarray, pairs: Pairs, length: int, special: Special) -> tuple[np.ndarray, ...]:
+def framed(stream: np.ndarray, pairs: SentencePairs, length: int, special: SpecialTokens) -> tuple[np.ndarray, ...]:
     """-> (c, length) int32 [CLS] a [SEP] b [SEP] [PAD]..., bool goes on with a word, int8 types, int8 attention."""
     columns, a_size, b_size = np.arange(length), pairs.a_size[:, None], pairs.b_size[:, None]
     in_a = (columns > 0) & (columns <= a_size)

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Refused, Tiles, Unusable
+from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
 from pseudolabel.tasks.base.task import ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 
@@ -62,10 +62,10 @@ class PredictContext(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if 2 * self.jitter > self.gap:
-            raise Refused(f"--jitter {self.jitter} lets patches meet; give 0 to {self.gap // 2}, or a larger --gap")
+            raise UserError(f"--jitter {self.jitter} lets patches meet; give 0 to {self.gap // 2}, or a larger --gap")
         if self.most_pixels < max(self.least_pixels, self.least_side**2):
             least = max(self.least_pixels, self.least_side**2)
-            raise Refused(f"--most-pixels {self.most_pixels} has no room for two patches; give {least} or more")
+            raise UserError(f"--most-pixels {self.most_pixels} has no room for two patches; give {least} or more")
 
     @property
     def least_side(self) -> int:
@@ -116,31 +116,33 @@ class PredictContext(ImageTask):
         size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
         resized = ops.resize(source, size[1], size[0])
         for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
-            if not self.shows(codec.decoded(row[name]), resized[y : y + self.patch, x : x + self.patch]):
+            if not self.shows(codec.decode_stored(row[name]), resized[y : y + self.patch, x : x + self.patch]):
                 return f"`{name}` is not what the source shows in its box"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The patch, and its neighbour where the label says."""
-        around = [None if place != row["label"] else codec.decoded(row["neighbour"]) for place in range(len(PLACES))]
-        yield Tiles("", [*around[:4], codec.decoded(row["patch"]), *around[4:]], 3)
+        around = [
+            None if place != row["label"] else codec.decode_stored(row["neighbour"]) for place in range(len(PLACES))
+        ]
+        yield Tiles("", [*around[:4], codec.decode_stored(row["patch"]), *around[4:]], 3)
 
     def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
         """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
         if self.colour == Colour.drop:
-            return any(ops.resembles(patch[..., [left]], source[..., [left]]) for left in range(3))
-        return ops.resembles(patch, project(source) if self.colour == Colour.project else source)
+            return any(ops.similar_thumbnail(patch[..., [left]], source[..., [left]]) for left in range(3))
+        return ops.similar_thumbnail(patch, project(source) if self.colour == Colour.project else source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
         """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""
         least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))
         if self.patch / most < SMALLEST_PATCH:
-            raise Unusable(
+            raise UnusableSample(
                 f"{width} x {height} pixels, too small: a patch would show fewer than {SMALLEST_PATCH} of them"
             )
         least = max(least, self.least_side / min(height, width))
         if least > most:
-            raise Unusable(f"{width} x {height} pixels, too narrow for two patches side by side")
+            raise UnusableSample(f"{width} x {height} pixels, too narrow for two patches side by side")
         return least, most
 
     def corners(self, size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,11 +10,11 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Filtered, Piece
+from pseudolabel.contracts import Column, FilteredSample, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.video import BOXES, FilmTask, strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
@@ -23,7 +23,7 @@ UNEVEN = 1.5  # times the shortest step that the longest may take: of more, the 
 
 
 @dataclass(frozen=True)
-class PredictPace(FilmTask):
+class PredictPace(VideoTask):
     """Show every frame of a clip, every second, every third and so on; the label is which, from 0, named `1x`, `2x`.
 
     By `--gap-seconds` the slowest pace is the whole number of frames nearest to that: sources of several rates want it,
@@ -65,10 +65,10 @@ class PredictPace(FilmTask):
         at = np.searchsorted(every, self.steps)
         took = np.diff(clip.times) / np.diff(every)
         if took.max() > UNEVEN * took.min():
-            raise Filtered(
+            raise FilteredSample(
                 f"unevenly spaced: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms from frame to frame"
             )
-        square = self.square(clip, rng, lambda small: motion.apart(small[at]))
+        square = self.square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
         label = int(rng.integers(self.paces))
         yield {
             "clip": [codec.jpeg(frame) for frame in square.frames[at[label]]],
@@ -90,4 +90,4 @@ class PredictPace(FilmTask):
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames as they are shown, with their times."""
-        yield strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])
+        yield frame_strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])

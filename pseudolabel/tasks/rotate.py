@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Tiles, Unusable
+from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample
 from pseudolabel.tasks.base.task import ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.crops import squares
@@ -44,29 +44,29 @@ class Rotate(ImageTask):
         )
 
     def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> four rows, one for each turn. Raises `Unusable` where they would look the same."""
+        """(H, W, 3) uint8 -> four rows, one for each turn. Raises `UnusableSample` where they would look the same."""
         height, width, _ = image.shape
         flip = bool(rng.random() < self.flip)
         for box in squares(height, width, self.crop, rng):
             shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
-            if not np.array_equal(shown, ops.turned(shown, 2)):
+            if not np.array_equal(shown, ops.rotate_quarters(shown, 2)):
                 break
         else:
-            raise Unusable("looks the same upside down, wherever a square is cut")
-        shown = ops.mirrored(shown) if flip else shown
+            raise UnusableSample("looks the same upside down, wherever a square is cut")
+        shown = ops.mirror(shown) if flip else shown
         for turn in range(4):
-            yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.turned(shown, turn))}
+            yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.rotate_quarters(shown, turn))}
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Turned back by its label, does the picture show what is in its box?"""
         if source is None:
             return None
-        back = ops.turned(codec.decoded(row["image"]), -row["label"] % 4)
-        shown = ops.resize(ops.within(source, row["box"]), self.size, self.size)
-        shown = ops.mirrored(shown) if row["flip"] else shown
-        return None if ops.alike(back, shown) else "turned back by `label`, it is not what the source shows"
+        back = ops.rotate_quarters(codec.decode_stored(row["image"]), -row["label"] % 4)
+        shown = ops.resize(ops.crop(source, row["box"]), self.size, self.size)
+        shown = ops.mirror(shown) if row["flip"] else shown
+        return None if ops.equal_up_to_jpeg(back, shown) else "turned back by `label`, it is not what the source shows"
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The picture as it is shown, and turned back."""
-        image = codec.decoded(row["image"])
-        yield Tiles("turned, and turned back", [image, ops.turned(image, -row["label"] % 4)], 2)
+        image = codec.decode_stored(row["image"])
+        yield Tiles("turned, and turned back", [image, ops.rotate_quarters(image, -row["label"] % 4)], 2)

@@ -15,13 +15,13 @@ from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.video import BOXES, FilmTask, strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 
 @dataclass(frozen=True)
-class ShuffleClips(FilmTask):
+class ShuffleClips(VideoTask):
     """Show short clips that follow each other in another order; the label is which.
 
     `order[i]` is the true place of the clip shown at i, `label` its index in `itertools.permutations` (train_vcop.py of
@@ -61,7 +61,9 @@ class ShuffleClips(FilmTask):
 
     def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """The frames of all clips, in order -> the row that shows the clips in another."""
-        square = self.square(clip, rng, lambda small: motion.apart(self._each(small)), unit=self.frames)
+        square = self.square(
+            clip, rng, lambda small: motion.min_pairwise_difference(self._each(small)), unit=self.frames
+        )
         label = int(rng.integers(len(self.orders)))
         order = list(self.orders[label])
         yield {
@@ -84,7 +86,7 @@ class ShuffleClips(FilmTask):
     def draw(self, row: Row) -> Iterable[Piece]:
         """Each clip as it is shown."""
         for clip, times, place in zip(row["clips"], row["timestamps"], row["order"], strict=True):
-            yield strip(f"its true place is {place}: {times[0]:.2f} to {times[-1]:.2f} s", clip)
+            yield frame_strip(f"its true place is {place}: {times[0]:.2f} to {times[-1]:.2f} s", clip)
 
     def _each(self, values: np.ndarray) -> np.ndarray:
         """(clips * frames, ...) -> (clips, frames, ...)"""

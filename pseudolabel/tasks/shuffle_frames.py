@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Refused
+from pseudolabel.contracts import Column, Piece, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.video import BOXES, FilmTask, Framing, Place, strip
+from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
@@ -36,7 +36,7 @@ class Preset(StrEnum):
 
 
 @dataclass(frozen=True)
-class ShuffleFrames(FilmTask):
+class ShuffleFrames(VideoTask):
     """Show frames of a clip in another order; the label is which.
 
     `order[i]` is the true place of the frame shown at i, so that `timestamps` rise when it is undone. `label` is the
@@ -57,7 +57,7 @@ class ShuffleFrames(FilmTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.preset == Preset.verify and self.frames not in (None, 3):
-            raise Refused("--preset verify shows three frames; leave --frames out")
+            raise UserError("--preset verify shows three frames; leave --frames out")
 
     @property
     def shown(self) -> int:
@@ -66,7 +66,7 @@ class ShuffleFrames(FilmTask):
 
     @property
     def usual(self) -> Framing:
-        opn = Framing(80, 240, Place.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 of 100 pixels
+        opn = Framing(80, 240, Crop.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 of 100 pixels
         return opn if self.preset == Preset.opn else super().usual
 
     @property
@@ -123,7 +123,7 @@ class ShuffleFrames(FilmTask):
 
     def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them in another."""
-        square = self.square(clip, rng, motion.apart)
+        square = self.square(clip, rng, motion.min_pairwise_difference)
         order = self.arranged(rng)
         yield {
             "frames": [codec.jpeg(frame) for frame in square.frames[order]],
@@ -145,5 +145,5 @@ class ShuffleFrames(FilmTask):
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames as they are shown, and in order."""
         home, times = np.argsort(row["order"]).tolist(), [f"{time:.2f} s" for time in row["timestamps"]]
-        yield strip("as shown; the true place of each", row["frames"], [str(place) for place in row["order"]])
-        yield strip("in order", [row["frames"][i] for i in home], [times[i] for i in home])
+        yield frame_strip("as shown; the true place of each", row["frames"], [str(place) for place in row["order"]])
+        yield frame_strip("in order", [row["frames"][i] for i in home], [times[i] for i in home])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 
 CELLS, EACH = 3, 20  # cells to a cluster that it is merged from, and points to a cell they are found by
 MOST_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
@@ -32,7 +32,7 @@ PRICINGS = 3  # of prices and means in turn
 COSTS = 1024  # points, whose costs are held
 
 
-class Found(NamedTuple):
+class KMeansResult(NamedTuple):
     """Centroids, and each point's nearest among them."""
 
     centroids: np.ndarray  # (k, d) float32
@@ -48,7 +48,9 @@ def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np
     on the sample, then on all points.
     """
     if len(points) < k:
-        raise Refused(f"{len(points)} points cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3)
+        raise UserError(
+            f"{len(points)} points cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3
+        )
     rng = np.random.default_rng(seed)
     cells = min(len(points), max(k, min(CELLS * k, MOST_CELLS)))
     order = rng.permutation(len(points))
@@ -56,12 +58,12 @@ def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np
     seeds = points[order[:cells]]
     with threads() as pool:
         if cells > k:
-            seeds = merged(lloyd(pool, some, seeds, spherical, CELL_STEPS).centroids, k)
+            seeds = ward_merge(lloyd(pool, some, seeds, spherical, CELL_STEPS).centroids, k)
         many = len(some) < len(points)
         found = lloyd(pool, some, seeds, spherical, gain=GAIN if many else FINE)
         if many:
             found = lloyd(pool, points, found.centroids, spherical)
-        return repaired(pool, points, found)
+        return repair_empty(pool, points, found)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def assigned(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def assign(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n, d), (k, d) -> (n,) int64 the nearest centroid, and (n,) float32 the square of how far it is."""
     import faiss
 
@@ -102,11 +104,11 @@ def lloyd(
     spherical: bool,
     steps: int = STEPS,
     gain: float = GAIN,
-) -> Found:
+) -> KMeansResult:
     """Lloyd's steps, until one gains too little. A centroid that no point is nearest to stays where it is."""
     before = np.inf
     for step in range(steps + 1):
-        labels, squares = assigned(pool, points, centroids)
+        labels, squares = assign(pool, points, centroids)
         inertia = float(squares.sum(dtype=np.float64))
         if step == steps or inertia >= (1 - gain) * before:
             break
@@ -114,7 +116,7 @@ def lloyd(
         moved, sizes = means(points, labels, len(centroids))
         centroids = np.where(sizes[:, None] > 0, moved, centroids)
         centroids = on_sphere(centroids) if spherical else centroids
-    return Found(centroids, labels, squares)
+    return KMeansResult(centroids, labels, squares)
 
 
 def on_sphere(points: np.ndarray) -> np.ndarray:
@@ -122,14 +124,14 @@ def on_sphere(points: np.ndarray) -> np.ndarray:
     return np.asarray(points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12))
 
 
-def merged(cells: np.ndarray, k: int) -> np.ndarray:
+def ward_merge(cells: np.ndarray, k: int) -> np.ndarray:
     """(m, d) -> (k, d): the means of the clusters that Ward's method makes of them."""
     from scipy.cluster.hierarchy import cut_tree, ward
 
     return means(cells, cut_tree(ward(cells.astype(np.float64)), k)[:, 0], k)[0]
 
 
-def repaired(pool: ThreadPoolExecutor, points: np.ndarray, found: Found) -> np.ndarray:
+def repair_empty(pool: ThreadPoolExecutor, points: np.ndarray, found: KMeansResult) -> np.ndarray:
     """Put each centroid that no point is nearest to on one of the points farthest from their own, all different."""
     centroids, labels, squares = found
     k, noise = len(centroids), NOISE * float(np.einsum("nd,nd->n", points, points).max())
@@ -144,10 +146,10 @@ def repaired(pool: ThreadPoolExecutor, points: np.ndarray, found: Found) -> np.n
             break
         centroids = centroids.copy()
         centroids[empty[: len(far)]] = points[far]
-        labels, squares = assigned(pool, points, centroids)
-    some = different(points)
+        labels, squares = assign(pool, points, centroids)
+    some = count_distinct(points)
     some = some if some < k else k - len(empty)  # the others are too near to those to be told apart
-    raise Refused(f"there are only {some} different points; give --clusters {some} or fewer", 3)
+    raise UserError(f"there are only {some} different points; give --clusters {some} or fewer", 3)
 
 
 def farthest(points: np.ndarray, squares: np.ndarray, count: int, noise: float) -> list[int]:
@@ -160,7 +162,7 @@ def farthest(points: np.ndarray, squares: np.ndarray, count: int, noise: float) 
     return list(chosen.values())
 
 
-def different(points: np.ndarray) -> int:
+def count_distinct(points: np.ndarray) -> int:
     """(n, d) -> how many of them are different."""
     return len({hash(point.tobytes()) for point in points})
 
@@ -168,7 +170,7 @@ def different(points: np.ndarray) -> int:
 # --- clusters of equal size ------------------------------------------------------------------------------------------
 
 
-def balanced(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple[np.ndarray, np.ndarray]:
+def balance(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple[np.ndarray, np.ndarray]:
     """(n, d) points, (k, d) centroids -> (k, d) centroids and (k,) float32 prices: a point belongs to the cluster of
     least distance ** 2 + price, and so each has about n / k of them.
 
@@ -176,17 +178,17 @@ def balanced(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tupl
     """
     prices = np.zeros(len(centroids))
     with threads() as pool:
-        prices = priced(pool, points, centroids, prices)
+        prices = sinkhorn(pool, points, centroids, prices)
         for _ in range(PRICINGS - 1):
             labels = np.concatenate(_blocks(pool, points, centroids, prices, lambda costs: costs.argmin(1)))
             moved, sizes = means(points, labels, len(centroids))
             centroids = np.where(sizes[:, None] > 0, moved, centroids)
             centroids = on_sphere(centroids) if spherical else centroids
-            prices = priced(pool, points, centroids, prices)
+            prices = sinkhorn(pool, points, centroids, prices)
     return np.asarray(centroids, np.float32), prices.astype(np.float32)
 
 
-def priced(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
+def sinkhorn(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
     """Sinkhorn's steps: each makes a cluster dearer by the logarithm of how many times n / k its share is."""
     fair = len(points) / len(centroids)
     for halvings in range(SOFTNESSES):

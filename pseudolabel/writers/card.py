@@ -10,12 +10,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from pseudolabel.contracts import plain, short
-from pseudolabel.storage.files import write_whole
-from pseudolabel.storage.stores import handle
+from pseudolabel.contracts import escape_controls, shorten
+from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Task
-from pseudolabel.writers.dataset import command
-from pseudolabel.writers.source_columns import signed
+from pseudolabel.writers.dataset import command_line
+from pseudolabel.writers.source_columns import columns_of_manifest
 
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 LARGEST = "10M<n<100M"
@@ -29,7 +29,7 @@ SOUND = [
 def write_card(path: Path, task: Task, manifest: Mapping[str, Any]) -> None:
     """Write `README.md`: the YAML header that the Hub and `datasets` read, then all the rest for people."""
     lines = ["---", *_header(task, manifest), "---", "", *_body(task, manifest, path.parent)]
-    write_whole(path, (f"{line}\n" for line in lines))
+    write_atomic(path, (f"{line}\n" for line in lines))
 
 
 def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -43,7 +43,7 @@ def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
-    return plain(Path(manifest["summary"]["out"]).name)
+    return escape_controls(Path(manifest["summary"]["out"]).name)
 
 
 def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
@@ -54,10 +54,12 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     counts += f" · {summary['lacking']:,} rows lacking" if summary["lacking"] else ""
     yield from (f"# {escape(name)}", "", what, "")
     yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
-    yield from (f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in signed(manifest).schema(task))
+    yield from (
+        f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in columns_of_manifest(manifest).schema(task)
+    )
     yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
     yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.paper}", "")
-    yield from ("```sh", command(type(task), {**manifest["fields"], **manifest}), "```", "")
+    yield from ("```sh", command_line(type(task), {**manifest["fields"], **manifest}), "```", "")
     yield f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`."
     yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
     yield from ("", "## What would make it false", "")
@@ -72,12 +74,12 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
     """The first row of all, a column in a line."""
     import pyarrow.parquet as pq
 
-    columns = signed(manifest).schema(task)
-    with pq.ParquetFile(handle(out / "data" / manifest["shards"][0]["name"])) as file:
+    columns = columns_of_manifest(manifest).schema(task)
+    with pq.ParquetFile(parquet_source(out / "data" / manifest["shards"][0]["name"])) as file:
         row = next(file.iter_batches(1)).to_pylist()[0]
     for column in columns:
-        value = column.names[row[column.name]] if column.type == "class" else short(row[column.name])
-        yield f"{column.name}: {plain(value).replace('`', '｀')}"  # no backtick of the source ends the block
+        value = column.names[row[column.name]] if column.type == "class" else shorten(row[column.name])
+        yield f"{column.name}: {escape_controls(value).replace('`', '｀')}"  # no backtick of the source ends the block
 
 
 def _python(task: Task, name: str) -> Sequence[str]:

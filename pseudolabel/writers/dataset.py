@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Column, Refused, RunOptions, Unusable, blamed
+from pseudolabel.contracts import Column, RunOptions, UnusableSample, UserError, decoding_errors
 from pseudolabel.storage.layout import MANIFEST, SUCCESS
-from pseudolabel.storage.retry import StoreFailed
-from pseudolabel.storage.urls import located
+from pseudolabel.storage.retry import StoreFailure
+from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks import TASKS, Task
-from pseudolabel.writers.output_folder import at_hand
-from pseudolabel.writers.source_columns import Kept, signed
+from pseudolabel.writers.output_folder import local_artifacts
+from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
 FILE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
 COUNTS = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
@@ -31,16 +31,16 @@ SIGNED = {
 }
 
 
-def read(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
-    """A JSON file of ours, or this line of one. Raises `Unusable` where it is missing, or not of that shape."""
+def read_json(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
+    """A JSON file of ours, or this line of one. Raises `UnusableSample` where it is missing, or not of that shape."""
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
-    except StoreFailed:
+    except StoreFailure:
         raise
     except (OSError, ValueError, RecursionError):
-        raise Unusable("is missing, or is no JSON") from None
+        raise UnusableSample("is missing, or is no JSON") from None
     if wrong := _unlike(value, shape, "it"):
-        raise Unusable(f"is not as a run writes it: {wrong}")
+        raise UnusableSample(f"is not as a run writes it: {wrong}")
     return value
 
 
@@ -69,29 +69,29 @@ class Dataset:
         known = {field.name for field in fields(kind)}
         if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
-            raise Refused(f"{self.out} was made by {by} with --{option}, which this version does not have")
+            raise UserError(f"{self.out} was made by {by} with --{option}, which this version does not have")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
         given = {name: value for name, value in given.items() if name in known}  # on others no row depended
         for name, pattern in kind.kept.items():
             if given.get(name):
                 given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))
         try:
-            with blamed("it cannot be opened with the options of its manifest"):
+            with decoding_errors("it cannot be opened with the options of its manifest"):
                 return kind(**given)
-        except Unusable as fault:
-            raise Refused(f"{self.out}: {fault}", 3) from None
+        except UnusableSample as fault:
+            raise UserError(f"{self.out}: {fault}", 3) from None
 
     @cached_property
     def artefacts(self) -> Path:
         """The local folder that holds what `fit` saved, as long as this object lives."""
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
         weakref.finalize(self, shutil.rmtree, folder)
-        return at_hand(self.out, Path(folder))
+        return local_artifacts(self.out, Path(folder))
 
     @property
-    def kept(self) -> Kept:
+    def kept(self) -> SourceColumns:
         """What its rows have of their source."""
-        return signed(self.manifest)
+        return columns_of_manifest(self.manifest)
 
     @property
     def columns(self) -> list[Column]:
@@ -108,32 +108,32 @@ class Dataset:
     def _fields(self) -> Mapping[str, Any]:
         given: Mapping[str, Any] | None = self.manifest.get("fields")
         if not isinstance(given, dict):
-            raise Refused(f"{self.out} was made by an older version, which kept no options; make it again")
+            raise UserError(f"{self.out} was made by an older version, which kept no options; make it again")
         return given
 
     @property
     def command(self) -> str:
         """What was typed, but for the source's place and what only says how fast or where to."""
-        return command(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
+        return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
 
 
-def opened(out: Path | str) -> Dataset:
+def open_dataset(out: Path | str) -> Dataset:
     """The dataset in a folder. Refused where there is none, or an unfinished one."""
-    out = located(out)
+    out = open_location(out)
     if not (out / MANIFEST).exists():
-        raise Refused(f"{out} is no dataset made by pseudolabel: it has no {MANIFEST}; give the folder of one")
+        raise UserError(f"{out} is no dataset made by pseudolabel: it has no {MANIFEST}; give the folder of one")
     if not (out / SUCCESS).exists():
-        raise Refused(f"{out} is not finished; run the command that made it again", 3)
+        raise UserError(f"{out} is not finished; run the command that made it again", 3)
     try:
-        manifest = read(out / MANIFEST, SIGNED)
-    except Unusable as fault:
-        raise Refused(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
+        manifest = read_json(out / MANIFEST, SIGNED)
+    except UnusableSample as fault:
+        raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:
-        raise Refused(f"{out} is of the task {manifest['task']!r}, which this version does not have")
+        raise UserError(f"{out} is of the task {manifest['task']!r}, which this version does not have")
     return Dataset(out, manifest)
 
 
-def command(task: type[Task], given: Mapping[str, Any]) -> str:
+def command_line(task: type[Task], given: Mapping[str, Any]) -> str:
     """The command line of a task: SOURCE, and the options that are not as they are by default."""
     words = ["pseudolabel", task.name, "SOURCE"]
     for field in (*fields(task), *fields(RunOptions)):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Refused, T
-from pseudolabel.storage.files import write_whole
+from pseudolabel.contracts import T, UserError
+from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import LEDGER, LOCK, MANIFEST, RECORDS, TRACE
 
 DECIDING = (  # packages whose version may change a byte
@@ -18,7 +18,7 @@ DECIDING = (  # packages whose version may change a byte
 )
 
 
-def standing(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:
+def existing_manifest(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:
     """The manifest of what `out` already holds, {} if nothing; refused if that is another dataset.
 
     With `any_source` it may be of another: its ledger is known to be part of what is asked for.
@@ -26,20 +26,20 @@ def standing(out: Path, manifest: dict[str, Any], any_source: bool = False) -> d
     made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
     if not (out / MANIFEST).exists() or not made:  # nothing learned, no shard: as when `fit` refused an option
         return {}
-    before = begun(out)
+    before = read_manifest(out)
     for name, new in identity_of(manifest).items():
         if before.get(name) != new and not (name == "source" and any_source):
             grows = name == "source" and not manifest["extended"] and (out / RECORDS / LEDGER).exists()
             remedy = ", --extend to add what the source gained" if grows else ""
-            raise Refused(
-                f"{out} holds another dataset: {difference(name, before.get(name), new)}\n"
+            raise UserError(
+                f"{out} holds another dataset: {first_difference(name, before.get(name), new)}\n"
                 f"give another folder with --out DIR{remedy}, or --overwrite to delete it and start afresh",
                 code=4,
             )
     return before
 
 
-def begun(out: Path) -> dict[str, Any]:
+def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of a dataset, be it finished or not; {} if there is none."""
     try:
         manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
@@ -50,7 +50,7 @@ def begun(out: Path) -> dict[str, Any]:
     return manifest
 
 
-def readable(path: Path, read: Callable[[Path], T]) -> T:
+def read_or_refuse(path: Path, read: Callable[[Path], T]) -> T:
     """What `read` makes of a file of ours; refused where it is damaged."""
     try:
         return read(path)
@@ -58,23 +58,25 @@ def readable(path: Path, read: Callable[[Path], T]) -> T:
         raise _damaged(path) from None
 
 
-def _damaged(path: Path) -> Refused:
-    return Refused(f"{path} cannot be read; --overwrite deletes the dataset and starts afresh", code=4)
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path} cannot be read; --overwrite deletes the dataset and starts afresh", code=4)
 
 
-def same_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
+def check_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
     """Refuse to finish with other packages what was begun with these: the shards would not be of one piece."""
     if before["versions"] != manifest["versions"]:
-        what = difference("version", before["versions"], manifest["versions"])
-        raise Refused(f"{out} was begun with other packages: {what}\ninstall those to go on, or --overwrite", code=4)
+        what = first_difference("version", before["versions"], manifest["versions"])
+        raise UserError(f"{out} was begun with other packages: {what}\ninstall those to go on, or --overwrite", code=4)
 
 
-def difference(name: str, old: Any, new: Any) -> str:
+def first_difference(name: str, old: Any, new: Any) -> str:
     """The first difference, in words: `grid 3, not 4`."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in {**new, **old}:
             if old.get(key) != new.get(key):
-                return difference(f"{name} {key}" if name in ("source", "version") else key, old.get(key), new.get(key))
+                return first_difference(
+                    f"{name} {key}" if name in ("source", "version") else key, old.get(key), new.get(key)
+                )
     return f"{name.replace('_', '-')} is {old!r} there and {new!r} here"
 
 
@@ -96,4 +98,4 @@ def versions() -> dict[str, str | None]:
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:
-    write_whole(out / MANIFEST, [json.dumps(manifest, indent=1), "\n"])
+    write_atomic(out / MANIFEST, [json.dumps(manifest, indent=1), "\n"])

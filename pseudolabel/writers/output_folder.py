@@ -6,34 +6,34 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.contracts import Refused
-from pseudolabel.readers.sources.files import title
+from pseudolabel.contracts import UserError
+from pseudolabel.readers.sources.files import default_name
 from pseudolabel.storage.layout import CARD, LOCK, MANIFEST, PREVIEW, RECORDS, SKIPPED, SUCCESS, WORK
 from pseudolabel.storage.stores import store
-from pseudolabel.storage.urls import is_address, located
+from pseudolabel.storage.urls import is_url, open_location
 
-WRITTEN = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
+WRITABLE_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
 REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
 
 
-def place(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
+def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     """Where the dataset goes; refused inside a source, around one, or on top of what is no dataset."""
     if not given and sources[0].name == "-":
-        raise Refused("what standard input lists has no name that the dataset could have; give one with --out DIR")
-    out = located(given or f"{title(sources[0])}-{task}")
-    if is_address(out) and str(out).partition("://")[0] not in WRITTEN:
-        raise Refused(f"{out} cannot take a dataset shard by shard; {REMEDY}")
-    if is_address(out) and set("*?[") & set(str(out)):
-        raise Refused(f"{out} is no plain address; give one without *, ? and [, with --out")
+        raise UserError("what standard input lists has no name that the dataset could have; give one with --out DIR")
+    out = open_location(given or f"{default_name(sources[0])}-{task}")
+    if is_url(out) and str(out).partition("://")[0] not in WRITABLE_SCHEMES:
+        raise UserError(f"{out} cannot take a dataset shard by shard; {REMEDY}")
+    if is_url(out) and set("*?[") & set(str(out)):
+        raise UserError(f"{out} is no plain address; give one without *, ? and [, with --out")
     for source in sources:
         if out == source or source in out.parents:
-            raise Refused(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")
+            raise UserError(f"--out {out} lies inside the source {source}; give a folder outside of it, with --out DIR")
         if out in source.parents:
-            raise Refused(f"the source {source} lies inside --out {out}; give another folder with --out DIR")
+            raise UserError(f"the source {source} lies inside --out {out}; give another folder with --out DIR")
     if out.exists() and not out.is_dir():
-        raise Refused(f"{out} is a file; give a folder with --out DIR", code=4)
+        raise UserError(f"{out} is a file; give a folder with --out DIR", code=4)
     if out.exists() and not _ours(out) and (strange := sorted(path.name for path in out.iterdir())):
-        raise Refused(f"{out} holds something else ({strange[0]}); give a new or an empty folder with --out DIR", 4)
+        raise UserError(f"{out} holds something else ({strange[0]}); give a new or an empty folder with --out DIR", 4)
     return out
 
 
@@ -42,9 +42,9 @@ def _ours(out: Path) -> bool:
     return (out / LOCK).exists() or (out / MANIFEST).exists()
 
 
-def at_hand(out: Path, folder: Path) -> Path:
+def local_artifacts(out: Path, folder: Path) -> Path:
     """The local folder that holds what `fit` saved: the dataset's own, or a copy, made once, of what a store has."""
-    if not is_address(out):
+    if not is_url(out):
         return out
     near = folder / "learned"
     if near.exists():
@@ -62,7 +62,7 @@ def at_hand(out: Path, folder: Path) -> Path:
     return near
 
 
-def clear(out: Path) -> None:
+def clear_output(out: Path) -> None:
     """Delete the dataset but not the lock; the manifest last, for without it nothing that is left would be trusted."""
     home, records = store(out), out / RECORDS
     home.discard(SUCCESS)

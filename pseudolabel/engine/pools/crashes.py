@@ -7,34 +7,34 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.contracts import Extent, Refused
-from pseudolabel.engine.jobs import Exceptions, Job
+from pseudolabel.contracts import Extent, UserError
+from pseudolabel.engine.jobs import Job, KnownFailures
 from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools import events
-from pseudolabel.storage.files import write_whole
-from pseudolabel.writers.manifest import readable
+from pseudolabel.storage.files import write_atomic
+from pseudolabel.writers.manifest import read_or_refuse
 
-MOST = 4  # a job that killed so many workers, though no sample of it kills alone, ends the run
-RUNS = 3  # so many runs in a row must have died while they tried one sample alone, before it is to blame
+MAX_CRASHES = 4  # a job that killed so many workers, though no sample of it kills alone, ends the run
+CRASHED_RUNS = 3  # so many runs in a row must have died while they tried one sample alone, before it is to blame
 
 
-class Deaths:
+class CrashLog:
     """The exceptions, and what each shard was on when a run died."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        known = readable(path, lambda path: json.loads(path.read_text("utf-8"))) if path.exists() else {}
-        self.exceptions = Exceptions(known.get("reading", {}), known.get("labelling", {}))
+        known = read_or_refuse(path, lambda path: json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        self.exceptions = KnownFailures(known.get("reading", {}), known.get("labelling", {}))
         self._open: dict[str, list[tuple[bool, str, str]]] = known.get("open", {})  # job -> (trial, extent, key) by run
 
     @classmethod
-    def of(cls, folder: Path, mark: str) -> Deaths:
+    def of(cls, folder: Path, mark: str) -> CrashLog:
         """Those of one part, which knows all exceptions; without a mark those of all parts, whose files go."""
         own = folder / f"deaths{mark}.json"
         deaths, others = cls(own), [path for path in sorted(folder.glob("deaths*.json")) if path.name != own.name]
         for noted in map(cls, others):
             both = zip(deaths.exceptions, noted.exceptions, strict=True)
-            deaths.exceptions = Exceptions(*({**one, **other} for one, other in both))
+            deaths.exceptions = KnownFailures(*({**one, **other} for one, other in both))
             deaths._open |= {} if mark else noted._open
         if others and not mark:
             deaths._write()
@@ -49,7 +49,7 @@ class Deaths:
             labelling = {**labelling, key: reason}
         else:
             reading = {**reading, extent: reason}
-        self.exceptions = Exceptions(reading, labelling)
+        self.exceptions = KnownFailures(reading, labelling)
         self._write()
 
     def harvest(self, folder: Path) -> None:
@@ -59,9 +59,11 @@ class Deaths:
             if status is not None and status.extent:
                 seen = self._open.setdefault(f"{status.kind} {status.shard}", [])
                 seen.append((status.trial, status.extent, status.key))
-                last = seen[-RUNS:]
-                if len(last) == RUNS and all(trial and [*rest] == [*last[-1][1:]] for trial, *rest in last):
-                    self.convict(status.extent, status.key, f"ended {RUNS} runs in a row while it was tried alone")
+                last = seen[-CRASHED_RUNS:]
+                if len(last) == CRASHED_RUNS and all(trial and [*rest] == [*last[-1][1:]] for trial, *rest in last):
+                    self.convict(
+                        status.extent, status.key, f"ended {CRASHED_RUNS} runs in a row while it was tried alone"
+                    )
         self._write()
 
     def suspect(self, job: Job) -> list[Extent]:
@@ -82,10 +84,10 @@ class Deaths:
 
     def _write(self) -> None:
         known = {**self.exceptions._asdict(), "open": self._open}
-        write_whole(self._path, [json.dumps(known, indent=1)])
+        write_atomic(self._path, [json.dumps(known, indent=1)])
 
 
-class Search:
+class CrashBisector:
     """Jobs whose worker died, held back until it is known which of their samples kills alone.
 
     First the sample the worker was on is tried alone, twice, for the worker may have been killed from outside. If it
@@ -93,7 +95,7 @@ class Search:
     halved as long as they kill.
     """
 
-    def __init__(self, deaths: Deaths) -> None:
+    def __init__(self, deaths: CrashLog) -> None:
         self._deaths = deaths
         self._held: dict[int, Job] = {}  # by shard
         self._tries: Counter[int] = Counter()  # of the job that is held, how many are not over
@@ -119,10 +121,11 @@ class Search:
             return self._tried(job, status, death)
         extents, index = job.shard.extents, job.shard.index
         self._killed[index] += 1
-        if self._killed[index] == MOST:
+        if self._killed[index] == MAX_CRASHES:
             on = f" on {status.key or status.extent}" if status else ""
-            raise Refused(
-                f"{job.kind} of shard {index} {death.reason}{on} {MOST} times, and no sample of it does so alone\n"
+            raise UserError(
+                f"{job.kind} of shard {index} {death.reason}{on} {MAX_CRASHES} times, "
+                "and no sample of it does so alone\n"
                 "give it more memory, or fewer --workers, and run the same command again to finish",
                 code=1,
             )
@@ -137,15 +140,15 @@ class Search:
         """A worker that died before it began says nothing of the job."""
         index = death.job.shard.index
         self._unborn[index] += 1  # of each job: a node that is lost takes the workers of many with it
-        if self._unborn[index] == MOST:
-            raise Refused(
+        if self._unborn[index] == MAX_CRASHES:
+            raise UserError(
                 f"worker processes die before they begin (the last {death.reason}); is there memory for them? "
                 'In a script, call run() below `if __name__ == "__main__":`',
                 code=1,
             )
         return [death.job]
 
-    def _tried(self, trial: Job, status: events.Status, death: events.Died) -> list[Job]:
+    def _tried(self, trial: Job, status: events.WorkerStatus, death: events.Died) -> list[Job]:
         extents, index = trial.shard.extents, trial.shard.index
         if len(extents) > 1:
             half = len(extents) // 2

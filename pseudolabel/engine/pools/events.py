@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pseudolabel.engine.jobs import Job, Recipe, Report
+from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 
 PULSE = 0.5  # seconds between two reports of progress
 
 
-class Status(NamedTuple):
+class WorkerStatus(NamedTuple):
     """What a worker is on, as it stands in its file: enough to find the culprit after a power cut."""
 
     tick: int
@@ -23,7 +23,7 @@ class Status(NamedTuple):
     key: str  # "": the extent is being read
 
 
-class Progress(NamedTuple):
+class Progressed(NamedTuple):
     job: Job
     samples: int
     skipped: int
@@ -39,7 +39,7 @@ class Died(NamedTuple):
     """The worker is gone; `status` is what it was on, `reason` how it went."""
 
     job: Job
-    status: Status | None
+    status: WorkerStatus | None
     reason: str
     stuck: bool
 
@@ -52,13 +52,13 @@ class Failed(NamedTuple):
     trace: str
 
 
-Event = Progress | Done | Died | Failed
-Work = Callable[[Recipe, Job, Report], Any]  # does one job; a function of a module, for workers import it
+Event = Progressed | Done | Died | Failed
+Work = Callable[[RunSpec, Job, Heartbeat], Any]  # does one job; a function of a module, for workers import it
 
 
-def read_status(file: Path) -> Status | None:
+def read_status(file: Path) -> WorkerStatus | None:
     """The status a worker left in its file, if it came to write one."""
     try:
-        return Status(*json.loads(file.read_bytes().partition(b"\n")[0]))
+        return WorkerStatus(*json.loads(file.read_bytes().partition(b"\n")[0]))
     except (FileNotFoundError, ValueError):
         return None

@@ -23,11 +23,21 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Refused
-from pseudolabel.engine.jobs import HOST, Job, Recipe
-from pseudolabel.engine.make_shard import work
+from pseudolabel.contracts import UserError
+from pseudolabel.engine.jobs import HOST, Job, RunSpec
+from pseudolabel.engine.make_shard import run_job
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.pools.events import PULSE, Died, Done, Event, Failed, Progress, Status, Work, read_status
+from pseudolabel.engine.pools.events import (
+    PULSE,
+    Died,
+    Done,
+    Event,
+    Failed,
+    Progressed,
+    Work,
+    WorkerStatus,
+    read_status,
+)
 
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 SPAWN = multiprocessing.get_context("spawn")  # forked children of threads (Arrow, tokenizers) may hang
@@ -61,7 +71,7 @@ class _Report:
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
 
-def _serve(recipe: Recipe, work: Work, pipe: Connection, status: Path, log: Path) -> None:
+def _serve(recipe: RunSpec, work: Work, pipe: Connection, status: Path, log: Path) -> None:
     """A worker's life: jobs in, results out, until the pipe ends or the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -101,8 +111,8 @@ def _die_with_parent() -> None:
 
 def _sendable(error: Exception) -> Exception:
     """The error, where the parent needs its kind: a refusal or the storage's; else its words."""
-    if isinstance(error, Refused):
-        return Refused(str(error), error.code)
+    if isinstance(error, UserError):
+        return UserError(str(error), error.code)
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, error.strerror or os.strerror(error.errno), error.filename)
     return RuntimeError(f"{type(error).__name__}: {error}")
@@ -121,20 +131,20 @@ class _Worker:
     since: float = 0.0
     stuck: bool = False
 
-    def status(self) -> Status | None:
+    def status(self) -> WorkerStatus | None:
         """What the worker last said it is on."""
         return read_status(self.file)
 
 
-class Pool:
+class LocalPool:
     """`count` workers; `events` feeds them from a queue to which the caller may go on adding."""
 
-    def __init__(self, recipe: Recipe, count: int, sample_seconds: float, work: Work = work) -> None:
+    def __init__(self, recipe: RunSpec, count: int, sample_seconds: float, work: Work = run_job) -> None:
         self._recipe, self._sample_seconds, self._work = recipe, sample_seconds, work
         self._made, self._count = 0, count
         self._workers: list[_Worker] = []
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> LocalPool:
         while len(self._workers) < self._count:  # all at once: they import while the first is fitting
             self._hire()
         return self
@@ -200,7 +210,7 @@ class Pool:
         except (EOFError, ConnectionResetError):
             return self._bury(worker, job)
         if what == "progress":
-            return Progress(job, *rest[0])
+            return Progressed(job, *rest[0])
         worker.job = None
         return Done(job, rest[0]) if what == "done" else Failed(job, *rest)
 
@@ -235,7 +245,7 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """How many cores this process may use: by affinity, and by the cgroup's quota where there is one."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:

@@ -2,7 +2,7 @@
 
 On its node a task hands the shard to a worker process of ours, as a local run does, and tells what becomes of it. So a
 sample that kills or never returns is known by its key there, and Ray's own process outlives it. Ray itself tries
-nothing again: what is to be done about a death is decided in one place, `crashes.Search`.
+nothing again: what is to be done about a death is decided in one place, `crashes.CrashBisector`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pseudolabel.contracts import Extent, Refused, RunOptions
-from pseudolabel.engine.jobs import HOST, Job, Recipe
+from pseudolabel.contracts import Extent, RunOptions, UserError
+from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.pools import local
-from pseudolabel.engine.pools.events import PULSE, Died, Event, Failed, Progress, Status, read_status
-from pseudolabel.storage.urls import is_address
-from pseudolabel.writers.manifest import difference, versions
+from pseudolabel.engine.pools.events import PULSE, Died, Event, Failed, Progressed, WorkerStatus, read_status
+from pseudolabel.storage.urls import is_url
+from pseudolabel.writers.manifest import first_difference, versions
 
 OBJECTS = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
 LINGER = "15"  # seconds that processes of a local Ray whose centre was killed stay; Ray's own is 60
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
-class Place(NamedTuple):
+class NodeSpec(NamedTuple):
     """What a node needs beside the job, and must agree with."""
 
-    recipe: Recipe
+    recipe: RunSpec
     seen: Sequence[Path]  # by the driver
     versions: dict[str, str | None]
     sample_seconds: float
@@ -43,60 +43,60 @@ class Place(NamedTuple):
 
 # --- on a node -------------------------------------------------------------------------------------------------------
 
-_pool: tuple[Path, local.Pool] | None = None  # of this process, kept from one task of a run to the next
+_pool: tuple[Path, local.LocalPool] | None = None  # of this process, kept from one task of a run to the next
 
 
-def serve(place: Place, job: Job) -> Iterator[tuple[type, Sequence[Any]]]:
+def serve(place: NodeSpec, job: Job) -> Iterator[tuple[type, Sequence[Any]]]:
     """Do one job in a worker process of this node; yield its events, without the job, which may be large."""
     for event in _opened(place).events(deque([job]), iter(())):
         yield type(event), event[1:]
 
 
-def _opened(place: Place) -> local.Pool:
+def _opened(place: NodeSpec) -> local.LocalPool:
     """This process's pool of one; a new one where the node is fit for the run."""
     global _pool
     if _pool is None or _pool[0] != place.recipe.work:
         if _pool is not None:
             _pool[1].__exit__()
-        check(place)
+        check_node(place)
         place.recipe.work.mkdir(parents=True, exist_ok=True)  # where OUT is a store, it is each node's own
         sys.modules["__main__"].__file__ = None  # else each new process would run Ray's own script, and import Ray
-        _pool = place.recipe.work, local.Pool(place.recipe, 1, place.sample_seconds).__enter__()
+        _pool = place.recipe.work, local.LocalPool(place.recipe, 1, place.sample_seconds).__enter__()
     return _pool[1]
 
 
-def check(place: Place) -> None:
+def check_node(place: NodeSpec) -> None:
     """Refuse a node that would read or write elsewhere, or make other bytes."""
     for path in place.seen:
         if not path.exists():
-            raise Refused(
+            raise UserError(
                 f"the Ray node {HOST} does not see {path}\n"
                 "have SOURCE and --out on a file system that all nodes share, or in a store (s3://...)"
             )
     if (here := versions()) != place.versions:
-        what = difference("version", place.versions, here)
-        raise Refused(f"the Ray node {HOST} has other packages: {what}; install the same there")
+        what = first_difference("version", place.versions, here)
+        raise UserError(f"the Ray node {HOST} has other packages: {what}; install the same there")
 
 
 # --- the driver's side -----------------------------------------------------------------------------------------------
 
 
-class Pool:
-    """What `local.Pool` is to this machine, for all nodes of a Ray cluster."""
+class RayPool:
+    """What `local.LocalPool` is to this machine, for all nodes of a Ray cluster."""
 
-    def __init__(self, recipe: Recipe, count: int, options: RunOptions, first: Extent) -> None:
-        shared = [Path(first.where.partition("\0")[0])] + ([] if is_address(recipe.out) else [recipe.work])
+    def __init__(self, recipe: RunSpec, count: int, options: RunOptions, first: Extent) -> None:
+        shared = [Path(first.where.partition("\0")[0])] + ([] if is_url(recipe.out) else [recipe.work])
         seen = [path for path in shared if path.exists()]  # an address does not
-        self._place = Place(recipe, seen, versions(), options.sample_seconds)
+        self._place = NodeSpec(recipe, seen, versions(), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
         self._most, self._count, self._counted = options.workers, count, 0.0
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> RayPool:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         try:
             import ray
         except ImportError:
-            raise Refused("--engine ray needs Ray; pip install 'pseudolabel[ray]'") from None
+            raise UserError("--engine ray needs Ray; pip install 'pseudolabel[ray]'") from None
         self._ray, self._ours = ray, not ray.is_initialized()
         self._cluster = bool(self._address) or not self._ours
         if self._ours:
@@ -114,7 +114,7 @@ class Pool:
             self._ray.init(address=address, **QUIET)
         except (ConnectionError, ValueError, RuntimeError) as fault:
             told = " ".join(str(fault).split())[:160]
-            raise Refused(
+            raise UserError(
                 f"the Ray cluster at {address} cannot be joined: {told}\n"
                 "where it asks for a token, set RAY_AUTH_MODE=token"
             ) from None
@@ -132,7 +132,7 @@ class Pool:
     def _ask(self) -> None:
         """Have each node that is there look first; one that comes later does before its first job."""
         ray, errors = self._ray, self._ray.exceptions
-        look = ray.remote(num_cpus=0, max_retries=0)(check)
+        look = ray.remote(num_cpus=0, max_retries=0)(check_node)
 
         def asked(node: dict[str, Any]) -> Any:
             there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -142,10 +142,10 @@ class Pool:
             try:
                 ray.get(answer)
             except errors.RayTaskError as error:
-                if isinstance(error.cause, Refused):
+                if isinstance(error.cause, UserError):
                     raise error.cause from None
                 why = " ".join(str(error.cause).partition("\ntraceback:")[0].split())[:160]
-                raise Refused(f"the Ray node {name} cannot be used: {why}; install there what is here") from None
+                raise UserError(f"the Ray node {name} cannot be used: {why}; install there what is here") from None
             except errors.RayError:  # lost, and asked for nothing
                 continue
 
@@ -163,7 +163,7 @@ class Pool:
                 return
             for stream in ray.wait(list(running), timeout=PULSE)[0]:
                 event = self._hear(stream, running[stream])
-                if not isinstance(event, Progress):
+                if not isinstance(event, Progressed):
                     del running[stream]
                 yield event
 
@@ -178,7 +178,7 @@ class Pool:
         try:
             kind, told = self._ray.get(next(stream))
         except errors.LocalRayletDiedError:
-            raise Refused("the Ray of this machine is gone; run the same command again to finish", code=1) from None
+            raise UserError("the Ray of this machine is gone; run the same command again to finish", code=1) from None
         except errors.RayTaskError as error:
             return Failed(job, error.cause, str(error))
         except errors.RayError as error:
@@ -186,7 +186,7 @@ class Pool:
         event: Event = kind(job, *told)
         return event
 
-    def _last(self, job: Job) -> Status | None:
+    def _last(self, job: Job) -> WorkerStatus | None:
         """What the lost worker was on: its file is on the file system that all nodes share."""
         extents = {extent.key for extent in job.shard.extents}
         for file in self._place.recipe.work.glob("worker-*.json"):
@@ -206,7 +206,7 @@ def _reach(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as fault:
-        raise Refused(
+        raise UserError(
             f"no Ray cluster answers at {address} ({fault.strerror or fault}); "
             "give --ray-address HOST:PORT as `ray start --head` printed it"
         ) from None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Extent, Skipped, attempt, blamed
-from pseudolabel.readers.sources.opening import Watched, opened
+from pseudolabel.contracts import Extent, Skipped, decoding_errors, or_skipped
+from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 if TYPE_CHECKING:
     import soundfile
@@ -30,11 +30,11 @@ class Header(NamedTuple):
     exact: bool
 
 
-def _open(extent: Extent) -> tuple[soundfile.SoundFile, Watched]:
+def _open(extent: Extent) -> tuple[soundfile.SoundFile, FaultRecordingFile]:
     """Open a file at the extent's first frame."""
     import soundfile
 
-    file = Watched(opened(extent.where))
+    file = FaultRecordingFile(open_file(extent.where))
     with ExitStack() as unless_open:
         unless_open.enter_context(file)
         with file.blamed("not a sound that libsndfile reads"):
@@ -48,16 +48,16 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, Watched]:
 
 
 def _seek(sound: soundfile.SoundFile, frame: int) -> None:
-    with blamed(f"has no place {frame}"):
+    with decoding_errors(f"has no place {frame}"):
         sound.seek(frame)
 
 
-def _decoded(sound: soundfile.SoundFile, file: Watched, count: int) -> tuple[np.ndarray, str]:
+def _decoded(sound: soundfile.SoundFile, file: FaultRecordingFile, count: int) -> tuple[np.ndarray, str]:
     """The next `count` frames, (n, channels) float32: fewer at the end, or before what cannot be decoded, and why."""
     blocks, left, reason = [np.empty((0, sound.channels), np.float32)], count, ""
     while left:
         wanted = min(left, sound.samplerate)  # by the second, so that one that is broken costs no more
-        block = attempt("", partial(_read, sound, wanted))
+        block = or_skipped("", partial(_read, sound, wanted))
         if file.fault:
             raise file.fault
         if isinstance(block, Skipped):
@@ -72,7 +72,7 @@ def _decoded(sound: soundfile.SoundFile, file: Watched, count: int) -> tuple[np.
 
 
 def _read(sound: soundfile.SoundFile, count: int) -> np.ndarray:
-    with blamed("libsndfile"):
+    with decoding_errors("libsndfile"):
         return np.asarray(sound.read(count, dtype="float32", always_2d=True))
 
 

@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt
+from pseudolabel.contracts import Extent, FilteredSample, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.audio.decode import SANE, Header, _decoded, _header, _open, _seek
 
-PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
+EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
 LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
 SLOWEST = 4000  # Hz of a source: of less, no word is left
 LARGEST = 2**25  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
@@ -31,9 +31,11 @@ class AudioOptions:
 
     def __post_init__(self) -> None:
         if self.channels not in ("mix", "split") and not (self.channels.isdecimal() and int(self.channels)):
-            raise Refused(f"--channels {self.channels!r} is none of them; type mix, split, or a number from 1")
+            raise UserError(f"--channels {self.channels!r} is none of them; type mix, split, or a number from 1")
         if self.min_seconds > self.seconds:
-            raise Refused(f"--min-seconds {self.min_seconds:g} leaves nothing of --seconds {self.seconds:g}; give less")
+            raise UserError(
+                f"--min-seconds {self.min_seconds:g} leaves nothing of --seconds {self.seconds:g}; give less"
+            )
 
 
 class Utterance(NamedTuple):
@@ -45,7 +47,7 @@ class Utterance(NamedTuple):
     heard: float  # Hz of the source: there is nothing in it above half of this
 
 
-class Sounds:
+class AudioReader:
     """The reader of sound: what libsndfile decodes, be it less than the header says."""
 
     suffixes: frozenset[str] = frozenset(
@@ -61,12 +63,12 @@ class Sounds:
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Take the file unopened where it is small; else in pieces of whole utterances, where they can be found."""
         whole = Extent(key, path, 0, None, size)
-        about = attempt(key, partial(_header, path)) if size > PIECE else None
+        about = or_skipped(key, partial(_header, path)) if size > EXTENT_BYTES else None
         if not isinstance(about, Header) or not about.exact:
             yield whole
             return
         length = self._length(about.rate)
-        step = length * max(1, round(PIECE / size * about.frames / length))
+        step = length * max(1, round(EXTENT_BYTES / size * about.frames / length))
         for start in range(0, about.frames, step):
             stop = (
                 None if start + step >= about.frames else start + step
@@ -76,7 +78,7 @@ class Sounds:
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Cut the extent after `count` samples, as its header counts them, or after one; all channels go together."""
-        about = attempt(extent.key, partial(_header, extent.where))
+        about = or_skipped(extent.key, partial(_header, extent.where))
         if isinstance(about, Skipped):
             return extent, 1
         length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
@@ -97,7 +99,7 @@ class Sounds:
         return max(1, round(self.options.seconds * rate))
 
     def _utterances(self, extent: Extent) -> Iterator[Sample | Skipped]:
-        opened = attempt(extent.key, partial(_open, extent))
+        opened = or_skipped(extent.key, partial(_open, extent))
         if isinstance(opened, Skipped):
             yield opened
             return
@@ -117,7 +119,7 @@ class Sounds:
                 if fault:
                     yield Skipped(f"{extent.file}#{at}-", f"does not decode from here on: {fault}")
                     at += wanted - len(block)  # on to the next utterance, if it can be found
-                    if at >= sound.frames or isinstance(attempt("", partial(_seek, sound, at)), Skipped):
+                    if at >= sound.frames or isinstance(or_skipped("", partial(_seek, sound, at)), Skipped):
                         return
                 elif len(block) < wanted:
                     break
@@ -132,15 +134,15 @@ class Sounds:
             reason = f"{len(block) / rate:.2f} s, --min-seconds is {self.options.min_seconds:g}"
             yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
         elif chosen == "mix":
-            yield attempt(key, lambda: Sample(key, self._utterance(key, block.mean(1), rate)))
+            yield or_skipped(key, lambda: Sample(key, self._utterance(key, block.mean(1), rate)))
         else:
             for number in range(1, block.shape[1] + 1) if chosen == "split" else (int(chosen),):
                 name = f"{key}@{number}"
-                yield attempt(name, partial(self._channel, name, block, number, rate))
+                yield or_skipped(name, partial(self._channel, name, block, number, rate))
 
     def _channel(self, key: str, block: np.ndarray, number: int, rate: int) -> Sample:
         if number > block.shape[1]:
-            raise Unusable(f"has {block.shape[1]} channels, --channels is {number}")
+            raise UnusableSample(f"has {block.shape[1]} channels, --channels is {number}")
         return Sample(key, self._utterance(key, block[:, number - 1], rate))
 
     def _utterance(self, key: str, wave: np.ndarray, rate: int) -> Utterance:
@@ -148,16 +150,16 @@ class Sounds:
         import soxr
 
         if rate < SLOWEST:
-            raise Unusable(f"recorded at {rate} Hz, too few for speech")
+            raise UnusableSample(f"recorded at {rate} Hz, too few for speech")
         loudest = float(np.abs(wave).max())
         if not np.isfinite(loudest):
-            raise Unusable("has samples that are no numbers")
+            raise UnusableSample("has samples that are no numbers")
         if loudest > LOUDEST:
-            raise Unusable(f"has samples of {loudest:g}, where 1 is full scale")
+            raise UnusableSample(f"has samples of {loudest:g}, where 1 is full scale")
         if (wave == wave[0]).all():
-            raise Filtered("silent: all samples are the same")
+            raise FilteredSample("silent: all samples are the same")
         if rate != self.options.rate:
             wave = soxr.resample(np.ascontiguousarray(wave), rate, self.options.rate, quality="HQ")
         if not len(wave):
-            raise Unusable(f"{len(wave)} samples at {self.options.rate} Hz")
+            raise UnusableSample(f"{len(wave)} samples at {self.options.rate} Hz")
         return Utterance(key, np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16), self.options.rate, rate)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable, blamed
+from pseudolabel.contracts import UnusableSample, decoding_errors
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,7 +32,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - Transparency, of whatever kind, is matted on white.
     - Deeper than 8 bit (integers of 16 and 32 bit, floats): `span` is brought to 0..255, all colour channels alike;
       NaN is black. AVIF of 10 and 12 bit, and CMYK of 16, are read as 8 bit.
-    - A file that decodes only in part is `Unusable`, and so is one above `max_pixels`, before memory is taken for it;
+    - A file that decodes only in part is `UnusableSample`, and so is one above `max_pixels`, before memory is taken for it;
       pixels of WebP, and those deeper than 8 bit, count twice, for they take twice the memory while decoded.
     """
     plain = _plain_jpeg(data)
@@ -43,7 +43,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         picture = _open(data, max_pixels)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP) or _is_deep_colour(picture, data)
         _allow(*picture.size, max_pixels, 1 + heavy)
-        with blamed(f"cannot decode this {picture.format}"):
+        with decoding_errors(f"cannot decode this {picture.format}"):
             if plain:
                 image = _jpeg(data, plain)
             elif _is_deep_colour(picture, data):
@@ -99,20 +99,20 @@ def _allow(width: int, height: int, max_pixels: int, weight: int = 1) -> None:
     """Refuse a picture that is too large to decode: where pixels take twice the memory, they count twice."""
     if width * height * weight > max_pixels:
         counted = ", each counted twice (WebP, or deeper than 8 bit)" if weight == 2 else ""
-        raise Unusable(f"{width} x {height} pixels{counted}, above --max-pixels {max_pixels}")
+        raise UnusableSample(f"{width} x {height} pixels{counted}, above --max-pixels {max_pixels}")
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header, and nothing after it."""
     from PIL import Image, UnidentifiedImageError
 
-    with blamed("broken header"):
+    with decoding_errors("broken header"):
         try:
             return Image.open(BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:  # its own message is a memory address
-            raise Unusable("not a picture of a known format, or its header is broken") from None
+            raise UnusableSample("not a picture of a known format, or its header is broken") from None
         except Image.DecompressionBombError:
-            raise Unusable(f"a frame of far more pixels, above --max-pixels {max_pixels}") from None
+            raise UnusableSample(f"a frame of far more pixels, above --max-pixels {max_pixels}") from None
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -128,17 +128,17 @@ def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
     import cv2
 
     if data.rfind(END, plain.start) < 0:
-        raise Unusable("truncated JPEG")
+        raise UnusableSample("truncated JPEG")
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    with blamed("broken JPEG"):
+    with decoding_errors("broken JPEG"):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
-        raise Unusable("broken JPEG")
+        raise UnusableSample("broken JPEG")
     flat = (
         not plain.progressive and (image[-1, -32:] == image[-1, -1]).all()
     )  # so ends what is filled up, and a white ground
     if flat and _runs_short(data, data.find(END, plain.start)):
-        raise Unusable("broken JPEG: its data end before the picture does")
+        raise UnusableSample("broken JPEG: its data end before the picture does")
     return np.asarray(image)
 
 
@@ -151,7 +151,7 @@ def _runs_short(data: bytes, end: int) -> bool:
         picture.draft(picture.mode, (1, 1))
         return np.asarray(picture)
 
-    with _undisturbed(), blamed("broken JPEG"):
+    with _undisturbed(), decoding_errors("broken JPEG"):
         return not np.array_equal(thumbnail(data), thumbnail(data[:end] + bytes(range(255)) * 8 + data[end:]))
 
 
@@ -169,7 +169,7 @@ def _deep_colour(data: bytes, span: str) -> np.ndarray:
 
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if deep is None:
-        raise Unusable("truncated or broken")
+        raise UnusableSample("truncated or broken")
     image = stretch(deep[..., 2::-1], span)
     if deep.shape[2] == 3:
         return image
@@ -253,6 +253,6 @@ def _bounds(values: np.ndarray, span: str) -> tuple[float, float]:
     seen = values[::step, ::step]
     seen = seen[np.isfinite(seen)].astype(np.float64)
     if not seen.size:
-        raise Unusable("no finite pixel")
+        raise UnusableSample("no finite pixel")
     low, high = (float(np.percentile(seen, x)) if share else x for x, share in parse_span(span))
     return (low, high) if high > low else (float(seen.min()), float(seen.max()))  # a few bright specks on plain ground

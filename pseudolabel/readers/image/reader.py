@@ -9,10 +9,10 @@ from typing import Annotated
 
 from typer import Option
 
-from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split, Unusable, attempt
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.image.decode import decode, parse_span
-from pseudolabel.readers.sources.opening import opened
-from pseudolabel.storage.byte_ranges import size_of
+from pseudolabel.readers.sources.opening import open_file
+from pseudolabel.storage.byte_ranges import file_size
 
 PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
 RANGE_HELP = "LO,HI of pictures deeper than 8 bit that become black and white: values (0,4095) or percentiles."
@@ -31,10 +31,10 @@ class ImageOptions:
             parse_span(self.range)
         except ValueError:
             example = "type values like 0,4095 or percentiles like 0.5%,99.5%"
-            raise Refused(f"--range {self.range!r} is not LO,HI with LO below HI; {example}") from None
+            raise UserError(f"--range {self.range!r} is not LO,HI with LO below HI; {example}") from None
 
 
-class Images:
+class ImageReader:
     """The reader of pictures: a file is an extent, and an extent is a sample."""
 
     suffixes: frozenset[str] = frozenset(
@@ -56,7 +56,7 @@ class Images:
         """Decode the pictures of the split, one at a time."""
         for extent in extents:
             if split.holds(extent.file):
-                yield attempt(extent.key, partial(self._sample, extent))
+                yield or_skipped(extent.key, partial(self._sample, extent))
 
     def _sample(self, extent: Extent) -> Sample:
         most = self.options.max_pixels
@@ -66,10 +66,10 @@ class Images:
 
 def _bytes(where: str, limit: int) -> bytes:
     """Read a file of at most `limit` bytes. A fault of the disk is none of the picture's and propagates."""
-    with opened(where) as file:
-        if size_of(file) > limit:
-            raise Unusable(f"file of more than {limit} bytes, all that --max-pixels allows for")
+    with open_file(where) as file:
+        if file_size(file) > limit:
+            raise UnusableSample(f"file of more than {limit} bytes, all that --max-pixels allows for")
         data = file.read()
     if not data:
-        raise Unusable("empty file")
+        raise UnusableSample("empty file")
     return data

@@ -17,12 +17,12 @@ from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from pseudolabel.contracts import Refused, Unusable, attempt
+from pseudolabel.contracts import UnusableSample, UserError, or_skipped
 from pseudolabel.readers.metadata import webdataset
 from pseudolabel.readers.sources import files, parquet_media
-from pseudolabel.readers.sources.location import name_of
+from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.text import columns, streams, tables
-from pseudolabel.readers.text.columns import TEXT, Kinds, Values
+from pseudolabel.readers.text.columns import TEXT, ColumnTypes, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,12 +41,12 @@ class Table(NamedTuple):
     where: str
     sha256: str
 
-    def lines(self, kinds: Kinds) -> Lines:
+    def lines(self, kinds: ColumnTypes) -> Lines:
         """Its lines, with some columns of them; read once in each process."""
         return _lines(self, tuple(kinds.items()))
 
 
-class Found(NamedTuple):
+class MetadataSource(NamedTuple):
     """Something that has columns beside media, and the name of the folder it is about; None: of its own rows."""
 
     folder: str | None
@@ -54,55 +54,60 @@ class Found(NamedTuple):
 
     @property
     def table(self) -> Table:
-        return Table(self.where, "" if webdataset.is_shard(self.where) else digest(self.where))
+        return Table(self.where, "" if webdataset.is_shard(self.where) else metadata_sha256(self.where))
 
     def kinds(self) -> dict[str, str]:
-        """The columns and their types. Raises `Unusable`."""
+        """The columns and their types. Raises `UnusableSample`."""
         if webdataset.is_shard(self.where):
-            return webdataset.kinds(self.where)
-        kinds = columns.kinds(self.where, "utf-8")
+            return webdataset.column_types(self.where)
+        kinds = columns.column_types(self.where, "utf-8")
         if self.folder is not None and FILE_NAME not in kinds:
-            raise Unusable(f"has no column {FILE_NAME}, so nobody knows what its lines are about")
+            raise UnusableSample(f"has no column {FILE_NAME}, so nobody knows what its lines are about")
         return kinds
 
 
-def found(sources: Sequence[Path], media: Collection[str]) -> list[Found]:
+def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[MetadataSource]:
     """The metadata files of a source, its tables that hold media, and its shards of WebDataset."""
-    every: dict[tuple[str | None, str], Found] = {}
-    for file in files.find(sources, NAMES):
-        key, name = unquote(file.key, errors="surrogateescape"), name_of(file.where)
+    every: dict[tuple[str | None, str], MetadataSource] = {}
+    for file in files.find_files(sources, NAMES):
+        key, name = unquote(file.key, errors="surrogateescape"), file_name(file.where)
         container = file.where.partition("\0")[0]
         if name in NAMES and file.candidate:
-            one = Found(key.rpartition("/")[0], file.where)
-        elif name.lower().endswith(files.TABLE) and isinstance(attempt(key, partial(_media, file.where, media)), str):
-            one = Found(None, file.where)
+            one = MetadataSource(key.rpartition("/")[0], file.where)
+        elif name.lower().endswith(files.TABLE) and isinstance(
+            or_skipped(key, partial(_media, file.where, media)), str
+        ):
+            one = MetadataSource(None, file.where)
         elif webdataset.is_shard(container) and name.rpartition(".")[2].lower() in webdataset.FIELDS:
-            one = Found(key.removesuffix(file.where.rpartition("\0")[2]).rstrip("/"), container)
+            one = MetadataSource(key.removesuffix(file.where.rpartition("\0")[2]).rstrip("/"), container)
         else:
             continue
         before = every.setdefault((one.folder, one.where if one.folder is None else ""), one)
         if before.where != one.where:
-            raise Refused(f"{told(before.where)} and {told(one.where)} are of one folder; leave one of them there")
+            raise UserError(
+                f"{display_place(before.where)} and {display_place(one.where)} are of one folder; "
+                "leave one of them there"
+            )
     return list(every.values())
 
 
 def _media(where: str, media: Collection[str]) -> str:
-    with streams.opened(where) as file:
-        return parquet_media.kind(file, media)
+    with streams.open_decompressed(where) as file:
+        return parquet_media.media_suffix(file, media)
 
 
-def told(where: str) -> str:
+def display_place(where: str) -> str:
     """A place, for people."""
-    return where if "\0" not in where else f"{where.partition(chr(0))[0]}: {name_of(where)}"
+    return where if "\0" not in where else f"{where.partition(chr(0))[0]}: {file_name(where)}"
 
 
-def digest(where: str) -> str:
+def metadata_sha256(where: str) -> str:
     """sha256 of a file, wherever it lies."""
-    with streams.opened(where) as file:
+    with streams.open_decompressed(where) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def named(metadata: Mapping[str, Table], file: str, kinds: Kinds) -> Values | Unusable:
+def values_of_file(metadata: Mapping[str, Table], file: str, kinds: ColumnTypes) -> Values | UnusableSample:
     """What is said of a file, by its key; {} where it is not named."""
     parts = unquote(file, errors="surrogateescape").split("/")
     for depth in reversed(range(len(parts))):
@@ -118,12 +123,12 @@ class Lines(NamedTuple):
     names: pa.ChunkedArray  # (n,) paths as keys have them
     order: pa.UInt64Array  # (n,)
     values: pa.Table
-    faults: Mapping[str, Unusable] | None = None  # of a shard of WebDataset, where names have no suffix
+    faults: Mapping[str, UnusableSample] | None = None  # of a shard of WebDataset, where names have no suffix
 
-    def of(self, name: str) -> Values | Unusable:
+    def of(self, name: str) -> Values | UnusableSample:
         """What is said of a file; {} if it is not named."""
         if self.faults is not None:
-            name = files.spelt(webdataset.stem(name))
+            name = files.escape_key(webdataset.stem(name))
             if name in self.faults:
                 return self.faults[name]
         at = bisect_left(self.order, name, key=lambda line: self.names[line.as_py()].as_py())
@@ -137,12 +142,14 @@ class Lines(NamedTuple):
 def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
     if not table.sha256:
         return _shard(table.where, dict(kinds))
-    if digest(table.where) != table.sha256:
-        raise Refused(f"{told(table.where)} was changed while the run was at work; put it back and run again", code=4)
-    return read(table.where, dict(kinds))
+    if metadata_sha256(table.where) != table.sha256:
+        raise UserError(
+            f"{display_place(table.where)} was changed while the run was at work; put it back and run again", code=4
+        )
+    return read_table(table.where, dict(kinds))
 
 
-def read(where: str, kinds: Kinds) -> Lines:
+def read_table(where: str, kinds: ColumnTypes) -> Lines:
     """Read a metadata file. Refused where a line of it cannot be taken, or two say different things of one file."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -159,14 +166,14 @@ def read(where: str, kinds: Kinds) -> Lines:
         names = _as_keys(columns[FILE_NAME])
         order = pc.sort_indices(names)
         _agree(names, order, pa.table(columns))
-    except (Unusable, pa.ArrowException) as bad:
-        raise Refused(f"{told(where)}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
+    except (UnusableSample, pa.ArrowException) as bad:
+        raise UserError(f"{display_place(where)}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
     del lines
     pa.default_memory_pool().release_unused()  # half as much again, which it took to read and to sort
     return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
 
 
-def _shard(where: str, kinds: Kinds) -> Lines:
+def _shard(where: str, kinds: ColumnTypes) -> Lines:
     """The same of a shard of WebDataset. Of one sample that has no good values, others do not suffer."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -175,13 +182,13 @@ def _shard(where: str, kinds: Kinds) -> Lines:
 
     def good() -> Iterator[Values]:
         for name, values in webdataset.values(where, list(kinds)):
-            if isinstance(values, Unusable):
-                faults[files.spelt(name)] = values
+            if isinstance(values, UnusableSample):
+                faults[files.escape_key(name)] = values
             else:
-                yield {"": files.spelt(name), **values}
+                yield {"": files.escape_key(name), **values}
 
     samples, batches = good(), []
-    with suppress(Unusable):  # the archive ends there, as the scan has said
+    with suppress(UnusableSample):  # the archive ends there, as the scan has said
         while some := list(islice(samples, LINES_AT_ONCE)):
             batches.append(pa.RecordBatch.from_pylist(some, schema))
     lines = pa.Table.from_batches(batches, schema)
@@ -194,13 +201,13 @@ def _shard(where: str, kinds: Kinds) -> Lines:
 def _csv(where: str, types: Types) -> pa.Table:
     from pyarrow import csv
 
-    with streams.opened(where) as file:
+    with streams.open_decompressed(where) as file:
         return csv.read_csv(
             file,
             csv.ReadOptions(use_threads=False, block_size=BLOCK),
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(
-                include_columns=[name for name in columns.kinds(where, "utf-8") if name in types],
+                include_columns=[name for name in columns.column_types(where, "utf-8") if name in types],
                 column_types=dict(types),
                 null_values=[""],
                 strings_can_be_null=True,
@@ -222,13 +229,13 @@ def _jsonl(where: str, types: Types) -> pa.Table:
 def _values(number: int, line: str, types: Types) -> list[str | None]:
     try:
         record = tables.json_object(line.encode("utf-8", "surrogateescape"))
-        return [columns.text(name, record.get(name)) for name in types]
-    except Unusable as bad:
-        raise Unusable(f"line {number}: {bad}") from None
+        return [columns.to_text(name, record.get(name)) for name in types]
+    except UnusableSample as bad:
+        raise UnusableSample(f"line {number}: {bad}") from None
 
 
 def _parquet(where: str, types: Types) -> pa.Table:
-    with tables.parquet(where) as file:
+    with tables.open_parquet(where) as file:
         return file.read([name for name in file.schema_arrow.names if name in types], use_threads=False)
 
 
@@ -239,12 +246,12 @@ READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
 def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Paths below the folder, as keys have them. Raises `Unusable` where one is none."""
+    """Paths below the folder, as keys have them. Raises `UnusableSample` where one is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if names.null_count:
-        raise Unusable(f"a line of it has no {FILE_NAME}")
+        raise UnusableSample(f"a line of it has no {FILE_NAME}")
     odd = pc.match_substring_regex(names, ODD).combine_chunks()
     if not pc.any(odd).as_py():
         return names
@@ -256,16 +263,16 @@ def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
 def _as_key(name: str) -> str:
     path = normpath(name.replace("\\", "/"))
     if "://" in name or path.startswith(("/", "../")) or path in ("..", "."):
-        raise Unusable(f"it names {name!r}, which is no file below its folder")
+        raise UnusableSample(f"it names {name!r}, which is no file below its folder")
     return path
 
 
 def _agree(names: pa.ChunkedArray, order: pa.UInt64Array, lines: pa.Table) -> None:
-    """Raise `Unusable` where two lines say different things of one file."""
+    """Raise `UnusableSample` where two lines say different things of one file."""
     import pyarrow.compute as pc
 
     ordered = names.take(order)
     for at in pc.indices_nonzero(pc.equal(ordered[1:], ordered[:-1])).to_pylist():
         one, other = lines.take(order[at : at + 2]).drop_columns([FILE_NAME]).to_pylist()
         if one != other:
-            raise Unusable(f"it says two different things of {ordered[at].as_py()}")
+            raise UnusableSample(f"it says two different things of {ordered[at].as_py()}")

@@ -10,13 +10,13 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import archives
 from pseudolabel.readers.sources.archives import Member
-from pseudolabel.readers.sources.location import Place
-from pseudolabel.readers.sources.opening import opened
+from pseudolabel.readers.sources.location import Location
+from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.text import tables
-from pseudolabel.readers.text.columns import TEXT, Values, text
+from pseudolabel.readers.text.columns import TEXT, Values, to_text
 
 PLAIN = ("cls", "txt")
 FIELDS = ("json", *PLAIN)
@@ -35,25 +35,25 @@ def stem(name: str) -> str:
     return folder + slash + own.partition(".")[0]
 
 
-def kinds(where: str) -> dict[str, str]:
+def column_types(where: str) -> dict[str, str]:
     """The columns beside the media, by the first samples."""
     found: dict[str, str] = {}
     for _, members in islice(_samples(where), HEAD):
-        with suppress(Unusable):  # of that sample
+        with suppress(UnusableSample):  # of that sample
             for field, data in _fields(where, members):
                 found |= dict.fromkeys([field] if field in PLAIN else tables.json_object(data), TEXT)
     return found
 
 
-def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | Unusable]]:
+def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | UnusableSample]]:
     """The values of each sample, under what its names have in common; or why there are none."""
     for name, members in _samples(where):
         try:
             record: dict[str, Any] = {}
             for field, data in _fields(where, members):
                 record |= {field: _decoded(field, data)} if field in PLAIN else tables.json_object(data)
-            yield name, {column: text(column, record.get(column)) for column in wanted}
-        except Unusable as bad:
+            yield name, {column: to_text(column, record.get(column)) for column in wanted}
+        except UnusableSample as bad:
             yield name, bad
 
 
@@ -67,8 +67,8 @@ def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]
         field = member.name.rpartition(".")[2].lower()
         if field in FIELDS and member.locator:
             if member.size > LARGEST:
-                raise Unusable(f"its .{field} has {member.size >> 20} MB; at most {LARGEST >> 20} are read")
-            with opened("\0".join(Place(where, member.locator, "", member.name))) as file:
+                raise UnusableSample(f"its .{field} has {member.size >> 20} MB; at most {LARGEST >> 20} are read")
+            with open_file("\0".join(Location(where, member.locator, "", member.name))) as file:
                 yield field, file.read()
 
 
@@ -76,4 +76,4 @@ def _decoded(field: str, data: bytes) -> str:
     try:
         return data.decode().strip()
     except UnicodeDecodeError as bad:
-        raise Unusable(f"its .{field} is not utf-8 from byte {bad.start} on") from None
+        raise UnusableSample(f"its .{field} is not utf-8 from byte {bad.start} on") from None

@@ -23,11 +23,11 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable
-from pseudolabel.readers.sources.gzip_index import BOMB, STRETCH, Inflated, bomb
-from pseudolabel.readers.sources.location import refused
-from pseudolabel.readers.sources.opening import DEFLATED, SMALL, Watched, gzip_end, opened
-from pseudolabel.storage.byte_ranges import size_of
+from pseudolabel.contracts import UnusableSample
+from pseudolabel.readers.sources.gzip_index import BOMB, STRETCH, SeekableGzip, is_bomb
+from pseudolabel.readers.sources.location import unusable_locator
+from pseudolabel.readers.sources.opening import DEFLATED, SMALL, FaultRecordingFile, gzip_end, open_file
+from pseudolabel.storage.byte_ranges import file_size
 
 TARS = (".tar",)
 PACKED_TARS = (".tar.gz", ".tgz")
@@ -48,18 +48,18 @@ class Member(NamedTuple):
 
 
 def members(where: str) -> Iterator[Member]:
-    """The files of an archive, in the order in which they lie. Raises `Unusable` where it is damaged, or has none."""
+    """The files of an archive, in the order in which they lie. Raises `UnusableSample` where it is damaged, or has none."""
     found = _zip(where) if where.lower().endswith(".zip") else _tarred(where)
     first = next(found, None)
     if first is None:  # so ends a zip whose end is damaged, and a tar that begins with zeros
-        raise Unusable("no file in it")
+        raise UnusableSample("no file in it")
     yield first
     yield from found
 
 
 def _tarred(where: str) -> Iterator[Member]:
-    with Watched(opened(where)) as file:
-        yield from _packed_tar(file, opened(where)) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
+    with FaultRecordingFile(open_file(where)) as file:
+        yield from _packed_tar(file, open_file(where)) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
 
 
 # --- zip -------------------------------------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def _tarred(where: str) -> Iterator[Member]:
 def _zip(where: str) -> Iterator[Member]:
     with TemporaryFile() as kept:
         noted = _Noted(kept)
-        with Watched(opened(where)) as file, file.blamed("no zip archive, or a damaged one"):
+        with FaultRecordingFile(open_file(where)) as file, file.blamed("no zip archive, or a damaged one"):
             _Zip(file, noted)
         begins = np.sort(np.frombuffer(noted.begins, np.uint64))
         for name, size, link, flags, method, begin, packed, crc in noted.members():
@@ -83,7 +83,7 @@ def _zip(where: str) -> Iterator[Member]:
                 told = f"unusable packed by method {method} of zip; deflate it, or store it"
             elif after - first > 1 or begin + packed > until:
                 told = "unusable it overlaps another member of the archive"
-            elif bomb(size, packed):
+            elif is_bomb(size, packed):
                 told = f"unusable {BOMB}"
             block = name if method == DEFLATED and max(packed, size) > SMALL else ""
             yield Member(name, size, told, block)
@@ -95,7 +95,7 @@ class _Zip(zipfile.ZipFile):
     NameToInfo = property(lambda self: {}, lambda self, _: None)
     filelist = property(lambda self: self._noted, lambda self, _: None)
 
-    def __init__(self, file: Watched, noted: _Noted) -> None:
+    def __init__(self, file: FaultRecordingFile, noted: _Noted) -> None:
         self._noted = noted
         super().__init__(_Short(file, LIST))  # type: ignore[call-overload]
 
@@ -125,7 +125,9 @@ class _Noted(list[zipfile.ZipInfo]):
 # --- tar -------------------------------------------------------------------------------------------------------------
 
 
-def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0, points: str = "") -> Iterator[Member]:
+def _tar(
+    file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, packed: int = 0, points: str = ""
+) -> Iterator[Member]:
     """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
     with file.blamed("no tar archive"):
         headers = _Headers(stream, HEADERS)
@@ -141,24 +143,24 @@ def _tar(file: Watched, stream: Watched | _Packed, packed: int = 0, points: str 
             block = str(info.offset_data // STRETCH) if packed > 2 * STRETCH else ""
             yield Member(info.name, info.size, _located(info, head, packed, points), block)
     if headers.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
-        raise Unusable(f"damaged from byte {tar.offset} on: no header of a file")
+        raise UnusableSample(f"damaged from byte {tar.offset} on: no header of a file")
     if len(headers.last) < tarfile.BLOCKSIZE:
-        raise Unusable(f"ends at byte {tar.offset}, without the mark of an archive's end")
+        raise UnusableSample(f"ends at byte {tar.offset}, without the mark of an archive's end")
     with file.blamed("damaged"):
         while rest := stream.read(1 << 20):
             if rest.strip(b"\0"):
-                raise Unusable("more follows the mark of its end; pack it anew")
+                raise UnusableSample("more follows the mark of its end; pack it anew")
     file.check()
 
 
 def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> str:
     if info.islnk():
-        return refused(f"a hard link, to {info.linkname}; pack it with --hard-dereference")
+        return unusable_locator(f"a hard link, to {info.linkname}; pack it with --hard-dereference")
     if info.issym():
-        return refused(f"a link, to {info.linkname}; pack the file itself")
+        return unusable_locator(f"a link, to {info.linkname}; pack the file itself")
     if info.issparse():
         return "unusable a sparse file; pack it without --sparse"
-    if packed and bomb(info.size, packed):
+    if packed and is_bomb(info.size, packed):
         return f"unusable {BOMB}"
     if not info.isreg():
         return ""
@@ -167,9 +169,9 @@ def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> st
     return f"tar {info.offset_data - len(head)} {info.offset_data} {info.size} {zlib.crc32(head)}"
 
 
-def _packed_tar(file: Watched, own: io.BufferedReader) -> Iterator[Member]:
+def _packed_tar(file: FaultRecordingFile, own: io.BufferedReader) -> Iterator[Member]:
     """Read all of it: that finds the seek points, which workers on this machine then need not look for."""
-    packed, points, end = size_of(own), os.path.join(_folder(), f"{time.time_ns()}"), gzip_end(own)
+    packed, points, end = file_size(own), os.path.join(_folder(), f"{time.time_ns()}"), gzip_end(own)
     stream = _Packed(file, own)
     try:
         yield from _tar(file, stream, packed, f"{end} {points}")
@@ -192,13 +194,13 @@ def _folder() -> str:
 class _Packed:
     """A gzip stream, read from its begin to its end, and not let swell."""
 
-    def __init__(self, watched: Watched, file: io.BufferedReader) -> None:
+    def __init__(self, watched: FaultRecordingFile, file: io.BufferedReader) -> None:
         self._watched, self._file, self._at, self._crc = watched, file, 0, 0
-        self.inflated = Inflated(file)
+        self.inflated = SeekableGzip(file)
 
     def read(self, count: int) -> bytes:
-        if bomb(self._at, self._file.tell()):
-            raise Unusable(f"from here on it {BOMB}")
+        if is_bomb(self._at, self._file.tell()):
+            raise UnusableSample(f"from here on it {BOMB}")
         parts = []
         while count and (part := self._give(count)):
             self._at, self._crc, count = self._at + len(part), zlib.crc32(part, self._crc), count - len(part)
@@ -221,12 +223,12 @@ class _Packed:
         return self._at
 
     def check(self, packed: int) -> None:
-        """Raise `Unusable` where the checksum at the end is another; of several streams in one, each has its own."""
+        """Raise `UnusableSample` where the checksum at the end is another; of several streams in one, each has its own."""
         self._watched.seek(packed - 8)
         crc, size = struct.unpack("<II", self._watched.read(8))
         if size == self._at & 0xFFFFFFFF:
             if crc != self._crc:
-                raise Unusable("damaged: its checksum differs")
+                raise UnusableSample("damaged: its checksum differs")
             return
         self._watched.seek(0)
         again = gzip.GzipFile(fileobj=self._watched)
@@ -237,13 +239,13 @@ class _Packed:
 class _Short:
     """A file for zipfile and tarfile, which read as much as it claims: here no more than so many bytes at once."""
 
-    def __init__(self, stream: Watched | _Packed, most: int) -> None:
+    def __init__(self, stream: FaultRecordingFile | _Packed, most: int) -> None:
         self._stream, self._most = stream, most
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, count: int = -1) -> bytes:
         if count > self._most:
-            raise Unusable(f"what describes its members is said to have more than {self._most >> 20} MB")
+            raise UnusableSample(f"what describes its members is said to have more than {self._most >> 20} MB")
         return self._stream.read(count)
 
 

@@ -16,15 +16,15 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pseudolabel.contracts import Refused, Unusable
-from pseudolabel.readers.sources.location import unusable
+from pseudolabel.contracts import UnusableSample, UserError
+from pseudolabel.readers.sources.location import unusable_location
 from pseudolabel.readers.sources.object_store import file_at
-from pseudolabel.storage.urls import is_address
+from pseudolabel.storage.urls import is_url
 
-Found = tuple[str, str, int]  # name, where, size; -1 for what is no file one could read
+ListedFile = tuple[str, str, int]  # name, where, size; -1 for what is no file one could read
 
 
-def listed(given: Path | str) -> Any:
+def open_list(given: Path | str) -> Any:
     """The list that is meant by this, if it means one."""
     return FileList(given) if given == "-" or (isinstance(given, str) and given.startswith("@")) else None
 
@@ -46,7 +46,7 @@ class FileList:
     def exists(self) -> bool:
         return self._path is None or self._path.is_file()
 
-    def found(self) -> Iterator[Found]:
+    def found(self) -> Iterator[ListedFile]:
         """What is listed, named as written; if anything lies outside the list's folder, all from where they part.
 
         So keys are unique, without "..", and the same wherever the whole lies.
@@ -67,7 +67,7 @@ class FileList:
         return own if common is None or common[: len(own)] == own else common
 
     def _parts(self, line: str) -> Sequence[str]:
-        if is_address(line):
+        if is_url(line):
             address = urlsplit(line)  # its path has no query, which may be a secret
             return (address.scheme, address.netloc, *filter(None, address.path.split("/")))
         return Path(os.path.normpath(os.path.join(self._folder, line))).parts
@@ -78,7 +78,7 @@ class FileList:
             file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
             for line in file:
                 if b"\0" in line:
-                    raise Refused(f"{self} is no list of lines in UTF-8; give one path a line, without -print0")
+                    raise UserError(f"{self} is no list of lines in UTF-8; give one path a line, without -print0")
                 if path := os.fsdecode(line.rstrip(b"\r\n")):
                     yield path
 
@@ -95,13 +95,13 @@ def _piped(given: str) -> IO[bytes]:
 def _place(line: str, path: str) -> tuple[str, int]:
     """Where it is, and its size. What cannot be found is left out like any other file, when it is read."""
     try:
-        if is_address(line):
+        if is_url(line):
             return file_at(line)
         about = os.stat(path)
         return path, about.st_size if os.path.isfile(path) else -1
-    except Unusable as bad:
-        return unusable(str(bad), line), 0
+    except UnusableSample as bad:
+        return unusable_location(str(bad), line), 0
     except OSError as fault:
         if fault.errno in (EIO, ESTALE):
             raise
-        return unusable(f"cannot be found: {(fault.strerror or 'no such file').lower()}", line), 0
+        return unusable_location(f"cannot be found: {(fault.strerror or 'no such file').lower()}", line), 0

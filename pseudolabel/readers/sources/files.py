@@ -10,15 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pseudolabel.contracts import Refused, Skipped, Unusable, attempt, hash64
+from pseudolabel.contracts import Skipped, UnusableSample, UserError, hash64, or_skipped
 from pseudolabel.readers.sources import archives, object_store, parquet_media
 from pseudolabel.readers.sources.archives import Member
-from pseudolabel.readers.sources.file_lists import FileList, Found
-from pseudolabel.readers.sources.location import Place, unusable
-from pseudolabel.readers.sources.opening import opened
+from pseudolabel.readers.sources.file_lists import FileList, ListedFile
+from pseudolabel.readers.sources.location import Location, unusable_location
+from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.layout import MANIFEST
-from pseudolabel.storage.retry import patiently
-from pseudolabel.storage.urls import is_address
+from pseudolabel.storage.retry import with_retries
+from pseudolabel.storage.urls import is_url
 
 TABLE = ".parquet"
 METADATA = "metadata.parquet"  # of the files beside it, see `readers.metadata.sidecars`
@@ -34,7 +34,7 @@ class File(NamedTuple):
     candidate: bool
 
 
-def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
+def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
     """Yield every visible file below `sources`. Hidden names and symlinked folders are not followed.
 
     The key is the path relative to its source, with "/" between the parts; several sources prefix it by their names.
@@ -49,25 +49,27 @@ def find(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
                 yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
             else:
                 wanted = size >= 0 and name.partition(AGAIN)[0].lower().endswith(ends)
-                yield File(spelt(prefix + name), where, max(size, 0), wanted)
+                yield File(escape_key(prefix + name), where, max(size, 0), wanted)
 
 
-def check(sources: Sequence[Path]) -> None:
+def check_sources(sources: Sequence[Path]) -> None:
     """Refuse sources that are missing, or whose names would give two files one key."""
     for source in sources:
         if not _exists(source):
-            raise Refused(f"{source} does not exist; give a folder or a file to read")
-        if not isinstance(source, FileList) and not is_address(source) and not (source.is_dir() or source.is_file()):
-            raise Refused(f"{source} is a pipe or a device; give - and pipe a list of files into it")
+            raise UserError(f"{source} does not exist; give a folder or a file to read")
+        if not isinstance(source, FileList) and not is_url(source) and not (source.is_dir() or source.is_file()):
+            raise UserError(f"{source} is a pipe or a device; give - and pipe a list of files into it")
         if not isinstance(source, FileList) and (source / MANIFEST).exists():
-            raise Refused(f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from")
+            raise UserError(
+                f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from"
+            )
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
-            raise Refused(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
+            raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
 
 
-def title(source: Path) -> str:
+def default_name(source: Path) -> str:
     """What a dataset made of a source is named after: without the suffix, where that is of a list or an archive."""
     ends = [TABLE, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
     end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
@@ -77,45 +79,45 @@ def title(source: Path) -> str:
 def _exists(source: Path) -> bool:
     if isinstance(source, FileList):
         return source.exists()
-    if not is_address(source):
+    if not is_url(source):
         return os.path.exists(source)  # `Path.exists` raises where a name is too long
     try:
-        return bool(patiently(lambda: object_store.about(source), source))
+        return bool(with_retries(lambda: object_store.object_info(source), source))
     except FileNotFoundError:
         return False
-    except (PermissionError, Unusable) as denied:
-        raise Refused(f"{source} cannot be read: {denied}") from None
+    except (PermissionError, UnusableSample) as denied:
+        raise UserError(f"{source} cannot be read: {denied}") from None
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _listed(source: Path) -> tuple[Iterable[Found], bool]:
+def _listed(source: Path) -> tuple[Iterable[ListedFile], bool]:
     """The visible files of a source, and whether there is but one, which is the source."""
     if isinstance(source, FileList):
         return _once(source.found()), False
-    if is_address(source):
+    if is_url(source):
         where, size = object_store.file_at(str(source))
-        return ([(source.name, where, size)], True) if size >= 0 else (object_store.below(source), False)
+        return ([(source.name, where, size)], True) if size >= 0 else (object_store.list_objects(source), False)
     if source.is_dir():
         return _below(str(source)), False
     return [(source.name, str(source), source.stat().st_size)], True
 
 
-def _once(found: Iterable[Found]) -> Iterator[Found]:
+def _once(found: Iterable[ListedFile]) -> Iterator[ListedFile]:
     """The same, but that only the first of a name can be read. The second has `%2` behind its key, and so on."""
     seen: set[int] = set()
     times: Counter[int] = Counter()  # that one was seen again
     for name, where, size in found:
-        if (known := hash64(spelt(name))) in seen:
+        if (known := hash64(escape_key(name))) in seen:
             times[known] += 1
-            where = unusable("there is another of this name before", where.rpartition("\0")[2])
+            where = unusable_location("there is another of this name before", where.rpartition("\0")[2])
             name, size = f"{name}{AGAIN}{times[known] + 1}", min(size, 0)
         seen.add(known)
         yield name, where, size
 
 
-def _below(folder: str) -> Iterator[Found]:
+def _below(folder: str) -> Iterator[ListedFile]:
     folders = [(folder, "")]
     while folders:
         folder, prefix = folders.pop()
@@ -136,7 +138,7 @@ def _size(entry: os.DirEntry[str]) -> int:
         return -1
 
 
-def spelt(name: str) -> str:
+def escape_key(name: str) -> str:
     """A name as keys have it: "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
     odd = re.sub("[%#\0]", lambda sign: f"%{ord(sign[0]):02X}", name)
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(AGAIN, "%")
@@ -151,28 +153,28 @@ def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
         return False
     if name.lower().endswith(archives.SUFFIXES):
         return True
-    if not name.lower().endswith(TABLE) or not parquet_media.suffixes(ends):
+    if not name.lower().endswith(TABLE) or not parquet_media.media_suffixes(ends):
         return False
-    return TABLE not in ends or isinstance(attempt(name, partial(_kind, where, ends)), str)
+    return TABLE not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
 
 
 def _kind(where: str, ends: tuple[str, ...]) -> str:
-    with opened(where) as file:
-        return parquet_media.kind(file, ends)
+    with open_file(where) as file:
+        return parquet_media.media_suffix(file, ends)
 
 
 def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
     """What an archive or a table holds; behind a damage, there is nothing more but its reason."""
     members = _once(_members(name, prefix, where, ends))
-    while found := attempt(name, partial(next, members, None)):
+    while found := or_skipped(name, partial(next, members, None)):
         if isinstance(found, Skipped):
-            yield File(spelt(name), unusable(found.reason, name), 0, True)
+            yield File(escape_key(name), unusable_location(found.reason, name), 0, True)
             return
         inner, place, size = found
-        yield File(spelt(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
+        yield File(escape_key(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
 
 
-def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[Found]:
+def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
     table = where.lower().endswith(TABLE)
     for member in _rows(where, ends) if table else archives.members(where):
@@ -181,13 +183,13 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             continue
         clean = "/".join(parts)
         if not parts or member.name.startswith("/") or ".." in parts or "\0" in clean:
-            yield member.name, unusable("its name is no path within the archive", clean), 0
+            yield member.name, unusable_location("its name is no path within the archive", clean), 0
         elif not member.locator:
             yield clean, clean, -1
         else:
             block = f"{prefix}#{member.block}" if member.block else ""
-            block = spelt(prefix + clean) if member.block == member.name else block  # it is one by itself
-            yield clean, "\0".join(Place(where, member.locator, block, clean + member.suffix)), member.size
+            block = escape_key(prefix + clean) if member.block == member.name else block  # it is one by itself
+            yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
 
 
 def _parts(name: str) -> list[str]:
@@ -196,9 +198,9 @@ def _parts(name: str) -> list[str]:
 
 def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
     """The rows of a table: by the names it has for them, where they are like those of files, else by number."""
-    with opened(where) as file:
+    with open_file(where) as file:
         seen: set[int] = set()
-        for row in parquet_media.find(file, ends):
+        for row in parquet_media.find_rows(file, ends):
             name = row.name or ""
             like = name and not name.startswith(("/", ".")) and "/." not in name and "\0" not in name
             name = "/".join(_parts(name)) if like else ""

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 
 STRETCH = 8 << 20  # bytes inflated and kept together
 KEPT = 3  # stretches of a stream
@@ -24,12 +24,12 @@ SWOLLEN = 200  # times its packed size: text is packed to a tenth, silence and b
 BOMB = f"unpacks to more than {UNPACKED >> 20} MB, and {SWOLLEN} times its packed size"
 
 
-def bomb(size: int, packed: int) -> bool:
+def is_bomb(size: int, packed: int) -> bool:
     """Whether so many bytes are too many for what they were packed to."""
     return size > UNPACKED and size > SWOLLEN * packed
 
 
-class Inflated:
+class SeekableGzip:
     """A gzip stream in a file, which it keeps open. Seek points of another process, in the file `points`, save time."""
 
     def __init__(self, file: io.BufferedReader, points: str = "") -> None:
@@ -57,7 +57,7 @@ class Inflated:
         self._stream = _IndexedGzipFile(fileobj=self._file, spacing=self._apart, skip_crc_check=True)
 
     def give(self, at: int, count: int) -> bytes:
-        """At most so many bytes from a place on, up to the end of a stretch. `Unusable` where it is damaged."""
+        """At most so many bytes from a place on, up to the end of a stretch. `UnusableSample` where it is damaged."""
         number, there = divmod(at, STRETCH)
         held = self._held(number)
         try:
@@ -65,10 +65,10 @@ class Inflated:
             self._grow(held, number * STRETCH, min(there + count + ahead, STRETCH))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage
-            if isinstance(cause, Unusable) or getattr(cause, "errno", None) is not None:  # of the file it lies in
+            if isinstance(cause, UnusableSample) or getattr(cause, "errno", None) is not None:  # of the file it lies in
                 raise cause from None
             if there >= len(held):
-                raise Unusable(f"damaged from byte {at} on: it does not inflate") from None
+                raise UnusableSample(f"damaged from byte {at} on: it does not inflate") from None
         return bytes(held[there : there + count])
 
     def _grow(self, held: bytearray, start: int, wanted: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A place that is no path on disk; `"\\0".join(place)` is its `where`."""
 
     container: str  # the path, the address or the place it lies in
@@ -14,17 +14,17 @@ class Place(NamedTuple):
     name: str  # tells what it is by its suffix
 
 
-def unusable(reason: str, name: str) -> str:
+def unusable_location(reason: str, name: str) -> str:
     """The place of what was found and cannot be used."""
-    return "\0".join(Place("", refused(reason), "", name.replace("\0", "")))
+    return "\0".join(Location("", unusable_locator(reason), "", name.replace("\0", "")))
 
 
-def refused(reason: str) -> str:
+def unusable_locator(reason: str) -> str:
     """The locator of such a place. A reason may name what an archive says, which may hold anything."""
     return f"unusable {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
 
 
-def name_of(where: str) -> str:
+def file_name(where: str) -> str:
     """The last part of a place's name."""
     return where.rpartition("\0")[2].rpartition("/")[2]
 
@@ -39,7 +39,7 @@ class TableRow(NamedTuple):
     number: int
 
 
-def row_of(where: str) -> TableRow | None:
+def table_row(where: str) -> TableRow | None:
     """The row that a place is, if it is one."""
     container, locator, *_ = where.rsplit("\0", 3) if "\0" in where else ("", "")
     if not locator.startswith("row "):

@@ -9,46 +9,46 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Refused, T, Unusable
-from pseudolabel.readers.sources.location import Place
-from pseudolabel.storage.byte_ranges import window
+from pseudolabel.contracts import T, UnusableSample, UserError
+from pseudolabel.readers.sources.location import Location
+from pseudolabel.storage.byte_ranges import range_file
 from pseudolabel.storage.layout import MANIFEST
-from pseudolabel.storage.retry import patiently
-from pseudolabel.storage.urls import located, reached
+from pseudolabel.storage.retry import with_retries
+from pseudolabel.storage.urls import filesystem_and_path, open_location
 
-ASKED = 1 << 20  # bytes that a store is asked for at once, at least
-WHOLE = 64 << 20  # bytes of an object that are taken where but a range was asked for
+REQUEST_BYTES = 1 << 20  # bytes that a store is asked for at once, at least
+MAX_WHOLE_BYTES = 64 << 20  # bytes of an object that are taken where but a range was asked for
 
 
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
-def stored(address: str, size: int) -> io.BufferedReader:
+def open_object(address: str, size: int) -> io.BufferedReader:
     """An object of a store: what is read of it is asked for when it is read."""
-    return window(size, partial(_ranged, address), buffer=ASKED)
+    return range_file(size, partial(_ranged, address), buffer=REQUEST_BYTES)
 
 
 def _ranged(address: str, at: int, count: int) -> bytes:
-    there, path = reached(located(address))
-    data: bytes = given(lambda: there.cat_file(path, start=at, end=at + count), address)
-    if len(data) > max(count, WHOLE):
-        raise Refused(f"{address.partition('?')[0]}: the server sends no ranges of it; download it first")
+    there, path = filesystem_and_path(open_location(address))
+    data: bytes = request(lambda: there.cat_file(path, start=at, end=at + count), address)
+    if len(data) > max(count, MAX_WHOLE_BYTES):
+        raise UserError(f"{address.partition('?')[0]}: the server sends no ranges of it; download it first")
     return data[at:] if len(data) > count else data  # a server that knows no ranges sends it whole
 
 
-def given(ask: Callable[[], T], address: str) -> T:
-    """What a store answers. `Unusable` where it refuses this one object; OSError where it fails, or refuses all."""
+def request(ask: Callable[[], T], address: str) -> T:
+    """What a store answers. `UnusableSample` where it refuses this one object; OSError where it fails, or refuses all."""
     try:
-        return patiently(partial(_answered, ask), address)
+        return with_retries(partial(_answered, ask), address)
     except (FileNotFoundError, PermissionError) as refusal:
         if not address.startswith("http"):  # where nothing is known of folders
-            there, folder = reached(located(address).parent)
+            there, folder = filesystem_and_path(open_location(address).parent)
             try:
-                patiently(lambda: there.info(folder), address)
+                with_retries(lambda: there.info(folder), address)
             except (FileNotFoundError, PermissionError):  # as where what gives access has run out
                 raise OSError(EIO, f"the store refuses all of its folder: {refusal}", address) from None
         denied = isinstance(refusal, PermissionError)
-        raise Unusable("no permission to read it" if denied else "gone since the scan") from None
+        raise UnusableSample("no permission to read it" if denied else "gone since the scan") from None
 
 
 def _answered(ask: Callable[[], T]) -> T:
@@ -57,28 +57,28 @@ def _answered(ask: Callable[[], T]) -> T:
     except Exception as fault:
         status = getattr(fault, "status", 0)  # of aiohttp
         if 400 <= status < 500 and status not in (408, 425, 429):
-            raise Unusable(f"the server answers {status}") from None
+            raise UnusableSample(f"the server answers {status}") from None
         raise
 
 
-def about(place: Path) -> dict[str, Any]:
+def object_info(place: Path) -> dict[str, Any]:
     """What a store says of what lies there."""
-    there, path = reached(place)
+    there, path = filesystem_and_path(place)
     return dict(there.info(path))
 
 
 def file_at(address: str) -> tuple[str, int]:
-    """The place of an object, and its size; -1 where it is a folder. `Unusable` where there is none."""
-    place = located(address)
-    there = given(lambda: about(place), address)
+    """The place of an object, and its size; -1 where it is a folder. `UnusableSample` where there is none."""
+    place = open_location(address)
+    there = request(lambda: object_info(place), address)
     if there["type"] == "directory":
         return address, -1
     return _object(address, there["size"]), there["size"]
 
 
-def below(folder: Path) -> Iterator[tuple[str, str, int]]:
+def list_objects(folder: Path) -> Iterator[tuple[str, str, int]]:
     """Name relative to a folder of a store, place, and size of the visible objects below, held a folder at a time."""
-    there, path = reached(folder)
+    there, path = filesystem_and_path(folder)
     folders = [(path, "")]
     while folders:
         path, prefix = folders.pop()
@@ -97,13 +97,13 @@ def below(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _listed(there: Any, path: str) -> list[dict[str, Any]]:
-    entries = list(patiently(lambda: there.ls(path, detail=True), path))
+    entries = list(with_retries(lambda: there.ls(path, detail=True), path))
     there.invalidate_cache()  # it keeps all it was ever told
     return entries
 
 
 def _object(address: str, size: int | None) -> str:
     if size is None:
-        raise Unusable("the server does not say how large it is")
+        raise UnusableSample("the server does not say how large it is")
     name = address.partition("?")[0] if address.startswith("http") else address
-    return "\0".join(Place(address, f"object {size}", "", name))
+    return "\0".join(Location(address, f"object {size}", "", name))

@@ -15,35 +15,35 @@ from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from functools import lru_cache
 
-from pseudolabel.contracts import Refused, Unusable, blamed
+from pseudolabel.contracts import UnusableSample, UserError, decoding_errors
 from pseudolabel.readers.sources import parquet_media
-from pseudolabel.readers.sources.gzip_index import PIECE, Inflated
-from pseudolabel.readers.sources.object_store import stored
-from pseudolabel.storage.byte_ranges import Give, part, size_of, window
+from pseudolabel.readers.sources.gzip_index import PIECE, SeekableGzip
+from pseudolabel.readers.sources.object_store import open_object
+from pseudolabel.storage.byte_ranges import ReadAt, file_size, range_file, read_at
 
 # --- for foreign libraries -------------------------------------------------------------------------------------------
 
 
-class Watched:
+class FaultRecordingFile:
     """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
 
-    Raises `Unusable` where it is empty.
+    Raises `UnusableSample` where it is empty.
     """
 
     def __init__(self, file: io.BufferedReader) -> None:
-        self.fault: OSError | Refused | None = None
+        self.fault: OSError | UserError | None = None
         self.damage = ""  # what is wrong with the archive it lies in
         self._file = file
-        if not size_of(self._file):
+        if not file_size(self._file):
             self._file.close()
-            raise Unusable("empty file")
+            raise UnusableSample("empty file")
 
     def read(self, count: int = -1) -> bytes:
         try:
             return self._file.read(count)
-        except (OSError, Refused) as fault:
+        except (OSError, UserError) as fault:
             self.fault = fault
-        except Unusable as damage:
+        except UnusableSample as damage:
             self.damage = str(damage)
         return b""
 
@@ -62,9 +62,9 @@ class Watched:
     def blamed(self, what: str) -> Iterator[None]:
         """Blame the file for whatever a foreign library raises, unless it is the disk that fails."""
         try:
-            with blamed(what):
+            with decoding_errors(what):
                 yield
-        except Unusable:
+        except UnusableSample:
             self.check()
             raise
 
@@ -73,12 +73,12 @@ class Watched:
         if self.fault:
             raise self.fault from None
         if self.damage:
-            raise Unusable(self.damage) from None
+            raise UnusableSample(self.damage) from None
 
     def __repr__(self) -> str:
         return "the file"  # in the library's messages
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> FaultRecordingFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,8 +93,8 @@ STREAMED = 8  # its flag of members that have their checksum behind them
 CHANGED = "its archive was changed since the scan"
 
 
-def opened(where: str) -> io.BufferedReader:
-    """A file to read, and to seek in. Raises `Unusable` where it cannot be opened."""
+def open_file(where: str) -> io.BufferedReader:
+    """A file to read, and to seek in. Raises `UnusableSample` where it cannot be opened."""
     if "\0" not in where:
         return _file(where)
     container, locator, *_ = where.rsplit("\0", 3)
@@ -106,15 +106,15 @@ def _file(path: str) -> io.BufferedReader:
     try:
         return open(path, "rb")
     except FileNotFoundError:
-        raise gone(path) from None
+        raise missing_file_error(path) from None
     except PermissionError:
-        raise Unusable("no permission to read it") from None
+        raise UnusableSample("no permission to read it") from None
 
 
-def gone(path: str) -> Exception:
+def missing_file_error(path: str) -> Exception:
     """What to raise where a file is not found: it alone is gone, or all of its folder is lost, as with a mount."""
     if os.path.isdir(os.path.dirname(path)):
-        return Unusable("gone since the scan")
+        return UnusableSample("gone since the scan")
     return FileNotFoundError(2, "the folder it lay in is gone", path)
 
 
@@ -122,48 +122,48 @@ def gone(path: str) -> Exception:
 
 
 def _unusable(_: str, reason: str) -> io.BufferedReader:
-    raise Unusable(reason)
+    raise UnusableSample(reason)
 
 
 def _object(address: str, size: str) -> io.BufferedReader:
-    return stored(address, int(size))
+    return open_object(address, int(size))
 
 
 def _tar_member(container: str, told: str) -> io.BufferedReader:
     header, start, size, crc = map(int, told.split())
     with ExitStack() as unless_kept:
-        file = unless_kept.enter_context(opened(container))
-        if zlib.crc32(part(file, header)(0, start - header)) != crc:
-            raise Unusable(CHANGED)
+        file = unless_kept.enter_context(open_file(container))
+        if zlib.crc32(read_at(file, header)(0, start - header)) != crc:
+            raise UnusableSample(CHANGED)
         unless_kept.pop_all()
-        return window(size, part(file, start), file=file)
+        return range_file(size, read_at(file, start), file=file)
 
 
 def _packed_member(container: str, told: str) -> io.BufferedReader:
     start, size, end, points = told.split(" ", 3)
-    stream = _stream(container, "", stamp(container), points, end)
-    return window(int(size), lambda at, count: stream.give(int(start) + at, count))
+    stream = _stream(container, "", container_stamp(container), points, end)
+    return range_file(int(size), lambda at, count: stream.give(int(start) + at, count))
 
 
 def _zip_member(container: str, told: str) -> io.BufferedReader:
     header, packed, size, method, crc = map(int, told.split())
     with ExitStack() as unless_kept:
-        file = unless_kept.enter_context(opened(container))
+        file = unless_kept.enter_context(open_file(container))
         begin = header + _header(file, header, crc)
         if method != DEFLATED:
             unless_kept.pop_all()
-            return window(size, part(file, begin), crc, file)
+            return range_file(size, read_at(file, begin), crc, file)
         if max(packed, size) <= SMALL:
-            data = _inflated(part(file, begin)(0, packed), size)
-            return window(size, lambda at, count: data[at : at + count], crc)
-    stream = _stream(container, f"{begin} {packed} {size} {crc}", stamp(container))
-    return window(size, stream.give, crc)
+            data = _inflated(read_at(file, begin)(0, packed), size)
+            return range_file(size, lambda at, count: data[at : at + count], crc)
+    stream = _stream(container, f"{begin} {packed} {size} {crc}", container_stamp(container))
+    return range_file(size, stream.give, crc)
 
 
-def check(where: str) -> None:
+def check_checksum(where: str) -> None:
     """Read all of a zip member, which is to be read in parts: only of the whole there is a checksum."""
     if "\0" in where and where.rsplit("\0", 3)[1].startswith("zip "):
-        with opened(where) as file:
+        with open_file(where) as file:
             while file.read(PIECE):
                 pass
 
@@ -173,44 +173,44 @@ def _header(file: io.BufferedReader, at: int, crc: int) -> int:
     file.seek(at)
     head = file.read(30)
     if len(head) < 30 or not head.startswith(b"PK\3\4"):
-        raise Unusable("damaged: it is not where the archive's list says")
+        raise UnusableSample("damaged: it is not where the archive's list says")
     if not head[6] & STREAMED and struct.unpack("<I", head[14:18])[0] != crc:
-        raise Unusable(CHANGED)
+        raise UnusableSample(CHANGED)
     name, extra = struct.unpack("<HH", head[26:])
     return 30 + int(name) + int(extra)
 
 
 def _inflated(packed: bytes, size: int) -> bytes:
-    with blamed("damaged"):
+    with decoding_errors("damaged"):
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)  # 0 would be no limit
     if len(data) != size:
-        raise Unusable("damaged: it unpacks to another size than the archive says")
+        raise UnusableSample("damaged: it unpacks to another size than the archive says")
     return data
 
 
 @lru_cache(STREAMS)
-def _stream(container: str, member: str, _: object, points: str = "", end: str = "") -> Inflated:
+def _stream(container: str, member: str, _: object, points: str = "", end: str = "") -> SeekableGzip:
     """A gzip stream: all of a file, which is to have this end, or a zip member as one."""
-    file = opened(container)
+    file = open_file(container)
     if not member:
         if gzip_end(file) != end:
             file.close()
-            raise Unusable(CHANGED)
-        return Inflated(file, points)
+            raise UnusableSample(CHANGED)
+        return SeekableGzip(file, points)
     begin, packed, size, crc = map(int, member.split())
-    give = _gzipped(part(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
-    return Inflated(window(len(GZIP) + packed + 8, give, file=file))
+    give = _gzipped(read_at(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
+    return SeekableGzip(range_file(len(GZIP) + packed + 8, give, file=file))
 
 
 def gzip_end(file: io.BufferedReader) -> str:
     """What tells a gzip stream from another: its checksum, and how long it is packed and unpacked."""
-    size = size_of(file)
-    end = part(file, max(0, size - 8))(0, 8)
+    size = file_size(file)
+    end = read_at(file, max(0, size - 8))(0, 8)
     file.seek(0)
     return f"{size}-{end.hex()}"
 
 
-def _gzipped(deflated: Give, packed: int, end: bytes) -> Give:
+def _gzipped(deflated: ReadAt, packed: int, end: bytes) -> ReadAt:
     def give(at: int, count: int) -> bytes:
         inside = at - len(GZIP)
         if inside < 0:
@@ -223,28 +223,28 @@ def _gzipped(deflated: Give, packed: int, end: bytes) -> Give:
 def _row(container: str, told: str) -> io.BufferedReader:
     *numbers, mark, leaf = told.split(" ", 6)
     group, until, first, stop, index = map(int, numbers)
-    near = _near(container, stamp(container), group, until, first, stop, mark, leaf)
+    near = _near(container, container_stamp(container), group, until, first, stop, mark, leaf)
     with ExitStack() as opening:
         if not near.holds(index):
-            file = opening.enter_context(opened(container))
-            if parquet_media.mark(file) != mark:
-                raise Unusable(CHANGED)
+            file = opening.enter_context(open_file(container))
+            if parquet_media.file_mark(file) != mark:
+                raise UnusableSample(CHANGED)
             near.read(file, index)
         data = near[index].as_buffer()
     if data is None:
-        raise Unusable("the table has no bytes of it, at most a path")
-    return window(data.size, lambda at, count: data[at : at + count].to_pybytes())
+        raise UnusableSample("the table has no bytes of it, at most a path")
+    return range_file(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
 
 @lru_cache(1)
 def _near(
     container: str, _: object, group: int, until: int, first: int, stop: int, mark: str, leaf: str
-) -> parquet_media.Near:
+) -> parquet_media.RowCache:
     _near.cache_clear()  # or there would be room for two
-    return parquet_media.Near(group, until, first, stop, leaf)
+    return parquet_media.RowCache(group, until, first, stop, leaf)
 
 
-def stamp(container: str) -> object:
+def container_stamp(container: str) -> object:
     """What changes where a file is written anew: what is kept of it is not to be used any more."""
     path = container.partition("\0")[0]
     try:

@@ -10,7 +10,9 @@ from typing import IO, Any
 
 from pseudolabel.contracts import Extent, hash64
 
-RUN = 200_000  # extents sorted in memory at a time, about 100 MB; beyond, sorted runs in temporary files are merged
+SORT_RUN = (
+    200_000  # extents sorted in memory at a time, about 100 MB; beyond, sorted runs in temporary files are merged
+)
 Rank = tuple[Any, ...]
 Order = Callable[[Extent], Rank]
 Ranked = tuple[Rank, Extent]
@@ -31,18 +33,18 @@ def source_order(extent: Extent) -> Rank:
     return extent.file.encode(), extent.start
 
 
-def arranged(extents: Iterable[Extent], order: Order) -> Iterator[Extent]:
+def sort_extents(extents: Iterable[Extent], order: Order) -> Iterator[Extent]:
     """Sort; of many extents by way of temporary files."""
-    return (extent for _, extent in ranked((order(extent), extent) for extent in extents))
+    return (extent for _, extent in external_sort((order(extent), extent) for extent in extents))
 
 
-def ranked(pairs: Iterable[Ranked]) -> Iterator[Ranked]:
+def external_sort(pairs: Iterable[Ranked]) -> Iterator[Ranked]:
     """Sort by rank, 200,000 in memory at a time."""
     runs: list[Iterator[Ranked]] = []
     held: list[Ranked] = []
     for pair in pairs:
         held.append(pair)
-        if len(held) == RUN:
+        if len(held) == SORT_RUN:
             runs.append(_run(sorted(held)))
             held = []
     return heapq.merge(*runs, sorted(held))

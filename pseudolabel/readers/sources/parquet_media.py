@@ -10,8 +10,8 @@ from hashlib import blake2b
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudolabel.contracts import Unusable
-from pseudolabel.readers.sources.gzip_index import BOMB, bomb
+from pseudolabel.contracts import UnusableSample
+from pseudolabel.readers.sources.gzip_index import BOMB, is_bomb
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +29,7 @@ LARGEST = 256 << 20  # bytes of a row, on the average of those it is read with: 
 HEAD = 1 << 16  # bytes that tell a file from another, beside what is at its end
 
 
-class Column(NamedTuple):
+class MediaColumn(NamedTuple):
     """The column that holds the bytes."""
 
     leaf: str  # its path in the schema: "image.bytes"
@@ -37,7 +37,7 @@ class Column(NamedTuple):
     suffix: str  # as files of its kind have
 
 
-class Part(NamedTuple):
+class RowSpan(NamedTuple):
     """Rows that are read together: some of the row groups `group` to `until`, counted from where these begin."""
 
     group: int
@@ -59,13 +59,13 @@ class Row(NamedTuple):
     suffix: str
 
 
-def suffixes(wanted: Collection[str]) -> list[str]:
+def media_suffixes(wanted: Collection[str]) -> list[str]:
     """A suffix for each kind of media that is wanted."""
     return [suffix for suffix in KINDS if suffix in wanted]
 
 
-def column(schema: pa.Schema, wanted: Collection[str]) -> Column:
-    """The column of the media that are wanted, structs before plain bytes; `Unusable` where it is not clear which."""
+def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
+    """The column of the media that are wanted, structs before plain bytes; `UnusableSample` where it is not clear which."""
     structs = {field.name: _leaves(field.type) for field in schema}
     plain = [field.name for field in schema if str(field.type) in BINARY]
     kinds = {name: _kind(schema, name) for name in (*structs, *plain)}
@@ -78,13 +78,13 @@ def column(schema: pa.Schema, wanted: Collection[str]) -> Column:
     there = ", ".join(f"{field.name}: {field.type}" for field in schema)
     found = next((tier for tier in tiers if tier), [])
     if len(found) != 1:
-        raise Unusable(f"{'several columns' if found else 'no column'} of media to read; it has {there}"[:500])
+        raise UnusableSample(f"{'several columns' if found else 'no column'} of media to read; it has {there}"[:500])
     (name,) = found
-    suffix = kinds[name] or suffixes(wanted)[0]
+    suffix = kinds[name] or media_suffixes(wanted)[0]
     if name in plain:
         strings = [other for other in NAMES if other in schema.names and "string" in str(schema.field(other).type)]
-        return Column(name, strings[0] if strings else None, suffix)
-    return Column(f"{name}.bytes", f"{name}.path" if "path" in structs[name] else None, suffix)
+        return MediaColumn(name, strings[0] if strings else None, suffix)
+    return MediaColumn(f"{name}.bytes", f"{name}.path" if "path" in structs[name] else None, suffix)
 
 
 def _leaves(kind: pa.DataType) -> set[str]:
@@ -103,12 +103,12 @@ def _kind(schema: pa.Schema, name: str) -> str:
     return next((suffix for suffix, words in KINDS.items() if any(word in said.lower() for word in words)), "")
 
 
-def find(file: Any, wanted: Collection[str]) -> Iterator[Row]:
+def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
     """The rows of a Parquet file: only the names are read. Weights are the bytes of a part, shared out."""
-    with table(file) as parquet:
-        chosen = column(parquet.schema_arrow, suffixes(wanted))
-        names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(groups(parquet, chosen.leaf)))
-        own = mark(file)
+    with open_table(file) as parquet:
+        chosen = media_column(parquet.schema_arrow, media_suffixes(wanted))
+        names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(row_groups(parquet, chosen.leaf)))
+        own = file_mark(file)
         for part in parts:
             block, size = f"{part.group} {part.first}" if len(parts) > 1 else "", part.size // (part.stop - part.first)
             for index in range(part.first, part.stop):
@@ -121,15 +121,15 @@ def find(file: Any, wanted: Collection[str]) -> Iterator[Row]:
                 yield Row(number, name, size, told, block, chosen.suffix)
 
 
-def kind(file: Any, wanted: Collection[str]) -> str:
-    """The suffix of the kind of media a Parquet file holds; `Unusable` where it holds none that is wanted."""
-    with table(file) as parquet:
-        return column(parquet.schema_arrow, suffixes(wanted)).suffix
+def media_suffix(file: Any, wanted: Collection[str]) -> str:
+    """The suffix of the kind of media a Parquet file holds; `UnusableSample` where it holds none that is wanted."""
+    with open_table(file) as parquet:
+        return media_column(parquet.schema_arrow, media_suffixes(wanted)).suffix
 
 
 @contextmanager
-def table(file: Any) -> Iterator[pq.ParquetFile]:
-    """A Parquet file; what is wrong with it is `Unusable`."""
+def open_table(file: Any) -> Iterator[pq.ParquetFile]:
+    """A Parquet file; what is wrong with it is `UnusableSample`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -140,10 +140,10 @@ def table(file: Any) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, OSError) as damage:
         if getattr(damage, "errno", None) is not None:  # the system's; Arrow gives none
             raise
-        raise Unusable(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
+        raise UnusableSample(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
 
 
-def mark(file: Any) -> str:
+def file_mark(file: Any) -> str:
     """What tells a file from another: its begin, and its end, where the places and sizes of all in it stand."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 8))
@@ -156,7 +156,7 @@ def mark(file: Any) -> str:
     return told.hexdigest()
 
 
-def groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]:
+def row_groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]:
     """Of each row group: its rows, the bytes of a column there, and what they are packed to."""
     about = parquet.metadata
     place = [about.schema.column(i).path for i in range(about.num_columns)].index(leaf)
@@ -165,12 +165,12 @@ def groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]
         yield group.num_rows, column.total_uncompressed_size, column.total_compressed_size
 
 
-def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[Part]:
+def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
     """Row groups, small ones together and large ones in pieces, so that each has about `ROOM`."""
     rows = size = begin = 0
     for group, (count, more, packed) in enumerate(groups):
         if rows and size + more > ROOM:
-            yield Part(begin, group, 0, rows, size)
+            yield RowSpan(begin, group, 0, rows, size)
             rows = size = 0
         if not rows:
             begin = group
@@ -179,10 +179,10 @@ def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[Part]:
             step = max(1, rows * ROOM // size)
             for first in range(0, rows, step):
                 stop = min(first + step, rows)
-                yield Part(group, group + 1, first, stop, size * (stop - first) // rows, bomb(size, packed))
+                yield RowSpan(group, group + 1, first, stop, size * (stop - first) // rows, is_bomb(size, packed))
             rows = size = 0
     if rows:
-        yield Part(begin, group + 1, 0, rows, size)
+        yield RowSpan(begin, group + 1, 0, rows, size)
 
 
 def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[str | None]:
@@ -201,7 +201,7 @@ def _leaf(batch: pa.RecordBatch) -> pa.Array:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-class Near:
+class RowCache:
     """Rows that are read together: those of some row groups, counted from the first one's begin, from one to another.
 
     Twice `ROOM` of them are kept from the first on; of those behind, where rows are larger than most, as many again.
@@ -219,7 +219,7 @@ class Near:
         return next(rows[index - at][0] for at, rows in self._kept.items() if at <= index < at + len(rows))
 
     def read(self, file: Any, index: int) -> None:
-        """Read that row, and those around it. Raises `Unusable` where what comes before it swells too much."""
+        """Read that row, and those around it. Raises `UnusableSample` where what comes before it swells too much."""
         if self._first not in self._kept:
             self._kept[self._first] = self._span(file, self._first)
         if not self.holds(index):
@@ -230,17 +230,17 @@ class Near:
         """Rows from one on, up to twice `ROOM`, and one at least."""
         arrays: list[pa.Array] = []
         seen = size = 0
-        with table(file) as parquet:
-            within = islice(groups(parquet, self._leaf), self._where.start, self._where.stop)
+        with open_table(file) as parquet:
+            within = islice(row_groups(parquet, self._leaf), self._where.start, self._where.stop)
             packed = sum(less for *_, less in within)
             # one at a time: their sizes are not known before, as one that comes often may be stored but once
             for at, batch in enumerate(parquet.iter_batches(1, self._where, [self._leaf], use_threads=False)):
                 row = _leaf(batch)
                 seen += row.nbytes
-                if bomb(seen, packed):
+                if is_bomb(seen, packed):
                     if arrays:
                         break
-                    raise Unusable(f"from here on it {BOMB}")
+                    raise UnusableSample(f"from here on it {BOMB}")
                 if at >= first:
                     arrays.append(row)
                     size += row.nbytes

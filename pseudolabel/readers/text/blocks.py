@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.text import streams
-from pseudolabel.readers.text.boundaries import BLOCK, Run, pieces
+from pseudolabel.readers.text.boundaries import BLOCK, RawDocuments, split_document
 from pseudolabel.readers.text.tables import Cell
 
 LONGEST = 16 << 20  # of a document; longer ones are cut
@@ -43,7 +43,7 @@ class Block(NamedTuple):
         return Block(self.data, self.starts[mask], self.ends[mask], self.positions[mask])
 
 
-Fault = tuple[int, Unusable]  # the position of a document, and why it is none
+Fault = tuple[int, UnusableSample]  # the position of a document, and why it is none
 
 
 def pack(texts: Sequence[bytes], positions: Sequence[int]) -> Block:
@@ -53,7 +53,7 @@ def pack(texts: Sequence[bytes], positions: Sequence[int]) -> Block:
     return Block(np.frombuffer(b"\n".join(texts), np.uint8), starts, ends, np.array(positions, np.int64))
 
 
-def decoded(run: Run, encoding: str) -> Iterator[Block | Fault]:
+def decode_block(run: RawDocuments, encoding: str) -> Iterator[Block | Fault]:
     """Decode a run into a block: as it lies there where it is good UTF-8, else one document after the other."""
     apart = (run.ends[:-1] < run.starts[1:]).all()  # not so where a piece had to be cut between characters
     if len(run.starts) and apart and codecs.lookup(encoding).name == "utf-8":
@@ -67,7 +67,7 @@ def decoded(run: Run, encoding: str) -> Iterator[Block | Fault]:
         try:
             texts.append(_recoded(raw, start, encoding))
             positions.append(position)
-        except Unusable as bad:
+        except UnusableSample as bad:
             yield position, bad
     yield pack(texts, positions)
 
@@ -84,23 +84,23 @@ def _recoded(raw: bytes, place: int, encoding: str) -> bytes:
         text = raw.decode(encoding).encode()
     except UnicodeError as bad:
         at = getattr(bad, "start", 0)
-        raise Unusable(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.HINT}") from None
+        raise UnusableSample(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.HINT}") from None
     if 0 in text:
-        raise Unusable(f"a zero at byte {place + raw.index(0)}: no text, or UTF-16 or UTF-32; {streams.HINT}")
+        raise UnusableSample(f"a zero at byte {place + raw.index(0)}: no text, or UTF-16 or UTF-32; {streams.HINT}")
     return text
 
 
-def packed(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
+def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
     """Join the texts of cells into blocks. White space around them goes, long ones are cut."""
     held: list[bytes] = []
     positions: list[int] = []
     size = 0
     for position, cell in texts:
-        if isinstance(cell, Unusable):
+        if isinstance(cell, UnusableSample):
             yield position, cell
             size += 64  # where nothing is usable, blocks come all the same
         elif text := cell.strip():
-            spans = pieces(text, 0, len(text), LONGEST) if len(text) > LONGEST else [(0, len(text))]
+            spans = split_document(text, 0, len(text), LONGEST) if len(text) > LONGEST else [(0, len(text))]
             held += [text[start:end] for start, end in spans]
             positions += [position for _ in range(len(positions), len(held))]
             size += len(text)
@@ -110,7 +110,7 @@ def packed(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
     yield pack(held, positions)
 
 
-def cells(items: Iterable[Block | Fault]) -> Iterator[Cell]:
+def each_document(items: Iterable[Block | Fault]) -> Iterator[Cell]:
     """The documents of blocks one by one."""
     for item in items:
         if isinstance(item, Block):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.text import streams
 
 BLOCK = 1 << 20  # bytes of documents that are given together
@@ -22,7 +22,7 @@ SOLID = re.compile(rb"\S")  # any byte but `streams.WHITE`
 NONE = np.empty(0, np.int64)
 
 
-class Run(NamedTuple):
+class RawDocuments(NamedTuple):
     """Documents as they lie in the stream, not decoded. All places count from the top of the stream.
 
     Pieces of a document that was too long are documents, with the position of the whole.
@@ -40,7 +40,7 @@ class Run(NamedTuple):
         return [self.data[start:end] for start, end in bounds]
 
 
-class Edges:
+class BoundaryScanner:
     """Finds the edges of documents, chunk by chunk, from place `at` on.
 
     `line_ends` part two documents, 0: nothing does. `gap` of them lie just before `at`; default: a document may start.
@@ -74,7 +74,7 @@ class Edges:
         return starts, ends
 
 
-class Held:
+class DocumentBuffer:
     """What is read and not given yet: documents that have ended, and the one still open."""
 
     def __init__(self, at: int) -> None:
@@ -96,12 +96,12 @@ class Held:
         else:
             self.at += len(chunk)
 
-    def is_enough(self, edges: Edges) -> bool:
+    def is_enough(self, edges: BoundaryScanner) -> bool:
         """Whether it is time to give: the ended documents make a block, or the open one cannot be held any longer."""
         ended = len(self.ends) > 0 and (self.starts[-1] if self.open else edges.at) - self.starts[0] >= BLOCK
         return bool(ended or (self.open and edges.last - self.starts[-1] > edges.longest))
 
-    def give(self, last: int, longest: int) -> Run:
+    def give(self, last: int, longest: int) -> RawDocuments:
         """Give what has ended, and of the open document, which reaches to `last` so far, the pieces that are full."""
         data, at, is_open = b"".join(self.parts), self.at, self.open
         self.parts = []  # early: they may be large
@@ -110,22 +110,24 @@ class Held:
             spans = [
                 (at + start, at + end, position)
                 for first, until, position in zip(starts - at, ends - at, positions, strict=True)
-                for start, end in pieces(data, int(first), int(until), longest)
+                for start, end in split_document(data, int(first), int(until), longest)
             ]
             starts, ends, positions = np.array(spans, np.int64).T
         ended = len(starts) - is_open
         self.starts, self.ends, self.positions = starts[ended:], NONE, positions[ended:]
         self.at = int(starts[-1]) if is_open else at + len(data)
         self.parts = [data[self.at - at :]]
-        return Run(data, at, starts[:ended], ends[:ended], positions[:ended])
+        return RawDocuments(data, at, starts[:ended], ends[:ended], positions[:ended])
 
 
-def cut(chunks: Iterable[bytes], edges: Edges, stop: int) -> Iterator[Run | tuple[int, Unusable]]:
+def cut_documents(
+    chunks: Iterable[bytes], edges: BoundaryScanner, stop: int
+) -> Iterator[RawDocuments | tuple[int, UnusableSample]]:
     """Yield the documents that start before `stop`, which is read past for the end of the last one.
 
     Where the stream breaks, the open document and all behind it are lost, and its place and the reason come last.
     """
-    held = Held(edges.at)
+    held = DocumentBuffer(edges.at)
     try:
         for chunk in chunks:
             starts, ends = edges.find(chunk)
@@ -135,7 +137,7 @@ def cut(chunks: Iterable[bytes], edges: Edges, stop: int) -> Iterator[Run | tupl
                 yield held.give(edges.last, edges.longest)
             if done:
                 return
-    except Unusable as bad:
+    except UnusableSample as bad:
         yield held.give(edges.last, edges.longest)
         yield int(held.positions[-1]) if held.open else edges.at, bad
         return
@@ -144,7 +146,7 @@ def cut(chunks: Iterable[bytes], edges: Edges, stop: int) -> Iterator[Run | tupl
     yield held.give(edges.last, edges.longest)
 
 
-def pieces(data: bytes, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
+def split_document(data: bytes, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
     """Cut data[start:end] at white space, or else between characters, into spans of at most `longest` bytes."""
     while end - start > longest:
         stop = max(data.rfind(white, start, start + longest + 1) for white in streams.WHITE)
@@ -162,11 +164,11 @@ def _solid_from(data: bytes, start: int) -> int:
     return found.start() if found else len(data)
 
 
-def edges_within(path: str, start: int, stop: int, top: int, line_ends: int, longest: int) -> Edges:
+def boundaries_within(path: str, start: int, stop: int, top: int, line_ends: int, longest: int) -> BoundaryScanner:
     """Edges from the first solid byte in a range of a file on, knowing what lies before it."""
     at = _first_solid(path, start, stop)
     gap = _line_ends_before(path, at, top, line_ends, longest) if at < stop else 0
-    return Edges(at, line_ends, longest, gap)
+    return BoundaryScanner(at, line_ends, longest, gap)
 
 
 def _first_solid(path: str, start: int, stop: int) -> int:
@@ -180,7 +182,7 @@ def _first_solid(path: str, start: int, stop: int) -> int:
 def _line_ends_before(path: str, at: int, top: int, needed: int, longest: int) -> int:
     """How many line ends lie in the gap before `at`, `needed` at most: as if so many, where the gap parts anyway."""
     low, found = at, 0
-    with streams.opened(path) as stream:
+    with streams.open_decompressed(path) as stream:
         while low > top and found < needed and at - low <= longest:
             low, high = max(top, low - STEP), low
             stream.seek(low)

@@ -8,27 +8,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pseudolabel.contracts import Extent, Unusable
+from pseudolabel.contracts import Extent, UnusableSample
 from pseudolabel.readers.sources.location import TableRow
-from pseudolabel.readers.sources.opening import stamp
+from pseudolabel.readers.sources.opening import container_stamp
 from pseudolabel.readers.text import streams, tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kinds = Mapping[str, str]  # the type of each column, as `Column` has it
+ColumnTypes = Mapping[str, str]  # the type of each column, as `Column` has it
 Values = dict[str, Any]
 TEXT = "string"
 SPELT = {"float": "float32", "double": "float64", "large_string": TEXT, "string_view": TEXT}  # otherwise by Arrow
 PLAIN = {TEXT, "bool", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 
 
-def kinds(path: str, encoding: str) -> dict[str, str]:
+def column_types(path: str, encoding: str) -> dict[str, str]:
     """The columns of a table with their types, also those that are not plain; of jsonl as its first lines have them.
-    What is no table has none. Raises `Unusable`."""
-    name = bare(path)
+    What is no table has none. Raises `UnusableSample`."""
+    name = strip_compression(path)
     if name.endswith(".parquet"):
-        with tables.parquet(path) as file:
+        with tables.open_parquet(path) as file:
             return {field.name: _spelt(field.type) for field in file.schema_arrow}
     if name.endswith(tables.CSV):
         return dict.fromkeys(tables.csv_rows(path, encoding)[0], TEXT)
@@ -40,15 +40,15 @@ def kinds(path: str, encoding: str) -> dict[str, str]:
 
 def is_table(path: str) -> bool:
     """Whether it has columns, by its name."""
-    return bare(path).endswith((".parquet", *tables.CSV, *tables.JSONL))
+    return strip_compression(path).endswith((".parquet", *tables.CSV, *tables.JSONL))
 
 
-def identical(one: Any, other: Any) -> bool:
+def identical_values(one: Any, other: Any) -> bool:
     """Whether two values are the same; what is no number is the same as what is none."""
     return bool(one == other or (one != one and other != other))
 
 
-def bare(path: str) -> str:
+def strip_compression(path: str) -> str:
     """A path without what says that it is compressed, in small letters: its end tells how it is read."""
     return path.lower().removesuffix(".gz").removesuffix(".zst")
 
@@ -61,71 +61,73 @@ def _spelt(kind: pa.DataType) -> str:
 # --- their values ----------------------------------------------------------------------------------------------------
 
 
-def of_texts(found: Iterable[tables.Record], wanted: Kinds) -> Iterator[tuple[int, Values | Unusable]]:
+def text_values(found: Iterable[tables.Record], wanted: ColumnTypes) -> Iterator[tuple[int, Values | UnusableSample]]:
     """The values of records that have no types of their own: strings as they are, all else as JSON writes it."""
     for position, record in found:
         try:
-            if isinstance(record, Unusable):
+            if isinstance(record, UnusableSample):
                 raise record
-            yield position, {name: text(name, record.get(name), kind) for name, kind in wanted.items()}
-        except Unusable as bad:
+            yield position, {name: to_text(name, record.get(name), kind) for name, kind in wanted.items()}
+        except UnusableSample as bad:
             yield position, bad
 
 
-def text(name: str, value: Any, kind: str = TEXT) -> str | None:
-    """A value that has no type of its own, as text. Raises `Unusable` where it cannot be written."""
+def to_text(name: str, value: Any, kind: str = TEXT) -> str | None:
+    """A value that has no type of its own, as text. Raises `UnusableSample` where it cannot be written."""
     if value is None:
         return None
     if kind != TEXT:
-        raise Unusable(f"column {name!r} holds text here, and {kind} in Parquet")
+        raise UnusableSample(f"column {name!r} holds text here, and {kind} in Parquet")
     told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     try:
         told.encode()
     except UnicodeEncodeError as bad:
-        raise Unusable(f"column {name!r} holds no text: character {bad.start} cannot be written as utf-8") from None
+        raise UnusableSample(
+            f"column {name!r} holds no text: character {bad.start} cannot be written as utf-8"
+        ) from None
     return told
 
 
-def of_parquet(extent: Extent, wanted: Kinds) -> Iterator[tuple[int, Values | Unusable]]:
+def parquet_values(extent: Extent, wanted: ColumnTypes) -> Iterator[tuple[int, Values | UnusableSample]]:
     """The values of Parquet, each of its own type."""
     row = extent.start
-    with tables.parquet(extent.where) as file:
+    with tables.open_parquet(extent.where) as file:
         there = [name for name in wanted if name in file.schema_arrow.names]
         for batch in tables.parquet_batches(file, extent, there):
             columns = [_column(name, batch[name], wanted[name]) for name in there]
             for values in zip(*columns, strict=True) if there else [()] * len(batch):
-                bad = next((value for value in values if isinstance(value, Unusable)), None)
+                bad = next((value for value in values if isinstance(value, UnusableSample)), None)
                 yield row, bad or {**dict.fromkeys(wanted), **dict(zip(there, values, strict=True))}
                 row += 1
 
 
-def of_row(row: TableRow, wanted: Kinds) -> Values | Unusable:
+def row_values(row: TableRow, wanted: ColumnTypes) -> Values | UnusableSample:
     """The values beside one row's media."""
-    near = _near(row._replace(number=0), stamp(row.container), tuple(wanted.items()))
+    near = _near(row._replace(number=0), container_stamp(row.container), tuple(wanted.items()))
     return near[row.number - row.first]
 
 
 @lru_cache(2)
-def _near(row: TableRow, _: object, wanted: tuple[tuple[str, str], ...]) -> list[Values | Unusable]:
+def _near(row: TableRow, _: object, wanted: tuple[tuple[str, str], ...]) -> list[Values | UnusableSample]:
     """Of rows that are read together."""
-    with tables.parquet(row.container) as file:
+    with tables.open_parquet(row.container) as file:
         begin = sum(file.metadata.row_group(i).num_rows for i in range(row.group))
     extent = Extent("", row.container, begin + row.first, begin + row.stop, 0)
-    return [values for _, values in of_parquet(extent, dict(wanted))]
+    return [values for _, values in parquet_values(extent, dict(wanted))]
 
 
 def _column(name: str, values: pa.Array, kind: str) -> list[Any]:
     import pyarrow as pa
 
     if (found := _spelt(values.type)) != kind:
-        return [Unusable(f"column {name!r} holds {found} here, and {kind} elsewhere")] * len(values)
+        return [UnusableSample(f"column {name!r} holds {found} here, and {kind} elsewhere")] * len(values)
     if kind != TEXT:
         return list(values.cast(tables.value_type(values.type)).to_pylist())
     return [_decoded(name, value) for value in values.cast(pa.large_binary()).to_pylist()]
 
 
-def _decoded(name: str, value: bytes | None) -> str | Unusable | None:
+def _decoded(name: str, value: bytes | None) -> str | UnusableSample | None:
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError as bad:
-        return Unusable(f"byte {bad.start} of column {name!r} is not utf-8, as Parquet's text has to be")
+        return UnusableSample(f"byte {bad.start} of column {name!r} is not utf-8, as Parquet's text has to be")

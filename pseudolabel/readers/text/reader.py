@@ -17,19 +17,19 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Refused, Sample, Skipped, Split, Unusable, one_of
-from pseudolabel.readers.sources.opening import check
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError, parse_choice
+from pseudolabel.readers.sources.opening import check_checksum
 from pseudolabel.readers.text import columns, streams, tables
-from pseudolabel.readers.text.blocks import LONGEST, Block, Fault, cells, decoded, packed
-from pseudolabel.readers.text.boundaries import Edges, Run, cut, edges_within
+from pseudolabel.readers.text.blocks import LONGEST, Block, Fault, decode_block, each_document, pack_cells
+from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, boundaries_within, cut_documents
 from pseudolabel.readers.text.tables import CSV, JSONL
 
-RANGE = 1 << 20  # bytes of a file that are one extent
+EXTENT_BYTES = 1 << 20  # bytes of a file that are one extent
 PLAIN = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
 PACKED = (".gz", ".zst")
 
 
-class Document(StrEnum):
+class DocumentUnit(StrEnum):
     """What one document is in plain text."""
 
     paragraph = "paragraph"
@@ -37,7 +37,7 @@ class Document(StrEnum):
     file = "file"
 
 
-LINE_ENDS = {Document.line: 1, Document.paragraph: 2, Document.file: 0}  # that part documents
+LINE_ENDS = {DocumentUnit.line: 1, DocumentUnit.paragraph: 2, DocumentUnit.file: 0}  # that part documents
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class TextOptions:
 
     column: Annotated[str, Option(help="The column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
     encoding: Annotated[str, Option(help="How text is encoded: utf-8, latin-1, cp1252, utf-16, gb18030, ...")] = "utf-8"
-    document: Annotated[Document, Option(help="What is one document in plain text.")] = Document.paragraph
+    document: Annotated[DocumentUnit, Option(help="What is one document in plain text.")] = DocumentUnit.paragraph
 
     def __post_init__(self) -> None:
         try:
             b"a".decode(self.encoding, "ignore")
             codecs.getincrementaldecoder(self.encoding)
         except (LookupError, ValueError):
-            raise Refused(f"no text encoding is called {self.encoding!r}; try utf-8, latin-1 or cp1252") from None
-        object.__setattr__(self, "document", one_of(Document, self.document, "document"))
+            raise UserError(f"no text encoding is called {self.encoding!r}; try utf-8, latin-1 or cp1252") from None
+        object.__setattr__(self, "document", parse_choice(DocumentUnit, self.document, "document"))
 
 
-class Documents:
+class TextReader:
     """Reads documents of plain text, and of a column of jsonl, csv, tsv and parquet; .gz and .zst are decompressed.
 
     Where there is no text (an empty file, a blank line, a null, an empty string) there is no document.
@@ -68,7 +68,7 @@ class Documents:
     def __init__(self, options: TextOptions) -> None:
         self.options = options
 
-    def scan(self, key: str, path: str, size: int, span: int = RANGE) -> Iterator[Extent]:
+    def scan(self, key: str, path: str, size: int, span: int = EXTENT_BYTES) -> Iterator[Extent]:
         """Ranges of `span` bytes where a file can be cut before it is decoded, else all of it."""
         name = path.lower()
         if name.endswith(".parquet"):
@@ -114,68 +114,70 @@ class Documents:
         cut = Extent(f"{extent.file}#{extent.start}-{stop}", extent.where, extent.start, stop, weight)
         return cut, int(np.count_nonzero(positions < stop))
 
-    def records(self, extent: Extent, wanted: columns.Kinds) -> Iterator[tuple[int, columns.Values | Unusable]]:
+    def records(
+        self, extent: Extent, wanted: columns.ColumnTypes
+    ) -> Iterator[tuple[int, columns.Values | UnusableSample]]:
         """The values of other columns beside each text of the extent, with the text's position; or why there are none.
-        Raises `Unusable` where `read` finds that the file goes no further."""
-        path, name = extent.where, columns.bare(extent.where)
+        Raises `UnusableSample` where `read` finds that the file goes no further."""
+        path, name = extent.where, columns.strip_compression(extent.where)
         if name.endswith(".parquet"):
-            return columns.of_parquet(extent, wanted)
+            return columns.parquet_values(extent, wanted)
         if name.endswith(CSV):
             rows = tables.csv_records(path, wanted, self.options.encoding)
-            return columns.of_texts(islice(rows, extent.stop), wanted)
+            return columns.text_values(islice(rows, extent.stop), wanted)
         top, _ = streams.byte_order_mark(path)
-        return columns.of_texts(self._objects(extent, top), wanted)
+        return columns.text_values(self._objects(extent, top), wanted)
 
     def _cuts(self, name: str) -> bool:
         """Whether a file of this name is read by ranges."""
         if name.endswith(CSV + PACKED) or not streams.cuts_at_white(self.options.encoding):
             return False
-        return self.options.document != Document.file or name.endswith(JSONL)
+        return self.options.document != DocumentUnit.file or name.endswith(JSONL)
 
     def _items(self, extent: Extent) -> Iterator[Block | Fault]:
         """Blocks, and before each one the faults among its documents."""
         try:
             if extent.where.lower().endswith(".parquet"):
-                yield from packed(tables.parquet_cells(extent, self.options.column))
+                yield from pack_cells(tables.parquet_cells(extent, self.options.column))
             else:
                 if extent.start == 0 and extent.stop is not None:  # a range; the others see nothing of the whole
-                    check(extent.where)
+                    check_checksum(extent.where)
                 yield from self._text(extent)
-        except Unusable as bad:
+        except UnusableSample as bad:
             yield extent.start, bad
 
     def _text(self, extent: Extent) -> Iterator[Block | Fault]:
         column, encoding = self.options.column, self.options.encoding
-        name = columns.bare(extent.where)
+        name = columns.strip_compression(extent.where)
         top, wide = streams.byte_order_mark(extent.where)
         if wide and streams.cuts_at_white(encoding):
             if extent.start == 0:
-                raise Unusable(f"{wide} by its byte order mark; read it with --encoding {wide}")
+                raise UnusableSample(f"{wide} by its byte order mark; read it with --encoding {wide}")
         elif name.endswith(CSV):
-            yield from packed(tables.csv_cells(extent, column, encoding))
+            yield from pack_cells(tables.csv_cells(extent, column, encoding))
         elif not name.endswith(JSONL):
             yield from self._plain(extent, top, LINE_ENDS[self.options.document], LONGEST)
         elif tables.json_has(extent, top, column):
-            yield from packed(tables.json_cells(self._objects(extent, top), column))
+            yield from pack_cells(tables.json_cells(self._objects(extent, top), column))
 
     def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:
         """The objects of jsonl that start in the extent."""
-        return tables.json_records(cells(self._plain(extent, top, 1, streams.LONGEST_LINE)))
+        return tables.json_records(each_document(self._plain(extent, top, 1, streams.LONGEST_LINE)))
 
     def _plain(self, extent: Extent, top: int, line_ends: int, longest: int) -> Iterator[Block | Fault]:
         """Documents of plain text that start in the extent; the file's text starts at byte `top`."""
         path, encoding = extent.where, self.options.encoding
         stop = sys.maxsize if extent.stop is None else extent.stop
         if not streams.cuts_at_white(encoding):
-            edges, source = Edges(0, line_ends, longest), streams.recoded(streams.chunks(path), encoding)
+            edges, source = BoundaryScanner(0, line_ends, longest), streams.recode(streams.chunks(path), encoding)
             encoding = "utf-8"
         elif extent.start <= top:
-            edges, source = Edges(top, line_ends, longest), streams.chunks(path, top)
+            edges, source = BoundaryScanner(top, line_ends, longest), streams.chunks(path, top)
         else:
-            edges = edges_within(path, extent.start, stop, top, line_ends, longest)
+            edges = boundaries_within(path, extent.start, stop, top, line_ends, longest)
             source = streams.chunks(path, edges.at)
-        for item in cut(source, edges, stop):
-            yield from decoded(item, encoding) if isinstance(item, Run) else (item,)
+        for item in cut_documents(source, edges, stop):
+            yield from decode_block(item, encoding) if isinstance(item, RawDocuments) else (item,)
 
 
 def _block_key(extent: Extent, number: int, block: Block) -> str:

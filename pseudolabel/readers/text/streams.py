@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import opening
 
 CHUNK = 1 << 17
@@ -26,17 +26,17 @@ MARKS = {  # the longer ones first: one starts like a shorter one
 
 
 @contextmanager
-def opened(where: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
-    """Open a file to read its decompressed bytes; what is damaged is `Unusable`, a lost mount stops the run."""
+def open_decompressed(where: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """Open a file to read its decompressed bytes; what is damaged is `UnusableSample`, a lost mount stops the run."""
     try:
-        with opening.opened(where) as file, _unpacked(where, file) as stream:
+        with opening.open_file(where) as file, _unpacked(where, file) as stream:
             yield stream
     except (EOFError, zlib.error) as damage:
-        raise Unusable(f"damaged from here on: {damage}") from None
+        raise UnusableSample(f"damaged from here on: {damage}") from None
     except OSError as damage:
         if damage.errno is not None:  # the system's; decompressors give none
             raise
-        raise Unusable(f"damaged from here on: {damage}") from None
+        raise UnusableSample(f"damaged from here on: {damage}") from None
 
 
 def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
@@ -51,7 +51,7 @@ def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.G
 
 def chunks(path: str, start: int = 0) -> Iterator[bytes]:
     """Yield the bytes from `start` on; what comes before a damage comes."""
-    with opened(path) as stream:
+    with open_decompressed(path) as stream:
         if stream.seekable():
             stream.seek(start)
         else:
@@ -60,7 +60,7 @@ def chunks(path: str, start: int = 0) -> Iterator[bytes]:
             yield chunk
 
 
-def recoded(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def recode(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """Yield a stream of bytes in `encoding` as UTF-8, without a byte order mark."""
     decoder = codecs.getincrementaldecoder(encoding)()
     fed = 0
@@ -71,25 +71,28 @@ def recoded(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             yield (text.removeprefix("\ufeff") if top else text).encode(errors="surrogatepass")
         yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
     except UnicodeDecodeError as bad:  # its object: what was left of the chunks before, and this one
-        raise Unusable(f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {HINT}") from None
+        raise UnusableSample(f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {HINT}") from None
 
 
 def lines(path: str, encoding: str) -> Iterator[str]:
     """Yield the lines of a file with their ends as they are; bytes that do not decode become lone surrogates."""
     known = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    with opened(path) as stream, io.TextIOWrapper(stream, known, errors="surrogateescape", newline="") as text:
+    with (
+        open_decompressed(path) as stream,
+        io.TextIOWrapper(stream, known, errors="surrogateescape", newline="") as text,
+    ):
         try:
             while line := text.readline(LONGEST_LINE):
                 if len(line) == LONGEST_LINE:
-                    raise Unusable(f"a line of more than {LONGEST_LINE >> 20} MB from here on")
+                    raise UnusableSample(f"a line of more than {LONGEST_LINE >> 20} MB from here on")
                 yield line
         except UnicodeDecodeError:
-            raise Unusable(f"not {encoding} from here on; {HINT}") from None
+            raise UnusableSample(f"not {encoding} from here on; {HINT}") from None
 
 
 def byte_order_mark(path: str) -> tuple[int, str | None]:
     """The length of a UTF-8 mark at the top of a file, and the encoding that a UTF-16 or UTF-32 mark there names."""
-    with opened(path) as stream:
+    with open_decompressed(path) as stream:
         head = stream.read(4)
     named = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     return 3 * head.startswith(codecs.BOM_UTF8), named

@@ -13,17 +13,19 @@ from operator import itemgetter
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pseudolabel.contracts import Extent, Unusable
-from pseudolabel.readers.sources.opening import opened
-from pseudolabel.readers.sources.parquet_media import groups, table
+from pseudolabel.contracts import Extent, UnusableSample
+from pseudolabel.readers.sources.opening import open_file
+from pseudolabel.readers.sources.parquet_media import open_table, row_groups
 from pseudolabel.readers.text import streams
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-Cell = tuple[int, bytes | Unusable]  # position, and the text there or why there is none; nulls give no cell
-Record = tuple[int, Mapping[str, Any] | Unusable]  # position, and the values there by column, or why there are none
+Cell = tuple[int, bytes | UnusableSample]  # position, and the text there or why there is none; nulls give no cell
+Record = tuple[
+    int, Mapping[str, Any] | UnusableSample
+]  # position, and the values there by column, or why there are none
 JSONL = (".jsonl", ".ndjson")
 CSV = (".csv", ".tsv")
 ROWS_AT_ONCE = 128  # of Parquet, at most: a small file may hold one text of 1 MB for each of its rows
@@ -35,7 +37,7 @@ STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "b
 def _lacking(column: str, names: Iterable[str]) -> NoReturn:
     """Name the columns there are, be they what a broken header has: bytes that are no text, and without end."""
     among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
-    raise Unusable(f"no column {column!r}; choose with --column among: {among or 'none'}")
+    raise UnusableSample(f"no column {column!r}; choose with --column among: {among or 'none'}")
 
 
 # --- jsonl: the position is the byte where the line starts ------------------------------------------------------------
@@ -47,9 +49,9 @@ def json_records(lines: Iterable[Cell]) -> Iterator[Record]:
         line, *more = (piece for _, piece in islice(pieces, 2))
         try:
             if more:
-                raise Unusable(f"a line of more than {streams.LONGEST_LINE >> 20} MB")
+                raise UnusableSample(f"a line of more than {streams.LONGEST_LINE >> 20} MB")
             yield position, json_object(line)
-        except Unusable as bad:
+        except UnusableSample as bad:
             yield position, bad
 
 
@@ -58,7 +60,7 @@ def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
     for position, record in records:
         try:
             text = _string(record, column)
-        except Unusable as bad:
+        except UnusableSample as bad:
             yield position, bad
         else:
             if text is not None:
@@ -87,23 +89,23 @@ def _record(line: bytes) -> Any:
     try:
         text = line.decode().rstrip()
         record, end = JSON.raw_decode(text)  # twice as fast as `json.loads`
-        return record if end == len(text) else Unusable(f"more than one value, at character {end}")
+        return record if end == len(text) else UnusableSample(f"more than one value, at character {end}")
     except (ValueError, RecursionError) as bad:
         return bad
 
 
-def json_object(line: bytes | Unusable) -> dict[str, Any]:
-    """The object in a line. Raises `Unusable` where there is none."""
-    if isinstance(line, Unusable):
+def json_object(line: bytes | UnusableSample) -> dict[str, Any]:
+    """The object in a line. Raises `UnusableSample` where there is none."""
+    if isinstance(line, UnusableSample):
         raise line
     record = _record(line)
     if not isinstance(record, dict):
-        raise Unusable(f"no JSON object: {record if isinstance(record, Exception) else type(record).__name__}")
+        raise UnusableSample(f"no JSON object: {record if isinstance(record, Exception) else type(record).__name__}")
     return record
 
 
-def _string(record: Mapping[str, Any] | Unusable, column: str) -> bytes | None:
-    if isinstance(record, Unusable):
+def _string(record: Mapping[str, Any] | UnusableSample, column: str) -> bytes | None:
+    if isinstance(record, UnusableSample):
         raise record
     if column not in record:
         _lacking(column, record)
@@ -111,11 +113,11 @@ def _string(record: Mapping[str, Any] | Unusable, column: str) -> bytes | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise Unusable(f"column {column!r} holds no string here but a {type(text).__name__}")
+        raise UnusableSample(f"column {column!r} holds no string here but a {type(text).__name__}")
     try:
         return text.encode()
     except UnicodeEncodeError as bad:
-        raise Unusable(f"half a surrogate pair at character {bad.start} of the text") from None
+        raise UnusableSample(f"half a surrogate pair at character {bad.start} of the text") from None
 
 
 # --- csv and tsv: the position is the row's number, from 0 behind the header, blank lines not counted -----------------
@@ -128,7 +130,7 @@ def csv_cells(extent: Extent, column: str, encoding: str) -> Iterator[Cell]:
         _lacking(column, header)
     place = header.index(column) if header else 0
     for row, fields in islice(enumerate(rows), extent.stop):
-        if isinstance(fields, Unusable):
+        if isinstance(fields, UnusableSample):
             yield row, fields
         elif text := fields[place]:
             yield row, _encoded(text, encoding)
@@ -139,30 +141,30 @@ def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Reco
     header, rows = csv_rows(path, encoding)
     places = {name: header.index(name) for name in names if name in header}
     for row, fields in enumerate(rows):
-        if isinstance(fields, Unusable):
+        if isinstance(fields, UnusableSample):
             yield row, fields
         else:
             yield row, {name: fields[place] or None for name, place in places.items()}
 
 
-def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | Unusable]]:
+def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | UnusableSample]]:
     """The header, and as many fields in each row, or why it is none."""
     csv.field_size_limit(streams.LONGEST_LINE)
     delimiter = "\t" if ".tsv" in path.lower()[-8:] else ","
     rows = _rows(csv.reader(streams.lines(path, encoding), delimiter=delimiter, strict=True))
     header = next(rows, [])
-    if isinstance(header, Unusable):
+    if isinstance(header, UnusableSample):
         raise header
     wrong = f"fields under a header of {len(header)}: is it quoted right?"
     return header, (
         fields
-        if isinstance(fields, Unusable) or len(fields) == len(header)
-        else Unusable(f"a row of {len(fields)} {wrong}")
+        if isinstance(fields, UnusableSample) or len(fields) == len(header)
+        else UnusableSample(f"a row of {len(fields)} {wrong}")
         for fields in rows
     )
 
 
-def _rows(rows: Any) -> Iterator[list[str] | Unusable]:
+def _rows(rows: Any) -> Iterator[list[str] | UnusableSample]:
     """The rows that are not blank. Strict quoting says which lines an open quote has swallowed, and goes on behind."""
     while True:
         above = rows.line_num
@@ -172,17 +174,19 @@ def _rows(rows: Any) -> Iterator[list[str] | Unusable]:
         except StopIteration:
             return
         except csv.Error as bad:
-            yield Unusable(f"lines {above + 1} to {rows.line_num} break the quoting: {bad}")
-        except Unusable as bad:  # the file is damaged: what follows is lost
+            yield UnusableSample(f"lines {above + 1} to {rows.line_num} break the quoting: {bad}")
+        except UnusableSample as bad:  # the file is damaged: what follows is lost
             yield bad
 
 
-def _encoded(text: str, encoding: str) -> bytes | Unusable:
+def _encoded(text: str, encoding: str) -> bytes | UnusableSample:
     try:
         return text.encode()
     except UnicodeEncodeError as bad:  # see `streams.lines`
         byte = ord(text[bad.start]) & 0xFF
-        return Unusable(f"byte {byte:#04x} at character {bad.start} of the text is not {encoding}; {streams.HINT}")
+        return UnusableSample(
+            f"byte {byte:#04x} at character {bad.start} of the text is not {encoding}; {streams.HINT}"
+        )
 
 
 # --- parquet: the position is the row's number, from 0 ----------------------------------------------------------------
@@ -193,10 +197,10 @@ def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> I
     spans: list[tuple[int, int, int]] = []
     start = stop = weight = 0
     try:
-        with parquet(path) as file:
+        with open_parquet(path) as file:
             _check(file, column)
-            sizes = list(groups(file, column))
-    except Unusable:
+            sizes = list(row_groups(file, column))
+    except UnusableSample:
         sizes = []
     for i, (rows, size_there, _) in enumerate(sizes):
         stop, weight = stop + rows, weight + size_there
@@ -215,14 +219,14 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
 
     row = extent.start
     try:
-        with parquet(extent.where) as file:
+        with open_parquet(extent.where) as file:
             _check(file, column)
             for batch in parquet_batches(file, extent, [column]):
                 for cell in batch.column(0).cast(pa.large_binary()).to_pylist():
                     if cell:
                         yield row, _checked(cell)
                     row += 1
-    except Unusable as bad:
+    except UnusableSample as bad:
         yield row, bad
 
 
@@ -247,9 +251,9 @@ def _row_size(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
 
 
 @contextmanager
-def parquet(path: str) -> Iterator[pq.ParquetFile]:
-    """Open a file. Raises `Unusable` where it is damaged, here or when it is read."""
-    with opened(path) as stream, table(stream) as file:
+def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
+    """Open a file. Raises `UnusableSample` where it is damaged, here or when it is read."""
+    with open_file(path) as stream, open_table(stream) as file:
         yield file
 
 
@@ -259,7 +263,7 @@ def _check(file: pq.ParquetFile, column: str) -> None:
         _lacking(column, file.schema_arrow.names)
     kind = value_type(file.schema_arrow.field(column).type)
     if str(kind) not in STRINGS:
-        raise Unusable(f"column {column!r} holds no strings but {kind}; choose another with --column")
+        raise UnusableSample(f"column {column!r} holds no strings but {kind}; choose another with --column")
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
@@ -269,9 +273,11 @@ def value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _checked(text: bytes) -> bytes | Unusable:
+def _checked(text: bytes) -> bytes | UnusableSample:
     try:
         text.decode()
     except UnicodeDecodeError as bad:
-        return Unusable(f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8, as Parquet's have to be")
+        return UnusableSample(
+            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8, as Parquet's have to be"
+        )
     return text

@@ -36,7 +36,7 @@ class Clips(NamedTuple):
     frames: np.ndarray  # (m, k) int64: which of the times are its frames'
 
 
-def clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> Clips:
+def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> Clips:
     """(n,) seconds, rising -> the clips that begin in `start <= t < stop` and are whole.
 
     By seconds, a frame is the nearest one to its time, so that a film gives the same clips at any frame rate; where

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Skipped, T, Unusable, attempt
-from pseudolabel.readers.sources.opening import Watched, opened
+from pseudolabel.contracts import Skipped, T, UnusableSample, or_skipped
+from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 if TYPE_CHECKING:
     import av
@@ -56,8 +56,8 @@ class Timeline(NamedTuple):
         return {segment for first, last in spans for segment in range(max(first, 0), last + 1)}
 
 
-class Film:
-    """The video of one file, open; to be closed. Raises `Unusable` where there is none that libav reads."""
+class VideoFile:
+    """The video of one file, open; to be closed. Raises `UnusableSample` where there is none that libav reads."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -70,11 +70,11 @@ class Film:
         self.aspect = float(self._stream.sample_aspect_ratio or 1)  # width over height of a pixel
         if not 0 < context.width * context.height <= LARGEST:
             self.close()
-            raise Unusable(f"frames of {context.width} x {context.height} pixels; at most {LARGEST} are read")
+            raise UnusableSample(f"frames of {context.width} x {context.height} pixels; at most {LARGEST} are read")
 
     def entries(self) -> np.ndarray:
         """(n,) seconds from the first frame: the key frames that the file's own index knows."""
-        attempt("", partial(self._seek, self.origin))  # what makes Matroska read its index
+        or_skipped("", partial(self._seek, self.origin))  # what makes Matroska read its index
         index = [entry.timestamp for entry in self._stream.index_entries if entry.is_keyframe]
         return (np.array(index, np.int64) - (index[0] if index else 0)) * self.tick
 
@@ -163,14 +163,14 @@ class Film:
     def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
         """The timeline's packets once more: sought, where that leads to its first key frame, else from a new begin."""
         if self.indexed and len(timeline.keys):
-            sought = attempt("", partial(self._seek, int(timeline.keys[0])))
+            sought = or_skipped("", partial(self._seek, int(timeline.keys[0])))
             packets = self._packets()
             first = None if isinstance(sought, Skipped) else next(packets, None)
             if first and first.is_keyframe and first.pts == timeline.keys[0]:
                 yield first
                 yield from packets
                 return
-        opened = attempt("", partial(self._open, timeline.begin))
+        opened = or_skipped("", partial(self._open, timeline.begin))
         yield from () if isinstance(opened, Skipped) else self._packets()
 
     @staticmethod
@@ -185,9 +185,9 @@ class Film:
         """From where the file is, up to its end or to where it breaks off: `fault` says why."""
         self.fault = ""
         packets = self._stream.container.demux(self._stream)
-        following = partial(libav, "libav", next, packets, None)
+        following = partial(libav_errors, "libav", next, packets, None)
         while True:
-            packet = attempt("", following)
+            packet = or_skipped("", following)
             if self._file.fault:
                 raise self._file.fault
             if isinstance(packet, Skipped):
@@ -201,18 +201,18 @@ class Film:
 
     def _seek(self, stamp: int) -> None:
         place = f"has no place {stamp * self.tick:.3f} s"
-        libav(place, self._stream.container.seek, stamp, stream=self._stream)
+        libav_errors(place, self._stream.container.seek, stamp, stream=self._stream)
 
     def _open(self, begin: int | None = None) -> None:
         """Open the file, or open it anew; at the key frame before a stamp."""
         import av
 
         self.close()
-        self._file = Watched(opened(self._path))
+        self._file = FaultRecordingFile(open_file(self._path))
         try:
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            self._stream = _video(libav("not a film that libav reads", av.open, self._file, **named))
-        except Unusable:
+            self._stream = _video(libav_errors("not a film that libav reads", av.open, self._file, **named))
+        except UnusableSample:
             self._file.__exit__()
             self._file.check()
             raise
@@ -229,22 +229,22 @@ class Film:
         return (stamp - self.origin) * self.tick
 
 
-def libav(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
+def libav_errors(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
     """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
     try:
         return call(*given, **named)
     except MemoryError as fault:
         bytes(ROOM)  # raises anew where the machine is short of it; else the film asks for what there is nowhere
-        raise Unusable(f"{what}: asks for more memory than there is") from fault
+        raise UnusableSample(f"{what}: asks for more memory than there is") from fault
     except Exception as fault:
         early = getattr(fault, "errno", None) == EIO
         said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-        raise Unusable(f"{what}: {'it ends too early' if early else said.lower()}") from fault
+        raise UnusableSample(f"{what}: {'it ends too early' if early else said.lower()}") from fault
 
 
 def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
     """What comes out of the decoder up to the first damage, and whether there was none."""
-    made = attempt("", partial(libav, "libav", decode, *given))
+    made = or_skipped("", partial(libav_errors, "libav", decode, *given))
     if isinstance(made, Skipped):
         return [], False
     sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
@@ -257,10 +257,12 @@ def _video(container: av.container.InputContainer) -> av.VideoStream:
     best = container.streams.best("video")
     films = [s for s in (best, *container.streams.video) if s and not s.disposition & Disposition.attached_pic]
     if not films:
-        raise Unusable(f"no video in it, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}")
+        raise UnusableSample(
+            f"no video in it, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}"
+        )
     chosen: av.VideoStream = films[0]
     if chosen.codec_context is None:
-        raise Unusable("no decoder for its video")
+        raise UnusableSample("no decoder for its video")
     for other in container.streams:
         if other is not chosen:
             other.discard = Discard.all

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.image.decode import upright
-from pseudolabel.readers.video.decode import libav
+from pseudolabel.readers.video.decode import libav_errors
 
 if TYPE_CHECKING:
     import av
@@ -27,7 +27,7 @@ TURNS = {  # signs of a, b, c, d, where (x, y) is shown at (a x + c y, b x + d y
 }
 
 
-class Shown:
+class FrameConverter:
     """Frames as they are seen: upright, of square pixels, on white, their short side of as many pixels as wanted."""
 
     def __init__(self, short: int, aspect: float) -> None:
@@ -36,14 +36,14 @@ class Shown:
         self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """(h, w, 3) uint8 RGB. libswscale shrinks and converts at once. Raises `Unusable` where it is too small."""
+        """(h, w, 3) uint8 RGB. libswscale shrinks and converts at once. Raises `UnusableSample` where it is too small."""
         width, height = frame.width * self.aspect, float(frame.height)
         if min(frame.width, frame.height) < SMALLEST or max(width, height) > LONGEST * min(width, height):
             need = f"the short side needs {SMALLEST}, and the long side at most {LONGEST} times as many"
-            raise Unusable(f"frames of {frame.width} x {frame.height} pixels; {need}")
+            raise UnusableSample(f"frames of {frame.width} x {frame.height} pixels; {need}")
         scale = self.short / min(width, height)
         clear = any(part.is_alpha for part in frame.format.components)
-        small = libav(
+        small = libav_errors(
             "libswscale",
             self._scale.reformat,
             frame,

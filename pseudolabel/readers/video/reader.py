@@ -13,12 +13,12 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Filtered, Refused, Sample, Skipped, Split, Unusable, attempt
-from pseudolabel.readers.video.clip_sampling import Sampling, clips
-from pseudolabel.readers.video.decode import SLACK, Film, Timeline
-from pseudolabel.readers.video.frames import Shown
+from pseudolabel.contracts import Extent, FilteredSample, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
+from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
+from pseudolabel.readers.video.decode import SLACK, Timeline, VideoFile
+from pseudolabel.readers.video.frames import FrameConverter
 
-PIECE = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
+EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
 SECOND = 1_000_000  # what places in films are counted in
 GAP_HELP = "Frames from each frame of a clip to the next. [{0.sampling.told}]"
 SECONDS_HELP = "The same in seconds: the nearest frames, at whatever rate."
@@ -37,9 +37,9 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         if self.gap and self.gap_seconds:
-            raise Refused("--gap counts frames and --gap-seconds seconds; give one of them")
+            raise UserError("--gap counts frames and --gap-seconds seconds; give one of them")
         if self.every_seconds and self.clips_per_video:
-            raise Refused("--every-seconds and --clips-per-video both say how many clips there are; give one of them")
+            raise UserError("--every-seconds and --clips-per-video both say how many clips there are; give one of them")
 
     def spaced(self, usual: Sampling) -> Sampling:
         """The usual way in which clips lie, but for what the options say."""
@@ -56,16 +56,16 @@ class Clip(NamedTuple):
     times: np.ndarray  # (n,) float64, rising: seconds from the film's first frame
 
 
-class Found(NamedTuple):
+class ExtentClips(NamedTuple):
     """Where the clips of an extent lie."""
 
-    film: Film
+    film: VideoFile
     timeline: Timeline
     begins: np.ndarray  # (m,) float64 seconds
     frames: np.ndarray  # (m, k) int64: which of the timeline
 
 
-class Videos:
+class VideoReader:
     """The reader of video: whatever of its frames decodes, and never more of them at a time than clips overlap."""
 
     suffixes: frozenset[str] = frozenset(
@@ -80,11 +80,11 @@ class Videos:
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Take the file unopened where it is small; else in pieces that begin with key frames its index knows."""
-        entries = attempt(key, partial(_entries, path)) if size > PIECE and not self.sampling.most else None
+        entries = or_skipped(key, partial(_entries, path)) if size > EXTENT_BYTES and not self.sampling.most else None
         if not isinstance(entries, np.ndarray) or len(entries) < 2:
             yield Extent(key, path, 0, None, size)
             return
-        pieces = min(len(entries), round(size / PIECE))
+        pieces = min(len(entries), round(size / EXTENT_BYTES))
         bounds = [round(entries[len(entries) * i // pieces] * SECOND) for i in range(pieces)]
         for start, stop in pairwise([0, *bounds[1:], None]):
             name = f"{key}#{_told(start / SECOND)}-{'' if stop is None else _told(stop / SECOND)}"
@@ -92,7 +92,7 @@ class Videos:
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Cut the extent after `count` clips, or leave it with as many as it has, one at least."""
-        found = attempt(extent.key, partial(self._find, extent))
+        found = or_skipped(extent.key, partial(self._find, extent))
         if isinstance(found, Skipped):
             return extent, 1
         found.film.close()
@@ -105,36 +105,36 @@ class Videos:
         """Decode the clips of the split, one at a time."""
         for extent in extents:
             if split.holds(extent.file):
-                found = attempt(extent.key, partial(self._find, extent))
+                found = or_skipped(extent.key, partial(self._find, extent))
                 if isinstance(found, Skipped):
                     yield found
                 else:
                     with closing(found.film):
                         yield from self._samples(extent, *found)
 
-    def _find(self, extent: Extent) -> Found:
+    def _find(self, extent: Extent) -> ExtentClips:
         """Find the clips that begin in the extent: look beyond it, as far as they go."""
         how = self.sampling
         start, stop = (extent.start / SECOND) or -inf, inf if extent.stop is None else extent.stop / SECOND
         beyond = (stop + how.span, SLACK) if how.seconds else (stop, int(how.span) + SLACK)
         with ExitStack() as unless_found:
-            film = unless_found.enter_context(closing(Film(extent.where)))
+            film = unless_found.enter_context(closing(VideoFile(extent.where)))
             timeline = film.look(start, *((inf, 0) if how.most else beyond))
             unless_found.pop_all()  # whoever reads it closes it
-        return Found(film, timeline, *clips(timeline.times, start, stop, how))
+        return ExtentClips(film, timeline, *place_clips(timeline.times, start, stop, how))
 
     def _samples(
-        self, extent: Extent, film: Film, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
+        self, extent: Extent, film: VideoFile, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
     ) -> Iterator[Sample | Skipped]:
         """Decode what clips need, in the order of time; a clip is ready when its last frame is."""
-        wanted, shown, done = np.unique(chosen), Shown(self.short, film.aspect), 0
+        wanted, shown, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
         kept: dict[int, np.ndarray | Skipped] = {}
         for index, frame in zip(wanted.tolist(), film.frames(timeline, wanted), strict=True):
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
-            kept[index] = lost if frame is None else attempt("", partial(shown, frame))
+            kept[index] = lost if frame is None else or_skipped("", partial(shown, frame))
             while done < len(chosen) and chosen[done, -1] <= index:
                 key = f"{extent.file}#{_told(begins[done])}-{_told(timeline.times[chosen[done, -1]])}"
-                yield attempt(key, partial(self._sample, key, timeline.times, chosen[done], kept))
+                yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
                 done += 1
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
         if timeline.fault:
@@ -152,23 +152,25 @@ class Videos:
     def _sample(
         self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]
     ) -> Sample:
-        """The clip of some frames of a film. Raises `Unusable` where one is missing, or two are one."""
+        """The clip of some frames of a film. Raises `UnusableSample` where one is missing, or two are one."""
         if (still := np.diff(chosen) <= 0).any():
             since = _told(times[chosen[still.argmax()]])
-            raise Filtered(f"no new frame for {self.sampling.told} after {since} s; --gap-seconds is too short for it")
+            raise FilteredSample(
+                f"no new frame for {self.sampling.told} after {since} s; --gap-seconds is too short for it"
+            )
         frames = []
         for frame in (kept[index] for index in chosen.tolist()):
             if isinstance(frame, Skipped):
-                raise Unusable(frame.reason)
+                raise UnusableSample(frame.reason)
             frames.append(frame)
         if len({frame.shape for frame in frames}) > 1:
-            raise Unusable("its frames change their shape")
+            raise UnusableSample("its frames change their shape")
         return Sample(key, Clip(np.stack(frames), times[chosen]))
 
 
 def _entries(path: str) -> np.ndarray:
     """Where the film's own index says that it can be entered, if its format has one to be trusted."""
-    with closing(Film(path)) as film:
+    with closing(VideoFile(path)) as film:
         return film.entries() if film.indexed else np.empty(0)
 
 

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Refused, Sample, file_of
-from pseudolabel.readers.audio.reader import AudioOptions, Sounds, Utterance
-from pseudolabel.readers.image.reader import ImageOptions, Images
+from pseudolabel.contracts import Column, Sample, UserError, file_of
+from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
+from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.readers.sources import files
-from pseudolabel.readers.sources.location import name_of
-from pseudolabel.readers.sources.order import arranged, source_order
+from pseudolabel.readers.sources.location import file_name
+from pseudolabel.readers.sources.order import sort_extents, source_order
 from pseudolabel.readers.text.blocks import pack
-from pseudolabel.readers.text.reader import Documents, TextOptions
-from pseudolabel.readers.video.reader import Clip, VideoOptions, Videos
+from pseudolabel.readers.text.reader import TextOptions, TextReader
+from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
 from pseudolabel.tasks.base.task import Reader, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
-from pseudolabel.transforms.clustering.feature_sets import Stored
+from pseudolabel.transforms.clustering.feature_sets import StoredSample
 from pseudolabel.transforms.image import codec, ops
 
 
@@ -41,9 +41,11 @@ class Kind(NamedTuple):
 
     options: type  # how it is read: a dataclass
     reader: Callable[[Any], Reader]
-    stored: Callable[[Sample, int], Stored]  # a sample, and the side of pictures -> what the rows hold and features see
-    rows: Callable[[Stored, bool], Iterator[Row]]  # one for each key, with the input or without
-    restored: Callable[[Row], Stored]  # what a row with its input holds
+    stored: Callable[
+        [Sample, int], StoredSample
+    ]  # a sample, and the side of pictures -> what the rows hold and features see
+    rows: Callable[[StoredSample, bool], Iterator[Row]]  # one for each key, with the input or without
+    restored: Callable[[Row], StoredSample]  # what a row with its input holds
     columns: Callable[[Any], Sequence[Column]]  # of the input, first, and about it
     sets: tuple[str, ...]  # of features; the first is what is used unless told otherwise
     depends: tuple[str, ...]  # options that the features depend on
@@ -52,51 +54,56 @@ class Kind(NamedTuple):
     averages: bool = False  # whether a sample is several pictures
 
 
-def picture(sample: Sample, side: int) -> Stored:
+def picture(sample: Sample, side: int) -> StoredSample:
     """The picture as it will be decoded from the row: shrunk so that its short side is at most `side`, a JPEG."""
     height, width, _ = sample.payload.shape
     scale = min(1.0, side / min(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     encoded = codec.encode_jpeg(sample.payload if scale == 1 else ops.resize(sample.payload, *size))
-    return Stored([sample.key], codec.decode_jpeg(encoded), [encoded])
+    return StoredSample([sample.key], codec.decode_jpeg(encoded), [encoded])
 
 
-def _picture_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
+def _picture_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     yield {"image": codec.media(*stored.encoded)} if inputs else {}
 
 
-def _clip(sample: Sample, side: int) -> Stored:
+def _clip(sample: Sample, side: int) -> StoredSample:
     encoded = [codec.encode_jpeg(frame) for frame in sample.payload.frames]  # the reader has brought them to --size
     frames = np.stack([codec.decode_jpeg(one) for one in encoded])
-    return Stored([sample.key], sample.payload._replace(frames=frames), encoded)
+    return StoredSample([sample.key], sample.payload._replace(frames=frames), encoded)
 
 
-def _clip_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
+def _clip_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     row: Row = {"timestamps": stored.payload.times.tolist()}
     yield {**row, "frames": [codec.media(one) for one in stored.encoded]} if inputs else row
 
 
-def _clip_restored(row: Row) -> Stored:
-    frames = np.stack([codec.decoded(one) for one in row["frames"]])
-    return Stored([row["key"]], Clip(frames, np.array(row["timestamps"])))
+def _clip_restored(row: Row) -> StoredSample:
+    frames = np.stack([codec.decode_stored(one) for one in row["frames"]])
+    return StoredSample([row["key"]], Clip(frames, np.array(row["timestamps"])))
 
 
-def _sound_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
+def _sound_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     sound = stored.payload
-    row: Row = {"seconds": len(sound.wave) / sound.rate, "ceiling": audio_features.ceiling(sound.rate, sound.heard)}
+    row: Row = {
+        "seconds": len(sound.wave) / sound.rate,
+        "ceiling": audio_features.filter_ceiling(sound.rate, sound.heard),
+    }
     yield {**row, "audio": codec.media(audio_codec.encode_flac(sound.wave, sound.rate))} if inputs else row
 
 
-def _sound_restored(row: Row) -> Stored:
-    return Stored([row["key"]], Utterance(row["key"], *audio_codec.decode(row["audio"]), heard=2 * row["ceiling"]))
+def _sound_restored(row: Row) -> StoredSample:
+    return StoredSample(
+        [row["key"]], Utterance(row["key"], *audio_codec.decode_flac(row["audio"]), heard=2 * row["ceiling"])
+    )
 
 
-def _documents(sample: Sample, side: int) -> Stored:
+def _documents(sample: Sample, side: int) -> StoredSample:
     file = file_of(sample.key)
-    return Stored([f"{file}#{position}" for position in sample.payload.positions.tolist()], sample.payload)
+    return StoredSample([f"{file}#{position}" for position in sample.payload.positions.tolist()], sample.payload)
 
 
-def _document_rows(stored: Stored, inputs: bool) -> Iterator[Row]:
+def _document_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     for text in stored.payload.texts():
         yield {"text": text.decode()} if inputs else {}
 
@@ -112,10 +119,10 @@ def _sound_columns(task: Any) -> Sequence[Column]:
 MODALITIES: dict[Modality, Kind] = {
     Modality.images: Kind(
         options=ImageOptions,
-        reader=Images,
+        reader=ImageReader,
         stored=picture,
         rows=_picture_rows,
-        restored=lambda row: Stored([row["key"]], codec.decoded(row["image"])),
+        restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
         columns=lambda task: [Column("image", "image", "input", "The picture, whole, shrunk to --size. JPEG.")],
         sets=("hog", "coates-ng", "pixels"),
         depends=("size",),
@@ -123,8 +130,8 @@ MODALITIES: dict[Modality, Kind] = {
     ),
     Modality.sound: Kind(
         options=AudioOptions,
-        reader=Sounds,
-        stored=lambda sample, side: Stored([sample.key], sample.payload),
+        reader=AudioReader,
+        stored=lambda sample, side: StoredSample([sample.key], sample.payload),
         rows=_sound_rows,
         restored=_sound_restored,
         columns=_sound_columns,
@@ -133,10 +140,10 @@ MODALITIES: dict[Modality, Kind] = {
     ),
     Modality.text: Kind(
         options=TextOptions,
-        reader=Documents,
+        reader=TextReader,
         stored=_documents,
         rows=_document_rows,
-        restored=lambda row: Stored([row["key"]], pack([row["text"].encode()], [0])),
+        restored=lambda row: StoredSample([row["key"]], pack([row["text"].encode()], [0])),
         columns=lambda task: [Column("text", "string", "input", "The document, whole.")],
         sets=("tf-idf",),
         depends=(),
@@ -144,7 +151,7 @@ MODALITIES: dict[Modality, Kind] = {
     ),
     Modality.video: Kind(
         options=VideoOptions,
-        reader=lambda task: Videos(task.sampling, task.size),
+        reader=lambda task: VideoReader(task.sampling, task.size),
         stored=_clip,
         rows=_clip_rows,
         restored=_clip_restored,
@@ -160,16 +167,16 @@ MODALITIES: dict[Modality, Kind] = {
 NOTES = ("readme", "license", "licence", "copying")  # how files are named that stand beside data, of whatever kind
 
 
-def found(task: Any, sources: Sequence[Path]) -> Modality:
+def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     """The modality that the source's files are of; refused where they are of several, or of none.
 
     GIFs are pictures or films, as the files beside them are. Files named as notes are count where there are no others.
     """
     suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
-    for file in files.find(sources, frozenset().union(*suffixes.values())):
+    for file in files.find_files(sources, frozenset().union(*suffixes.values())):
         if file.candidate:
-            name = name_of(file.where).lower()
+            name = file_name(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
             if name.partition(".")[0] in NOTES:
                 notes.update(kinds)
@@ -183,25 +190,27 @@ def found(task: Any, sources: Sequence[Path]) -> Modality:
     counts = counts or notes
     if len(counts) > 1:
         said = ", ".join(f"{count:,} of {modality}" for modality, count in counts.most_common())
-        raise Refused(f"the source has files {said}; choose with --modality {counts.most_common()[0][0]}")
+        raise UserError(f"the source has files {said}; choose with --modality {counts.most_common()[0][0]}")
     if not counts:
-        raise Refused(f"nothing to read in {' '.join(map(str, sources))}: no file of {', '.join(MODALITIES)}", code=5)
+        raise UserError(f"nothing to read in {' '.join(map(str, sources))}: no file of {', '.join(MODALITIES)}", code=5)
     return next(iter(counts))
 
 
-def check_own(task: Any, modality: Modality) -> None:
+def check_own_options(task: Any, modality: Modality) -> None:
     """Refuse options that are for another modality."""
     own = {field.name for field in fields(MODALITIES[modality].options)} | set(MODALITIES[modality].depends)
     for other, kind in MODALITIES.items():
         defaults = {field.name: field.default for field in fields(type(task))}
         for name in {field.name for field in fields(kind.options)} | set(kind.depends):
             if other != modality and name not in own and getattr(task, name) != defaults[name]:
-                raise Refused(f"--{name.replace('_', '-')} is for {other}, and the source is {modality}; leave it out")
+                raise UserError(
+                    f"--{name.replace('_', '-')} is for {other}, and the source is {modality}; leave it out"
+                )
 
 
-def keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str]:
+def file_keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str]:
     """The keys of all samples of a source whose files are samples, in its order: by their bytes."""
     reader = MODALITIES[modality].reader(task)
-    every = (file for file in files.find(sources, reader.suffixes) if file.candidate)
+    every = (file for file in files.find_files(sources, reader.suffixes) if file.candidate)
     scanned = (extent for file in every for extent in reader.scan(file.key, file.where, file.size))
-    return (extent.key for extent in arranged(scanned, source_order))
+    return (extent.key for extent in sort_extents(scanned, source_order))

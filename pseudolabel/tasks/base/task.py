@@ -25,12 +25,12 @@ from pseudolabel.contracts import (
     Split,
     Tiles,
     Wave,
-    attempt,
-    check,
-    short,
+    check_options,
+    or_skipped,
+    shorten,
 )
-from pseudolabel.readers.audio.reader import AudioOptions, Sounds
-from pseudolabel.readers.image.reader import ImageOptions, Images
+from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
+from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def drawn(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
+def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
     """A row of any task: its inputs as they are, then its labels."""
     for column in sorted(columns, key=lambda column: column.role != "input"):
         value, name = row[column.name], column.name
         if column.type == "image":
-            yield Picture(name, codec.decoded(value))
+            yield Picture(name, codec.decode_stored(value))
         elif column.type == "list<image>":
-            yield Tiles(name, [codec.decoded(one) for one in value], min(len(value), 4))
+            yield Tiles(name, [codec.decode_stored(one) for one in value], min(len(value), 4))
         elif column.type.startswith("audio<"):
-            yield Wave(name, *audio_codec.decode(value), np.zeros(0, bool), np.zeros(0, np.int32))
+            yield Wave(name, *audio_codec.decode_flac(value), np.zeros(0, bool), np.zeros(0, np.int32))
         elif column.type == "class":
             yield Fact(name, column.named(value))
         elif column.role != "about":
-            yield Fact(name, short(value))
+            yield Fact(name, shorten(value))
 
 
 TASKS: dict[str, type[Task]] = {}  # by command name; a class of a module in this folder enters by being defined
@@ -94,7 +94,7 @@ class Labeler(Protocol):
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A pretext task. Its fields are its options; bad values raise `Refused` in `__post_init__`."""
+    """A pretext task. Its fields are its options; bad values raise `UserError` in `__post_init__`."""
 
     name: ClassVar[str]  # the command
     paper: ClassVar[str]  # authors, year, address
@@ -162,7 +162,7 @@ class Task(ABC):
         return [KEY, COPY, *self.columns()]
 
 
-class Pairs(Protocol):
+class RowMaker(Protocol):
     """What labels each sample by itself."""
 
     def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
@@ -175,7 +175,7 @@ class SampleTask(Task):
 
     @abstractmethod
     def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
-        """The rows of one sample. Raises `Unusable` where the sample cannot bear this task."""
+        """The rows of one sample. Raises `UnusableSample` where the sample cannot bear this task."""
 
     def undo(self, row: Row, source: Any) -> str | None:
         """The fault, if the row's label is false: by what the row alone betrays, or beside the payload, if given."""
@@ -183,21 +183,21 @@ class SampleTask(Task):
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The row as a person sees it."""
-        return drawn(self.columns(), row)
+        return default_display(self.columns(), row)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return EachSample(self)
+        return PerSampleLabeler(self)
 
 
-class EachSample(NamedTuple):
+class PerSampleLabeler(NamedTuple):
     """The labeler of a task that has `pairs`, or whose artefacts have."""
 
-    task: Pairs
+    task: RowMaker
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
             key, count = sample.key, sample.count
-            made = [attempt(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
+            made = [or_skipped(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
             source = sample.payload
             del sample  # a picture may be large, and the next one is decoded before this name is bound again
             rows = [row for part in made if not isinstance(part, Skipped) for row in part]
@@ -227,11 +227,11 @@ class ImageTask(ImageOptions, SampleTask):
     """A task over pictures: `pairs` takes (H, W, 3) uint8 RGB, upright."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
         ImageOptions.__post_init__(self)
 
     def reader(self) -> Reader:
-        return Images(self)
+        return ImageReader(self)
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ class AudioTask(AudioOptions, Task):
     """A task over sound: its labeler takes utterances."""
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
         AudioOptions.__post_init__(self)
 
     def reader(self) -> Reader:
-        return Sounds(self)
+        return AudioReader(self)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Chance, Piece, Refused, Sample, Unusable
-from pseudolabel.readers.text.reader import Documents, TextOptions
+from pseudolabel.contracts import Chance, Piece, Sample, UnusableSample, UserError
+from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task
-from pseudolabel.transforms.text.detokenize import Spelling, spelling
+from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.packing import Packed, Packing
-from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, tokens_from
-from pseudolabel.transforms.text.vocabulary import Special, description, special_of, train
+from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, load_tokens
+from pseudolabel.transforms.text.vocabulary import SpecialTokens, load_special, tokenizer_description, train_wordpiece
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,7 @@ class TextTask(TextOptions, Task):
     """A task over documents: its labeler takes blocks of them."""
 
     def reader(self) -> Reader:
-        return Documents(self)
+        return TextReader(self)
 
 
 BATCH = 1 << 19  # tokens in a batch of rows, about
@@ -54,18 +54,18 @@ class TokenTask(TextTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 4 <= self.length <= 65_536:
-            raise Refused(f"--length {self.length} is no length for a row; type 4 to 65536, such as 128 or 512")
+            raise UserError(f"--length {self.length} is no length for a row; type 4 to 65536, such as 128 or 512")
         if self.vocab_size < 100:
-            raise Refused(f"--vocab-size {self.vocab_size} is too few to write with; type 100 or more, such as 30522")
+            raise UserError(f"--vocab-size {self.vocab_size} is too few to write with; type 100 or more, such as 30522")
         if self.tokenizer:
             from tokenizers import Tokenizer
 
-            Special.of(Tokenizer.from_str(self.description), self.needs())
+            SpecialTokens.of(Tokenizer.from_str(self.description), self.needs())
 
     @cached_property
     def description(self) -> str:
         """The content of the given tokenizer's tokenizer.json."""
-        return description(self.tokenizer)
+        return tokenizer_description(self.tokenizer)
 
     def options(self) -> Mapping[str, Any]:
         content = {"tokenizer_sha256": sha256(self.description.encode()).hexdigest()} if self.tokenizer else {}
@@ -92,13 +92,15 @@ class TokenTask(TextTask):
         if self.tokenizer:
             (artefacts / "tokenizer.json").write_bytes(self.description.encode())
         else:
-            train((text.tobytes().decode() for text in seen), self.vocab_size).save(str(artefacts / "tokenizer.json"))
+            train_wordpiece((text.tobytes().decode() for text in seen), self.vocab_size).save(
+                str(artefacts / "tokenizer.json")
+            )
 
-    def known(self, artefacts: Path, words: bool, literal: bool) -> tuple[Tokens, Special, Spelling | None]:
+    def known(self, artefacts: Path, words: bool, literal: bool) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
         """The tokenizer that was saved, for the options of `Tokens`; how it writes, if that is asked for."""
-        tokens = tokens_from((artefacts / "tokenizer.json").read_bytes().decode(), words, literal)
-        written = spelling(tokens.tokenizer) if self.as_text else None
-        return tokens, special_of(tokens.tokenizer, self.needs()), written
+        tokens = load_tokens((artefacts / "tokenizer.json").read_bytes().decode(), words, literal)
+        written = load_detokenizer(tokens.tokenizer) if self.as_text else None
+        return tokens, load_special(tokens.tokenizer, self.needs()), written
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
         """Rows of this task's schema."""
@@ -113,19 +115,19 @@ class PackedTask(TokenTask):
     """A task whose rows are stretches of the stream of documents."""
 
     @abstractmethod
-    def packing(self, tokens: Tokens, special: Special) -> Packing:
+    def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
         """How documents become rows of text."""
 
     @abstractmethod
-    def label(self, text: Text, rng: np.random.Generator) -> list[pa.Array]:
+    def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         """The task's columns for some rows."""
 
     @abstractmethod
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: Special) -> Sequence[str | None]:
+    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens) -> Sequence[str | None]:
         """Of each row the fault, if its label is false; `source`: (r, w) ids, the text it was made of."""
 
     @abstractmethod
-    def draw(self, row: Row, special: Special, spelling: Spelling) -> Iterable[Piece]:
+    def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
         """The row as a person sees it."""
 
     def whole_words(self) -> bool:
@@ -137,18 +139,18 @@ class PackedTask(TokenTask):
         return True
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return PackedRows(self, *self.known(artefacts, self.whole_words(), self.literal()))
+        return PackedLabeler(self, *self.known(artefacts, self.whole_words(), self.literal()))
 
 
-def ids_of(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
-    """A list column as (r, width). Raises `Unusable` where a row is of another length."""
+def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
+    """A list column as (r, width). Raises `UnusableSample` where a row is of another length."""
     column = rows.column(name)
     if (np.diff(column.offsets.to_numpy()) != width).any():
-        raise Unusable(f"`{name}` is not of {width} tokens")
+        raise UnusableSample(f"`{name}` is not of {width} tokens")
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
 
-def framed_wrongly(ids: np.ndarray, attention: np.ndarray, special: Special) -> list[tuple[np.ndarray, str]]:
+def framing_faults(ids: np.ndarray, attention: np.ndarray, special: SpecialTokens) -> list[tuple[np.ndarray, str]]:
     """(r, L) ids, (r, L) -> (r,) bool where rows are not [CLS] ... [SEP] [PAD]..., each with the reason."""
     columns, last = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64) - 1
     attended = columns <= last[:, None]
@@ -160,29 +162,29 @@ def framed_wrongly(ids: np.ndarray, attention: np.ndarray, special: Special) -> 
     ]
 
 
-def faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
+def first_faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
     """(r,) bool where rows are wrong, with the reason -> of each row its first."""
     found = np.select([wrong for wrong, _ in tests], np.arange(len(tests)), -1)
     return [tests[which][1] if which >= 0 else None for which in found.tolist()]
 
 
-class Text(NamedTuple):
+class PackedText(NamedTuple):
     """Rows of text as packed, and what is needed to write them."""
 
     ids: np.ndarray  # (r, w) int32
     inside: np.ndarray  # (r, w) bool: goes on with the word of the token before; nowhere, unless `whole_words`
     turn: int  # which of the packing's widths
-    special: Special
-    spelling: Spelling | None  # if the rows are wanted as text, too
+    special: SpecialTokens
+    spelling: Detokenizer | None  # if the rows are wanted as text, too
 
 
-class PackedRows(NamedTuple):
+class PackedLabeler(NamedTuple):
     """The labeler: a shard's documents as one stream, cut into rows, each labelled as often as there are copies."""
 
     task: PackedTask
     tokens: Tokens
-    special: Special
-    spelling: Spelling | None
+    special: SpecialTokens
+    spelling: Detokenizer | None
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows]:
         for packed in self.task.packing(self.tokens, self.special).rows(samples):
@@ -195,7 +197,7 @@ class PackedRows(NamedTuple):
             rng = chance(packed.key, copy)
             for i in range(0, max(1, len(packed.texts)), size):
                 ids = packed.texts[i : i + size]
-                text = Text(ids & ~INSIDE, (ids & INSIDE) != 0, packed.turn, self.special, self.spelling)
+                text = PackedText(ids & ~INSIDE, (ids & INSIDE) != 0, packed.turn, self.special, self.spelling)
                 batch = self.task.batch(packed.keys[i : i + size], copy, self.task.label(text, rng))
                 yield Rows(batch, packed.documents if (copy, i) == (0, 0) else 0, text.ids)
 
@@ -203,4 +205,4 @@ class PackedRows(NamedTuple):
         return self.task.undo(rows, source, self.special)
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        return self.task.draw(row, self.special, spelling(self.tokens.tokenizer))
+        return self.task.draw(row, self.special, load_detokenizer(self.tokens.tokenizer))

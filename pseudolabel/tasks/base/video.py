@@ -11,9 +11,9 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Filtered, Refused, Tiles, check
+from pseudolabel.contracts import Column, FilteredSample, Tiles, UserError, check_options
 from pseudolabel.readers.video.clip_sampling import Sampling
-from pseudolabel.readers.video.reader import Clip, VideoOptions, Videos
+from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
 from pseudolabel.tasks.base.task import Reader, Row, SampleTask
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.video import motion
@@ -29,7 +29,7 @@ CUT_HELP = (
 )
 
 
-class Place(StrEnum):
+class Crop(StrEnum):
     """Where the square lies."""
 
     random = "random"
@@ -42,7 +42,7 @@ class Framing(NamedTuple):
 
     size: int  # pixels of the square's side
     resize: int  # pixels of the film's short side, before the square is cut out
-    place: Place
+    place: Crop
     jitter: int
 
 
@@ -59,30 +59,32 @@ BOXES = Column(
 )
 
 
-def strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
+def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
     """Some of the frames, evenly chosen, as a film strip."""
     some = np.linspace(0, len(media) - 1, min(most, len(media))).round().astype(int).tolist()
-    return Tiles(caption, [codec.decoded(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ())
+    return Tiles(
+        caption, [codec.decode_stored(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ()
+    )
 
 
 @dataclass(frozen=True)
-class FilmTask(VideoOptions, SampleTask):
+class VideoTask(VideoOptions, SampleTask):
     """A task over films: `pairs` takes a `Clip`."""
 
     size: Annotated[int | None, Option(min=16, max=2048, help=SIZE_HELP)] = None
     resize: Annotated[int | None, Option(min=16, max=4096, help=RESIZE_HELP)] = None
-    place: Annotated[Place | None, Option(help=PLACE_HELP)] = None
+    place: Annotated[Crop | None, Option(help=PLACE_HELP)] = None
     jitter: Annotated[int | None, Option(min=0, max=512, help=JITTER_HELP)] = None
     min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 1.0
     max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 0.35
 
     def __post_init__(self) -> None:
-        check(self)
+        check_options(self)
         VideoOptions.__post_init__(self)
         size, resize, _, jitter = self.framing
         if size + 2 * jitter > resize:
             room = f"a square of {size} and a jitter of {jitter} need {size + 2 * jitter} pixels"
-            raise Refused(f"{room}, --resize is {resize}; give a larger one, or a smaller --size")
+            raise UserError(f"{room}, --resize is {resize}; give a larger one, or a smaller --size")
 
     @property
     @abstractmethod
@@ -92,7 +94,7 @@ class FilmTask(VideoOptions, SampleTask):
     @property
     def usual(self) -> Framing:
         """What is shown where nothing else is given."""
-        return Framing(112, 128, Place.random, 0)
+        return Framing(112, 128, Crop.random, 0)
 
     @property
     def framing(self) -> Framing:
@@ -110,7 +112,7 @@ class FilmTask(VideoOptions, SampleTask):
         return {**super().options(), **self.framing._asdict(), **lie}
 
     def reader(self) -> Reader:
-        return Videos(self.sampling, self.framing.resize)
+        return VideoReader(self.sampling, self.framing.resize)
 
     def unlike(self, media: Sequence[Row], row: Row, source: Clip | None) -> str | None:
         """The fault, if frames are not what the source shows at their `timestamps`, in their `boxes`."""
@@ -124,7 +126,7 @@ class FilmTask(VideoOptions, SampleTask):
             at = int(np.abs(source.times - time).argmin())
             if abs(source.times[at] - time) > 1e-6:
                 return f"its source has no frame at {time:.6g} s"
-            if not ops.alike(codec.decoded(shown), ops.within(source.frames[at], box)):
+            if not ops.equal_up_to_jpeg(codec.decode_stored(shown), ops.crop(source.frames[at], box)):
                 return f"the frame of {time:.6g} s is not what the source shows then"
         return None
 
@@ -134,11 +136,11 @@ class FilmTask(VideoOptions, SampleTask):
         """Cut the same square out of all frames; with jitter, `unit` frames in a row lie off by as much.
 
         `telling` says how far apart, on thumbnails (n, 32, 32) float32, what rows of different labels show is at the
-        least, without the jitter. Raises `Filtered` where it is nowhere enough, or where another shot begins.
+        least, without the jitter. Raises `FilteredSample` where it is nowhere enough, or where another shot begins.
         """
-        cut, most = motion.changed(clip.frames) if self.max_cut < 1 else 0.0, 0.0
+        cut, most = motion.cut_score(clip.frames) if self.max_cut < 1 else 0.0, 0.0
         if cut > self.max_cut:
-            raise Filtered(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {self.max_cut:g}")
+            raise FilteredSample(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {self.max_cut:g}")
         size, _, _, jitter = self.framing
         for left, top in self._corners(clip.frames, rng):
             moved = telling(motion.thumbnails(clip.frames[:, top : top + size, left : left + size]))
@@ -148,15 +150,15 @@ class FilmTask(VideoOptions, SampleTask):
                 corners = off + np.array((left, top))
                 cut_out = [f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)]
                 return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
-        raise Filtered(f"too little moves: {most:.2f} gray levels, --min-motion is {self.min_motion:g}")
+        raise FilteredSample(f"too little moves: {most:.2f} gray levels, --min-motion is {self.min_motion:g}")
 
     def _corners(self, frames: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
         """Left and top of squares that leave room for the jitter."""
         size, _, place, jitter = self.framing
         inner = frames[:, jitter : frames.shape[1] - jitter, jitter : frames.shape[2] - jitter]
         room = np.array(inner.shape[2:0:-1]) - size + 1
-        if place == Place.random:
+        if place == Crop.random:
             yield from ((int(x), int(y)) for x, y in rng.integers(0, room, (TRIES, 2)) + jitter)
         else:
-            left, top = motion.busiest(inner, size) if place == Place.busiest else (room // 2).tolist()
+            left, top = motion.most_motion_square(inner, size) if place == Crop.busiest else (room // 2).tolist()
             yield left + jitter, top + jitter

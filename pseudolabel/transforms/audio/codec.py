@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable, blamed
+from pseudolabel.contracts import UnusableSample, decoding_errors
 
 
 def encode_flac(wave: np.ndarray, rate: int) -> bytes:
@@ -20,12 +20,12 @@ def encode_flac(wave: np.ndarray, rate: int) -> bytes:
     return file.getvalue()
 
 
-def decode(media: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """What a media column holds -> (n,) int16 and its rate. Raises `Unusable` where it is no sound of one channel."""
+def decode_flac(media: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    """What a media column holds -> (n,) int16 and its rate. Raises `UnusableSample` where it is no sound of one channel."""
     import soundfile
 
-    with blamed("holds a sound that cannot be decoded"):
+    with decoding_errors("holds a sound that cannot be decoded"):
         wave, rate = soundfile.read(BytesIO(media["bytes"]), dtype="int16")
     if wave.ndim != 1:
-        raise Unusable(f"holds a sound of {wave.shape[1]} channels")
+        raise UnusableSample(f"holds a sound of {wave.shape[1]} channels")
     return wave, rate

@@ -26,10 +26,10 @@ STATISTICS = 2 * 3 * CEPSTRA + PARTS * CEPSTRA  # 143 numbers
 AT_ONCE = 128  # frames: their spectra stay in the cache
 
 
-def frames(samples: int, hop: int, window: int = WINDOW) -> int:
+def frame_count(samples: int, hop: int, window: int = WINDOW) -> int:
     """How many windows lie in so many samples: by `HOP`, Kaldi's frames; by `CONV_STRIDE`, the conv encoder's.
 
-    The rows of a feature are `frames(n, HOP)`; each second one, from the first, is the conv encoder's:
+    The rows of a feature are `frame_count(n, HOP)`; each second one, from the first, is the conv encoder's:
     ceil(frames(n, HOP) / 2) == frames(n, CONV_STRIDE).
     """
     return max(0, (samples - window) // hop + 1)
@@ -43,7 +43,7 @@ def mfcc(wave: np.ndarray, rate: int, ceiling: float) -> np.ndarray:
     23 mel filters, the natural logarithm, the orthonormal DCT, liftered by 22. Kaldi itself takes int16 for numbers as
     they are, by which the first coefficient is larger by sqrt(23) * 2 * ln(32768), about 100.
 
-    `ceiling` is the highest frequency of the mel filters, in Hz: `rate` / 2 there. Above the half of the rate that a
+    `filter_ceiling` is the highest frequency of the mel filters, in Hz: `rate` / 2 there. Above the half of the rate that a
     sound was recorded at there is only silence, and filters set there would tell nothing but that.
     """
     static = _log_mel(wave, rate, ceiling, FILTERS, POVEY) @ _cosines()
@@ -57,9 +57,9 @@ def log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int = 80) -> np.n
     As NeMo has it for that (parts/preprocessing/features.py, FilterbankFeatures): a wave in [-1, 1), pre-emphasis of
     0.97, Hann's window (symmetric) of 25 ms by 10 ms, an FFT of 512, power, 80 filters, the natural logarithm.
     As Kaldi has it, so that all is shared with `mfcc`: windows lie in the sound (NeMo's are centred, and pad it), each
-    frame loses its mean (NeMo: none does), triangles of height 1 in mel, 1127 ln(1 + f / 700), from 20 Hz to `ceiling`
+    frame loses its mean (NeMo: none does), triangles of height 1 in mel, 1127 ln(1 + f / 700), from 20 Hz to `filter_ceiling`
     (NeMo: Slaney's mel and equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24).
-    No dither (NeMo: 1e-5), and not normalised: that is the caller's. Where `ceiling` is below 3 kHz, some of
+    No dither (NeMo: 1e-5), and not normalised: that is the caller's. Where `filter_ceiling` is below 3 kHz, some of
     80 filters fall between the frequencies of the FFT, and are constant.
     """
     return _log_mel(wave, rate, ceiling, bins, HANN)
@@ -76,13 +76,13 @@ def deltas(features: np.ndarray) -> np.ndarray:
     return np.asarray((c[3:-1] - c[1:-3] + 2 * (c[4:] - c[:-4])) / 10)
 
 
-def stacked(features: np.ndarray, count: int) -> np.ndarray:
+def stack_frames(features: np.ndarray, count: int) -> np.ndarray:
     """(T, D) -> (T // count, count * D): so many consecutive frames side by side; the rest at the end is dropped."""
     rows = len(features) // count
     return features[: rows * count].reshape(rows, count * features.shape[1])
 
 
-def ceiling(rate: int, heard: float) -> float:
+def filter_ceiling(rate: int, heard: float) -> float:
     """Highest Hz of the mel filters for a sound at `rate`, recorded at `heard`: half of the lower one."""
     return min(rate, heard) / 2
 
@@ -107,7 +107,7 @@ def _log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int, power: floa
     from scipy.fft import rfft
 
     size, hop = WINDOW * rate // RATE, HOP * rate // RATE
-    out = np.empty((frames(len(wave), hop, size), bins), np.float32)
+    out = np.empty((frame_count(len(wave), hop, size), bins), np.float32)
     window, bank = _window(size, power), _bank(rate, size, bins, ceiling)
     padded = np.zeros((AT_ONCE, _fft(size)), np.float32)
     for i in range(0, len(out), AT_ONCE):
@@ -139,7 +139,7 @@ def _window(size: int, power: float) -> np.ndarray:
 def _bank(rate: int, size: int, bins: int, ceiling: float) -> np.ndarray:
     """(F, bins) float32: the weight of each of the F frequencies of a spectrum in each of the mel filters.
 
-    Triangles in mel from `FLOOR` to `ceiling` Hz, each from the middle of the one before to the middle of the next.
+    Triangles in mel from `FLOOR` to `filter_ceiling` Hz, each from the middle of the one before to the middle of the next.
     """
 
     def mel(hertz: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 
-class Preset(StrEnum):
+class SpanMaskPreset(StrEnum):
     """Whose stretches."""
 
     wav2vec2 = "wav2vec2"
@@ -15,15 +15,15 @@ class Preset(StrEnum):
     best_rq = "best-rq"
 
 
-def stretches(preset: Preset, frames: int, hz: float, rng: np.random.Generator) -> np.ndarray:
+def span_mask(preset: SpanMaskPreset, frames: int, hz: float, rng: np.random.Generator) -> np.ndarray:
     """(frames,) bool at `hz` frames a second, true where hidden: some frames always, and never all, if there are two.
 
     Of long sounds wav2vec 2.0 hides 49 % (prob 0.65), HuBERT 57 % (prob 0.80), in stretches of 0.2 s, and BEST-RQ 33 %
     in stretches of 0.4 s. Stretches overlap.
     """
-    if preset == Preset.best_rq:
+    if preset == SpanMaskPreset.best_rq:
         return _scattered(frames, round(0.4 * hz), 1 - (1 - 0.01) ** (100 / hz), rng)
-    return _counted(frames, round(0.2 * hz), 0.65 if preset == Preset.wav2vec2 else 0.8, rng)
+    return _counted(frames, round(0.2 * hz), 0.65 if preset == SpanMaskPreset.wav2vec2 else 0.8, rng)
 
 
 def _counted(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:

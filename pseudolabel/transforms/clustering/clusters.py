@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
-from pseudolabel.transforms.kmeans import balanced, different, kmeans
+from pseudolabel.contracts import UserError
+from pseudolabel.transforms.kmeans import balance, count_distinct, kmeans
 
 BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
 SMALL = 10  # times smaller than on average is a cluster that is reported
@@ -51,12 +51,12 @@ def fit_whitening(features: np.ndarray) -> Whitening:
     variances, directions = eigh(covariance / n, subset_by_index=(width - keep, width - 1))
     good = variances > FLAT * variances[-1]
     if not variances[-1] > ROUNDING**2 * (mean @ mean):
-        raise Refused(f"the features of all {n} samples are the same: there is nothing to tell clusters by", 3)
+        raise UserError(f"the features of all {n} samples are the same: there is nothing to tell clusters by", 3)
     basis = (directions[:, good] / np.sqrt(variances[good]))[:, ::-1]
     return Whitening(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
 
 
-class Located(NamedTuple):
+class Assignment(NamedTuple):
     """Where n samples are."""
 
     cluster: np.ndarray  # (n,) int64
@@ -85,20 +85,20 @@ class Clusters(NamedTuple):
             and all(np.isfinite(array).all() for array in self)
         )
 
-    def located(self, features: np.ndarray) -> Located:
+    def located(self, features: np.ndarray) -> Assignment:
         """(n, D) float32 -> the cluster of least distance ** 2 + price, for each."""
         padded = np.zeros((-(-len(features) // BATCH) * BATCH, len(self.mean)), np.float32)
         padded[: len(features)] = features
         parts = [self._batch(padded[i : i + BATCH]) for i in range(0, len(padded), BATCH)]
         cluster, distance, margin = (np.concatenate(column)[: len(features)] for column in zip(*parts, strict=True))
-        return Located(cluster, distance, margin)
+        return Assignment(cluster, distance, margin)
 
-    def _batch(self, features: np.ndarray) -> Located:
+    def _batch(self, features: np.ndarray) -> Assignment:
         points = Whitening(self.mean, self.basis).points(features)
         costs = (self.centroids**2).sum(1) + self.prices - 2 * points @ self.centroids.T
         first, second = np.argpartition(costs, 1, axis=1)[:, :2].T
         near, next_ = (np.linalg.norm(points - self.centroids[which], axis=1) for which in (first, second))
-        return Located(first, near, next_ - near)
+        return Assignment(first, near, next_ - near)
 
     def fault(self, features: np.ndarray, cluster: int, distance: float, margin: float) -> str | None:
         """(1, D), and where they are said to be -> what of that is false, by all distances; ties are no fault."""
@@ -120,23 +120,23 @@ def fit_clusters(features: np.ndarray, k: int | None, seed: int, spherical: bool
     """(n, D) features of a sample -> its clusters; as many as there are 39 points for, 2 to 1000, unless `k` says."""
     n = len(features)
     if n < 2:
-        raise Refused(f"clusters need features of 2 samples at least, and {n} had any; give more", 3)
+        raise UserError(f"clusters need features of 2 samples at least, and {n} had any; give more", 3)
     if k and k > n:
-        raise Refused(
+        raise UserError(
             f"clusters are learned from {n:,} samples, which cannot be {k:,}; give --clusters {n} or fewer", 3
         )
     white = fit_whitening(features)
     blocks = range(0, n, ROWS)
     points = np.concatenate([white.points(features[i : i + ROWS]) for i in blocks])
-    k = k or max(2, min(MOST, n // FEWEST, different(features)))
+    k = k or max(2, min(MOST, n // FEWEST, count_distinct(features)))
     centroids, prices = kmeans(points, k, seed, spherical), np.zeros(k, np.float32)
     if equal:
-        centroids, prices = balanced(points, centroids, spherical)
+        centroids, prices = balance(points, centroids, spherical)
     clusters = Clusters(*white, centroids, prices, np.zeros(k, np.int64))
     located = np.concatenate([clusters.located(features[i : i + ROWS]).cluster for i in blocks])
     sizes = np.bincount(located, minlength=k)
     if equal and (empty := int((sizes == 0).sum())):
-        raise Refused(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)
+        raise UserError(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)
     return clusters._replace(sizes=sizes)
 
 

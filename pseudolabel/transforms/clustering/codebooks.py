@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 from pseudolabel.transforms.clustering.clusters import Clusters
 from pseudolabel.transforms.clustering.feature_sets import FILE, FeatureSet
 from pseudolabel.transforms.kmeans import kmeans
@@ -23,21 +23,21 @@ class Codebook(NamedTuple):
     about: Mapping[str, Any]  # the features' name and the options they depend on
 
     def check(self, name: str, about: Mapping[str, Any], origin: str, features: FeatureSet) -> None:
-        """Raise `Refused` if this codebook, which the user gave as `name`, is for other features."""
+        """Raise `UserError` if this codebook, which the user gave as `name`, is for other features."""
         for key, value in about.items():
             if self.about.get(key) != value:
-                raise Refused(f"--codebook {name} is for {key} {self.about.get(key)}, not {value}")
+                raise UserError(f"--codebook {name} is for {key} {self.about.get(key)}, not {value}")
         try:
             blank = features.features(features.blank, self.learned)
             given, width = blank.shape[1], len(self.clusters.mean)
             if origin == FILE and given != width:
-                raise Refused(f"--features have {given} numbers to a row, the codebook is for {width}")
+                raise UserError(f"--features have {given} numbers to a row, the codebook is for {width}")
             self.clusters.located(blank)
-        except Refused:
+        except UserError:
             raise
         except Exception as fault:  # arrays of whatever kind and shape
             why = f"its arrays do not fit {origin} ({type(fault).__name__})"
-            raise Refused(f"--codebook {name}: {why}; give a centroids.npz that cluster saved") from None
+            raise UserError(f"--codebook {name}: {why}; give a centroids.npz that cluster saved") from None
 
     def save(self, path: Path) -> None:
         """Write it."""
@@ -57,7 +57,7 @@ def load_codebook(path: Path) -> Codebook:
             raise ValueError("what it holds does not fit together")
     except Exception as fault:  # a foreign decoder, of a file that may be anything
         why = str(fault) if type(fault) is ValueError else type(fault).__name__
-        raise Refused(
+        raise UserError(
             f"{path} cannot be used: {why}; give a centroids.npz that cluster saved, or make its dataset again"
         ) from None
     return Codebook(clusters, held, about)
@@ -107,11 +107,13 @@ def _in_blocks(features: np.ndarray, nearest: Callable[[np.ndarray], np.ndarray]
 def fit_centroids(points: np.ndarray, k: int, seed: int) -> Centroids:
     """k-means of (n, D) float32 frames."""
     if not len(points):
-        raise Refused(
+        raise UserError(
             "there is no frame to learn codes from: all that was looked at is silent, too short, or no sound", 3
         )
     if len(points) < k:
-        raise Refused(f"{len(points)} frames cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3)
+        raise UserError(
+            f"{len(points)} frames cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3
+        )
     return Centroids(kmeans(points, k, seed))
 
 
@@ -137,13 +139,15 @@ def load_frame_codebook(
         with np.load(path) as arrays:
             held = {name: np.asarray(arrays[name]) for name in arrays.files}
     except Exception as fault:  # a foreign decoder, of a file that may be anything
-        raise Refused(f"--codebook {path} cannot be read: {type(fault).__name__}; give an .npz of mask-audio") from None
+        raise UserError(
+            f"--codebook {path} cannot be read: {type(fault).__name__}; give an .npz of mask-audio"
+        ) from None
     if lacking := [name for name in (*kind._fields, *about) if name not in held]:
-        raise Refused(f"--codebook {path} has no {lacking[0]}; give one that mask-audio saved for the same --targets")
+        raise UserError(f"--codebook {path} has no {lacking[0]}; give one that mask-audio saved for the same --targets")
     for name, value in about.items():
         if held[name].size != 1 or float(held[name].ravel()[0]) != value:
-            raise Refused(f"--codebook {path} is for {name} {held[name].tolist()}, not {value:g}; give it the same")
+            raise UserError(f"--codebook {path} is for {name} {held[name].tolist()}, not {value:g}; give it the same")
     for name in kind._fields:
         if held[name].ndim != 2 or held[name].dtype != np.float32 or not np.isfinite(held[name]).all():
-            raise Refused(f"--codebook {path}: its {name} are no matrix of finite float32; give one that is whole")
+            raise UserError(f"--codebook {path}: its {name} are no matrix of finite float32; give one that is whole")
     return kind(*(held[name] for name in kind._fields))

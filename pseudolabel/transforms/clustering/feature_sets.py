@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.transforms.audio import features as audio_features
-from pseudolabel.transforms.clustering.onnx_encoder import network
+from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.clustering.precomputed import SUFFIXES, Embeddings
 from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.image.features import Dictionary
@@ -19,16 +19,16 @@ from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
 DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
-FRAMES = 4  # of a clip
+CLIP_FRAMES = 4  # of a clip
 FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
-HELP = (
+FEATURES_HELP = (
     "hog, coates-ng, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
     "is a sample, a .npy with a row for each in the order of keys."
 )
 Learned = Mapping[str, np.ndarray]
 
 
-class Stored(NamedTuple):
+class StoredSample(NamedTuple):
     """A sample as it is stored, which is what features are of: a picture, sound or clip, or a block of documents."""
 
     keys: Sequence[str]  # n, of the rows
@@ -47,7 +47,7 @@ class FeatureSet(Protocol):
     def bytes_each(self) -> tuple[int, int]:
         """Of a sample: in what `raw` gives, about, and in the features that are held to learn from."""
 
-    def raw(self, stored: Stored) -> np.ndarray:
+    def raw(self, stored: StoredSample) -> np.ndarray:
         """All that features depend on, small; runs in the workers."""
 
     def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
@@ -58,10 +58,10 @@ class FeatureSet(Protocol):
         """(n, D) float32; a row of NaN where there is nothing to tell by."""
 
 
-class Plain(NamedTuple):
+class StatelessFeatures(NamedTuple):
     """Nothing is learned: what is seen of a sample is its features."""
 
-    raw: Callable[[Stored], np.ndarray]  # -> (n, D)
+    raw: Callable[[StoredSample], np.ndarray]  # -> (n, D)
     width: int  # D
     kind: type = np.float32
 
@@ -74,31 +74,31 @@ class Plain(NamedTuple):
         return self.blank.nbytes, 4 * self.width
 
     def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        return {}, joined(seen)
+        return {}, concatenate(seen)
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return raw.astype(np.float32)
 
 
-class Patches:
+class PatchFeatures:
     """Thumbnails are seen, a dictionary of their patches is learned."""
 
     blank = np.zeros((1, 3 * image_features.THUMBNAIL**2), np.uint8)
     bytes_each = blank.nbytes, blank.nbytes + 4 * image_features.SIZE
 
-    def raw(self, stored: Stored) -> np.ndarray:
+    def raw(self, stored: StoredSample) -> np.ndarray:
         return image_features.thumbnail(stored.payload, image_features.THUMBNAIL)[None]
 
     def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        thumbnails = joined(seen)
-        dictionary = image_features.learned(thumbnails, rng)
+        thumbnails = concatenate(seen)
+        dictionary = image_features.fit_patches(thumbnails, rng)
         return dictionary._asdict(), dictionary.features(thumbnails)
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return Dictionary(**learned).features(raw)
 
 
-class Averaged(NamedTuple):
+class ClipMeanFeatures(NamedTuple):
     """Features of a clip: the mean of what those of pictures are of its frames, of which each clip has as many."""
 
     pictures: FeatureSet
@@ -110,9 +110,9 @@ class Averaged(NamedTuple):
     @property
     def bytes_each(self) -> tuple[int, int]:
         seen, held = self.pictures.bytes_each
-        return FRAMES * seen, FRAMES * held
+        return CLIP_FRAMES * seen, CLIP_FRAMES * held
 
-    def raw(self, stored: Stored) -> np.ndarray:
+    def raw(self, stored: StoredSample) -> np.ndarray:
         return np.concatenate([self.pictures.raw(stored._replace(payload=frame)) for frame in stored.payload.frames])
 
     def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
@@ -124,26 +124,26 @@ class Averaged(NamedTuple):
         return np.asarray(self.pictures.features(raw, learned).mean(0, keepdims=True))
 
 
-class Terms:
+class TermFeatures:
     """The terms of documents are seen, their weights and topics are learned."""
 
     blank = np.array([[1, 0], [0, 0]], np.int32)
     bytes_each = 800, 4 * text_features.SIZE  # of a hundred words
 
-    def raw(self, stored: Stored) -> np.ndarray:
+    def raw(self, stored: StoredSample) -> np.ndarray:
         return text_features.terms(stored.payload)
 
     def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
         documents = np.cumsum([part[0, 0] for part in seen])
         some = seen[: 1 + int(np.searchsorted(documents, DOCUMENTS))]
-        topics = text_features.learned(some, rng)
+        topics = text_features.fit_topics(some, rng)
         return topics._asdict(), np.concatenate([topics.features(part) for part in some])
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return Topics(**learned).features(raw)
 
 
-class Given(NamedTuple):
+class PrecomputedFeatures(NamedTuple):
     """Rows of a file, by key: seen are their numbers alone, so that a block of documents does not fill the sample."""
 
     embeddings: Embeddings
@@ -156,11 +156,11 @@ class Given(NamedTuple):
     def bytes_each(self) -> tuple[int, int]:
         return self.blank.nbytes, 4 * self.embeddings.width
 
-    def raw(self, stored: Stored) -> np.ndarray:
+    def raw(self, stored: StoredSample) -> np.ndarray:
         return self.embeddings.at(stored.keys)[:, None]
 
     def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        rows = joined(seen)[:, 0]
+        rows = concatenate(seen)[:, 0]
         rows = rows[rows >= 0]
         return {}, self.embeddings.rows(np.sort(rng.permutation(rows)[:points]))
 
@@ -168,7 +168,7 @@ class Given(NamedTuple):
         return self.embeddings.rows(raw[:, 0])
 
 
-def joined(parts: list[np.ndarray]) -> np.ndarray:
+def concatenate(parts: list[np.ndarray]) -> np.ndarray:
     """The parts as one, which are used up: both are never there."""
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     at = len(whole)
@@ -179,20 +179,20 @@ def joined(parts: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def hog(stored: Stored) -> np.ndarray:
+def hog(stored: StoredSample) -> np.ndarray:
     """(1, 996): oriented gradients, and colours by place."""
-    return np.hstack([image_features.hog(stored.payload), image_features.colour(stored.payload)])[None]
+    return np.hstack([image_features.hog(stored.payload), image_features.color_statistics(stored.payload)])[None]
 
 
-def pixels(stored: Stored) -> np.ndarray:
+def pixels(stored: StoredSample) -> np.ndarray:
     """(1, 768): 16 x 16 pixels, of which PCA keeps what varies most."""
     return image_features.thumbnail(stored.payload, 16)[None]
 
 
-def mfcc(stored: Stored) -> np.ndarray:
+def mfcc(stored: StoredSample) -> np.ndarray:
     """(1, 143): statistics of 13 MFCC and their deltas; NaN of what is too short for a frame."""
     sound: Utterance = stored.payload
-    frames = audio_features.mfcc(sound.wave, sound.rate, audio_features.ceiling(sound.rate, sound.heard))
+    frames = audio_features.mfcc(sound.wave, sound.rate, audio_features.filter_ceiling(sound.rate, sound.heard))
     return (
         audio_features.statistics(frames)[None]
         if len(frames)
@@ -201,30 +201,30 @@ def mfcc(stored: Stored) -> np.ndarray:
 
 
 SETS: dict[str, FeatureSet] = {
-    "hog": Plain(hog, 996),
-    "coates-ng": Patches(),
-    "pixels": Plain(pixels, 768, np.uint8),
-    "mfcc": Plain(mfcc, audio_features.STATISTICS),
-    "tf-idf": Terms(),
+    "hog": StatelessFeatures(hog, 996),
+    "coates-ng": PatchFeatures(),
+    "pixels": StatelessFeatures(pixels, 768, np.uint8),
+    "mfcc": StatelessFeatures(mfcc, audio_features.STATISTICS),
+    "tf-idf": TermFeatures(),
 }
 
 
-def encoded(path: Path, width: int) -> FeatureSet:
+def encoder_features(path: Path, width: int) -> FeatureSet:
     """What the user's own network makes of a picture or a sound: so many numbers."""
 
-    def one(stored: Stored) -> np.ndarray:
+    def one(stored: StoredSample) -> np.ndarray:
         if isinstance(stored.payload, Utterance):
-            return network(path).sound(stored.payload.wave)[None]
-        return network(path).picture(stored.payload)[None]
+            return load_network(path).sound(stored.payload.wave)[None]
+        return load_network(path).picture(stored.payload)[None]
 
-    return Plain(one, width)
+    return StatelessFeatures(one, width)
 
 
 def origin(features: str, sets: Sequence[str], modality: str) -> str:
-    """Return where features come from: FILE, or the name of a set. Raise `Refused` if it is none of the modality's."""
+    """Return where features come from: FILE, or the name of a set. Raise `UserError` if it is none of the modality's."""
     if Path(features).suffix in SUFFIXES:
         return FILE
     if features not in sets:
         known, ends = ", ".join(sets), ", ".join(SUFFIXES)
-        raise Refused(f"features {features!r} are none of {modality}; give {known}, or a file ending in {ends}")
+        raise UserError(f"features {features!r} are none of {modality}; give {known}, or a file ending in {ends}")
     return features

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Refused, Unusable, blamed
-from pseudolabel.storage.files import stamp
+from pseudolabel.contracts import UnusableSample, UserError, decoding_errors
+from pseudolabel.storage.files import file_stamp
 from pseudolabel.transforms.image import ops
 
 if TYPE_CHECKING:
@@ -49,38 +49,40 @@ class Network(NamedTuple):
     def _finite(self, x: np.ndarray) -> np.ndarray:
         found = self.of(x)
         if not np.isfinite(found).all():
-            raise Unusable("the network gave NaN or infinity for it")
+            raise UnusableSample("the network gave NaN or infinity for it")
         return found
 
     def of(self, x: np.ndarray) -> np.ndarray:
         """The first output for a batch of one: (1, D) as it is, (1, T, D) its mean over T, (1, D, H, W) over H, W.
 
-        Raises `Unusable` where the network cannot take it, as a sound that is too short for it.
+        Raises `UnusableSample` where the network cannot take it, as a sound that is too short for it.
         """
         name = self.session.get_inputs()[0].name
-        with blamed("the network cannot take it"):
+        with decoding_errors("the network cannot take it"):
             given = {name: np.ascontiguousarray(x[None], np.float32)}
             (out,) = np.asarray(self.session.run(None, given)[0], np.float32)
             if out.ndim not in (1, 2, 3) or not out.size:
-                raise Unusable(f"the network gave {(1, *out.shape)}; it is to give (1, D), (1, T, D) or (1, D, H, W)")
+                raise UnusableSample(
+                    f"the network gave {(1, *out.shape)}; it is to give (1, D), (1, T, D) or (1, D, H, W)"
+                )
             return np.asarray(out.mean(0) if out.ndim == 2 else out.reshape(len(out), -1).mean(1))
 
 
-def network(path: Path) -> Network:
+def load_network(path: Path) -> Network:
     """Load an ONNX file, to run on one thread. Refused where it cannot be, or takes more than one input."""
-    return _loaded(path, stamp(path), stamp(path.with_name(ABOUT)))
+    return _loaded(path, file_stamp(path), file_stamp(path.with_name(ABOUT)))
 
 
-def width(path: Path, wave: int | None) -> int:
+def output_width(path: Path, wave: int | None) -> int:
     """D, of a network of sounds of `wave` samples, or of pictures. Refused where it takes no such input."""
-    loaded = network(path)
+    loaded = load_network(path)
     wanted = (3, loaded.side, loaded.side) if wave is None else (wave,)
     try:
         return len(loaded.of(np.zeros(wanted, np.float32)))
-    except Unusable as bad:
+    except UnusableSample as bad:
         (takes,) = loaded.session.get_inputs()
         what = f"takes {takes.name} of shape {takes.shape}, and is given {(1, *wanted)}"
-        raise Refused(f"--encoder {path} {what}: {bad}; give one for this modality, of any batch") from None
+        raise UserError(f"--encoder {path} {what}: {bad}; give one for this modality, of any batch") from None
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +90,7 @@ def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Ne
     try:
         import onnxruntime
     except ImportError:
-        raise Refused("--encoder needs onnxruntime; type pip install 'pseudolabel[onnx]'") from None
+        raise UserError("--encoder needs onnxruntime; type pip install 'pseudolabel[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -101,17 +103,17 @@ def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Ne
         spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in USUAL.items()]
     except Exception as fault:  # a foreign decoder, of a file that may be anything
         why = " ".join(str(fault).split())[:120]
-        raise Refused(f"--encoder {path} cannot be loaded: {why}; give one .onnx file, weights and all") from None
+        raise UserError(f"--encoder {path} cannot be loaded: {why}; give one .onnx file, weights and all") from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         takes = ", ".join(f"{one.name} {one.type}" for one in inputs)
-        raise Refused(f"--encoder {path} takes {takes}; give one whose only input is float32")
+        raise UserError(f"--encoder {path} takes {takes}; give one whose only input is float32")
     side = inputs[0].shape[-1] if inputs[0].shape else SIDE
     own = sha256(content + b"".join(array.tobytes() for array in spread)).hexdigest()
     return Network(session, side if isinstance(side, int) else SIDE, spread[0], spread[1], own)
 
 
-def copied(path: Path, to: Path) -> None:
+def copy_network(path: Path, to: Path) -> None:
     """Keep a network, and what lies beside it."""
     shutil.copy(path, to)
     if path.with_name(ABOUT).exists():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Refused, Unusable, blamed, hash64
-from pseudolabel.storage.files import stamp
+from pseudolabel.contracts import UnusableSample, UserError, decoding_errors, hash64
+from pseudolabel.storage.files import file_stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ class Embeddings(NamedTuple):
         return found
 
 
-def matched(path: Path, keys: Iterable[str] | None) -> Embeddings:
+def match_embeddings(path: Path, keys: Iterable[str] | None) -> Embeddings:
     """The embeddings of a file: by the keys in it, else row by row those of `keys`, the source's files in order.
 
     Refused where the numbers are none, or not as many as the samples; or where there are no keys at all.
@@ -56,37 +56,39 @@ def matched(path: Path, keys: Iterable[str] | None) -> Embeddings:
         with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused
             bad = np.flatnonzero(~np.isfinite(matrix[i : i + BLOCK].astype(np.float32)).all(1))
         if len(bad):
-            raise Refused(f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite numbers of 32 bits")
+            raise UserError(
+                f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite numbers of 32 bits"
+            )
     if own is None and keys is None:
-        raise Refused(
+        raise UserError(
             f"--features {path} has no keys, and files hold several samples; give an .npz or Parquet file with key"
         )
     keys = list(keys or ()) if own is None else own
     if len(keys) != len(matrix):
         what = "samples in the source; give one for each, in the order of their keys, or a column of keys"
-        raise Refused(f"--features {path} has {len(matrix)} rows for {len(keys)} {what if own is None else 'keys'}")
+        raise UserError(f"--features {path} has {len(matrix)} rows for {len(keys)} {what if own is None else 'keys'}")
     hashes = np.array([hash64(key) for key in keys], np.uint64)
     order = np.argsort(hashes, kind="stable")
     if len(twice := np.flatnonzero(np.diff(hashes[order]) == 0)):
-        raise Refused(f"--features {path} has the key {keys[order[twice[0]]]} twice; give each sample one row")
+        raise UserError(f"--features {path} has the key {keys[order[twice[0]]]} twice; give each sample one row")
     return Embeddings(path, hashes[order], order)
 
 
 def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """(n, D) numbers, and the keys if the file has any."""
-    return _loaded(path, stamp(path))
+    return _loaded(path, file_stamp(path))
 
 
 @lru_cache(maxsize=1)
 def _loaded(path: Path, written: tuple[int, int]) -> tuple[np.ndarray, list[str] | None]:
     try:
         matrix, keys = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}[path.suffix](path)
-    except Refused:
+    except UserError:
         raise
     except Exception as fault:  # a foreign decoder, of a file that may be anything
-        raise Refused(f"--features {path} cannot be read ({type(fault).__name__}); give {KINDS}") from None
+        raise UserError(f"--features {path} cannot be read ({type(fault).__name__}); give {KINDS}") from None
     if matrix.ndim != 2 or not matrix.size or matrix.dtype.kind not in "fiu":
-        raise Refused(f"--features {path} is of shape {matrix.shape}, {matrix.dtype}; give numbers of shape (n, D)")
+        raise UserError(f"--features {path} is of shape {matrix.shape}, {matrix.dtype}; give numbers of shape (n, D)")
     return matrix, keys
 
 
@@ -97,12 +99,12 @@ def _npy(path: Path) -> tuple[np.ndarray, None]:
 def _npz(path: Path) -> tuple[np.ndarray, list[str] | None]:
     with np.load(path) as arrays:
         if "features" not in arrays.files:
-            raise Refused(f"--features {path} holds {', '.join(arrays.files) or 'nothing'}; name the matrix features")
+            raise UserError(f"--features {path} holds {', '.join(arrays.files) or 'nothing'}; name the matrix features")
         if "key" not in arrays.files:
             return arrays["features"], None
         keys = arrays["key"]
         if keys.ndim != 1 or keys.dtype.kind != "U":
-            raise Refused(f"--features {path}: key is of shape {keys.shape}, {keys.dtype}; give (n,) strings")
+            raise UserError(f"--features {path}: key is of shape {keys.shape}, {keys.dtype}; give (n,) strings")
         return arrays["features"], keys.tolist()
 
 
@@ -111,14 +113,14 @@ def _parquet(path: Path) -> tuple[np.ndarray, list[str] | None]:
 
     names = pq.read_schema(path).names
     if "features" not in names:
-        raise Refused(f"--features {path} has columns {', '.join(names)}; name the one of embeddings features")
+        raise UserError(f"--features {path} has columns {', '.join(names)}; name the one of embeddings features")
     table = pq.read_table(path, columns=[name for name in ("key", "features") if name in names])
     column = table["features"].combine_chunks()
     if column.null_count:
-        raise Refused(f"--features {path}: {column.null_count} rows are null; leave them out, with a column of keys")
+        raise UserError(f"--features {path}: {column.null_count} rows are null; leave them out, with a column of keys")
     widths = np.unique(column.value_lengths().to_numpy())
     if len(widths) > 1:
-        raise Refused(f"--features {path}: rows of {widths[0]} and of {widths[-1]} numbers; give all the same")
+        raise UserError(f"--features {path}: rows of {widths[0]} and of {widths[-1]} numbers; give all the same")
     matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
     return matrix, _keys(path, table["key"]) if "key" in names else None
 
@@ -126,14 +128,14 @@ def _parquet(path: Path) -> tuple[np.ndarray, list[str] | None]:
 def _keys(path: Path, column: pa.ChunkedArray) -> list[str]:
     keys: list[str] = column.to_pylist()
     if not all(isinstance(key, str) for key in keys):
-        raise Refused(f"--features {path}: key is {column.type} with {column.null_count} nulls; give strings alone")
+        raise UserError(f"--features {path}: key is {column.type} with {column.null_count} nulls; give strings alone")
     return keys
 
 
 Place = tuple[Path, int, int]  # file, row group, row in it
 
 
-class Features:
+class FrameFeatures:
     """A folder of `KEY.npy`, each (n, D), or of Parquet files with columns `key` and `features`, a list of n lists.
 
     Of Parquet a row group is read at a time, and again for the next sample: give it few rows.
@@ -142,22 +144,24 @@ class Features:
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise Refused(f"--features {folder} is no folder; give one of KEY.npy or of Parquet files")
+            raise UserError(f"--features {folder} is no folder; give one of KEY.npy or of Parquet files")
 
     def of(self, key: str) -> np.ndarray:
-        """(n, D) float32. Raises `Unusable` where there is nothing for this key, or nothing one could use."""
+        """(n, D) float32. Raises `UnusableSample` where there is nothing for this key, or nothing one could use."""
         path = self.folder / f"{key}.npy"
         if path.exists():
-            with blamed(f"{path.name} cannot be read"):
+            with decoding_errors(f"{path.name} cannot be read"):
                 frames = np.asarray(np.load(path), np.float32)
         elif key in self._places:
             path, group, row = self._places[key]
-            with blamed(f"its features in {path.name} cannot be read"):
+            with decoding_errors(f"its features in {path.name} cannot be read"):
                 frames = np.array(_group(path, group)["features"][row].as_py(), np.float32)  # ragged ones are refused
         else:
-            raise Unusable(f"no features for it in {self.folder.name}")
+            raise UnusableSample(f"no features for it in {self.folder.name}")
         if frames.ndim != 2 or not frames.size or not np.isfinite(frames).all():
-            raise Unusable(f"its features in {path.name} are no matrix of finite numbers, but of shape {frames.shape}")
+            raise UnusableSample(
+                f"its features in {path.name} are no matrix of finite numbers, but of shape {frames.shape}"
+            )
         return frames
 
     @property
@@ -180,7 +184,7 @@ class Features:
         for path in sorted(self.folder.rglob("*.parquet")):
             file = pq.ParquetFile(path)
             if lacking := {"key", "features"} - set(file.schema_arrow.names):
-                raise Refused(f"--features: {path} has no column {min(lacking)!r}; it wants key and features")
+                raise UserError(f"--features: {path} has no column {min(lacking)!r}; it wants key and features")
             for group in range(file.num_row_groups):
                 keys = file.read_row_group(group, ["key"])["key"].to_pylist()
                 places.update({key: (path, group, row) for row, key in enumerate(keys)})

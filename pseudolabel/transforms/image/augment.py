@@ -9,17 +9,17 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Refused
+from pseudolabel.contracts import Column, UserError
 from pseudolabel.transforms.image import color, ops
-from pseudolabel.transforms.image.crops import Box, Rule, crop
+from pseudolabel.transforms.image.crops import Box, CropRule, crop
 
 UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors
 
 
-class Recipe(NamedTuple):
+class AugmentParams(NamedTuple):
     """How one kind of view is drawn."""
 
-    rule: Rule = Rule.torchvision
+    rule: CropRule = CropRule.torchvision
     cubic: bool = False  # how a crop is enlarged
     size: int = 224
     min_area: float = 0.08
@@ -36,15 +36,15 @@ class Recipe(NamedTuple):
     sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the blur
 
 
-STRONG = Recipe(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
-MOCO3 = Recipe()
-BYOL = Recipe(rule=Rule.byol, cubic=True)
-DINO = Recipe(cubic=True, min_area=0.4)
+STRONG = AugmentParams(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+MOCO3 = AugmentParams()
+BYOL = AugmentParams(rule=CropRule.byol, cubic=True)
+DINO = AugmentParams(cubic=True, min_area=0.4)
 PRESETS = {
     # google-research/simclr, data_util.py, preprocess_for_train and batch_random_blur
-    "simclr": (STRONG._replace(rule=Rule.tensorflow, cubic=True),) * 2,
+    "simclr": (STRONG._replace(rule=CropRule.tensorflow, cubic=True),) * 2,
     # facebookresearch/moco, main_moco.py, --aug-plus
-    "moco-v2": (Recipe(min_area=0.2, saturation=0.4),) * 2,
+    "moco-v2": (AugmentParams(min_area=0.2, saturation=0.4),) * 2,
     # facebookresearch/moco-v3, main_moco.py, augmentation1 and augmentation2
     "moco-v3": (MOCO3._replace(blur=1.0), MOCO3._replace(blur=0.1, solarise=0.2)),
     # google-deepmind/deepmind-research, byol/utils/augmentations.py, augment_config
@@ -60,10 +60,10 @@ PRESETS = {
 }  # of each view; of swav and dino, of the two global crops and of all local ones
 
 
-def told(*presets: str) -> str:
+def describe_presets(*presets: str) -> str:
     """What presets have, and what their views differ in: `byol: area 0.08 to 1, ..., blur 1 and 0.1`."""
 
-    def values(name: str, recipes: Sequence[Recipe]) -> str:
+    def values(name: str, recipes: Sequence[AugmentParams]) -> str:
         each = [f"{getattr(recipe, name):g}" for recipe in recipes]
         return f"{name} {' and '.join(each if len(set(each)) > 1 else each[:1])}"
 
@@ -102,15 +102,15 @@ class ViewOptions:
         bool, Option("--exact", help="Colours as floats until the view is done, not rounded after each step.")
     ] = False
 
-    def given(self, recipe: Recipe) -> Recipe:
+    def given(self, recipe: AugmentParams) -> AugmentParams:
         """The recipe, with whatever options are given in the preset's place. Refused where it cannot be drawn."""
-        given = {name: getattr(self, name, None) for name in Recipe._fields}
+        given = {name: getattr(self, name, None) for name in AugmentParams._fields}
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
-            raise Refused(f"crops of {wrong} of a picture: give the least share first, both above 0 and up to 1")
+            raise UserError(f"crops of {wrong} of a picture: give the least share first, both above 0 and up to 1")
         if not 0 < recipe.sigma[0] <= recipe.sigma[1] <= 100:
-            raise Refused(f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the least first, both above 0")
+            raise UserError(f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the least first, both above 0")
         return recipe
 
 
@@ -126,7 +126,7 @@ class View(NamedTuple):
     solarise: bool
 
 
-def draw(recipe: Recipe, height: int, width: int, rng: np.random.Generator) -> View:
+def draw_view(recipe: AugmentParams, height: int, width: int, rng: np.random.Generator) -> View:
     """Draw a view of a picture. Numbers are rounded to what is stored, so that a row makes the very view again."""
     box = crop(recipe.rule, height, width, (recipe.min_area, recipe.max_area), rng)
     flip, jitter, gray, blur, solarise, sigma, *chances = rng.random(10).tolist()
@@ -150,7 +150,7 @@ def _stored(number: float) -> float:
     return float(np.float32(number))
 
 
-def make(image: np.ndarray, view: View, recipe: Recipe, exact: bool = False) -> np.ndarray:
+def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool = False) -> np.ndarray:
     """(H, W, 3) uint8 -> (size, size, 3) uint8. `exact`: in float32 until the end, as TensorFlow and JAX do.
 
     Crop, flip, jitter, gray, blur, solarise: as in every reference, but that MoCo's flip comes last, which is the same.
@@ -160,21 +160,21 @@ def make(image: np.ndarray, view: View, recipe: Recipe, exact: bool = False) -> 
     left, top, right, bottom = view.box
     out = ops.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)
     out = out.astype(np.float32) if exact else out
-    out = ops.mirrored(out) if view.flip else out
+    out = ops.mirror(out) if view.flip else out
     out = color.jitter(out, view.factors, view.order)
-    out = color.gray(out) if view.gray else out
+    out = color.to_gray(out) if view.gray else out
     out = color.blur(out, view.sigma) if view.sigma else out
     out = color.solarise(out) if view.solarise else out
     return np.rint(out).astype(np.uint8) if exact else out
 
 
-def about(views: Sequence[View]) -> dict[str, Any]:
+def view_columns(views: Sequence[View]) -> dict[str, Any]:
     """The columns that say what was done, an entry for each view."""
     parts = (list(part) for part in zip(*views, strict=True))
     return {column.name: list(map(_plain, part)) for column, part in zip(ABOUT, parts, strict=True)}
 
 
-def views(row: Mapping[str, Any]) -> list[View]:
+def read_views(row: Mapping[str, Any]) -> list[View]:
     """What was done, read back from a row."""
     parts = zip(*(row[column.name] for column in ABOUT), strict=True)
     return [View(Box(*box), flip, tuple(factors), tuple(order), *rest) for box, flip, factors, order, *rest in parts]

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 
 LARGEST = 2**27  # pixels of a picture that is stored; 400 MB when decoded
 
 
-def size_of(encoded: bytes) -> tuple[int, int]:
-    """The bytes of a picture -> its width and height, by its header alone. Raises `Unusable` where it has none."""
+def image_size(encoded: bytes) -> tuple[int, int]:
+    """The bytes of a picture -> its width and height, by its header alone. Raises `UnusableSample` where it has none."""
     from PIL import Image
 
     try:
@@ -23,20 +23,20 @@ def size_of(encoded: bytes) -> tuple[int, int]:
             warnings.simplefilter("ignore")  # of a large picture; it is not decoded
             return Image.open(BytesIO(encoded)).size
     except Exception as fault:  # whatever the foreign decoder raises: these bytes are all it touches
-        raise Unusable("holds a picture that cannot be decoded") from fault
+        raise UnusableSample("holds a picture that cannot be decoded") from fault
 
 
-def decoded(media: Mapping[str, Any]) -> np.ndarray:
-    """What a media column holds -> (H, W, 3) uint8 RGB. Raises `Unusable` where it is no picture, or an absurd one."""
+def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
+    """What a media column holds -> (H, W, 3) uint8 RGB. Raises `UnusableSample` where it is no picture, or an absurd one."""
     import cv2
 
     encoded = media["bytes"] or b""
-    width, height = size_of(encoded)
+    width, height = image_size(encoded)
     if width * height > LARGEST:  # a few bytes may claim more pixels than there is memory for
-        raise Unusable(f"holds a picture of {width} x {height} pixels, larger than any that is made")
+        raise UnusableSample(f"holds a picture of {width} x {height} pixels, larger than any that is made")
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise Unusable("holds a picture that cannot be decoded")
+        raise UnusableSample("holds a picture that cannot be decoded")
     return np.asarray(image)
 
 

@@ -50,7 +50,7 @@ def hue(image: np.ndarray, turn: float) -> np.ndarray:
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
-def gray(image: np.ndarray) -> np.ndarray:
+def to_gray(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (H, W, 3), each channel the luma of Rec. 601."""
     import cv2
 
@@ -80,7 +80,7 @@ def jitter(image: np.ndarray, factors: Sequence[float], order: Sequence[int]) ->
 
 
 def _blended(image: np.ndarray, factor: float, gray: float = 0.0, shift: float = 0.0) -> np.ndarray:
-    """Each pixel times `factor`, plus `gray` times its luma, plus `shift`; clipped to 0..255."""
+    """Each pixel times `factor`, plus `to_gray` times its luma, plus `shift`; clipped to 0..255."""
     import cv2
 
     r, g, b = (gray * share for share in LUMA)
@@ -101,7 +101,7 @@ HULL = {
 
 
 @lru_cache
-def centres() -> np.ndarray:
+def bin_centers() -> np.ndarray:
     """(313, 2) float32: a and b of each bin, by rising a, then b."""
     return np.array([(a, b) for a, (low, high) in HULL.items() for b in range(low, high + 1, STEP)], np.float32)
 
@@ -113,7 +113,7 @@ def lab(image: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab))
 
 
-def soft(ab: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def soft_bins(ab: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(n, 2) a and b -> (n, count) int16 bins, nearest first, and their (n, count) float32 weights, which sum to 1.
 
     NNEncode of richzhang/colorization, resources/caffe_traininglayers.py.
@@ -128,4 +128,4 @@ def soft(ab: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _tree() -> KDTree:
     from scipy.spatial import KDTree
 
-    return KDTree(centres())
+    return KDTree(bin_centers())

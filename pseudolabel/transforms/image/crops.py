@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Unusable
+from pseudolabel.contracts import UnusableSample
 
 SMALLEST = 16  # pixels of the short side; of less, a crop shows the interpolation and little else
 RATIO = 4 / 3  # how unequal the sides of a crop may be drawn, as they will be shown
@@ -17,7 +17,7 @@ COVERED = 0.1  # least share of the picture in TensorFlow's crops: min_object_co
 LEAST_SIDE = 8  # pixels of a square
 
 
-class Rule(StrEnum):
+class CropRule(StrEnum):
     """Whose random resized crop."""
 
     torchvision = "torchvision"
@@ -35,20 +35,20 @@ class Box(NamedTuple):
 
 
 def crop(
-    rule: Rule, height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float = 1
+    rule: CropRule, height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float = 1
 ) -> Box:
     """Draw a crop of `area` (least and most share of the picture); `shape` is width over height of what it becomes.
 
-    Raises `Unusable` where the picture is too small.
+    Raises `UnusableSample` where the picture is too small.
     """
-    enough(height, width)
+    check_size(height, width)
     return CROPS[rule](height, width, area, rng, shape)
 
 
-def enough(height: int, width: int) -> None:
-    """Raise `Unusable` where a picture is too small to cut views from."""
+def check_size(height: int, width: int) -> None:
+    """Raise `UnusableSample` where a picture is too small to cut views from."""
     if min(height, width) < SMALLEST:
-        raise Unusable(f"{width} x {height} pixels, too small: the short side needs {SMALLEST}")
+        raise UnusableSample(f"{width} x {height} pixels, too small: the short side needs {SMALLEST}")
 
 
 def torchvision(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
@@ -97,7 +97,7 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
     return torchvision(height, width, area, rng, shape)
 
 
-CROPS = {Rule.torchvision: torchvision, Rule.tensorflow: tensorflow, Rule.byol: byol}
+CROPS = {CropRule.torchvision: torchvision, CropRule.tensorflow: tensorflow, CropRule.byol: byol}
 
 
 def _sides(pixels: int, area: tuple[float, float], shape: float, size: float, ratio: float) -> tuple[int, int]:
@@ -116,10 +116,10 @@ def _placed(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
 
 def square(height: int, width: int, share: float, rng: np.random.Generator) -> Box:
     """A square of `share` of the short side, anywhere: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
-    enough(height, width)
+    check_size(height, width)
     side = round(min(height, width) * share)
     if side < LEAST_SIDE:
-        raise Unusable(f"{width} x {height} pixels, too small: a square of {share:g} has fewer than {LEAST_SIDE}")
+        raise UnusableSample(f"{width} x {height} pixels, too small: a square of {share:g} has fewer than {LEAST_SIDE}")
     return _placed(height, width, side, side, *rng.random(2).tolist())
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 from pseudolabel.transforms.image import ops
 from pseudolabel.transforms.kmeans import kmeans
 
@@ -54,7 +54,7 @@ def hog(image: np.ndarray) -> np.ndarray:
     return np.asarray(blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + 1e-6)).ravel()
 
 
-def colour(image: np.ndarray) -> np.ndarray:
+def color_statistics(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (96,): mean and deviation of CIE L, a and b, over 100, in each of 4 x 4 places."""
     import cv2
 
@@ -107,7 +107,7 @@ def patches(thumbnail: np.ndarray) -> np.ndarray:
     return np.asarray(cut / np.sqrt(cut.var(1, keepdims=True) + CONTRAST))
 
 
-def learned(thumbnails: np.ndarray, rng: np.random.Generator) -> Dictionary:
+def fit_patches(thumbnails: np.ndarray, rng: np.random.Generator) -> Dictionary:
     """(n, 3072) uint8 -> the dictionary, of `TAUGHT` of their patches at most, as many of each picture."""
     each = max(1, min(TAUGHT // len(thumbnails), (THUMBNAIL - PATCH + 1) ** 2))
     some = rng.permutation(len(thumbnails))[: TAUGHT // each]
@@ -119,7 +119,7 @@ def learned(thumbnails: np.ndarray, rng: np.random.Generator) -> Dictionary:
     whitening = whitening.astype(np.float32)
     try:
         words = kmeans((x - mean) @ whitening, WORDS, int(rng.integers(2**31)))
-    except Refused:  # of points and clusters, which nobody asked for
+    except UserError:  # of points and clusters, which nobody asked for
         few = f"the pictures have too few different patches for the {WORDS} words of coates-ng"
-        raise Refused(f"{few}; give --features hog or pixels", 3) from None
+        raise UserError(f"{few}; give --features hog or pixels", 3) from None
     return Dictionary(mean, whitening, words)

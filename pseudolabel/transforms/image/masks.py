@@ -12,14 +12,14 @@ ATTEMPTS = 10
 GRAY = 128  # of a hidden patch, for a person to see
 
 
-def scattered(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def random_mask(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """(height, width) bool: `count` patches, each set of them as likely (facebookresearch/mae, random_masking)."""
     mask = np.zeros(height * width, bool)
     mask[rng.permutation(len(mask))[:count]] = True
     return mask.reshape(height, width)
 
 
-def blocks(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def block_mask(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """(height, width) bool: rectangles that may overlap, until `count` patches are hidden.
 
     microsoft/unilm, beit/masking_generator.py, which stops short of the count in a third of its masks; here patches
@@ -60,11 +60,11 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def coarse(height: int, width: int, unit: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def grid_mask(height: int, width: int, unit: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """(height, width) bool: `count` squares of patches (microsoft/SimMIM, data/data_simmim.py, MaskGenerator)."""
-    return scattered(height // unit, width // unit, count, rng).repeat(unit, 0).repeat(unit, 1)
+    return random_mask(height // unit, width // unit, count, rng).repeat(unit, 0).repeat(unit, 1)
 
 
-def hidden(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
+def gray_out(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
     """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the patches of the mask gray."""
     return np.where(mask.repeat(patch, 0).repeat(patch, 1)[..., None], np.uint8(GRAY), image)

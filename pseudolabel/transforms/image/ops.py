@@ -11,14 +11,14 @@ LOOSE = 12.0  # the mean of the same, of thumbnails of one place that were made 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def mirrored(image: np.ndarray) -> np.ndarray:
+def mirror(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (H, W, 3), left and right swapped."""
     import cv2
 
     return np.asarray(cv2.flip(image, 1))  # a view of negative strides is copied pixel by pixel, at 40 times the cost
 
 
-def turned(image: np.ndarray, quarters: int) -> np.ndarray:
+def rotate_quarters(image: np.ndarray, quarters: int) -> np.ndarray:
     """(H, W, 3) -> the same counter-clockwise by 0 to 3 quarters of a circle."""
     import cv2
 
@@ -58,7 +58,7 @@ def dhash(image: np.ndarray) -> tuple[int, int]:
     return one, mirrored
 
 
-def alike(one: np.ndarray, other: np.ndarray) -> bool:
+def equal_up_to_jpeg(one: np.ndarray, other: np.ndarray) -> bool:
     """(H, W, 3) twice: whether they are one picture, up to what JPEG loses: in every place of 8 x 8 pixels."""
     import cv2
 
@@ -68,7 +68,7 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(cv2.blur(apart, (8, 8)).max() <= LOST)
 
 
-def resembles(one: np.ndarray, other: np.ndarray) -> bool:
+def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
     """(H, W, 3 or 1), of any sizes: whether thumbnails of 4 x 4 of their lightness are about the same."""
     import cv2
 
@@ -77,13 +77,13 @@ def resembles(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.abs(small[0] - small[1]).mean() <= LOOSE)
 
 
-def within(image: np.ndarray, box: Sequence[int]) -> np.ndarray:
+def crop(image: np.ndarray, box: Sequence[int]) -> np.ndarray:
     """(H, W, 3) and left, top, right, bottom -> the part of it in there."""
     left, top, right, bottom = box
     return image[top:bottom, left:right]
 
 
-def cut(image: np.ndarray, box: Sequence[float], side: int = 128) -> np.ndarray:
+def crop_subpixel(image: np.ndarray, box: Sequence[float], side: int = 128) -> np.ndarray:
     """(H, W, 3) and left, top, right, bottom, fractions of pixels as well -> (side, side, 3): what lies in there."""
     import cv2
 

@@ -8,7 +8,7 @@ from math import factorial
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 
 POOL = 2**15  # candidates of the search, where there are too many permutations to try each
 INFINITY = 8  # the point of the projective line beside the elements 0..7 of GF(8)
@@ -21,7 +21,7 @@ def permutation_set(n: int, count: int) -> tuple[np.ndarray, int]:
     Returns them as (count, n) int64 and their least Hamming distance: how many places any two of them differ in.
     """
     if count > factorial(n):
-        raise Refused(f"{n} tiles have {factorial(n)} permutations, not {count}; ask for {factorial(n)} or fewer")
+        raise UserError(f"{n} tiles have {factorial(n)} permutations, not {count}; ask for {factorial(n)} or fewer")
     chosen = _projective(count) if n == 9 and count <= 1512 else _far_apart(n, count)
     chosen.flags.writeable = False  # one copy serves every caller
     return chosen, least_distance(chosen)
@@ -79,7 +79,7 @@ def _far_apart(n: int, count: int) -> np.ndarray:
             alive &= _distances(pool, taken) >= distance
         if len(chosen) == count:
             return _chance(n).permutation(np.array(chosen, np.int64))
-    raise Refused(f"no {count} permutations of {n} tiles were found; ask for {POOL // 4} or fewer")
+    raise UserError(f"no {count} permutations of {n} tiles were found; ask for {POOL // 4} or fewer")
 
 
 def _chance(n: int) -> np.random.Generator:

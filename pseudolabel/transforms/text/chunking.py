@@ -34,11 +34,11 @@ DROPPED = 1  # of a byte: white space that belongs to no chunk
 NEVER, AFTER, ALWAYS = 0, 1, 2  # of two bytes: whether text is cut between them, AFTER a known character or anyhow
 
 
-class Obstacle(Exception):
+class NotChunkable(Exception):
     """Why a tokenizer must be called document by document."""
 
 
-class Cuts(NamedTuple):
+class ChunkRules(NamedTuple):
     """Where a tokenizer's text can be cut into chunks without changing an id."""
 
     kinds: np.ndarray  # (256,) uint8, by byte: DROPPED, or the size of the known character that begins with it, or 0
@@ -57,8 +57,8 @@ class Cuts(NamedTuple):
         return solid, solid & begins
 
 
-def cuts(about: dict[str, Any], literal: bool) -> Cuts:
-    """Read from a tokenizer's description where its text can be cut; raise `Obstacle` if nowhere for certain.
+def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
+    """Read from a tokenizer's description where its text can be cut; raise `NotChunkable` if nowhere for certain.
 
     `literal` says whether special tokens that stand in the text are taken for such.
     """
@@ -67,11 +67,11 @@ def cuts(about: dict[str, Any], literal: bool) -> Cuts:
     keeps = bool(cutter.get(KEEPERS.get(cutter["type"], "")))
     if not keeps and cutter["type"] not in DROPPERS:
         given = ", ".join(step["type"] for step in cutters) or "none"
-        raise Obstacle(f"its pre-tokenizer ({given}) may look across white space")
+        raise NotChunkable(f"its pre-tokenizer ({given}) may look across white space")
     if not NORMALIZERS.issuperset(names):
-        raise Obstacle(f"its normalizer ({', '.join(names)}) may look across white space")
+        raise NotChunkable(f"its normalizer ({', '.join(names)}) may look across white space")
     for token in added:
-        check(token, keeps)
+        check_token(token, keeps)
     raw = [token["content"] for token in added if not token["normalized"]]
     alone = cutter["type"] == "BertPreTokenizer" and names in ([], ["BertNormalizer"]) and len(raw) == len(added)
     if keeps:
@@ -90,8 +90,8 @@ def cuts(about: dict[str, Any], literal: bool) -> Cuts:
     return made._replace(separator="".join(signs[:1]))
 
 
-def check(token: dict[str, Any], keeps: bool) -> None:
-    """Raise `Obstacle` if a token that is found in the text may lie across white space.
+def check_token(token: dict[str, Any], keeps: bool) -> None:
+    """Raise `NotChunkable` if a token that is found in the text may lie across white space.
 
     Chunks that keep the white space before them keep all that a token may have or strip on its left, and if need be
     what is not there.
@@ -99,19 +99,19 @@ def check(token: dict[str, Any], keeps: bool) -> None:
     text = token["content"]
     loose = re.search(r"\S\s", text) if keeps else token["lstrip"] or text.split() != [text]
     if loose or token["rstrip"] or token["single_word"]:
-        raise Obstacle(f"its token {text!r} depends on what is around it")
+        raise NotChunkable(f"its token {text!r} depends on what is around it")
     if token["normalized"] and not text.isascii():
-        raise Obstacle(f"its token {text!r} is sought in the normalised text")
+        raise NotChunkable(f"its token {text!r} is sought in the normalised text")
 
 
-def dropping() -> Cuts:
+def dropping() -> ChunkRules:
     """Words are what stands between white space, or less."""
-    made = Cuts(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
+    made = ChunkRules(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
     made.kinds[list(BLANKS)] = DROPPED
     return made
 
 
-def bert(chinese: bool) -> Cuts:
+def bert(chinese: bool) -> ChunkRules:
     """Each sign is a word by itself, and so are Chinese characters, if they are set apart."""
     made = dropping()
     if chinese:
@@ -122,14 +122,14 @@ def bert(chinese: bool) -> Cuts:
     return made
 
 
-def keeping(cutter: dict[str, Any], normalizers: list[str]) -> Cuts:
+def keeping(cutter: dict[str, Any], normalizers: list[str]) -> ChunkRules:
     """Words have a space before them: text is cut before white space, where what precedes it is certainly none.
 
     Metaspace knows no white space but U+0020. GPT-2's expression (openai/gpt-2, src/encoder.py, `self.pat`) looks back
     at nothing, and at white space ahead only behind white space; it parts letters and digits from signs, but may join
     letters to an apostrophe before them. Where it sets a space before what has none, each chunk must have its own.
     """
-    made = Cuts(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
+    made = ChunkRules(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
     alone = cutter["type"] == "Metaspace" or cutter["add_prefix_space"]
     blanks = list(b" " if alone else BLANKS)
     made.pairs[:, blanks] = AFTER
@@ -154,7 +154,7 @@ def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [step for part in parts for step in steps(part)]
 
 
-def spread(bounds: np.ndarray, length: int) -> np.ndarray:
+def mask_between(bounds: np.ndarray, length: int) -> np.ndarray:
     """(2 k,) ascending starts and ends in turn -> (length,) bool, true within."""
     lengths = np.diff(bounds, prepend=0, append=length)
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
@@ -163,17 +163,19 @@ def spread(bounds: np.ndarray, length: int) -> np.ndarray:
 # --- what goes on with a word ----------------------------------------------------------------------------------------
 
 
-class Marks(NamedTuple):
+class WordMarks(NamedTuple):
     """What the pieces of a vocabulary tell of themselves, wherever they stand."""
 
     heads: np.ndarray  # (v,) bool: begins a word
     tails: np.ndarray | None  # (v,) bool: goes on with a word, as none else does; None if that is for `word_ids` to say
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, about: dict[str, Any]) -> Marks:
+    def of(cls, tokenizer: Tokenizer, about: dict[str, Any]) -> WordMarks:
         """Read them from a tokenizer and its description."""
         prefix = tail(about)
-        return cls(pieces(tokenizer, head(tokenizer)), pieces(tokenizer, prefix) if prefix else None)
+        return cls(
+            pieces_with_prefix(tokenizer, head(tokenizer)), pieces_with_prefix(tokenizer, prefix) if prefix else None
+        )
 
     def going_on(self, ids: np.ndarray, words: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Which tokens go on with the word of the token before.
@@ -215,7 +217,7 @@ def tail(about: dict[str, Any]) -> str:
     return prefix if apart else ""
 
 
-def pieces(tokenizer: Tokenizer, prefix: str) -> np.ndarray:
+def pieces_with_prefix(tokenizer: Tokenizer, prefix: str) -> np.ndarray:
     """(v,) bool: the pieces that begin with `prefix`, if it is anything."""
     vocabulary = tokenizer.get_vocab()
     table = np.zeros(max(vocabulary.values(), default=-1) + 1, bool)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import Span
-from pseudolabel.transforms.text.packing import strings
+from pseudolabel.transforms.text.packing import to_strings
 from pseudolabel.transforms.text.ragged import Ragged
-from pseudolabel.transforms.text.vocabulary import Special
+from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONTEXT = 4  # tokens before one, by which a decoder writes it
 
 
-class Spelling:
+class Detokenizer:
     """How tokens are written, and their blanks: the decoder joins "is", "##[MASK]" as it would "is", "##n"."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -34,22 +34,22 @@ class Spelling:
         self.pieces, self.marks, self.ends = (np.array(part, object) for part in (pieces, marks, ends))
         self.answers = np.array([self.decode([p.removeprefix(inner)]).strip() for p in pieces], object)
 
-    def read(self, ids: np.ndarray, chosen: np.ndarray, special: Special) -> list[pa.Array]:
+    def read(self, ids: np.ndarray, chosen: np.ndarray, special: SpecialTokens) -> list[pa.Array]:
         """(r, L) ids, (r, L) bool -> the texts with their blanks, and the lists of what fills them."""
         unwritten = [special.cls, special.sep, special.pad, special.mask]  # all [MASK]s are blanks, none the text's own
         written = ~np.isin(ids, unwritten)
         pieces = np.where(chosen, self.marks[ids] + "[MASK]" + self.ends[ids], self.pieces[ids])[written]
         document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # a row ends with [SEP], too
         texts = self.texts(pieces, np.nonzero(written)[0], document, len(ids))
-        return [strings(texts), self.fillings(ids, chosen)]
+        return [to_strings(texts), self.fillings(ids, chosen)]
 
     def spell(self, rows: Ragged, blanks: np.ndarray) -> pa.Array:
         """Rows of ids -> their texts, in which these ids are words by themselves."""
         pieces, row = self.pieces[rows.values], np.repeat(np.arange(len(rows.lengths)), rows.lengths)
         pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
-        return strings(self.texts(pieces, row, row, len(rows.lengths)))
+        return to_strings(self.texts(pieces, row, row, len(rows.lengths)))
 
-    def filled(self, shown: np.ndarray, labels: np.ndarray, special: Special) -> list[Span]:
+    def filled(self, shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[Span]:
         """(n,) ids, (n,) labels -> the text as it was, with marks: what is asked for, and what is shown there."""
         asked = labels >= 0
         marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")
@@ -78,7 +78,7 @@ class Spelling:
         import pyarrow as pa
 
         offsets = np.append(0, chosen.sum(1).cumsum()).astype(np.int32)
-        return pa.ListArray.from_arrays(offsets, strings(self.answers[ids[chosen]].tolist()))
+        return pa.ListArray.from_arrays(offsets, to_strings(self.answers[ids[chosen]].tolist()))
 
 
-spelling = lru_cache(maxsize=1)(Spelling)
+load_detokenizer = lru_cache(maxsize=1)(Detokenizer)

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 from pseudolabel.readers.text.blocks import Block
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def tf_idf(pairs: np.ndarray, documents: int, weights: np.ndarray) -> csr_array:
     return counts
 
 
-def learned(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
+def fit_topics(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
     """What `terms` gave -> the weights of terms, and directions by the randomised SVD of Halko, Martinsson & Tropp 2011
     (algorithms 4.4 and 5.1)."""
     begins = np.cumsum([0, *(part[0, 0] for part in parts)])
@@ -88,7 +88,7 @@ def learned(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
     moved = [part[1:] + np.array([begin, 0], np.int32) for part, begin in zip(parts, begins, strict=False)]
     pairs = np.concatenate(moved)
     if not len(pairs):
-        raise Refused("there is no word to learn from in all that was looked at", 3)
+        raise UserError("there is no word to learn from in all that was looked at", 3)
     buckets, at = np.unique(pairs[:, 1], return_inverse=True)
     pairs = np.stack([pairs[:, 0], at.ravel().astype(np.int32)], 1)
     spread = np.bincount(np.unique(pairs[:, 0].astype(np.int64) * len(buckets) + pairs[:, 1]) % len(buckets))

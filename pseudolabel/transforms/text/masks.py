@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import UNTOLD, Refused, one_of
-from pseudolabel.transforms.text.ragged import drawn, first_fit, reached
+from pseudolabel.contracts import IGNORE_INDEX, UserError, parse_choice
+from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
 
 if TYPE_CHECKING:
-    from pseudolabel.transforms.text.vocabulary import Special
+    from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
 LONGEST = 16  # tokens; what is longer is hardly a word, but a sentence without spaces
 GEOMETRIC = 0.2  # p of SpanBERT's span lengths: README of facebookresearch/SpanBERT, --geometric-p
@@ -36,7 +36,7 @@ class Rounding(StrEnum):
     chance = "chance"
 
 
-class Lengths(StrEnum):
+class SpanLengths(StrEnum):
     """How the words of a span are drawn: P(n) ~ 0.8^n, or P(n) ~ 1/n."""
 
     geometric = "geometric"
@@ -50,7 +50,7 @@ class Replace(StrEnum):
     unit = "unit"
 
 
-class Preset(StrEnum):
+class MaskingPreset(StrEnum):
     """Whose masking."""
 
     bert = "bert"
@@ -60,7 +60,7 @@ class Preset(StrEnum):
     mosaicbert = "mosaicbert"
 
 
-class Rule(NamedTuple):
+class MaskingParams(NamedTuple):
     """What a preset sets; each is an option of the same name."""
 
     unit: Unit = Unit.token
@@ -68,69 +68,87 @@ class Rule(NamedTuple):
     rounding: Rounding = Rounding.nearest
     bernoulli: bool = False
     replace: Replace = Replace.token
-    span_lengths: Lengths = Lengths.geometric
+    span_lengths: SpanLengths = SpanLengths.geometric
     span_words: int = 10
 
 
 RULES = {
-    Preset.bert: Rule(),  # google-research/bert, create_pretraining_data.py
-    Preset.roberta: Rule(rounding=Rounding.chance),  # fairseq, data/mask_tokens_dataset.py
-    Preset.spanbert: Rule(Unit.span, rounding=Rounding.up, replace=Replace.unit),  # pretraining/fairseq/data/masking.py
-    Preset.albert: Rule(Unit.span, span_lengths=Lengths.inverse, span_words=3),  # albert, create_pretraining_data.py
-    Preset.mosaicbert: Rule(ratio=0.3, bernoulli=True),  # MosaicBERT's model card: 30 %, by the Hugging Face collator
+    MaskingPreset.bert: MaskingParams(),  # google-research/bert, create_pretraining_data.py
+    MaskingPreset.roberta: MaskingParams(rounding=Rounding.chance),  # fairseq, data/mask_tokens_dataset.py
+    MaskingPreset.spanbert: MaskingParams(
+        Unit.span, rounding=Rounding.up, replace=Replace.unit
+    ),  # pretraining/fairseq/data/masking.py
+    MaskingPreset.albert: MaskingParams(
+        Unit.span, span_lengths=SpanLengths.inverse, span_words=3
+    ),  # albert, create_pretraining_data.py
+    MaskingPreset.mosaicbert: MaskingParams(
+        ratio=0.3, bernoulli=True
+    ),  # MosaicBERT's model card: 30 %, by the Hugging Face collator
 }
 
 
-def told(rule: Rule) -> str:
+def describe_preset(rule: MaskingParams) -> str:
     """What a rule has that BERT's has not; of BERT's, all."""
-    base = None if rule == Rule() else Rule()
+    base = None if rule == MaskingParams() else MaskingParams()
     return ", ".join(f"{n.replace('_', '-')} {v}" for n, v in rule._asdict().items() if v != getattr(base, n, None))
 
 
-PRESETS = "Whose masking: what is not given follows it. " + ". ".join(f"{p}: {told(r)}" for p, r in RULES.items()) + "."
+PRESETS = (
+    "Whose masking: what is not given follows it. "
+    + ". ".join(f"{p}: {describe_preset(r)}" for p, r in RULES.items())
+    + "."
+)
 
 
 @dataclass(frozen=True)
 class MaskingOptions:
     """What is hidden of a row. A preset sets all of it; what is given goes before."""
 
-    preset: Annotated[Preset, Option(help=PRESETS)] = Preset.bert
+    preset: Annotated[MaskingPreset, Option(help=PRESETS)] = MaskingPreset.bert
     unit: Annotated[Unit | None, Option(help="What is hidden as a whole.")] = None
     ratio: Annotated[float | None, Option(help="Share of a row's tokens to be told.")] = None
     rounding: Annotated[Rounding | None, Option(help="How that share becomes a number.")] = None
     bernoulli: Annotated[bool | None, Option(help="Choose each unit by itself, so that their number varies.")] = None
     replace: Annotated[Replace | None, Option(help="What is masked, changed or kept by one draw.")] = None
-    span_lengths: Annotated[Lengths | None, Option(help="Words of a span: P(n) ~ 0.8^n or 1/n.")] = None
+    span_lengths: Annotated[SpanLengths | None, Option(help="Words of a span: P(n) ~ 0.8^n or 1/n.")] = None
     span_words: Annotated[int | None, Option(min=1, max=100, help="Words of a span, at most.")] = None
 
     def __post_init__(self) -> None:
-        kinds = {"preset": Preset, "unit": Unit, "rounding": Rounding, "replace": Replace, "span_lengths": Lengths}
+        kinds = {
+            "preset": MaskingPreset,
+            "unit": Unit,
+            "rounding": Rounding,
+            "replace": Replace,
+            "span_lengths": SpanLengths,
+        }
         for name, kind in kinds.items():
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, one_of(kind, getattr(self, name), name.replace("_", "-")))
+                object.__setattr__(self, name, parse_choice(kind, getattr(self, name), name.replace("_", "-")))
         if not 0 < self.rule.ratio <= 1:
-            raise Refused(f"--ratio {self.ratio} is no share of the tokens; type one above 0 and up to 1, such as 0.15")
+            raise UserError(
+                f"--ratio {self.ratio} is no share of the tokens; type one above 0 and up to 1, such as 0.15"
+            )
         if not 1 <= self.rule.span_words <= 100:
-            raise Refused(f"--span-words {self.span_words} is no number of words; type 1 to 100, such as 10")
+            raise UserError(f"--span-words {self.span_words} is no number of words; type 1 to 100, such as 10")
 
     @cached_property
-    def rule(self) -> Rule:
+    def rule(self) -> MaskingParams:
         """What holds: the options that are given, else those of the preset."""
-        given = {name: getattr(self, name) for name in Rule._fields if getattr(self, name) is not None}
-        return RULES[Preset(self.preset)]._replace(**given)
+        given = {name: getattr(self, name) for name in MaskingParams._fields if getattr(self, name) is not None}
+        return RULES[MaskingPreset(self.preset)]._replace(**given)
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
 
 
-class Chosen(NamedTuple):
+class ChosenTokens(NamedTuple):
     """What is to be told of some rows, and which of it shares a draw."""
 
     tokens: np.ndarray  # (r, L) bool
     heads: np.ndarray  # (r, L) bool: the first token of each unit
 
 
-def choose(candidates: np.ndarray, inside: np.ndarray, rule: Rule, rng: np.random.Generator) -> Chosen:
+def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng: np.random.Generator) -> ChosenTokens:
     """(r, L) bool may be hidden, (r, L) bool goes on with the word of the token before -> what is to be told.
 
     Units are shuffled and taken until `budget` tokens are. Words stay whole: one that no longer fits is left out, and
@@ -141,10 +159,10 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: Rule, rng: np.rando
     """
     wanted, tokens = budget(candidates.sum(1), rule, rng), np.zeros_like(candidates)
     if rule.unit == Unit.token and not rule.bernoulli:
-        return Chosen(drawn(candidates, wanted, rng), candidates)
-    begins = candidates if rule.unit == Unit.token else words(candidates, inside, wanted)
-    heads = spans(begins, candidates, rule, rng) if rule.unit == Unit.span else begins
-    size, unit = sizes(begins, candidates), np.cumsum(heads[begins]) - 1  # of each word
+        return ChosenTokens(choose_k(candidates, wanted, rng), candidates)
+    begins = candidates if rule.unit == Unit.token else word_starts(candidates, inside, wanted)
+    heads = span_starts(begins, candidates, rule, rng) if rule.unit == Unit.span else begins
+    size, unit = word_sizes(begins, candidates), np.cumsum(heads[begins]) - 1  # of each word
     counts, number = begins.sum(1), np.count_nonzero(heads)
     if rule.bernoulli:  # as the Hugging Face collator does, but for a row of which it takes nothing
         chance = rng.random(number)[unit]
@@ -154,10 +172,10 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: Rule, rng: np.rando
         order = rng.integers(0, 1 << 48, number, np.uint64)[unit]
         taken = fitting(size, heads[begins], order, counts, wanted)
     tokens[candidates] = np.repeat(taken, size)
-    return Chosen(tokens, heads)
+    return ChosenTokens(tokens, heads)
 
 
-def budget(candidates: np.ndarray, rule: Rule, rng: np.random.Generator) -> np.ndarray:
+def budget(candidates: np.ndarray, rule: MaskingParams, rng: np.random.Generator) -> np.ndarray:
     """(r,) int candidates of each row -> (r,) int64: how many tokens are to be told, at least one."""
     share = rule.ratio * candidates
     if rule.rounding == Rounding.nearest:
@@ -169,7 +187,7 @@ def budget(candidates: np.ndarray, rule: Rule, rng: np.random.Generator) -> np.n
     return np.maximum(1, number).astype(np.int64)
 
 
-def words(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) -> np.ndarray:
+def word_starts(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) -> np.ndarray:
     """(r, L) bool, (r, L) bool, (r,) int -> (r, L) bool: the first token of each word.
 
     A word that is longer than `LONGEST` and `most` tokens, and any that is longer than `most` where none is not, could
@@ -177,7 +195,7 @@ def words(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) -> np.nd
     """
     begins = candidates.copy()
     begins[:, 1:] &= ~(inside[:, 1:] & candidates[:, :-1])
-    size, counts = sizes(begins, candidates), begins.sum(1)
+    size, counts = word_sizes(begins, candidates), begins.sum(1)
     long = size > np.repeat(most, counts)
     if long.any():
         short = np.add.reduceat(np.append(~long, False), np.cumsum(counts) - counts, dtype=int) * (counts > 0)
@@ -185,13 +203,15 @@ def words(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) -> np.nd
     return begins
 
 
-def sizes(begins: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def word_sizes(begins: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """(r, L) bool, (r, L) bool -> (w,) int64: how many tokens each word has."""
     first = begins[candidates]
     return np.diff(np.flatnonzero(first), append=len(first))
 
 
-def spans(begins: np.ndarray, candidates: np.ndarray, rule: Rule, rng: np.random.Generator) -> np.ndarray:
+def span_starts(
+    begins: np.ndarray, candidates: np.ndarray, rule: MaskingParams, rng: np.random.Generator
+) -> np.ndarray:
     """(r, L) bool, (r, L) bool -> (r, L) bool: the first token of each span of a document's words, side by side.
 
     Every word draws a length, as though a span began with it; spans are those met on the way from the first word.
@@ -201,12 +221,12 @@ def spans(begins: np.ndarray, candidates: np.ndarray, rule: Rule, rng: np.random
     first = fresh[begins]
     ends = np.append(np.flatnonzero(first), len(first))[np.cumsum(first)]
     n = np.arange(1, rule.span_words + 1)
-    weights = (1 - GEOMETRIC) ** n if rule.span_lengths == Lengths.geometric else 1 / n
+    weights = (1 - GEOMETRIC) ** n if rule.span_lengths == SpanLengths.geometric else 1 / n
     chance, following = rng.random(len(first)), np.arange(1, len(first) + 1)
     for more in np.cumsum(weights / weights.sum())[:-1]:
         following += chance >= more
     heads = np.zeros_like(begins)
-    heads[begins] = reached(np.minimum(following, ends), first)
+    heads[begins] = follow_links(np.minimum(following, ends), first)
     return heads
 
 
@@ -229,8 +249,8 @@ def fitting(size: np.ndarray, heads: np.ndarray, order: np.ndarray, counts: np.n
 # --- showing ---------------------------------------------------------------------------------------------------------
 
 
-def corrupted(
-    ids: np.ndarray, chosen: Chosen, special: Special, replace: Replace, rng: np.random.Generator
+def replace_masked(
+    ids: np.ndarray, chosen: ChosenTokens, special: SpecialTokens, replace: Replace, rng: np.random.Generator
 ) -> np.ndarray:
     """(r, L) ids -> (r, L) ids: of the chosen 80 % become [MASK], 10 % a random token, and 10 % stay."""
     shown, at = ids.copy(), np.nonzero(chosen.tokens)
@@ -246,9 +266,9 @@ def corrupted(
 # --- undoing ---------------------------------------------------------------------------------------------------------
 
 
-def masked_wrongly(shown: np.ndarray, labels: np.ndarray, special: Special) -> list[tuple[np.ndarray, str]]:
+def masking_faults(shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[tuple[np.ndarray, str]]:
     """(r, L) ids, (r, L) labels -> (r,) bool where masking cannot have made these, each with the reason."""
-    asked = labels != UNTOLD
+    asked = labels != IGNORE_INDEX
     return [
         ((asked & ~special.is_text(labels)).any(1), "`labels` asks for what is no text"),
         ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids` shows no text at a blank"),

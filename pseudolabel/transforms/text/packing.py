@@ -27,7 +27,7 @@ class Packed(NamedTuple):
     turn: int  # which of the widths
 
 
-class Kept(NamedTuple):
+class PackingState(NamedTuple):
     """The beginning of a row that the next blocks go on with, and how much there was of the document it lies in."""
 
     key: str = ""
@@ -46,8 +46,8 @@ class Packing(NamedTuple):
 
     def rows(self, samples: Iterator[Sample]) -> Iterator[Packed]:
         """The rows of a stream of blocks; what is left at its end makes a last and shorter one."""
-        kept = Kept()
-        for group in gathered(samples):
+        kept = PackingState()
+        for group in group_blocks(samples):
             keys, every, bounds, left = self.cut(group, kept)
             documents = sum(sample.count for sample in group)
             for turn, width in enumerate(self.widths):
@@ -59,21 +59,21 @@ class Packing(NamedTuple):
             kept = left
         last = kept.ids if self.sep is None else kept.ids[:-1]  # its last separator is the row's own
         if len(last):
-            yield Packed(self.key(kept.key, kept.turn), strings([kept.key]), last[None], 0, kept.turn)
+            yield Packed(self.key(kept.key, kept.turn), to_strings([kept.key]), last[None], 0, kept.turn)
 
     def key(self, key: str, turn: int) -> str:
         """What chance is drawn by for the rows of this turn."""
         return f"{key}/{turn}" if len(self.widths) > 1 else key
 
-    def cut(self, group: Sequence[Sample], kept: Kept) -> tuple[pa.Array, np.ndarray, np.ndarray, Kept]:
+    def cut(self, group: Sequence[Sample], kept: PackingState) -> tuple[pa.Array, np.ndarray, np.ndarray, PackingState]:
         """The (r,) keys, (t,) ids and (r,) first tokens of the rows complete with these blocks, and what is left."""
         import pyarrow as pa
 
-        block, files, owners = merged(group)
-        ids, starts, which = stream(*self.tokens.encode(block), np.stack([owners, block.positions]), self.sep)
+        block, files, owners = merge_blocks(group)
+        ids, starts, which = token_stream(*self.tokens.encode(block), np.stack([owners, block.positions]), self.sep)
         every = np.concatenate([kept.ids, ids])
         if not len(ids):
-            return strings([]), every, np.empty(0, np.int64), kept
+            return to_strings([]), every, np.empty(0, np.int64), kept
         if kept.document == (files[which[0, 0]], which[1, 0]):
             starts[0] -= kept.tokens
         turns = np.roll(self.widths, -kept.turn)
@@ -81,14 +81,14 @@ class Packing(NamedTuple):
         bounds = np.append(0, bounds[bounds < len(every)])  # a token is left: the last one's is its [SEP]
         at = bounds - len(kept.ids)
         keys = row_keys(files, which, starts, at[at >= 0])
-        keys = pa.concat_arrays([strings([kept.key] if at[0] < 0 else []), keys])
+        keys = pa.concat_arrays([to_strings([kept.key] if at[0] < 0 else []), keys])
         document, tokens = (files[which[0, -1]], int(which[1, -1])), len(ids) - int(starts[-1])
         turn = (kept.turn + len(bounds) - 1) % len(self.widths)
-        left = Kept(keys[-1].as_py(), every[bounds[-1] :].copy(), document, tokens, turn)
+        left = PackingState(keys[-1].as_py(), every[bounds[-1] :].copy(), document, tokens, turn)
         return keys[:-1], every, bounds[:-1], left
 
 
-def gathered(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sample]]:
+def group_blocks(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sample]]:
     """Blocks one by one, small ones by the dozen: most of what a block costs does not depend on its size."""
     group: list[Sample] = []
     size = 0
@@ -102,7 +102,7 @@ def gathered(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sample]
         yield group
 
 
-def merged(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]:
+def merge_blocks(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]:
     """One block of several, the files its d documents come from, and (d,) which one each does."""
     blocks = [sample.payload for sample in group]
     files = list(dict.fromkeys(file_of(sample.key) for sample in group))
@@ -117,7 +117,7 @@ def merged(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]:
     return Block(data, starts, ends, np.concatenate([block.positions for block in blocks])), files, owners
 
 
-def stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: int | None) -> tuple[np.ndarray, ...]:
+def token_stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: int | None) -> tuple[np.ndarray, ...]:
     """(t,) ids of d documents, (2, d) their names -> the ids with `sep` after each, (k,) starts, (2, k) names of these.
 
     A name is a file and a position. Documents without a token leave no trace, pieces of one that was cut are one.
@@ -138,18 +138,18 @@ def row_keys(files: list[str], names: np.ndarray, starts: np.ndarray, at: np.nda
     document = np.searchsorted(starts, at, "right") - 1
     owners, positions = names[:, document]
     numbers = [pa.array(n).cast(pa.string()) for n in (positions, at - starts[document])]
-    places = pc.binary_join_element_wise(strings(files).take(pa.array(owners)), numbers[0], "#")
+    places = pc.binary_join_element_wise(to_strings(files).take(pa.array(owners)), numbers[0], "#")
     return pc.binary_join_element_wise(places, numbers[1], "+")
 
 
-def lists(rows: np.ndarray) -> pa.Array:
+def to_lists(rows: np.ndarray) -> pa.Array:
     """(r, w) -> r Arrow lists of w."""
     import pyarrow as pa
 
     return pa.ListArray.from_arrays(np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1], rows.reshape(-1))
 
 
-def strings(texts: list[str]) -> pa.Array:
+def to_strings(texts: list[str]) -> pa.Array:
     """An Arrow array, also of none."""
     import pyarrow as pa
 

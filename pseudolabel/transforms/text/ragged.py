@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-def drawn(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(r, L) bool, (r,) int -> (r, L) bool: so many of the candidates of each row, every choice alike.
 
     Every place draws a number, told from the row's others by its column in the low bits; the candidates' smallest win.
@@ -32,7 +32,7 @@ def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> 
 
     T5's `_random_segmentation`, text-to-text-transfer-transformer's t5/data/preprocessors.py.
     """
-    cuts = drawn(np.ones((rows, total - 1), bool), np.full(rows, parts - 1), rng)
+    cuts = choose_k(np.ones((rows, total - 1), bool), np.full(rows, parts - 1), rng)
     places = np.nonzero(cuts)[1].reshape(rows, parts - 1) + 1
     return np.diff(places, prepend=0, append=total, axis=1)
 
@@ -59,7 +59,7 @@ def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndar
     return taken
 
 
-def reached(following: np.ndarray, first: np.ndarray) -> np.ndarray:
+def follow_links(following: np.ndarray, first: np.ndarray) -> np.ndarray:
     """(n,) int, the item after each, n after the last; (n,) bool -> (n,) bool: met when going on from the first ones.
 
     The steps double: after k rounds all within 2^k - 1 steps are met.
@@ -90,6 +90,6 @@ class Ragged(NamedTuple):
         return out
 
 
-def whole(rows: np.ndarray) -> Ragged:
+def equal_rows(rows: np.ndarray) -> Ragged:
     """(r, w), all rows of one length."""
     return Ragged(rows.reshape(-1), np.full(len(rows), rows.shape[1]))

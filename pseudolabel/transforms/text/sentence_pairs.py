@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import Sample, Skipped
-from pseudolabel.transforms.text.packing import merged
-from pseudolabel.transforms.text.ragged import reached
-from pseudolabel.transforms.text.sentences import sentences
+from pseudolabel.transforms.text.packing import merge_blocks
+from pseudolabel.transforms.text.ragged import follow_links
+from pseudolabel.transforms.text.sentences import split_sentences
 from pseudolabel.transforms.text.tokenize import Tokens
 
 FEW = 8  # documents
@@ -24,14 +24,14 @@ class Negatives(StrEnum):
     random = "random"
 
 
-class Told(NamedTuple):
+class DocumentProgress(NamedTuple):
     """Of the last document so far, how many tokens there were."""
 
     document: tuple[str, int]  # file and position
     tokens: int
 
 
-class Text(NamedTuple):
+class SentenceText(NamedTuple):
     """Some documents, sentence by sentence; sentences without a token are none."""
 
     ids: np.ndarray  # (t,) int32, with INSIDE
@@ -59,10 +59,12 @@ class Text(NamedTuple):
         return usable
 
 
-def read(group: Sequence[Sample], tokens: Tokens, per_line: bool, told: Told) -> tuple[Text, Told]:
+def read_sentences(
+    group: Sequence[Sample], tokens: Tokens, per_line: bool, told: DocumentProgress
+) -> tuple[SentenceText, DocumentProgress]:
     """The documents of these blocks, and how far the last one went."""
-    block, files, owners = merged(group)
-    parted = sentences(block, per_line)
+    block, files, owners = merge_blocks(group)
+    parted = split_sentences(block, per_line)
     ids, offsets = tokens.encode(parted)
     filled = np.diff(offsets) > 0
     piece = (np.searchsorted(block.starts, parted.starts[filled], "right") - 1).astype(np.int32)
@@ -75,16 +77,16 @@ def read(group: Sequence[Sample], tokens: Tokens, per_line: bool, told: Told) ->
     begin, names = bounds[first].astype(np.int64), every[:, new]
     if len(pieces) and told.document == (files[names[0, 0]], names[1, 0]):
         begin[0] -= told.tokens
-    text = Text(ids, bounds, document, first, last, begin, names, files, pieces)
+    text = SentenceText(ids, bounds, document, first, last, begin, names, files, pieces)
     if not len(pieces):
         return text, told
-    return text, Told((files[names[0, -1]], int(names[1, -1])), len(ids) - int(begin[-1]))
+    return text, DocumentProgress((files[names[0, -1]], int(names[1, -1])), len(ids) - int(begin[-1]))
 
 
 # --- pairs -----------------------------------------------------------------------------------------------------------
 
 
-class Pairs(NamedTuple):
+class SentencePairs(NamedTuple):
     """Two segments each: `a` and `b` are their first tokens, with how many."""
 
     chunk: np.ndarray  # (c,) int64: the first token of the sentences the pair was made of
@@ -95,7 +97,9 @@ class Pairs(NamedTuple):
     label: np.ndarray  # (c,) bool
 
 
-def paired(text: Text, negatives: Negatives, most: int, short: float, rng: np.random.Generator) -> Pairs:
+def make_pairs(
+    text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
+) -> SentencePairs:
     """All pairs of a text, of at most `most` tokens. Every sentence draws, as though a chunk began with it.
 
     create_instances_from_document of google-research/bert, create_pretraining_data.py: 239-241 the length aimed at,
@@ -112,12 +116,14 @@ def paired(text: Text, negatives: Negatives, most: int, short: float, rng: np.ra
     cut = n + 1 + (rng.random(len(n)) * np.maximum(stop - n - 1, 1)).astype(np.int32)
     false = rng.random(len(n)) < 0.5
     if negatives == Negatives.random:
-        false = (false | (stop - n == 1)) & (len(n) > beyond(cut, stop, len(n)) - n)  # there is a sentence elsewhere
+        false = (false | (stop - n == 1)) & (
+            len(n) > first_negative(cut, stop, len(n)) - n
+        )  # there is a sentence elsewhere
     following = np.where(false & (negatives == Negatives.random), cut, stop)
     following[following == end] = len(n)  # not on to the next document
     begins = np.zeros(len(n), bool)
     begins[text.first[text.usable(negatives)]] = True
-    chunks = np.flatnonzero(reached(following, begins))
+    chunks = np.flatnonzero(follow_links(following, begins))
     stop, cut, false, aim = stop[chunks], cut[chunks], false[chunks], aim[chunks]
 
     a, a_stop, b, b_stop = bounds[chunks], bounds[cut], bounds[cut], bounds[stop]
@@ -125,13 +131,13 @@ def paired(text: Text, negatives: Negatives, most: int, short: float, rng: np.ra
         a, b = np.where(false, b, a), np.where(false, a, b)
         a_stop, b_stop = np.where(false, b_stop, a_stop), np.where(false, a_stop, b_stop)
     else:
-        start, end = elsewhere(text, chunks, beyond(cut, stop, len(n)), rng)
+        start, end = elsewhere(text, chunks, first_negative(cut, stop, len(n)), rng)
         enough = np.searchsorted(bounds, bounds[start] + np.maximum(aim - (a_stop - a), 1))
         b, b_stop = np.where(false, bounds[start], b), np.where(false, bounds[np.minimum(enough, end)], b_stop)
-    return Pairs(bounds[chunks], *truncated(a, a_stop - a, b, b_stop - b, most, rng), false)
+    return SentencePairs(bounds[chunks], *truncate_pairs(a, a_stop - a, b, b_stop - b, most, rng), false)
 
 
-def beyond(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
+def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
     """How far it is from a chunk to what is elsewhere: beyond its sentences, and beyond the one that follows the first
     segment, be it of the next document."""
     far: np.ndarray = np.minimum(np.maximum(stop, cut + 1), count)
@@ -139,9 +145,9 @@ def beyond(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
 
 
 def elsewhere(
-    text: Text, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
+    text: SentenceText, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(c,) first sentences of chunks, (c,) `beyond` -> (c,) a sentence elsewhere, (c,) how far it may go.
+    """(c,) first sentences of chunks, (c,) `first_negative` -> (c,) a sentence elsewhere, (c,) how far it may go.
 
     Of another document, each as likely, any sentence. Where there are only a `FEW` others, it could be told by the
     document alone; there, any sentence that is not of the chunk, each as likely.
@@ -162,7 +168,7 @@ def elsewhere(
     return start, np.where(before, np.minimum(last, chunks), last)
 
 
-def truncated(
+def truncate_pairs(
     a: np.ndarray, a_size: np.ndarray, b: np.ndarray, b_size: np.ndarray, most: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Two segments of each pair -> the same without what is too much: tokens of the longer one, the second if both are,

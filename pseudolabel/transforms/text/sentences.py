@@ -20,7 +20,7 @@ GAP = b"\n\n"  # a blank line, which no rule looks across
 SLICE = 1 << 16  # characters whose codes the processor's cache can hold
 
 
-def sentences(block: Block, per_line: bool = False) -> Block:
+def split_sentences(block: Block, per_line: bool = False) -> Block:
     """Part the documents of a block into sentences: the same data with (s,) starts, ends and positions of these.
 
     White space around a sentence, as `str.isspace` has it, belongs to none, and all else to exactly one. The position

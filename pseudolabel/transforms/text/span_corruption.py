@@ -8,34 +8,34 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pseudolabel.transforms.text.ragged import Ragged, composition, drawn
+from pseudolabel.transforms.text.ragged import Ragged, choose_k, composition
 
 
-def amounts(length: int, density: float, mean: float) -> tuple[int, int]:
+def noise_counts(length: int, density: float, mean: float) -> tuple[int, int]:
     """How many of `length` tokens are cut out, and in how many spans: random_spans_noise_mask of T5's preprocessors."""
     noise = min(max(round(length * density), 1), max(length - 1, 1))
     return noise, min(max(round(noise / mean), 1), noise, max(length - noise, 1))
 
 
-def lengths(inputs: int, density: float, mean: float, extra: int) -> tuple[int, int]:
+def text_and_label_lengths(inputs: int, density: float, mean: float, extra: int) -> tuple[int, int]:
     """Tokens of text for inputs of this length with `extra` ones, and of labels: random_spans_helper of the same."""
 
     def inputs_of(text: int) -> int:
-        noise, spans = amounts(text, density, mean)
+        noise, spans = noise_counts(text, density, mean)
         return text - noise + spans + extra
 
     near = (inputs - extra) / (1 - density + density / mean)
     text = max(inputs - extra, int(0.99 * near) - 10)
     while inputs_of(text + 1) <= inputs:
         text += 1
-    if density == 0.5 and sum(amounts(text, density, mean)) + 1 > inputs:
+    if density == 0.5 and sum(noise_counts(text, density, mean)) + 1 > inputs:
         text -= 1
-    return text, sum(amounts(text, density, mean)) + 1
+    return text, sum(noise_counts(text, density, mean)) + 1
 
 
 def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.random.Generator) -> np.ndarray:
     """-> (rows, length) bool: what is cut out. Kept and cut spans take turns, each division into them alike likely."""
-    noise, spans = amounts(length, density, mean)
+    noise, spans = noise_counts(length, density, mean)
     if noise == length:
         return np.ones((rows, length), bool)
     parts = [composition(rows, total, spans, rng) for total in (noise, length - noise)]
@@ -46,7 +46,7 @@ def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.ran
     return noisy
 
 
-def first_of(noise: np.ndarray) -> np.ndarray:
+def span_starts(noise: np.ndarray) -> np.ndarray:
     """(r, n) bool -> (r, n) bool: the first token of each span."""
     first = noise.copy()
     first[:, 1:] &= ~noise[:, :-1]
@@ -55,19 +55,19 @@ def first_of(noise: np.ndarray) -> np.ndarray:
 
 def with_sentinels(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
     """(r, n) ids, (r, n) bool, (s,) ids -> the rows with the sentinels in the spans' places, s in each."""
-    shown, first = ids.copy(), first_of(noise)
+    shown, first = ids.copy(), span_starts(noise)
     shown[first] = np.tile(sentinels, len(ids))
     keep = ~noise | first
     return Ragged(shown[keep], keep.sum(1))
 
 
-def spans_told(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
+def target_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
     """(r, n) ids, (r, n) bool, (s,) ids -> rows of the spans, each after its sentinel."""
-    first = np.flatnonzero(first_of(noise)[noise])
+    first = np.flatnonzero(span_starts(noise)[noise])
     return Ragged(np.insert(ids[noise], first, np.tile(sentinels, len(ids))), noise.sum(1) + len(sentinels))
 
 
-def infilled(
+def infill(
     ids: np.ndarray, begins: np.ndarray, density: float, mean: float, mask: int, rng: np.random.Generator
 ) -> Ragged:
     """(r, n) ids, (r, n) bool: a word begins -> the rows with one mask for each span of words.
@@ -88,7 +88,7 @@ def infilled(
     # Items are what the output is made of: words, and masks for spans; `is_mask` is one row of items after the other.
     items = count - wanted + spans.sum(1)
     there = np.arange(items.max(initial=0)) < items[:, None]
-    is_mask = drawn(there, spans.sum(1), rng)[there]
+    is_mask = choose_k(there, spans.sum(1), rng)[there]
     words_of = np.ones(len(is_mask), np.int64)
     words_of[is_mask] = size[spans]
     hidden = np.repeat(is_mask, words_of)  # by word
@@ -103,14 +103,14 @@ def infilled(
 # --- undoing ---------------------------------------------------------------------------------------------------------
 
 
-class Parts(NamedTuple):
+class CorruptedParts(NamedTuple):
     """What is kept of a text, what was cut out, each part but the first after its sentinel; of bart, all the text."""
 
     kept: list[np.ndarray]
     cut: list[np.ndarray]
 
 
-def filled(parts: Parts) -> np.ndarray | None:
+def restore_text(parts: CorruptedParts) -> np.ndarray | None:
     """The text with its spans put back; None where sentinels do not answer to each other."""
     kept, cut = parts
     if [part[:1].tolist() for part in kept[1:]] != [part[:1].tolist() for part in cut[1:]] or len(cut[0]):
@@ -119,7 +119,7 @@ def filled(parts: Parts) -> np.ndarray | None:
     return np.concatenate([kept[0], *(part[1:] for pair in pairs for part in pair)])
 
 
-def fits(parts: Sequence[np.ndarray], text: np.ndarray) -> bool:
+def matches_text(parts: Sequence[np.ndarray], text: np.ndarray) -> bool:
     """Whether what is kept, of which all parts but the first begin with a mask, stands in the text in this order."""
     first, *rest = parts[0], *(part[1:] for part in parts[1:])
     if not rest or not np.array_equal(text[: len(first)], first):

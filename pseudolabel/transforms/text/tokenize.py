@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pseudolabel.readers.text.blocks import Block, pack
-from pseudolabel.transforms.text.chunking import BLANKS, Cuts, Marks, Obstacle, cuts, spread
+from pseudolabel.transforms.text.chunking import BLANKS, ChunkRules, NotChunkable, WordMarks, chunk_rules, mask_between
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -70,12 +70,12 @@ class Tokens:
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = not literal
         self.tokenizer, about = tokenizer, json.loads(tokenizer.to_str())
-        self.caller = Caller(tokenizer, Marks.of(tokenizer, about) if words else None)
+        self.caller = PlainTokenizer(tokenizer, WordMarks.of(tokenizer, about) if words else None)
         self.served: Counter[str] = Counter()  # blocks, "fast" or "plain"
         self.obstacle = ""  # why the plain way, if so
         try:
-            self.chunks: Chunks | None = Chunks(self.caller, cuts(about, literal))
-        except Obstacle as why:
+            self.chunks: Chunks | None = Chunks(self.caller, chunk_rules(about, literal))
+        except NotChunkable as why:
             self.chunks, self.obstacle = None, str(why)
         if self.chunks and not self._agrees(self.chunks):
             self.chunks, self.obstacle = None, "its ids differ on the strings tried first"
@@ -83,28 +83,31 @@ class Tokens:
     def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """A block of d documents -> (t,) int32 ids, (d + 1,) int64 offsets: document i's are from offsets[i] on."""
         self.served["fast" if self.chunks else "plain"] += 1
-        return fast(self.chunks, block) if self.chunks else plain(self.caller, block)
+        return encode_chunked(self.chunks, block) if self.chunks else encode_plain(self.caller, block)
 
     def _agrees(self, chunks: Chunks) -> bool:
         added = [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
         texts = [*NASTY, *(f"a{text}b {text}, {text.lower()}" for text in added)]
         block = pack([text.encode() for text in texts], range(len(texts)))
-        return all(np.array_equal(*both) for both in zip(fast(chunks, block), plain(self.caller, block), strict=True))
+        return all(
+            np.array_equal(*both)
+            for both in zip(encode_chunked(chunks, block), encode_plain(self.caller, block), strict=True)
+        )
 
 
 @lru_cache(maxsize=1)
-def tokens_from(description: str, words: bool = False, literal: bool = True) -> Tokens:
+def load_tokens(description: str, words: bool = False, literal: bool = True) -> Tokens:
     """The tokenizer of a tokenizer.json's content; kept, with the chunks it knows, for the next shard."""
     from tokenizers import Tokenizer
 
     return Tokens(Tokenizer.from_str(description), words, literal)
 
 
-class Caller(NamedTuple):
+class PlainTokenizer(NamedTuple):
     """The tokenizer as it is."""
 
     tokenizer: Tokenizer
-    marks: Marks | None  # None if nobody asks for words
+    marks: WordMarks | None  # None if nobody asks for words
 
     def ids(self, groups: Iterable[list[str]]) -> tuple[np.ndarray, np.ndarray]:
         """Groups of texts, each tokenised in one call -> (t,) int32 ids in a row, (k,) int64 how many each text has."""
@@ -123,7 +126,7 @@ class Caller(NamedTuple):
         return flat, each
 
 
-def plain(caller: Caller, block: Block) -> tuple[np.ndarray, np.ndarray]:
+def encode_plain(caller: PlainTokenizer, block: Block) -> tuple[np.ndarray, np.ndarray]:
     """`Tokens.encode`, document by document, small ones many in one call."""
     data, white = block.data, np.isin(block.data, list(BLANKS))
     lows, highs = block.starts, block.ends
@@ -139,10 +142,10 @@ def plain(caller: Caller, block: Block) -> tuple[np.ndarray, np.ndarray]:
     return ids, np.append(0, np.cumsum(lengths))[np.searchsorted(lows, np.append(block.starts, len(data) + 1))]
 
 
-def fast(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]:
+def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]:
     """`Tokens.encode`, chunk by chunk."""
     data, starts = block.data, block.starts
-    inside = spread(np.stack([starts, block.ends], 1).ravel(), len(data))
+    inside = mask_between(np.stack([starts, block.ends], 1).ravel(), len(data))
     ids, offsets, done, low = [np.empty(0, np.int32)], np.zeros(len(starts) + 1, np.int64), 0, 0
     while low < len(data):
         ahead = slice(low, low + SLICE + 1)
@@ -163,7 +166,7 @@ def fast(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]:
 class Chunks:
     """The chunks met so far and their ids: chunk i is ids[starts[i]:starts[i + 1]]."""
 
-    def __init__(self, caller: Caller, cuts: Cuts) -> None:
+    def __init__(self, caller: PlainTokenizer, cuts: ChunkRules) -> None:
         self.caller, self.cuts = caller, cuts
         self.separator = caller.tokenizer.token_to_id(cuts.separator) if cuts.separator else None
         self._forget()

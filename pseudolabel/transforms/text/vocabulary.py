@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Refused
+from pseudolabel.contracts import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,28 +23,30 @@ ROLES = {
 }
 
 
-def description(name: str) -> str:
+def tokenizer_description(name: str) -> str:
     """The content of a tokenizer.json, from a file or the hub."""
     from tokenizers import Tokenizer
 
     path = Path(name)
     local = path.is_file()
     if not local and (path.suffix == ".json" or path.exists()):
-        raise Refused(f"--tokenizer {name} is no file; type the path of a tokenizer.json, or a name on the hub")
+        raise UserError(f"--tokenizer {name} is no file; type the path of a tokenizer.json, or a name on the hub")
     try:
         tokenizer = Tokenizer.from_file(name) if local else Tokenizer.from_pretrained(name)
     except Exception as error:
         remedy = "type the path of a tokenizer.json, or the name of a model on the hub that has one"
-        raise Refused(f"--tokenizer {name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from None
+        raise UserError(f"--tokenizer {name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from None
     if getattr(tokenizer.model, "dropout", None):
-        raise Refused(f"--tokenizer {name} splits words at random; set its model's dropout to null")
+        raise UserError(f"--tokenizer {name} splits words at random; set its model's dropout to null")
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown and tokenizer.token_to_id(unknown) is None:
-        raise Refused(f"--tokenizer {name} has no {unknown} token in its vocabulary, which its model asks for; add it")
+        raise UserError(
+            f"--tokenizer {name} has no {unknown} token in its vocabulary, which its model asks for; add it"
+        )
     return path.read_bytes().decode() if local else str(tokenizer.to_str())
 
 
-class Special(NamedTuple):
+class SpecialTokens(NamedTuple):
     """The tokens that are no text; an id is -1 where the tokenizer has none and the task needs none."""
 
     cls: int
@@ -57,7 +59,7 @@ class Special(NamedTuple):
     added: Mapping[str, int]  # the tokens that stand beside the model's vocabulary, by name
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = NEEDED) -> Special:
+    def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = NEEDED) -> SpecialTokens:
         """Find them by their usual names; refused where one that is needed is missing."""
         vocabulary = tokenizer.get_vocab()
         roles, model = {}, json.loads(tokenizer.to_str())["model"]
@@ -65,7 +67,7 @@ class Special(NamedTuple):
             roles[role] = next((vocabulary[name] for name in names if name in vocabulary), -1)
             if role in needed and roles[role] < 0:
                 remedy = "give one made for this, as BERT's or T5's are, or leave --tokenizer out to have one learned"
-                raise Refused(f"the tokenizer has no {' or '.join(names)} token; {remedy}")
+                raise UserError(f"the tokenizer has no {' or '.join(names)} token; {remedy}")
         if roles["unk"] < 0:
             named = vocabulary.get(model.get("unk_token") or "", -1)
             roles["unk"] = named if model.get("unk_id") is None else model["unk_id"]
@@ -87,14 +89,14 @@ class Special(NamedTuple):
         return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)
 
 
-special_of = lru_cache(maxsize=1)(Special.of)  # shard after shard asks for those of the same tokenizer
+load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # shard after shard asks for those of the same tokenizer
 # --- one of the source's own -----------------------------------------------------------------------------------------
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
 
 
-def train(texts: Iterable[str], size: int) -> Tokenizer:
+def train_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
     """Learn a cased WordPiece tokenizer of at most `size` pieces from the most frequent words.
 
     The trainer numbers pieces of one letter in the order of a hash table, another one in every process, and what it

@@ -24,18 +24,18 @@ def thumbnails(frames: np.ndarray) -> np.ndarray:
     return np.asarray(gray * (contrast.mean() / np.maximum(contrast, 1)))
 
 
-def apart(shown: np.ndarray) -> float:
+def min_pairwise_difference(shown: np.ndarray) -> float:
     """(n, ...) -> the mean absolute difference of the two of them that are most alike."""
     flat = shown.reshape(len(shown), -1)
     return min(float(np.abs(flat[i + 1 :] - flat[i]).mean(1).min()) for i in range(len(flat) - 1))
 
 
-def pace(shown: np.ndarray) -> float:
+def mean_frame_difference(shown: np.ndarray) -> float:
     """(n, ...) -> the mean absolute difference from one to the next."""
     return float(np.abs(np.diff(shown, axis=0)).mean())
 
 
-def changed(frames: np.ndarray) -> float:
+def cut_score(frames: np.ndarray) -> float:
     """(n, H, W, 3) uint8 -> the largest share of a frame whose colours are not those of the frame before: 1 for a cut.
 
     Colours are counted, not places: what moves takes its colours along. They are counted as they are and relative to
@@ -58,7 +58,7 @@ def _colours(frame: np.ndarray) -> np.ndarray:
     return np.asarray(counts.ravel() / counts.sum())
 
 
-def busiest(frames: np.ndarray, side: int) -> tuple[int, int]:
+def most_motion_square(frames: np.ndarray, side: int) -> tuple[int, int]:
     """(n, H, W, 3) uint8 -> left and top of the square of `side` pixels in which most changes from frame to frame."""
     import cv2
 

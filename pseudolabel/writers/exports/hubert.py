@@ -20,10 +20,10 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from pseudolabel.contracts import Refused, one_of
+from pseudolabel.contracts import UserError, parse_choice
 from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.stores import Disk
-from pseudolabel.storage.urls import is_address
+from pseudolabel.storage.urls import is_url
 from pseudolabel.transforms.audio import features as audio_features
 
 TASK = "mask-audio"  # the one task whose rows these trainers can read
@@ -57,18 +57,18 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
 
     `out` is by default the dataset's name, a dash and the trainer, in the current folder.
     """
-    if is_address(dataset):
-        raise Refused(f"export reads from a disk; fetch the dataset first, as by: aws s3 sync {dataset} DIR")
-    trainer, source = one_of(Trainer, to, "--to"), Path(os.path.abspath(dataset))
-    manifest = finished(source)
+    if is_url(dataset):
+        raise UserError(f"export reads from a disk; fetch the dataset first, as by: aws s3 sync {dataset} DIR")
+    trainer, source = parse_choice(Trainer, to, "--to"), Path(os.path.abspath(dataset))
+    manifest = read_exportable(source)
     labels = labels_of(source, manifest)
     if trainer == Trainer.torchaudio and not (labels.learned and labels.rate == audio_features.RATE):
-        raise Refused(
+        raise UserError(
             f"torchaudio's recipe wants 50 or 100 labels a second of {audio_features.RATE} Hz, "
             f"not {labels.hz} of {labels.rate} Hz; "
             f"export --to fairseq, or make the dataset with --targets kmeans --rate {audio_features.RATE}"
         )
-    folder = place(source, Path(os.path.abspath(out or f"{source.name}-{trainer}")))
+    folder = resolve_folder(source, Path(os.path.abspath(out or f"{source.name}-{trainer}")))
     layout, rows = LAYOUTS[trainer], {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{folder.name}.work-", dir=folder.parent) as beside:
@@ -94,21 +94,21 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
-def finished(dataset: Path) -> dict[str, Any]:
+def read_exportable(dataset: Path) -> dict[str, Any]:
     """The manifest of a dataset that can be exported."""
     try:
         manifest: dict[str, Any] = json.loads((dataset / MANIFEST).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         what = "is no dataset of pseudolabel" if dataset.exists() else "does not exist"
-        raise Refused(f"{dataset} {what}; give the folder that `pseudolabel {TASK}` made") from None
+        raise UserError(f"{dataset} {what}; give the folder that `pseudolabel {TASK}` made") from None
     if manifest.get("task") != TASK:
-        raise Refused(f"{dataset} is a dataset of {manifest.get('task')}; only those of {TASK} can be exported")
+        raise UserError(f"{dataset} is a dataset of {manifest.get('task')}; only those of {TASK} can be exported")
     if not (dataset / SUCCESS).exists():
-        raise Refused(f"{dataset} is unfinished; rerun the command that makes it, then export", 4)
+        raise UserError(f"{dataset} is unfinished; rerun the command that makes it, then export", 4)
     for shard in manifest["shards"]:
         path = dataset / "data" / shard["name"]
         if not path.exists() or path.stat().st_size != shard["bytes"]:
-            raise Refused(f"{path} is not as it was made; rerun the command that made it, then export", 4)
+            raise UserError(f"{path} is not as it was made; rerun the command that made it, then export", 4)
     return manifest
 
 
@@ -125,17 +125,19 @@ def labels_of(dataset: Path, manifest: dict[str, Any]) -> Labels:
         if (dataset / book).exists():
             with np.load(dataset / book) as arrays:
                 return Labels(column, hz, len(arrays[array]), rate, learned=array == "centroids")
-    raise Refused(f"{dataset} has lost its {' or '.join(BOOKS)}, which says how many classes there are; restore it", 4)
+    raise UserError(
+        f"{dataset} has lost its {' or '.join(BOOKS)}, which says how many classes there are; restore it", 4
+    )
 
 
-def place(dataset: Path, folder: Path) -> Path:
+def resolve_folder(dataset: Path, folder: Path) -> Path:
     """Where the files go: not onto anything, nor to where the trainers would misread the name."""
     if folder == dataset or dataset in folder.parents:
-        raise Refused(f"{folder} lies inside the dataset; give another folder with --out FOLDER")
+        raise UserError(f"{folder} lies inside the dataset; give another folder with --out FOLDER")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise Refused(f"{folder} exists and is no empty folder; give another with --out FOLDER", 4)
+        raise UserError(f"{folder} exists and is no empty folder; give another with --out FOLDER", 4)
     if ":" in str(folder) or not str(folder).isprintable() or str(folder) != str(folder).strip():
-        raise Refused(f"the trainers cut {str(folder)!r} at colons and line ends; give --out FOLDER without them")
+        raise UserError(f"the trainers cut {str(folder)!r} at colons and line ends; give --out FOLDER without them")
     return folder
 
 
@@ -153,13 +155,13 @@ def write(
         sounds.write(f"{root}\n")
         for shard in shards:
             with layout.store(work, shard.stem) as put:
-                for row in checked(shard, labels):
+                for row in read_rows(shard, labels):
                     sound = row["audio"]["bytes"]
-                    sounds.write(f"{put(named(row['key'], row['copy']), sound)}\t{streaminfo(sound)[2]}\n")
+                    sounds.write(f"{put(sound_name(row['key'], row['copy']), sound)}\t{streaminfo(sound)[2]}\n")
                     lines.write(f"{' '.join(map(str, row[labels.column]))}\n")
     listed, labelled = map(lines_of, paths)
     if not listed - 1 == labelled == rows:
-        raise Refused(f"{split}: {rows} rows made {listed - 1} lines of sounds and {labelled} of labels", 3)
+        raise UserError(f"{split}: {rows} rows made {listed - 1} lines of sounds and {labelled} of labels", 3)
 
 
 def lines_of(path: Path) -> int:
@@ -168,7 +170,7 @@ def lines_of(path: Path) -> int:
         return sum(1 for _ in file)
 
 
-def checked(shard: Path, labels: Labels) -> Iterator[Row]:
+def read_rows(shard: Path, labels: Labels) -> Iterator[Row]:
     """The rows of a shard in their order, few of them in memory at a time; of copies, the first."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -178,12 +180,12 @@ def checked(shard: Path, labels: Labels) -> Iterator[Row]:
     with pq.ParquetFile(shard, page_checksum_verification=True, **sparing) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
             for row in batch.filter(pc.field("copy") == 0).to_pylist():
-                if wrong := fault(row, labels):
-                    raise Refused(f"{row['key']}: {wrong}; nothing was exported: make the dataset again", 3)
+                if wrong := row_fault(row, labels):
+                    raise UserError(f"{row['key']}: {wrong}; nothing was exported: make the dataset again", 3)
                 yield row
 
 
-def fault(row: Row, labels: Labels) -> str | None:
+def row_fault(row: Row, labels: Labels) -> str | None:
     """What is wrong with a row. The trainers would train on it all the same, and badly."""
     ids, (rate, channels, samples) = row[labels.column], streaminfo(row["audio"]["bytes"])
     if (rate, channels) != (labels.rate, 1):
@@ -192,7 +194,7 @@ def fault(row: Row, labels: Labels) -> str | None:
         return f"its sound has {samples / rate:.3f} s, its row says {row['seconds']:.3f} s"
     if not ids or not 0 <= min(ids) <= max(ids) < labels.classes:
         return f"its labels are not of 0 to {labels.classes - 1}"
-    frames = audio_features.frames(samples, rate // labels.hz, rate // 40)
+    frames = audio_features.frame_count(samples, rate // labels.hz, rate // 40)
     apart = abs(len(ids) / labels.hz - samples / rate)  # seconds
     if len(ids) != frames if labels.learned else apart > 0.025 + 1 / labels.hz:
         return f"its {len(ids)} labels at {labels.hz} Hz do not fit a sound of {samples / rate:.3f} s"
@@ -207,7 +209,7 @@ def streaminfo(flac: bytes) -> tuple[int, int, int]:
     return packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
 
 
-def named(key: str, copy: int) -> str:
+def sound_name(key: str, copy: int) -> str:
     """A file name that people recognise, and that no other row has."""
     plain = re.sub("[^A-Za-z0-9.-]+", "_", key)[-80:].strip("._-")
     return f"{plain}-{blake2b(f'{copy}/{key}'.encode(), digest_size=8).hexdigest()}.flac"
@@ -217,7 +219,7 @@ def named(key: str, copy: int) -> str:
 
 
 @contextmanager
-def zipped(work: Path, shard: str) -> Iterator[Put]:
+def write_zip(work: Path, shard: str) -> Iterator[Put]:
     """One zip, nothing in it compressed: fairseq reads `zip:offset:length`. The same sounds give the same bytes."""
     path = work / "audio" / f"{shard}.zip"
     path.parent.mkdir(exist_ok=True)
@@ -231,7 +233,7 @@ def zipped(work: Path, shard: str) -> Iterator[Put]:
 
 
 @contextmanager
-def loose(work: Path, shard: str) -> Iterator[Put]:
+def write_sounds(work: Path, shard: str) -> Iterator[Put]:
     """A file for each sound, and a folder for each shard: no folder gets too full."""
     folder = work / "audio" / shard
     folder.mkdir(parents=True)
@@ -281,6 +283,6 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-    Trainer.fairseq: Layout("{}.tsv", "{}.km", zipped, FAIRSEQ),
-    Trainer.torchaudio: Layout("tsv/librispeech_{}.tsv", "label/label_{}.pt", loose, TORCHAUDIO),
+    Trainer.fairseq: Layout("{}.tsv", "{}.km", write_zip, FAIRSEQ),
+    Trainer.torchaudio: Layout("tsv/librispeech_{}.tsv", "label/label_{}.pt", write_sounds, TORCHAUDIO),
 }
