@@ -13,6 +13,7 @@ from typer.main import get_command
 from pseudolabel import TASKS
 from pseudolabel.cli.app import app
 from pseudolabel.tasks import Task
+from pseudolabel.tasks.base.task import row_columns
 
 HERE = Path(__file__).parent
 COMMANDS = """```sh
@@ -25,14 +26,18 @@ pseudolabel preview DIR --open
 
 def page(task: type[Task]) -> str:
     """A task's page. Columns are those of the default options."""
-    unsafe = f"Later augmentations that make the label false: {', '.join(task.unsafe)}." if task.unsafe else ""
-    columns = [f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in task().schema()]
+    unsafe = (
+        f"Later augmentations that make the label false: {', '.join(task.description.invalidating_augmentations)}."
+        if task.description.invalidating_augmentations
+        else ""
+    )
+    columns = [f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in row_columns(task())]
     own = {field.name for field in fields(task)}
     options = [o for o in get_command(app).commands[task.name].params if o.param_type_name == "option"]  # type: ignore[attr-defined]
     parts = [
         f"# {task.name}",
         cleandoc(task.__doc__ or ""),
-        f"Method: {task.paper}",
+        f"Method: {task.description.paper}",
         unsafe,
         COMMANDS.format(name=task.name),
         "\n".join(["| column | type | role | meaning |", "| --- | --- | --- | --- |", *columns]),

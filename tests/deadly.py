@@ -17,7 +17,7 @@ from typer import Option
 from pseudolabel.contracts import Chance, Column, Extent, Sample, Skipped, Split
 from pseudolabel.readers.image.reader import ImageReader
 from pseudolabel.readers.text.blocks import Block
-from pseudolabel.tasks.base.task import ImageTask, Labeler, PerSampleLabeler, Reader, Row, Rows, SampleTask
+from pseudolabel.tasks.base.task import Description, ImageTask, Labeler, PerSampleLabeler, Reader, Row, Rows, SampleTask
 from pseudolabel.tasks.base.text import TextTask
 
 
@@ -26,7 +26,7 @@ class Deadly(ImageTask):
     """Give the picture's width back; die of pictures 13 pixels high, never return from those of 17."""
 
     name = "deadly"
-    paper = "none"
+    description = Description(paper="none")
 
     fail: Annotated[str, Option(help="A bug to have: raise ValueError, or storage for EIO.")] = ""
     stick: Annotated[str, Option(help="Where it never returns: label, read or observe.")] = "label"
@@ -103,7 +103,7 @@ class DeadlyText(TextTask, SampleTask):
     """Count a block's documents; never return from a block that has the word `trap`."""
 
     name = "deadly-text"
-    paper = "none"
+    description = Description("none")
 
     def columns(self) -> list[Column]:
         return [Column("documents", "int64", "label", "How many documents the block has.")]

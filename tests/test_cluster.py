@@ -16,7 +16,7 @@ import soundfile
 from conftest import FIXTURES, sums
 from conftest import skipped as left_out
 
-from pseudolabel import Cluster, Refused, run
+from pseudolabel import Cluster, UserError, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.audio.reader import Utterance
@@ -178,12 +178,12 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
 def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin", "f.gif"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(Refused, match=r"2 of images, 1 of \w+, 1 of \w+; choose with --modality images"):
-        Cluster().settled([tmp_path])
-    assert ".wav" in Cluster(modality="sound").settled([tmp_path]).reader().suffixes
+    with pytest.raises(UserError, match=r"2 of images, 1 of \w+, 1 of \w+; choose with --modality images"):
+        Cluster().resolved([tmp_path])
+    assert ".wav" in Cluster(modality="sound").resolved([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
-    with pytest.raises(Refused, match="no file of images, sound, text, video") as refused:
-        Cluster().settled([tmp_path / "f"])
+    with pytest.raises(UserError, match="no file of images, sound, text, video") as refused:
+        Cluster().resolved([tmp_path / "f"])
     assert refused.value.code == 5
 
 
@@ -204,10 +204,10 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     if " " in modality:
-        with pytest.raises(Refused, match=modality):
-            Cluster().settled([tmp_path])
+        with pytest.raises(UserError, match=modality):
+            Cluster().resolved([tmp_path])
     else:
-        assert Cluster().settled([tmp_path]).modality == modality
+        assert Cluster().resolved([tmp_path]).modality == modality
 
 
 @pytest.mark.parametrize(
@@ -226,20 +226,20 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict[str, Any], remedy: str, tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         run(Cluster(**options), SOURCES["images"], out=tmp_path / "out", workers=1)
 
 
 def test_a_codebook_for_something_else_is_refused(made: Made, tmp_path: Path) -> None:
     book = str(made["hog"] / "centroids.npz")
-    with pytest.raises(Refused, match="is for size 256, not 100"):
+    with pytest.raises(UserError, match="is for size 256, not 100"):
         run(Cluster(codebook=book, size=100), SOURCES["images"], out=tmp_path / "out")
-    with pytest.raises(Refused, match="is for features hog, not pixels"):
+    with pytest.raises(UserError, match="is for features hog, not pixels"):
         run(Cluster(codebook=book, features="pixels"), SOURCES["images"], out=tmp_path / "out")
-    with pytest.raises(Refused, match="features 'hog' are none of sound"):
+    with pytest.raises(UserError, match="features 'hog' are none of sound"):
         run(Cluster(codebook=book), SOURCES["sound"], out=tmp_path / "out")
     (tmp_path / "book.npz").write_bytes(b"PK")
-    with pytest.raises(Refused, match=r"give a centroids\.npz that cluster saved"):
+    with pytest.raises(UserError, match=r"give a centroids\.npz that cluster saved"):
         run(Cluster(codebook=str(tmp_path / "book.npz")), SOURCES["images"], out=tmp_path / "out")
 
 
@@ -263,8 +263,8 @@ def changed(held: dict[str, Any], **others: Any) -> dict[str, Any]:
 def test_a_codebook_that_is_not_whole_is_refused(others: dict[str, Any], why: str, made: Made, tmp_path: Path) -> None:
     with np.load(made["coates-ng"] / "centroids.npz") as arrays:
         np.savez(tmp_path / "book.npz", **changed(dict(arrays), **others))
-    with pytest.raises(Refused, match=why):
-        Cluster(codebook=str(tmp_path / "book.npz"), size=48).settled([SOURCES["images"]])
+    with pytest.raises(UserError, match=why):
+        Cluster(codebook=str(tmp_path / "book.npz"), size=48).resolved([SOURCES["images"]])
 
 
 # --- embeddings and networks -----------------------------------------------------------------------------------------
@@ -301,13 +301,13 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
     assert (alone.true, alone.consistent, beside.true) == (0, len(some), len(some))
 
     np.savez(file, key=np.array(list(some)), features=2 * np.array(list(some.values())))
-    anew = Cluster(features=str(file)).settled([SOURCES["images"]])
+    anew = Cluster(features=str(file)).resolved([SOURCES["images"]])
     assert (anew.given.rows(np.array([0])) == 2 * some[next(iter(some))].astype(np.float32)).all(), "not what was read"
 
     np.save(tmp_path / "wide.npy", np.ones((25, 9)))
     wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))
-    with pytest.raises(Refused, match="have 9 numbers to a row, the codebook is for 8"):
-        wide.settled([SOURCES["images"]])
+    with pytest.raises(UserError, match="have 9 numbers to a row, the codebook is for 8"):
+        wide.resolved([SOURCES["images"]])
     np.savez(file, key=np.array(list(some)), features=np.array(list(some.values()))[::-1])
     assert verify(out, SOURCES["images"], workers=1).false > 1
 
@@ -328,7 +328,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
 )
 def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", matrix)
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         next(stream_rows(Cluster(features=str(tmp_path / "x.npy"), clusters=3), SOURCES["images"]))
 
 
@@ -348,8 +348,8 @@ def test_keys_that_are_none_are_refused(keys: Any, remedy: str, tmp_path: Path) 
         pq.write_table(pa.table({"key": keys, "features": np.eye(25).tolist()}), tmp_path / "x.parquet")
     else:
         np.savez(tmp_path / "x.npz", key=keys, features=np.eye(25))
-    with pytest.raises(Refused, match=remedy):
-        Cluster(features=str(next(tmp_path.glob("x.*")))).settled([SOURCES["images"]])
+    with pytest.raises(UserError, match=remedy):
+        Cluster(features=str(next(tmp_path.glob("x.*")))).resolved([SOURCES["images"]])
 
 
 def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> None:
@@ -366,8 +366,8 @@ def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> N
     options = {"document": "line", "clusters": 2, "no_inputs": True}
     run(Cluster(features=str(tmp_path / "x.npz"), **options), tmp_path / "in", out=tmp_path / "out", workers=1)
     assert codebooks.load_codebook(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
-    with pytest.raises(Refused, match="has no keys, and files hold several samples; give an"):
-        Cluster(features=str(tmp_path / "x.npy"), **options).settled([tmp_path / "in"])
+    with pytest.raises(UserError, match="has no keys, and files hold several samples; give an"):
+        Cluster(features=str(tmp_path / "x.npy"), **options).resolved([tmp_path / "in"])
 
 
 SAME = ("Identity", ["x"], ["y"], {})
@@ -403,14 +403,14 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
         assert row["distance"] == pytest.approx(book.located(made_of_it[None]).distance[0], abs=1e-5)
     config = tmp_path / "preprocessor_config.json"
     config.write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1]}')
-    with pytest.raises(Refused, match="encoder-sha256"):
+    with pytest.raises(UserError, match="encoder-sha256"):
         run(task, SOURCES["images"], out=tmp_path / "out", workers=1)
-    with pytest.raises(Refused, match="is for encoder_sha256"):
-        Cluster(encoder=task.encoder, codebook=str(tmp_path / "out/centroids.npz")).settled([SOURCES["images"]])
+    with pytest.raises(UserError, match="is for encoder_sha256"):
+        Cluster(encoder=task.encoder, codebook=str(tmp_path / "out/centroids.npz")).resolved([SOURCES["images"]])
     (tmp_path / "net.onnx").rename(tmp_path / "gone.onnx")
     config.unlink()
     assert verify(tmp_path / "out", SOURCES["images"], workers=1).true == len(rows(tmp_path / "out"))
-    with pytest.raises(Refused, match="is not for text"):
+    with pytest.raises(UserError, match="is not for text"):
         run(Cluster(encoder=str(tmp_path / "gone.onnx")), SOURCES["text"], out=tmp_path / "text")
 
 
@@ -433,8 +433,8 @@ def test_a_network_that_does_not_fit_is_refused(
     source: str, shape: Any, node: Any, remedy: str, tmp_path: Path
 ) -> None:
     saved(tmp_path / "net.onnx", shape, ["m"] if node[0] == "ReduceMean" else [*shape], node)
-    with pytest.raises(Refused, match=remedy):
-        Cluster(encoder=str(tmp_path / "net.onnx")).settled([SOURCES[source]])
+    with pytest.raises(UserError, match=remedy):
+        Cluster(encoder=str(tmp_path / "net.onnx")).resolved([SOURCES[source]])
 
 
 def test_what_a_network_cannot_take_is_skipped(tmp_path: Path) -> None:
@@ -469,10 +469,10 @@ def test_the_card_says_how_the_clusters_were_learned(made: Made) -> None:
 
 def test_what_fit_refused_can_be_asked_for_otherwise(made: Made, tmp_path: Path) -> None:
     """The manifest stands before anything is learned: a folder that holds no more is nobody's."""
-    with pytest.raises(Refused, match="from 24 samples, which cannot be 30; give --clusters 24 or fewer"):
+    with pytest.raises(UserError, match="from 24 samples, which cannot be 30; give --clusters 24 or fewer"):
         run(Cluster(clusters=30), SOURCES["images"], out=tmp_path / "out", workers=1)
     assert run(Cluster(clusters=4), SOURCES["images"], out=tmp_path / "out", workers=1).status == "finished"
-    with pytest.raises(Refused, match="clusters is 4 there and 5 here"):
+    with pytest.raises(UserError, match="clusters is 4 there and 5 here"):
         run(Cluster(clusters=5), SOURCES["images"], out=tmp_path / "out", workers=1)
 
 
@@ -519,7 +519,7 @@ def test_kmeans_ends_where_points_are_copies(spots: int, copies: int, width: int
     points = np.repeat(rng.normal(size=(spots, width)), copies, 0)
     points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
     assert len(np.unique(kmeans(points, spots, 0), axis=0)) == spots
-    with pytest.raises(Refused, match=f"only {spots} different points; give --clusters {spots} or fewer"):
+    with pytest.raises(UserError, match=f"only {spots} different points; give --clusters {spots} or fewer"):
         kmeans(points, k, 0)
 
 
@@ -529,7 +529,9 @@ def test_icons_have_too_few_patches(tmp_path: Path) -> None:
         icon = np.zeros((32, 32), np.uint8)
         icon[:, 8 * (1 + i % 3) :] = 255
         cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), icon)
-    with pytest.raises(Refused, match="too few different patches for the 256 words of coates-ng; give --features hog"):
+    with pytest.raises(
+        UserError, match="too few different patches for the 256 words of coates-ng; give --features hog"
+    ):
         next(stream_rows(Cluster(features="coates-ng"), tmp_path / "in"))
     assert len(list(stream_rows(Cluster(features="pixels"), tmp_path / "in"))) == 12
 
@@ -548,7 +550,7 @@ def test_balanced_clusters_are_of_equal_size() -> None:
     assert equal.min() > 0.9 * 4000 / 12
     book = clusters.fit_clusters(points, 12, 0, False, True)
     assert book.sizes.min() > 0
-    with pytest.raises(Refused, match=r"--balanced leaves \d+ of 90 clusters empty, of 100 samples"):
+    with pytest.raises(UserError, match=r"--balanced leaves \d+ of 90 clusters empty, of 100 samples"):
         clusters.fit_clusters(rng.normal(size=(100, 2)).astype(np.float32), 90, 0, False, True)
 
 

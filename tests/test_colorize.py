@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn import far, opened, photograph, rows, sampled
 
-from pseudolabel import Colorize, Refused, Unusable
+from pseudolabel import Colorize, UnusableSample, UserError
 from pseudolabel.contracts import FilteredSample
 from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 
@@ -129,9 +129,9 @@ def test_far_out_weights_stay_finite() -> None:
 
 
 def test_too_small_is_unusable() -> None:
-    with pytest.raises(Unusable, match="1 x 1 pixels, too small"):
+    with pytest.raises(UnusableSample, match="1 x 1 pixels, too small"):
         rows(Colorize(), np.zeros((1, 1, 3), np.uint8))
-    with pytest.raises(Unusable, match=r"a square of 0\.05 has fewer than 8"):
+    with pytest.raises(UnusableSample, match=r"a square of 0\.05 has fewer than 8"):
         rows(Colorize(crop=0.05), photograph(60, 80))
 
 
@@ -145,5 +145,5 @@ def test_too_small_is_unusable() -> None:
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         Colorize(**options)

@@ -16,6 +16,7 @@ from test_mask_text import samples
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from pseudolabel.contracts import Sample, UserError, chance_for
+from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.tasks.corrupt_spans import CorruptionPresetName, CorruptSpans
 from pseudolabel.transforms.text.span_corruption import infill, noise_counts, noise_spans, text_and_label_lengths
 
@@ -50,7 +51,7 @@ def label(task: CorruptSpans, source: list[Sample], folder: Path, copies: int = 
     task.fit(iter(()), folder, np.random.default_rng(0))
     made = list(task.labeler(folder).label(iter(source), chance_for(0, task.name), copies))
     assert sum(rows.count for rows in made) == sum(sample.count for sample in source)
-    schema = pa.schema([(column.name, column.arrow) for column in task.schema()])
+    schema = pa.schema([(column.name, column.arrow) for column in row_columns(task)])
     return pa.Table.from_batches([rows.rows for rows in made], schema).to_pylist()  # type: ignore[no-any-return]
 
 
@@ -184,7 +185,7 @@ def test_a_tokenizer_with_sentinels_is_kept_as_it_is(tokenizer_file: Path, tmp_p
     task = CorruptSpans(tokenizer=str(tokenizer_file))
     rows = label(task, samples(*SOURCE), tmp_path)
     assert (tmp_path / "tokenizer.json").read_bytes() == tokenizer_file.read_bytes()
-    assert task.remarks(tmp_path) == []
+    assert task.description.notes(task, tmp_path) == []
     top = 100 + WORDS + 99  # <extra_id_0>, as 32099 is T5's
     assert [i for i in rows[0]["labels"] if i >= 100 + WORDS] == list(
         range(top, top - noise_counts(568, 0.15, 3)[1], -1)
@@ -206,7 +207,7 @@ def test_sentinels_that_lack_are_added_saved_and_told(tmp_path: Path, pseudolabe
         assert saved.token_to_id(f"<extra_id_{i}>") == before.token_to_id(f"<extra_id_{i}>")
     assert saved.token_to_id("[X]") is not None
     assert saved.get_vocab_size() == before.get_vocab_size() + needed - 2 + 1
-    (remark,) = task.remarks(tmp_path)
+    (remark,) = task.description.notes(task, tmp_path)
     assert f"{needed - 1} special tokens (<extra_id_2>, <extra_id_3>, ..." in remark
     assert f"vocab_size {saved.get_vocab_size()}" in remark
     done = pseudolabel("corrupt-spans", FIXTURES / "text", "--out", "out", "--tokenizer", file)
@@ -258,7 +259,7 @@ def test_a_vocabulary_with_gaps_is_refused(tmp_path: Path) -> None:
 
 def test_nothing_is_learned_with_a_tokenizer_and_sentinels_are_learned_too(tmp_path: Path) -> None:
     task = CorruptSpans(length=32)
-    assert task.learns()
+    assert task.observed_megabytes
     source = samples(["The cat is on the table. " * 40])
     task.fit(task.observe(iter(source)), tmp_path, np.random.default_rng(0))
     assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).token_to_id("<extra_id_99>") is not None

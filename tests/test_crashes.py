@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import sums
 
-from pseudolabel import Refused, finish, plan_parts, run
+from pseudolabel import UserError, finish, plan_parts, run
 from pseudolabel.inspection.verify import verify
 from pseudolabel.storage.stores import Disk
 from pseudolabel.tasks import TASKS
@@ -132,20 +132,20 @@ def test_parts_of_a_source_that_is_not_mounted_and_of_a_plan_that_is_old(source:
     plan_parts(task, source, **options(out))
     source.rename(tmp_path / "elsewhere")
     source.mkdir()
-    with pytest.raises(Refused, match="is it mounted here") as refused:
+    with pytest.raises(UserError, match="is it mounted here") as refused:
         run(task, source, **options(out), part="1/2")
     assert refused.value.code == 74
     source.rmdir()
     (tmp_path / "elsewhere").rename(source)
-    with pytest.raises(Refused, match="shards are not made"):
+    with pytest.raises(UserError, match="shards are not made"):
         finish(out)
     for part in ("1/2", "2/2"):
         run(task, source, **options(out), part=part)
     (out / "_records" / "00000.json").write_text("[]")
-    with pytest.raises(Refused, match="1 of"):
+    with pytest.raises(UserError, match="1 of"):
         finish(out)
     run(task, source, **options(out), part="1/2")
-    with pytest.raises(Refused, match="--max-skipped"):
+    with pytest.raises(UserError, match="--max-skipped"):
         finish(tmp_path / "out", max_skipped="-1")
     finish(out)
     assert verify(out, source, workers=1).sound

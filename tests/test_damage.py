@@ -20,12 +20,13 @@ from pseudolabel import TASKS, Task
 from pseudolabel.contracts import UserError
 from pseudolabel.inspection.row_checks import invalid_values, values_equal
 from pseudolabel.inspection.verify import verify
+from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.transforms.image import codec
 
 
 def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:
     file = pq.ParquetFile(shard(made[task.name]))
-    for column in task.schema():
+    for column in row_columns(task):
         row = next(file.iter_batches(1)).to_pylist()[0]
         inner, holder, place = row[column.name], row, column.name
         while isinstance(inner, list) and inner:
@@ -35,7 +36,7 @@ def test_no_column_takes_what_it_cannot_hold(task: Task, made: Made) -> None:
         for wrong in unfit(column.type.replace("list<", "").rstrip(">") if "audio" not in column.type else "audio"):
             holder[place] = wrong
             rows = pa.RecordBatch.from_pylist([row], file.schema_arrow)
-            assert f"`{column.name}`" in invalid_values(task.schema(), 2, rows)[0], wrong
+            assert f"`{column.name}`" in invalid_values(row_columns(task), 2, rows)[0], wrong
 
 
 def unfit(kind: str) -> list[Any]:
@@ -93,10 +94,10 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
     ("_records/00000.json", lambda out: (out / "_records/00000.json").write_text("[]")),
     ("_records/deaths.json", lambda out: (out / "_records/deaths.json").write_text("junk")),
     ("_manifest.json", rewritten("_manifest.json", lambda m: {**m, "options": {**m["options"], "size": 5}})),
-    ("Refused: artefacts", rewritten("_manifest.json", lambda m: {k: m[k] for k in m if k != "artefacts"})),
-    ("Refused: task", rewritten("_manifest.json", lambda m: {**m, "task": ["x"]})),
-    ("Refused: --zz", rewritten("_manifest.json", lambda m: {**m, "fields": {"zz": 1}, "options": {"zz": 1}})),
-    ("Refused: options", rewritten("_manifest.json", lambda m: {**m, "fields": None})),
+    ("UserError: artefacts", rewritten("_manifest.json", lambda m: {k: m[k] for k in m if k != "artefacts"})),
+    ("UserError: task", rewritten("_manifest.json", lambda m: {**m, "task": ["x"]})),
+    ("UserError: --zz", rewritten("_manifest.json", lambda m: {**m, "fields": {"zz": 1}, "options": {"zz": 1}})),
+    ("UserError: options", rewritten("_manifest.json", lambda m: {**m, "fields": None})),
     ("data/train-00000.parquet", lambda out: retold(out, {"pseudolabel": "[]", "huggingface": "no JSON"})),
     ("data/train-00000.parquet", lambda out: misspelt(out)),
 ]
@@ -122,7 +123,7 @@ def test_damage_is_said_in_a_line_that_names_the_file(made: Made, tmp_path: Path
     for number, (where, harm) in enumerate(DAMAGE):
         out = Path(shutil.copytree(made["rotate"], tmp_path / str(number)))
         harm(out)
-        if where.startswith("Refused: "):
+        if where.startswith("UserError: "):
             with pytest.raises(UserError, match=where.partition(": ")[2]) as refused:
                 verify(out, workers=1)
             assert "\n" not in str(refused.value)

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from conftest import FIXTURES, NAMES, Command, source, sums
 
-from pseudolabel import TASKS, Jigsaw, Refused, Rotate, Task, run
+from pseudolabel import TASKS, Jigsaw, Rotate, Task, UserError, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.cli.app import described
 from pseudolabel.engine.parts import finish, plan_parts
@@ -246,7 +246,7 @@ def test_every_task_keeps_what_is_true_of_a_row(name: str) -> None:
     task = TASKS[name]()
     rows = stream_rows(task, source(task), keep="folder")
     if task.packs:
-        with pytest.raises(Refused, match="several documents"):
+        with pytest.raises(UserError, match="several documents"):
             next(rows)
     else:
         row = next(rows)
@@ -258,7 +258,7 @@ def test_every_task_keeps_what_is_true_of_a_row(name: str) -> None:
 
 def refused(keep: str, source: Path, task: Task = SMALL) -> str:
     """Why; nothing is left behind."""
-    with pytest.raises(Refused) as told:
+    with pytest.raises(UserError) as told:
         run(task, source, out=source.parent / "refused", keep=keep)
     assert told.value.code == 2
     assert not (source.parent / "refused").exists()
@@ -314,14 +314,14 @@ def test_what_is_kept_is_part_of_what_a_dataset_is(pictures: Path, out: Path) ->
     before, metadata = sums(out), pictures / "metadata.csv"
     assert again(KEEP).status == "already finished"
     for other in ("licence", "licence,folder,caption,size", None):
-        with pytest.raises(Refused, match="keep is") as told:
+        with pytest.raises(UserError, match="keep is") as told:
             again(other)
         assert told.value.code == 4
     said = metadata.read_text()
     metadata.write_text(said + "new.png,MIT,of a file that is not there yet\n")
     assert again(KEEP).status == "already finished"
     metadata.write_text(said.replace("CC0", "CC1"))
-    with pytest.raises(Refused, match=r"`licence` of cats/0\.png is 'CC0' there and 'CC1' here") as told:
+    with pytest.raises(UserError, match=r"`licence` of cats/0\.png is 'CC0' there and 'CC1' here") as told:
         again(KEEP)
     assert told.value.code == 4
     found = verify(out, pictures, workers=1)

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from conftest import FIXTURES
 
-from pseudolabel import MaskAudio, Refused, run
+from pseudolabel import MaskAudio, UserError, run
 from pseudolabel.contracts import FilteredSample, Sample, UnusableSample
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.tasks.mask_audio import MaskAudioLabeler
@@ -258,28 +258,28 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         MaskAudio(**options)
 
 
 def test_a_codebook_for_something_else_is_refused(made: Path) -> None:
-    with pytest.raises(Refused, match="has no projection"):
+    with pytest.raises(UserError, match="has no projection"):
         MaskAudio(targets="best-rq", codebook=str(made / "centroids.npz"))
-    with pytest.raises(Refused, match=r"is for rate 16000\.0, not 8000"):
+    with pytest.raises(UserError, match=r"is for rate 16000\.0, not 8000"):
         MaskAudio(rate=8_000, codebook=str(made / "centroids.npz"))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no numbers", np.arange(9).tobytes()])
 def test_a_codebook_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "book.npz").write_bytes(content)
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         MaskAudio(codebook=str(tmp_path / "book.npz"))
     np.save(tmp_path / "plain.npy", np.zeros((3, 39), np.float32))
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         MaskAudio(codebook=str(tmp_path / "plain.npy"))
     for centroids in (np.full((3, 39), np.nan, np.float32), np.zeros(39, np.float32), np.zeros((3, 39))):
         np.savez(tmp_path / "book.npz", centroids=centroids, rate=16_000, ceiling=0, mfcc=1)
-        with pytest.raises(Refused, match="no matrix of finite float32"):
+        with pytest.raises(UserError, match="no matrix of finite float32"):
             MaskAudio(codebook=str(tmp_path / "book.npz"))
 
 
@@ -327,7 +327,7 @@ def test_features_one_cannot_use_are_skipped_with_the_reason(tmp_path: Path) -> 
 def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None:
     (tmp_path / "silent").mkdir()
     soundfile.write(tmp_path / "silent" / "a.wav", np.zeros(32_000), 16_000)
-    with pytest.raises(Refused, match="no frame to learn codes from") as refused:
+    with pytest.raises(UserError, match="no frame to learn codes from") as refused:
         run(MaskAudio(), tmp_path / "silent", out=tmp_path / "out", workers=1)
     assert refused.value.code == 3
 
@@ -345,5 +345,5 @@ def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:
 
 
 def test_fewer_frames_than_clusters_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="give --clusters"):
+    with pytest.raises(UserError, match="give --clusters"):
         run(MaskAudio(clusters=50_000), SOUNDS, out=tmp_path / "out", workers=1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
-from pseudolabel import MaskPatches, Refused
+from pseudolabel import MaskPatches, UserError
 from pseudolabel.transforms.image.masks import GRAY, LEAST, block_mask, grid_mask, random_mask
 
 
@@ -154,5 +154,5 @@ def test_masks_of_one_picture_differ() -> None:
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         MaskPatches(**options)

@@ -15,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from pseudolabel.contracts import Sample, UserError, chance_for
 from pseudolabel.readers.text.blocks import pack
+from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.tasks.mask_text import MaskText
 from pseudolabel.transforms.text import packing
 from pseudolabel.transforms.text.masks import MaskingParams, Replace, choose, replace_masked
@@ -50,10 +51,10 @@ def samples(*blocks: Iterable[str], file: str = "a.txt") -> list[Sample]:
 
 def label(task: MaskText, source: list[Sample], folder: Path, copies: int = 1, seed: int = 0) -> pa.Table:
     """The rows of one shard, checked against the schema; every document is said to be done with, once."""
-    task.fit(task.observe(iter(source)) if task.learns() else iter(()), folder, np.random.default_rng(0))
+    task.fit(task.observe(iter(source)) if task.observed_megabytes else iter(()), folder, np.random.default_rng(0))
     made = list(task.labeler(folder).label(iter(source), chance_for(seed, task.name), copies))
     assert sum(rows.count for rows in made) == sum(sample.count for sample in source)
-    schema = pa.schema([(column.name, column.arrow) for column in task.schema()])
+    schema = pa.schema([(column.name, column.arrow) for column in row_columns(task)])
     return pa.Table.from_batches([rows.rows for rows in made], schema)
 
 
@@ -306,7 +307,7 @@ def test_a_model_without_its_unknown_token_is_refused(tmp_path: Path) -> None:
 
 def test_the_vocabulary_is_learned_from_the_source(tmp_path: Path) -> None:
     task = MaskText(length=16)
-    assert task.learns()
+    assert task.observed_megabytes
     table = label(task, samples([TEXT * 20]), tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert tokenizer.encode("hills", add_special_tokens=False).tokens == ["hills"]
@@ -317,7 +318,7 @@ def test_the_vocabulary_is_learned_from_the_source(tmp_path: Path) -> None:
 
 def test_the_given_tokenizer_is_kept_as_it_is(tokenizer_file: Path, tmp_path: Path) -> None:
     task = MaskText(tokenizer=str(tokenizer_file))
-    assert not task.learns()
+    assert not task.observed_megabytes
     task.fit(iter(()), tmp_path, np.random.default_rng(0))
     assert (tmp_path / "tokenizer.json").read_bytes() == tokenizer_file.read_bytes()
     options = task.options()

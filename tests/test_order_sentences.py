@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from pseudolabel.contracts import Sample, Skipped, UserError, chance_for
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks import order_sentences
-from pseudolabel.tasks.base.task import Rows
+from pseudolabel.tasks.base.task import Rows, row_columns
 from pseudolabel.tasks.order_sentences import OrderSentences
 from pseudolabel.transforms.text import packing
 from pseudolabel.transforms.text.sentence_pairs import Negatives, truncate_pairs
@@ -62,7 +62,7 @@ def label(task: OrderSentences, source: list[Sample], folder: Path, copies: int 
     made = list(task.labeler(folder).label(iter(source), chance_for(0, task.name), copies))
     rows, skipped = [m for m in made if isinstance(m, Rows)], [m for m in made if isinstance(m, Skipped)]
     assert sum(r.count for r in rows) + sum(s.count for s in skipped) == sum(sample.count for sample in source)
-    schema = pa.schema([(column.name, column.arrow) for column in task.schema()])
+    schema = pa.schema([(column.name, column.arrow) for column in row_columns(task)])
     return pa.Table.from_batches([row.rows for row in rows], schema).to_pylist(), skipped
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import FIXTURES
 from drawn import far, opened, photograph, sampled
 
-from pseudolabel import AugmentPairs, CropViews, Refused, Unusable, run
+from pseudolabel import AugmentPairs, CropViews, UnusableSample, UserError, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import Sample, Skipped, chance_for
 from pseudolabel.readers.image.decode import decode
@@ -135,7 +135,7 @@ def test_a_shard_has_company_even_of_large_photographs(tmp_path: Path) -> None:
     done = run(AugmentPairs(size=16), folder, out=tmp_path / "pairs")
     assert (done.shards, done.rows, done.lacking) == (1, {"train": 34}, 0), "the one left over is with the others"
     assert run(AugmentPairs(size=16, negatives=0), folder, out=tmp_path / "same").shards > 2
-    assert AugmentPairs(negatives=20).neighbours() == 40
+    assert AugmentPairs(negatives=20).min_shard_extents() == 40
 
 
 def test_partners_come_from_a_window_and_the_last_few_find_one() -> None:
@@ -160,7 +160,7 @@ def test_a_stream_of_one_copy_is_what_a_run_of_more_stores(tmp_path: Path) -> No
 
 
 def test_too_many_views_to_keep_are_refused() -> None:
-    with pytest.raises(Refused, match="make fewer copies, or --negatives 0"):
+    with pytest.raises(UserError, match="make fewer copies, or --negatives 0"):
         labelled(AugmentPairs(size=1024), [known(0)], copies=10)
 
 
@@ -228,12 +228,12 @@ def test_options_go_before_the_preset() -> None:
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(task: type, options: dict, remedy: str) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         task(**options)
 
 
 def test_a_picture_too_small_is_unusable() -> None:
-    with pytest.raises(Unusable, match="1 x 1 pixels, too small"):
+    with pytest.raises(UnusableSample, match="1 x 1 pixels, too small"):
         list(CropViews().pairs(np.zeros((1, 1, 3), np.uint8), np.random.default_rng(0)))
     rows, skipped = labelled(AugmentPairs(size=32), [known(0), np.zeros((4, 200, 3), np.uint8), known(1)])
     assert [item.reason for item in skipped] == ["200 x 4 pixels, too small: the short side needs 16"]

@@ -12,7 +12,7 @@ import pytest
 from conftest import Command, arguments, sums
 from test_engine import ONE, finished, kill, start, wait_for
 
-from pseudolabel import Refused, finish, run
+from pseudolabel import UserError, finish, run
 from pseudolabel.tasks import TASKS
 
 
@@ -103,8 +103,8 @@ def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path
 
 def test_what_cannot_be_is_refused(pictures: Path, tmp_path: Path) -> None:
     for options in ({"part": "0/3"}, {"part": "4/3"}, {"part": "1"}, {"part": "1/3", "overwrite": True}):
-        with pytest.raises(Refused):
+        with pytest.raises(UserError):
             run(TASKS["jigsaw"](), pictures, out=tmp_path / "out", **options)
-    with pytest.raises(Refused, match="not planned"):
+    with pytest.raises(UserError, match="not planned"):
         finish(tmp_path)
     assert not subprocess.run(arguments("finish", tmp_path), capture_output=True).stdout

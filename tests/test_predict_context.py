@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from drawn import far, opened, photograph, rows, sampled
 
-from pseudolabel import PredictContext, Refused, Unusable
+from pseudolabel import PredictContext, UnusableSample, UserError
 from pseudolabel.tasks.predict_context import project
 
 STEPS = {  # name -> columns to the right, rows down
@@ -100,7 +100,7 @@ def test_a_third_of_the_patches_is_coarse() -> None:
     [(1, 1, "too small"), (12, 18, "too small"), (30, 4000, "too narrow"), (5000, 200, "too narrow")],
 )
 def test_what_holds_no_two_patches_is_unusable(height: int, width: int, reason: str) -> None:
-    with pytest.raises(Unusable, match=reason):
+    with pytest.raises(UnusableSample, match=reason):
         rows(PredictContext(), np.zeros((height, width, 3), np.uint8))
 
 
@@ -116,5 +116,5 @@ def test_what_holds_no_two_patches_is_unusable(height: int, width: int, reason: 
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:
-    with pytest.raises(Refused, match=remedy):
+    with pytest.raises(UserError, match=remedy):
         PredictContext(**options)

@@ -24,6 +24,7 @@ from pseudolabel.inspection.describe import describe
 from pseudolabel.inspection.html import render_card
 from pseudolabel.inspection.preview import make_cards, preview
 from pseudolabel.inspection.show import show
+from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.transforms.image import codec
 from pseudolabel.writers.dataset import open_dataset
 
@@ -66,7 +67,7 @@ def test_the_page_stands_alone_and_shows_every_kind_of_row(task: Task, made: Mad
     assert all(address.startswith("data:") for address in read.addresses)
     assert read.tags.count("script") == 1
     rows = open_dataset(made[task.name]).manifest["summary"]["rows"]
-    for words in (open_dataset(made[task.name]).command, f"{rows['train']:,}", task.paper):
+    for words in (open_dataset(made[task.name]).command, f"{rows['train']:,}", task.description.paper):
         assert words in read.text
     assert 10 <= read.tags.count("article") <= 32
     assert "cannot be drawn" not in read.text
@@ -98,7 +99,7 @@ def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
     image = codec.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
     row = {"key": "\u00e4" * 99, "copy": 0, "label": 1, "image": image, "box": [0, 0, 9, 9], "flip": False}
     small = {**row, "image": codec.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
-    shown, lost = make_cards(task.schema(), task.labeler(Path()), [row, row, small, small], 50_000)
+    shown, lost = make_cards(row_columns(task), task.labeler(Path()), [row, row, small, small], 50_000)
     assert [named for named, _ in shown] == ["label: 180", "label: 180"]
     assert lost == 2
     assert len("".join(map(render_card, (one for _, one in shown))).encode()) <= 50_000
@@ -211,9 +212,9 @@ def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> 
     out = made[task.name]
     card = (out / "README.md").read_text("utf-8")
     check_card(card)
-    for words in (task.paper, open_dataset(out).command, "## What would make it false", "One row:"):
+    for words in (task.description.paper, open_dataset(out).command, "## What would make it false", "One row:"):
         assert words in card
-    for column in task.schema():
+    for column in row_columns(task):
         assert f"\n{column.name}: " in card, "the example has every column"
 
 

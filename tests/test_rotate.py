@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn import arrow, far, opened, photograph, rows, sampled
 
-from pseudolabel import Refused, Rotate, Unusable
+from pseudolabel import Rotate, UnusableSample, UserError
 
 ANGLES = {0: 90, 1: 180, 2: 270, 3: 0}  # where the arrow points, counter-clockwise from the right, after so many turns
 
@@ -50,12 +50,12 @@ def test_the_four_pictures_are_one_and_lie_in_their_box() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (15, 90)])
 def test_too_small_is_unusable(shape: tuple[int, int]) -> None:
-    with pytest.raises(Unusable, match="too small"):
+    with pytest.raises(UnusableSample, match="too small"):
         rows(Rotate(), np.zeros((*shape, 3), np.uint8))
 
 
 def test_what_looks_the_same_upside_down_has_no_label() -> None:
-    with pytest.raises(Unusable, match="looks the same upside down"):
+    with pytest.raises(UnusableSample, match="looks the same upside down"):
         rows(Rotate(), np.full((100, 120, 3), 90, np.uint8))
 
 
@@ -69,5 +69,5 @@ def test_a_flat_square_is_not_the_end_of_the_picture() -> None:
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"crop": 0}, {"crop": 1.1}, {"flip": 2}])
 def test_bad_options_are_refused(options: dict) -> None:
-    with pytest.raises(Refused, match="is out of range; give"):
+    with pytest.raises(UserError, match="is out of range; give"):
         Rotate(**options)

@@ -22,7 +22,7 @@ import pytest
 from conftest import FIXTURES, arguments, skipped, sums
 from faulty import Faulty
 
-from pseudolabel import TASKS, Refused, run
+from pseudolabel import TASKS, UserError, run
 from pseudolabel.contracts import Sample, Skipped, UnusableSample, splits
 from pseudolabel.engine.scan import resolve_sources
 from pseudolabel.engine.stream import rows
@@ -540,10 +540,10 @@ def test_lists_that_are_none_and_sources_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(picture(0))
     for number, data in enumerate((b"0.jpg\x001.jpg", "0.jpg\n".encode("utf-16"))):
         (tmp_path / f"{number}.txt").write_bytes(data)
-        with pytest.raises(Refused, match="one path a line"):
+        with pytest.raises(UserError, match="one path a line"):
             keys(f"@{tmp_path}/{number}.txt")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(Refused, match="is a pipe or a device"):
+    with pytest.raises(UserError, match="is a pipe or a device"):
         resolve_sources(tmp_path / "pipe")
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(f"{tmp_path}/0.jpg\n"))
     writer.start()
@@ -603,11 +603,11 @@ def test_over_http(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
     monkeypatch.setattr(object_store, "MAX_WHOLE_BYTES", 1 << 10)
     monkeypatch.setattr(object_store, "REQUEST_BYTES", 1 << 10)
-    with pytest.raises(Refused, match="sends no ranges of it; download it first"):
+    with pytest.raises(UserError, match="sends no ranges of it; download it first"):
         keys(f"{address}/f.zip")
-    with pytest.raises(Refused, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         resolve_sources(f"{address}/1.zip")
-    with pytest.raises(Refused, match="no password"):
+    with pytest.raises(UserError, match="no password"):
         resolve_sources("http://me:secret@localhost/f.zip")
     server.shutdown()
     server.server_close()

@@ -18,11 +18,12 @@ from conftest import Made, source, sums
 from pseudolabel import Task, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import Chance, Sample, arrow_schema
+from pseudolabel.tasks.base.task import row_columns
 
 
 def test_is_a_frozen_described_dataclass(task: Task) -> None:
     assert task.__doc__
-    assert task.paper
+    assert task.description.paper
     assert task == type(task)()
     with pytest.raises(FrozenInstanceError):
         task.name = "other"  # type: ignore[misc]
@@ -33,7 +34,7 @@ def test_is_a_frozen_described_dataclass(task: Task) -> None:
 
 
 def test_columns(task: Task) -> None:
-    columns = task.schema()
+    columns = row_columns(task)
     names = [column.name for column in columns]
     assert names[:2] == ["key", "copy"]
     assert not {"label", "labels"} <= set(names), "a trainer's collator would write one over the other"
@@ -44,7 +45,7 @@ def test_columns(task: Task) -> None:
 
 def test_rows_are_of_the_schema_and_add_up(task: Task, made: Made) -> None:
     out = made[task.name]
-    expected = arrow_schema(task.schema(), {})
+    expected = arrow_schema(row_columns(task), {})
     assert {path.name.split("-")[0] for path in (out / "data").iterdir()} == {"train", "validation"}
     for path in (out / "data").iterdir():
         file = pq.ParquetFile(path)
@@ -120,13 +121,13 @@ def test_every_reader_reads_it(task: Task, made: Made, tmp_path: Path) -> None:
 
     out = made[task.name]
     loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path))
-    for column in task.schema():
+    for column in row_columns(task):
         if column.type.startswith("audio<"):  # decoded by torchcodec where it is installed; the bytes are anybody's
             assert loaded["train"].features[column.name].sampling_rate == int(column.type[6:-1])
             loaded = loaded.cast_column(column.name, datasets.Audio(decode=False))
     assert set(loaded) == {"train", "validation"}
     row = loaded["train"][0]
-    for column in task.schema():
+    for column in row_columns(task):
         if column.type == "image":
             assert isinstance(row[column.name], Image.Image)
         if column.type == "list<image>":

@@ -27,6 +27,7 @@ from pseudolabel.inspection.show import show
 from pseudolabel.inspection.verify import verify
 from pseudolabel.storage.urls import is_url
 from pseudolabel.tasks import TASKS, Task
+from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.writers.dataset import open_dataset
 from pseudolabel.writers.exports.hubert import Trainer, export
 
@@ -76,10 +77,10 @@ for name, task in TASKS.items():
 def tasks() -> None:
     """List the tasks: what the input is, what the label is, and the paper."""
     for name, task in TASKS.items():
-        columns = task().schema()
+        columns = row_columns(task())
         inputs = ", ".join(column.name for column in columns if column.role == "input")
         labels = ", ".join(column.name for column in columns if column.role == "label")
-        typer.echo(f"{name}: {inputs} -> {labels}\n    {task.paper}")
+        typer.echo(f"{name}: {inputs} -> {labels}\n    {task.description.paper}")
 
 
 @app.command("export")

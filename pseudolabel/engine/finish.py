@@ -82,7 +82,7 @@ def finish_run(
     artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
         near = local_artifacts(out, Path(folder))
-        remarks = list(task.remarks(near))
+        remarks = list(task.description.notes(task, near))
     for remark in remarks:
         progress.note(remark)
     manifest = {

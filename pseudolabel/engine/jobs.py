@@ -60,7 +60,12 @@ class RunSpec:
 
     def schema(self, shard: int) -> pa.Schema:
         """Of a shard's files, with what they say of themselves."""
-        facts = {"task": self.task.name, "seed": self.seed, "shard": shard, "unsafe": list(self.task.unsafe)}
+        facts = {
+            "task": self.task.name,
+            "seed": self.seed,
+            "shard": shard,
+            "unsafe": list(self.task.description.invalidating_augmentations),
+        }
         return arrow_schema(self.columns, facts)
 
     @property

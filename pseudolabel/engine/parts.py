@@ -51,7 +51,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
     out = resolve_output(task.name, sources, options.out)
-    task, begun_as = task.settled(sources), read_manifest(out)
+    task, begun_as = task.resolved(sources), read_manifest(out)
     if not begun_as:
         raise UserError(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
     manifest = {

@@ -45,7 +45,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     counts, reader = Counter[bool](), task.reader()
     extents = _extents(reader, sources, counts)
     order = source_order if options.in_order else random_order(options.seed)
-    cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.neighbours())
+    cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
         shards = _grown(extents, order, before, cut)
     else:

@@ -84,7 +84,7 @@ class RunSession:
         artefacts = self.records.folder / ARTEFACTS
         if artefacts.exists():
             return
-        if not self.task.learns():  # a matter of moments, while the workers start
+        if not self.task.observed_megabytes:  # a matter of moments, while the workers start
             write_atomic(artefacts, [json.dumps(fit(self.recipe), indent=1)])
             return
         self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")

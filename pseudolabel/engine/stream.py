@@ -47,7 +47,7 @@ def rows(
     if chosen.validation or chosen.copies > 1:
         raise UserError("rows() streams one copy of everything; leave validation and copies to run()")
     sources = resolve_sources(source)
-    task = task.settled(sources)
+    task = task.resolved(sources)
     found = scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
         near = Path(folder)
@@ -73,7 +73,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     if chosen.part or chosen.extend:
         raise UserError("--dry-run tells of a whole source; leave out --part and --extend")
     sources = resolve_sources(source)
-    task = task.settled(sources)
+    task = task.resolved(sources)
     out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
     counts, made, size, seconds, share = estimate(task, found, chosen)
     return {
@@ -127,7 +127,7 @@ def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path
     """Do here what the workers do before the first shard; return the folder of what was learned."""
     recipe = RunSpec(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
     recipe.work.mkdir(parents=True)
-    parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE if task.learns() else 0
+    parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE if task.observed_megabytes else 0
     while room > 0 and (part := next(parts, None)):
         room -= observe(recipe, Job("observe", part), NoHeartbeat())
     fit(recipe)

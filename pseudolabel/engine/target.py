@@ -62,7 +62,7 @@ class Target:
         store(self.out).discard(SUCCESS)
         write_manifest(self.out, self.manifest)
         (self.out / "data").mkdir(exist_ok=True)
-        least = self.task.neighbours()
+        least = self.task.min_shard_extents()
         if self.before is not None and 0 < self.before.new < least:
             progress.note(
                 f"{self.before.new} new: {self.task.name} sets samples beside {least} others, "
@@ -74,7 +74,7 @@ def resolve_target(task: Task, source: Path | str | Sequence[Path | str], option
     """What a command asks for, planned. Refused where the dataset in OUT is of a source that is no more."""
     sources = resolve_sources(source)
     out = resolve_output(task.name, sources, options.out)
-    task = task.settled(sources)
+    task = task.resolved(sources)
     before = load_ledger(out, options)
     found = scan(task, sources, options, before)
     if before is not None:

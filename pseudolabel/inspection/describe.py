@@ -47,7 +47,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """All that is said of a dataset, as `describe --json` prints it."""
     manifest, summary, task = dataset.manifest, dataset.manifest["summary"], dataset.task
     with reading_errors(dataset, "what was learned"), decoding_errors("it is damaged"):
-        odds = task.odds(dataset.artefacts)
+        odds = task.description.chance_level(task, dataset.artefacts)
     names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
     return {
         "out": str(dataset.out),

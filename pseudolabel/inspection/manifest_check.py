@@ -94,7 +94,9 @@ def _options(dataset: Dataset, verdict: Findings) -> None:
     except OSError:  # of files that an option named only the content is signed, and not all are kept
         return
     then = dataset.manifest["options"]
-    wrong = [name for name in {**now, **then} if name not in dataset.task.kept and now.get(name) != then.get(name)]
+    wrong = [
+        name for name in {**now, **then} if name not in dataset.task.artefact_copies and now.get(name) != then.get(name)
+    ]
     if wrong:
         verdict.blame("_manifest.json", f"its options are not those of its fields: {', '.join(wrong)}")
 

@@ -47,7 +47,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     )
     if lost:
         top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
-    where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.paper}"
+    where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.description.paper}"
     write_atomic(where, [render_page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
     return where
 

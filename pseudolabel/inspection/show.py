@@ -15,7 +15,7 @@ from pseudolabel.engine.stream import fit_here, rows
 from pseudolabel.inspection.describe import first_paragraph
 from pseudolabel.inspection.html import render_page
 from pseudolabel.inspection.preview import make_cards, sections
-from pseudolabel.tasks.base.task import Labeler, Row, Task
+from pseudolabel.tasks.base.task import Labeler, Row, Task, row_columns
 from pseudolabel.tasks.base.text import TextTask
 
 ROWS = 3
@@ -34,7 +34,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         if isinstance(task, TextTask) and not _a_place(task, source):
             place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
         chosen = RunOptions(seed=seed, limit=SAMPLES, keep=keep)
-        task = task.settled(resolve_sources(taught))
+        task = task.resolved(resolve_sources(taught))
         found = scan(task, resolve_sources(taught), chosen)
         artefacts = fit_here(task, found, chosen, Path(folder))
         made = partial(rows, task, place, seed=seed, limit=SAMPLES, artefacts=artefacts, keep=keep)
@@ -70,8 +70,8 @@ def _asked(task: Task, artefacts: Path) -> Iterator[str]:
     """What a model is given, what it is asked for, and what it has to beat."""
     yield first_paragraph(task.__doc__ or "")
     for role in ("input", "label"):
-        yield from (f"{role}: {c.name}: {c.meaning}" for c in task.schema() if c.role == role)
-    yield f"a guess is right: {task.odds(artefacts)}"
+        yield from (f"{role}: {c.name}: {c.meaning}" for c in row_columns(task) if c.role == role)
+    yield f"a guess is right: {task.description.chance_level(task, artefacts)}"
 
 
 def _lines(piece: Piece, colour: bool) -> Iterator[str]:
@@ -97,5 +97,7 @@ def _page(task: Task, columns: Sequence[Column], labeler: Labeler, some: Sequenc
     descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
-        file.write(render_page(task.name, task.paper, head, sections(make_cards(columns, labeler, some)[0], [])))
+        file.write(
+            render_page(task.name, task.description.paper, head, sections(make_cards(columns, labeler, some)[0], []))
+        )
     return where

@@ -67,7 +67,7 @@ def verify(
     """
     dataset = open_dataset(out)
     sources = resolve_sources(against) if against else []
-    task = dataset.task.settled(sources) if sources else dataset.task
+    task = dataset.task.resolved(sources) if sources else dataset.task
     verdict = Findings()
     records = check_folder(dataset, verdict)
     found = _scan(dataset, task, sources, verdict)

@@ -23,7 +23,7 @@ from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.row_checks import invalid_values, row_differences
 from pseudolabel.inspection.stored_rows import StoredRows, stored_rows
 from pseudolabel.storage.layout import RECORDS
-from pseudolabel.tasks.base.task import Labeler
+from pseudolabel.tasks.base.task import Labeler, row_columns
 from pseudolabel.writers.shards import Records
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ def verify_shard(recipe: RunSpec, job: Job, report: Heartbeat, exact: bool = Fal
             ShardComparer(recipe, labeler, stored, verdict, exact).judge(reading)
         elif stored is not None:
             for rows in stored.all():
-                verdict.judge(rows.column("key"), check_rows(recipe, labeler, rows, None), recipe.task.proves())
+                verdict.judge(
+                    rows.column("key"),
+                    check_rows(recipe, labeler, rows, None),
+                    recipe.task.description.self_verifying(recipe.task),
+                )
                 report.count(len(rows), 0, 0)
         if stored is not None and stored.broken:
             verdict.blame(f"data/{files[split.name]['name']}", stored.broken)
@@ -90,7 +94,9 @@ def _labeler(recipe: RunSpec) -> Labeler:
 
 def check_rows(recipe: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
     """Of each row its fault: what its columns cannot hold, or what the task's own inverse says."""
-    found: list[str | None] = [reason or None for reason in invalid_values(recipe.task.schema(), recipe.copies, rows)]
+    found: list[str | None] = [
+        reason or None for reason in invalid_values(row_columns(recipe.task), recipe.copies, rows)
+    ]
     if not any(found):
         told = or_skipped("", partial(_undo, labeler, rows, source))
         if not isinstance(told, Skipped):

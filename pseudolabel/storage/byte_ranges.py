@@ -14,7 +14,10 @@ ReadAt = Callable[[int, int], bytes]  # (place, count) -> at most so many bytes 
 
 
 class RangeFile(io.RawIOBase):
-    """`size` bytes, read by asking for any of them. `UnusableSample` where there are fewer, or others than `crc` says."""
+    """`size` bytes, read by asking for any of them.
+
+    `UnusableSample` where there are fewer, or others than `crc` says.
+    """
 
     def __init__(self, size: int, give: ReadAt, crc: int | None, file: io.BufferedReader | None) -> None:
         self._size, self._give, self._crc, self._file = size, give, crc, file

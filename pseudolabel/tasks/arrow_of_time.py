@@ -13,10 +13,14 @@ from typer import Option
 from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
-from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
+
+
+def _notes(task: ArrowOfTime, artefacts: Path) -> Sequence[str]:
+    return ("black bars, camera motion and traces of the codec may tell the direction as well (Wei et al. 2018)",)
 
 
 @dataclass(frozen=True)
@@ -27,17 +31,17 @@ class ArrowOfTime(VideoTask):
     """
 
     name = "arrow-of-time"
-    paper = "Wei et al. 2018, https://doi.org/10.1109/CVPR.2018.00840; Pickup et al. 2014"
-    unsafe = ("frame shuffle", "reverse in time")
+    description = Description(
+        paper="Wei et al. 2018, https://doi.org/10.1109/CVPR.2018.00840; Pickup et al. 2014",
+        invalidating_augmentations=("frame shuffle", "reverse in time"),
+        notes=_notes,
+    )
 
     frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
 
     @property
     def sampling(self) -> Sampling:
         return self.spaced(Sampling(tuple(range(self.frames)), self.frames, gap=0.1, seconds=True))
-
-    def remarks(self, artefacts: Path) -> Sequence[str]:
-        return ("black bars, camera motion and traces of the codec may tell the direction as well (Wei et al. 2018)",)
 
     def columns(self) -> Sequence[Column]:
         return (

@@ -13,7 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
-from pseudolabel.tasks.base.task import ImageTask, Labeler, PerSampleLabeler, Row, Rows
+from pseudolabel.tasks.base.task import Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     """
 
     name: ClassVar[str] = "augment-pairs"
-    paper: ClassVar[str] = "Chen et al. 2020, https://arxiv.org/abs/2002.05709"
+    description = Description(paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709")
 
     preset: Annotated[ViewPreset, Option(help=augment.describe_presets(*ViewPreset))] = ViewPreset.simclr
     negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1
@@ -81,7 +81,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
             *augment.ABOUT,
         )
 
-    def neighbours(self) -> int:
+    def min_shard_extents(self) -> int:
         return self.company if self.negatives else 1
 
     @property

@@ -31,7 +31,7 @@ from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import VideoOptions
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own_options, file_keys, find_modality
-from pseudolabel.tasks.base.task import Labeler, PerSampleLabeler, Reader, Row, Rows, Task, default_display
+from pseudolabel.tasks.base.task import Description, Labeler, PerSampleLabeler, Reader, Row, Rows, Task, default_display
 from pseudolabel.transforms.clustering import clusters, codebooks, feature_sets, onnx_encoder, precomputed
 from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Assignment
 from pseudolabel.transforms.clustering.codebooks import Codebook
@@ -76,7 +76,7 @@ class ClusterRows(NamedTuple):
     def undo(self, row: Row, source: Row | None) -> str | None:
         """Is what is stored where the row says? Without it, is there such a cluster?"""
         task, (centroids, learned) = self.task, (self.book.clusters, self.book.learned)
-        if not task.proves():
+        if not task.description.self_verifying(task):
             known = 0 <= row["cluster"] < len(centroids.sizes)
             return None if known else f"`cluster` is {row['cluster']}, none of 0 to {len(centroids.sizes) - 1}"
         features = task.described.features(task.described.raw(task.kind.restored(row)), learned)
@@ -105,6 +105,24 @@ SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
 CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
 
 
+def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
+    """How the clusters were learned, and whether from too little."""
+    sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
+    n, k = int(sizes.sum()), len(sizes)
+    learned = f"{k:,} clusters, of features {task.origin}, were learned from {n:,} samples"
+    return [learned, *clusters.size_remarks(sizes, chosen=task.clusters is not None)]
+
+
+def _chance_level(task: Cluster, artefacts: Path) -> str:
+    sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
+    largest = f"always naming the largest of {len(sizes):,} clusters"
+    return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
+
+
+def _self_verifying(task: Cluster) -> bool:
+    return task.origin != FILE and not task.no_inputs  # labels are of what is stored; a file's features are not
+
+
 @dataclass(frozen=True)
 class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     """Find clusters among pictures, sounds, documents or clips of films; the label is the cluster a sample is in.
@@ -119,11 +137,14 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     """
 
     name: ClassVar[str] = "cluster"
-    paper: ClassVar[str] = (
-        "Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
-        "Asano et al. 2020 (SeLa)"
+    description = Description(
+        paper="Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
+        "Asano et al. 2020 (SeLa)",
+        chance_level=_chance_level,
+        notes=_notes,
+        self_verifying=_self_verifying,
     )
-    kept: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
+    artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
     features: Annotated[str, Option(help=feature_sets.FEATURES_HELP)] = ""
@@ -151,7 +172,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """What is different for the modality; until the source is known, pictures."""
         return MODALITIES[self.modality or Modality.images]
 
-    def settled(self, sources: Sequence[Path]) -> Task:
+    def resolved(self, sources: Sequence[Path]) -> Task:
         modality = self.modality or find_modality(self, sources)
         check_own_options(self, modality)
         task = replace(self, modality=modality)
@@ -176,7 +197,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @cached_property
     def given(self) -> Embeddings:
-        """The embeddings of `--features`; `settled`, which knows the source's keys, puts them here."""
+        """The embeddings of `--features`; `resolved`, which knows the source's keys, puts them here."""
         raise AttributeError("given")
 
     @cached_property
@@ -234,7 +255,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
         """What is seen of so many samples."""
-        return -(-self.points * self.described.bytes_each[0] // MEGABYTE)
+        return 0 if self.codebook else -(-self.points * self.described.bytes_each[0] // MEGABYTE)
 
     def reader(self) -> Reader:
         return self.kind.reader(self)
@@ -247,9 +268,6 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             Column("margin", "float32", "about", "How much farther they are from the second centroid."),
             *(column for column in shown if column.role != "input" or not self.no_inputs),
         )
-
-    def learns(self) -> bool:
-        return not self.codebook
 
     def raw(self, sample: Sample) -> np.ndarray:
         """What features are made from, of what is stored of a sample."""
@@ -283,20 +301,5 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         found = clusters.fit_clusters(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
         Codebook(found, learned, self.about).save(artefacts / BOOK)
 
-    def remarks(self, artefacts: Path) -> Sequence[str]:
-        """How the clusters were learned, and whether from too little."""
-        sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
-        n, k = int(sizes.sum()), len(sizes)
-        learned = f"{k:,} clusters, of features {self.origin}, were learned from {n:,} samples"
-        return [learned, *clusters.size_remarks(sizes, chosen=self.clusters is not None)]
-
     def labeler(self, artefacts: Path) -> Labeler:
         return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / BOOK)))
-
-    def proves(self) -> bool:
-        return self.origin != FILE and not self.no_inputs  # labels are of what is stored; a file's features are not
-
-    def odds(self, artefacts: Path) -> str:
-        sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
-        largest = f"always naming the largest of {len(sizes):,} clusters"
-        return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"

@@ -11,10 +11,14 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, FilteredSample, Piece, Tiles, UserError
-from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 from pseudolabel.transforms.image.crops import squares
+
+
+def _chance_level(task: Colorize, artefacts: Path) -> str:
+    return f"1 in {len(bin_centers())} for each place, guessing among the bins"
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,11 @@ class Colorize(ImageTask):
     """
 
     name = "colorize"
-    paper = "Zhang et al. 2016, https://arxiv.org/abs/1603.08511"
-    unsafe = ("anything that moves pixels, if it is not done to the bins as well",)
+    description = Description(
+        paper="Zhang et al. 2016, https://arxiv.org/abs/1603.08511",
+        invalidating_augmentations=("anything that moves pixels, if it is not done to the bins as well",),
+        chance_level=_chance_level,
+    )
 
     size: Annotated[int, Option(min=8, max=8192, help="Pixels of the square's side.")] = 176
     stride: Annotated[int, Option(min=1, help="Pixels from one label to the next, in both directions.")] = 4
@@ -89,9 +96,6 @@ class Colorize(ImageTask):
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
         yield {**row, "image": codec.media(codec.encode_png(lightness))}
-
-    def odds(self, artefacts: Path) -> str:
-        return f"1 in {len(bin_centers())} for each place, guessing among the bins"
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Are the bins nearest to the source's colours, and the picture its lightness?"""

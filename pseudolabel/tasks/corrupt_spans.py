@@ -15,7 +15,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Span, UnusableSample, UserError, Written, parse_choice
-from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.text import PackedTask, PackedText
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import word_starts
@@ -97,6 +97,17 @@ PRESETS = "Whose corruption. " + ". ".join(f"{preset}: {told(recipe)}" for prese
 PRESETS += " words, each shown as one mask."
 
 
+def _notes(task: CorruptSpans, artefacts: Path) -> Sequence[str]:
+    from tokenizers import Tokenizer
+
+    given = Tokenizer.from_str(task.tokenizer_json).get_vocab() if task.tokenizer else {}
+    size = max(Tokenizer.from_file(str(artefacts / "tokenizer.json")).get_vocab().values()) + 1
+    added = [token for token in task.wanted()[::-1] if token not in given]
+    names = ", ".join(dict.fromkeys([*added[:2], "...", *added[-2:]] if len(added) > 4 else added))
+    saved = f"added to the tokenizer, which is saved as tokenizer.json; a model for it has vocab_size {size}"
+    return [f"{len(added)} special tokens ({names}) were {saved}"] if added else []
+
+
 @dataclass(frozen=True)
 class CorruptSpans(PackedTask):
     """Cut spans out of a text; the label is what they were.
@@ -111,8 +122,11 @@ class CorruptSpans(PackedTask):
     """
 
     name: ClassVar[str] = "corrupt-spans"
-    paper: ClassVar[str] = "Raffel et al. 2020, https://arxiv.org/abs/1910.10683"
-    unsafe: ClassVar[tuple[str, ...]] = ("corrupting again, as a T5 or BART collator does",)
+    description = Description(
+        paper="Raffel et al. 2020, https://arxiv.org/abs/1910.10683",
+        invalidating_augmentations=("corrupting again, as a T5 or BART collator does",),
+        notes=_notes,
+    )
 
     preset: Annotated[CorruptionPresetName, Option(help=PRESETS)] = CorruptionPresetName.t5
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row's input.")] = 512
@@ -203,16 +217,6 @@ class CorruptSpans(PackedTask):
                     "the tokenizer's ids have gaps, so that none can be added; give one whose ids have none"
                 )
             tokenizer.save(str(artefacts / "tokenizer.json"))
-
-    def remarks(self, artefacts: Path) -> Sequence[str]:
-        from tokenizers import Tokenizer
-
-        given = Tokenizer.from_str(self.description).get_vocab() if self.tokenizer else {}
-        size = max(Tokenizer.from_file(str(artefacts / "tokenizer.json")).get_vocab().values()) + 1
-        added = [token for token in self.wanted()[::-1] if token not in given]
-        names = ", ".join(dict.fromkeys([*added[:2], "...", *added[-2:]] if len(added) > 4 else added))
-        saved = f"added to the tokenizer, which is saved as tokenizer.json; a model for it has vocab_size {size}"
-        return [f"{len(added)} special tokens ({names}) were {saved}"] if added else []
 
     def literal(self) -> bool:
         return False  # a sentinel's name in the source is text, or the rows could not be undone

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Piece, Tiles
+from pseudolabel.contracts import KEY, Column, Piece, Tiles
 from pseudolabel.readers.image.reader import ImageOptions
-from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import augment, codec, ops
 
 
@@ -28,6 +28,10 @@ class CropPreset(StrEnum):
 LOCALS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 
+def _chance_level(task: CropViews, artefacts: Path) -> str:
+    return "1 in N, picking a crop of the same picture out of those of N pictures"
+
+
 @dataclass(frozen=True)
 class CropViews(augment.ViewOptions, ImageTask):
     """Make two large augmented crops of each picture and several small ones; the label is that they belong together.
@@ -38,7 +42,10 @@ class CropViews(augment.ViewOptions, ImageTask):
     """
 
     name: ClassVar[str] = "crop-views"
-    paper: ClassVar[str] = "Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)"
+    description = Description(
+        paper="Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)",
+        chance_level=_chance_level,
+    )
 
     preset: Annotated[CropPreset, Option(help=augment.describe_presets(*CropPreset))] = CropPreset.swav
     locals: Annotated[int | None, Option(min=0, max=100, help="Small crops of each picture. [6; dino: 8]")] = None
@@ -74,12 +81,9 @@ class CropViews(augment.ViewOptions, ImageTask):
         shown = {"preset": self.preset, "exact": self.exact, **asdict(ImageOptions(self.range, self.max_pixels))}
         return {**shown, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
-    def schema(self) -> list[Column]:
-        key, *rest = super().schema()
-        return [key._replace(role="label", meaning="The picture: crops of one key are of one picture."), *rest]
-
     def columns(self) -> Sequence[Column]:
         return (
+            KEY._replace(role="label", meaning="The picture: crops of one key are of one picture."),
             Column("global_crops", "list<image>", "input", "Large crops of the picture, augmented."),
             Column("local_crops", "list<image>", "input", "Small crops of the picture, augmented."),
             *augment.ABOUT,
@@ -94,9 +98,6 @@ class CropViews(augment.ViewOptions, ImageTask):
         )
         crops = [codec.jpeg(view) for view in made]
         yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.view_columns(drawn)}
-
-    def odds(self, artefacts: Path) -> str:
-        return "1 in N, picking a crop of the same picture out of those of N pictures"
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Are the crops those that the source gives by what was done to them?"""

@@ -14,7 +14,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
-from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 from pseudolabel.transforms.image.permutations import permutation_set
 
@@ -52,8 +52,10 @@ class Jigsaw(ImageTask):
     """
 
     name = "jigsaw"
-    paper = "Noroozi & Favaro 2016, https://arxiv.org/abs/1603.09246"
-    unsafe = ("hflip", "vflip", "rot90", "shuffle")
+    description = Description(
+        paper="Noroozi & Favaro 2016, https://arxiv.org/abs/1603.09246",
+        invalidating_augmentations=("hflip", "vflip", "rot90", "shuffle"),
+    )
 
     preset: Annotated[JigsawPreset, Option(help="Sizes of the paper's text, or of its authors' code.")] = (
         JigsawPreset.paper225

@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts import MEGABYTE, Column, FilteredSample, Piece, Sample, UnusableSample, UserError, Wave
 from pseudolabel.readers.audio.reader import Utterance
-from pseudolabel.tasks.base.task import AudioTask, Labeler, PerSampleLabeler, Row
+from pseudolabel.tasks.base.task import AudioTask, Description, Labeler, PerSampleLabeler, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.audio.masks import SpanMaskPreset, span_mask
@@ -43,6 +43,28 @@ class Targets(StrEnum):
     best_rq = "best-rq"
 
 
+def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
+    if not task.observed_megabytes:
+        return ()
+    with np.load(artefacts / task.book) as arrays:
+        each = int(arrays["points"]) // len(arrays["centroids"])
+    return (
+        (f"there are only {each} frames to learn each cluster from; {FEWEST} or more are wanted",)
+        if each < FEWEST
+        else ()
+    )
+
+
+def _chance_level(task: MaskAudio, artefacts: Path) -> str:
+    with np.load(artefacts / task.book) as arrays:
+        count = len(arrays["centroids" if task.targets == Targets.kmeans else "codebook"])
+    return f"1 in {count:,} for each hidden frame, guessing among the codes"
+
+
+def _self_verifying(task: MaskAudio) -> bool:
+    return not task.features  # codes are of the sound that is stored; a model's features are not
+
+
 @dataclass(frozen=True)
 class MaskAudio(AudioTask):
     """Hide stretches of an utterance; the label is the code of each frame, of k-means or of a random projection.
@@ -54,11 +76,14 @@ class MaskAudio(AudioTask):
     """
 
     name: ClassVar[str] = "mask-audio"
-    paper: ClassVar[str] = (
-        "Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020"
+    description = Description(
+        paper="Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020",
+        invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),
+        chance_level=_chance_level,
+        notes=_notes,
+        self_verifying=_self_verifying,
     )
-    kept: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
-    unsafe: ClassVar[tuple[str, ...]] = ("another speed", "cropping, if labels and mask are not cropped with it")
+    artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
 
     targets: Annotated[Targets, Option(help="Codes of k-means over MFCC, or of a random projection.")] = Targets.kmeans
     clusters: Annotated[
@@ -117,11 +142,13 @@ class MaskAudio(AudioTask):
     @property
     def count(self) -> int | None:
         """Clusters to learn."""
-        return (self.clusters or CLUSTERS) if self.learns() else None
+        return (self.clusters or CLUSTERS) if self.observed_megabytes else None
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
         """Enough for 2,000 frames of MFCC to each of 100 clusters; of a model's features, for 130 to each of 500."""
+        if self.targets != Targets.kmeans or self.codebook:
+            return 0
         return 192 if self.features else 32
 
     @property
@@ -162,9 +189,6 @@ class MaskAudio(AudioTask):
             ),
         )
 
-    def learns(self) -> bool:
-        return self.targets == Targets.kmeans and not self.codebook
-
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         """The features of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
         room = self.observed_megabytes * MEGABYTE // 16
@@ -194,30 +218,11 @@ class MaskAudio(AudioTask):
             book = codebooks.random_projection(MEL * STACK, SIZE, WIDTH, rng)
         codebooks.save_frame_codebook(artefacts / self.book, book, about)
 
-    def remarks(self, artefacts: Path) -> Sequence[str]:
-        if not self.learns():
-            return ()
-        with np.load(artefacts / self.book) as arrays:
-            each = int(arrays["points"]) // len(arrays["centroids"])
-        return (
-            (f"there are only {each} frames to learn each cluster from; {FEWEST} or more are wanted",)
-            if each < FEWEST
-            else ()
-        )
-
     def labeler(self, artefacts: Path) -> Labeler:
         kind = Centroids if self.targets == Targets.kmeans else Projection
         return PerSampleLabeler(
             MaskAudioLabeler(self, codebooks.load_frame_codebook(artefacts / self.book, kind, self.about))
         )
-
-    def proves(self) -> bool:
-        return not self.features  # codes are of the sound that is stored; a model's features are not
-
-    def odds(self, artefacts: Path) -> str:
-        with np.load(artefacts / self.book) as arrays:
-            count = len(arrays["centroids" if self.targets == Targets.kmeans else "codebook"])
-        return f"1 in {count:,} for each hidden frame, guessing among the codes"
 
     def described(self, sound: Utterance) -> np.ndarray:
         """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""

@@ -13,7 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UserError
-from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.image.crops import CropRule, crop
@@ -43,6 +43,14 @@ USUAL = {
 }
 
 
+def _chance_level(task: MaskPatches, artefacts: Path) -> str:
+    return "not a matter of classes: the hidden patches are told pixel by pixel, and the error is measured"
+
+
+def _self_verifying(task: MaskPatches) -> bool:
+    return True  # any patches may be hidden, if they are as many: what is in them, the picture tells
+
+
 @dataclass(frozen=True)
 class MaskPatches(ImageTask):
     """Hide patches of each picture; the label is which. What is in them, the picture tells: it is stored whole.
@@ -54,7 +62,11 @@ class MaskPatches(ImageTask):
     """
 
     name = "mask-patches"
-    paper = "He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)"
+    description = Description(
+        paper="He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)",
+        chance_level=_chance_level,
+        self_verifying=_self_verifying,
+    )
 
     strategy: Annotated[
         Strategy, Option(help="Patches at random (MAE), in blocks (BEiT), or in a coarser grid (SimMIM).")
@@ -189,12 +201,6 @@ class MaskPatches(ImageTask):
             seen = [codec.jpeg(image_masks.gray_out(shown, mask, self.patch)) for mask in masks]
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
-
-    def odds(self, artefacts: Path) -> str:
-        return "not a matter of classes: the hidden patches are told pixel by pixel, and the error is measured"
-
-    def proves(self) -> bool:
-        return True  # any patches may be hidden, if they are as many: what is in them, the picture tells
 
     def undo(self, row: Row, source: np.ndarray | None) -> str | None:
         """Does each mask hide as many as it should, whole squares where it should, of what the source shows?"""

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Written
-from pseudolabel.tasks.base.task import Row
-from pseudolabel.tasks.base.text import PackedTask, PackedText, first_faults, framing_faults, list_to_array
+from pseudolabel.tasks.base.task import Description, Row
+from pseudolabel.tasks.base.text import (
+    PackedTask,
+    PackedText,
+    first_faults,
+    framing_faults,
+    list_to_array,
+)
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, masking_faults, replace_masked
 from pseudolabel.transforms.text.packing import Packing, to_lists
@@ -34,8 +40,10 @@ class MaskText(MaskingOptions, PackedTask):
     """
 
     name: ClassVar[str] = "mask-text"
-    paper: ClassVar[str] = "Devlin et al. 2019, https://arxiv.org/abs/1810.04805"
-    unsafe: ClassVar[tuple[str, ...]] = ("masking again, as DataCollatorForLanguageModeling does",)
+    description = Description(
+        paper="Devlin et al. 2019, https://arxiv.org/abs/1810.04805",
+        invalidating_augmentations=("masking again, as DataCollatorForLanguageModeling does",),
+    )
 
     def __post_init__(self) -> None:
         PackedTask.__post_init__(self)

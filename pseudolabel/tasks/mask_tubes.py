@@ -13,13 +13,21 @@ from typer import Option
 from pseudolabel.contracts import Column, Piece, Tiles, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
-from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, CUT_HELP, MOTION_HELP, Crop, Framing, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.video import motion
 
 GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
+
+
+def _chance_level(task: MaskTubes, artefacts: Path) -> str:
+    return "not a matter of classes: the mean colour of what is seen is the guess to beat"
+
+
+def _self_verifying(task: MaskTubes) -> bool:
+    return True  # what is hidden is there, whatever the mask
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,11 @@ class MaskTubes(VideoTask):
     """
 
     name = "mask-tubes"
-    paper = "Tong et al. 2022, https://arxiv.org/abs/2203.12602"
+    description = Description(
+        paper="Tong et al. 2022, https://arxiv.org/abs/2203.12602",
+        chance_level=_chance_level,
+        self_verifying=_self_verifying,
+    )
 
     frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
     ratio: Annotated[float, Option(min=0, max=1, help="Share of the patches hidden.")] = 0.9
@@ -94,12 +106,6 @@ class MaskTubes(VideoTask):
             "motion": square.motion,
             "boxes": square.boxes.tolist(),
         }
-
-    def proves(self) -> bool:
-        return True  # what is hidden is there, whatever the mask
-
-    def odds(self, artefacts: Path) -> str:
-        return "not a matter of classes: the mean colour of what is seen is the guess to beat"
 
     def undo(self, row: Row, source: Clip | None) -> str | None:
         """Does the mask hide as many patches as it shall, the same at all times, and are the frames of their times?"""

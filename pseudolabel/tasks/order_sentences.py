@@ -22,8 +22,14 @@ from pseudolabel.contracts import (
     Written,
     parse_choice,
 )
-from pseudolabel.tasks.base.task import Labeler, Row, Rows
-from pseudolabel.tasks.base.text import BATCH, TokenTask, first_faults, framing_faults, list_to_array
+from pseudolabel.tasks.base.task import Description, Labeler, Row, Rows
+from pseudolabel.tasks.base.text import (
+    BATCH,
+    TokenTask,
+    first_faults,
+    framing_faults,
+    list_to_array,
+)
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.masks import (
     MaskingOptions,
@@ -71,8 +77,10 @@ class OrderSentences(MaskingOptions, TokenTask):
     """
 
     name: ClassVar[str] = "order-sentences"
-    paper: ClassVar[str] = "Lan et al. 2020, https://arxiv.org/abs/1909.11942; Devlin et al. 2019"
-    unsafe: ClassVar[tuple[str, ...]] = ("dropping or swapping segments", "masking again where --mask was given")
+    description = Description(
+        paper="Lan et al. 2020, https://arxiv.org/abs/1909.11942; Devlin et al. 2019",
+        invalidating_augmentations=("dropping or swapping segments", "masking again where --mask was given"),
+    )
 
     negatives: Annotated[
         Negatives, Option(help="What a false pair is: its segments swapped, or the second from elsewhere.")

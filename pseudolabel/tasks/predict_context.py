@@ -12,7 +12,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
-from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 
 SMALLEST_PATCH = 8  # pixels of the source; below, a patch shows the codec's blocks and little else
@@ -41,8 +41,10 @@ class PredictContext(ImageTask):
     """
 
     name = "predict-context"
-    paper = "Doersch et al. 2015, https://arxiv.org/abs/1505.05192"
-    unsafe = ("hflip", "vflip", "rot90", "swapping the patches")
+    description = Description(
+        paper="Doersch et al. 2015, https://arxiv.org/abs/1505.05192",
+        invalidating_augmentations=("hflip", "vflip", "rot90", "swapping the patches"),
+    )
 
     per_picture: Annotated[int, Option(min=1, max=1000, help="Pairs of patches, and rows, of each picture.")] = 8
     patch: Annotated[int, Option(min=8, max=4096, help="Pixels of a patch's side.")] = 96

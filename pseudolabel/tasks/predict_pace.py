@@ -13,7 +13,7 @@ from typer import Option
 from pseudolabel.contracts import Column, FilteredSample, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
-from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
@@ -33,8 +33,10 @@ class PredictPace(VideoTask):
     """
 
     name = "predict-pace"
-    paper = "Wang et al. 2020, https://arxiv.org/abs/2008.05861"
-    unsafe = ("leaving out frames", "interpolating frames")
+    description = Description(
+        paper="Wang et al. 2020, https://arxiv.org/abs/2008.05861",
+        invalidating_augmentations=("leaving out frames", "interpolating frames"),
+    )
 
     paces: Annotated[int, Option(min=2, max=16, help="Paces: every frame, every second, and so on.")] = 4
     frames: Annotated[int, Option(min=2, max=128, help="Frames shown.")] = 16

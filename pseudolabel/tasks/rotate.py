@@ -10,7 +10,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample
-from pseudolabel.tasks.base.task import ImageTask, Row
+from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.crops import squares
 
@@ -26,8 +26,10 @@ class Rotate(ImageTask):
     """
 
     name = "rotate"
-    paper = "Gidaris et al. 2018, https://arxiv.org/abs/1803.07728"
-    unsafe = ("hflip", "vflip", "rot90")
+    description = Description(
+        paper="Gidaris et al. 2018, https://arxiv.org/abs/1803.07728",
+        invalidating_augmentations=("hflip", "vflip", "rot90"),
+    )
 
     size: Annotated[int, Option(min=8, max=8192, help="Pixels of the square's side.")] = 224
     crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (

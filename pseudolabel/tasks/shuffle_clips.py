@@ -14,7 +14,7 @@ from typer import Option
 from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
-from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
@@ -30,8 +30,10 @@ class ShuffleClips(VideoTask):
     """
 
     name = "shuffle-clips"
-    paper = "Xu et al. 2019, https://doi.org/10.1109/CVPR.2019.01058"
-    unsafe = ("clip shuffle", "reverse in time")
+    description = Description(
+        paper="Xu et al. 2019, https://doi.org/10.1109/CVPR.2019.01058",
+        invalidating_augmentations=("clip shuffle", "reverse in time"),
+    )
 
     clips: Annotated[int, Option(min=2, max=6, help="Clips shown.")] = 3
     frames: Annotated[int, Option(min=2, max=128, help="Frames of each.")] = 16

@@ -15,7 +15,7 @@ from typer import Option
 from pseudolabel.contracts import Column, Piece, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
-from pseudolabel.tasks.base.task import Row
+from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
@@ -48,8 +48,10 @@ class ShuffleFrames(VideoTask):
     """
 
     name = "shuffle-frames"
-    paper = "Lee et al. 2017, https://arxiv.org/abs/1708.01246; Misra et al. 2016, https://arxiv.org/abs/1603.08561"
-    unsafe = ("frame shuffle", "reverse in time")
+    description = Description(
+        paper="Lee et al. 2017, https://arxiv.org/abs/1708.01246; Misra et al. 2016, https://arxiv.org/abs/1603.08561",
+        invalidating_augmentations=("frame shuffle", "reverse in time"),
+    )
 
     preset: Annotated[Preset, Option(help=PRESET_HELP)] = Preset.order
     frames: Annotated[int | None, Option(min=2, max=7, help="Frames shown. [4; verify: 3 of 5]")] = None

@@ -13,7 +13,7 @@ from typing import Any
 from pseudolabel.contracts import escape_controls, shorten
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.stores import parquet_source
-from pseudolabel.tasks.base.task import Task
+from pseudolabel.tasks.base.task import Task, row_columns
 from pseudolabel.writers.dataset import command_line
 from pseudolabel.writers.source_columns import columns_of_manifest
 
@@ -58,12 +58,13 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
         f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in columns_of_manifest(manifest).schema(task)
     )
     yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
-    yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.paper}", "")
+    yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.description.paper}", "")
     yield from ("```sh", command_line(type(task), {**manifest["fields"], **manifest}), "```", "")
     yield f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`."
     yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
     yield from ("", "## What would make it false", "")
-    yield f"Later augmentations: {', '.join(task.unsafe) or 'none, as long as they are of the input alone'}."
+    invalidating = ", ".join(task.description.invalidating_augmentations)
+    yield f"Later augmentations: {invalidating or 'none, as long as they are of the input alone'}."
     yield f"`pseudolabel verify {quote(name)} --against SOURCE` undoes the label of every row, beside its source."
     yield from ("", "## How to load it", "", "In `datasets` and PyTorch:", "")
     yield from ("```python", *_python(task, name), "```", "")
@@ -83,8 +84,8 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
 
 
 def _python(task: Task, name: str) -> Sequence[str]:
-    sound = any(column.type.startswith("audio<") for column in task.schema())
-    wanted = [c.name for c in task.schema() if c.role in ("input", "label")]
+    sound = any(column.type.startswith("audio<") for column in row_columns(task))
+    wanted = [c.name for c in row_columns(task) if c.role in ("input", "label")]
     loaded = f'rows["train"].select_columns({json.dumps(wanted)})'
     return [
         *(["import io", ""] if sound else []),

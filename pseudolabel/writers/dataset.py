@@ -72,7 +72,7 @@ class Dataset:
             raise UserError(f"{self.out} was made by {by} with --{option}, which this version does not have")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
         given = {name: value for name, value in given.items() if name in known}  # on others no row depended
-        for name, pattern in kind.kept.items():
+        for name, pattern in kind.artefact_copies.items():
             if given.get(name):
                 given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))
         try:

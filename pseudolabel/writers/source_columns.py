@@ -22,7 +22,7 @@ from pseudolabel.readers.text.columns import Values
 from pseudolabel.readers.text.reader import TextReader
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.stores import parquet_source
-from pseudolabel.tasks.base.task import Reader, Rows, Task
+from pseudolabel.tasks.base.task import Reader, Rows, Task, row_columns
 
 Looked = tuple[dict[str, str], dict[str, Table]]  # types of columns, and metadata by the keys of folders
 FOLDER = "folder"
@@ -46,7 +46,7 @@ class SourceColumns:
 
     def schema(self, task: Task) -> list[Column]:
         """All columns of a file, in order."""
-        key, copy, *own = task.schema()
+        key, copy, *own = row_columns(task)
         return [key, copy, *self.columns, *own]
 
     @property
@@ -114,7 +114,7 @@ def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> Sourc
             f"a row of {task.name} is packed of several documents, so what is true of one is not true of it; "
             "leave out --keep, or keep columns with cluster, which makes a row of each document"
         )
-    own = {column.name for column in task.schema()}
+    own = {column.name for column in row_columns(task)}
     for name in names:
         if name in own or (name in LABELS and own & LABELS):
             raise UserError(

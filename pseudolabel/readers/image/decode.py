@@ -32,8 +32,8 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - Transparency, of whatever kind, is matted on white.
     - Deeper than 8 bit (integers of 16 and 32 bit, floats): `span` is brought to 0..255, all colour channels alike;
       NaN is black. AVIF of 10 and 12 bit, and CMYK of 16, are read as 8 bit.
-    - A file that decodes only in part is `UnusableSample`, and so is one above `max_pixels`, before memory is taken for it;
-      pixels of WebP, and those deeper than 8 bit, count twice, for they take twice the memory while decoded.
+    - A file that decodes only in part is `UnusableSample`, and so is one above `max_pixels`, before memory is taken for
+      it; pixels of WebP, and those deeper than 8 bit, count twice, for they take twice the memory while decoded.
     """
     plain = _plain_jpeg(data)
     if plain and not plain.about:

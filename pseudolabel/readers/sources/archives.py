@@ -48,7 +48,10 @@ class Member(NamedTuple):
 
 
 def members(where: str) -> Iterator[Member]:
-    """The files of an archive, in the order in which they lie. Raises `UnusableSample` where it is damaged, or has none."""
+    """The files of an archive, in the order in which they lie.
+
+    Raises `UnusableSample` where it is damaged, or has none.
+    """
     found = _zip(where) if where.lower().endswith(".zip") else _tarred(where)
     first = next(found, None)
     if first is None:  # so ends a zip whose end is damaged, and a tar that begins with zeros
@@ -223,7 +226,7 @@ class _Packed:
         return self._at
 
     def check(self, packed: int) -> None:
-        """Raise `UnusableSample` where the checksum at the end is another; of several streams in one, each has its own."""
+        """Raise `UnusableSample` if the checksum at the end differs; each of several streams has its own."""
         self._watched.seek(packed - 8)
         crc, size = struct.unpack("<II", self._watched.read(8))
         if size == self._at & 0xFFFFFFFF:

@@ -37,7 +37,10 @@ def _ranged(address: str, at: int, count: int) -> bytes:
 
 
 def request(ask: Callable[[], T], address: str) -> T:
-    """What a store answers. `UnusableSample` where it refuses this one object; OSError where it fails, or refuses all."""
+    """What a store answers.
+
+    `UnusableSample` where it refuses this one object; OSError where it fails, or refuses all.
+    """
     try:
         return with_retries(partial(_answered, ask), address)
     except (FileNotFoundError, PermissionError) as refusal:

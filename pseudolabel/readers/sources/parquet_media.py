@@ -65,7 +65,7 @@ def media_suffixes(wanted: Collection[str]) -> list[str]:
 
 
 def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
-    """The column of the media that are wanted, structs before plain bytes; `UnusableSample` where it is not clear which."""
+    """Return the column of the wanted media, structs before plain bytes. Raise `UnusableSample` if it is ambiguous."""
     structs = {field.name: _leaves(field.type) for field in schema}
     plain = [field.name for field in schema if str(field.type) in BINARY]
     kinds = {name: _kind(schema, name) for name in (*structs, *plain)}

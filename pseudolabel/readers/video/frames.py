@@ -36,7 +36,10 @@ class FrameConverter:
         self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """(h, w, 3) uint8 RGB. libswscale shrinks and converts at once. Raises `UnusableSample` where it is too small."""
+        """(h, w, 3) uint8 RGB.
+
+        libswscale shrinks and converts at once. Raises `UnusableSample` where it is too small.
+        """
         width, height = frame.width * self.aspect, float(frame.height)
         if min(frame.width, frame.height) < SMALLEST or max(width, height) > LONGEST * min(width, height):
             need = f"the short side needs {SMALLEST}, and the long side at most {LONGEST} times as many"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -92,14 +92,38 @@ class Labeler(Protocol):
         """The row as a person sees it."""
 
 
+def guess_among_classes(task: Task, artefacts: Path) -> str:
+    """Return how often a guess among the classes of the first label is right."""
+    counts = [len(column.names) for column in task.columns() if column.type == "class" and column.role == "label"]
+    return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not a matter of classes"
+
+
+def no_notes(task: Task, artefacts: Path) -> Sequence[str]:
+    return ()
+
+
+def never(task: Task) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Description:
+    """What only describes a task: no row depends on it. The functions take the task, and the folder `fit` saved to."""
+
+    paper: str  # authors, year, address
+    invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that would make the label false
+    chance_level: Callable[[Any, Path], str] = guess_among_classes  # how often a guess is right: what a model must beat
+    notes: Callable[[Any, Path], Sequence[str]] = no_notes  # what to know of the rows beside the columns' meanings
+    self_verifying: Callable[[Any], bool] = never  # whether a row alone proves its label, without its source
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """A pretext task. Its fields are its options; bad values raise `UserError` in `__post_init__`."""
 
     name: ClassVar[str]  # the command
-    paper: ClassVar[str]  # authors, year, address
-    unsafe: ClassVar[tuple[str, ...]] = ()  # later augmentations that would make the label false
-    kept: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) that is its copy
+    description: ClassVar[Description]
+    artefact_copies: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) of it
     observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
     packs: ClassVar[bool] = False  # whether a row is of several samples, so that `--keep` has no one to keep of
 
@@ -128,28 +152,11 @@ class Task(ABC):
         """Learn from what was observed, once, and save it into `artefacts`. Called also where nothing is learned."""
         return
 
-    def settled(self, sources: Sequence[Path]) -> Task:
+    def resolved(self, sources: Sequence[Path]) -> Task:
         """The task with what only the source can tell filled in; asked once, before anything is planned."""
         return self
 
-    def remarks(self, artefacts: Path) -> Sequence[str]:
-        """What whoever trains on the rows must know beside the columns' meanings."""
-        return ()
-
-    def learns(self) -> bool:
-        """Whether `fit` must see the source, with these options."""
-        return self.observed_megabytes > 0
-
-    def proves(self) -> bool:
-        """Whether a row by itself proves its label; else `undo` without a source finds it consistent at best."""
-        return False
-
-    def odds(self, artefacts: Path) -> str:
-        """How often a guess is right that knows nothing: what a model has to beat."""
-        counts = [len(column.names) for column in self.columns() if column.type == "class" and column.role == "label"]
-        return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not a matter of classes"
-
-    def neighbours(self) -> int:
+    def min_shard_extents(self) -> int:
         """How many extents a shard must hold, at least, for a task that sets samples beside each other."""
         return 1
 
@@ -157,9 +164,10 @@ class Task(ABC):
         """What the rows depend on: the fields, and the content of files they name."""
         return asdict(self)
 
-    def schema(self) -> list[Column]:
-        """All columns of a file, in order."""
-        return [KEY, COPY, *self.columns()]
+
+def row_columns(task: Task) -> list[Column]:
+    """Return all columns of a file, in order. A task may give `key` or `copy` another meaning in its own columns."""
+    return list({column.name: column for column in (KEY, COPY, *task.columns())}.values())
 
 
 class RowMaker(Protocol):

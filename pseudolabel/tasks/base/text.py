@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts import Chance, Piece, Sample, UnusableSample, UserError
 from pseudolabel.readers.text.reader import TextOptions, TextReader
-from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task
+from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, guess_among_classes, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.packing import Packed, Packing
 from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, load_tokens
@@ -36,12 +36,18 @@ class TextTask(TextOptions, Task):
 BATCH = 1 << 19  # tokens in a batch of rows, about
 
 
+def guess_among_tokens(task: TokenTask, artefacts: Path) -> str:
+    if any(column.type == "class" for column in task.columns()):
+        return guess_among_classes(task, artefacts)
+    _, special, _ = task.known(artefacts, words=False, literal=True)
+    return f"1 in {len(special.pool):,} for each token asked for, guessing among the vocabulary"
+
+
 @dataclass(frozen=True)
 class TokenTask(TextTask):
     """A task over tokens. Without a tokenizer it learns one from the source."""
 
-    kept: ClassVar[Mapping[str, str]] = {"tokenizer": "tokenizer.json"}
-    observed_megabytes: ClassVar[int] = 16  # some five seconds of training
+    artefact_copies: ClassVar[Mapping[str, str]] = {"tokenizer": "tokenizer.json"}
     packs: ClassVar[bool] = True
 
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row.")] = 128
@@ -60,29 +66,25 @@ class TokenTask(TextTask):
         if self.tokenizer:
             from tokenizers import Tokenizer
 
-            SpecialTokens.of(Tokenizer.from_str(self.description), self.needs())
+            SpecialTokens.of(Tokenizer.from_str(self.tokenizer_json), self.needs())
 
     @cached_property
-    def description(self) -> str:
+    def tokenizer_json(self) -> str:
         """The content of the given tokenizer's tokenizer.json."""
         return tokenizer_description(self.tokenizer)
 
     def options(self) -> Mapping[str, Any]:
-        content = {"tokenizer_sha256": sha256(self.description.encode()).hexdigest()} if self.tokenizer else {}
+        content = {"tokenizer_sha256": sha256(self.tokenizer_json.encode()).hexdigest()} if self.tokenizer else {}
         return {**super().options(), **content}
-
-    def odds(self, artefacts: Path) -> str:
-        if any(column.type == "class" for column in self.columns()):
-            return super().odds(artefacts)
-        _, special, _ = self.known(artefacts, words=False, literal=True)
-        return f"1 in {len(special.pool):,} for each token asked for, guessing among the vocabulary"
 
     def needs(self) -> tuple[str, ...]:
         """The special tokens without which a tokenizer is of no use here."""
         return "cls", "sep", "pad", "mask"
 
-    def learns(self) -> bool:
-        return not self.tokenizer
+    @property
+    def observed_megabytes(self) -> int:  # type: ignore[override]
+        """16: some five seconds of training."""
+        return 0 if self.tokenizer else 16
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         for sample in samples:
@@ -90,7 +92,7 @@ class TokenTask(TextTask):
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         if self.tokenizer:
-            (artefacts / "tokenizer.json").write_bytes(self.description.encode())
+            (artefacts / "tokenizer.json").write_bytes(self.tokenizer_json.encode())
         else:
             train_wordpiece((text.tobytes().decode() for text in seen), self.vocab_size).save(
                 str(artefacts / "tokenizer.json")
@@ -106,7 +108,7 @@ class TokenTask(TextTask):
         """Rows of this task's schema."""
         import pyarrow as pa
 
-        schema = pa.schema([(column.name, column.arrow) for column in self.schema()])
+        schema = pa.schema([(column.name, column.arrow) for column in row_columns(self)])
         return pa.RecordBatch.from_arrays([keys, pa.array(np.full(len(keys), copy, np.int32)), *columns], schema=schema)
 
 

@@ -21,7 +21,10 @@ def encode_flac(wave: np.ndarray, rate: int) -> bytes:
 
 
 def decode_flac(media: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """What a media column holds -> (n,) int16 and its rate. Raises `UnusableSample` where it is no sound of one channel."""
+    """What a media column holds -> (n,) int16 and its rate.
+
+    Raises `UnusableSample` where it is no sound of one channel.
+    """
     import soundfile
 
     with decoding_errors("holds a sound that cannot be decoded"):

@@ -43,8 +43,8 @@ def mfcc(wave: np.ndarray, rate: int, ceiling: float) -> np.ndarray:
     23 mel filters, the natural logarithm, the orthonormal DCT, liftered by 22. Kaldi itself takes int16 for numbers as
     they are, by which the first coefficient is larger by sqrt(23) * 2 * ln(32768), about 100.
 
-    `filter_ceiling` is the highest frequency of the mel filters, in Hz: `rate` / 2 there. Above the half of the rate that a
-    sound was recorded at there is only silence, and filters set there would tell nothing but that.
+    `filter_ceiling` is the highest frequency of the mel filters, in Hz: `rate` / 2 there. Above the half of the rate
+    that a sound was recorded at there is only silence, and filters set there would tell nothing but that.
     """
     static = _log_mel(wave, rate, ceiling, FILTERS, POVEY) @ _cosines()
     once = deltas(static)
@@ -57,10 +57,10 @@ def log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int = 80) -> np.n
     As NeMo has it for that (parts/preprocessing/features.py, FilterbankFeatures): a wave in [-1, 1), pre-emphasis of
     0.97, Hann's window (symmetric) of 25 ms by 10 ms, an FFT of 512, power, 80 filters, the natural logarithm.
     As Kaldi has it, so that all is shared with `mfcc`: windows lie in the sound (NeMo's are centred, and pad it), each
-    frame loses its mean (NeMo: none does), triangles of height 1 in mel, 1127 ln(1 + f / 700), from 20 Hz to `filter_ceiling`
-    (NeMo: Slaney's mel and equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24).
-    No dither (NeMo: 1e-5), and not normalised: that is the caller's. Where `filter_ceiling` is below 3 kHz, some of
-    80 filters fall between the frequencies of the FFT, and are constant.
+    frame loses its mean (NeMo: none does), triangles of height 1 in mel, 1127 ln(1 + f / 700), from 20 Hz to
+    `filter_ceiling` (NeMo: Slaney's mel and equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24). No
+    dither (NeMo: 1e-5), and not normalised: that is the caller's. Where `filter_ceiling` is below 3 kHz, some of 80
+    filters fall between the frequencies of the FFT, and are constant.
     """
     return _log_mel(wave, rate, ceiling, bins, HANN)
 
@@ -139,7 +139,8 @@ def _window(size: int, power: float) -> np.ndarray:
 def _bank(rate: int, size: int, bins: int, ceiling: float) -> np.ndarray:
     """(F, bins) float32: the weight of each of the F frequencies of a spectrum in each of the mel filters.
 
-    Triangles in mel from `FLOOR` to `filter_ceiling` Hz, each from the middle of the one before to the middle of the next.
+    Triangles in mel from `FLOOR` to `filter_ceiling` Hz, each from the middle of the one before to the middle of the
+    next.
     """
 
     def mel(hertz: np.ndarray) -> np.ndarray:

@@ -221,7 +221,10 @@ def encoder_features(path: Path, width: int) -> FeatureSet:
 
 
 def origin(features: str, sets: Sequence[str], modality: str) -> str:
-    """Return where features come from: FILE, or the name of a set. Raise `UserError` if it is none of the modality's."""
+    """Return where features come from: FILE, or the name of a set.
+
+    Raise `UserError` if it is none of the modality's.
+    """
     if Path(features).suffix in SUFFIXES:
         return FILE
     if features not in sets:

@@ -15,7 +15,10 @@ LARGEST = 2**27  # pixels of a picture that is stored; 400 MB when decoded
 
 
 def image_size(encoded: bytes) -> tuple[int, int]:
-    """The bytes of a picture -> its width and height, by its header alone. Raises `UnusableSample` where it has none."""
+    """The bytes of a picture -> its width and height, by its header alone.
+
+    Raises `UnusableSample` where it has none.
+    """
     from PIL import Image
 
     try:
@@ -27,7 +30,10 @@ def image_size(encoded: bytes) -> tuple[int, int]:
 
 
 def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
-    """What a media column holds -> (H, W, 3) uint8 RGB. Raises `UnusableSample` where it is no picture, or an absurd one."""
+    """What a media column holds -> (H, W, 3) uint8 RGB.
+
+    Raises `UnusableSample` where it is no picture, or an absurd one.
+    """
     import cv2
 
     encoded = media["bytes"] or b""
