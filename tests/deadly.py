@@ -36,7 +36,7 @@ class Deadly(ImageTask):
     def columns(self) -> list[Column]:
         return [Column("width", "int64", "label", "The picture's width.")]
 
-    def pairs(self, payload: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, payload: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         if payload.shape[0] == 13:
             os.kill(os.getpid(), signal.SIGKILL)
         if payload.shape[0] == 17 and self.stick == "label":
@@ -108,7 +108,7 @@ class DeadlyText(TextTask, SampleTask):
     def columns(self) -> list[Column]:
         return [Column("documents", "int64", "label", "How many documents the block has.")]
 
-    def pairs(self, payload: Block, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, payload: Block, rng: np.random.Generator) -> Iterator[Row]:
         if b"trap" in payload.data.tobytes():
             never_return()
         yield {"documents": len(payload.starts)}

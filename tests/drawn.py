@@ -14,7 +14,7 @@ from pseudolabel.tasks.base.task import Row, SampleTask
 def rows(task: SampleTask, image: np.ndarray, count: int = 1) -> list[Row]:
     """The rows of `count` copies of a picture."""
     chance = chance_for(0, task.name)
-    return [row for i in range(count) for row in task.pairs(image, chance("a.png", i))]
+    return [row for i in range(count) for row in task.rows(image, chance("a.png", i))]
 
 
 def opened(media: dict[str, bytes]) -> np.ndarray:

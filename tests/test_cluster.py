@@ -149,11 +149,11 @@ def test_without_inputs_the_labels_are_the_same(made: Made, tmp_path: Path) -> N
 def test_each_number_is_held_against_what_is_stored(column: str, made: Made) -> None:
     labeler = Cluster(**MADE["mfcc"][1], modality="sound").labeler(made["mfcc"])
     table = pq.read_table(made["mfcc"] / "data")
-    assert set(labeler.undo(table, None)) == {None}
+    assert set(labeler.check_rows(table, None)) == {None}
     for off in (-1, 0.01, float("nan")) if column != "cluster" else (-9, 9):
         one = {**table.to_pylist()[0]}
         one[column] += off
-        (fault,) = labeler.undo(pa.Table.from_pylist([one], table.schema), None)
+        (fault,) = labeler.check_rows(pa.Table.from_pylist([one], table.schema), None)
         assert fault
         assert fault.startswith(f"`{column}` is ")
 

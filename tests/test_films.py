@@ -43,7 +43,7 @@ def seen(row: Row, column: str) -> list[int]:
 def drawn(task: VideoTask, frames: np.ndarray, count: int) -> list[Row]:
     """Rows of one clip, by as many chances."""
     clip, chance = Clip(frames, np.array(task.sampling.steps) / RATE), chance_for(0, task.name)
-    return [row for i in range(count) for row in task.pairs(clip, chance("a", i))]
+    return [row for i in range(count) for row in task.rows(clip, chance("a", i))]
 
 
 def even(labels: list[int], shares: list[float]) -> bool:
@@ -253,11 +253,11 @@ def test_what_moves_only_elsewhere_is_no_motion_of_the_square() -> None:
     clip = Clip(frames, np.arange(4.0))
     chance = chance_for(0, "shuffle-frames")
     with pytest.raises(FilteredSample):
-        list(ShuffleFrames(size=48, place="centre").pairs(clip, chance("a", 0)))
-    (row,) = ShuffleFrames(size=48, place="busiest").pairs(clip, chance("a", 0))
+        list(ShuffleFrames(size=48, place="centre").rows(clip, chance("a", 0)))
+    (row,) = ShuffleFrames(size=48, place="busiest").rows(clip, chance("a", 0))
     assert row["boxes"][0][0] < 60
     for i in range(4):  # of ten squares at random one that shows it is taken
-        (row,) = ShuffleFrames(size=48).pairs(clip, chance("a", i))
+        (row,) = ShuffleFrames(size=48).rows(clip, chance("a", i))
         assert row["boxes"][0][0] < 60
 
 

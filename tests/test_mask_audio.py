@@ -60,11 +60,11 @@ def test_labels_are_as_many_as_the_models_frames() -> None:
         ten = features[: audio_features.frame_count(samples, 160)]
         assert len(ten[::2]) == conv_frames(samples)
         if samples % 500 == 0 or samples < 800:
-            (row,) = MaskAudioLabeler(task, book).pairs(Utterance("a", wave[:samples], 16_000, 16_000), rng)
+            (row,) = MaskAudioLabeler(task, book).rows(Utterance("a", wave[:samples], 16_000, 16_000), rng)
             assert len(row["labels"]) == len(row["mask"]) == conv_frames(samples)
             assert row["labels"] == row["labels_100hz"][::2]
     with pytest.raises(FilteredSample, match="too short for one frame"):
-        list(MaskAudioLabeler(task, book).pairs(Utterance("a", wave[:399], 16_000, 16_000), rng))
+        list(MaskAudioLabeler(task, book).rows(Utterance("a", wave[:399], 16_000, 16_000), rng))
 
 
 def test_labels_are_the_nearest_centroids_of_the_stored_sound(made: Path) -> None:
@@ -217,7 +217,7 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
     key = next(iter(features))
     with pytest.raises(UnusableSample, match="frames of features for 49 of sound"):
         list(
-            MaskAudioLabeler(task, Centroids(centroids)).pairs(
+            MaskAudioLabeler(task, Centroids(centroids)).rows(
                 Utterance(key, np.ones(16_000, np.int16), 16_000, 16_000), rng
             )
         )
@@ -336,7 +336,7 @@ def test_features_of_another_width_than_the_codebook_are_skipped(tmp_path: Path)
     np.save(tmp_path / "a.npy", np.ones((49, 4), np.float32))
     coded = MaskAudioLabeler(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
     with pytest.raises(UnusableSample, match="4 numbers a frame, the codebook is for 6"):
-        list(coded.pairs(Utterance("a", np.ones(16_000, np.int16), 16_000, 16_000), np.random.default_rng(0)))
+        list(coded.rows(Utterance("a", np.ones(16_000, np.int16), 16_000, 16_000), np.random.default_rng(0)))
 
 
 def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:

@@ -185,16 +185,16 @@ def test_each_crop_is_its_box_of_the_picture() -> None:
     image = photograph(300, 410)
     chance = chance_for(0, "crop-views")
     for i in range(12):
-        (row,) = CropViews(preset="dino", **PLAIN).pairs(image, chance("a.png", i))
+        (row,) = CropViews(preset="dino", **PLAIN).rows(image, chance("a.png", i))
         crops = [opened(media) for media in [*row["global_crops"], *row["local_crops"]]]
         assert [crop.shape[0] for crop in crops] == [224] * 2 + [96] * 8
         for crop, box, flip in zip(crops, row["boxes"], row["flips"], strict=True):
             assert far(sampled(image, box, crop.shape[:2], flip), crop) < 3.5
             share = (box[2] - box[0]) * (box[3] - box[1]) / image[..., 0].size
             assert (0.38 if len(crop) == 224 else 0.045) < share <= (1 if len(crop) == 224 else 0.41)
-    (one,) = CropViews(preset="swav").pairs(image, chance("a.png", 0))
+    (one,) = CropViews(preset="swav").rows(image, chance("a.png", 0))
     assert (len(one["global_crops"]), len(one["local_crops"])) == (2, 6)
-    (none,) = CropViews(locals=0, global_size=32).pairs(image, chance("a.png", 0))
+    (none,) = CropViews(locals=0, global_size=32).rows(image, chance("a.png", 0))
     assert (len(none["global_crops"]), len(none["local_crops"])) == (2, 0)
 
 
@@ -234,7 +234,7 @@ def test_bad_options_are_refused_with_the_remedy(task: type, options: dict, reme
 
 def test_a_picture_too_small_is_unusable() -> None:
     with pytest.raises(UnusableSample, match="1 x 1 pixels, too small"):
-        list(CropViews().pairs(np.zeros((1, 1, 3), np.uint8), np.random.default_rng(0)))
+        list(CropViews().rows(np.zeros((1, 1, 3), np.uint8), np.random.default_rng(0)))
     rows, skipped = labelled(AugmentPairs(size=32), [known(0), np.zeros((4, 200, 3), np.uint8), known(1)])
     assert [item.reason for item in skipped] == ["200 x 4 pixels, too small: the short side needs 16"]
     assert len(rows) == 4

@@ -93,7 +93,7 @@ def finish_run(
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    store(out).settle("data", RECORDS)
+    store(out).fsync("data", RECORDS)
     ours()
     sweep(out, count, {file["name"] for file in manifest["shards"]})
     write_manifest(out, manifest)

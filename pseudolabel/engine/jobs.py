@@ -32,7 +32,7 @@ class RunSpec:
     validation: float
     out: Path
     work: Path  # this run's own local folder, from where files are committed to `out`; named so in there, too
-    kept: SourceColumns = NO_COLUMNS
+    source_columns: SourceColumns = NO_COLUMNS
 
     @property
     def store(self) -> Store:
@@ -71,7 +71,7 @@ class RunSpec:
     @property
     def columns(self) -> list[Column]:
         """Those of a row: the task's, and what is kept of the source."""
-        return self.kept.schema(self.task)
+        return self.source_columns.schema(self.task)
 
 
 class KnownFailures(NamedTuple):

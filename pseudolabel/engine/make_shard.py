@@ -64,14 +64,14 @@ class ShardReading:
     report: Heartbeat
     counts: Counts
     skips: IO[str] | None = None
-    kept: SourceColumns = NO_COLUMNS
+    source_columns: SourceColumns = NO_COLUMNS
 
     def __post_init__(self) -> None:
         self._read = deque[Extent]()  # whose samples' rows may be still to come
 
     def joined(self, made: Iterator[Rows | Skipped], reader: Reader) -> Iterator[Rows | Skipped]:
         """What is made of the samples, and into each row what is kept of the source."""
-        return ColumnJoiner(self.kept, reader, self._read).rows(made) if self.kept.columns else made
+        return ColumnJoiner(self.source_columns, reader, self._read).rows(made) if self.source_columns.columns else made
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """What the reader gives, less what is unusable and what is known to kill."""
@@ -95,7 +95,7 @@ class ShardReading:
             reason = self.job.exceptions.reading.get(extent.key)
             if reason is None:
                 self.report.on(extent.key, "")
-                if self.kept.columns:
+                if self.source_columns.columns:
                     self._read.append(extent)
                 yield extent
             elif self.split.holds(extent.file):
@@ -132,7 +132,7 @@ def make_shard(recipe: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
         for split in splits(recipe.validation):
             name = f"{split.name}-{index:05d}.parquet"
             staged = staging / name
-            _label(recipe, ShardReading(job, split, report, counts, lines, recipe.kept), staged)
+            _label(recipe, ShardReading(job, split, report, counts, lines, recipe.source_columns), staged)
             if counts.rows[split.name]:
                 rows, size = counts.rows[split.name], staged.stat().st_size
                 files.append(
@@ -213,14 +213,14 @@ def fit(recipe: RunSpec) -> dict[str, str]:
     made = {path.name: file_sha256(path) for path in sorted(staged.iterdir())}
     for name in made:
         recipe.store.commit(staged / name, name)
-    recipe.store.settle("")
+    recipe.store.fsync("")
     return made
 
 
 def _seen(recipe: RunSpec) -> Iterator[np.ndarray]:
     room = recipe.task.observed_megabytes * MEGABYTE
     for name in sorted(name for name in recipe.store.sizes(recipe.seen) if name.startswith("seen-")):
-        with recipe.store.fetched(f"{recipe.seen}/{name}", recipe.staging()).open("rb") as file:
+        with recipe.store.local_copy(f"{recipe.seen}/{name}", recipe.staging()).open("rb") as file:
             while room > 0 and file.peek(1):
                 array = np.load(file)
                 room -= array.nbytes

@@ -34,14 +34,14 @@ def plan_parts(
     if chosen.part:
         raise UserError("plan comes before all parts; give --part to the task's command")
     goal = resolve_target(task, source, chosen)
-    if goal.there():
+    if goal.is_complete():
         return finished_summary(goal.out, existing_manifest(goal.out, goal.manifest))
     plan = goal.found.plan
     with store(goal.out).locked(progress.note) as ours:
         goal.begin(progress)
         with RunSession(goal.task, chosen, goal.found, goal.out, progress, len(plan), ours) as attempt:
             attempt.learn()
-        goal.found.kept.freeze(goal.out / RECORDS / SOURCE_COLUMNS)
+        goal.found.source_columns.save(goal.out / RECORDS / SOURCE_COLUMNS)
         save_plan(goal.out / RECORDS / PLAN, plan, places=True)
     then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {goal.out}"
     return step_summary(goal.task, goal.out, then, plan, range(len(plan)), started)
@@ -110,6 +110,6 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
                 "run the parts that did not end well again, then finish",
                 code=3,
             )
-        found = Scan(plan, manifest["source"]["files"], manifest["ignored"], dataset.kept)
+        found = Scan(plan, manifest["source"]["files"], manifest["ignored"], dataset.source_columns)
         options = replace(dataset.options, max_skipped=max_skipped)
         return finish_run(dataset.task, options, found, out, manifest, started, progress, ours)

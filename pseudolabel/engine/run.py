@@ -27,7 +27,7 @@ def run(
     if chosen.part:
         return make_part(task, resolve_sources(source), chosen, progress, started)
     goal = resolve_target(task, source, chosen)
-    if goal.there():  # no lock: nothing is made
+    if goal.is_complete():  # no lock: nothing is made
         return finished_summary(goal.out, existing_manifest(goal.out, goal.manifest))
     with store(goal.out).locked(progress.note) as ours:
         goal.begin(progress)

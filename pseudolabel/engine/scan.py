@@ -36,7 +36,7 @@ class Scan:
     plan: Plan
     files: int
     ignored: int
-    kept: SourceColumns
+    source_columns: SourceColumns
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:

@@ -37,16 +37,18 @@ class RunSession:
         self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
         self.records, self.store = Records(out), store(out)
         self.deaths = CrashLog.of(self.records.folder, options.mark)
-        self.room = self.store.room(WORK + options.mark)
+        self.room = self.store.work_dir(WORK + options.mark)
         for left in sorted(
             self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")
         ):  # of runs that were killed: we hold the lock
-            self.deaths.harvest(left)
+            self.deaths.collect_status(left)
             shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
-        self.recipe = RunSpec(task, options.seed, options.copies, options.validation, out, self.folder, found.kept)
+        self.recipe = RunSpec(
+            task, options.seed, options.copies, options.validation, out, self.folder, found.source_columns
+        )
         count = min(options.workers or local.usable_cores(), most)
         if options.engine is Engine.RAY:
             self.pool: local.LocalPool | ray_pool.RayPool = ray_pool.RayPool(
@@ -75,7 +77,7 @@ class RunSession:
         mine = range(number - 1, len(self.plan), count)
         self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
         # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
-        order = sorted(missing, key=lambda index: (self.deaths.suspected("make", index), -index))
+        order = sorted(missing, key=lambda index: (self.deaths.is_suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):
             pass
 
@@ -108,13 +110,13 @@ class RunSession:
     def drive(self, jobs: Iterator[Job]) -> Iterator[events.Done]:
         """Run jobs to their end, through deaths, and yield each that is done."""
         search, first = CrashBisector(self.deaths), deque[Job]()
-        warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspect(job)))
+        warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspected_extents(job)))
         for event in self.pool.events(first, warned):
             self.ours()
             match event:
                 case events.Progressed():
                     self.progress.add(event)
-                    search.goes_on()
+                    search.note_progress()
                 case events.Failed():
                     raise self.failure(event)
                 case events.Died():
@@ -123,7 +125,7 @@ class RunSession:
                 case events.Done(job=Job(trial=True)):
                     first.extendleft(search.over(event.job))
                 case events.Done():
-                    search.goes_on()
+                    search.note_progress()
                     self.progress.done(event)
                     yield event
 

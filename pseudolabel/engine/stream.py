@@ -57,7 +57,11 @@ def rows(
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
             reading = ShardReading(
-                Job("make", found.plan[index]), splits(0.0)[0], NoHeartbeat(), Counts(), kept=found.kept
+                Job("make", found.plan[index]),
+                splits(0.0)[0],
+                NoHeartbeat(),
+                Counts(),
+                source_columns=found.source_columns,
             )
             reader = task.reader()
             made = labeler.label(reading.samples(reader), lambda key, _: chance(key, copy), 1)
@@ -109,9 +113,11 @@ def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int,
         labeler = task.labeler(fit_here(task, found, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
-        reading = ShardReading(Job("make", stream), splits(0.0)[0], NoHeartbeat(), counts, kept=found.kept)
+        reading = ShardReading(
+            Job("make", stream), splits(0.0)[0], NoHeartbeat(), counts, source_columns=found.source_columns
+        )
         out = Path(folder) / "taste.parquet"
-        with ShardWriter(out, arrow_schema(found.kept.schema(task), {})) as writer:
+        with ShardWriter(out, arrow_schema(found.source_columns.schema(task), {})) as writer:
             reader, chance = task.reader(), chance_for(options.seed, task.name)
             rows = labeler.label(reading.samples(reader), chance, options.copies)
             for item in reading.joined(rows, reader):

@@ -45,9 +45,9 @@ class Target:
         found, extended = self.found, self.before is not None
         source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
         more = {"ignored": found.ignored, "extended": extended, "fields": asdict(self.task), "versions": versions()}
-        return {"pseudolabel": 1, **identity(self.task, source, found.kept, self.options), **more}
+        return {"pseudolabel": 1, **identity(self.task, source, found.source_columns, self.options), **more}
 
-    def there(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it is, whole and signed."""
         signed = not self.options.overwrite and (self.out / SUCCESS).exists()
         return signed and not missing_shards(self.out, self.found.plan)
@@ -80,7 +80,7 @@ def resolve_target(task: Task, source: Path | str | Sequence[Path | str], option
     if before is not None:
         check_source(out, before, options.extend)
     if not options.overwrite:
-        source_columns.check_metadata(out, read_manifest(out), found.kept)
+        source_columns.check_metadata(out, read_manifest(out), found.source_columns)
     return Target(task, options, out, found, before)
 
 
@@ -122,5 +122,5 @@ def identity(task: Task, source: dict[str, Any], carried: SourceColumns, options
     """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
     names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
     chosen = {name: getattr(options, name) for name in names}
-    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source, **carried.said}
+    made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source, **carried.as_manifest}
     return json.loads(json.dumps(made))  # type: ignore[no-any-return]

@@ -56,7 +56,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "command": dataset.command,
         "odds": odds,
         "rows": summary["rows"],
-        "kept": {column.name: column.type for column in dataset.kept.columns},
+        "kept": {column.name: column.type for column in dataset.source_columns.columns},
         **{name: summary[name] for name in names},
         "labels": [spread._asdict() for spread in spreads(dataset)],
         "left_out": dict(skip_reasons(dataset)),

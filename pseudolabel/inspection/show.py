@@ -46,10 +46,10 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         yield from _asked(task, artefacts)
         for row in some:
             yield f"\n{escape_controls(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
-            yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.kept.columns)
+            yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.source_columns.columns)
             yield from (f"  {line}" for piece in labeler.draw(row) for line in _lines(piece, colour))
         if not all(isinstance(piece, Fact | Written) for row in some for piece in labeler.draw(row)):
-            yield f"\npictures: {_page(task, found.kept.schema(task), labeler, some)}"
+            yield f"\npictures: {_page(task, found.source_columns.schema(task), labeler, some)}"
 
 
 def _a_place(task: Task, source: str) -> bool:

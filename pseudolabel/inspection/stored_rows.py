@@ -77,7 +77,7 @@ def stored_rows(recipe: RunSpec, job: Job, signed: Mapping[str, Any], verdict: F
     where = f"data/{signed['name']}"
     expected = recipe.schema(job.shard.index)
     try:
-        path = recipe.store.fetched(where, recipe.staging())
+        path = recipe.store.local_copy(where, recipe.staging())
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found, stored = file.schema_arrow, StoredRows(file)
     except StoreFailure:

@@ -74,7 +74,7 @@ def verify(
     job = Job("check", Shard(0, ()), check_failures(dataset.out, verdict))
     jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
-    kept = found.kept if found else dataset.kept
+    kept = found.source_columns if found else dataset.source_columns
     proofs = dict(_proofs(dataset, task, kept, jobs, weights, workers, progress or Progress(quiet=True)))
     for index in sorted(proofs):
         verdict.add(proofs[index])

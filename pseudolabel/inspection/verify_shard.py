@@ -46,7 +46,7 @@ def verify_shard(recipe: RunSpec, job: Job, report: Heartbeat, exact: bool = Fal
         if stored is None and split.name in files:
             unread = True
         elif job.shard.extents:
-            reading = ShardReading(job, split, report, counts, skips, recipe.kept)
+            reading = ShardReading(job, split, report, counts, skips, recipe.source_columns)
             ShardComparer(recipe, labeler, stored, verdict, exact).judge(reading)
         elif stored is not None:
             for rows in stored.all():
@@ -110,7 +110,7 @@ def check_rows(recipe: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: 
 
 def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
     with decoding_errors("cannot be undone"):  # what is stored may be anything
-        return labeler.undo(rows, source)
+        return labeler.check_rows(rows, source)
 
 
 # --- beside the source -----------------------------------------------------------------------------------------------

@@ -28,10 +28,10 @@ def file_sha256(path: Path) -> str:
 def write_atomic(path: Path, parts: Iterable[str]) -> None:
     """Write a text file so that it is whole or absent, and on disk or in the store."""
     home = store(path.parent)
-    with home.staging(path.name) as staged:
+    with home.stage(path.name) as staged:
         with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         home.commit(staged, path.name)
-        home.settle("")
+        home.fsync("")

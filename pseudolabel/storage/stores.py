@@ -29,19 +29,19 @@ CONCURRENT_READS, BATCH_FILES = 16, 1024  # small objects asked for at the same 
 class Store(Protocol):
     """Names are relative to its folder, with "/" between the parts."""
 
-    def room(self, name: str) -> Path:
+    def work_dir(self, name: str) -> Path:
         """The local folder below which a run has its own, for what is not committed yet."""
 
-    def staging(self, name: str) -> AbstractContextManager[Path]:
+    def stage(self, name: str) -> AbstractContextManager[Path]:
         """A local path to write to what is to be committed under that name."""
 
     def commit(self, staged: Path, name: str) -> None:
         """Have the file under that name, whole or not at all. It may be gone from where it was staged."""
 
-    def settle(self, *folders: str) -> None:
+    def fsync(self, *folders: str) -> None:
         """Have what was committed to these folders outlive a power cut."""
 
-    def fetched(self, name: str, folder: Path) -> Path:
+    def local_copy(self, name: str, folder: Path) -> Path:
         """The local path of a file: its own, or that of a copy in `folder`."""
 
     def sizes(self, folder: str) -> dict[str, int]:
@@ -86,17 +86,17 @@ class Disk:
 
     folder: Path
 
-    def room(self, name: str) -> Path:
+    def work_dir(self, name: str) -> Path:
         return self.folder / name
 
     @contextmanager
-    def staging(self, name: str) -> Iterator[Path]:
+    def stage(self, name: str) -> Iterator[Path]:
         yield self.folder / f"{name}.tmp"
 
     def commit(self, staged: Path, name: str) -> None:
         staged.replace(self.folder / name)
 
-    def settle(self, *folders: str) -> None:
+    def fsync(self, *folders: str) -> None:
         for folder in folders:
             descriptor = os.open(self.folder / folder, os.O_RDONLY)
             try:
@@ -104,7 +104,7 @@ class Disk:
             finally:
                 os.close(descriptor)
 
-    def fetched(self, name: str, folder: Path) -> Path:
+    def local_copy(self, name: str, folder: Path) -> Path:
         return self.folder / name
 
     def sizes(self, folder: str) -> dict[str, int]:
@@ -154,14 +154,14 @@ class Bucket:
 
     folder: RemotePath
 
-    def room(self, name: str) -> Path:
+    def work_dir(self, name: str) -> Path:
         """In the folder for temporary files, and the same for a rerun on this machine."""
         ends = sorted(f"{key}={value}" for key, value in os.environ.items() if "ENDPOINT" in key)
         address = hash64("\n".join([str(self.folder), str(os.getuid()), *ends]))
         return Path(tempfile.gettempdir(), f"pseudolabel-{address:016x}", name)
 
     @contextmanager
-    def staging(self, name: str) -> Iterator[Path]:
+    def stage(self, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="pseudolabel-") as folder:
             yield Path(folder, Path(name).name)
 
@@ -169,10 +169,10 @@ class Bucket:
         place = self.folder / name
         with_retries(lambda: place.fs.put_file(str(staged), place.path), place)
 
-    def settle(self, *folders: str) -> None:
+    def fsync(self, *folders: str) -> None:
         """It does so by itself."""
 
-    def fetched(self, name: str, folder: Path) -> Path:
+    def local_copy(self, name: str, folder: Path) -> Path:
         place, near = self.folder / name, folder / Path(name).name
         with_retries(lambda: place.fs.get_file(place.path, str(near)), place)
         return near
@@ -197,9 +197,9 @@ class Bucket:
                 with_retries(lambda: self.folder.fs.rm(paths), self.folder)
 
     def empty(self, folder: str) -> None:
-        shutil.rmtree(self.room(folder), ignore_errors=True)
+        shutil.rmtree(self.work_dir(folder), ignore_errors=True)
         with suppress(OSError):  # other parts of the same dataset may be made here
-            self.room(folder).parent.rmdir()
+            self.work_dir(folder).parent.rmdir()
         place = self.folder / folder
 
         def removed() -> None:  # until there is nothing to remove: a listing that failed half would pass for all of it

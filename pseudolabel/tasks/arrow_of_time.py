@@ -54,7 +54,7 @@ class ArrowOfTime(VideoTask):
             BOXES,
         )
 
-    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them so, or in reverse."""
         square = self.square(clip, rng, lambda small: motion.min_pairwise_difference(np.stack([small, small[::-1]])))
         label = int(rng.integers(2))
@@ -67,7 +67,7 @@ class ArrowOfTime(VideoTask):
             "boxes": square.boxes[way].tolist(),
         }
 
-    def undo(self, row: Row, source: Clip | None) -> str | None:
+    def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Do the times go the way that the label says, and are the frames those of their times?"""
         steps = np.diff(row["timestamps"])
         if not (steps < 0 if row["label"] else steps > 0).all():

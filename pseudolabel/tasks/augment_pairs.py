@@ -89,7 +89,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         """Pictures among which partners are chosen."""
         return max(COMPANY, 2 * self.negatives)
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of two views of one picture."""
         height, width, _ = image.shape
         drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
@@ -99,7 +99,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         one, two = (codec.jpeg(view) for view in made)
         yield {"label": 1, "view_1": one, "view_2": two, **augment.view_columns(drawn)}
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Is the label what the keys say, and are the views those that the source gives by what was done to them?"""
         if self.negatives and row["label"] != (row["partner"] == row["key"]):
             return "`label` is not whether `partner` is `key`"
@@ -154,8 +154,8 @@ class PairLabeler(NamedTuple):
                 group, before = [], group
         yield from self._paired(group, [*before, *group][-task.company :])
 
-    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return PerSampleLabeler(self.task).undo(rows, source)
+    def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        return PerSampleLabeler(self.task).check_rows(rows, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
@@ -165,7 +165,7 @@ class PairLabeler(NamedTuple):
         rows = [
             {"key": sample.key, "copy": copy, "partner": sample.key, **row}
             for copy, rng in enumerate(chances)
-            for row in self.task.pairs(sample.payload, rng)
+            for row in self.task.rows(sample.payload, rng)
         ]
         return SeenPicture(ops.dhash(sample.payload), rows, chances)
 

@@ -63,7 +63,7 @@ class ClusterRows(NamedTuple):
                 label = dict(zip(Assignment._fields, where, strict=True))
                 yield Sample(key, None if nothing else {**label, **row})
 
-    def pairs(self, row: Row | UnusableSample | None, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, row: Row | UnusableSample | None, rng: np.random.Generator) -> Iterator[Row]:
         """The row, if there was anything to tell by; chance has no part in it."""
         if isinstance(row, UnusableSample):
             raise row
@@ -73,7 +73,7 @@ class ClusterRows(NamedTuple):
             raise FilteredSample("nothing in it to tell it from others by: no word, or too short")
         yield row
 
-    def undo(self, row: Row, source: Row | None) -> str | None:
+    def check_row(self, row: Row, source: Row | None) -> str | None:
         """Is what is stored where the row says? Without it, is there such a cluster?"""
         task, (centroids, learned) = self.task, (self.book.clusters, self.book.learned)
         if not task.description.self_verifying(task):

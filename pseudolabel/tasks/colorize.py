@@ -75,7 +75,7 @@ class Colorize(ImageTask):
         """Write the bins beside the data; nothing of them is learned."""
         np.save(artefacts / "ab_bins.npy", bin_centers())
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of one square. `FilteredSample` where it has no colour to tell."""
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
@@ -97,7 +97,7 @@ class Colorize(ImageTask):
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
         yield {**row, "image": codec.media(codec.encode_png(lightness))}
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Are the bins nearest to the source's colours, and the picture its lightness?"""
         if len(row["bins"]) != (self.size // self.stride) ** 2:
             return f"it has {len(row['bins'])} `bins`, not {(self.size // self.stride) ** 2}"

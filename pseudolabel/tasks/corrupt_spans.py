@@ -254,7 +254,9 @@ class CorruptSpans(PackedTask):
         mask = text.special.mask
         return infill(text.ids, begins, density, mean, mask, rng), equal_rows(text.ids), np.array([mask])
 
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens) -> Sequence[str | None]:
+    def check_rows(
+        self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
+    ) -> Sequence[str | None]:
         """Put back what was cut out: is it a text, and the source's?"""
         text = [None] * len(rows) if source is None else special.plain(source)
         return [self._undo(self.parted(row, special), said) for row, said in zip(rows.to_pylist(), text, strict=True)]

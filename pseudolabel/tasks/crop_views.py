@@ -89,7 +89,7 @@ class CropViews(augment.ViewOptions, ImageTask):
             *augment.ABOUT,
         )
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row of all crops of a picture."""
         height, width, _ = image.shape
         drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
@@ -99,7 +99,7 @@ class CropViews(augment.ViewOptions, ImageTask):
         crops = [codec.jpeg(view) for view in made]
         yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.view_columns(drawn)}
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Are the crops those that the source gives by what was done to them?"""
         crops = [*row["global_crops"], *row["local_crops"]]
         if len(crops) != len(self.recipes):

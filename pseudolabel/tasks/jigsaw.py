@@ -110,7 +110,7 @@ class Jigsaw(ImageTask):
         """Write the set beside the data; nothing of it is learned."""
         np.save(artefacts / "permutations.npy", permutation_set(self.grid**2, self.count)[0])
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         cell, tile, jitter = self.sizes
         x, y, which, colour = rng.random(4)
         height, width, _ = image.shape
@@ -130,7 +130,7 @@ class Jigsaw(ImageTask):
             "tiles": [codec.media(encoded) for encoded in tiles],
         }
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Is the permutation its class's, do the boxes lie in the cells it says, and do tiles show what is in them?"""
         cell, tile, jitter = self.sizes
         permutation, boxes = np.array(row["permutation"]), np.array(row["boxes"])

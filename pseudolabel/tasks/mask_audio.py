@@ -244,7 +244,7 @@ class MaskAudioLabeler(NamedTuple):
     task: MaskAudio
     book: Centroids | Projection
 
-    def pairs(self, sound: Utterance, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, sound: Utterance, rng: np.random.Generator) -> Iterator[Row]:
         """The row of an utterance."""
         task, seconds = self.task, len(sound.wave) / sound.rate
         stride, window = (
@@ -270,7 +270,7 @@ class MaskAudioLabeler(NamedTuple):
             "audio": codec.media(audio_codec.encode_flac(sound.wave, sound.rate)),
         }
 
-    def undo(self, row: Row, source: Utterance | None) -> str | None:
+    def check_row(self, row: Row, source: Utterance | None) -> str | None:
         """Are the codes those of the sound that is stored, and is that the source's?"""
         task, labels, (wave, rate) = self.task, row["labels"], audio_codec.decode_flac(row["audio"])
         if len(row["mask"]) != len(labels):

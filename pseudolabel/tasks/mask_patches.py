@@ -186,7 +186,7 @@ class MaskPatches(ImageTask):
             case _:
                 return image_masks.grid_mask(*self.grid, self.whole // self.patch, self.count, rng)
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of one picture, cropped and perhaps mirrored, with its masks."""
         height, width, _ = image.shape
         box = crop(CropRule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
@@ -202,7 +202,7 @@ class MaskPatches(ImageTask):
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Does each mask hide as many as it should, whole squares where it should, of what the source shows?"""
         squares, each = (*self.grid,), self.whole // self.patch
         for mask in [row["mask"]] if self.masks == 1 else row["masks"]:

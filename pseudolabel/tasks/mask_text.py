@@ -78,7 +78,9 @@ class MaskText(MaskingOptions, PackedTask):
         read = text.spelling.read(ids, chosen.tokens, special) if text.spelling else []
         return [*map(to_lists, (shown, labels, attention)), *read]
 
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens) -> Sequence[str | None]:
+    def check_rows(
+        self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
+    ) -> Sequence[str | None]:
         """Filled in, is a row [CLS] text [SEP] [PAD]..., is text asked for and nothing else, and is it the source's?"""
         shown, labels, attention = (
             list_to_array(rows, n, self.length) for n in ("input_ids", "labels", "attention_mask")

@@ -95,7 +95,7 @@ class MaskTubes(VideoTask):
             BOXES,
         )
 
-    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row of them and of their mask."""
         square = self.square(clip, rng, motion.mean_frame_difference)
         mask = image_masks.random_mask(self.side, self.side, self.hidden, rng).ravel()
@@ -107,7 +107,7 @@ class MaskTubes(VideoTask):
             "boxes": square.boxes.tolist(),
         }
 
-    def undo(self, row: Row, source: Clip | None) -> str | None:
+    def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Does the mask hide as many patches as it shall, the same at all times, and are the frames of their times?"""
         mask = np.array(row["bool_masked_pos"], bool)
         if len(mask) != self.frames // self.tubelet * self.side**2:

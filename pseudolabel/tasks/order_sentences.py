@@ -154,7 +154,7 @@ class SentenceOrderLabeler(NamedTuple):
                     yield Rows(task.batch(keys, copy, self._columns(made, some.label, rng)), used, (made[0], some))
                     used = 0
 
-    def undo(self, rows: pa.RecordBatch, source: tuple[np.ndarray, SentencePairs] | None) -> Sequence[str | None]:
+    def check_rows(self, rows: pa.RecordBatch, source: tuple[np.ndarray, SentencePairs] | None) -> Sequence[str | None]:
         """Is a row [CLS] a [SEP] b [SEP], and is it what the source says, in the order that the label tells?"""
         task, special = self.task, self.special
         names = ("input_ids", "token_type_ids", "attention_mask")

@@ -83,7 +83,7 @@ class PredictContext(ImageTask):
             Column("neighbour", "image", "input", "One of the eight patches around it."),
         )
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> rows of two patches each."""
         height, width, _ = image.shape
         least, most = self.scales(height, width)
@@ -103,7 +103,7 @@ class PredictContext(ImageTask):
                 "neighbour": codec.jpeg(other),
             }
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Do the boxes lie as the label says, and do the patches show what is in them?"""
         boxes = np.array(row["boxes"])
         if len(boxes) != 2:

@@ -61,7 +61,7 @@ class PredictPace(VideoTask):
             BOXES,
         )
 
-    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """All frames that any pace shows, in order -> the row that shows those of one."""
         every = np.unique(self.steps)
         at = np.searchsorted(every, self.steps)
@@ -80,7 +80,7 @@ class PredictPace(VideoTask):
             "boxes": square.boxes[at[label]].tolist(),
         }
 
-    def undo(self, row: Row, source: Clip | None) -> str | None:
+    def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Are the frames those of their times, and these as many frames of the source apart as the label says?"""
         if fault := self.unlike(row["clip"], row, source):
             return fault

@@ -45,7 +45,7 @@ class Rotate(ImageTask):
             Column("image", "image", "input", "The square, turned."),
         )
 
-    def pairs(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> four rows, one for each turn. Raises `UnusableSample` where they would look the same."""
         height, width, _ = image.shape
         flip = bool(rng.random() < self.flip)
@@ -59,7 +59,7 @@ class Rotate(ImageTask):
         for turn in range(4):
             yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.rotate_quarters(shown, turn))}
 
-    def undo(self, row: Row, source: np.ndarray | None) -> str | None:
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Turned back by its label, does the picture show what is in its box?"""
         if source is None:
             return None

@@ -61,7 +61,7 @@ class ShuffleClips(VideoTask):
             BOXES._replace(meaning="Where the square of each clip was: left, top, right, bottom in the resized frame."),
         )
 
-    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """The frames of all clips, in order -> the row that shows the clips in another."""
         square = self.square(
             clip, rng, lambda small: motion.min_pairwise_difference(self._each(small)), unit=self.frames
@@ -77,7 +77,7 @@ class ShuffleClips(VideoTask):
             "boxes": self._each(square.boxes)[order, 0].tolist(),
         }
 
-    def undo(self, row: Row, source: Clip | None) -> str | None:
+    def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Put in order, do the times rise, is the label that of the order, and are the frames those of their times?"""
         if self.orders[row["label"]] != tuple(row["order"]):
             return "`label` is not that of `order`"

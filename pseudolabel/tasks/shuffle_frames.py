@@ -123,7 +123,7 @@ class ShuffleFrames(VideoTask):
             return self.classes.get(tuple(order))
         return {tuple(way): int(i == 2) for i, o in enumerate(SHOWN.tolist()) for way in (o, o[::-1])}.get(tuple(order))
 
-    def pairs(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them in another."""
         square = self.square(clip, rng, motion.min_pairwise_difference)
         order = self.arranged(rng)
@@ -136,7 +136,7 @@ class ShuffleFrames(VideoTask):
             "boxes": square.boxes[order].tolist(),
         }
 
-    def undo(self, row: Row, source: Clip | None) -> str | None:
+    def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Put in order, do the times rise, is the label that of the order, and are the frames those of their times?"""
         if self.label(row["order"]) != row["label"]:
             return "`label` is not that of `order`"

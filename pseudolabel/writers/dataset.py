@@ -89,14 +89,14 @@ class Dataset:
         return local_artifacts(self.out, Path(folder))
 
     @property
-    def kept(self) -> SourceColumns:
+    def source_columns(self) -> SourceColumns:
         """What its rows have of their source."""
         return columns_of_manifest(self.manifest)
 
     @property
     def columns(self) -> list[Column]:
         """All that a row has."""
-        return self.kept.schema(self.task)
+        return self.source_columns.schema(self.task)
 
     @property
     def options(self) -> RunOptions:

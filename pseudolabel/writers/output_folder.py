@@ -53,7 +53,7 @@ def local_artifacts(out: Path, folder: Path) -> Path:
         (whole := Path(beside, "whole")).mkdir()
         for name in store(out).sizes(""):
             if name[0] not in "._" and name not in (CARD, PREVIEW):
-                store(out).fetched(name, whole)
+                store(out).local_copy(name, whole)
         try:
             whole.rename(near)
         except OSError:

@@ -50,7 +50,7 @@ class SourceColumns:
         return [key, copy, *self.columns, *own]
 
     @property
-    def said(self) -> dict[str, Any]:
+    def as_manifest(self) -> dict[str, Any]:
         """For the manifest: the columns with their types, and the metadata files by their keys; nothing of nothing."""
         if not self.columns:
             return {}
@@ -58,7 +58,7 @@ class SourceColumns:
         digests = {f"{folder}/{file_name(table.where)}".lstrip("/"): table.sha256 for folder, table in tables}
         return {"kept": {column.name: column.type for column in self.columns}, "metadata": digests}
 
-    def freeze(self, path: Path) -> None:
+    def save(self, path: Path) -> None:
         """Write it down, with where the metadata files lie on this machine."""
         columns = {column.name: column.type for column in self.columns}
         write_atomic(path, [json.dumps({"columns": columns, "tables": self.tables}, indent=1), "\n"])
@@ -167,7 +167,7 @@ def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) 
     """
     import pyarrow.parquet as pq
 
-    now = kept.said
+    now = kept.as_manifest
     if not kept.tables or manifest.get("kept") != now["kept"] or manifest["metadata"] == now["metadata"]:
         return
     for path in sorted((out / "data").glob("*.parquet")):

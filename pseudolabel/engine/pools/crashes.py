@@ -42,7 +42,7 @@ class CrashLog:
                 path.unlink()
         return deaths
 
-    def convict(self, extent: str, key: str, reason: str) -> None:
+    def record(self, extent: str, key: str, reason: str) -> None:
         """From now on this sample is skipped, with that reason; the whole extent if it died before it gave one."""
         reading, labelling = self.exceptions
         if key:
@@ -52,7 +52,7 @@ class CrashLog:
         self.exceptions = KnownFailures(reading, labelling)
         self._write()
 
-    def harvest(self, folder: Path) -> None:
+    def collect_status(self, folder: Path) -> None:
         """Note what the workers of a dead run were on."""
         for file in sorted(folder.glob("worker-*.json")):
             status = events.read_status(file)
@@ -61,23 +61,23 @@ class CrashLog:
                 seen.append((status.trial, status.extent, status.key))
                 last = seen[-CRASHED_RUNS:]
                 if len(last) == CRASHED_RUNS and all(trial and [*rest] == [*last[-1][1:]] for trial, *rest in last):
-                    self.convict(
+                    self.record(
                         status.extent, status.key, f"ended {CRASHED_RUNS} runs in a row while it was tried alone"
                     )
         self._write()
 
-    def suspect(self, job: Job) -> list[Extent]:
+    def suspected_extents(self, job: Job) -> list[Extent]:
         """The extent the job was last on, if it was open in two runs that died."""
         seen = self._open.get(f"{job.kind} {job.shard.index}", [])
         if len(seen) < 2 or seen[-1][1] in self.exceptions.reading or seen[-1][2] in self.exceptions.labelling:
             return []
         return [extent for extent in job.shard.extents if extent.key == seen[-1][1]]
 
-    def suspected(self, kind: str, index: int) -> bool:
+    def is_suspected(self, kind: str, index: int) -> bool:
         """Whether the job will begin by a try: such ones come last, so that nothing else dies with them."""
         return len(self._open.get(f"{kind} {index}", [])) >= 2
 
-    def acquit(self, job: Job) -> None:
+    def clear(self, job: Job) -> None:
         """What the job was on when runs died has been searched."""
         if self._open.pop(f"{job.kind} {job.shard.index}", None):
             self._write()
@@ -132,7 +132,7 @@ class CrashBisector:
         at = next((i for i, extent in enumerate(extents) if status and extent.key == status.extent), -1)
         return self.hold(job, extents[at : at + 1] if self._killed[index] == 1 else extents[: at + 1])
 
-    def goes_on(self) -> None:
+    def note_progress(self) -> None:
         """A worker has done something."""
         self._unborn.clear()
 
@@ -158,7 +158,7 @@ class CrashBisector:
         if self._alone[extents[0].key] < 2 and not death.stuck:
             return [trial]
         self._alone[extents[0].key] = self._killed[index] = 0
-        self._deaths.convict(status.extent, status.key, death.reason)
+        self._deaths.record(status.extent, status.key, death.reason)
         return self.over(trial)
 
     def over(self, trial: Job) -> list[Job]:
@@ -167,5 +167,5 @@ class CrashBisector:
         self._tries[index] -= 1
         if self._tries[index]:
             return []
-        self._deaths.acquit(trial)
+        self._deaths.clear(trial)
         return [self._held.pop(index)._replace(exceptions=self._deaths.exceptions)]

@@ -146,7 +146,7 @@ class LocalPool:
 
     def __enter__(self) -> LocalPool:
         while len(self._workers) < self._count:  # all at once: they import while the first is fitting
-            self._hire()
+            self._spawn()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,24 +165,24 @@ class LocalPool:
                 job = first.popleft() if first else next(then, None)
                 if job is None:
                     break
-                self._give(job)
+                self._send(job)
             busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
             if not busy:
                 return
             for pipe in wait(list(busy), timeout=PULSE):
-                yield self._hear(busy[pipe])  # type: ignore[index]
+                yield self._receive(busy[pipe])  # type: ignore[index]
             for worker in self._workers:
                 self._watch(worker)
 
-    def _give(self, job: Job) -> None:
-        worker = next((worker for worker in self._workers if worker.job is None), None) or self._hire()
+    def _send(self, job: Job) -> None:
+        worker = next((worker for worker in self._workers if worker.job is None), None) or self._spawn()
         worker.job, worker.tick, worker.since = job, -1, time.monotonic()
         try:
             worker.pipe.send(job)
         except OSError:  # it died while it was idle, which is heard of as of any other death
             worker.file.unlink(missing_ok=True)
 
-    def _hire(self) -> _Worker:
+    def _spawn(self) -> _Worker:
         ours, theirs = SPAWN.Pipe()
         file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.json"
         args = (self._recipe, self._work, theirs, file, self._recipe.work / "noise.log")
@@ -202,19 +202,19 @@ class LocalPool:
         self._workers.append(_Worker(process, ours, file))
         return self._workers[-1]
 
-    def _hear(self, worker: _Worker) -> Event:
+    def _receive(self, worker: _Worker) -> Event:
         job = worker.job
         assert job is not None
         try:
             what, *rest = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
-            return self._bury(worker, job)
+            return self._reap(worker, job)
         if what == "progress":
             return Progressed(job, *rest[0])
         worker.job = None
         return Done(job, rest[0]) if what == "done" else Failed(job, *rest)
 
-    def _bury(self, worker: _Worker, job: Job) -> Died:
+    def _reap(self, worker: _Worker, job: Job) -> Died:
         worker.process.join()
         self._workers.remove(worker)
         status = worker.status()

@@ -162,7 +162,7 @@ class RayPool:
             if not running:
                 return
             for stream in ray.wait(list(running), timeout=PULSE)[0]:
-                event = self._hear(stream, running[stream])
+                event = self._receive(stream, running[stream])
                 if not isinstance(event, Progressed):
                     del running[stream]
                 yield event
@@ -173,7 +173,7 @@ class RayPool:
             self._count = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 0)))
             self._counted = time.monotonic()
 
-    def _hear(self, stream: Any, job: Job) -> Event:
+    def _receive(self, stream: Any, job: Job) -> Event:
         errors = self._ray.exceptions
         try:
             kind, told = self._ray.get(next(stream))

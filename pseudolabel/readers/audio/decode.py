@@ -37,11 +37,11 @@ def _open(extent: Extent) -> tuple[soundfile.SoundFile, FaultRecordingFile]:
     file = FaultRecordingFile(open_file(extent.where))
     with ExitStack() as unless_open:
         unless_open.enter_context(file)
-        with file.blamed("not a sound that libsndfile reads"):
+        with file.decoding_errors("not a sound that libsndfile reads"):
             sound = soundfile.SoundFile(file)
         sound.seekable = lambda: False  # else soundfile seeks after each read, which FLAC without a length cannot bear
         if extent.start:
-            with file.blamed(f"has no place {extent.start}"):
+            with file.decoding_errors(f"has no place {extent.start}"):
                 sound.seek(extent.start)
         unless_open.pop_all()  # whoever reads it closes it
     return sound, file

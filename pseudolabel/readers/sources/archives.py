@@ -71,7 +71,7 @@ def _tarred(where: str) -> Iterator[Member]:
 def _zip(where: str) -> Iterator[Member]:
     with TemporaryFile() as kept:
         noted = _Noted(kept)
-        with FaultRecordingFile(open_file(where)) as file, file.blamed("no zip archive, or a damaged one"):
+        with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("no zip archive, or a damaged one"):
             _Zip(file, noted)
         begins = np.sort(np.frombuffer(noted.begins, np.uint64))
         for name, size, link, flags, method, begin, packed, crc in noted.members():
@@ -132,11 +132,11 @@ def _tar(
     file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, packed: int = 0, points: str = ""
 ) -> Iterator[Member]:
     """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
-    with file.blamed("no tar archive"):
+    with file.decoding_errors("no tar archive"):
         headers = _Headers(stream, HEADERS)
         tar = tarfile.TarFile(fileobj=headers)  # type: ignore[arg-type]
     while True:
-        with file.blamed(f"damaged from byte {tar.offset} on"):
+        with file.decoding_errors(f"damaged from byte {tar.offset} on"):
             info = tar.next()
         if info is None:
             break
@@ -149,7 +149,7 @@ def _tar(
         raise UnusableSample(f"damaged from byte {tar.offset} on: no header of a file")
     if len(headers.last) < tarfile.BLOCKSIZE:
         raise UnusableSample(f"ends at byte {tar.offset}, without the mark of an archive's end")
-    with file.blamed("damaged"):
+    with file.decoding_errors("damaged"):
         while rest := stream.read(1 << 20):
             if rest.strip(b"\0"):
                 raise UnusableSample("more follows the mark of its end; pack it anew")
@@ -178,7 +178,7 @@ def _packed_tar(file: FaultRecordingFile, own: io.BufferedReader) -> Iterator[Me
     stream = _Packed(file, own)
     try:
         yield from _tar(file, stream, packed, f"{end} {points}")
-        with file.blamed("damaged"):
+        with file.decoding_errors("damaged"):
             stream.check(packed)  # it was read to its end, where the checksum is
     finally:
         with suppress(OSError):  # as where that disk is full: they save time only

@@ -59,7 +59,7 @@ class FaultRecordingFile:
         return self._file.tell()
 
     @contextmanager
-    def blamed(self, what: str) -> Iterator[None]:
+    def decoding_errors(self, what: str) -> Iterator[None]:
         """Blame the file for whatever a foreign library raises, unless it is the disk that fails."""
         try:
             with decoding_errors(what):

@@ -64,7 +64,7 @@ class Rows:
 
     rows: Sequence[Row] | pa.RecordBatch
     count: int
-    source: Any = None  # what they were made of, as `undo` takes it; None where it is no longer held
+    source: Any = None  # what they were made of, as `check_rows` takes it; None where it is no longer held
 
 
 class Reader(Protocol):
@@ -85,7 +85,7 @@ class Labeler(Protocol):
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]: ...
 
-    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+    def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
         """Of each row the fault, if its label is false: by the row alone, or beside what `Rows.source` held."""
 
     def draw(self, row: Row) -> Iterable[Piece]:
@@ -173,19 +173,19 @@ def row_columns(task: Task) -> list[Column]:
 class RowMaker(Protocol):
     """What labels each sample by itself."""
 
-    def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
-    def undo(self, row: Row, source: Any) -> str | None: ...
+    def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
+    def check_row(self, row: Row, source: Any) -> str | None: ...
     def draw(self, row: Row) -> Iterable[Piece]: ...
 
 
 class SampleTask(Task):
-    """A task that labels each sample by itself: most need nothing but `pairs`, and `undo` and `draw` to be trusted."""
+    """A task that labels each sample alone. `rows` makes its rows, `check_row` proves one, `draw` displays one."""
 
     @abstractmethod
-    def pairs(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
         """The rows of one sample. Raises `UnusableSample` where the sample cannot bear this task."""
 
-    def undo(self, row: Row, source: Any) -> str | None:
+    def check_row(self, row: Row, source: Any) -> str | None:
         """The fault, if the row's label is false: by what the row alone betrays, or beside the payload, if given."""
         return None
 
@@ -198,7 +198,7 @@ class SampleTask(Task):
 
 
 class PerSampleLabeler(NamedTuple):
-    """The labeler of a task that has `pairs`, or whose artefacts have."""
+    """The labeler of a task that has `rows`, or whose artefacts have."""
 
     task: RowMaker
 
@@ -219,20 +219,20 @@ class PerSampleLabeler(NamedTuple):
                 yield replace(lost[0], count=0 if rows else count, rows=lacking)
             del source
 
-    def undo(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return [self.task.undo(row, source) for row in rows.to_pylist()]
+    def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+        return [self.task.check_row(row, source) for row in rows.to_pylist()]
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
 
     def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
-        rows = self.task.pairs(sample.payload, chance(sample.key, copy))
+        rows = self.task.rows(sample.payload, chance(sample.key, copy))
         return [{"key": sample.key, "copy": copy, **row} for row in rows]
 
 
 @dataclass(frozen=True)
 class ImageTask(ImageOptions, SampleTask):
-    """A task over pictures: `pairs` takes (H, W, 3) uint8 RGB, upright."""
+    """A task over pictures: `rows` takes (H, W, 3) uint8 RGB, upright."""
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -125,7 +125,9 @@ class PackedTask(TokenTask):
         """The task's columns for some rows."""
 
     @abstractmethod
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens) -> Sequence[str | None]:
+    def check_rows(
+        self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
+    ) -> Sequence[str | None]:
         """Of each row the fault, if its label is false; `source`: (r, w) ids, the text it was made of."""
 
     @abstractmethod
@@ -203,8 +205,8 @@ class PackedLabeler(NamedTuple):
                 batch = self.task.batch(packed.keys[i : i + size], copy, self.task.label(text, rng))
                 yield Rows(batch, packed.documents if (copy, i) == (0, 0) else 0, text.ids)
 
-    def undo(self, rows: pa.RecordBatch, source: np.ndarray | None) -> Sequence[str | None]:
-        return self.task.undo(rows, source, self.special)
+    def check_rows(self, rows: pa.RecordBatch, source: np.ndarray | None) -> Sequence[str | None]:
+        return self.task.check_rows(rows, source, self.special)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row, self.special, load_detokenizer(self.tokens.tokenizer))

@@ -69,7 +69,7 @@ def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), m
 
 @dataclass(frozen=True)
 class VideoTask(VideoOptions, SampleTask):
-    """A task over films: `pairs` takes a `Clip`."""
+    """A task over films: `rows` takes a `Clip`."""
 
     size: Annotated[int | None, Option(min=16, max=2048, help=SIZE_HELP)] = None
     resize: Annotated[int | None, Option(min=16, max=4096, help=RESIZE_HELP)] = None

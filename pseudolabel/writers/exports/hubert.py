@@ -85,7 +85,7 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         (work / "README.txt").write_text(about, "utf-8", "backslashreplace")
         os.sync()  # a million files, each by itself, would take hours
         (home := Disk(folder.parent)).commit(work, folder.name)
-        home.settle("")
+        home.fsync("")
     facts = {"out": str(folder), "rows": rows, "label_rate": labels.hz, "classes": labels.classes}
     remark = {"lacking": "validation, which the trainers want: make the dataset again with --validation 0.01"}
     return facts if "valid" in rows else {**facts, **remark}
