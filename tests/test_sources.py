@@ -576,7 +576,7 @@ def test_a_store_on_a_bad_day(source: Any, store: str, tmp_path: Path, monkeypat
     assert keys(f"@{listing}") == {"00.jpg": "ffd8", "gone.jpg": "gone since the scan"}
     assert proxy.faults > 3
     proxy.gone = "/"
-    monkeypatch.setattr("pseudolabel.storage.retry.WAITS", (0.1,))
+    monkeypatch.setattr("pseudolabel.storage.retry.BACKOFF_SECONDS", (0.1,))
     with pytest.raises(OSError, match="the store fails"):
         made("jigsaw", address)
     proxy.shutdown()

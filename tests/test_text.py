@@ -181,8 +181,8 @@ def test_a_line_of_200_megabytes_passes_in_pieces_and_little_memory(tmp_path: Pa
     code = """
 import re, sys
 from pseudolabel.contracts import Split
-from pseudolabel.readers.text.reader import Documents, TextOptions
-reader, path = Documents(TextOptions()), sys.argv[1]
+from pseudolabel.readers.text.reader import TextOptions, TextReader
+reader, path = TextReader(TextOptions()), sys.argv[1]
 counts = [(s.count, s.facts["cut"] if s.facts else 0, len(s.payload.data))
           for s in reader.read(reader.scan("a", path, 199_999_200), Split("all", 0, 1))]
 print(*map(sum, zip(*counts)), int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10)

@@ -240,8 +240,8 @@ def test_ids_on_documents_of_the_shared_texts() -> None:
 
 def test_the_vocabulary_is_the_same_in_every_process() -> None:
     program = (
-        "import sys, hashlib; from pseudolabel.transforms.text.vocabulary import train; t = sys.stdin.read();"
-        "print(hashlib.sha256(train([t, t.upper()], 900).to_str().encode()).hexdigest())"
+        "import sys, hashlib; from pseudolabel.transforms.text.vocabulary import train_wordpiece; t = sys.stdin.read();"
+        "print(hashlib.sha256(train_wordpiece([t, t.upper()], 900).to_str().encode()).hexdigest())"
     )
     text = (ENGLISH + WORLD) * 20 + " ".join(documents()).replace("\r", " ")
     run = [

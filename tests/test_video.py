@@ -148,7 +148,7 @@ def test_a_large_file_is_read_in_pieces(
     path = write(tmp_path / name, [counted(i) for i in range(500)], FORMATS[name][0], g="25")
     reader = videos(0.2, seconds=True) if seconds else videos(7)
     whole = read(path, reader)
-    monkeypatch.setattr("pseudolabel.readers.video.reader.PIECE", path.stat().st_size // 5)
+    monkeypatch.setattr("pseudolabel.readers.video.reader.EXTENT_BYTES", path.stat().st_size // 5)
     extents = list(reader.scan(path.name, str(path), path.stat().st_size))
     assert len(extents) == 5
     assert sum(extent.weight for extent in extents) == pytest.approx(path.stat().st_size, rel=0.01)
@@ -294,7 +294,7 @@ def test_a_header_that_promises_more_than_there_is(tmp_path: Path, monkeypatch: 
     struct.pack_into(">I", data, at, struct.unpack_from(">I", data, at)[0] * 4)
     path.write_bytes(data)
     whole = read(path, videos(0.2, seconds=True))
-    monkeypatch.setattr("pseudolabel.readers.video.reader.PIECE", path.stat().st_size // 8)
+    monkeypatch.setattr("pseudolabel.readers.video.reader.EXTENT_BYTES", path.stat().st_size // 8)
     items = read(path, videos(0.2, seconds=True))
     assert [item.key for item in items] == [item.key for item in whole]
 
