@@ -1,0 +1,247 @@
+"""What a user types, sees, and gets back as exit code; every refusal leaves what was there as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import FIXTURES, Command, arguments, real
+from typer.testing import CliRunner
+
+from pseudolabel import TASKS
+from pseudolabel import rows as stream_rows
+from pseudolabel.cli.app import app
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time of change."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished dataset."""
+    folder = tmp_path_factory.mktemp("made")
+    words = arguments("jigsaw", FIXTURES / "images", "--out", "tiles", "--quiet")
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    return folder / "tiles"
+
+
+def test_help_is_light() -> None:
+    heavy = ["cv2", "faiss", "soundfile", "pyarrow", "tokenizers", "PIL", "datasets", "torch", "ray"]
+    code = f"import sys, pseudolabel.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_every_task_has_its_command_help_and_line() -> None:
+    told = CliRunner()
+    listed = told.invoke(app, ["tasks"]).stdout
+    for name in filter(real, TASKS):
+        task, done = TASKS[name], told.invoke(app, [name, "--help"])
+        assert done.exit_code == 0
+        for option in [*(field.name for field in fields(task)), "out", "seed", "workers", "dry-run", "json"]:
+            assert f"--{option.replace('_', '-')}" in done.stdout
+        assert f"{name}: " in listed
+
+
+def test_summary_adds_up_and_a_second_run_touches_nothing(made: Path, pseudolabel: Command) -> None:
+    before = snapshot(made)
+    again = pseudolabel("jigsaw", FIXTURES / "images", "--out", made, "--json", "--workers", 1)
+    assert again.returncode == 0
+    assert snapshot(made) == before
+    summary = json.loads(again.stdout)
+    assert summary["status"] == "already finished"
+    assert (summary["seen"], summary["used"], summary["skipped"]) == (25, 24, 1)
+    assert (made / "_SUCCESS").exists()
+    assert json.loads((made / "_skipped.jsonl").read_text())["key"] == "hills/broken.jpg"
+
+
+def test_a_lost_shard_is_made_again(made: Path, pseudolabel: Command) -> None:
+    shard = made / "data" / "train-00000.parquet"
+    before = shard.read_bytes()
+    shard.unlink()
+    assert pseudolabel("jigsaw", FIXTURES / "images", "--out", made, "--json").returncode == 0
+    assert shard.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["jigsaw", "nowhere"], 2, "nowhere does not exist"),
+        (["jigsaw", "empty"], 5, "nothing to read"),
+        (["jigsaw", FIXTURES / "text"], 5, "nothing to read"),
+        (["jigsaw", "pictures", "--out", "other"], 4, "holds something else"),
+        (["jigsaw", "pictures", "--out", "other/note.txt"], 4, "is a file"),
+        (["jigsaw", "pictures", "--out", "pictures/inside"], 2, "inside the source"),
+        (["jigsaw", "pictures", "--out", "pictures"], 2, "inside the source"),
+        (["jigsaw", "other/deep", "--out", "other"], 2, "inside --out"),
+        (["jigsaw", "pictures", "--grid", "1"], 2, "grid"),
+        (["jigsaw", "pictures", "--grid", "three"], 2, "grid"),
+        (["jigsaw", "pictures", "--wrong", "1"], 2, "--wrong"),
+        (["jigsaw", "pictures", "--max-skipped", "many"], 2, "--max-skipped many"),
+        (["jigsaw", "pictures", "--range", "5"], 2, "--range"),
+        (["jigsaw", "pictures", "pictures"], 2, "two sources are named"),
+        (["mask-text", FIXTURES / "text", "--ratio", "2"], 2, "ratio"),
+        (["mask-text", FIXTURES / "text", "--tokenizer", "no.json"], 2, "no.json"),
+        (["mask-text", FIXTURES / "text", "--tokenizer", "maskless.json"], 2, "[MASK]"),
+        (["jigsaw", "broken"], 3, "--max-skipped"),
+        (["jigsaw", "broken", "--max-skipped", "100%"], 3, "no row"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_refusals(words: list[object], code: int, says: str, pseudolabel: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other" / "deep").mkdir(parents=True)
+    (tmp_path / "other" / "note.txt").write_text("mine")
+    for name, suffix in (("pictures", "lakes/01.png"), ("broken", "hills/broken.jpg")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / Path(suffix).name).write_bytes((FIXTURES / "images" / suffix).read_bytes())
+    (tmp_path / "maskless.json").write_text(MASKLESS)
+    before = snapshot(tmp_path)
+    done = pseudolabel(*words)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    if code != 3:
+        assert snapshot(tmp_path) == before
+
+
+def test_another_dataset_is_refused(made: Path, pseudolabel: Command) -> None:
+    before = snapshot(made)
+    for change in (["--seed", 1], ["--grid", 2], ["--copies", 2]):
+        done = pseudolabel("jigsaw", FIXTURES / "images", "--out", made, *change)
+        assert done.returncode == 4
+        assert change[0].lstrip("-") in done.stderr
+        assert "--overwrite" in done.stderr
+    less = pseudolabel("jigsaw", FIXTURES / "images" / "lakes", "--out", made)
+    assert (less.returncode, "files is 25 there and 8 here" in less.stderr) == (4, True)
+    assert pseudolabel("jigsaw", made).returncode == 2, "a dataset is no source"
+    assert snapshot(made) == before
+
+
+def test_a_running_dataset_is_refused(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    words = ["jigsaw", pictures, "--out", "out", "--workers", 1, "--quiet"]
+    with subprocess.Popen(arguments(*words), cwd=tmp_path) as run:
+        while not (tmp_path / "out" / "_manifest.json").exists():
+            time.sleep(0.01)
+        second = pseudolabel(*words)
+        assert run.poll() is None
+        run.terminate()
+    assert second.returncode == 4
+    assert "another run" in second.stderr
+
+
+def test_other_versions_finish_nothing(made: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    manifest = made / "_manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["versions"]["numpy"] = "1.0"
+    kept = manifest.read_text()
+    manifest.write_text(json.dumps(facts))
+    try:
+        words = ["jigsaw", FIXTURES / "images", "--out", made]
+        assert pseudolabel(*words).returncode == 0, "finished stays finished"
+        (made / "_SUCCESS").unlink()
+        done = pseudolabel(*words)
+        assert done.returncode == 4
+        assert "numpy" in done.stderr
+    finally:
+        manifest.write_text(kept)
+    assert pseudolabel(*words).returncode == 0
+    assert (made / "_SUCCESS").exists(), "signed again"
+
+
+def test_a_full_disk(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("may not mount a tmpfs here")
+    try:
+        words = ["jigsaw", pictures, "--out", small / "out", "--shard-size", 1, "--quiet"]
+        done = pseudolabel(*words)
+        assert done.returncode == 74, done.stderr
+        assert "No space left" in done.stderr
+        assert "Traceback" not in done.stderr
+        import pyarrow.parquet as pq
+
+        for shard in (small / "out" / "data").iterdir():
+            assert pq.read_table(shard).num_rows > 0, "what is there is whole"
+        subprocess.run(["mount", "-o", "remount,size=200m", small], check=True)
+        assert pseudolabel(*words).returncode == 0, "rerun to finish"
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_dry_run_makes_nothing(pseudolabel: Command, tmp_path: Path) -> None:
+    done = pseudolabel("jigsaw", FIXTURES / "images", "--dry-run", "--json")
+    assert done.returncode == 0
+    facts = json.loads(done.stdout)
+    assert (facts["samples"], facts["skipped"], facts["rows"]) == (25, 1, 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_api_gives_the_rows_of_the_files(made: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from pseudolabel import Jigsaw  # type: ignore[attr-defined]
+
+    stored = pq.read_table(made / "data").to_pylist()
+    streamed = list(stream_rows(Jigsaw(), FIXTURES / "images"))
+    assert [row["key"] for row in streamed] == [row["key"] for row in stored]
+    for ours, theirs in zip(streamed, stored, strict=True):
+        assert np.array_equal(ours["permutation"], theirs["permutation"])
+        assert [tile["bytes"] for tile in ours["tiles"]] == [tile["bytes"] for tile in theirs["tiles"]]
+    again = list(stream_rows(Jigsaw(), FIXTURES / "images", copy=1))
+    assert {row["copy"] for row in again} == {1}
+    assert any(list(a["permutation"]) != list(b["permutation"]) for a, b in zip(again, streamed, strict=True))
+
+
+def test_odd_names_and_hidden_files(pseudolabel: Command, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / ".hidden").mkdir(parents=True)
+    picture = (FIXTURES / "images" / "lakes" / "01.png").read_bytes()
+    for name in [
+        b"plain.png",
+        "schön & <b>.PNG".encode(),
+        b"bad\xff.png",
+        b"a#1.png",
+        b".hid.png",
+        b".hidden/x.png",
+        b"no.xyz",
+    ]:
+        Path(os.fsdecode(os.fsencode(source) + b"/" + name)).write_bytes(picture)
+    (source / "link").symlink_to(FIXTURES / "images", target_is_directory=True)
+    (source / "circle.png").symlink_to(source / "circle.png")
+    done = pseudolabel("deadly", source, "--out", "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ignored"] == 3  # no.xyz and both links
+
+    import pyarrow.parquet as pq
+
+    keys = set(pq.read_table(tmp_path / "out" / "data")["key"].to_pylist())
+    assert keys == {"plain.png", "schön & <b>.PNG", "bad%FF.png", "a%231.png"}
+
+
+MASKLESS = json.dumps(
+    {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3}, "unk_token": "[UNK]"},
+    }
+)

@@ -1,0 +1,110 @@
+"""Parts of a plan, made by processes that know nothing of each other; and datasets that grow with their source."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from processes import ONE, finished, kill, start, wait_for
+from runs import Command, arguments, sums
+
+from pseudolabel import UserError, finish, run
+from pseudolabel.tasks import TASKS
+
+
+def ended(run: subprocess.Popen[str]) -> int:
+    run.communicate(timeout=60)
+    return run.returncode
+
+
+def test_parts_give_the_bytes_of_a_whole_run(corpus: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    job = ["mask-text", corpus, "--vocab-size", 500, *ONE]
+    assert pseudolabel(*job, "--out", "clean").returncode == 0
+    words, out = [*job, "--out", "parts"], tmp_path / "parts"
+    done = pseudolabel(*words, "--part", "1/3")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "pseudolabel plan" in done.stderr
+    assert pseudolabel("plan", *words).returncode == 0
+    assert not list((out / "data").iterdir())
+    runs = {i: start([*words, "--part", f"{i}/3", "--workers", 1], tmp_path) for i in (1, 3)}
+    wait_for(lambda: len(finished(out)) >= 2, runs[1])
+    kill(runs[1])  # its work folder is its own: the other goes on
+    assert ended(runs[3]) == 0
+    done = pseudolabel("finish", "parts")
+    assert done.returncode == 3
+    assert "shards are not made" in done.stderr
+    for i in (2, 1):
+        assert pseudolabel(*words, "--part", f"{i}/3").returncode == 0
+    assert pseudolabel("finish", "parts").returncode == 0
+    assert sums(out) == sums(tmp_path / "clean")
+    assert sorted(p.name for p in (out / "_records").glob("*-of-*")) == []
+    assert str(job[1]) not in (out / "_records" / "made.jsonl").read_text(), "where the source lay does not travel"
+    for again in (("finish", "parts"), words, (*words, "--part", "2/3")):
+        assert pseudolabel(*again).returncode == 0
+    done = pseudolabel(*words, "--seed", 1, "--part", "1/3")
+    assert (done.returncode, "seed is 0 there" in done.stderr) == (4, True)
+
+
+def test_a_part_waits_for_nobody_and_the_same_part_twice_is_refused(
+    pictures: Path, pseudolabel: Command, tmp_path: Path
+) -> None:
+    words = ["jigsaw", pictures, *ONE, "--out", "parts"]
+    assert pseudolabel("plan", *words).returncode == 0
+    first = start([*words, "--part", "1/2", "--workers", 1], tmp_path)
+    wait_for(lambda: len(finished(tmp_path / "parts")) >= 1, first)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        for other in ((*words, "--part", "1/2"), words, ("finish", "parts"), ("plan", *words)):
+            done = pseudolabel(*other)
+            assert (done.returncode, "another run is at work" in done.stderr) == (4, True), other
+        assert pseudolabel(*words, "--part", "2/2").returncode == 0
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert ended(first) == 0
+    assert finish(tmp_path / "parts").rows == {"train": 60}
+
+
+def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pictures, tmp_path / "grown"))
+    new = sorted(folder.rglob("*.png"))[::7]
+    for path in new:
+        path.rename(path.with_suffix(".later"))
+    words = ["jigsaw", folder, *ONE, "--out", "out", "--json"]
+    first = json.loads(pseudolabel(*words, "--extend").stdout)  # nothing there yet: a run like any other
+    before, inodes = sums(tmp_path / "out"), finished(tmp_path / "out")
+    assert json.loads(pseudolabel(*words, "--extend").stdout)["status"] == "already finished"
+    for path in new:
+        path.with_suffix(".later").rename(path)
+    done = pseudolabel(*words)
+    assert (done.returncode, "--extend" in done.stderr) == (4, True)
+    attempt = start([*words, "--extend", "--workers", 1], tmp_path)
+    wait_for(lambda: len(finished(tmp_path / "out")) > len(before), attempt)
+    kill(attempt)
+    second = json.loads(pseudolabel(*words, "--extend").stdout)
+    assert (second["seen"], second["seen"] - first["seen"]) == (60, len(new))
+    after = sums(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert {name: inode for name, inode in finished(tmp_path / "out").items() if name in inodes} == inodes
+    for again in (words, [*words, "--extend"]):
+        assert json.loads(pseudolabel(*again).stdout)["status"] == "already finished"
+    assert pseudolabel("verify", "out", "--against", folder).returncode == 0
+    new[0].write_bytes(new[1].read_bytes())
+    gone = next(path for path in sorted(folder.rglob("*.png")) if path not in new)
+    gone.unlink()
+    done = pseudolabel(*words, "--extend")
+    assert done.returncode == 4
+    assert all(path.relative_to(folder).as_posix() in done.stderr for path in (new[0], gone))
+    assert sums(tmp_path / "out") == after
+
+
+def test_what_cannot_be_is_refused(pictures: Path, tmp_path: Path) -> None:
+    for options in ({"part": "0/3"}, {"part": "4/3"}, {"part": "1"}, {"part": "1/3", "overwrite": True}):
+        with pytest.raises(UserError):
+            run(TASKS["jigsaw"](), pictures, out=tmp_path / "out", **options)
+    with pytest.raises(UserError, match="not planned"):
+        finish(tmp_path)
+    assert not subprocess.run(arguments("finish", tmp_path), capture_output=True).stdout

@@ -1,0 +1,205 @@
+"""A dataset in a bucket, over a network on a bad day: the bytes are those on a disk, and nothing half done is seen."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+from faulty import Faulty
+from moto.server import ThreadedMotoServer
+from processes import kill, start, wait_for
+from runs import Command, arguments, sums
+
+from pseudolabel import Jigsaw, MaskText, Task
+from pseudolabel import run as run_here
+from pseudolabel.contracts import UserError
+from pseudolabel.inspection.describe import describe
+from pseudolabel.inspection.preview import preview
+from pseudolabel.inspection.verify import verify
+from pseudolabel.writers.dataset import open_dataset
+
+ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
+
+
+class Bucket:
+    """The store by its own port, on which nothing fails."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+        self._client.create_bucket(Bucket="bucket")
+        self._known: dict[tuple[str, str], str] = {}
+
+    def names(self, out: str) -> set[str]:
+        """Of all objects of a dataset."""
+        return {name for name, _ in self._list(f"{out}/")}
+
+    def _list(self, prefix: str) -> list[tuple[str, str]]:
+        found = self._client.list_objects_v2(Bucket="bucket", Prefix=prefix).get("Contents", ())
+        return [(one["Key"].removeprefix(prefix), one["ETag"]) for one in found]
+
+    def read(self, name: str) -> bytes:
+        return self._client.get_object(Bucket="bucket", Key=name)["Body"].read()
+
+    def write(self, name: str, said: bytes) -> None:
+        self._client.put_object(Bucket="bucket", Key=name, Body=said)
+
+    def sums(self, out: str) -> dict[str, str]:
+        """sha256 of each object under `data/`."""
+        return {name: self._sum(f"{out}/data/{name}", etag) for name, etag in self._list(f"{out}/data/")}
+
+    def _sum(self, name: str, etag: str) -> str:
+        """Of an object that is read but once, as long as it is the same."""
+        if (name, etag) not in self._known:
+            self._known[name, etag] = hashlib.sha256(self.read(name)).hexdigest()
+        return self._known[name, etag]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFNOBODY")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "whatnobodymaysee")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield Bucket(server.get_host_and_port()[1])
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def network(bucket: Bucket) -> Iterator[Faulty]:
+    with Faulty(bucket.port) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        yield proxy
+        proxy.shutdown()
+
+
+@pytest.fixture
+def proxy(network: Faulty) -> Iterator[Faulty]:
+    """What the command takes for the store."""
+    yield network
+    network.each, network.delay = 0, 0.0
+
+
+@pytest.mark.parametrize("task", [Jigsaw(), MaskText()], ids=["jigsaw", "mask-text"])
+def test_the_same_bytes_as_on_disk_and_none_half_done(
+    task: Task, pictures: Path, corpus: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
+) -> None:
+    source, limit, out = (pictures / "class-0", 24, "tiles") if task.name == "jigsaw" else (corpus, 12_000, "masked")
+    run_here(task, source, out=tmp_path / "disk", shard_size=1, limit=limit, workers=1)
+    expected, seen, over = sums(tmp_path / "disk"), set[tuple[str, str]](), threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.update(bucket.sums(out).items())
+            time.sleep(0.02)
+
+    proxy.each, faults = 10, proxy.faults
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(watch)
+        done = pseudolabel(task.name, source, *ONE, "--limit", limit, "--workers", 2, "--out", f"s3://bucket/{out}")
+        over.set()
+        watching.result()
+    assert done.returncode == 0, done.stderr
+    assert proxy.faults - faults > 5
+    assert bucket.sums(out) == expected
+    assert len(expected) >= 4
+    assert seen <= set(expected.items()), "what was seen of a file was all of it"
+    on_disk = {str(path.relative_to(tmp_path / "disk")) for path in (tmp_path / "disk").rglob("*") if path.is_file()}
+    assert bucket.names(out) == on_disk - {"_records/lock"}
+    told = (bucket.read(f"{out}/{name}").decode() for name in ("_manifest.json", "README.md"))
+    assert not any(secret in text for text in told for secret in ("AKIAOFNOBODY", "whatnobodymaysee", proxy.address))
+
+    found = verify(f"s3://bucket/{out}", source, workers=1)
+    assert found.sound
+    assert found.true == found.checked == describe(open_dataset(f"s3://bucket/{out}"))["rows"]["train"] > 10
+    assert str(preview(f"s3://bucket/{out}")) == f"s3://bucket/{out}/index.html"
+    assert bucket.read(f"{out}/index.html").startswith(b"<!doctype html>")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def away(pictures: Path, bucket: Bucket, network: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future]:
+    """A store that goes away for a minute while a run is at work; it waits so long that other tests go on meanwhile."""
+    words = ["jigsaw", pictures / "class-1", *ONE, "--workers", 1, "--out", "s3://bucket/away"]
+    run = start(words, tmp_path_factory.mktemp("away"))
+
+    def story() -> tuple[int, str, float, int]:
+        wait_for(lambda: bucket.sums("away"), run)
+        network.gone, begun = "away", time.monotonic()
+        said, took = run.communicate(timeout=60)[1], time.monotonic() - begun
+        network.gone = ""
+        return run.returncode, said, took, subprocess.run(arguments(*words), capture_output=True).returncode
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(story)
+
+
+def test_killed_and_run_again(
+    pictures: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
+) -> None:
+    source, out = pictures / "class-0", "s3://bucket/killed"
+    words = ["jigsaw", source, "--shard-size", 1, "--workers", 1, "--out", out]
+    proxy.delay = 2.0
+    run = start(words, tmp_path)
+    wait_for(lambda: bucket.sums("killed"), run)
+    second = pseudolabel(*words)
+    assert second.returncode == 4, second.stderr
+    assert f"another run is at work on {out}" in second.stderr
+    kill(run)
+    before, sent = bucket.sums("killed"), len(proxy.puts)
+    proxy.delay, begun = 0.0, time.monotonic()
+    again = pseudolabel(*words)
+    assert again.returncode == 0, again.stderr
+    assert time.monotonic() - begun < 40
+    assert "gives no sign" in again.stderr, "it says why it waits"
+    made = bucket.sums("killed")
+    assert before.items() <= made.items()
+    assert not [path for path in proxy.puts[sent:] if path.endswith(tuple(f"killed/data/{name}" for name in before))]
+
+    assert run_here(Jigsaw(), source, out=out, shard_size=1).status == "already finished"
+    with pytest.raises(UserError, match="seed is 0 there and 1 here"):
+        run_here(Jigsaw(), source, out=out, shard_size=1, seed=1)
+    assert bucket.sums("killed") == made
+    run_here(Jigsaw(), source, out=out, shard_size=1, seed=1, limit=3, workers=1, overwrite=True)
+    assert len(bucket.sums("killed")) == 1, "nothing of the old one is left"
+
+
+def test_what_cannot_be_reached_is_said_in_a_line(
+    pictures: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.write("other/notes.txt", b"not ours")
+    for out, told in (
+        ("s3://nowhere/tiles", "s3://nowhere/tiles: The specified bucket does not exist; make the bucket"),
+        ("hf://datasets/me/tiles", "hf upload"),
+        ("s3://me:secret@bucket/tiles", "is to hold no password"),
+        ("s3://bucket/other", "holds something else .notes.txt."),
+    ):
+        with pytest.raises(UserError, match=told) as refused:
+            run_here(Jigsaw(), pictures / "class-0", out=out, limit=1)
+        assert "secret" not in str(refused.value)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    done = pseudolabel("jigsaw", pictures / "class-0", "--limit", 1, "--out", "s3://bucket/tiles")
+    assert (done.returncode, len(done.stderr.splitlines())) == (74, 1), done.stderr
+    assert "s3://bucket/tiles: Unable to locate credentials" in done.stderr
+
+
+def test_a_store_that_goes_away(away: Future, bucket: Bucket) -> None:
+    code, said, took, again = away.result()
+    assert code == 74, said
+    assert took < 60
+    assert said.startswith("pseudolabel: storage failed: s3://bucket/away")
+    assert len(said.splitlines()) == 1
+    assert again == 0
+    assert len(bucket.sums("away")) >= 3
