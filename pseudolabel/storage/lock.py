@@ -6,6 +6,7 @@ was held up and is taken for dead, the one that finds another's token in it stop
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -15,10 +16,15 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOSYS
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pseudolabel.contracts import UserError
-from pseudolabel.storage.remote import RemotePath
+from pseudolabel.storage.layout import LOCK
 from pseudolabel.storage.retry import with_retries
+
+if TYPE_CHECKING:
+    from pseudolabel.storage.remote import RemotePath  # its package is an extra
 
 Notify = Callable[[str], None]
 CheckLock = Callable[[], None]
@@ -136,6 +142,20 @@ class Lock:
                 with suppress(Exception):
                     self._place.fs.rm_file(self._place.path)
                     break
+
+
+@contextmanager
+def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
+    """Hold the lock of an output folder on disk: all of it, or one part beside others. The kernel releases the lock
+    when the process ends. Raise `UserError` while another run holds it."""
+    with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # NFS: + to share
+        try:
+            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if part:
+                fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another run is at work on {folder}; wait for it, or give another --out DIR", 4) from None
+        yield
 
 
 @contextmanager

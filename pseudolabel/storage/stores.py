@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -14,9 +13,9 @@ from errno import EAGAIN
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pseudolabel.contracts import UserError, hash64
+from pseudolabel.contracts import hash64
 from pseudolabel.storage.layout import LOCK, MANIFEST
-from pseudolabel.storage.lock import CheckLock, Notify
+from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_folder
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
@@ -128,18 +127,7 @@ class Disk:
     def locked(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
         made = not self.folder.exists()
         (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
-        with (
-            (self.folder / LOCK).open("a+") as lock,
-            (self.folder / f"{LOCK}{part}").open("a+") as own,
-        ):  # NFS: + to share
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                if part:
-                    fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"another run is at work on {self.folder}; wait for it, or give another --out DIR", code=4
-                ) from None
+        with lock_folder(self.folder, part):
             try:
                 yield lambda: None  # it goes with the process, however that ends
             finally:
@@ -211,8 +199,6 @@ class Bucket:
 
     @contextmanager
     def locked(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
-        from pseudolabel.storage.lock import hold_lock
-
         lock = self.folder / LOCK
         rivals = (lambda: [lock]) if part else (lambda: lock.parent.glob(f"{lock.name}-*"))
         with hold_lock(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:
