@@ -3,6 +3,7 @@
 from pseudolabel.contracts.display import Fact, Picture, Piece, Span, Tiles, Wave, Written, escape_controls, shorten
 from pseudolabel.contracts.errors import (
     FilteredSample,
+    SampleError,
     Skipped,
     T,
     UnusableSample,
@@ -32,6 +33,7 @@ __all__ = [
     "Piece",
     "RunOptions",
     "Sample",
+    "SampleError",
     "Skipped",
     "Span",
     "Split",

@@ -23,11 +23,15 @@ class Skipped:
     rows: int = 0  # left out of a sample that is used all the same; `count` is 0 then
 
 
-class UnusableSample(Exception):
-    """This input cannot be used. The message is the reason, as the user reads it in `_skipped.jsonl`."""
+class SampleError(Exception):
+    """A sample makes no row. The message is the reason, as the user reads it in `_skipped.jsonl`."""
 
 
-class FilteredSample(UnusableSample):
+class UnusableSample(SampleError):
+    """This input cannot be used: it is damaged, or too small."""
+
+
+class FilteredSample(SampleError):
     """This input could be used, and an option leaves it out. The message says which, and what was measured."""
 
 
@@ -51,8 +55,8 @@ def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
     """What `make` returns, or the input's `Skipped`: the one place where unusable input is forgiven."""
     try:
         return make()
-    except UnusableSample as bad:
-        return Skipped(key, str(bad), unusable=not isinstance(bad, FilteredSample))
+    except SampleError as bad:
+        return Skipped(key, str(bad), unusable=isinstance(bad, UnusableSample))
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def decoding_errors(what: str) -> Iterator[None]:
     """Blame the input for whatever a foreign decoder raises: its bytes are all that decoder touches."""
     try:
         yield
-    except UnusableSample:
+    except SampleError:
         raise
     except Exception as fault:
         raise UnusableSample(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault

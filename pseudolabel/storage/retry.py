@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from errno import EACCES, EEXIST, EIO, EISDIR, ENOENT, ENOTDIR
 
-from pseudolabel.contracts import T, UnusableSample, UserError
+from pseudolabel.contracts import SampleError, T, UserError
 
 BACKOFF_SECONDS = (0.2, 0.8, 3.2, 12.8)  # seconds before a store that failed is asked again
 MAX_RETRY_SECONDS = 20  # seconds after which it is not asked again
@@ -29,7 +29,7 @@ def with_retries(ask: Callable[[], T], what: object) -> T:
     for wait in (*BACKOFF_SECONDS, MAX_RETRY_SECONDS):
         try:
             return ask()
-        except (UnusableSample, UserError):
+        except (SampleError, UserError):
             raise
         except Exception as fault:  # of botocore, aiohttp, the event loop: each store has its own
             told = " ".join(str(fault).split())[:160] or type(fault).__name__

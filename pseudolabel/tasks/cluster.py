@@ -18,6 +18,7 @@ from pseudolabel.contracts import (
     FilteredSample,
     Piece,
     Sample,
+    SampleError,
     Skipped,
     UnusableSample,
     UserError,
@@ -53,7 +54,7 @@ class ClusterRows(NamedTuple):
             del sample  # a picture may be large
             try:
                 features = task.described.features(task.described.raw(stored), self.book.learned)
-            except UnusableSample as bad:
+            except SampleError as bad:
                 yield from (Sample(key, bad) for key in stored.keys)
                 continue
             located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
@@ -63,9 +64,9 @@ class ClusterRows(NamedTuple):
                 label = dict(zip(Assignment._fields, where, strict=True))
                 yield Sample(key, None if nothing else {**label, **row})
 
-    def rows(self, row: Row | UnusableSample | None, rng: np.random.Generator) -> Iterator[Row]:
+    def rows(self, row: Row | SampleError | None, rng: np.random.Generator) -> Iterator[Row]:
         """The row, if there was anything to tell by; chance has no part in it."""
-        if isinstance(row, UnusableSample):
+        if isinstance(row, SampleError):
             raise row
         if row is None and self.task.origin == FILE:
             raise UnusableSample(f"no features for it in {Path(self.task.features).name}")

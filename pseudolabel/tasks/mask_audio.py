@@ -13,7 +13,17 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import MEGABYTE, Column, FilteredSample, Piece, Sample, UnusableSample, UserError, Wave
+from pseudolabel.contracts import (
+    MEGABYTE,
+    Column,
+    FilteredSample,
+    Piece,
+    Sample,
+    SampleError,
+    UnusableSample,
+    UserError,
+    Wave,
+)
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.tasks.base.task import AudioTask, Description, Labeler, PerSampleLabeler, Row
 from pseudolabel.transforms.audio import codec as audio_codec
@@ -195,7 +205,7 @@ class MaskAudio(AudioTask):
         for sample in samples:
             try:
                 features = self.described(sample.payload)
-            except UnusableSample:  # said when it is labelled
+            except SampleError:  # said when it is labelled
                 continue
             yield features
             room -= features.nbytes

@@ -29,7 +29,15 @@ from pseudolabel.engine.stream import rows
 from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.metadata import sidecars
 from pseudolabel.readers.metadata import webdataset as webdataset_reader
-from pseudolabel.readers.sources import archives, files, gzip_index, object_store, opening, parquet_media
+from pseudolabel.readers.sources import (
+    archives,
+    decompression_bombs,
+    files,
+    gzip_index,
+    object_store,
+    opening,
+    parquet_media,
+)
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 
@@ -394,7 +402,7 @@ def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_tables_that_swell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture for thousands of rows, and a page of nothing."""
-    for module, name in ((gzip_index, "UNPACKED"), (parquet_media, "ROOM")):
+    for module, name in ((decompression_bombs, "UNPACKED"), (parquet_media, "ROOM")):
         monkeypatch.setattr(module, name, 1 << 16)
     same = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([os.urandom(10_000)]))
     pq.write_table(pa.table({"image": same}), tmp_path / "same.parquet", store_schema=False)

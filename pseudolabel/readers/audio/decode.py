@@ -1,4 +1,4 @@
-"""Sound files opened and decoded by libsndfile, as far as they go."""
+"""Sound files opened and decoded by libsndfile, as far as they go, and brought to another rate."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Extent, Skipped, decoding_errors, or_skipped
+from pseudolabel.contracts import Extent, FilteredSample, Skipped, UnusableSample, decoding_errors, or_skipped
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 if TYPE_CHECKING:
     import soundfile
 
 SANE = 1 << 40  # frames no file has: what is above stands for "not known"
+LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
+SLOWEST = 4000  # Hz of a source: of less, no word is left
 EXACT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # how the subtypes begin in which any frame can be found at once
 
 
@@ -82,3 +84,26 @@ def _header(path: str) -> Header:
         frames = sound.frames
         exact = sound.subtype.startswith(EXACT) and 0 < frames < SANE
         return Header(sound.samplerate, sound.channels, frames if 0 < frames < SANE else SANE, exact)
+
+
+def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
+    """(n,) float32 at `rate` Hz, full scale 1 -> (m,) int16 at `to` Hz, by soxr's HQ.
+
+    Raise `UnusableSample` if the samples are no sound, and `FilteredSample` if they are silent.
+    """
+    import soxr
+
+    if rate < SLOWEST:
+        raise UnusableSample(f"recorded at {rate} Hz, too few for speech")
+    loudest = float(np.abs(wave).max())
+    if not np.isfinite(loudest):
+        raise UnusableSample("has samples that are no numbers")
+    if loudest > LOUDEST:
+        raise UnusableSample(f"has samples of {loudest:g}, where 1 is full scale")
+    if (wave == wave[0]).all():
+        raise FilteredSample("silent: all samples are the same")
+    if rate != to:
+        wave = soxr.resample(np.ascontiguousarray(wave), rate, to, quality="HQ")
+    if not len(wave):
+        raise UnusableSample(f"{len(wave)} samples at {to} Hz")
+    return np.asarray(np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16))

@@ -10,12 +10,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, FilteredSample, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.audio.decode import SANE, Header, _decoded, _header, _open, _seek
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
+from pseudolabel.readers.audio.decode import SANE, Header, _decoded, _header, _open, _seek, resample_to_int16
 
 EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
-LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
-SLOWEST = 4000  # Hz of a source: of less, no word is left
 LARGEST = 2**25  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
 CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
 
@@ -147,19 +145,4 @@ class AudioReader:
 
     def _utterance(self, key: str, wave: np.ndarray, rate: int) -> Utterance:
         """(n,) float32, full scale 1 -> the same at the rate asked for, in 16 bit."""
-        import soxr
-
-        if rate < SLOWEST:
-            raise UnusableSample(f"recorded at {rate} Hz, too few for speech")
-        loudest = float(np.abs(wave).max())
-        if not np.isfinite(loudest):
-            raise UnusableSample("has samples that are no numbers")
-        if loudest > LOUDEST:
-            raise UnusableSample(f"has samples of {loudest:g}, where 1 is full scale")
-        if (wave == wave[0]).all():
-            raise FilteredSample("silent: all samples are the same")
-        if rate != self.options.rate:
-            wave = soxr.resample(np.ascontiguousarray(wave), rate, self.options.rate, quality="HQ")
-        if not len(wave):
-            raise UnusableSample(f"{len(wave)} samples at {self.options.rate} Hz")
-        return Utterance(key, np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16), self.options.rate, rate)
+        return Utterance(key, resample_to_int16(wave, rate, self.options.rate), self.options.rate, rate)

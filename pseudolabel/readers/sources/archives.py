@@ -24,7 +24,8 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample
-from pseudolabel.readers.sources.gzip_index import BOMB, STRETCH, SeekableGzip, is_bomb
+from pseudolabel.readers.sources.decompression_bombs import BOMB, is_bomb
+from pseudolabel.readers.sources.gzip_index import STRETCH, SeekableGzip
 from pseudolabel.readers.sources.location import unusable_locator
 from pseudolabel.readers.sources.opening import DEFLATED, SMALL, FaultRecordingFile, gzip_end, open_file
 from pseudolabel.storage.byte_ranges import file_size

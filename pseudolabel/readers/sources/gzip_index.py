@@ -19,14 +19,6 @@ APART = 1 << 20  # bytes from one seek point to the next; more, where there woul
 POINTS = 512  # of a stream; each takes 32 KB
 LEAST = 1 << 14  # where that fails
 PIECE = 4 << 20  # bytes inflated at once: each time, it begins at a seek point
-UNPACKED = 64 << 20  # bytes that anything may unpack to; what is larger may be
-SWOLLEN = 200  # times its packed size: text is packed to a tenth, silence and blank pages are beyond
-BOMB = f"unpacks to more than {UNPACKED >> 20} MB, and {SWOLLEN} times its packed size"
-
-
-def is_bomb(size: int, packed: int) -> bool:
-    """Whether so many bytes are too many for what they were packed to."""
-    return size > UNPACKED and size > SWOLLEN * packed
 
 
 class SeekableGzip:

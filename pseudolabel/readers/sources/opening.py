@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from functools import lru_cache
 
-from pseudolabel.contracts import UnusableSample, UserError, decoding_errors
+from pseudolabel.contracts import SampleError, UnusableSample, UserError, decoding_errors
 from pseudolabel.readers.sources import parquet_media
 from pseudolabel.readers.sources.gzip_index import PIECE, SeekableGzip
 from pseudolabel.readers.sources.object_store import open_object
@@ -64,7 +64,7 @@ class FaultRecordingFile:
         try:
             with decoding_errors(what):
                 yield
-        except UnusableSample:
+        except SampleError:
             self.check()
             raise
 

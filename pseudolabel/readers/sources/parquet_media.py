@@ -11,7 +11,7 @@ from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudolabel.contracts import UnusableSample
-from pseudolabel.readers.sources.gzip_index import BOMB, is_bomb
+from pseudolabel.readers.sources.decompression_bombs import BOMB, is_bomb
 
 if TYPE_CHECKING:
     import pyarrow as pa

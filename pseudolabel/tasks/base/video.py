@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, FilteredSample, Tiles, UserError, check_options
+from pseudolabel.contracts import Column, Tiles, UserError, check_options
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
 from pseudolabel.tasks.base.task import Reader, Row, SampleTask
@@ -138,10 +138,8 @@ class VideoTask(VideoOptions, SampleTask):
         `telling` says how far apart, on thumbnails (n, 32, 32) float32, what rows of different labels show is at the
         least, without the jitter. Raises `FilteredSample` where it is nowhere enough, or where another shot begins.
         """
-        cut, most = motion.cut_score(clip.frames) if self.max_cut < 1 else 0.0, 0.0
-        if cut > self.max_cut:
-            raise FilteredSample(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {self.max_cut:g}")
-        size, _, _, jitter = self.framing
+        motion.require_one_shot(clip.frames, self.max_cut)
+        most, (size, _, _, jitter) = 0.0, self.framing
         for left, top in self._corners(clip.frames, rng):
             moved = telling(motion.thumbnails(clip.frames[:, top : top + size, left : left + size]))
             most = max(most, moved)
@@ -150,7 +148,7 @@ class VideoTask(VideoOptions, SampleTask):
                 corners = off + np.array((left, top))
                 cut_out = [f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)]
                 return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
-        raise FilteredSample(f"too little moves: {most:.2f} gray levels, --min-motion is {self.min_motion:g}")
+        raise motion.too_little_motion(most, self.min_motion)
 
     def _corners(self, frames: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
         """Left and top of squares that leave room for the jitter."""

@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from pseudolabel.contracts import FilteredSample
+
 SIDE = 32  # pixels of a thumbnail: little is left of grain and of the codec's noise, and a hand is still seen
 COLOURS = 8  # levels of each channel that count as one colour
 
@@ -56,6 +58,18 @@ def _colours(frame: np.ndarray) -> np.ndarray:
 
     counts = cv2.calcHist([frame.astype(np.float32)], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3)
     return np.asarray(counts.ravel() / counts.sum())
+
+
+def require_one_shot(frames: np.ndarray, max_cut: float) -> None:
+    """Raise `FilteredSample` if another shot begins among (n, H, W, 3) uint8 frames; `max_cut` of 1 accepts all."""
+    cut = cut_score(frames) if max_cut < 1 else 0.0
+    if cut > max_cut:
+        raise FilteredSample(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {max_cut:g}")
+
+
+def too_little_motion(most: float, min_motion: float) -> FilteredSample:
+    """Return what to raise for a clip whose largest motion, in gray levels on thumbnails, is below `min_motion`."""
+    return FilteredSample(f"too little moves: {most:.2f} gray levels, --min-motion is {min_motion:g}")
 
 
 def most_motion_square(frames: np.ndarray, side: int) -> tuple[int, int]:
