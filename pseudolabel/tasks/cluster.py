@@ -1,4 +1,4 @@
-"""What labels samples by clusters: samples of a block are located together, each is proven by itself."""
+"""Clusters as labels: Caron et al. 2018 (DeepCluster), Yan et al. 2020 (ClusterFit), Asano et al. 2020 (SeLa)."""
 
 from __future__ import annotations
 
@@ -35,16 +35,22 @@ from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_
 from pseudolabel.tasks.base.task import Description, Labeler, PerSampleLabeler, Reader, Row, Rows, Task, default_display
 from pseudolabel.transforms.clustering import clusters, codebooks, feature_sets, onnx_encoder, precomputed
 from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Assignment
-from pseudolabel.transforms.clustering.codebooks import Codebook
 from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, ENCODER, FILE, FeatureSet
-from pseudolabel.transforms.clustering.precomputed import Embeddings
+
+BOOK = "centroids.npz"
+ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
+KEPT_ENCODER = "encoder.onnx"
+CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
+ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
+SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
+CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
 
 
 class ClusterRows(NamedTuple):
     """The task and its codebook."""
 
     task: Cluster
-    book: Codebook
+    book: codebooks.Codebook
 
     def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
         """Each picture, sound, clip or document by itself, with its row; those of a block are located together."""
@@ -97,27 +103,14 @@ class ClusterLabeler(PerSampleLabeler):
         return super().label(self.task.each(samples), chance, copies)
 
 
-BOOK = "centroids.npz"
-ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
-KEPT_ENCODER = "encoder.onnx"
-CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
-ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
-SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
-CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
-
-
 def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
     """How the clusters were learned, and whether from too little."""
     sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
-    n, k = int(sizes.sum()), len(sizes)
-    learned = f"{k:,} clusters, of features {task.origin}, were learned from {n:,} samples"
-    return [learned, *clusters.size_remarks(sizes, chosen=task.clusters is not None)]
+    return clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None)
 
 
 def _chance_level(task: Cluster, artefacts: Path) -> str:
-    sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
-    largest = f"always naming the largest of {len(sizes):,} clusters"
-    return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
+    return clusters.largest_share(codebooks.load_codebook(artefacts / BOOK).clusters.sizes)
 
 
 def _self_verifying(task: Cluster) -> bool:
@@ -197,7 +190,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return feature_sets.origin(self.features or str(usual), self.kind.sets, str(self.modality))
 
     @cached_property
-    def given(self) -> Embeddings:
+    def given(self) -> precomputed.Embeddings:
         """The embeddings of `--features`; `resolved`, which knows the source's keys, puts them here."""
         raise AttributeError("given")
 
@@ -231,7 +224,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         )
 
     @cached_property
-    def book(self) -> Codebook:
+    def book(self) -> codebooks.Codebook:
         """The codebook that was given."""
         return codebooks.load_codebook(Path(self.codebook))
 
@@ -300,7 +293,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]
         found = clusters.fit_clusters(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
-        Codebook(found, learned, self.about).save(artefacts / BOOK)
+        codebooks.Codebook(found, learned, self.about).save(artefacts / BOOK)
 
     def labeler(self, artefacts: Path) -> Labeler:
         return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / BOOK)))

@@ -30,12 +30,12 @@ from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.audio.masks import SpanMaskPreset, span_mask
 from pseudolabel.transforms.clustering import codebooks
+from pseudolabel.transforms.clustering.clusters import FEWEST
 from pseudolabel.transforms.clustering.codebooks import Centroids, Projection
 from pseudolabel.transforms.clustering.precomputed import FrameFeatures
 from pseudolabel.transforms.image import codec
 
 CLUSTERS = 100  # of k-means: HuBERT's first iteration
-FEWEST = 39  # frames to a cluster, below which faiss warns, too
 MEL, STACK, SIZE, WIDTH = 80, 4, 8192, 16  # of BEST-RQ: bins, frames to a label, codes, dimensions of a code
 CODEBOOK_HELP = "Label with the centroids.npz or quantiser.npz of a dataset made before, and learn nothing."
 FEATURES_HELP = "Cluster features of a model, at 50 Hz: a folder of KEY.npy, or Parquet with key and features."
@@ -58,17 +58,14 @@ def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
         return ()
     with np.load(artefacts / task.book) as arrays:
         each = int(arrays["points"]) // len(arrays["centroids"])
-    return (
-        (f"there are only {each} frames to learn each cluster from; {FEWEST} or more are wanted",)
-        if each < FEWEST
-        else ()
-    )
+    few = f"there are only {each} frames to learn each cluster from; {FEWEST} or more are wanted"
+    return (few,) if each < FEWEST else ()
 
 
 def _chance_level(task: MaskAudio, artefacts: Path) -> str:
     with np.load(artefacts / task.book) as arrays:
-        count = len(arrays["centroids" if task.targets == Targets.kmeans else "codebook"])
-    return f"1 in {count:,} for each hidden frame, guessing among the codes"
+        codes = arrays["centroids" if task.targets == Targets.kmeans else "codebook"]
+        return f"1 in {len(codes):,} for each hidden frame, guessing among the codes"
 
 
 def _self_verifying(task: MaskAudio) -> bool:
@@ -208,8 +205,7 @@ class MaskAudio(AudioTask):
             except SampleError:  # said when it is labelled
                 continue
             yield features
-            room -= features.nbytes
-            if room <= 0:
+            if (room := room - features.nbytes) <= 0:
                 return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:

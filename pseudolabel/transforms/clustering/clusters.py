@@ -140,14 +140,22 @@ def fit_clusters(features: np.ndarray, k: int | None, seed: int, spherical: bool
     return clusters._replace(sizes=sizes)
 
 
-def size_remarks(sizes: np.ndarray, chosen: bool) -> Sequence[str]:
-    """(k,) samples learned from in each cluster -> what is to be known of too few, or of small clusters.
+def size_notes(sizes: np.ndarray, origin: str, chosen: bool) -> Sequence[str]:
+    """(k,) samples learned from in each cluster -> how the clusters were learned, and whether from too little.
 
-    `chosen`: the user gave k.
+    `origin` names the features; `chosen`: the user gave k.
     """
     n, k = int(sizes.sum()), len(sizes)
+    learned = f"{k:,} clusters, of features {origin}, were learned from {n:,} samples"
     if chosen and n < FEWEST * k:
         remedy = "give more samples" if k == 2 else "take fewer with -k, or give more samples"
-        return [f"{n:,} samples are fewer than {FEWEST} to each of {k:,} clusters; {remedy}"]
-    small = int((sizes < n / k / SMALL).sum())
-    return [f"{small:,} of {k:,} clusters have less than 1/{SMALL} of the samples of an average one"] if small else []
+        return [learned, f"{n:,} samples are fewer than {FEWEST} to each of {k:,} clusters; {remedy}"]
+    if small := int((sizes < n / k / SMALL).sum()):
+        return [learned, f"{small:,} of {k:,} clusters have less than 1/{SMALL} of the samples of an average one"]
+    return [learned]
+
+
+def largest_share(sizes: np.ndarray) -> str:
+    """(k,) samples learned from in each cluster -> how often a guess is right that always names the largest."""
+    largest = f"always naming the largest of {len(sizes):,} clusters"
+    return f"{sizes.max() / sizes.sum():.1%}, {largest}, by the samples they were learned from"
