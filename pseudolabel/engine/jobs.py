@@ -1,4 +1,4 @@
-"""The recipe of a run's shards, and the jobs that are done by it: what travels to a worker, and what it tells."""
+"""The spec of a run's shards, and the jobs that are done by it: what travels to a worker, and what it tells."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunSpec:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def learned(self) -> Path:
+    def fitted(self) -> Path:
         """The local folder that holds what `fit` saved."""
         return local_artifacts(self.out, self.work)
 

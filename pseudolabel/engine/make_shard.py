@@ -24,13 +24,13 @@ from pseudolabel.writers.shards import Records, ShardWriter
 from pseudolabel.writers.source_columns import NO_COLUMNS, ColumnJoiner, SourceColumns
 
 
-def run_job(recipe: RunSpec, job: Job, report: Heartbeat) -> Any:
+def run_job(spec: RunSpec, job: Job, report: Heartbeat) -> Any:
     """Do one job; what it returns goes back to the engine."""
     if job.kind == "observe":
-        return observe(recipe, job, report)
+        return observe(spec, job, report)
     if job.kind == "fit":
-        return fit(recipe)
-    return make_shard(recipe, job, report)
+        return fit(spec)
+    return make_shard(spec, job, report)
 
 
 @dataclass
@@ -119,20 +119,20 @@ class ShardReading:
             self.skips.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def make_shard(recipe: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
+def make_shard(spec: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
     """Read, label and store one shard, and return its record.
 
     Every file is staged whole and synced; the record is stored; then the files in `data/` commit the shard. The
     record is not synced: one that a power cut tears, or that names what is not there, is none; the shard is made again.
     """
     begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
-    staging = recipe.staging()
+    staging = spec.staging()
     skips = staging / "skipped.jsonl"
     with skips.open("w", encoding="utf-8") as lines:
-        for split in splits(recipe.validation):
+        for split in splits(spec.validation):
             name = f"{split.name}-{index:05d}.parquet"
             staged = staging / name
-            _label(recipe, ShardReading(job, split, report, counts, lines, recipe.source_columns), staged)
+            _label(spec, ShardReading(job, split, report, counts, lines, spec.source_columns), staged)
             if counts.rows[split.name]:
                 rows, size = counts.rows[split.name], staged.stat().st_size
                 files.append(
@@ -154,17 +154,17 @@ def make_shard(recipe: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
     }
     record |= {"skips": skips.stat().st_size, "process": os.getpid(), "seconds": round(time.monotonic() - begun, 3)}
     if not job.trial:
-        _commit(recipe, record, staging)
+        _commit(spec, record, staging)
     shutil.rmtree(staging)
     return record
 
 
-def _label(recipe: RunSpec, reading: ShardReading, staged: Path) -> None:
-    task, split = recipe.task, reading.split.name
+def _label(spec: RunSpec, reading: ShardReading, staged: Path) -> None:
+    task, split = spec.task, reading.split.name
     reader = task.reader()
     samples = reading.samples(reader)
-    made = task.labeler(recipe.learned()).label(samples, recipe.chance(split), recipe.copies)
-    with ShardWriter(staged, recipe.schema(reading.job.shard.index)) as out:
+    made = task.labeler(spec.fitted()).label(samples, spec.chance(split), spec.copies)
+    with ShardWriter(staged, spec.schema(reading.job.shard.index)) as out:
         for item in reading.joined(made, reader):
             if isinstance(item, Skipped):
                 reading.leave_out(item)
@@ -177,8 +177,8 @@ def _label(recipe: RunSpec, reading: ShardReading, staged: Path) -> None:
     reading.counts.rows[split] = out.rows
 
 
-def _commit(recipe: RunSpec, record: dict[str, Any], staging: Path) -> None:
-    records, index, commit = Records(recipe.out), record["shard"], recipe.store.commit
+def _commit(spec: RunSpec, record: dict[str, Any], staging: Path) -> None:
+    records, index, commit = Records(spec.out), record["shard"], spec.store.commit
     (staging / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
     commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips(index).name}")
     commit(staging / "record.json", f"{RECORDS}/{records.path(index).name}")
@@ -189,38 +189,38 @@ def _commit(recipe: RunSpec, record: dict[str, Any], staging: Path) -> None:
 # --- what is learned before anything is labelled ---------------------------------------------------------------------
 
 
-def observe(recipe: RunSpec, job: Job, report: Heartbeat) -> int:
+def observe(spec: RunSpec, job: Job, report: Heartbeat) -> int:
     """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
-    reading, size = ShardReading(job, splits(recipe.validation)[0], report, Counts()), 0
-    staged = recipe.staging() / f"seen-{job.shard.index:05d}.npy"
+    reading, size = ShardReading(job, splits(spec.validation)[0], report, Counts()), 0
+    staged = spec.staging() / f"seen-{job.shard.index:05d}.npy"
     with staged.open("wb") as file:
-        for array in recipe.task.observe(reading.samples(recipe.task.reader())):
+        for array in spec.task.observe(reading.samples(spec.task.reader())):
             np.save(file, array)
             size += array.nbytes
-            if size >= recipe.task.observed_megabytes * MEGABYTE:
+            if size >= spec.task.observed_megabytes * MEGABYTE:
                 break
     if not job.trial:
-        recipe.store.commit(staged, f"{recipe.seen}/{staged.name}")
+        spec.store.commit(staged, f"{spec.seen}/{staged.name}")
     return size
 
 
-def fit(recipe: RunSpec) -> dict[str, str]:
+def fit(spec: RunSpec) -> dict[str, str]:
     """Learn from what was observed, in the observed order; return the artefacts' names and sha256."""
-    staged = recipe.work / "artefacts"
+    staged = spec.work / "artefacts"
     staged.mkdir(exist_ok=True)
-    chance = chance_for(recipe.seed, recipe.task.name)
-    recipe.task.fit(_seen(recipe), staged, chance("fit", 0))
+    chance = chance_for(spec.seed, spec.task.name)
+    spec.task.fit(_seen(spec), staged, chance("fit", 0))
     made = {path.name: file_sha256(path) for path in sorted(staged.iterdir())}
     for name in made:
-        recipe.store.commit(staged / name, name)
-    recipe.store.fsync("")
+        spec.store.commit(staged / name, name)
+    spec.store.fsync("")
     return made
 
 
-def _seen(recipe: RunSpec) -> Iterator[np.ndarray]:
-    room = recipe.task.observed_megabytes * MEGABYTE
-    for name in sorted(name for name in recipe.store.sizes(recipe.seen) if name.startswith("seen-")):
-        with recipe.store.local_copy(f"{recipe.seen}/{name}", recipe.staging()).open("rb") as file:
+def _seen(spec: RunSpec) -> Iterator[np.ndarray]:
+    room = spec.task.observed_megabytes * MEGABYTE
+    for name in sorted(name for name in spec.store.sizes(spec.seen) if name.startswith("seen-")):
+        with spec.store.local_copy(f"{spec.seen}/{name}", spec.staging()).open("rb") as file:
             while room > 0 and file.peek(1):
                 array = np.load(file)
                 room -= array.nbytes

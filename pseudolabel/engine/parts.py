@@ -33,18 +33,18 @@ def plan_parts(
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         raise UserError("plan comes before all parts; give --part to the task's command")
-    goal = resolve_target(task, source, chosen)
-    if goal.is_complete():
-        return finished_summary(goal.out, existing_manifest(goal.out, goal.manifest))
-    plan = goal.found.plan
-    with store(goal.out).locked(progress.note) as ours:
-        goal.begin(progress)
-        with RunSession(goal.task, chosen, goal.found, goal.out, progress, len(plan), ours) as attempt:
-            attempt.learn()
-        goal.found.source_columns.save(goal.out / RECORDS / SOURCE_COLUMNS)
-        save_plan(goal.out / RECORDS / PLAN, plan, places=True)
-    then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {goal.out}"
-    return step_summary(goal.task, goal.out, then, plan, range(len(plan)), started)
+    target = resolve_target(task, source, chosen)
+    if target.is_complete():
+        return finished_summary(target.out, existing_manifest(target.out, target.manifest))
+    plan = target.scan.plan
+    with store(target.out).locked(progress.note) as ours:
+        target.begin(progress)
+        with RunSession(target.task, chosen, target.scan, target.out, progress, len(plan), ours) as session:
+            session.learn()
+        target.scan.source_columns.save(target.out / RECORDS / SOURCE_COLUMNS)
+        save_plan(target.out / RECORDS / PLAN, plan, places=True)
+    then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {target.out}"
+    return step_summary(target.task, target.out, then, plan, range(len(plan)), started)
 
 
 def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress: Progress, started: float) -> Summary:
@@ -69,8 +69,8 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
             check_mounted(plan, lacking)
             carried = read_or_refuse(out / RECORDS / SOURCE_COLUMNS, source_columns.load_columns)
             found = Scan(plan, begun_as["source"]["files"], begun_as["ignored"], carried)
-            with RunSession(task, options, found, out, progress, len(lacking), ours) as attempt:
-                attempt.make(lacking)
+            with RunSession(task, options, found, out, progress, len(lacking), ours) as session:
+                session.make(lacking)
     return step_summary(task, out, f"part {number} of {count} is made", plan, mine, started)
 
 

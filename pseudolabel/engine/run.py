@@ -26,13 +26,13 @@ def run(
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         return make_part(task, resolve_sources(source), chosen, progress, started)
-    goal = resolve_target(task, source, chosen)
-    if goal.is_complete():  # no lock: nothing is made
-        return finished_summary(goal.out, existing_manifest(goal.out, goal.manifest))
-    with store(goal.out).locked(progress.note) as ours:
-        goal.begin(progress)
-        if lacking := missing_shards(goal.out, goal.found.plan):
-            with RunSession(goal.task, chosen, goal.found, goal.out, progress, len(lacking), ours) as attempt:
-                attempt.learn()
-                attempt.make(lacking)
-        return finish_run(goal.task, chosen, goal.found, goal.out, goal.manifest, started, progress, ours)
+    target = resolve_target(task, source, chosen)
+    if target.is_complete():  # no lock: nothing is made
+        return finished_summary(target.out, existing_manifest(target.out, target.manifest))
+    with store(target.out).locked(progress.note) as ours:
+        target.begin(progress)
+        if lacking := missing_shards(target.out, target.scan.plan):
+            with RunSession(target.task, chosen, target.scan, target.out, progress, len(lacking), ours) as session:
+                session.learn()
+                session.make(lacking)
+        return finish_run(target.task, chosen, target.scan, target.out, target.manifest, started, progress, ours)

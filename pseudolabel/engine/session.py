@@ -1,4 +1,4 @@
-"""One attempt at a plan: what must be learned, then the shards, through the deaths of workers."""
+"""One attempt at a plan: what must be learned, then the shards, through the crashes of workers."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ class RunSession:
         """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
         self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
         self.records, self.store = Records(out), store(out)
-        self.deaths = CrashLog.of(self.records.folder, options.mark)
+        self.crash_log = CrashLog.of(self.records.folder, options.mark)
         self.room = self.store.work_dir(WORK + options.mark)
         for left in sorted(
             self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")
         ):  # of runs that were killed: we hold the lock
-            self.deaths.collect_status(left)
+            self.crash_log.collect_status(left)
             shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
-        self.recipe = RunSpec(
+        self.spec = RunSpec(
             task, options.seed, options.copies, options.validation, out, self.folder, found.source_columns
         )
         count = min(options.workers or local.usable_cores(), most)
         if options.engine is Engine.RAY:
             self.pool: local.LocalPool | ray_pool.RayPool = ray_pool.RayPool(
-                self.recipe, count, options, found.plan[0].extents[0]
+                self.spec, count, options, found.plan[0].extents[0]
             )
         else:
-            self.pool = local.LocalPool(self.recipe, count, options.sample_seconds)
+            self.pool = local.LocalPool(self.spec, count, options.sample_seconds)
 
     def __enter__(self) -> RunSession:
         self.pool.__enter__()
@@ -77,7 +77,7 @@ class RunSession:
         mine = range(number - 1, len(self.plan), count)
         self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
         # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
-        order = sorted(missing, key=lambda index: (self.deaths.is_suspected("make", index), -index))
+        order = sorted(missing, key=lambda index: (self.crash_log.is_suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):
             pass
 
@@ -87,7 +87,7 @@ class RunSession:
         if artefacts.exists():
             return
         if not self.task.observed_megabytes:  # a matter of moments, while the workers start
-            write_atomic(artefacts, [json.dumps(fit(self.recipe), indent=1)])
+            write_atomic(artefacts, [json.dumps(fit(self.spec), indent=1)])
             return
         self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
         self.observe()
@@ -108,9 +108,9 @@ class RunSession:
             seen += done.result
 
     def drive(self, jobs: Iterator[Job]) -> Iterator[events.Done]:
-        """Run jobs to their end, through deaths, and yield each that is done."""
-        search, first = CrashBisector(self.deaths), deque[Job]()
-        warned = (trial for job in jobs for trial in search.hold(job, self.deaths.suspected_extents(job)))
+        """Run jobs to their end, through crashes, and yield each that is done."""
+        search, first = CrashBisector(self.crash_log), deque[Job]()
+        warned = (trial for job in jobs for trial in search.hold(job, self.crash_log.suspected_extents(job)))
         for event in self.pool.events(first, warned):
             self.ours()
             match event:

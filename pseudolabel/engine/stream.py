@@ -131,10 +131,10 @@ def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int,
 
 def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
     """Do here what the workers do before the first shard; return the folder of what was learned."""
-    recipe = RunSpec(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
-    recipe.work.mkdir(parents=True)
+    spec = RunSpec(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
+    spec.work.mkdir(parents=True)
     parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE if task.observed_megabytes else 0
     while room > 0 and (part := next(parts, None)):
-        room -= observe(recipe, Job("observe", part), NoHeartbeat())
-    fit(recipe)
+        room -= observe(spec, Job("observe", part), NoHeartbeat())
+    fit(spec)
     return folder

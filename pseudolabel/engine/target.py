@@ -1,4 +1,4 @@
-"""The goal: the dataset that a command asks for, planned, and held against what lies in OUT."""
+"""The target: the dataset that a command asks for, planned, and held against what lies in OUT."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Target:
     task: Task
     options: RunOptions
     out: Path
-    found: Scan
+    scan: Scan
     before: Ledger | None  # what the dataset was made of, where that keeps its shards
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What a run begins with."""
-        found, extended = self.found, self.before is not None
+        found, extended = self.scan, self.before is not None
         source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
         more = {"ignored": found.ignored, "extended": extended, "fields": asdict(self.task), "versions": versions()}
         return {"pseudolabel": 1, **identity(self.task, source, found.source_columns, self.options), **more}
@@ -50,7 +50,7 @@ class Target:
     def is_complete(self) -> bool:
         """Whether it is, whole and signed."""
         signed = not self.options.overwrite and (self.out / SUCCESS).exists()
-        return signed and not missing_shards(self.out, self.found.plan)
+        return signed and not missing_shards(self.out, self.scan.plan)
 
     def begin(self, progress: Progress) -> None:
         """Have the folder be that of this dataset, and of no other; it is unfinished from here on."""

@@ -21,29 +21,29 @@ from pseudolabel.writers.shards import Records
 LEFT_OUT = {"key": str, "reason": str, "kind": str, "samples": int}
 
 
-def check_folder(dataset: Dataset, verdict: Findings) -> dict[int, dict[str, Any]]:
+def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, Any]]:
     """Hold the folder against its manifest; return the records of the shards that are there."""
     out, manifest, summary = dataset.out, dataset.manifest, dataset.manifest["summary"]
     signed = {file["name"] for file in manifest["shards"]}
     there = {path.name for path in (out / "data").glob("*")}
     for name in sorted(signed - there):
-        verdict.blame(f"data/{name}", "the manifest has it, and it is missing")
+        findings.blame(f"data/{name}", "the manifest has it, and it is missing")
     for name in sorted(there - signed):
-        verdict.blame(f"data/{name}", "it is not in the manifest: it is of another run, or no part of the dataset")
+        findings.blame(f"data/{name}", "it is not in the manifest: it is of another run, or no part of the dataset")
     for name, sha256 in manifest["artefacts"].items():
         if not (out / name).is_file():
-            verdict.blame(name, "the manifest has it, and it is missing")
+            findings.blame(name, "the manifest has it, and it is missing")
         elif file_sha256(out / name) != sha256:
-            verdict.blame(name, "its sha256 is not the one in the manifest")
-    _options(dataset, verdict)
-    records = {i: record for i, record in enumerate(_records(out, summary["shards"], verdict)) if record}
+            findings.blame(name, "its sha256 is not the one in the manifest")
+    _options(dataset, findings)
+    records = {i: record for i, record in enumerate(_records(out, summary["shards"], findings)) if record}
     if len(records) == summary["shards"]:
-        _counts(dataset, list(records.values()), verdict)
-    _listed(dataset, verdict)
+        _counts(dataset, list(records.values()), findings)
+    _listed(dataset, findings)
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
 
 
-def check_failures(out: Path, verdict: Findings) -> KnownFailures:
+def check_failures(out: Path, findings: Findings) -> KnownFailures:
     """What was known to kill a worker."""
     path = out / RECORDS / CRASHES
     if not path.exists():
@@ -51,7 +51,7 @@ def check_failures(out: Path, verdict: Findings) -> KnownFailures:
     try:
         known = read_json(path, {"reading": dict, "labelling": dict})
     except UnusableSample as fault:
-        verdict.blame(f"{RECORDS}/{CRASHES}", str(fault))
+        findings.blame(f"{RECORDS}/{CRASHES}", str(fault))
         return KnownFailures()
     return KnownFailures(known["reading"], known["labelling"])
 
@@ -75,7 +75,7 @@ def _kept(lines: Iterator[str]) -> Iterator[str]:
         raise UnusableSample("it is missing, or cannot be read") from None
 
 
-def _records(out: Path, count: int, verdict: Findings) -> Iterator[dict[str, Any]]:
+def _records(out: Path, count: int, findings: Findings) -> Iterator[dict[str, Any]]:
     """Of each shard its record; {} where it is none."""
     records = Records(out)
     for index, said in enumerate(records.read(map(records.path, range(count)))):
@@ -83,11 +83,11 @@ def _records(out: Path, count: int, verdict: Findings) -> Iterator[dict[str, Any
         try:
             yield read_json(path, RECORD, said or b"")
         except UnusableSample as fault:
-            verdict.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
+            findings.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
             yield {}
 
 
-def _options(dataset: Dataset, verdict: Findings) -> None:
+def _options(dataset: Dataset, findings: Findings) -> None:
     """Do the options that decide the rows follow from those that were given?"""
     try:
         now = json.loads(json.dumps(dict(dataset.task.options())))
@@ -98,10 +98,10 @@ def _options(dataset: Dataset, verdict: Findings) -> None:
         name for name in {**now, **then} if name not in dataset.task.artefact_copies and now.get(name) != then.get(name)
     ]
     if wrong:
-        verdict.blame("_manifest.json", f"its options are not those of its fields: {', '.join(wrong)}")
+        findings.blame("_manifest.json", f"its options are not those of its fields: {', '.join(wrong)}")
 
 
-def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Findings) -> None:
+def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], findings: Findings) -> None:
     """Are all samples accounted for?"""
     summary, total, rows = dataset.manifest["summary"], Counter[str](), Counter[str]()
     for record in records:
@@ -109,15 +109,15 @@ def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], verdict: Fin
         total["bytes"] += sum(file["bytes"] for file in record["files"])
         rows.update({file["split"]: file["rows"] for file in record["files"]})
     if [file for record in records for file in record["files"]] != list(dataset.manifest["shards"]):
-        verdict.blame(RECORDS, "the shards' records do not say what the manifest says of their files")
+        findings.blame(RECORDS, "the shards' records do not say what the manifest says of their files")
     if total["seen"] != total["used"] + total["skipped"] + total["filtered"]:
-        verdict.blame(RECORDS, "samples seen are not those used, skipped and filtered")
+        findings.blame(RECORDS, "samples seen are not those used, skipped and filtered")
     wrong = [name for name in total if total[name] != summary[name]] + ["rows"] * (rows != summary["rows"])
     if wrong:
-        verdict.blame(RECORDS, f"the shards' records do not add up to the summary: {', '.join(wrong)}")
+        findings.blame(RECORDS, f"the shards' records do not add up to the summary: {', '.join(wrong)}")
 
 
-def _listed(dataset: Dataset, verdict: Findings) -> None:
+def _listed(dataset: Dataset, findings: Findings) -> None:
     """Is every sample left out in the list, as its shard has it?"""
     summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
     shards = Records(dataset.out).skipped(summary["shards"])
@@ -128,8 +128,8 @@ def _listed(dataset: Dataset, verdict: Findings) -> None:
             line = read_json(path, LEFT_OUT, one)
             counts.update({line["kind"]: line["samples"], "lacking": line.get("rows", 0)})
     except UnusableSample as fault:
-        verdict.blame(SKIPPED, str(fault))
+        findings.blame(SKIPPED, str(fault))
         return
     for name in ("skipped", "filtered", "lacking"):
         if counts[name] != summary[name]:
-            verdict.blame(SKIPPED, f"it lists {counts[name]} {name}, the manifest counts {summary[name]}")
+            findings.blame(SKIPPED, f"it lists {counts[name]} {name}, the manifest counts {summary[name]}")

@@ -70,30 +70,30 @@ class StoredRows:
         return int(pc.index(named, True).as_py())
 
 
-def stored_rows(recipe: RunSpec, job: Job, signed: Mapping[str, Any], verdict: Findings) -> StoredRows | None:
+def stored_rows(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Findings) -> StoredRows | None:
     """A shard's file, after it was held against what was signed; None where it cannot be opened."""
     import pyarrow.parquet as pq
 
     where = f"data/{signed['name']}"
-    expected = recipe.schema(job.shard.index)
+    expected = spec.schema(job.shard.index)
     try:
-        path = recipe.store.local_copy(where, recipe.staging())
+        path = spec.store.local_copy(where, spec.staging())
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found, stored = file.schema_arrow, StoredRows(file)
     except StoreFailure:
         raise
     except OSError as fault:
-        verdict.blame(where, f"is no whole Parquet file: {one_line(fault)}")
+        findings.blame(where, f"is no whole Parquet file: {one_line(fault)}")
         return None
     except (KeyError, ValueError) as fault:
-        verdict.blame(where, f"has no rows of a dataset: {one_line(fault)}")
+        findings.blame(where, f"has no rows of a dataset: {one_line(fault)}")
         return None
     if foreign := _foreign(found, expected):
-        verdict.blame(where, foreign)
+        findings.blame(where, foreign)
     if file_sha256(path) != signed["sha256"]:
-        verdict.blame(where, "its sha256 is not the one that was signed: it was changed, or is of another run")
+        findings.blame(where, "its sha256 is not the one that was signed: it was changed, or is of another run")
     if len(stored) != signed["rows"]:
-        verdict.blame(where, f"it has {len(stored):,} rows, {signed['rows']:,} were signed")
+        findings.blame(where, f"it has {len(stored):,} rows, {signed['rows']:,} were signed")
     return stored if found.equals(expected) else None
 
 

@@ -68,26 +68,26 @@ def verify(
     dataset = open_dataset(out)
     sources = resolve_sources(against) if against else []
     task = dataset.task.resolved(sources) if sources else dataset.task
-    verdict = Findings()
-    records = check_folder(dataset, verdict)
-    found = _scan(dataset, task, sources, verdict)
-    job = Job("check", Shard(0, ()), check_failures(dataset.out, verdict))
+    findings = Findings()
+    records = check_folder(dataset, findings)
+    found = _scan(dataset, task, sources, findings)
+    job = Job("check", Shard(0, ()), check_failures(dataset.out, findings))
     jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
     kept = found.source_columns if found else dataset.source_columns
     proofs = dict(_proofs(dataset, task, kept, jobs, weights, workers, progress or Progress(quiet=True)))
     for index in sorted(proofs):
-        verdict.add(proofs[index])
+        findings.add(proofs[index])
     return Verification(
         str(dataset.out),
         dataset.task.name,
         " ".join(map(str, sources)) if found else "the rows alone",
-        verdict.checked,
-        verdict.true,
-        verdict.consistent,
-        verdict.false,
-        [fault._asdict() for fault in verdict.faults[:FIRST]],
-        verdict.amiss,
+        findings.checked,
+        findings.true,
+        findings.consistent,
+        findings.false,
+        [fault._asdict() for fault in findings.faults[:FIRST]],
+        findings.amiss,
         _remark(dataset) if found else "",
     )
 
@@ -101,7 +101,7 @@ def _remark(dataset: Dataset) -> str:
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
-def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Findings) -> Scan | None:
+def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], findings: Findings) -> Scan | None:
     """The source as it was planned: where it is not as it was, each of its files in the shard that it was in then."""
     if not sources:
         return None
@@ -110,18 +110,20 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], verdict: Findin
     if found.plan.digest == before["keys and sizes"]:
         return found
     if options.limit is not None:
-        verdict.blame("the source", "it is not as it was, so which samples came first is not known: rows alone checked")
+        findings.blame(
+            "the source", "it is not as it was, so which samples came first is not known: rows alone checked"
+        )
         return None
     listed = or_skipped("", partial(_listing, dataset))
     if isinstance(listed, Skipped):
-        verdict.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was held against the source")
+        findings.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was held against the source")
         return None
     found = scan(task, sources, options, listed)
     for what, keys in (("is of another size than it was", listed.changed), ("is gone", listed.lost)):
         for key in keys:
-            verdict.blame("the source", f"{key} {what}")
+            findings.blame("the source", f"{key} {what}")
     if listed.new:
-        verdict.blame("the source", f"it gained {listed.new:,} files or pieces of files")
+        findings.blame("the source", f"it gained {listed.new:,} files or pieces of files")
     return found
 
 
@@ -146,22 +148,22 @@ def _proofs(
     count: int,
     progress: Progress,
 ) -> Iterator[tuple[int, Findings]]:
-    """The verdict on each shard, by workers, or here if there is to be one."""
+    """The findings on each shard, by workers, or here if there is to be one."""
     options = dataset.options
     proof = partial(verify_shard, exact=dataset.manifest["versions"] == versions())
     with tempfile.TemporaryDirectory() as work:
-        recipe = RunSpec(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
+        spec = RunSpec(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
         progress.start(sum(weights.values()))
         try:
             found: Iterator[tuple[int, Findings]]
             if count == 1:
-                found = ((index, proof(recipe, job, NoHeartbeat())) for index, job in jobs.items())
+                found = ((index, proof(spec, job, NoHeartbeat())) for index, job in jobs.items())
             else:
-                pool = LocalPool(recipe, min(count or usable_cores(), len(jobs)), options.sample_seconds, proof)
+                pool = LocalPool(spec, min(count or usable_cores(), len(jobs)), options.sample_seconds, proof)
                 found = _there(pool, iter(jobs.values()), progress)
-            for index, verdict in found:
-                progress.settle(index, weights[index], verdict.checked, verdict.false)
-                yield index, verdict
+            for index, findings in found:
+                progress.settle(index, weights[index], findings.checked, findings.false)
+                yield index, findings
         finally:
             progress.stop()
 

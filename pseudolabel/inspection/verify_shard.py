@@ -32,71 +32,69 @@ if TYPE_CHECKING:
 NEAR = 16  # rows of one name among which the same one is looked for
 
 
-def verify_shard(recipe: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
+def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
     """Check a shard; against its source, if the job has extents. `exact`: it was made by these very packages."""
-    verdict, counts, labeler = Findings(), Counts(), or_skipped("", partial(_labeler, recipe))
+    findings, counts, labeler = Findings(), Counts(), or_skipped("", partial(_labeler, spec))
     if isinstance(labeler, Skipped):
-        verdict.blame(f"shard {job.shard.index}", labeler.reason)
-        return verdict
-    records, skips = Records(recipe.out), StringIO()
+        findings.blame(f"shard {job.shard.index}", labeler.reason)
+        return findings
+    records, skips = Records(spec.out), StringIO()
     record = json.loads(records.path(job.shard.index).read_text("utf-8"))
     files, unread = {file["split"]: file for file in record["files"]}, False
-    for split in splits(recipe.validation):
-        stored = stored_rows(recipe, job, files[split.name], verdict) if split.name in files else None
+    for split in splits(spec.validation):
+        stored = stored_rows(spec, job, files[split.name], findings) if split.name in files else None
         if stored is None and split.name in files:
             unread = True
         elif job.shard.extents:
-            reading = ShardReading(job, split, report, counts, skips, recipe.source_columns)
-            ShardComparer(recipe, labeler, stored, verdict, exact).judge(reading)
+            reading = ShardReading(job, split, report, counts, skips, spec.source_columns)
+            ShardComparer(spec, labeler, stored, findings, exact).judge(reading)
         elif stored is not None:
             for rows in stored.all():
-                verdict.judge(
+                findings.judge(
                     rows.column("key"),
-                    check_rows(recipe, labeler, rows, None),
-                    recipe.task.description.self_verifying(recipe.task),
+                    check_rows(spec, labeler, rows, None),
+                    spec.task.description.self_verifying(spec.task),
                 )
                 report.count(len(rows), 0, 0)
         if stored is not None and stored.broken:
-            verdict.blame(f"data/{files[split.name]['name']}", stored.broken)
+            findings.blame(f"data/{files[split.name]['name']}", stored.broken)
     if job.shard.extents and not unread:
         names = ("seen", "used", "skipped", "filtered")
         now, then = ([f"{counted[name]} {name}" for name in names] for counted in (vars(counts), record))
         if now != then:
             told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
-            verdict.blame(f"shard {job.shard.index}", told)
-        _left_out(records.skips(job.shard.index), skips.getvalue(), verdict, exact)
-    shutil.rmtree(recipe.staging())
-    return verdict
+            findings.blame(f"shard {job.shard.index}", told)
+        _left_out(records.skips(job.shard.index), skips.getvalue(), findings, exact)
+    shutil.rmtree(spec.staging())
+    return findings
 
 
-def _left_out(path: Path, again: str, verdict: Findings, exact: bool) -> None:
+def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
     """Is what was left out what is left out now? Of other packages the words of a reason may differ."""
     names = ("key", "kind", "samples", *(["reason"] if exact else []))
     try:
         lists = (manifest_check.read_skipped(path), map(json.loads, again.splitlines()))
         then, now = (Counter(tuple(line[name] for name in names) for line in lines) for lines in lists)
     except UnusableSample as fault:
-        verdict.blame(f"{RECORDS}/{path.name}", str(fault))
+        findings.blame(f"{RECORDS}/{path.name}", str(fault))
         return
     for key, kind, _, *reason in (then - now) + (now - then):
         who = "the dataset lists it" if (key, kind) in {left[:2] for left in then - now} else "its source gives it"
-        verdict.blame(key, f"{who} as {kind}{': ' if reason else ''}{''.join(reason)}, and the other does not")
+        findings.blame(key, f"{who} as {kind}{': ' if reason else ''}{''.join(reason)}, and the other does not")
 
 
-def _labeler(recipe: RunSpec) -> Labeler:
-    artefacts = recipe.learned()
+def _labeler(spec: RunSpec) -> Labeler:
+    artefacts = spec.fitted()
     with decoding_errors("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
-        return recipe.task.labeler(artefacts)
+        return spec.task.labeler(artefacts)
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 
-def check_rows(recipe: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
+def check_rows(spec: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
     """Of each row its fault: what its columns cannot hold, or what the task's own inverse says."""
-    found: list[str | None] = [
-        reason or None for reason in invalid_values(row_columns(recipe.task), recipe.copies, rows)
-    ]
+    found: list[str | None] = [reason or None for reason in invalid_values(row_columns(spec.task), spec.copies, rows)]
     if not any(found):
         told = or_skipped("", partial(_undo, labeler, rows, source))
         if not isinstance(told, Skipped):
@@ -120,20 +118,20 @@ def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str |
 class ShardComparer:
     """The stored rows of a split beside those that are made again: each is undone, and must be the same."""
 
-    recipe: RunSpec
+    spec: RunSpec
     labeler: Labeler
     stored: StoredRows | None
-    verdict: Findings
+    findings: Findings
     exact: bool
 
     def judge(self, reading: ShardReading) -> None:
         """Make the rows again, and judge those that are stored."""
         import pyarrow as pa
 
-        recipe, split = self.recipe, reading.split.name
-        schema = recipe.schema(reading.job.shard.index)
-        reader = recipe.task.reader()
-        rows = self.labeler.label(reading.samples(reader), recipe.chance(split), recipe.copies)
+        spec, split = self.spec, reading.split.name
+        schema = spec.schema(reading.job.shard.index)
+        reader = spec.task.reader()
+        rows = self.labeler.label(reading.samples(reader), spec.chance(split), spec.copies)
         for item in reading.joined(rows, reader):
             if isinstance(item, Skipped):
                 reading.leave_out(item)
@@ -181,7 +179,7 @@ class ShardComparer:
     def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
         """Of one name there are not as many rows as are made again; how many of them, if it is the `last` name, may
         answer to what is made next."""
-        pairs = match_rows(self.recipe.columns, rows, made, self.exact)
+        pairs = match_rows(self.spec.columns, rows, made, self.exact)
         over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
         pairs = pairs[: len(pairs) - over]
         answering = [(i, which) for i, which in enumerate(pairs) if which is not None]
@@ -192,16 +190,16 @@ class ShardComparer:
         return over
 
     def _compare(self, rows: pa.RecordBatch, made: pa.RecordBatch, source: Any) -> None:
-        found = check_rows(self.recipe, self.labeler, rows, source)
-        again = row_differences(self.recipe.columns, rows, made, self.exact)
-        self.verdict.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
+        found = check_rows(self.spec, self.labeler, rows, source)
+        again = row_differences(self.spec.columns, rows, made, self.exact)
+        self.findings.judge(rows["key"], [fault or other for fault, other in zip(found, again, strict=True)], True)
 
     def _superfluous(self, rows: pa.RecordBatch) -> None:
-        self.verdict.judge(rows["key"], ["its source gives no such row"] * len(rows), True)
+        self.findings.judge(rows["key"], ["its source gives no such row"] * len(rows), True)
 
     def _lacking(self, made: pa.RecordBatch) -> None:
         for key in made["key"].to_pylist():
-            self.verdict.blame(key, "the dataset lacks this row, which its source gives")
+            self.findings.blame(key, "the dataset lacks this row, which its source gives")
 
 
 class NamedRun(NamedTuple):

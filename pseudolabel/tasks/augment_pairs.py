@@ -65,7 +65,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     @cached_property
     def recipes(self) -> tuple[augment.AugmentParams, ...]:
         """Of the first and of the second view."""
-        return tuple(map(self.given, augment.PRESETS[self.preset]))
+        return tuple(map(self.with_given_options, augment.PRESETS[self.preset]))
 
     def options(self) -> Mapping[str, Any]:
         own = {name: value for name, value in super().options().items() if name not in augment.AugmentParams._fields}

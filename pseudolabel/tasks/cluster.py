@@ -172,7 +172,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         task = replace(self, modality=modality)
         if task.origin == FILE:
             rows = file_keys(task, modality, sources) if task.kind.is_file else None
-            object.__setattr__(task, "given", precomputed.match_embeddings(Path(self.features), rows))
+            object.__setattr__(task, "embeddings", precomputed.match_embeddings(Path(self.features), rows))
         if task.origin == ENCODER:
             if not task.kind.encodes:
                 raise UserError(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
@@ -190,9 +190,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return feature_sets.origin(self.features or str(usual), self.kind.sets, str(self.modality))
 
     @cached_property
-    def given(self) -> precomputed.Embeddings:
+    def embeddings(self) -> precomputed.Embeddings:
         """The embeddings of `--features`; `resolved`, which knows the source's keys, puts them here."""
-        raise AttributeError("given")
+        raise AttributeError("embeddings")
 
     @cached_property
     def encoded(self) -> int:
@@ -204,7 +204,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def described(self) -> FeatureSet:
         """What numbers say of samples."""
         if self.origin == FILE:
-            return feature_sets.PrecomputedFeatures(self.given)
+            return feature_sets.PrecomputedFeatures(self.embeddings)
         own = self.origin == ENCODER
         one = feature_sets.encoder_features(Path(self.encoder), self.encoded) if own else feature_sets.SETS[self.origin]
         return feature_sets.ClipMeanFeatures(one) if self.kind.averages else one

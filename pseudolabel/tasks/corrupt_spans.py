@@ -65,7 +65,7 @@ class CorruptionPreset(NamedTuple):
     mode: str = ""  # the token that begins each input and says which denoisers these are
 
 
-RECIPES = {
+PRESETS = {
     CorruptionPresetName.t5: CorruptionPreset(
         (Denoiser(0.15, 3),)
     ),  # Raffel et al. 2020, 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
@@ -87,14 +87,14 @@ def sentinel(number: int) -> str:
     return f"<extra_id_{number}>"
 
 
-def told(recipe: CorruptionPreset) -> str:
-    """A recipe in words."""
-    spans = " or ".join(f"{100 * density:g} % in spans of {mean:g}" for density, mean in recipe.denoisers)
-    return spans.replace("spans of inf", "one span at the end") + (f", after {recipe.mode}" if recipe.mode else "")
+def describe_preset(preset: CorruptionPreset) -> str:
+    """Return a preset in words."""
+    spans = " or ".join(f"{100 * density:g} % in spans of {mean:g}" for density, mean in preset.denoisers)
+    return spans.replace("spans of inf", "one span at the end") + (f", after {preset.mode}" if preset.mode else "")
 
 
-PRESETS = "Whose corruption. " + ". ".join(f"{preset}: {told(recipe)}" for preset, recipe in RECIPES.items())
-PRESETS += " words, each shown as one mask."
+PRESET_HELP = "Whose corruption. " + ". ".join(f"{name}: {describe_preset(preset)}" for name, preset in PRESETS.items())
+PRESET_HELP += " words, each shown as one mask."
 
 
 def _notes(task: CorruptSpans, artefacts: Path) -> Sequence[str]:
@@ -102,7 +102,7 @@ def _notes(task: CorruptSpans, artefacts: Path) -> Sequence[str]:
 
     given = Tokenizer.from_str(task.tokenizer_json).get_vocab() if task.tokenizer else {}
     size = max(Tokenizer.from_file(str(artefacts / "tokenizer.json")).get_vocab().values()) + 1
-    added = [token for token in task.wanted()[::-1] if token not in given]
+    added = [token for token in task.extra_tokens()[::-1] if token not in given]
     names = ", ".join(dict.fromkeys([*added[:2], "...", *added[-2:]] if len(added) > 4 else added))
     saved = f"added to the tokenizer, which is saved as tokenizer.json; a model for it has vocab_size {size}"
     return [f"{len(added)} special tokens ({names}) were {saved}"] if added else []
@@ -129,7 +129,7 @@ class CorruptSpans(PackedTask):
         chance_level=guess_among_tokens,
     )
 
-    preset: Annotated[CorruptionPresetName, Option(help=PRESETS)] = CorruptionPresetName.t5
+    preset: Annotated[CorruptionPresetName, Option(help=PRESET_HELP)] = CorruptionPresetName.t5
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row's input.")] = 512
     density: Annotated[float | None, Option(help="Share of the text that is cut out. [the preset's]")] = None
     mean_span: Annotated[float | None, Option(min=1, help="Mean length of a span. [the preset's]")] = None
@@ -152,7 +152,7 @@ class CorruptSpans(PackedTask):
     @cached_property
     def recipe(self) -> CorruptionPreset:
         """What holds: the options that are given, else those of the preset."""
-        recipe = RECIPES[CorruptionPresetName(self.preset)]
+        recipe = PRESETS[CorruptionPresetName(self.preset)]
         denoisers = (
             Denoiser(
                 density if self.density is None else self.density, mean if self.mean_span is None else self.mean_span
@@ -192,7 +192,7 @@ class CorruptSpans(PackedTask):
     def needs(self) -> tuple[str, ...]:
         return super().needs() if self.infilling else ("sep", "pad")
 
-    def wanted(self) -> list[str]:
+    def extra_tokens(self) -> list[str]:
         """The tokens the rows are made with, in the order of their ids where they must be added."""
         counts = [
             noise_counts(n, *denoiser)[1] for n, denoiser in zip(self.lengths[0], self.recipe.denoisers, strict=True)
@@ -210,7 +210,7 @@ class CorruptSpans(PackedTask):
         mode = self.recipe.mode
         if mode not in special and tokenizer.token_to_id(mode) is not None:
             raise UserError(f"--mode-token {mode} is a word of the tokenizer's; type one that is none, such as [X]")
-        if lacking := [token for token in self.wanted() if token not in special]:
+        if lacking := [token for token in self.extra_tokens() if token not in special]:
             tokenizer.add_special_tokens(lacking)
             ids = tokenizer.get_vocab()
             if len(set(ids.values())) < len(ids):
@@ -285,7 +285,7 @@ class CorruptSpans(PackedTask):
         shown, told = ids[front : size - 1], labels[self.infilling : asked - 1]
         if self.infilling:
             return CorruptedParts(np.split(shown, np.flatnonzero(shown == special.mask)), [told])
-        sentinels = [special.added[name] for name in self.wanted() if name != self.recipe.mode]
+        sentinels = [special.added[name] for name in self.extra_tokens() if name != self.recipe.mode]
         return CorruptedParts(*(np.split(part, np.flatnonzero(np.isin(part, sentinels))) for part in (shown, told)))
 
     def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:

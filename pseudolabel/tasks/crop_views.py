@@ -75,7 +75,7 @@ class CropViews(augment.ViewOptions, ImageTask):
         self, recipe: augment.AugmentParams, size: int | None, area: tuple[float, float] | None
     ) -> augment.AugmentParams:
         least, most = area or (recipe.min_area, recipe.max_area)
-        return self.given(recipe._replace(size=size or recipe.size, min_area=least, max_area=most))
+        return self.with_given_options(recipe._replace(size=size or recipe.size, min_area=least, max_area=most))
 
     def options(self) -> Mapping[str, Any]:
         shown = {"preset": self.preset, "exact": self.exact, **asdict(ImageOptions(self.range, self.max_pixels))}

@@ -112,7 +112,7 @@ class MaskAudio(AudioTask):
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):
             raise UserError("--clusters is for k-means that is to be learned; leave it out")
         if self.codebook:
-            self.given  # noqa: B018 - refused where it does not fit
+            self.loaded_codebook  # noqa: B018 - refused where it does not fit
         if self.features:
             self.made  # noqa: B018
 
@@ -129,7 +129,7 @@ class MaskAudio(AudioTask):
         return {"rate": self.rate, "ceiling": self.ceiling or 0, **kind}
 
     @cached_property
-    def given(self) -> Centroids | Projection:
+    def loaded_codebook(self) -> Centroids | Projection:
         """The codebook that was given."""
         return codebooks.load_frame_codebook(
             Path(self.codebook), Centroids if self.targets == Targets.kmeans else Projection, self.about
@@ -212,7 +212,7 @@ class MaskAudio(AudioTask):
         """Learn the centroids, or draw the projection; save them for labelling more data the same way."""
         about = dict(self.about)
         if self.codebook:
-            book = self.given
+            book = self.loaded_codebook
         elif self.targets == Targets.kmeans:
             points = [*seen] or [np.empty((0, 1), np.float32)]
             if len(widths := {part.shape[1] for part in points}) > 1:

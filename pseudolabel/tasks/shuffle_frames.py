@@ -27,7 +27,7 @@ PRESET_HELP = (
 SHOWN = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames: twice the middle one from outside, then in order
 
 
-class Preset(StrEnum):
+class FramePreset(StrEnum):
     """What is asked: the order, the order or its reverse, or whether it is one."""
 
     order = "order"
@@ -53,50 +53,50 @@ class ShuffleFrames(VideoTask):
         invalidating_augmentations=("frame shuffle", "reverse in time"),
     )
 
-    preset: Annotated[Preset, Option(help=PRESET_HELP)] = Preset.order
+    preset: Annotated[FramePreset, Option(help=PRESET_HELP)] = FramePreset.order
     frames: Annotated[int | None, Option(min=2, max=7, help="Frames shown. [4; verify: 3 of 5]")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.preset == Preset.verify and self.frames not in (None, 3):
+        if self.preset == FramePreset.verify and self.frames not in (None, 3):
             raise UserError("--preset verify shows three frames; leave --frames out")
 
     @property
-    def shown(self) -> int:
+    def frames_shown(self) -> int:
         """How many frames a row shows."""
-        return self.frames or (3 if self.preset == Preset.verify else 4)
+        return self.frames or (3 if self.preset == FramePreset.verify else 4)
 
     @property
     def usual(self) -> Framing:
         opn = Framing(80, 240, Crop.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 of 100 pixels
-        return opn if self.preset == Preset.opn else super().usual
+        return opn if self.preset == FramePreset.opn else super().usual
 
     @property
     def sampling(self) -> Sampling:
-        count = 5 if self.preset == Preset.verify else self.shown
+        count = 5 if self.preset == FramePreset.verify else self.frames_shown
         return self.spaced(Sampling(tuple(range(count)), count, gap=0.5, seconds=True))
 
     def options(self) -> Mapping[str, Any]:
-        return {**super().options(), "frames": self.shown}
+        return {**super().options(), "frames": self.frames_shown}
 
     @cached_property
     def classes(self) -> Mapping[tuple[int, ...], int]:
         """Every order -> its class."""
-        orders = list(permutations(range(self.shown)))
-        if self.preset == Preset.order:
+        orders = list(permutations(range(self.frames_shown)))
+        if self.preset == FramePreset.order:
             return {order: i for i, order in enumerate(orders)}
-        kept = [order for order in orders if order.index(0) < order.index(self.shown - 1)]
+        kept = [order for order in orders if order.index(0) < order.index(self.frames_shown - 1)]
         return {way: i for i, order in enumerate(kept) for way in (order, order[::-1])}
 
     def columns(self) -> Sequence[Column]:
-        if self.preset == Preset.verify:
+        if self.preset == FramePreset.verify:
             names: tuple[str, ...] = ("out of order", "in order")
             label = Column("label", "class", "label", "Whether the frames are in order, forwards or backwards.", names)
         else:
             orders = {label: order for order, label in [*self.classes.items()][::-1]}  # the first of each class
             names = tuple("-".join(map(str, orders[label])) for label in range(len(orders)))
             label = Column("label", "class", "label", "The order: the true places of the frames shown.", names)
-        of = " of five" if self.preset == Preset.verify else ""
+        of = " of five" if self.preset == FramePreset.verify else ""
         return (
             Column(
                 "frames", "list<image>", "input", "Frames of a clip, in the order in which they are to be looked at."
@@ -112,14 +112,14 @@ class ShuffleFrames(VideoTask):
 
     def arranged(self, rng: np.random.Generator) -> np.ndarray:
         """The places of the frames to be shown."""
-        if self.preset != Preset.verify:
-            return rng.permutation(self.shown)
+        if self.preset != FramePreset.verify:
+            return rng.permutation(self.frames_shown)
         chosen = 2 if rng.random() < IN_ORDER else int(rng.integers(2))
         return np.asarray(SHOWN[chosen][:: 1 if rng.random() < 0.5 else -1])
 
     def label(self, order: Sequence[int]) -> int | None:
         """The class of an order; None if there is no such order."""
-        if self.preset != Preset.verify:
+        if self.preset != FramePreset.verify:
             return self.classes.get(tuple(order))
         return {tuple(way): int(i == 2) for i, o in enumerate(SHOWN.tolist()) for way in (o, o[::-1])}.get(tuple(order))
 

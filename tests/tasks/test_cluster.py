@@ -302,7 +302,9 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
 
     np.savez(file, key=np.array(list(some)), features=2 * np.array(list(some.values())))
     anew = Cluster(features=str(file)).resolved([SOURCES["images"]])
-    assert (anew.given.rows(np.array([0])) == 2 * some[next(iter(some))].astype(np.float32)).all(), "not what was read"
+    assert (anew.embeddings.rows(np.array([0])) == 2 * some[next(iter(some))].astype(np.float32)).all(), (
+        "not what was read"
+    )
 
     np.save(tmp_path / "wide.npy", np.ones((25, 9)))
     wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))

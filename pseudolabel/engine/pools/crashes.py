@@ -31,16 +31,16 @@ class CrashLog:
     def of(cls, folder: Path, mark: str) -> CrashLog:
         """Those of one part, which knows all exceptions; without a mark those of all parts, whose files go."""
         own = folder / f"deaths{mark}.json"
-        deaths, others = cls(own), [path for path in sorted(folder.glob("deaths*.json")) if path.name != own.name]
+        crash_log, others = cls(own), [path for path in sorted(folder.glob("deaths*.json")) if path.name != own.name]
         for noted in map(cls, others):
-            both = zip(deaths.exceptions, noted.exceptions, strict=True)
-            deaths.exceptions = KnownFailures(*({**one, **other} for one, other in both))
-            deaths._open |= {} if mark else noted._open
+            both = zip(crash_log.exceptions, noted.exceptions, strict=True)
+            crash_log.exceptions = KnownFailures(*({**one, **other} for one, other in both))
+            crash_log._open |= {} if mark else noted._open
         if others and not mark:
-            deaths._write()
+            crash_log._write()
             for path in others:
                 path.unlink()
-        return deaths
+        return crash_log
 
     def record(self, extent: str, key: str, reason: str) -> None:
         """From now on this sample is skipped, with that reason; the whole extent if it died before it gave one."""
@@ -95,8 +95,8 @@ class CrashBisector:
     halved as long as they kill.
     """
 
-    def __init__(self, deaths: CrashLog) -> None:
-        self._deaths = deaths
+    def __init__(self, crash_log: CrashLog) -> None:
+        self._deaths = crash_log
         self._held: dict[int, Job] = {}  # by shard
         self._tries: Counter[int] = Counter()  # of the job that is held, how many are not over
         self._killed: Counter[int] = Counter()  # how often a job did, since a sample of it was last found out

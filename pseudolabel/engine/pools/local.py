@@ -71,7 +71,7 @@ class _Report:
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
 
-def _serve(recipe: RunSpec, work: Work, pipe: Connection, status: Path, log: Path) -> None:
+def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path) -> None:
     """A worker's life: jobs in, results out, until the pipe ends or the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -86,7 +86,7 @@ def _serve(recipe: RunSpec, work: Work, pipe: Connection, status: Path, log: Pat
             return
         report.job = job
         try:
-            answer: tuple[Any, ...] = ("done", work(recipe, job, report))
+            answer: tuple[Any, ...] = ("done", work(spec, job, report))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)  # a death like the kernel's own
         except Exception as error:  # reported, and stops the run
@@ -139,8 +139,8 @@ class _Worker:
 class LocalPool:
     """`count` workers; `events` feeds them from a queue to which the caller may go on adding."""
 
-    def __init__(self, recipe: RunSpec, count: int, sample_seconds: float, work: Work = run_job) -> None:
-        self._recipe, self._sample_seconds, self._work = recipe, sample_seconds, work
+    def __init__(self, spec: RunSpec, count: int, sample_seconds: float, work: Work = run_job) -> None:
+        self._recipe, self._sample_seconds, self._work = spec, sample_seconds, work
         self._made, self._count = 0, count
         self._workers: list[_Worker] = []
 

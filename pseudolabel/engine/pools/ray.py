@@ -35,7 +35,7 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITIC
 class NodeSpec(NamedTuple):
     """What a node needs beside the job, and must agree with."""
 
-    recipe: RunSpec
+    spec: RunSpec
     seen: Sequence[Path]  # by the driver
     versions: dict[str, str | None]
     sample_seconds: float
@@ -55,13 +55,13 @@ def serve(place: NodeSpec, job: Job) -> Iterator[tuple[type, Sequence[Any]]]:
 def _opened(place: NodeSpec) -> local.LocalPool:
     """This process's pool of one; a new one where the node is fit for the run."""
     global _pool
-    if _pool is None or _pool[0] != place.recipe.work:
+    if _pool is None or _pool[0] != place.spec.work:
         if _pool is not None:
             _pool[1].__exit__()
         check_node(place)
-        place.recipe.work.mkdir(parents=True, exist_ok=True)  # where OUT is a store, it is each node's own
+        place.spec.work.mkdir(parents=True, exist_ok=True)  # where OUT is a store, it is each node's own
         sys.modules["__main__"].__file__ = None  # else each new process would run Ray's own script, and import Ray
-        _pool = place.recipe.work, local.LocalPool(place.recipe, 1, place.sample_seconds).__enter__()
+        _pool = place.spec.work, local.LocalPool(place.spec, 1, place.sample_seconds).__enter__()
     return _pool[1]
 
 
@@ -84,10 +84,10 @@ def check_node(place: NodeSpec) -> None:
 class RayPool:
     """What `local.LocalPool` is to this machine, for all nodes of a Ray cluster."""
 
-    def __init__(self, recipe: RunSpec, count: int, options: RunOptions, first: Extent) -> None:
-        shared = [Path(first.where.partition("\0")[0])] + ([] if is_url(recipe.out) else [recipe.work])
+    def __init__(self, spec: RunSpec, count: int, options: RunOptions, first: Extent) -> None:
+        shared = [Path(first.where.partition("\0")[0])] + ([] if is_url(spec.out) else [spec.work])
         seen = [path for path in shared if path.exists()]  # an address does not
-        self._place = NodeSpec(recipe, seen, versions(), options.sample_seconds)
+        self._place = NodeSpec(spec, seen, versions(), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
         self._most, self._count, self._counted = options.workers, count, 0.0
 
@@ -189,7 +189,7 @@ class RayPool:
     def _last(self, job: Job) -> WorkerStatus | None:
         """What the lost worker was on: its file is on the file system that all nodes share."""
         extents = {extent.key for extent in job.shard.extents}
-        for file in self._place.recipe.work.glob("worker-*.json"):
+        for file in self._place.spec.work.glob("worker-*.json"):
             status = read_status(file)
             on = (status.kind, status.trial, status.shard) if status and status.extent in extents else None
             if on == (job.kind, job.trial, job.shard.index):

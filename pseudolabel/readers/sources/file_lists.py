@@ -46,7 +46,7 @@ class FileList:
     def exists(self) -> bool:
         return self._path is None or self._path.is_file()
 
-    def found(self) -> Iterator[ListedFile]:
+    def files(self) -> Iterator[ListedFile]:
         """What is listed, named as written; if anything lies outside the list's folder, all from where they part.
 
         So keys are unique, without "..", and the same wherever the whole lies.

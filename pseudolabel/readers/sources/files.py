@@ -95,7 +95,7 @@ def _exists(source: Path) -> bool:
 def _listed(source: Path) -> tuple[Iterable[ListedFile], bool]:
     """The visible files of a source, and whether there is but one, which is the source."""
     if isinstance(source, FileList):
-        return _once(source.found()), False
+        return _once(source.files()), False
     if is_url(source):
         where, size = object_store.file_at(str(source))
         return ([(source.name, where, size)], True) if size >= 0 else (object_store.list_objects(source), False)

@@ -24,7 +24,7 @@ class Sampling(NamedTuple):
         return self.steps[-1] * self.gap
 
     @property
-    def told(self) -> str:
+    def gap_text(self) -> str:
         """The gap, for people."""
         return f"{self.gap:g} s" if self.seconds else f"{self.gap:g} frame{'s' if self.gap > 1 else ''}"
 

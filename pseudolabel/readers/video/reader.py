@@ -20,7 +20,7 @@ from pseudolabel.readers.video.frames import FrameConverter
 
 EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
 SECOND = 1_000_000  # what places in films are counted in
-GAP_HELP = "Frames from each frame of a clip to the next. [{0.sampling.told}]"
+GAP_HELP = "Frames from each frame of a clip to the next. [{0.sampling.gap_text}]"
 SECONDS_HELP = "The same in seconds: the nearest frames, at whatever rate."
 EVERY_HELP = "Seconds from where a clip begins to where the next one does. [as soon as it is over]"
 MOST_HELP = "Clips of each film at most, spread evenly. [as many as there are]"
@@ -146,7 +146,7 @@ class VideoReader:
             yield Skipped(extent.key, "nothing there: it ends before its header says")
         elif not len(chosen) and not extent.start:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
-            span = self.sampling._replace(gap=self.sampling.span).told
+            span = self.sampling._replace(gap=self.sampling.span).gap_text
             yield Skipped(extent.key, f"{long}, a clip spans {span}", unusable=False)
 
     def _sample(
@@ -156,7 +156,7 @@ class VideoReader:
         if (still := np.diff(chosen) <= 0).any():
             since = _told(times[chosen[still.argmax()]])
             raise FilteredSample(
-                f"no new frame for {self.sampling.told} after {since} s; --gap-seconds is too short for it"
+                f"no new frame for {self.sampling.gap_text} after {since} s; --gap-seconds is too short for it"
             )
         frames = []
         for frame in (kept[index] for index in chosen.tolist()):

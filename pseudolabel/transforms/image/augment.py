@@ -102,7 +102,7 @@ class ViewOptions:
         bool, Option("--exact", help="Colours as floats until the view is done, not rounded after each step.")
     ] = False
 
-    def given(self, recipe: AugmentParams) -> AugmentParams:
+    def with_given_options(self, recipe: AugmentParams) -> AugmentParams:
         """The recipe, with whatever options are given in the preset's place. Refused where it cannot be drawn."""
         given = {name: getattr(self, name, None) for name in AugmentParams._fields}
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})

@@ -1,7 +1,7 @@
 """A trainer's own files, written from the rows of a finished dataset of `mask-audio`, and checked as they are written.
 
 The formats are what the trainers' readers take: fairseq 0.12.2 (fairseq/data/audio/hubert_dataset.py, audio_utils.py,
-fairseq/tasks/hubert_pretraining.py) and torchaudio's HuBERT recipe (examples/hubert: train.py, dataset/).
+fairseq/tasks/hubert_pretraining.py) and torchaudio's HuBERT spec (examples/hubert: train.py, dataset/).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pseudolabel.transforms.audio import features as audio_features
 TASK = "mask-audio"  # the one task whose rows these trainers can read
 SPLITS = {"train": "train", "validation": "valid"}  # ours, theirs
 BOOKS = {"centroids.npz": "centroids", "quantiser.npz": "codebook"}  # artefact, its array of (classes, D)
-FEATURES = {100: "mfcc", 50: "hubert"}  # by labels a second: torchaudio's recipe takes every second one of mfcc
+FEATURES = {100: "mfcc", 50: "hubert"}  # by labels a second: torchaudio's spec takes every second one of mfcc
 ROWS_AT_ONCE = 16
 Row = dict[str, Any]
 Put = Callable[[str, bytes], str]  # stores a sound under a name; returns its path as the trainer's list gives it
