@@ -121,7 +121,8 @@ def open_dataset(out: Path | str) -> Dataset:
     """The dataset in a folder. Refused where there is none, or an unfinished one."""
     out = open_location(out)
     if not (out / MANIFEST).exists():
-        raise UserError(f"{out} is no dataset made by pseudolabel: it has no {MANIFEST}; give the folder of one")
+        why = f"it has no {MANIFEST}" if out.exists() else "it does not exist"
+        raise UserError(f"{out} is no dataset made by pseudolabel: {why}; give the folder of one")
     if not (out / SUCCESS).exists():
         raise UserError(f"{out} is not finished; run the command that made it again", 3)
     try:

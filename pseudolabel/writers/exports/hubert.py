@@ -1,7 +1,7 @@
-"""A trainer's own files, written from the rows of a finished dataset of `mask-audio`, and checked as they are written.
+"""Write the files of a HuBERT trainer from a finished `mask-audio` dataset. Each row is checked as it is written.
 
-The formats are what the trainers' readers take: fairseq 0.12.2 (fairseq/data/audio/hubert_dataset.py, audio_utils.py,
-fairseq/tasks/hubert_pretraining.py) and torchaudio's HuBERT spec (examples/hubert: train.py, dataset/).
+The format is that of fairseq 0.12.2: fairseq/data/audio/hubert_dataset.py, audio_utils.py,
+fairseq/tasks/hubert_pretraining.py.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
@@ -21,25 +21,23 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from pseudolabel.contracts import UserError, parse_choice
-from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.stores import Disk
 from pseudolabel.storage.urls import is_url
 from pseudolabel.transforms.audio import features as audio_features
+from pseudolabel.writers.dataset import Dataset, open_dataset
 
 TASK = "mask-audio"  # the one task whose rows these trainers can read
 SPLITS = {"train": "train", "validation": "valid"}  # ours, theirs
 BOOKS = {"centroids.npz": "centroids", "quantiser.npz": "codebook"}  # artefact, its array of (classes, D)
-FEATURES = {100: "mfcc", 50: "hubert"}  # by labels a second: torchaudio's spec takes every second one of mfcc
 ROWS_AT_ONCE = 16
 Row = dict[str, Any]
-Put = Callable[[str, bytes], str]  # stores a sound under a name; returns its path as the trainer's list gives it
+Put = Callable[[str, bytes], str]  # (name, sound) -> the path of the stored sound, as train.tsv names it
 
 
 class Trainer(StrEnum):
-    """Whose files are written."""
+    """The trainer whose files are written."""
 
     fairseq = "fairseq"
-    torchaudio = "torchaudio"
 
 
 class Labels(NamedTuple):
@@ -60,16 +58,10 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
     if is_url(dataset):
         raise UserError(f"export reads from a disk; fetch the dataset first, as by: aws s3 sync {dataset} DIR")
     trainer, source = parse_choice(Trainer, to, "--to"), Path(os.path.abspath(dataset))
-    manifest = read_exportable(source)
+    manifest = read_exportable(source).manifest
     labels = labels_of(source, manifest)
-    if trainer == Trainer.torchaudio and not (labels.learned and labels.rate == audio_features.RATE):
-        raise UserError(
-            f"torchaudio's recipe wants 50 or 100 labels a second of {audio_features.RATE} Hz, "
-            f"not {labels.hz} of {labels.rate} Hz; "
-            f"export --to fairseq, or make the dataset with --targets kmeans --rate {audio_features.RATE}"
-        )
     folder = resolve_folder(source, Path(os.path.abspath(out or f"{source.name}-{trainer}")))
-    layout, rows = LAYOUTS[trainer], {}
+    rows = {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{folder.name}.work-", dir=folder.parent) as beside:
         work = Path(beside, folder.name)  # everybody may read it, unlike `beside`
@@ -78,10 +70,9 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
             if shards := [shard for shard in manifest["shards"] if shard["split"] == ours]:
                 paths = [source / "data" / shard["name"] for shard in shards]
                 rows[theirs] = sum(shard["rows"] for shard in shards) // manifest["copies"]
-                write(work, folder, layout, theirs, paths, labels, rows[theirs])
-        if trainer == Trainer.fairseq:
-            (work / "dict.km.txt").write_text("".join(f"{i} 1\n" for i in range(labels.classes)))
-        about = layout.readme.format(dataset=source, folder=folder, feature=FEATURES.get(labels.hz), **labels._asdict())
+                write(work, folder, theirs, paths, labels, rows[theirs])
+        (work / "dict.km.txt").write_text("".join(f"{i} 1\n" for i in range(labels.classes)))
+        about = README.format(dataset=source, folder=folder, **labels._asdict())
         (work / "README.txt").write_text(about, "utf-8", "backslashreplace")
         os.sync()  # a million files, each by itself, would take hours
         (home := Disk(folder.parent)).commit(work, folder.name)
@@ -94,25 +85,19 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
-def read_exportable(dataset: Path) -> dict[str, Any]:
-    """The manifest of a dataset that can be exported."""
-    try:
-        manifest: dict[str, Any] = json.loads((dataset / MANIFEST).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        what = "is no dataset of pseudolabel" if dataset.exists() else "does not exist"
-        raise UserError(f"{dataset} {what}; give the folder that `pseudolabel {TASK}` made") from None
-    if manifest.get("task") != TASK:
-        raise UserError(f"{dataset} is a dataset of {manifest.get('task')}; only those of {TASK} can be exported")
-    if not (dataset / SUCCESS).exists():
-        raise UserError(f"{dataset} is unfinished; rerun the command that makes it, then export", 4)
-    for shard in manifest["shards"]:
-        path = dataset / "data" / shard["name"]
+def read_exportable(folder: Path) -> Dataset:
+    """Return the `mask-audio` dataset in `folder`. Raise `UserError` if it is none, or if a shard is missing or cut."""
+    dataset = open_dataset(folder)
+    if dataset.manifest["task"] != TASK:
+        raise UserError(f"{folder} is a dataset of {dataset.manifest['task']}; only those of {TASK} can be exported")
+    for shard in dataset.manifest["shards"]:
+        path = folder / "data" / shard["name"]
         if not path.exists() or path.stat().st_size != shard["bytes"]:
             raise UserError(f"{path} is not as it was made; rerun the command that made it, then export", 4)
-    return manifest
+    return dataset
 
 
-def labels_of(dataset: Path, manifest: dict[str, Any]) -> Labels:
+def labels_of(dataset: Path, manifest: Mapping[str, Any]) -> Labels:
     """Which labels there are: at 100 Hz if any are, for the trainers expect those of MFCC to be."""
     import pyarrow.parquet as pq
 
@@ -144,17 +129,13 @@ def resolve_folder(dataset: Path, folder: Path) -> Path:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def write(
-    work: Path, root: Path, layout: Layout, split: str, shards: Sequence[Path], labels: Labels, rows: int
-) -> None:
+def write(work: Path, root: Path, split: str, shards: Sequence[Path], labels: Labels, rows: int) -> None:
     """Write the list of a split's sounds, `path TAB samples` below `root`, and line by line the labels of each."""
-    paths = [work / layout.sounds.format(split), work / layout.labels.format(split)]
-    for path in paths:
-        path.parent.mkdir(exist_ok=True)
+    paths = [work / f"{split}.tsv", work / f"{split}.km"]
     with paths[0].open("w", encoding="utf-8") as sounds, paths[1].open("w") as lines:
         sounds.write(f"{root}\n")
         for shard in shards:
-            with layout.store(work, shard.stem) as put:
+            with write_zip(work, shard.stem) as put:
                 for row in read_rows(shard, labels):
                     sound = row["audio"]["bytes"]
                     sounds.write(f"{put(sound_name(row['key'], row['copy']), sound)}\t{streaminfo(sound)[2]}\n")
@@ -232,21 +213,7 @@ def write_zip(work: Path, shard: str) -> Iterator[Put]:
         yield put
 
 
-@contextmanager
-def write_sounds(work: Path, shard: str) -> Iterator[Put]:
-    """A file for each sound, and a folder for each shard: no folder gets too full."""
-    folder = work / "audio" / shard
-    folder.mkdir(parents=True)
-
-    def put(name: str, sound: bytes) -> str:
-        with (folder / name).open("xb") as file:
-            file.write(sound)
-        return f"audio/{shard}/{name}"
-
-    yield put
-
-
-FAIRSEQ = """\
+README = """\
 Written by `pseudolabel export --to fairseq` from {dataset}, for fairseq 0.12.2 or later, which reads sound out of zips.
 
 train.tsv, valid.tsv  this folder, then zip:offset:length and samples of each utterance; if it moves, change line 1
@@ -259,30 +226,3 @@ fairseq-hydra-train --config-dir FAIRSEQ/examples/hubert/config/pretrain --confi
 
 It draws masks of its own, and leaves out utterances below 32,000 samples (task.min_sample_size).
 """
-TORCHAUDIO = """\
-Written by `pseudolabel export --to torchaudio` from {dataset}, for examples/hubert of torchaudio.
-
-tsv/librispeech_*.tsv  this folder, then path and samples of each utterance; if it moves, change line 1
-label/label_*.pt       the labels of each utterance, in the same order, as text: label_rate {hz}, {classes} classes
-audio/                 the sound, FLAC of {rate} Hz
-
-python train.py --dataset-path {folder} --dataset librispeech --feature-type {feature} --num-classes {classes}
-
-It draws masks of its own, leaves out utterances below 32,000 and above 250,000 samples, takes other than 100 or 500
-classes only when they are added to --num-classes in train.py, and needs NumPy below 2.
-"""
-
-
-class Layout(NamedTuple):
-    """Where a trainer looks for the list and the labels of `train` or `valid`, and how it reads sound."""
-
-    sounds: str
-    labels: str
-    store: Callable[[Path, str], AbstractContextManager[Put]]
-    readme: str
-
-
-LAYOUTS = {
-    Trainer.fairseq: Layout("{}.tsv", "{}.km", write_zip, FAIRSEQ),
-    Trainer.torchaudio: Layout("tsv/librispeech_{}.tsv", "label/label_{}.pt", write_sounds, TORCHAUDIO),
-}
