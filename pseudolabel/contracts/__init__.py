@@ -13,8 +13,8 @@ from pseudolabel.contracts.errors import (
     parse_choice,
 )
 from pseudolabel.contracts.options import KEEP_HELP, Engine, RunOptions, check_options, share_or_count
-from pseudolabel.contracts.randomness import Chance, chance_for, hash64
-from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, Split, file_of, splits
+from pseudolabel.contracts.randomness import Chance, Split, chance_for, hash64, splits
+from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, file_of
 from pseudolabel.contracts.schema import COPY, IGNORE_INDEX, KEY, Column, arrow_schema
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
@@ -21,8 +21,10 @@ from pseudolabel.engine.make_shard import Counts, ShardReading
 from pseudolabel.inspection import manifest_check
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.row_checks import invalid_values, row_differences
-from pseudolabel.inspection.stored_rows import StoredRows, stored_rows
+from pseudolabel.inspection.stored_rows import StoredRows, one_line
+from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import RECORDS
+from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.tasks.base.task import Labeler, row_columns
 from pseudolabel.writers.shards import Records
 
@@ -42,7 +44,7 @@ def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False
     record = json.loads(records.path(job.shard.index).read_text("utf-8"))
     files, unread = {file["split"]: file for file in record["files"]}, False
     for split in splits(spec.validation):
-        stored = stored_rows(spec, job, files[split.name], findings) if split.name in files else None
+        stored = check_file(spec, job, files[split.name], findings) if split.name in files else None
         if stored is None and split.name in files:
             unread = True
         elif job.shard.extents:
@@ -67,6 +69,56 @@ def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False
         _left_out(records.skips(job.shard.index), skips.getvalue(), findings, exact)
     shutil.rmtree(spec.staging())
     return findings
+
+
+def check_file(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Findings) -> StoredRows | None:
+    """Compare a shard's file with its entry in the manifest; return its rows, None if they cannot be read."""
+    import pyarrow.parquet as pq
+
+    where = f"data/{signed['name']}"
+    expected = spec.schema(job.shard.index)
+    try:
+        path = spec.store.local_copy(where, spec.staging())
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        found, stored = file.schema_arrow, StoredRows(file)
+    except StoreFailure:
+        raise
+    except OSError as fault:
+        findings.blame(where, f"is no whole Parquet file: {one_line(fault)}")
+        return None
+    except (KeyError, ValueError) as fault:
+        findings.blame(where, f"has no rows of a dataset: {one_line(fault)}")
+        return None
+    if foreign := _foreign(found, expected):
+        findings.blame(where, foreign)
+    if file_sha256(path) != signed["sha256"]:
+        findings.blame(where, "its sha256 is not the one that was signed: it was changed, or is of another run")
+    if len(stored) != signed["rows"]:
+        findings.blame(where, f"it has {len(stored):,} rows, {signed['rows']:,} were signed")
+    return stored if found.equals(expected) else None
+
+
+def _foreign(found: pa.Schema, expected: pa.Schema) -> str:
+    """What tells that a file is not of this dataset, by its schema and what it says of itself."""
+    if not found.equals(expected):
+        lacking = [f for f in expected if f.name not in found.names or found.field(f.name) != f]
+        return f"its columns are not the task's: {lacking[0].name if lacking else ', '.join(found.names)}"
+    for name in (b"pseudolabel", b"huggingface"):
+        here, there = (_said(schema, name) for schema in (found, expected))
+        if here != there:
+            what = next((key for key in there if here.get(key) != there[key]), "metadata")
+            said = f"{here.get(what)!r}, not {there[what]!r}" if what in ("task", "seed", "shard") else "another"
+            return f"it is of another run: its {what} is {said}"
+    return ""
+
+
+def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
+    """What a file says of itself; {} if that is no JSON."""
+    try:
+        said = json.loads((schema.metadata or {}).get(name, b"{}"))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:

@@ -122,8 +122,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     """Find clusters among pictures, sounds, documents or clips of films; the label is the cluster a sample is in.
 
     `cluster` is the nearest of k centroids to the features of exactly what is stored, whitened; `distance` is how far
-    it is, from 0 to about 2, `margin` how much farther the second one is. Features: `hog` (996 numbers), `coates-ng`
-    (1024) or `pixels` (768) of pictures, and of clips the mean of their frames'; `mfcc` (143) of sounds, `tf-idf` (128)
+    it is, from 0 to about 2, `margin` how much farther the second one is. Features: `hog` (996 numbers) or
+    `pixels` (768) of pictures, and of clips the mean of their frames'; `mfcc` (143) of sounds, `tf-idf` (128)
     of documents; or any of a model.
 
     How well clusters agree with folders: make the dataset with `--keep folder`, and compare the two columns by

@@ -13,13 +13,12 @@ from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
-from pseudolabel.transforms.image import codec, ops
+from pseudolabel.transforms.image import codec, color, ops
 
 SMALLEST_PATCH = 8  # pixels of the source; below, a patch shows the codec's blocks and little else
 COARSE = (10, 95)  # pixels of the side that a coarsened patch is shrunk to, for patches of 96
 NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 PLACES = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])  # (8, 2): columns, rows
-GREEN_MAGENTA = np.array([[-1.0, 2.0, -1.0]])  # the axis along which lenses part the colours
 
 
 class Colour(StrEnum):
@@ -93,9 +92,8 @@ class PredictContext(ImageTask):
         for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
             corners = self.corners(size, PLACES[label], rng)
             boxes = np.hstack([corners, corners + self.patch]) * np.tile([width, height] / size, 2)
-            one, other = (
-                self.guarded(resized[y : y + self.patch, x : x + self.patch], rng) for x, y in corners.tolist()
-            )
+            cut = [resized[y : y + self.patch, x : x + self.patch] for x, y in corners.tolist()]
+            one, other = (self.without_shortcuts(patch, rng) for patch in cut)
             row = {"label": label, "boxes": boxes.tolist()}
             yield {
                 **row,
@@ -133,7 +131,9 @@ class PredictContext(ImageTask):
         """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
         if self.colour == Colour.drop:
             return any(ops.similar_thumbnail(patch[..., [left]], source[..., [left]]) for left in range(3))
-        return ops.similar_thumbnail(patch, project(source) if self.colour == Colour.project else source)
+        if self.colour == Colour.project:
+            source = color.project_green_magenta(source)
+        return ops.similar_thumbnail(patch, source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
         """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""
@@ -154,7 +154,7 @@ class PredictContext(ImageTask):
         moved = np.stack([first, first + step]) + rng.integers(-self.jitter, self.jitter + 1, (2, 2))
         return np.asarray(np.clip(moved, 0, size - self.patch))
 
-    def guarded(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def without_shortcuts(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A patch with what is done against shortcuts: cdoersch/deepcontext, train.py, prep_image; the paper, 3.1."""
         coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE)), int(rng.integers(3))
         if coarse < self.coarsen:
@@ -163,17 +163,5 @@ class PredictContext(ImageTask):
         if self.colour == Colour.keep:
             return patch
         if self.colour == Colour.project:
-            return project(patch)
-        dropped = rng.integers(
-            127, 130, patch.shape, np.uint8
-        )  # deviates by 0.8, about a hundredth of what it replaces
-        dropped[..., channel] = patch[..., channel]
-        return dropped
-
-
-def project(patch: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (H, W, 3): colours without their part along green-magenta, I - a'a / aa' for a = (-1, 2, -1)."""
-    import cv2
-
-    away = np.eye(3) - GREEN_MAGENTA.T @ GREEN_MAGENTA / (GREEN_MAGENTA @ GREEN_MAGENTA.T)
-    return np.asarray(cv2.transform(patch, away))
+            return color.project_green_magenta(patch)
+        return color.drop_channels(patch, channel, rng)

@@ -33,7 +33,6 @@ SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": F
 SOURCES["video"] = FIXTURES / "video"
 MADE = {
     "hog": ("images", {}),
-    "coates-ng": ("images", {"features": "coates-ng", "size": 48}),
     "pixels": ("images", {"features": "pixels", "clusters": 3, "spherical": True}),
     "mfcc": ("sound", {"clusters": 4, "balanced": True}),
     "tf-idf": ("text", {"modality": "text", "clusters": 6}),
@@ -215,7 +214,7 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
     [
         ({"seconds": 3.0}, "--seconds is for sound, and the source is images"),
         ({"gap": 3}, "--gap is for video, and the source is images"),
-        ({"features": "mfcc"}, "give hog, coates-ng, pixels, or a file"),
+        ({"features": "mfcc"}, "give hog, pixels, or a file"),
         ({"features": "nowhere.npy"}, "cannot be read"),
         ({"codebook": "nowhere.npz"}, "give a centroids.npz"),
         ({"encoder": "nowhere.onnx"}, "cannot be loaded"),
@@ -255,16 +254,16 @@ def changed(held: dict[str, Any], **others: Any) -> dict[str, Any]:
         ({"about": "[1]"}, "does not fit together"),
         ({"prices": np.zeros(9, np.float32)}, "does not fit together"),
         ({"sizes": np.array(["a", "b"])}, "does not fit together"),
-        ({"mean": np.full(1024, np.inf, np.float32)}, "does not fit together"),
-        ({"patch_words": None}, "do not fit coates-ng"),
-        ({"patch_mean": np.zeros(3, np.float32)}, "do not fit coates-ng"),
+        ({"mean": np.full(128, np.inf, np.float32)}, "does not fit together"),
+        ({"term_directions": None}, "do not fit tf-idf"),
+        ({"term_weights": np.zeros((2, 3), np.float32)}, "do not fit tf-idf"),
     ],
 )
 def test_a_codebook_that_is_not_whole_is_refused(others: dict[str, Any], why: str, made: Made, tmp_path: Path) -> None:
-    with np.load(made["coates-ng"] / "centroids.npz") as arrays:
+    with np.load(made["tf-idf"] / "centroids.npz") as arrays:
         np.savez(tmp_path / "book.npz", **changed(dict(arrays), **others))
     with pytest.raises(UserError, match=why):
-        Cluster(codebook=str(tmp_path / "book.npz"), size=48).resolved([SOURCES["images"]])
+        Cluster(codebook=str(tmp_path / "book.npz"), modality="text").resolved([SOURCES["text"]])
 
 
 # --- embeddings and networks -----------------------------------------------------------------------------------------
@@ -523,19 +522,6 @@ def test_kmeans_ends_where_points_are_copies(spots: int, copies: int, width: int
     assert len(np.unique(kmeans(points, spots, 0), axis=0)) == spots
     with pytest.raises(UserError, match=f"only {spots} different points; give --clusters {spots} or fewer"):
         kmeans(points, k, 0)
-
-
-def test_icons_have_too_few_patches(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for i in range(12):
-        icon = np.zeros((32, 32), np.uint8)
-        icon[:, 8 * (1 + i % 3) :] = 255
-        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), icon)
-    with pytest.raises(
-        UserError, match="too few different patches for the 256 words of coates-ng; give --features hog"
-    ):
-        next(stream_rows(Cluster(features="coates-ng"), tmp_path / "in"))
-    assert len(list(stream_rows(Cluster(features="pixels"), tmp_path / "in"))) == 12
 
 
 def test_balanced_clusters_are_of_equal_size() -> None:

@@ -9,7 +9,7 @@ import pytest
 from drawn import far, opened, photograph, rows, sampled
 
 from pseudolabel import PredictContext, UnusableSample, UserError
-from pseudolabel.tasks.predict_context import project
+from pseudolabel.transforms.image.color import project_green_magenta
 
 STEPS = {  # name -> columns to the right, rows down
     **{"above left": (-1, -1), "above": (0, -1), "above right": (1, -1), "left": (-1, 0), "right": (1, 0)},
@@ -76,7 +76,7 @@ def test_colours_are_dropped_but_one() -> None:
 
 def test_projection_leaves_no_green_against_magenta() -> None:
     image = photograph(64, 64) // 3 + 80  # so that nothing is clipped
-    shown = project(image).astype(float)
+    shown = project_green_magenta(image).astype(float)
     assert np.abs(shown @ (-1, 2, -1)).max() <= 2.01  # rounding
     assert far(shown.mean(2), image.mean(2)) < 1, "brightness stays"
     assert far(shown[..., 0] - shown[..., 2], image[..., 0].astype(float) - image[..., 2]) < 1

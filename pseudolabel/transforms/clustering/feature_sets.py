@@ -14,7 +14,6 @@ from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.clustering.precomputed import SUFFIXES, Embeddings
 from pseudolabel.transforms.image import features as image_features
-from pseudolabel.transforms.image.features import Dictionary
 from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
@@ -22,7 +21,7 @@ DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short one
 CLIP_FRAMES = 4  # of a clip
 FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
 FEATURES_HELP = (
-    "hog, coates-ng, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
+    "hog, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
     "is a sample, a .npy with a row for each in the order of keys."
 )
 Learned = Mapping[str, np.ndarray]
@@ -78,24 +77,6 @@ class StatelessFeatures(NamedTuple):
 
     def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
         return raw.astype(np.float32)
-
-
-class PatchFeatures:
-    """Thumbnails are seen, a dictionary of their patches is learned."""
-
-    blank = np.zeros((1, 3 * image_features.THUMBNAIL**2), np.uint8)
-    bytes_each = blank.nbytes, blank.nbytes + 4 * image_features.SIZE
-
-    def raw(self, stored: StoredSample) -> np.ndarray:
-        return image_features.thumbnail(stored.payload, image_features.THUMBNAIL)[None]
-
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
-        thumbnails = concatenate(seen)
-        dictionary = image_features.fit_patches(thumbnails, rng)
-        return dictionary._asdict(), dictionary.features(thumbnails)
-
-    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
-        return Dictionary(**learned).features(raw)
 
 
 class ClipMeanFeatures(NamedTuple):
@@ -202,7 +183,6 @@ def mfcc(stored: StoredSample) -> np.ndarray:
 
 SETS: dict[str, FeatureSet] = {
     "hog": StatelessFeatures(hog, 996),
-    "coates-ng": PatchFeatures(),
     "pixels": StatelessFeatures(pixels, 768, np.uint8),
     "mfcc": StatelessFeatures(mfcc, audio_features.STATISTICS),
     "tf-idf": TermFeatures(),

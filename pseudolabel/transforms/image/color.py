@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scipy.spatial import KDTree
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
+GREEN_MAGENTA = np.array([[-1.0, 2.0, -1.0]])  # chromatic aberration of a lens separates colours along this axis
 
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
@@ -55,6 +56,24 @@ def to_gray(image: np.ndarray) -> np.ndarray:
     import cv2
 
     return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
+def drop_channels(image: np.ndarray, keep: int, rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) uint8 -> the same: channel `keep`, and noise in the other two (Doersch et al. 2015, section 3.1).
+
+    The noise is 127, 128 or 129: its deviation, 0.8, is about a hundredth of that of the channel it replaces.
+    """
+    dropped = rng.integers(127, 130, image.shape, np.uint8)
+    dropped[..., keep] = image[..., keep]
+    return dropped
+
+
+def project_green_magenta(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (H, W, 3): remove the part of each colour along a = (-1, 2, -1), by I - a'a / aa' (same section)."""
+    import cv2
+
+    away = np.eye(3) - GREEN_MAGENTA.T @ GREEN_MAGENTA / (GREEN_MAGENTA @ GREEN_MAGENTA.T)
+    return np.asarray(cv2.transform(image, away))
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
