@@ -56,7 +56,9 @@ class ArrowOfTime(VideoTask):
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them so, or in reverse."""
-        square = self.square(clip, rng, lambda small: motion.min_pairwise_difference(np.stack([small, small[::-1]])))
+        square = self.cut_moving_square(
+            clip, rng, lambda small: motion.min_pairwise_difference(np.stack([small, small[::-1]]))
+        )
         label = int(rng.integers(2))
         way = slice(None, None, -1 if label else 1)
         yield {

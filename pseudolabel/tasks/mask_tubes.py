@@ -97,7 +97,7 @@ class MaskTubes(VideoTask):
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row of them and of their mask."""
-        square = self.square(clip, rng, motion.mean_frame_difference)
+        square = self.cut_moving_square(clip, rng, motion.mean_frame_difference)
         mask = image_masks.random_mask(self.side, self.side, self.hidden, rng).ravel()
         yield {
             "clip": [codec.jpeg(frame) for frame in square.frames],

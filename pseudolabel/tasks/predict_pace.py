@@ -70,7 +70,7 @@ class PredictPace(VideoTask):
             raise FilteredSample(
                 f"unevenly spaced: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms from frame to frame"
             )
-        square = self.square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
+        square = self.cut_moving_square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
         label = int(rng.integers(self.paces))
         yield {
             "clip": [codec.jpeg(frame) for frame in square.frames[at[label]]],

@@ -63,7 +63,7 @@ class ShuffleClips(VideoTask):
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """The frames of all clips, in order -> the row that shows the clips in another."""
-        square = self.square(
+        square = self.cut_moving_square(
             clip, rng, lambda small: motion.min_pairwise_difference(self._each(small)), unit=self.frames
         )
         label = int(rng.integers(len(self.orders)))

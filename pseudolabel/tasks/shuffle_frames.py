@@ -125,7 +125,7 @@ class ShuffleFrames(VideoTask):
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them in another."""
-        square = self.square(clip, rng, motion.min_pairwise_difference)
+        square = self.cut_moving_square(clip, rng, motion.min_pairwise_difference)
         order = self.arranged(rng)
         yield {
             "frames": [codec.jpeg(frame) for frame in square.frames[order]],

@@ -130,25 +130,26 @@ class VideoTask(VideoOptions, SampleTask):
                 return f"the frame of {time:.6g} s is not what the source shows then"
         return None
 
-    def square(
-        self, clip: Clip, rng: np.random.Generator, telling: Callable[[np.ndarray], float], unit: int = 1
+    def cut_moving_square(
+        self, clip: Clip, rng: np.random.Generator, motion_of: Callable[[np.ndarray], float], unit: int = 1
     ) -> Square:
-        """Cut the same square out of all frames; with jitter, `unit` frames in a row lie off by as much.
+        """Cut the same square out of all frames; each group of `unit` frames shares one jitter.
 
-        `telling` says how far apart, on thumbnails (n, 32, 32) float32, what rows of different labels show is at the
-        least, without the jitter. Raises `FilteredSample` where it is nowhere enough, or where another shot begins.
+        `motion_of`: thumbnails (n, 32, 32) float32 -> the smallest difference between what rows of different labels
+        show, in gray levels, without the jitter. Raise `FilteredSample` if no square reaches `min_motion`, or if the
+        clip holds a cut to another shot.
         """
         motion.require_one_shot(clip.frames, self.max_cut)
-        most, (size, _, _, jitter) = 0.0, self.framing
-        for left, top in self._corners(clip.frames, rng):
-            moved = telling(motion.thumbnails(clip.frames[:, top : top + size, left : left + size]))
-            most = max(most, moved)
-            if moved >= self.min_motion:
-                off = rng.integers(-jitter, jitter + 1, (len(clip.frames) // unit, 2)).repeat(unit, 0)
-                corners = off + np.array((left, top))
-                cut_out = [f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)]
-                return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
-        raise motion.too_little_motion(most, self.min_motion)
+        size, _, _, jitter = self.framing
+
+        def measure(left: int, top: int) -> float:
+            return motion_of(motion.thumbnails(clip.frames[:, top : top + size, left : left + size]))
+
+        left, top, moved = motion.require_motion(self._corners(clip.frames, rng), measure, self.min_motion)
+        off = rng.integers(-jitter, jitter + 1, (len(clip.frames) // unit, 2)).repeat(unit, 0)
+        corners = off + np.array((left, top))
+        cut_out = [f[y : y + size, x : x + size] for f, (x, y) in zip(clip.frames, corners, strict=True)]
+        return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
 
     def _corners(self, frames: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
         """Left and top of squares that leave room for the jitter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -67,9 +68,21 @@ def require_one_shot(frames: np.ndarray, max_cut: float) -> None:
         raise FilteredSample(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {max_cut:g}")
 
 
-def too_little_motion(most: float, min_motion: float) -> FilteredSample:
-    """Return what to raise for a clip whose largest motion, in gray levels on thumbnails, is below `min_motion`."""
-    return FilteredSample(f"too little moves: {most:.2f} gray levels, --min-motion is {min_motion:g}")
+def require_motion(
+    corners: Iterable[tuple[int, int]], measure: Callable[[int, int], float], min_motion: float
+) -> tuple[int, int, float]:
+    """Return left and top of the first square that moves enough, and its motion.
+
+    `measure(left, top)` gives the motion of a square in gray levels on thumbnails. Raise `FilteredSample` if the motion
+    of every square is below `min_motion`.
+    """
+    most = 0.0
+    for left, top in corners:
+        moved = measure(left, top)
+        if moved >= min_motion:
+            return left, top, moved
+        most = max(most, moved)
+    raise FilteredSample(f"too little moves: {most:.2f} gray levels, --min-motion is {min_motion:g}")
 
 
 def most_motion_square(frames: np.ndarray, side: int) -> tuple[int, int]:
