@@ -391,6 +391,16 @@ def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         "zero.zip/a.jpg": "damaged: it unpacks to another size than the archive says",
         "name.tar": "what describes its members is said to have more than 1 MB",
     }
+    packed_zip = tmp_path / "many.zip"
+    with zipfile.ZipFile(packed_zip, "w") as archive:
+        for i in range(5):
+            archive.writestr(f"{i}.jpg", picture(i))
+    with monkeypatch.context() as few:
+        few.setattr(archives, "MAX_ZIP_MEMBERS", 5)
+        assert len(keys(str(packed_zip))) == 5
+        few.setattr(archives, "MAX_ZIP_MEMBERS", 4)
+        assert keys(str(packed_zip)) == {"many.zip": "more than 4 members; split the archive, unpack it, or pack a tar"}
+    packed_zip.unlink()
     monkeypatch.setattr(archives, "LIST", 50)
     monkeypatch.setattr(webdataset_reader, "LARGEST", 10)
     assert "what describes its members" in keys(str(tmp_path / "zero.zip"))["zero.zip"]

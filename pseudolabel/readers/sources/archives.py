@@ -6,7 +6,6 @@ import atexit
 import gzip
 import io
 import os
-import pickle
 import stat
 import struct
 import sys
@@ -14,12 +13,11 @@ import tarfile
 import time
 import zipfile
 import zlib
-from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,7 +31,8 @@ from pseudolabel.storage.byte_ranges import file_size
 TARS = (".tar",)
 PACKED_TARS = (".tar.gz", ".tgz")
 SUFFIXES = (".zip", *TARS, *PACKED_TARS)
-LIST = 256 << 20  # bytes of the list at a zip archive's end, at most: two million members have less
+LIST = 64 << 20  # bytes of the central directory of a zip archive, at most
+MAX_ZIP_MEMBERS = 250_000  # zipfile holds some 600 bytes for each: 150 MB
 HEADERS = 1 << 20  # bytes that stand before a member of a tar archive, at most
 POINTS = 1 << 30  # bytes of seek points, at most
 
@@ -70,60 +69,30 @@ def _tarred(where: str) -> Iterator[Member]:
 
 
 def _zip(where: str) -> Iterator[Member]:
-    with TemporaryFile() as kept:
-        noted = _Noted(kept)
-        with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("no zip archive, or a damaged one"):
-            _Zip(file, noted)
-        begins = np.sort(np.frombuffer(noted.begins, np.uint64))
-        for name, size, link, flags, method, begin, packed, crc in noted.members():
-            first, after = (int(np.searchsorted(begins, np.uint64(begin), side)) for side in ("left", "right"))
-            until = int(begins[after]) if after < len(begins) else sys.maxsize
-            told = f"zip {begin} {packed} {size} {method} {crc}"  # a worker needs nothing of the list at the file's end
-            if link:
-                told = "unusable a link; pack the file itself"
-            elif flags & 1:
-                told = "unusable encrypted"
-            elif method not in (zipfile.ZIP_STORED, DEFLATED):
-                told = f"unusable packed by method {method} of zip; deflate it, or store it"
-            elif after - first > 1 or begin + packed > until:
-                told = "unusable it overlaps another member of the archive"
-            elif is_bomb(size, packed):
-                told = f"unusable {BOMB}"
-            block = name if method == DEFLATED and max(packed, size) > SMALL else ""
-            yield Member(name, size, told, block)
-
-
-class _Zip(zipfile.ZipFile):
-    """A zip archive whose members are noted: to keep them takes zipfile 600 bytes for each."""
-
-    NameToInfo = property(lambda self: {}, lambda self, _: None)
-    filelist = property(lambda self: self._noted, lambda self, _: None)
-
-    def __init__(self, file: FaultRecordingFile, noted: _Noted) -> None:
-        self._noted = noted
-        super().__init__(_Short(file, LIST))  # type: ignore[call-overload]
-
-
-class _Noted(list[zipfile.ZipInfo]):
-    """Where the members begin, and in a file what else is to be known of them. As a list it stays empty."""
-
-    def __init__(self, kept: IO[bytes]) -> None:
-        super().__init__()
-        self.begins, self._file = array("Q"), kept
-
-    def append(self, info: zipfile.ZipInfo) -> None:
-        if info.create_system == 0:  # some tools of Windows part names so
+    with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("no zip archive, or a damaged one"):
+        infos = zipfile.ZipFile(_ZipDirectory(file, LIST)).infolist()  # type: ignore[call-overload]
+    for info in infos:
+        if info.create_system == 0:  # some tools of Windows separate folders by backslashes
             info.filename = info.filename.replace("\\", "/")
-        if not info.is_dir():
-            self.begins.append(info.header_offset)
-            link = info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16)
-            about = (info.flag_bits, info.compress_type, info.header_offset, info.compress_size, info.CRC)
-            pickle.dump((info.filename, info.file_size, link, *about), self._file)
-
-    def members(self) -> Iterator[tuple[str, int, bool, int, int, int, int, int]]:
-        self._file.seek(0)
-        for _ in self.begins:
-            yield pickle.load(self._file)
+    files = [info for info in infos if not info.is_dir()]
+    begins = np.sort(np.array([info.header_offset for info in files], np.int64))
+    for info in files:
+        begin, packed, size, method = info.header_offset, info.compress_size, info.file_size, info.compress_type
+        first, after = (int(np.searchsorted(begins, begin, side)) for side in ("left", "right"))
+        until = int(begins[after]) if after < len(begins) else sys.maxsize
+        told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker needs no central directory
+        if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
+            told = "unusable a link; pack the file itself"
+        elif info.flag_bits & 1:
+            told = "unusable encrypted"
+        elif method not in (zipfile.ZIP_STORED, DEFLATED):
+            told = f"unusable packed by method {method} of zip; deflate it, or store it"
+        elif after - first > 1 or begin + packed > until:
+            told = "unusable it overlaps another member of the archive"
+        elif is_bomb(size, packed):
+            told = f"unusable {BOMB}"
+        block = info.filename if method == DEFLATED and max(packed, size) > SMALL else ""
+        yield Member(info.filename, size, told, block)
 
 
 # --- tar -------------------------------------------------------------------------------------------------------------
@@ -251,6 +220,16 @@ class _Short:
         if count > self._most:
             raise UnusableSample(f"what describes its members is said to have more than {self._most >> 20} MB")
         return self._stream.read(count)
+
+
+class _ZipDirectory(_Short):
+    """The same for the central directory of a zip archive, which zipfile reads at once and whose members it holds."""
+
+    def read(self, count: int = -1) -> bytes:
+        data = super().read(count)
+        if data.count(b"PK\1\2") > MAX_ZIP_MEMBERS:
+            raise UnusableSample(f"more than {MAX_ZIP_MEMBERS:,} members; split the archive, unpack it, or pack a tar")
+        return data
 
 
 class _Headers(_Short):
