@@ -12,7 +12,7 @@ from pseudolabel.contracts.errors import (
     or_skipped,
     parse_choice,
 )
-from pseudolabel.contracts.options import KEEP_HELP, Engine, RunOptions, check_options, share_or_count
+from pseudolabel.contracts.options import KEEP_HELP, Engine, Options, RunOptions, share_or_count
 from pseudolabel.contracts.randomness import Chance, Split, chance_for, hash64, splits
 from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, file_of
 from pseudolabel.contracts.schema import COPY, IGNORE_INDEX, KEY, Column, arrow_schema
@@ -29,6 +29,7 @@ __all__ = [
     "Extent",
     "Fact",
     "FilteredSample",
+    "Options",
     "Picture",
     "Piece",
     "RunOptions",
@@ -45,7 +46,6 @@ __all__ = [
     "Written",
     "arrow_schema",
     "chance_for",
-    "check_options",
     "decoding_errors",
     "escape_controls",
     "file_of",

@@ -1,11 +1,12 @@
-"""The options every run has, beside those of its task."""
+"""Options: one dataclass field each. `Options` checks them; `RunOptions` are those that every run has."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from math import inf, isfinite
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer import Option
@@ -17,6 +18,60 @@ PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froz
 OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
 
 
+KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The root of every options dataclass: each field is checked by its type, and by its Option's min and max.
+
+    A field may be given as text that names a member of its StrEnum; the field then holds the member. Raise `UserError`
+    for a value of another type or out of bounds. A subclass that checks more calls `super().__post_init__()` first.
+    """
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):
+            kind, option = get_args(hints[field.name])[:2]
+            value = _checked(getattr(self, field.name), kind, option, f"--{field.name.replace('_', '-')}")
+            object.__setattr__(self, field.name, value)
+
+
+def _checked(value: Any, kind: Any, option: Any, name: str) -> Any:
+    """Return the value of an option; a choice as the member of its StrEnum."""
+    choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
+    if choices and value is not None:
+        return parse_choice(choices[0], value, name)
+    if isinstance(value, os.PathLike):
+        value = str(value)
+    if not _fits(value, kind):
+        raise UserError(f"{name} is {value!r}; give {_in_words(kind)}")
+    if isinstance(value, int | float):
+        low, high = (-inf if option.min is None else option.min), (inf if option.max is None else option.max)
+        if not low <= value <= high or not (isfinite(value) or value == option.max):
+            span = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
+            raise UserError(f"{name} {value} is out of range; give {span}")
+    return value
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of an option's type: one of a union, an int for a float, a list for a tuple."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        return isinstance(value, tuple | list) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    if isinstance(kind, UnionType):
+        return " or ".join(_in_words(one) for one in get_args(kind))
+    return f"{len(get_args(kind))} numbers" if get_origin(kind) is tuple else KINDS.get(kind, "None")
+
+
 class Engine(StrEnum):
     """What runs the shards."""
 
@@ -25,7 +80,7 @@ class Engine(StrEnum):
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(Options):
     """What every task's command takes beside its own options."""
 
     out: Annotated[str | None, Option(help=OUT_HELP)] = None
@@ -52,7 +107,7 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         share_or_count(self.max_skipped)
         if self.keep is not None:
             names = [name.strip() for name in self.keep.split(",")]
@@ -79,40 +134,6 @@ class RunOptions:
         """Which part of how many: `2/3` -> (2, 3). The whole is 1 of 1; (0, 0) where it is written otherwise."""
         number, _, count = (self.part or "1/1").partition("/")
         return (int(number), int(count)) if number.isdecimal() and count.isdecimal() else (0, 0)
-
-
-def check_options(options: Any) -> None:
-    """Hold a dataclass's fields to their types and bounds, as the command line does by itself: what names a choice
-    becomes that choice; numbers that are none, or beyond `Option(min=..., max=...)`, are refused."""
-    hints = get_type_hints(type(options), include_extras=True)
-    for field in fields(options):
-        kind, option = get_args(hints[field.name])[:2]
-        value, name = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
-        choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
-        if choices and value is not None:
-            object.__setattr__(options, field.name, parse_choice(choices[0], value, field.name.replace("_", "-")))
-        elif not _fits(value, kind):
-            raise UserError(f"{name} {value!r} is no {getattr(kind, '__name__', kind)}")
-        elif isinstance(value, int | float):
-            low, high = (-inf if option.min is None else option.min), (inf if option.max is None else option.max)
-            if not low <= value <= high or not isfinite(value):
-                span = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
-                raise UserError(f"{name} {value} is out of range; give {span}")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of an option's type: any of a union's, a number for a number, and as many of a tuple."""
-    if isinstance(kind, UnionType):
-        return any(_fits(value, one) for one in get_args(kind))
-    if get_origin(kind) is tuple:
-        return (
-            isinstance(value, tuple | list)
-            and len(value) == len(get_args(kind))
-            and all(map(_fits, value, get_args(kind)))
-        )
-    if kind in (int, float):
-        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-    return kind not in (bool, NoneType) or isinstance(value, kind)
 
 
 def share_or_count(text: str | float) -> tuple[float, bool]:

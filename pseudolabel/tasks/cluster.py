@@ -22,7 +22,6 @@ from pseudolabel.contracts import (
     Skipped,
     UnusableSample,
     UserError,
-    check_options,
     or_skipped,
 )
 from pseudolabel.readers.audio.reader import AudioOptions
@@ -151,9 +150,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     no_inputs: Annotated[bool, Option("--no-inputs", help="Store the labels alone.")] = False
 
     def __post_init__(self) -> None:
-        check_options(self)
-        for kind in MODALITIES.values():
-            getattr(kind.options, "__post_init__")(self)  # noqa: B009 - not every dataclass has one, by its type
+        super().__post_init__()
         if self.encoder and self.features:
             raise UserError("--features and --encoder are two sources of features; give one of them")
         if self.codebook and (self.clusters or self.balanced or self.spherical):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Span, UnusableSample, UserError, Written, parse_choice
+from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Span, UnusableSample, UserError, Written
 from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.text import PackedTask, PackedText, guess_among_tokens
 from pseudolabel.transforms.text.detokenize import Detokenizer
@@ -132,11 +132,10 @@ class CorruptSpans(PackedTask):
     preset: Annotated[CorruptionPresetName, Option(help=PRESET_HELP)] = CorruptionPresetName.t5
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row's input.")] = 512
     density: Annotated[float | None, Option(help="Share of the text that is cut out. [the preset's]")] = None
-    mean_span: Annotated[float | None, Option(min=1, help="Mean length of a span. [the preset's]")] = None
+    mean_span: Annotated[float | None, Option(min=1, max=math.inf, help="Mean length of a span. [the preset's]")] = None
     mode_token: Annotated[str | None, Option(help="A token to begin each input with. [the preset's]")] = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "preset", parse_choice(CorruptionPresetName, self.preset, "preset"))
         super().__post_init__()
         for density, mean in self.recipe.denoisers:
             if not 0 < density <= 0.95:
@@ -152,7 +151,7 @@ class CorruptSpans(PackedTask):
     @cached_property
     def recipe(self) -> CorruptionPreset:
         """What holds: the options that are given, else those of the preset."""
-        recipe = PRESETS[CorruptionPresetName(self.preset)]
+        recipe = PRESETS[self.preset]
         denoisers = (
             Denoiser(
                 density if self.density is None else self.density, mean if self.mean_span is None else self.mean_span

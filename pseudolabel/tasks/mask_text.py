@@ -47,10 +47,6 @@ class MaskText(MaskingOptions, PackedTask):
         chance_level=guess_among_tokens,
     )
 
-    def __post_init__(self) -> None:
-        PackedTask.__post_init__(self)
-        MaskingOptions.__post_init__(self)
-
     def options(self) -> Mapping[str, Any]:
         return {**super().options(), **self.rule._asdict()}
 

@@ -20,7 +20,6 @@ from pseudolabel.contracts import (
     Skipped,
     UserError,
     Written,
-    parse_choice,
 )
 from pseudolabel.tasks.base.task import Description, Labeler, Row, Rows
 from pseudolabel.tasks.base.text import (
@@ -96,11 +95,7 @@ class OrderSentences(MaskingOptions, TokenTask):
     ] = 0.1
 
     def __post_init__(self) -> None:
-        TokenTask.__post_init__(self)
-        MaskingOptions.__post_init__(self)
-        object.__setattr__(self, "negatives", parse_choice(Negatives, self.negatives, "negatives"))
-        if not 0 <= self.short_share <= 1:
-            raise UserError(f"--short-share {self.short_share} is no share of the rows; type 0 to 1, such as 0.1")
+        super().__post_init__()
         given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
         if given and not self.mask:
             raise UserError(f"--{given[0].replace('_', '-')} says how to mask, but nothing is masked; add --mask")
@@ -115,7 +110,7 @@ class OrderSentences(MaskingOptions, TokenTask):
             Column("input_ids", "list<int32>", "input", "Token ids: [CLS] first segment [SEP] second segment [SEP]."),
             Column("token_type_ids", "list<int8>", "input", "1 for the second segment and its [SEP], else 0."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
-            LABELS[Negatives(self.negatives)],
+            LABELS[self.negatives],
             *([TOLD] if self.mask else []),
             *([READ] if self.as_text else []),
             *([FILLED] if self.as_text and self.mask else []),

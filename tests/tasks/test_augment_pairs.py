@@ -218,13 +218,13 @@ def test_options_go_before_the_preset() -> None:
         (CropViews, {"local_area": (0.3, 0.2)}, "give the least share first"),
         (CropViews, {"global_area": (0.0, 0.2)}, "above 0 and up to 1"),
         (CropViews, {"locals": -1}, "give 0 to 100"),
-        (CropViews, {"local_area": (0.1, 0.2, 0.3)}, "is no"),
+        (CropViews, {"local_area": (0.1, 0.2, 0.3)}, "give 2 numbers"),
         (CropViews, {"sigma": (2.0, 0.1)}, "give the least first"),
         (AugmentPairs, {"brightness": float("inf")}, "give 0 to 10"),
-        (AugmentPairs, {"negatives": 1.5}, "is no int"),
-        (AugmentPairs, {"size": "abc"}, "is no int"),
+        (AugmentPairs, {"negatives": 1.5}, "give a whole number"),
+        (AugmentPairs, {"size": "abc"}, "give a whole number"),
         (AugmentPairs, {"size": 4}, "give 8 to 8192"),
-        (AugmentPairs, {"exact": "no"}, "is no bool"),
+        (AugmentPairs, {"exact": "no"}, "give True or False"),
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(task: type, options: dict, remedy: str) -> None:

@@ -7,8 +7,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
 from io import BytesIO
+from math import inf, nan
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from runs import Made, source, sums
 
 from pseudolabel import Task, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.contracts import Chance, Sample, arrow_schema
+from pseudolabel.contracts import Chance, Sample, UserError, arrow_schema
 from pseudolabel.tasks.base.task import row_columns
 
 
@@ -31,6 +32,22 @@ def test_is_a_frozen_described_dataclass(task: Task) -> None:
         if name in {field.name for field in fields(task)}:
             assert hint.__metadata__[0].help, f"{name} has a help text"
     assert pickle.loads(pickle.dumps(task)) == task
+
+
+def test_every_option_is_checked(task: Task) -> None:
+    """A value of another type, or beyond a bound of the option, is refused by the option's name, from Python too."""
+    for name, hint in get_type_hints(type(task), include_extras=True).items():
+        if name in {field.name for field in fields(task)}:
+            option = f"--{name.replace('_', '-')}"
+            bounds = hint.__metadata__[0]
+            beyond = [] if bounds.min is None else [bounds.min - 1]
+            beyond += [] if bounds.max in (None, inf) else [bounds.max + 1]
+            for wrong in (b"1", object(), [1, 2, 3], nan, *beyond):
+                with pytest.raises(UserError, match=f"^{option} .*(give|choose among) "):
+                    type(task)(**{name: wrong})
+            if str not in (hint.__args__[0], *get_args(hint.__args__[0])):
+                with pytest.raises(UserError, match=f"^{option} "):
+                    type(task)(**{name: "nonsense"})
 
 
 def test_columns(task: Task) -> None:

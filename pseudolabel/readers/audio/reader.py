@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
+from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.audio.decode import SANE, Header, _decoded, _header, _open, _seek, resample_to_int16
 
 EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
@@ -19,7 +19,7 @@ CHANNELS_HELP = "What of several channels is used: mix them, split them into sam
 
 
 @dataclass(frozen=True)
-class AudioOptions:
+class AudioOptions(Options):
     """How sound is read."""
 
     seconds: Annotated[float, Option(min=0.1, max=120, help="Length of the utterances that files are cut into.")] = 15.0
@@ -28,6 +28,7 @@ class AudioOptions:
     channels: Annotated[str, Option(help=CHANNELS_HELP)] = "mix"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.channels not in ("mix", "split") and not (self.channels.isdecimal() and int(self.channels)):
             raise UserError(f"--channels {self.channels!r} is none of them; type mix, split, or a number from 1")
         if self.min_seconds > self.seconds:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from typer import Option
 
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
+from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.image.decode import decode, parse_span
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
@@ -20,13 +20,14 @@ ROOM = 2**26  # bytes a file may have however few its pixels: other frames, meta
 
 
 @dataclass(frozen=True)
-class ImageOptions:
+class ImageOptions(Options):
     """How pictures are read."""
 
     range: Annotated[str, Option(help=RANGE_HELP)] = "0.5%,99.5%"
     max_pixels: Annotated[int, Option(min=1, help=PIXELS_HELP)] = 50_000_000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             parse_span(self.range)
         except ValueError:

@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError, parse_choice
+from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
 from pseudolabel.readers.sources.opening import check_checksum
 from pseudolabel.readers.text import columns, streams, tables
 from pseudolabel.readers.text.blocks import LONGEST, Block, Fault, decode_block, each_document, pack_cells
@@ -41,7 +41,7 @@ LINE_ENDS = {DocumentUnit.line: 1, DocumentUnit.paragraph: 2, DocumentUnit.file:
 
 
 @dataclass(frozen=True)
-class TextOptions:
+class TextOptions(Options):
     """How files of text become documents."""
 
     column: Annotated[str, Option(help="The column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
@@ -49,12 +49,12 @@ class TextOptions:
     document: Annotated[DocumentUnit, Option(help="What is one document in plain text.")] = DocumentUnit.paragraph
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         try:
             b"a".decode(self.encoding, "ignore")
             codecs.getincrementaldecoder(self.encoding)
         except (LookupError, ValueError):
             raise UserError(f"no text encoding is called {self.encoding!r}; try utf-8, latin-1 or cp1252") from None
-        object.__setattr__(self, "document", parse_choice(DocumentUnit, self.document, "document"))
 
 
 class TextReader:

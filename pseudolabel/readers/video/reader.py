@@ -13,7 +13,17 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, FilteredSample, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
+from pseudolabel.contracts import (
+    Extent,
+    FilteredSample,
+    Options,
+    Sample,
+    Skipped,
+    Split,
+    UnusableSample,
+    UserError,
+    or_skipped,
+)
 from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
 from pseudolabel.readers.video.decode import SLACK, Timeline, VideoFile
 from pseudolabel.readers.video.frames import FrameConverter
@@ -27,7 +37,7 @@ MOST_HELP = "Clips of each film at most, spread evenly. [as many as there are]"
 
 
 @dataclass(frozen=True)
-class VideoOptions:
+class VideoOptions(Options):
     """How films are read."""
 
     gap: Annotated[int | None, Option(min=1, help=GAP_HELP)] = None
@@ -36,6 +46,7 @@ class VideoOptions:
     clips_per_video: Annotated[int | None, Option(min=1, help=MOST_HELP)] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.gap and self.gap_seconds:
             raise UserError("--gap counts frames and --gap-seconds seconds; give one of them")
         if self.every_seconds and self.clips_per_video:

@@ -18,6 +18,7 @@ from pseudolabel.contracts import (
     Column,
     Extent,
     Fact,
+    Options,
     Picture,
     Piece,
     Sample,
@@ -25,7 +26,6 @@ from pseudolabel.contracts import (
     Split,
     Tiles,
     Wave,
-    check_options,
     or_skipped,
     shorten,
 )
@@ -118,7 +118,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Task(ABC):
+class Task(Options, ABC):
     """A pretext task. Its fields are its options; bad values raise `UserError` in `__post_init__`."""
 
     name: ClassVar[str]  # the command
@@ -234,10 +234,6 @@ class PerSampleLabeler(NamedTuple):
 class ImageTask(ImageOptions, SampleTask):
     """A task over pictures: `rows` takes (H, W, 3) uint8 RGB, upright."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
-        ImageOptions.__post_init__(self)
-
     def reader(self) -> Reader:
         return ImageReader(self)
 
@@ -245,10 +241,6 @@ class ImageTask(ImageOptions, SampleTask):
 @dataclass(frozen=True)
 class AudioTask(AudioOptions, Task):
     """A task over sound: its labeler takes utterances."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
-        AudioOptions.__post_init__(self)
 
     def reader(self) -> Reader:
         return AudioReader(self)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Chance, Piece, Sample, UnusableSample, UserError
+from pseudolabel.contracts import Chance, Piece, Sample, UnusableSample
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, guess_among_classes, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
@@ -59,10 +59,6 @@ class TokenTask(TextTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 4 <= self.length <= 65_536:
-            raise UserError(f"--length {self.length} is no length for a row; type 4 to 65536, such as 128 or 512")
-        if self.vocab_size < 100:
-            raise UserError(f"--vocab-size {self.vocab_size} is too few to write with; type 100 or more, such as 30522")
         if self.tokenizer:
             from tokenizers import Tokenizer
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, Tiles, UserError, check_options
+from pseudolabel.contracts import Column, Tiles, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
 from pseudolabel.tasks.base.task import Reader, Row, SampleTask
@@ -79,8 +79,7 @@ class VideoTask(VideoOptions, SampleTask):
     max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 0.35
 
     def __post_init__(self) -> None:
-        check_options(self)
-        VideoOptions.__post_init__(self)
+        super().__post_init__()
         size, resize, _, jitter = self.framing
         if size + 2 * jitter > resize:
             room = f"a square of {size} and a jitter of {jitter} need {size + 2 * jitter} pixels"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Column, UserError
+from pseudolabel.contracts import Column, Options, UserError
 from pseudolabel.transforms.image import color, ops
 from pseudolabel.transforms.image.crops import Box, CropRule, crop
 
@@ -77,7 +77,7 @@ def describe_presets(*presets: str) -> str:
 
 
 @dataclass(frozen=True)
-class ViewOptions:
+class ViewOptions(Options):
     """How views are drawn. A preset sets all of it; what is given goes before, for all views alike."""
 
     jitter: Annotated[float | None, Option(min=0, max=1, help="Share of views whose colours are jittered. [0.8]")] = (

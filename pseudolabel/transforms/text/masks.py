@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import IGNORE_INDEX, UserError, parse_choice
+from pseudolabel.contracts import IGNORE_INDEX, Options, UserError
 from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ PRESETS = (
 
 
 @dataclass(frozen=True)
-class MaskingOptions:
+class MaskingOptions(Options):
     """What is hidden of a row. A preset sets all of it; what is given goes before."""
 
     preset: Annotated[MaskingPreset, Option(help=PRESETS)] = MaskingPreset.bert
@@ -114,28 +114,17 @@ class MaskingOptions:
     span_words: Annotated[int | None, Option(min=1, max=100, help="Words of a span, at most.")] = None
 
     def __post_init__(self) -> None:
-        kinds = {
-            "preset": MaskingPreset,
-            "unit": Unit,
-            "rounding": Rounding,
-            "replace": Replace,
-            "span_lengths": SpanLengths,
-        }
-        for name, kind in kinds.items():
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, parse_choice(kind, getattr(self, name), name.replace("_", "-")))
+        super().__post_init__()
         if not 0 < self.rule.ratio <= 1:
             raise UserError(
                 f"--ratio {self.ratio} is no share of the tokens; type one above 0 and up to 1, such as 0.15"
             )
-        if not 1 <= self.rule.span_words <= 100:
-            raise UserError(f"--span-words {self.span_words} is no number of words; type 1 to 100, such as 10")
 
     @cached_property
     def rule(self) -> MaskingParams:
         """What holds: the options that are given, else those of the preset."""
         given = {name: getattr(self, name) for name in MaskingParams._fields if getattr(self, name) is not None}
-        return RULES[MaskingPreset(self.preset)]._replace(**given)
+        return RULES[self.preset]._replace(**given)
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
