@@ -12,7 +12,7 @@ from pseudolabel.contracts.errors import (
     or_skipped,
     parse_choice,
 )
-from pseudolabel.contracts.options import KEEP_HELP, Engine, Options, RunOptions, share_or_count
+from pseudolabel.contracts.options import KEEP_HELP, Engine, Options, RunOptions, share_or_count, usable_cores
 from pseudolabel.contracts.randomness import Chance, Split, chance_for, hash64, splits
 from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, file_of
 from pseudolabel.contracts.schema import COPY, IGNORE_INDEX, KEY, Column, arrow_schema
@@ -55,4 +55,5 @@ __all__ = [
     "share_or_count",
     "shorten",
     "splits",
+    "usable_cores",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from math import inf, isfinite
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -149,3 +151,14 @@ def share_or_count(text: str | float) -> tuple[float, bool]:
     if not limit >= 0 or (share and limit > 1):
         raise UserError(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
     return limit, share
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, by its CPU affinity and by the cgroup's quota if there is one."""
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, -(-int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup, or no quota ("max")
+        pass
+    return max(1, count)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pseudolabel.contracts import MEGABYTE, Engine, RunOptions, UserError
+from pseudolabel.contracts import MEGABYTE, Engine, RunOptions, UserError, usable_cores
 from pseudolabel.engine.jobs import Job, RunSpec
 from pseudolabel.engine.make_shard import fit
 from pseudolabel.engine.plan import Shard
@@ -49,7 +49,7 @@ class RunSession:
         self.spec = RunSpec(
             task, options.seed, options.copies, options.validation, out, self.folder, found.source_columns
         )
-        count = min(options.workers or local.usable_cores(), most)
+        count = min(options.workers or usable_cores(), most)
         if options.engine is Engine.RAY:
             self.pool: local.LocalPool | ray_pool.RayPool = ray_pool.RayPool(
                 self.spec, count, options, found.plan[0].extents[0]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped
+from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped, usable_cores
 from pseudolabel.engine.jobs import Job, RunSpec
 from pseudolabel.engine.plan import Ledger, Shard
 from pseudolabel.engine.pools.events import Died, Done, Failed
 from pseudolabel.engine.pools.events import Progressed as Going
-from pseudolabel.engine.pools.local import LocalPool, usable_cores
+from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
 from pseudolabel.engine.stream import NoHeartbeat

@@ -5,7 +5,6 @@ And clusters of equal size: optimal transport by Sinkhorn's steps, as in SeLa (A
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import UserError
+from pseudolabel.contracts import UserError, usable_cores
 
 CELLS, EACH = 3, 20  # cells to a cluster that it is merged from, and points to a cell they are found by
 MOST_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
@@ -68,11 +67,10 @@ def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np
 
 @contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """As many as there are cores for this process: nothing else runs while a task learns."""
+    """Yield a pool of one thread per usable core. No other process works while a task learns."""
     import faiss
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores, initializer=partial(faiss.omp_set_num_threads, 1)) as pool:
+    with ThreadPoolExecutor(usable_cores(), initializer=partial(faiss.omp_set_num_threads, 1)) as pool:
         yield pool
 
 

@@ -243,14 +243,3 @@ def _signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def usable_cores() -> int:
-    """How many cores this process may use: by affinity, and by the cgroup's quota where there is one."""
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup, or no quota ("max")
-        pass
-    return max(1, count)
