@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from upath.extensions import ProxyUPath
 
+from pseudolabel.storage.byte_ranges import range_file
 from pseudolabel.storage.retry import with_retries
 
 READ_AHEAD_BYTES = 1 << 20  # bytes asked for at once, where a file is read bit by bit
@@ -65,8 +66,11 @@ class RemotePath(ProxyUPath):  # type: ignore[misc]
     def open(self, mode: str = "r", *, encoding: str = "utf-8", **_: Any) -> IO[Any]:
         if mode not in ("r", "rb"):
             raise ValueError(f"{self} is not to be opened for writing")
-        binary = io.BufferedReader(_RangeReader(self), READ_AHEAD_BYTES)
+        binary = range_file(int(self.stat().st_size), self._read_range, buffer=READ_AHEAD_BYTES)
         return binary if mode == "rb" else io.TextIOWrapper(binary, encoding)
+
+    def _read_range(self, at: int, count: int) -> bytes:
+        return bytes(with_retries(lambda: self.fs.cat_file(self.path, start=at, end=at + count), self))
 
     def unlink(self, missing_ok: bool = False) -> None:
         try:
@@ -77,31 +81,3 @@ class RemotePath(ProxyUPath):  # type: ignore[misc]
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """A store has no folders."""
-
-
-class _RangeReader(io.RawIOBase):
-    """A file of a store, of which each piece is asked for by itself."""
-
-    def __init__(self, place: RemotePath) -> None:
-        self._place, self._at = place, 0
-        self._size = int(place.stat().st_size)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        stop = min(self._at + len(buffer), self._size)
-        if stop <= self._at:
-            return 0
-        place, start = self._place, self._at
-        piece = with_retries(lambda: place.fs.cat_file(place.path, start=start, end=stop), place)
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
