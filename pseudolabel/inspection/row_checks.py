@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pseudolabel.contracts import Column, Skipped, or_skipped
-from pseudolabel.readers.text.columns import identical_values
+from pseudolabel.readers.metadata.columns import identical_values
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec, ops
 

@@ -17,8 +17,8 @@ from pseudolabel.readers.metadata import sidecars
 from pseudolabel.readers.metadata.sidecars import MetadataSource, Table
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.location import file_name, table_row
-from pseudolabel.readers.text import columns
-from pseudolabel.readers.text.columns import Values
+from pseudolabel.readers.metadata import columns
+from pseudolabel.readers.metadata.columns import Values
 from pseudolabel.readers.text.reader import TextReader
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.stores import parquet_source

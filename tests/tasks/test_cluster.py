@@ -26,7 +26,7 @@ from pseudolabel.transforms.clustering import clusters, codebooks
 from pseudolabel.transforms.clustering.feature_sets import SETS, StoredSample
 from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.image import features as image_features
-from pseudolabel.transforms.kmeans import balance, kmeans
+from pseudolabel.transforms.clustering.kmeans import balance, kmeans
 from pseudolabel.transforms.text import features as text_features
 
 SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}

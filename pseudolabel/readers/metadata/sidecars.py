@@ -21,8 +21,8 @@ from pseudolabel.contracts import UnusableSample, UserError, or_skipped
 from pseudolabel.readers.metadata import webdataset
 from pseudolabel.readers.sources import files, parquet_media
 from pseudolabel.readers.sources.location import file_name
-from pseudolabel.readers.text import columns, streams, tables
-from pseudolabel.readers.text.columns import TEXT, ColumnTypes, Values
+from pseudolabel.readers.metadata import columns, streams, tables
+from pseudolabel.readers.metadata.columns import TEXT, ColumnTypes, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa

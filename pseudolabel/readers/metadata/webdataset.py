@@ -16,7 +16,7 @@ from pseudolabel.readers.sources.archives import Member
 from pseudolabel.readers.sources.location import Location
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.text import tables
-from pseudolabel.readers.text.columns import TEXT, Values, to_text
+from pseudolabel.readers.metadata.columns import TEXT, Values, to_text
 
 PLAIN = ("cls", "txt")
 FIELDS = ("json", *PLAIN)

@@ -19,7 +19,7 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
 from pseudolabel.readers.sources.opening import check_checksum
-from pseudolabel.readers.text import columns, streams, tables
+from pseudolabel.readers.metadata import columns, streams, tables
 from pseudolabel.readers.text.blocks import LONGEST, Block, Fault, decode_block, each_document, pack_cells
 from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, boundaries_within, cut_documents
 from pseudolabel.readers.text.tables import CSV, JSONL

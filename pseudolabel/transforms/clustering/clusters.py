@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UserError
-from pseudolabel.transforms.kmeans import balance, count_distinct, kmeans
+from pseudolabel.transforms.clustering.kmeans import balance, count_distinct, kmeans
 
 BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
 SMALL = 10  # times smaller than on average is a cluster that is reported

@@ -12,7 +12,7 @@ import numpy as np
 from pseudolabel.contracts import UserError
 from pseudolabel.transforms.clustering.clusters import Clusters
 from pseudolabel.transforms.clustering.feature_sets import FILE, FeatureSet
-from pseudolabel.transforms.kmeans import kmeans
+from pseudolabel.transforms.clustering.kmeans import kmeans
 
 
 class Codebook(NamedTuple):
