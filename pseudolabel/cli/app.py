@@ -41,17 +41,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-PLACES = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=PLACES, show_default=False)]
-Finished = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
-Shown = Annotated[str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)]
+SOURCES_HELP = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=SOURCES_HELP, show_default=False)]
+DatasetFolder = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
+SourceOrText = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)
+]
 Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
 Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
 Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
-AGAINST = "The source it was made from, to undo every row beside it; once for each folder or file."
+AGAINST_HELP = "The source it was made from, to undo every row beside it; once for each folder or file."
 
 
 def command(task: type[Task]) -> Callable[..., None]:
@@ -85,7 +87,7 @@ def tasks() -> None:
 
 @app.command("export")
 def export_dataset(
-    dataset: Finished,
+    dataset: DatasetFolder,
     to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder of the files; default DIR-TRAINER here.")] = None,
     json_: Json = False,
@@ -96,8 +98,8 @@ def export_dataset(
 
 @app.command("verify")
 def verify_dataset(
-    dataset: Finished,
-    against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST)] = None,
+    dataset: DatasetFolder,
+    against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST_HELP)] = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0,
     json_: Json = False,
     quiet: Quiet = False,
@@ -120,7 +122,7 @@ def verify_dataset(
 
 @app.command("preview")
 def preview_dataset(
-    dataset: Finished,
+    dataset: DatasetFolder,
     out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
     open_: Open = False,
 ) -> None:
@@ -134,7 +136,7 @@ def preview_dataset(
 
 
 @app.command("describe")
-def describe_dataset(dataset: Finished, json_: Json = False) -> None:
+def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
     """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
     print_summary(described(describe(open_dataset(dataset)), json_), json_)
 
@@ -154,18 +156,20 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
     return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
 
 
-shown = typer.Typer(
+show_app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored.",
 )
-app.add_typer(shown, name="show")
+app.add_typer(show_app, name="show")
 
 
 def show_command(task: type[Task]) -> Callable[..., None]:
     """A command whose options are the fields of `task`."""
 
-    def show_task(source: Shown, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any) -> None:
+    def show_task(
+        source: SourceOrText, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any
+    ) -> None:
         for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
             typer.echo(line)
             if open_ and line.startswith("\npictures: "):
@@ -177,13 +181,13 @@ def show_command(task: type[Task]) -> Callable[..., None]:
 
 
 for name, task in TASKS.items():
-    shown.command(name)(show_command(task))
-parts = typer.Typer(
+    show_app.command(name)(show_command(task))
+plan_app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     help="List SOURCE and learn what must be learned, for --part I/N to make shards of anywhere; finish comes last.",
 )
-app.add_typer(parts, name="plan")
+app.add_typer(plan_app, name="plan")
 
 
 def plan_command(task: type[Task]) -> Callable[..., None]:
@@ -201,17 +205,19 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
 
 
 for name, task in TASKS.items():
-    parts.command(name)(plan_command(task))
-Planned = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
+    plan_app.command(name)(plan_command(task))
+PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
 
 
-def finish_dataset(dataset: Planned, *, json_: Json = False, **given: Any) -> None:
+def finish_dataset(dataset: PlannedFolder, *, json_: Json = False, **given: Any) -> None:
     print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
 
-LAST = "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
-judged = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
-app.command("finish")(with_options(finish_dataset, judged, LAST))
+FINISH_HELP = (
+    "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
+)
+limit_options = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
+app.command("finish")(with_options(finish_dataset, limit_options, FINISH_HELP))
 
 
 def print_summary(facts: dict[str, Any], as_json: bool) -> None:

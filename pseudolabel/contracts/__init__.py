@@ -1,6 +1,6 @@
 """What every room shares: the nouns, the errors, the chance, columns, options and what a row is displayed with."""
 
-from pseudolabel.contracts.display import Fact, Picture, Piece, Span, Tiles, Wave, Written, escape_controls, shorten
+from pseudolabel.contracts.display import Fact, MarkedText, Picture, Piece, Span, Tiles, Wave, escape_controls, shorten
 from pseudolabel.contracts.errors import (
     FilteredSample,
     SampleError,
@@ -29,6 +29,7 @@ __all__ = [
     "Extent",
     "Fact",
     "FilteredSample",
+    "MarkedText",
     "Options",
     "Picture",
     "Piece",
@@ -43,7 +44,6 @@ __all__ = [
     "UnusableSample",
     "UserError",
     "Wave",
-    "Written",
     "arrow_schema",
     "chance_for",
     "decoding_errors",

@@ -40,7 +40,7 @@ class Span(NamedTuple):
     note: str = ""
 
 
-class Written(NamedTuple):
+class MarkedText(NamedTuple):
     """Text with marks."""
 
     caption: str
@@ -57,7 +57,7 @@ class Wave(NamedTuple):
     codes: np.ndarray
 
 
-Piece = Fact | Picture | Tiles | Written | Wave
+Piece = Fact | Picture | Tiles | MarkedText | Wave
 
 
 def escape_controls(text: str) -> str:

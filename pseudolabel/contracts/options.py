@@ -20,7 +20,7 @@ PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froz
 OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
 
 
-KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
+KIND_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _fits(value: Any, kind: Any) -> bool:
 def _in_words(kind: Any) -> str:
     if isinstance(kind, UnionType):
         return " or ".join(_in_words(one) for one in get_args(kind))
-    return f"{len(get_args(kind))} numbers" if get_origin(kind) is tuple else KINDS.get(kind, "None")
+    return f"{len(get_args(kind))} numbers" if get_origin(kind) is tuple else KIND_WORDS.get(kind, "None")
 
 
 class Engine(StrEnum):

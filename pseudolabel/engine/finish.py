@@ -34,7 +34,7 @@ from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers.card import write_card
 from pseudolabel.writers.manifest import read_or_refuse, write_manifest
-from pseudolabel.writers.output_folder import local_artifacts
+from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.shards import Records
 
 
@@ -81,7 +81,7 @@ def finish_run(
     exceptions = {**reading, **labelling}
     artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
-        near = local_artifacts(out, Path(folder))
+        near = local_artefacts(out, Path(folder))
         remarks = list(task.description.notes(task, near))
     for remark in remarks:
         progress.note(remark)

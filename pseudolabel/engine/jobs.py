@@ -13,7 +13,7 @@ from pseudolabel.contracts import Chance, Column, arrow_schema, chance_for
 from pseudolabel.engine.plan import Shard
 from pseudolabel.storage.stores import Store, store
 from pseudolabel.tasks.base.task import Task
-from pseudolabel.writers.output_folder import local_artifacts
+from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import NO_COLUMNS, SourceColumns
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RunSpec:
 
     def fitted(self) -> Path:
         """The local folder that holds what `fit` saved."""
-        return local_artifacts(self.out, self.work)
+        return local_artefacts(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
         """The chance of a split: the same block of text may lie in both, with its key."""

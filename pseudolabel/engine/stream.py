@@ -16,10 +16,10 @@ from pseudolabel.engine.scan import Scan, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Row, Rows, Task
-from pseudolabel.writers.output_folder import local_artifacts, resolve_output
+from pseudolabel.writers.output_folder import local_artefacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
 
-TASTE_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
+DRY_RUN_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
 
 
 class NoHeartbeat:
@@ -52,7 +52,7 @@ def rows(
     with tempfile.TemporaryDirectory() as folder:
         near = Path(folder)
         labeler = task.labeler(
-            local_artifacts(open_location(artefacts), near) if artefacts else fit_here(task, found, chosen, near)
+            local_artefacts(open_location(artefacts), near) if artefacts else fit_here(task, found, chosen, near)
         )
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
@@ -104,7 +104,7 @@ def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int,
         nonlocal weight
         for shard in found.plan:
             for extent in shard.extents:
-                if time.monotonic() - begun > TASTE_SECONDS and weight:
+                if time.monotonic() - begun > DRY_RUN_SECONDS and weight:
                     return
                 weight += extent.weight
                 yield extent

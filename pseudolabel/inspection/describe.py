@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-FILES = 512  # that are looked into, at most, evenly spread
-GROUPS = 8  # row groups of whose lists of labels shares are taken
-FEW = 128  # classes; of so many each is counted, and shown by itself
-REASONS = 12  # the commonest of what was left out for
+MAX_FILES = 512  # that are looked into, at most, evenly spread
+MAX_ROW_GROUPS = 8  # row groups of whose lists of labels shares are taken
+MAX_COUNTED_CLASSES = 128  # classes; of so many each is counted, and shown by itself
+MAX_REASONS = 12  # the commonest of what was left out for
 
 
 class LabelSpread(NamedTuple):
@@ -93,7 +93,7 @@ def skip_reasons(dataset: Dataset) -> list[tuple[str, int]]:
             counts[kind] += line["samples"] or line.get("rows", 0)
             if first.setdefault(kind, line["reason"]) != line["reason"]:
                 several.add(kind)
-    some = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))[:REASONS]
+    some = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))[:MAX_REASONS]
     return [(shorten(first[kind]) + ", and the like" * (kind in several), count) for kind, count in some]
 
 
@@ -143,7 +143,7 @@ def sample_files(dataset: Dataset) -> list[File]:
     import pyarrow.parquet as pq
 
     found = []
-    for signed_as in evenly(dataset.manifest["shards"], FILES):
+    for signed_as in evenly(dataset.manifest["shards"], MAX_FILES):
         name = f"data/{signed_as['name']}"
         with reading_errors(dataset, name):  # it reads no further than it is asked
             file = parquet_source(dataset.out / name)
@@ -155,7 +155,9 @@ def sample_row_groups(dataset: Dataset, some: Sequence[File]) -> list[Group]:
     """A few row groups that have rows."""
     every = [Group(file, number) for file in some for number in range(file.parquet.num_row_groups)]
     with reading_errors(dataset, f"{dataset.out}"):
-        if not (found := evenly([g for g in every if g.file.parquet.metadata.row_group(g.number).num_rows], GROUPS)):
+        if not (
+            found := evenly([g for g in every if g.file.parquet.metadata.row_group(g.number).num_rows], MAX_ROW_GROUPS)
+        ):
             raise UnusableSample("it has no rows")
     return found
 
@@ -196,7 +198,7 @@ def _flat(values: pa.ChunkedArray) -> np.ndarray:
 def _classes(column: Column, total: int, values: np.ndarray) -> LabelSpread:
     counts = np.bincount(values[(values >= 0) & (values < len(column.names))], minlength=len(column.names))
     named = [(name, int(count)) for name, count in zip(column.names, counts.tolist(), strict=True)]
-    few = len(named) <= FEW
+    few = len(named) <= MAX_COUNTED_CLASSES
     told = f"{len(named):,} classes, each {counts.min():,} to {counts.max():,} times"
     return LabelSpread(column.name, len(values), total, named if few else [], told)
 

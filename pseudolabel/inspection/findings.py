@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FIRST = 20  # faults that are named
+MAX_NAMED = 20  # faults that are named
 
 
 class Finding(NamedTuple):
@@ -39,17 +39,17 @@ class Findings:
             self.true += len(found) - len(wrong)
         else:
             self.consistent += len(found) - len(wrong)
-        for i in wrong[: max(0, FIRST - len(self.faults))]:
+        for i in wrong[: max(0, MAX_NAMED - len(self.faults))]:
             self.faults.append(Finding(str(keys[i].as_py()), str(found[i])))
 
     def blame(self, where: str, reason: str) -> None:
         """Note what is wrong with a file."""
         self.amiss += 1
-        if len(self.faults) < FIRST:
+        if len(self.faults) < MAX_NAMED:
             self.faults.append(Finding(where, reason))
 
     def add(self, other: Findings) -> None:
         """Take another one in."""
         for name in ("checked", "true", "consistent", "false", "amiss"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.faults += other.faults[: max(0, FIRST - len(self.faults))]
+        self.faults += other.faults[: max(0, MAX_NAMED - len(self.faults))]

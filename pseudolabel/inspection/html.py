@@ -14,19 +14,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Fact, Picture, Piece, Tiles, Wave, Written, escape_controls
+from pseudolabel.contracts import Fact, MarkedText, Picture, Piece, Tiles, Wave, escape_controls
 from pseudolabel.transforms.image import codec
 
-SIDE = 320  # pixels of a picture's longer side, at most
-BINS = 600  # of a waveform
-LONGEST = 4000  # characters of a text that are shown
+MAX_SIDE = 320  # pixels of a picture's longer side, at most
+WAVE_BINS = 600  # of a waveform
+MAX_TEXT_CHARACTERS = 4000  # characters of a text that are shown
 STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
 SCRIPT = (Path(__file__).parent / "page.js").read_text("utf-8")
-ALLOWED = (  # scripts and styles of this page alone, and nothing from elsewhere
+CONTENT_POLICY = (  # scripts and styles of this page alone, and nothing from elsewhere
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     f"form-action 'none'; script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
 )
-MARKS = {"blank": "hidden, to be told", "changed": "to be told; another is shown", "kept": "to be told; shown as it is"}
+SPAN_MEANINGS = {
+    "blank": "hidden, to be told",
+    "changed": "to be told; another is shown",
+    "kept": "to be told; shown as it is",
+}
 
 
 class Card(NamedTuple):
@@ -50,7 +54,7 @@ def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         f"<title>{escape_text(escape_controls(title))}</title>",
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(ALLOWED)}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(CONTENT_POLICY)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<style>{STYLE}</style></head><body><header><p class=kicker>{escape_text(kicker)}</p>",
@@ -71,8 +75,8 @@ def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence
 def legend(sections: Sequence[Section]) -> str:
     """What the marks mean that are there."""
     shown = "".join(card.pieces for section in sections for card in section.cards)
-    there = [kind for kind in MARKS if f'<mark class="{kind}">' in shown]
-    marks = "".join(f'<mark class="{kind}">{MARKS[kind]}</mark>' for kind in there)
+    there = [kind for kind in SPAN_MEANINGS if f'<mark class="{kind}">' in shown]
+    marks = "".join(f'<mark class="{kind}">{SPAN_MEANINGS[kind]}</mark>' for kind in there)
     return f'<p class="legend">{marks}</p>' if marks else ""
 
 
@@ -132,8 +136,8 @@ def _(piece: Tiles) -> str:
 
 
 @_html.register
-def _(piece: Written) -> str:
-    spans, room = list[str](), LONGEST
+def _(piece: MarkedText) -> str:
+    spans, room = list[str](), MAX_TEXT_CHARACTERS
     for span in piece.spans:
         room -= len(span.text) + len(span.note)
         if room < 0:
@@ -161,7 +165,7 @@ def picture(image: np.ndarray, alt: str) -> str:
     import cv2
 
     image = image if image.ndim == 3 else image[..., None].repeat(3, 2)
-    scale = SIDE / max(image.shape[:2])
+    scale = MAX_SIDE / max(image.shape[:2])
     if scale < 1:
         size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -172,7 +176,9 @@ def picture(image: np.ndarray, alt: str) -> str:
 
 def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
     """(n,) int16 and (f,) bool -> an SVG: the highest and lowest of each bin, and bands where frames are hidden."""
-    bins = np.array_split(wave.astype(np.float64) / max(1, np.abs(wave).max(initial=1)), min(BINS, max(1, len(wave))))
+    bins = np.array_split(
+        wave.astype(np.float64) / max(1, np.abs(wave).max(initial=1)), min(WAVE_BINS, max(1, len(wave)))
+    )
     top, bottom = (
         [f"{i} {50 - 46 * part.max(initial=0):.0f}" for i, part in enumerate(bins)],
         [f"{i} {50 - 46 * part.min(initial=0):.0f}" for i, part in enumerate(bins)],

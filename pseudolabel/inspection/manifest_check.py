@@ -15,10 +15,10 @@ from pseudolabel.inspection.findings import Findings
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import CRASHES, RECORDS, SKIPPED
 from pseudolabel.storage.retry import StoreFailure
-from pseudolabel.writers.dataset import RECORD, Dataset, read_json
+from pseudolabel.writers.dataset import RECORD_SHAPE, Dataset, read_json
 from pseudolabel.writers.shards import Records
 
-LEFT_OUT = {"key": str, "reason": str, "kind": str, "samples": int}
+SKIPPED_SHAPE = {"key": str, "reason": str, "kind": str, "samples": int}
 
 
 def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, Any]]:
@@ -43,7 +43,7 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
 
 
-def check_failures(out: Path, findings: Findings) -> KnownFailures:
+def load_known_failures(out: Path, findings: Findings) -> KnownFailures:
     """What was known to kill a worker."""
     path = out / RECORDS / CRASHES
     if not path.exists():
@@ -58,7 +58,7 @@ def check_failures(out: Path, findings: Findings) -> KnownFailures:
 
 def read_skipped(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a list of what was left out. Raises `UnusableSample` where one is none."""
-    return (read_json(path, LEFT_OUT, line) for line in _kept(_lines(path)))
+    return (read_json(path, SKIPPED_SHAPE, line) for line in _kept(_lines(path)))
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _records(out: Path, count: int, findings: Findings) -> Iterator[dict[str, An
     for index, said in enumerate(records.read(map(records.path, range(count)))):
         path = records.path(index)
         try:
-            yield read_json(path, RECORD, said or b"")
+            yield read_json(path, RECORD_SHAPE, said or b"")
         except UnusableSample as fault:
             findings.blame(f"{RECORDS}/{path.name}", f"the shard's record {fault}")
             yield {}
@@ -125,7 +125,7 @@ def _listed(dataset: Dataset, findings: Findings) -> None:
         for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
             if one != other:
                 raise UnusableSample(f"line {number} is not what the shards' records say")
-            line = read_json(path, LEFT_OUT, one)
+            line = read_json(path, SKIPPED_SHAPE, one)
             counts.update({line["kind"]: line["samples"], "lacking": line.get("rows", 0)})
     except UnusableSample as fault:
         findings.blame(SKIPPED, str(fault))

@@ -11,7 +11,7 @@ from typing import Any
 
 from pseudolabel.contracts import Column, Skipped, decoding_errors, hash64, or_skipped, shorten
 from pseudolabel.inspection.describe import (
-    FEW,
+    MAX_COUNTED_CLASSES,
     Group,
     LabelSpread,
     class_columns,
@@ -26,13 +26,13 @@ from pseudolabel.storage.layout import PREVIEW
 from pseudolabel.tasks.base.task import Labeler, Row
 from pseudolabel.writers.dataset import Dataset, open_dataset
 
-ROWS = 24  # at least, and a few of each class
-EACH = 4
-AMONG = 256  # first rows of a row group, among which they are chosen: no others are read
-ROOM = 8 << 20  # bytes of these, about: of large rows they are fewer
-AT_ONCE = 8  # rows read together
-MOST = 4_800_000  # bytes of the page
-BARS = 12  # classes; more are shown as bars beside each other
+MIN_ROWS = 24  # at least, and a few of each class
+ROWS_PER_CLASS = 4
+CANDIDATE_ROWS = 256  # first rows of a row group, among which they are chosen: no others are read
+MAX_BATCH_BYTES = 8 << 20  # bytes of these, about: of large rows they are fewer
+BATCH_ROWS = 8  # rows read together
+MAX_PAGE_BYTES = 4_800_000  # bytes of the page
+MAX_BARS = 12  # classes; more are shown as bars beside each other
 
 
 def preview(out: Path | str, to: Path | None = None) -> Path:
@@ -43,7 +43,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
         labeler = task.labeler(dataset.artefacts)
     top = list(render_facts(made))
     shown, lost = make_cards(
-        class_columns(dataset), labeler, choose_rows(dataset), MOST - sum(len(part.encode()) for part in top)
+        class_columns(dataset), labeler, choose_rows(dataset), MAX_PAGE_BYTES - sum(len(part.encode()) for part in top)
     )
     if lost:
         top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
@@ -58,13 +58,13 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
 def choose_rows(dataset: Dataset) -> Iterator[Row]:
     """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
     label = class_of(class_columns(dataset))
-    count = max(ROWS, EACH * len(label.names) if label else 0)
+    count = max(MIN_ROWS, ROWS_PER_CLASS * len(label.names) if label else 0)
     few = sample_row_groups(dataset, sample_files(dataset))
     shown = Counter[int]()
     for number, group in enumerate(few):
         wanted = count * (number + 1) // len(few) - count * number // len(few)
         with reading_errors(dataset, group.file.name):
-            among = max(wanted, min(AMONG, ROOM // max(1, group.row_bytes)))
+            among = max(wanted, min(CANDIDATE_ROWS, MAX_BATCH_BYTES // max(1, group.row_bytes)))
             names = ["key", "copy", *([label.name] if label else [])]
             head = next(group.file.parquet.iter_batches(among, [group.number], names))
             rows = zip(*(head[name].to_pylist() for name in ("key", "copy", names[-1])), strict=True)
@@ -80,7 +80,7 @@ def choose_rows(dataset: Dataset) -> Iterator[Row]:
 def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
     """Rows of a group, by their places: a few are held at a time, and none is read after the last."""
     at, last = 0, max(wanted)
-    for rows in group.file.parquet.iter_batches(AT_ONCE, [group.number]):
+    for rows in group.file.parquet.iter_batches(BATCH_ROWS, [group.number]):
         yield from (row for i, row in enumerate(rows.to_pylist(), at) if i in wanted)
         at += len(rows)
         if at > last:
@@ -89,7 +89,7 @@ def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
 
 def class_of(columns: Sequence[Column]) -> Column | None:
     """The label whose classes are few enough to be told apart on a page, if there is one."""
-    labels = (c for c in columns if c.type == "class" and c.role == "label" and len(c.names) <= FEW)
+    labels = (c for c in columns if c.type == "class" and c.role == "label" and len(c.names) <= MAX_COUNTED_CLASSES)
     return next(labels, None)
 
 
@@ -97,7 +97,7 @@ def class_of(columns: Sequence[Column]) -> Column | None:
 
 
 def make_cards(
-    columns: Sequence[Column], labeler: Labeler, rows: Iterable[Row], room: int = MOST
+    columns: Sequence[Column], labeler: Labeler, rows: Iterable[Row], room: int = MAX_PAGE_BYTES
 ) -> tuple[list[tuple[str, Card]], int]:
     """Rows as cards, each with its class, as many as there is room for in bytes; and how many were too large."""
     shown, lost = [], 0
@@ -173,7 +173,7 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
 
 def _spread(spread: LabelSpread) -> str:
     most = max([1, *(count for _, count in spread.counts)])
-    if len(spread.counts) > BARS:
+    if len(spread.counts) > MAX_BARS:
         bars = (
             f'<i style="height:{100 * count / most:.1f}%" title="{escape_text(f"{name}: {count:,}")}"></i>'
             for name, count in spread.counts

@@ -17,8 +17,8 @@ from pseudolabel.transforms.image import codec, ops
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PLAIN = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a line
-PNG = b"\x89PNG"
+SCALAR_TYPES = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a line
+PNG_MAGIC = b"\x89PNG"
 
 
 # --- what they cannot be ---------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def row_differences(
             if found[i] is None and not (
                 identical_values(one, other) if kept else values_equal(column.type, one, other, exact)
             ):
-                plain = kept or column.type in PLAIN
+                plain = kept or column.type in SCALAR_TYPES
                 told = f"{one!r}; its source gives {other!r}" if plain else "not what its source gives"
                 found[i] = f"`{column.name}` is {told}"
     return found
@@ -117,6 +117,6 @@ def values_equal(kind: str, one: Any, other: Any, exact: bool) -> bool:
 def _same_media(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if kind.startswith("audio<"):
         return np.array_equal(audio_codec.decode_flac(one)[0], audio_codec.decode_flac(other)[0])
-    lossless = any((media["bytes"] or b"").startswith(PNG) for media in (one, other))
+    lossless = any((media["bytes"] or b"").startswith(PNG_MAGIC) for media in (one, other))
     alike = np.array_equal if lossless else ops.equal_up_to_jpeg
     return alike(codec.decode_stored(one), codec.decode_stored(other))

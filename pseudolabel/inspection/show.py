@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pseudolabel.contracts import Column, Fact, Piece, RunOptions, UserError, Written, escape_controls, shorten
+from pseudolabel.contracts import Column, Fact, MarkedText, Piece, RunOptions, UserError, escape_controls, shorten
 from pseudolabel.engine.scan import resolve_sources, scan
 from pseudolabel.engine.stream import fit_here, rows
 from pseudolabel.inspection.describe import first_paragraph
@@ -18,10 +18,10 @@ from pseudolabel.inspection.preview import make_cards, sections
 from pseudolabel.tasks.base.task import Labeler, Row, Task, row_columns
 from pseudolabel.tasks.base.text import TextTask
 
-ROWS = 3
-SAMPLES = 1000  # of the source that are read, at most: what is learned is learned from these
-TIMES = 8  # that a sentence is written, to learn a vocabulary of whole words from
-COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
+SHOWN_ROWS = 3
+MAX_SAMPLES = 1000  # of the source that are read, at most: what is learned is learned from these
+SENTENCE_COPIES = 8  # that a sentence is written, to learn a vocabulary of whole words from
+TERMINAL_COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
 
 
 def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour: bool = False) -> Iterator[str]:
@@ -32,14 +32,18 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         place: Path | str = source
         taught, copies = place, 1
         if isinstance(task, TextTask) and not _a_place(task, source):
-            place, taught, copies = _sentence(Path(folder), source, 1), _sentence(Path(folder), source, TIMES), ROWS
-        chosen = RunOptions(seed=seed, limit=SAMPLES, keep=keep)
+            place, taught, copies = (
+                _sentence(Path(folder), source, 1),
+                _sentence(Path(folder), source, SENTENCE_COPIES),
+                SHOWN_ROWS,
+            )
+        chosen = RunOptions(seed=seed, limit=MAX_SAMPLES, keep=keep)
         task = task.resolved(resolve_sources(taught))
         found = scan(task, resolve_sources(taught), chosen)
         artefacts = fit_here(task, found, chosen, Path(folder))
-        made = partial(rows, task, place, seed=seed, limit=SAMPLES, artefacts=artefacts, keep=keep)
+        made = partial(rows, task, place, seed=seed, limit=MAX_SAMPLES, artefacts=artefacts, keep=keep)
         every = (made(copy=copy) for copy in range(copies))
-        some = [row for one in every for row in islice(one, ROWS // copies)]
+        some = [row for one in every for row in islice(one, SHOWN_ROWS // copies)]
         if not some:
             raise UserError(f"{task.name} makes no row of {source!r}; give it more", 3)
         labeler = task.labeler(artefacts)
@@ -48,7 +52,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
             yield f"\n{escape_controls(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
             yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.source_columns.columns)
             yield from (f"  {line}" for piece in labeler.draw(row) for line in _lines(piece, colour))
-        if not all(isinstance(piece, Fact | Written) for row in some for piece in labeler.draw(row)):
+        if not all(isinstance(piece, Fact | MarkedText) for row in some for piece in labeler.draw(row)):
             yield f"\npictures: {_page(task, found.source_columns.schema(task), labeler, some)}"
 
 
@@ -78,7 +82,7 @@ def _lines(piece: Piece, colour: bool) -> Iterator[str]:
     match piece:
         case Fact():
             yield f"{piece.name}: {escape_controls(piece.value)}"
-        case Written():
+        case MarkedText():
             yield from ([f"{piece.caption}:"] if piece.caption else [])
             yield "".join(_marked(*span, colour) for span in piece.spans)
 
@@ -90,7 +94,7 @@ def _marked(text: str, mark: str, note: str, colour: bool) -> str:
         return text
     space, word = text[: len(text) - len(text.lstrip())], text.lstrip()
     inner = {"blank": word, "changed": f"{word}, shown: {note}", "kept": f"{word}, shown"}[mark]
-    return f"{space}{COLOURS[mark]}[{inner}]\033[0m" if colour else f"{space}[{inner}]"
+    return f"{space}{TERMINAL_COLOURS[mark]}[{inner}]\033[0m" if colour else f"{space}[{inner}]"
 
 
 def _page(task: Task, columns: Sequence[Column], labeler: Labeler, some: Sequence[Row]) -> str:

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-AHEAD = 4096  # rows among which the next one is looked for, where one is lacking
-ROWS_AT_ONCE = 512
+LOOKAHEAD_ROWS = 4096  # rows among which the next one is looked for, where one is lacking
+BATCH_ROWS = 512
 
 
 class StoredRows:
@@ -29,7 +29,7 @@ class StoredRows:
 
     def all(self) -> Iterator[pa.RecordBatch]:
         """What is left of them."""
-        while (rows := self.take(ROWS_AT_ONCE)) is not None:
+        while (rows := self.take(BATCH_ROWS)) is not None:
             yield rows
 
     def take(self, count: int) -> pa.RecordBatch | None:
@@ -59,7 +59,7 @@ class StoredRows:
         """How many rows lie before the one of that name, among the next; -1 if it is not there."""
         import pyarrow.compute as pc
 
-        window = self.keys.slice(self.at, AHEAD)
+        window = self.keys.slice(self.at, LOOKAHEAD_ROWS)
         named = pc.and_(pc.equal(window["key"], key), pc.equal(window["copy"], copy))
         return int(pc.index(named, True).as_py())
 

@@ -18,8 +18,8 @@ from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
 from pseudolabel.engine.stream import NoHeartbeat
-from pseudolabel.inspection.findings import FIRST, Findings
-from pseudolabel.inspection.manifest_check import check_failures, check_folder
+from pseudolabel.inspection.findings import MAX_NAMED, Findings
+from pseudolabel.inspection.manifest_check import check_folder, load_known_failures
 from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
 from pseudolabel.tasks import Task
@@ -71,7 +71,7 @@ def verify(
     findings = Findings()
     records = check_folder(dataset, findings)
     found = _scan(dataset, task, sources, findings)
-    job = Job("check", Shard(0, ()), check_failures(dataset.out, findings))
+    job = Job("check", Shard(0, ()), load_known_failures(dataset.out, findings))
     jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
     kept = found.source_columns if found else dataset.source_columns
@@ -86,7 +86,7 @@ def verify(
         findings.true,
         findings.consistent,
         findings.false,
-        [fault._asdict() for fault in findings.faults[:FIRST]],
+        [fault._asdict() for fault in findings.faults[:MAX_NAMED]],
         findings.amiss,
         _remark(dataset) if found else "",
     )

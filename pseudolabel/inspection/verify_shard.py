@@ -31,7 +31,7 @@ from pseudolabel.writers.shards import Records
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NEAR = 16  # rows of one name among which the same one is looked for
+LOOKAHEAD_ROWS = 16  # rows of one name among which the same one is looked for
 
 
 def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
@@ -211,7 +211,7 @@ class ShardComparer:
         while before and (rows := stored.take(before)) is not None:
             self._superfluous(rows)
             before -= len(rows)
-        there, count = stored.keys.slice(stored.at, len(made) + NEAR), 0
+        there, count = stored.keys.slice(stored.at, len(made) + LOOKAHEAD_ROWS), 0
         for one, other in zip(_runs(there), _runs(made), strict=False):
             if one != other:
                 break
@@ -220,7 +220,7 @@ class ShardComparer:
             self._compare(rows, made[: len(rows)], source if len(rows) == len(made) else None)
             return made[count:] if len(rows) == count else made[:0]  # the file is broken there
         again = next(_runs(made)).many
-        names = [run.name for run in _runs(there[: again + NEAR]) for _ in range(run.many)]
+        names = [run.name for run in _runs(there[: again + LOOKAHEAD_ROWS]) for _ in range(run.many)]
         many = len(names) - names[::-1].index((key, copy))  # rows of other names among them are out of place
         if (rows := stored.take(many)) is not None:
             over = self._out_of_step(rows, made[:again], len(made) == again)
@@ -270,7 +270,7 @@ def match_rows(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordB
     """Of each row which one made again answers to it: first those that are the same, in order; then those left over."""
     found, at = list[int | None](), 0
     for i in range(len(rows)):
-        near = range(at, min(at + NEAR, len(made)))
+        near = range(at, min(at + LOOKAHEAD_ROWS, len(made)))
         alike = (k for k in near if not any(row_differences(columns, rows[i : i + 1], made[k : k + 1], exact)))
         found.append(which := next(alike, None))
         at = at if which is None else which + 1

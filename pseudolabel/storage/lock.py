@@ -33,7 +33,7 @@ EXPIRY_SECONDS = 12.0  # seconds without one after which a holder is dead
 POLL_SECONDS = 0.5  # seconds between two looks
 
 
-class Lock:
+class Lease:
     """Held by one run at a time, as long as it is renewed."""
 
     def __init__(self, place: RemotePath, note: Notify) -> None:
@@ -161,7 +161,7 @@ def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
 @contextmanager
 def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
     """Hold the lease of this name, where no rival holds another; yields what refuses to go on where it was lost."""
-    lease = Lock(place, note)
+    lease = Lease(place, note)
     lease.take()
     try:
         for rival in rivals():

@@ -19,9 +19,11 @@ from pseudolabel.transforms.image import augment, codec, ops
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ALIKE = 8  # bits of 64: pictures whose hashes, one of them mirrored or not, differ in no more are not unrelated
-COMPANY = 16  # pictures among which partners are chosen, or twice as many as partners are wanted
-ROOM = 2**29  # pixels of views that may be kept meanwhile: about 300 MB encoded
+DUPLICATE_BITS = (
+    8  # bits of 64: pictures whose hashes, one of them mirrored or not, differ in no more are not unrelated
+)
+WINDOW_SAMPLES = 16  # pictures among which partners are chosen, or twice as many as partners are wanted
+MAX_VIEW_PIXELS = 2**29  # pixels of views that may be kept meanwhile: about 300 MB encoded
 NEGATIVES = (
     "Rows of two different pictures for each of the same; losses with negatives from the batch (NT-Xent) want 0."
 )
@@ -78,7 +80,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
             *([Column("partner", "string", "about", partner)] if self.negatives else []),
             Column("view_1", "image", "input", "A view of the picture."),
             Column("view_2", "image", "input", "Another of it, or one of another picture."),
-            *augment.ABOUT,
+            *augment.VIEW_COLUMNS,
         )
 
     def min_shard_extents(self) -> int:
@@ -87,7 +89,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     @property
     def company(self) -> int:
         """Pictures among which partners are chosen."""
-        return max(COMPANY, 2 * self.negatives)
+        return max(WINDOW_SAMPLES, 2 * self.negatives)
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> the row of two views of one picture."""
@@ -137,7 +139,7 @@ class PairLabeler(NamedTuple):
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         task = self.task
-        if 4 * task.company * copies * task.recipes[0].size ** 2 > ROOM:
+        if 4 * task.company * copies * task.recipes[0].size ** 2 > MAX_VIEW_PIXELS:
             what = f"--copies {copies} of --size {task.recipes[0].size} with --negatives {task.negatives}"
             raise UserError(f"{what} are too much to keep in memory; make fewer copies, or --negatives 0")
         group: list[SeenPicture] = []
@@ -173,7 +175,7 @@ class PairLabeler(NamedTuple):
         looks = np.array([seen.looks[0] for seen in pool], np.uint64)
         for seen in group:
             apart = [np.bitwise_count(looks ^ np.uint64(look)) for look in seen.looks]
-            unlike = np.flatnonzero(np.minimum(*apart) > ALIKE)
+            unlike = np.flatnonzero(np.minimum(*apart) > DUPLICATE_BITS)
             count = min(self.task.negatives, len(unlike))
             rows = []
             for row, rng in zip(seen.rows, seen.chances, strict=True):
@@ -187,5 +189,5 @@ class PairLabeler(NamedTuple):
 
 def different(one: Row, other: Row) -> Row:
     """The first view of one true pair beside the second of another."""
-    parted = {column.name: [one[column.name][0], other[column.name][1]] for column in augment.ABOUT}
+    parted = {column.name: [one[column.name][0], other[column.name][1]] for column in augment.VIEW_COLUMNS}
     return {**one, "label": 0, "partner": other["key"], "view_2": other["view_2"], **parted}

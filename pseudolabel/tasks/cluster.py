@@ -33,12 +33,14 @@ from pseudolabel.storage.files import file_sha256
 from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own_options, file_keys, find_modality
 from pseudolabel.tasks.base.task import Description, Labeler, PerSampleLabeler, Reader, Row, Rows, Task, default_display
 from pseudolabel.transforms.clustering import clusters, codebooks, feature_sets, onnx_encoder, precomputed
-from pseudolabel.transforms.clustering.clusters import FEWEST, MOST, Assignment
-from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, ENCODER, FILE, FeatureSet
+from pseudolabel.transforms.clustering.clusters import MAX_CLUSTERS, MIN_POINTS_PER_CLUSTER, Assignment
+from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, FROM_ENCODER, FROM_FILE, FeatureSet
 
-BOOK = "centroids.npz"
-ROOM = 160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
-KEPT_ENCODER = "encoder.onnx"
+CODEBOOK_FILE = "centroids.npz"
+MAX_FEATURE_MEGABYTES = (
+    160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
+)
+ENCODER_FILE = "encoder.onnx"
 CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
 ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
 SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
@@ -73,7 +75,7 @@ class ClusterRows(NamedTuple):
         """The row, if there was anything to tell by; chance has no part in it."""
         if isinstance(row, SampleError):
             raise row
-        if row is None and self.task.origin == FILE:
+        if row is None and self.task.origin == FROM_FILE:
             raise UnusableSample(f"no features for it in {Path(self.task.features).name}")
         if row is None:
             raise FilteredSample("nothing in it to tell it from others by: no word, or too short")
@@ -104,16 +106,16 @@ class ClusterLabeler(PerSampleLabeler):
 
 def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
     """How the clusters were learned, and whether from too little."""
-    sizes = codebooks.load_codebook(artefacts / BOOK).clusters.sizes
+    sizes = codebooks.load_codebook(artefacts / CODEBOOK_FILE).clusters.sizes
     return clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None)
 
 
 def _chance_level(task: Cluster, artefacts: Path) -> str:
-    return clusters.largest_share(codebooks.load_codebook(artefacts / BOOK).clusters.sizes)
+    return clusters.largest_share(codebooks.load_codebook(artefacts / CODEBOOK_FILE).clusters.sizes)
 
 
 def _self_verifying(task: Cluster) -> bool:
-    return task.origin != FILE and not task.no_inputs  # labels are of what is stored; a file's features are not
+    return task.origin != FROM_FILE and not task.no_inputs  # labels are of what is stored; a file's features are not
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         notes=_notes,
         self_verifying=_self_verifying,
     )
-    artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": BOOK, "encoder": KEPT_ENCODER}
+    artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": CODEBOOK_FILE, "encoder": ENCODER_FILE}
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
     features: Annotated[str, Option(help=feature_sets.FEATURES_HELP)] = ""
@@ -167,10 +169,10 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         modality = self.modality or find_modality(self, sources)
         check_own_options(self, modality)
         task = replace(self, modality=modality)
-        if task.origin == FILE:
+        if task.origin == FROM_FILE:
             rows = file_keys(task, modality, sources) if task.kind.is_file else None
             object.__setattr__(task, "embeddings", precomputed.match_embeddings(Path(self.features), rows))
-        if task.origin == ENCODER:
+        if task.origin == FROM_ENCODER:
             if not task.kind.encodes:
                 raise UserError(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
             task.encoded  # noqa: B018 - refused where it takes something else
@@ -182,7 +184,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def origin(self) -> str:
         """Where features come from: the name of a set, or FILE, or ENCODER."""
         if self.encoder:
-            return ENCODER
+            return FROM_ENCODER
         usual = self.book.about.get("features") if self.codebook else self.kind.sets[0]
         return feature_sets.origin(self.features or str(usual), self.kind.sets, str(self.modality))
 
@@ -200,10 +202,14 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @property
     def described(self) -> FeatureSet:
         """What numbers say of samples."""
-        if self.origin == FILE:
+        if self.origin == FROM_FILE:
             return feature_sets.PrecomputedFeatures(self.embeddings)
-        own = self.origin == ENCODER
-        one = feature_sets.encoder_features(Path(self.encoder), self.encoded) if own else feature_sets.SETS[self.origin]
+        own = self.origin == FROM_ENCODER
+        one = (
+            feature_sets.encoder_features(Path(self.encoder), self.encoded)
+            if own
+            else feature_sets.FEATURE_SETS[self.origin]
+        )
         return feature_sets.ClipMeanFeatures(one) if self.kind.averages else one
 
     @property
@@ -231,7 +237,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
         left = (others - own) | {"encoder", "codebook"}
         kept = {name: value for name, value in asdict(self).items() if name not in left}
-        files = {"codebook": self.codebook, "features": self.features if self.origin == FILE else ""}
+        files = {"codebook": self.codebook, "features": self.features if self.origin == FROM_FILE else ""}
         content = {f"{name}_sha256": file_sha256(Path(file)) for name, file in files.items() if file}
         content |= {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
         return {**kept, "features": self.origin, **content}
@@ -241,7 +247,10 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @property
     def points(self) -> int:
         """Samples to learn from, at most: 39 to a cluster, of 1000 at least, as far as their features have room."""
-        return min(FEWEST * max(self.clusters or 0, MOST), ROOM * MEGABYTE // self.described.bytes_each[1])
+        return min(
+            MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS),
+            MAX_FEATURE_MEGABYTES * MEGABYTE // self.described.bytes_each[1],
+        )
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
@@ -279,9 +288,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn what the features need, then the clusters; keep all that labels."""
         if self.encoder:
-            onnx_encoder.copy_network(Path(self.encoder), artefacts / KEPT_ENCODER)
+            onnx_encoder.copy_network(Path(self.encoder), artefacts / ENCODER_FILE)
         if self.codebook:
-            self.book.save(artefacts / BOOK)
+            self.book.save(artefacts / CODEBOOK_FILE)
             return
         raw = [part for part in seen if len(part)]
         if not raw:
@@ -290,7 +299,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]
         found = clusters.fit_clusters(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
-        codebooks.Codebook(found, learned, self.about).save(artefacts / BOOK)
+        codebooks.Codebook(found, learned, self.about).save(artefacts / CODEBOOK_FILE)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / BOOK)))
+        return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / CODEBOOK_FILE)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Span, UnusableSample, UserError, Written
+from pseudolabel.contracts import IGNORE_INDEX, Column, MarkedText, Piece, Span, UnusableSample, UserError
 from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.text import PackedTask, PackedText, guess_among_tokens
 from pseudolabel.transforms.text.detokenize import Detokenizer
@@ -38,7 +38,7 @@ from pseudolabel.transforms.text.vocabulary import ROLES, SpecialTokens
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SENTINELS = 100  # a tokenizer that lacks them gets as many as T5's has, or more if a row needs them
+MIN_SENTINELS = 100  # a tokenizer that lacks them gets as many as T5's has, or more if a row needs them
 
 
 class CorruptionPresetName(StrEnum):
@@ -196,7 +196,7 @@ class CorruptSpans(PackedTask):
         counts = [
             noise_counts(n, *denoiser)[1] for n, denoiser in zip(self.lengths[0], self.recipe.denoisers, strict=True)
         ]
-        sentinels = [sentinel(i) for i in reversed(range(max(SENTINELS, *counts)))]
+        sentinels = [sentinel(i) for i in reversed(range(max(MIN_SENTINELS, *counts)))]
         return [*filter(None, [self.recipe.mode]), *([] if self.infilling else sentinels)]
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
@@ -294,6 +294,6 @@ class CorruptSpans(PackedTask):
         for hole, rest in zip([part[:1] for part in kept[1:]] if self.infilling else cut[1:], kept[1:], strict=True):
             parts += [(hole, "blank"), (rest[1:], "")]
         texts = iter(spelling.each(np.concatenate([part for part, _ in parts])))
-        yield Written("the text", [Span("".join(islice(texts, len(part))), mark) for part, mark in parts])
+        yield MarkedText("the text", [Span("".join(islice(texts, len(part))), mark) for part, mark in parts])
         if self.infilling:
-            yield Written("what is asked for", [Span("".join(spelling.each(cut[0])))])
+            yield MarkedText("what is asked for", [Span("".join(spelling.each(cut[0])))])

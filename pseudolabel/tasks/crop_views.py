@@ -25,7 +25,7 @@ class CropPreset(StrEnum):
     dino = "dino"
 
 
-LOCALS = {CropPreset.swav: 6, CropPreset.dino: 8}
+LOCAL_COUNTS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 
 def _chance_level(task: CropViews, artefacts: Path) -> str:
@@ -68,7 +68,7 @@ class CropViews(augment.ViewOptions, ImageTask):
         """Of each crop: two large ones, then the small ones."""
         *large, small = augment.PRESETS[self.preset]
         large = [self._sized(recipe, self.global_size, self.global_area) for recipe in large]
-        count = LOCALS[self.preset] if self.locals is None else self.locals
+        count = LOCAL_COUNTS[self.preset] if self.locals is None else self.locals
         return (*large, *[self._sized(small, self.local_size, self.local_area)] * count)
 
     def _sized(
@@ -86,7 +86,7 @@ class CropViews(augment.ViewOptions, ImageTask):
             KEY._replace(role="label", meaning="The picture: crops of one key are of one picture."),
             Column("global_crops", "list<image>", "input", "Large crops of the picture, augmented."),
             Column("local_crops", "list<image>", "input", "Small crops of the picture, augmented."),
-            *augment.ABOUT,
+            *augment.VIEW_COLUMNS,
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:

@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
     centred: bool
 
 
-SIZES = {
+PRESETS = {
     JigsawPreset.paper225: Sizes(permutations=1000, cell=75, tile=64, crop=225 / 256, centred=False),
     JigsawPreset.code255: Sizes(permutations=100, cell=85, tile=64, crop=255 / 256, centred=True),
 }
@@ -81,14 +81,14 @@ class Jigsaw(ImageTask):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Sides of a cell and of a tile, and how far the tile may move: the preset's unless given."""
-        cell = SIZES[self.preset].cell if self.cell is None else self.cell
-        tile = SIZES[self.preset].tile if self.tile is None else self.tile
+        cell = PRESETS[self.preset].cell if self.cell is None else self.cell
+        tile = PRESETS[self.preset].tile if self.tile is None else self.tile
         return cell, tile, cell - tile if self.jitter is None else self.jitter
 
     @property
     def count(self) -> int:
         """How many permutations there are to tell apart."""
-        preset = min(SIZES[self.preset].permutations, factorial(self.grid**2))
+        preset = min(PRESETS[self.preset].permutations, factorial(self.grid**2))
         return preset if self.permutations is None else self.permutations
 
     def columns(self) -> Sequence[Column]:
@@ -157,7 +157,7 @@ class Jigsaw(ImageTask):
 
     def square(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:
         """Place the square to cut up: left, top, side in whole pixels of the source. `x` and `y` are chance, 0 to 1."""
-        preset = SIZES[self.preset]
+        preset = PRESETS[self.preset]
         side = round(min(height, width) * preset.crop)
         if side < self.grid * SMALLEST_CELL:
             raise UnusableSample(f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles")

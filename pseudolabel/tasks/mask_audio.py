@@ -30,13 +30,18 @@ from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.audio.masks import SpanMaskPreset, span_mask
 from pseudolabel.transforms.clustering import codebooks
-from pseudolabel.transforms.clustering.clusters import FEWEST
+from pseudolabel.transforms.clustering.clusters import MIN_POINTS_PER_CLUSTER
 from pseudolabel.transforms.clustering.codebooks import Centroids, Projection
 from pseudolabel.transforms.clustering.precomputed import FrameFeatures
 from pseudolabel.transforms.image import codec
 
-CLUSTERS = 100  # of k-means: HuBERT's first iteration
-MEL, STACK, SIZE, WIDTH = 80, 4, 8192, 16  # of BEST-RQ: bins, frames to a label, codes, dimensions of a code
+DEFAULT_CLUSTERS = 100  # of k-means: HuBERT's first iteration
+MEL_BINS, FRAMES_PER_LABEL, CODES, CODE_DIMENSIONS = (
+    80,
+    4,
+    8192,
+    16,
+)  # of BEST-RQ: bins, frames to a label, codes, dimensions of a code
 CODEBOOK_HELP = "Label with the centroids.npz or quantiser.npz of a dataset made before, and learn nothing."
 FEATURES_HELP = "Cluster features of a model, at 50 Hz: a folder of KEY.npy, or Parquet with key and features."
 CEILING_HELP = (
@@ -58,8 +63,8 @@ def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
         return ()
     with np.load(artefacts / task.book) as arrays:
         each = int(arrays["points"]) // len(arrays["centroids"])
-    few = f"there are only {each} frames to learn each cluster from; {FEWEST} or more are wanted"
-    return (few,) if each < FEWEST else ()
+    few = f"there are only {each} frames to learn each cluster from; {MIN_POINTS_PER_CLUSTER} or more are wanted"
+    return (few,) if each < MIN_POINTS_PER_CLUSTER else ()
 
 
 def _chance_level(task: MaskAudio, artefacts: Path) -> str:
@@ -125,7 +130,7 @@ class MaskAudio(AudioTask):
     def about(self) -> dict[str, float]:
         """What a codebook must be for, beside its kind."""
         kmeans = self.targets == Targets.kmeans
-        kind = {"mfcc": not self.features} if kmeans else {"mel": MEL, "stack": STACK}
+        kind = {"mfcc": not self.features} if kmeans else {"mel": MEL_BINS, "stack": FRAMES_PER_LABEL}
         return {"rate": self.rate, "ceiling": self.ceiling or 0, **kind}
 
     @cached_property
@@ -149,7 +154,7 @@ class MaskAudio(AudioTask):
     @property
     def count(self) -> int | None:
         """Clusters to learn."""
-        return (self.clusters or CLUSTERS) if self.observed_megabytes else None
+        return (self.clusters or DEFAULT_CLUSTERS) if self.observed_megabytes else None
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
@@ -168,7 +173,7 @@ class MaskAudio(AudioTask):
     @property
     def hz(self) -> float:
         """Labels in a second."""
-        return 50.0 if self.targets == Targets.kmeans else 100 / STACK
+        return 50.0 if self.targets == Targets.kmeans else 100 / FRAMES_PER_LABEL
 
     @property
     def twice(self) -> bool:
@@ -218,10 +223,12 @@ class MaskAudio(AudioTask):
             if len(widths := {part.shape[1] for part in points}) > 1:
                 sizes = " and ".join(map(str, sorted(widths)))
                 raise UserError(f"--features are of {sizes} numbers a frame; give those of one model")
-            book = codebooks.fit_centroids(np.concatenate(points), self.count or CLUSTERS, int(rng.integers(2**31)))
+            book = codebooks.fit_centroids(
+                np.concatenate(points), self.count or DEFAULT_CLUSTERS, int(rng.integers(2**31))
+            )
             about["points"] = sum(map(len, points))
         else:
-            book = codebooks.random_projection(MEL * STACK, SIZE, WIDTH, rng)
+            book = codebooks.random_projection(MEL_BINS * FRAMES_PER_LABEL, CODES, CODE_DIMENSIONS, rng)
         codebooks.save_frame_codebook(artefacts / self.book, book, about)
 
     def labeler(self, artefacts: Path) -> Labeler:
@@ -236,8 +243,8 @@ class MaskAudio(AudioTask):
             return self.made.of(sound.key)
         if self.targets == Targets.kmeans:
             return audio_features.mfcc(sound.wave, sound.rate, self.highest(sound))
-        mel = audio_features.log_mel(sound.wave, sound.rate, self.highest(sound), MEL)
-        return audio_features.stack_frames((mel - mel.mean(0)) / (mel.std(0) + 1e-5), STACK)
+        mel = audio_features.log_mel(sound.wave, sound.rate, self.highest(sound), MEL_BINS)
+        return audio_features.stack_frames((mel - mel.mean(0)) / (mel.std(0) + 1e-5), FRAMES_PER_LABEL)
 
     def highest(self, sound: Utterance) -> float:
         """The ceiling of the mel filters: never above what the source can hold."""

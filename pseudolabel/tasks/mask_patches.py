@@ -18,7 +18,7 @@ from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.image.crops import CropRule, crop
 
-UNIT = 32  # pixels: microsoft/SimMIM, config.py
+UNIT_PIXELS = 32  # pixels: microsoft/SimMIM, config.py
 
 
 class Strategy(StrEnum):
@@ -36,7 +36,7 @@ class Usual(NamedTuple):
     min_area: float  # of the crop
 
 
-USUAL = {
+DEFAULT_RATIOS = {
     Strategy.random: Usual(ratio=0.75, min_area=0.2),  # facebookresearch/mae, main_pretrain.py
     Strategy.block: Usual(ratio=75 / 196, min_area=0.08),  # microsoft/unilm, beit/README.md, --num_mask_patches 75
     Strategy.grid: Usual(ratio=0.6, min_area=0.67),  # microsoft/SimMIM, config.py and data_simmim.py
@@ -115,17 +115,17 @@ class MaskPatches(ImageTask):
     @property
     def whole(self) -> int:
         """Pixels of the side of what is hidden as a whole."""
-        return (self.unit or UNIT) if self.strategy == Strategy.grid else self.patch
+        return (self.unit or UNIT_PIXELS) if self.strategy == Strategy.grid else self.patch
 
     @property
     def share(self) -> float:
         """The share of patches to be hidden: the strategy's unless given."""
-        return USUAL[self.strategy].ratio if self.ratio is None else self.ratio
+        return DEFAULT_RATIOS[self.strategy].ratio if self.ratio is None else self.ratio
 
     @property
     def least_area(self) -> float:
         """The least crop: the strategy's unless given."""
-        return USUAL[self.strategy].min_area if self.min_area is None else self.min_area
+        return DEFAULT_RATIOS[self.strategy].min_area if self.min_area is None else self.min_area
 
     def options(self) -> Mapping[str, Any]:
         return {

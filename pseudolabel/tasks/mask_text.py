@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pseudolabel.contracts import IGNORE_INDEX, Column, Piece, Written
+from pseudolabel.contracts import IGNORE_INDEX, Column, MarkedText, Piece
 from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.text import (
     PackedTask,
@@ -94,4 +94,4 @@ class MaskText(MaskingOptions, PackedTask):
         """The text with its blanks filled in."""
         size = sum(row["attention_mask"])
         shown, labels = (np.array(row[name][1 : size - 1]) for name in ("input_ids", "labels"))
-        yield Written("", spelling.filled(shown, labels, special))
+        yield MarkedText("", spelling.filled(shown, labels, special))

@@ -19,7 +19,7 @@ from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.video import motion
 
-GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
+FRAME_GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
 
 
 def _chance_level(task: MaskTubes, artefacts: Path) -> str:
@@ -64,7 +64,7 @@ class MaskTubes(VideoTask):
 
     @property
     def sampling(self) -> Sampling:
-        return self.spaced(Sampling(tuple(range(self.frames)), self.frames, GAP, seconds=False))
+        return self.spaced(Sampling(tuple(range(self.frames)), self.frames, FRAME_GAP, seconds=False))
 
     @property
     def usual(self) -> Framing:

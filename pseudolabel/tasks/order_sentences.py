@@ -10,20 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import (
-    IGNORE_INDEX,
-    Chance,
-    Column,
-    Fact,
-    Piece,
-    Sample,
-    Skipped,
-    UserError,
-    Written,
-)
+from pseudolabel.contracts import IGNORE_INDEX, Chance, Column, Fact, MarkedText, Piece, Sample, Skipped, UserError
 from pseudolabel.tasks.base.task import Description, Labeler, Row, Rows
 from pseudolabel.tasks.base.text import (
-    BATCH,
+    BATCH_TOKENS,
     TokenTask,
     first_faults,
     framing_faults,
@@ -47,21 +37,24 @@ from pseudolabel.transforms.text.sentence_pairs import (
     make_pairs,
     read_sentences,
 )
-from pseudolabel.transforms.text.tokenize import INSIDE, Tokens
+from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens
 from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ORDER, NEXT = "Whether the second segment came before the first.", "Whether the second segment is from elsewhere."
-LABELS = {
-    Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER, ("in order", "swapped")),
-    Negatives.random: Column("next_sentence_label", "class", "label", NEXT, ("next", "random")),
+ORDER_MEANING, NEXT_MEANING = (
+    "Whether the second segment came before the first.",
+    "Whether the second segment is from elsewhere.",
+)
+PAIR_COLUMNS = {
+    Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER_MEANING, ("in order", "swapped")),
+    Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
 }
-MIXED = 16  # times as much text at once, where other documents are needed
-TOLD = Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100.")
-READ = Column("text", "string", "input", "The two segments as a person reads them, a line each.")
-FILLED = Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order.")
+RANDOM_BLOCK_FACTOR = 16  # times as much text at once, where other documents are needed
+LABELS_COLUMN = Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100.")
+TEXT_COLUMN = Column("text", "string", "input", "The two segments as a person reads them, a line each.")
+ANSWERS_COLUMN = Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order.")
 
 
 @dataclass(frozen=True)
@@ -110,10 +103,10 @@ class OrderSentences(MaskingOptions, TokenTask):
             Column("input_ids", "list<int32>", "input", "Token ids: [CLS] first segment [SEP] second segment [SEP]."),
             Column("token_type_ids", "list<int8>", "input", "1 for the second segment and its [SEP], else 0."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
-            LABELS[self.negatives],
-            *([TOLD] if self.mask else []),
-            *([READ] if self.as_text else []),
-            *([FILLED] if self.as_text and self.mask else []),
+            PAIR_COLUMNS[self.negatives],
+            *([LABELS_COLUMN] if self.mask else []),
+            *([TEXT_COLUMN] if self.as_text else []),
+            *([ANSWERS_COLUMN] if self.as_text and self.mask else []),
         ]
 
     def needs(self) -> tuple[str, ...]:
@@ -135,8 +128,8 @@ class SentenceOrderLabeler(NamedTuple):
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         task, told = self.task, DocumentProgress(("", 0), 0)
-        size = max(1, BATCH // task.length)
-        for group in group_blocks(samples, MIXED if task.negatives == Negatives.random else 1):
+        size = max(1, BATCH_TOKENS // task.length)
+        for group in group_blocks(samples, RANDOM_BLOCK_FACTOR if task.negatives == Negatives.random else 1):
             text, told = read_sentences(group, self.tokens, task.sentence_per_line, told)
             lacking = list(text.lacking(task.negatives))
             yield from lacking
@@ -167,7 +160,10 @@ class SentenceOrderLabeler(NamedTuple):
         ]
         if source is not None:
             said, pairs = source
-            follows, false = pairs.a + pairs.a_size <= pairs.b, rows.column(LABELS[task.negatives].name).to_numpy() > 0
+            follows, false = (
+                pairs.a + pairs.a_size <= pairs.b,
+                rows.column(PAIR_COLUMNS[task.negatives].name).to_numpy() > 0,
+            )
             swapped = task.negatives == Negatives.swapped
             tests.append(((filled != said).any(1), "it is not what the source says"))
             wrong = false == follows if swapped else ~false & ~follows
@@ -183,8 +179,8 @@ class SentenceOrderLabeler(NamedTuple):
             load_detokenizer(self.tokens.tokenizer),
         )
         for name, part in (("first", slice(1, second - 1)), ("second", slice(second, size - 1))):
-            yield Written(f"{name} segment", writing.filled(ids[part], labels[part], self.special))
-        column = LABELS[self.task.negatives]
+            yield MarkedText(f"{name} segment", writing.filled(ids[part], labels[part], self.special))
+        column = PAIR_COLUMNS[self.task.negatives]
         yield Fact(column.name, column.names[row[column.name]])
 
     def _columns(self, made: tuple[np.ndarray, ...], swapped: np.ndarray, rng: np.random.Generator) -> list[pa.Array]:
@@ -211,7 +207,7 @@ def framed(stream: np.ndarray, pairs: SentencePairs, length: int, special: Speci
     places = columns + np.where(in_a, pairs.a[:, None] - 1, pairs.b[:, None] - a_size - 2)
     text = stream[places[written]]
     ids, inside = np.full(written.shape, special.pad, np.int32), np.zeros_like(written)
-    ids[written], inside[written] = special.plain(text & ~INSIDE), (text & INSIDE) != 0
+    ids[written], inside[written] = special.plain(text & ~CONTINUES_WORD), (text & CONTINUES_WORD) != 0
     ids[:, 0] = special.cls
     np.put_along_axis(ids, a_size + 1, special.sep, 1)
     np.put_along_axis(ids, a_size + b_size + 2, special.sep, 1)

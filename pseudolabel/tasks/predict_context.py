@@ -16,8 +16,8 @@ from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 
 SMALLEST_PATCH = 8  # pixels of the source; below, a patch shows the codec's blocks and little else
-COARSE = (10, 95)  # pixels of the side that a coarsened patch is shrunk to, for patches of 96
-NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
+COARSE_SIDES = (10, 95)  # pixels of the side that a coarsened patch is shrunk to, for patches of 96
+PLACE_NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 PLACES = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])  # (8, 2): columns, rows
 
 
@@ -76,7 +76,7 @@ class PredictContext(ImageTask):
     def columns(self) -> Sequence[Column]:
         box = "Where `patch` and `neighbour` were: left, top, right, bottom in pixels of the upright picture."
         return (
-            Column("label", "class", "label", "Where `neighbour` lies as seen from `patch`.", NAMES),
+            Column("label", "class", "label", "Where `neighbour` lies as seen from `patch`.", PLACE_NAMES),
             Column("boxes", "list<list<float32>>", "about", box),
             Column("patch", "image", "input", "A patch of the picture."),
             Column("neighbour", "image", "input", "One of the eight patches around it."),
@@ -156,7 +156,7 @@ class PredictContext(ImageTask):
 
     def without_shortcuts(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A patch with what is done against shortcuts: cdoersch/deepcontext, train.py, prep_image; the paper, 3.1."""
-        coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE)), int(rng.integers(3))
+        coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE_SIDES)), int(rng.integers(3))
         if coarse < self.coarsen:
             side = max(1, round(sqrt(area) * self.patch / 96))
             patch = ops.resize(ops.resize(patch, side, side), self.patch, self.patch)

@@ -18,8 +18,8 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-NEAR = 1.25  # times --gap-seconds, or a part of it, that a whole number of frames may take
-UNEVEN = 1.5  # times the shortest step that the longest may take: of more, the pace is not one
+MAX_GAP_RATIO = 1.25  # times --gap-seconds, or a part of it, that a whole number of frames may take
+MAX_STEP_RATIO = 1.5  # times the shortest step that the longest may take: of more, the pace is not one
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PredictPace(VideoTask):
         every = np.unique(self.steps)
         at = np.searchsorted(every, self.steps)
         took = np.diff(clip.times) / np.diff(every)
-        if took.max() > UNEVEN * took.min():
+        if took.max() > MAX_STEP_RATIO * took.min():
             raise FilteredSample(
                 f"unevenly spaced: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms from frame to frame"
             )

@@ -20,11 +20,13 @@ from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-IN_ORDER = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
+IN_ORDER_SHARE = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
 PRESET_HELP = (
     "Ask for the order; the order or its reverse, in squares of 80 off by 5 where most moves; or whether it is one."
 )
-SHOWN = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames: twice the middle one from outside, then in order
+VERIFY_FRAMES = np.array(
+    [(1, 0, 3), (1, 4, 3), (1, 2, 3)]
+)  # of five frames: twice the middle one from outside, then in order
 
 
 class FramePreset(StrEnum):
@@ -114,14 +116,16 @@ class ShuffleFrames(VideoTask):
         """The places of the frames to be shown."""
         if self.preset != FramePreset.verify:
             return rng.permutation(self.frames_shown)
-        chosen = 2 if rng.random() < IN_ORDER else int(rng.integers(2))
-        return np.asarray(SHOWN[chosen][:: 1 if rng.random() < 0.5 else -1])
+        chosen = 2 if rng.random() < IN_ORDER_SHARE else int(rng.integers(2))
+        return np.asarray(VERIFY_FRAMES[chosen][:: 1 if rng.random() < 0.5 else -1])
 
     def label(self, order: Sequence[int]) -> int | None:
         """The class of an order; None if there is no such order."""
         if self.preset != FramePreset.verify:
             return self.classes.get(tuple(order))
-        return {tuple(way): int(i == 2) for i, o in enumerate(SHOWN.tolist()) for way in (o, o[::-1])}.get(tuple(order))
+        return {tuple(way): int(i == 2) for i, o in enumerate(VERIFY_FRAMES.tolist()) for way in (o, o[::-1])}.get(
+            tuple(order)
+        )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them in another."""

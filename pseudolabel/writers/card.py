@@ -17,9 +17,15 @@ from pseudolabel.tasks.base.task import Task, row_columns
 from pseudolabel.writers.dataset import command_line
 from pseudolabel.writers.source_columns import columns_of_manifest
 
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-LARGEST = "10M<n<100M"
-SOUND = [
+SIZE_CATEGORIES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+)
+LARGEST_CATEGORY = "10M<n<100M"
+SOUND_LINES = [
     "# datasets decodes sound with torchcodec; without it, soundfile does:",
     'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
     'wave, rate = soundfile.read(io.BytesIO(rows["train"][0]["audio"]["bytes"]))',
@@ -39,7 +45,7 @@ def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
     for split in rows:
         yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
     yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
-    yield f"- {next((size for most, size in SIZES if sum(rows.values()) < most), LARGEST)}"
+    yield f"- {next((size for most, size in SIZE_CATEGORIES if sum(rows.values()) < most), LARGEST_CATEGORY)}"
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
@@ -94,12 +100,12 @@ def _python(task: Task, name: str) -> Sequence[str]:
         "from torch.utils.data import DataLoader",
         "",
         f"rows = datasets.load_dataset({json.dumps(name, ensure_ascii=False)})",
-        *(SOUND if sound else []),
-        f"loader = DataLoader({loaded}{LOADER[sound]})",
+        *(SOUND_LINES if sound else []),
+        f"loader = DataLoader({loaded}{LOADER_ARGUMENTS[sound]})",
     ]
 
 
-LOADER = {True: ", batch_size=8, collate_fn=list", False: '.with_format("torch"), batch_size=8'}
+LOADER_ARGUMENTS = {True: ", batch_size=8, collate_fn=list", False: '.with_format("torch"), batch_size=8'}
 
 
 def _query(task: Task, name: str) -> str:

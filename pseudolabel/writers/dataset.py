@@ -18,16 +18,16 @@ from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks import TASKS, Task
-from pseudolabel.writers.output_folder import local_artifacts
+from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
-FILE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
-COUNTS = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
-RECORD = {"extents": int, "weight": int, **COUNTS, "files": [FILE]}
-SUMMARY = {**COUNTS, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
-SIGNED = {
+FILE_SHAPE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
+COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
+RECORD_SHAPE = {"extents": int, "weight": int, **COUNTS_SHAPE, "files": [FILE_SHAPE]}
+SUMMARY_SHAPE = {**COUNTS_SHAPE, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
+MANIFEST_SHAPE = {
     **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}},
-    **{"versions": dict, "artefacts": dict, "remarks": [str], "summary": SUMMARY, "shards": [FILE]},
+    **{"versions": dict, "artefacts": dict, "remarks": [str], "summary": SUMMARY_SHAPE, "shards": [FILE_SHAPE]},
 }
 
 
@@ -86,7 +86,7 @@ class Dataset:
         """The local folder that holds what `fit` saved, as long as this object lives."""
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
         weakref.finalize(self, shutil.rmtree, folder)
-        return local_artifacts(self.out, Path(folder))
+        return local_artefacts(self.out, Path(folder))
 
     @property
     def source_columns(self) -> SourceColumns:
@@ -126,7 +126,7 @@ def open_dataset(out: Path | str) -> Dataset:
     if not (out / SUCCESS).exists():
         raise UserError(f"{out} is not finished; run the command that made it again", 3)
     try:
-        manifest = read_json(out / MANIFEST, SIGNED)
+        manifest = read_json(out / MANIFEST, MANIFEST_SHAPE)
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:

@@ -12,7 +12,7 @@ from pseudolabel.contracts import T, UserError
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import LEDGER, LOCK, MANIFEST, RECORDS, TRACE
 
-DECIDING = (  # packages whose version may change a byte
+VERSIONED_PACKAGES = (  # packages whose version may change a byte
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
 )
@@ -89,7 +89,7 @@ def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """The installed packages whose version may change a byte."""
     found: dict[str, str | None] = {}
-    for package in DECIDING:
+    for package in VERSIONED_PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -13,7 +13,7 @@ from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
 
 WRITABLE_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs")  # stores that take a file whole or not at all
-REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
+READ_ONLY_REMEDY = "make it in a folder, then send it in one piece, as by: hf upload NAME DIR --repo-type dataset"
 
 
 def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
@@ -22,7 +22,7 @@ def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None)
         raise UserError("what standard input lists has no name that the dataset could have; give one with --out DIR")
     out = open_location(given or f"{default_name(sources[0])}-{task}")
     if is_url(out) and str(out).partition("://")[0] not in WRITABLE_SCHEMES:
-        raise UserError(f"{out} cannot take a dataset shard by shard; {REMEDY}")
+        raise UserError(f"{out} cannot take a dataset shard by shard; {READ_ONLY_REMEDY}")
     if is_url(out) and set("*?[") & set(str(out)):
         raise UserError(f"{out} is no plain address; give one without *, ? and [, with --out")
     for source in sources:
@@ -42,7 +42,7 @@ def _ours(out: Path) -> bool:
     return (out / LOCK).exists() or (out / MANIFEST).exists()
 
 
-def local_artifacts(out: Path, folder: Path) -> Path:
+def local_artefacts(out: Path, folder: Path) -> Path:
     """The local folder that holds what `fit` saved: the dataset's own, or a copy, made once, of what a store has."""
     if not is_url(out):
         return out

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP_BYTES = 32 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
-ROWS_AT_ONCE = 64  # rows turned into Arrow together, or fewer if they are large
-BYTES_AT_ONCE = 32 << 20
+BATCH_ROWS = 64  # rows turned into Arrow together, or fewer if they are large
+BATCH_BYTES = 32 << 20
 
 
 class ShardWriter:
@@ -60,7 +60,7 @@ class ShardWriter:
         for row in rows:
             self._pending.append(dict(row))
             self._weight += _weight(self._pending[-1])
-            if len(self._pending) >= ROWS_AT_ONCE or self._weight >= BYTES_AT_ONCE:
+            if len(self._pending) >= BATCH_ROWS or self._weight >= BATCH_BYTES:
                 self._settle()
 
     def _settle(self) -> None:

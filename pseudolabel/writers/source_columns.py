@@ -13,23 +13,24 @@ from typing import Any
 from urllib.parse import unquote
 
 from pseudolabel.contracts import Column, Extent, Skipped, UnusableSample, UserError, file_of, or_skipped
-from pseudolabel.readers.metadata import sidecars
+from pseudolabel.readers.metadata import columns, sidecars
+from pseudolabel.readers.metadata.columns import Values
 from pseudolabel.readers.metadata.sidecars import MetadataSource, Table
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.location import file_name, table_row
-from pseudolabel.readers.metadata import columns
-from pseudolabel.readers.metadata.columns import Values
 from pseudolabel.readers.text.reader import TextReader
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Reader, Rows, Task, row_columns
 
-Looked = tuple[dict[str, str], dict[str, Table]]  # types of columns, and metadata by the keys of folders
+SourceMetadata = tuple[dict[str, str], dict[str, Table]]  # types of columns, and metadata by the keys of folders
 FOLDER = "folder"
-LABELS = {"label", "labels", "label_ids"}  # which trainers take for one another
-MEANINGS = {FOLDER: "The name of the folder that the file lies in; null at the top of the source."}
-MEANING = "`{}` of the source, as it stands there; null where it has none."
-BESIDE = f"; others come from a metadata.csv or metadata.jsonl beside the files, with a column {sidecars.FILE_NAME}"
+LABEL_NAMES = {"label", "labels", "label_ids"}  # which trainers take for one another
+COLUMN_MEANINGS = {FOLDER: "The name of the folder that the file lies in; null at the top of the source."}
+COLUMN_MEANING = "`{}` of the source, as it stands there; null where it has none."
+METADATA_HINT = (
+    f"; others come from a metadata.csv or metadata.jsonl beside the files, with a column {sidecars.FILE_NAME}"
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> Sourc
         )
     own = {column.name for column in row_columns(task)}
     for name in names:
-        if name in own or (name in LABELS and own & LABELS):
+        if name in own or (name in LABEL_NAMES and own & LABEL_NAMES):
             raise UserError(
                 f"--keep {name}: a row of {task.name} has a `{name if name in own else 'label'}` of its own"
             )
@@ -126,7 +127,7 @@ def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> Sourc
     return SourceColumns(tuple(_column(name, kinds.get(name, columns.TEXT)) for name in names), tables)
 
 
-def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> Looked:
+def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
     """Columns of tables of documents, by their heads."""
     places = (file.where for file in files.find_files(sources, reader.suffixes) if file.candidate)
     every = (
@@ -140,7 +141,9 @@ def _beside_media(
     names: Sequence[str], sources: Sequence[Path], reader: Any
 ) -> tuple[dict[str, str], dict[str, Table]]:
     around = sidecars.find_metadata(sources, reader.suffixes)
-    kinds = _chosen(names, _kinds((sidecars.display_place(one.where), partial(_strict, one)) for one in around), BESIDE)
+    kinds = _chosen(
+        names, _kinds((sidecars.display_place(one.where), partial(_strict, one)) for one in around), METADATA_HINT
+    )
     tables = {one.folder: one.table for one in around if one.folder is not None}
     for table in tables.values():
         if table.sha256:
@@ -183,7 +186,7 @@ def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) 
 
 
 def _column(name: str, kind: str) -> Column:
-    return Column(name, kind, "kept", MEANINGS.get(name, MEANING.format(name)))
+    return Column(name, kind, "kept", COLUMN_MEANINGS.get(name, COLUMN_MEANING.format(name)))
 
 
 def _strict(one: MetadataSource) -> dict[str, str]:
@@ -216,7 +219,7 @@ def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others
             raise UserError(
                 f"column {name!r} is {kind} in {where} and {other} in {there}; make them one, or keep others"
             )
-        if kind not in columns.PLAIN:
+        if kind not in columns.SUPPORTED_TYPES:
             raise UserError(f"column {name!r} of {where} is {kind}; --keep takes text, numbers and booleans")
     return {name: next(iter(kinds[name])) for name in names}
 

@@ -401,8 +401,8 @@ def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         few.setattr(archives, "MAX_ZIP_MEMBERS", 4)
         assert keys(str(packed_zip)) == {"many.zip": "more than 4 members; split the archive, unpack it, or pack a tar"}
     packed_zip.unlink()
-    monkeypatch.setattr(archives, "LIST", 50)
-    monkeypatch.setattr(webdataset_reader, "LARGEST", 10)
+    monkeypatch.setattr(archives, "MAX_DIRECTORY_BYTES", 50)
+    monkeypatch.setattr(webdataset_reader, "MAX_FIELD_BYTES", 10)
     assert "what describes its members" in keys(str(tmp_path / "zero.zip"))["zero.zip"]
     packed(tmp_path / "shard.tar", "w:", {"0.cls": b"1" * 11, "1.cls": b"1"})
     (_, large), (_, small) = webdataset_reader.values(str(tmp_path / "shard.tar"), ["cls"])
@@ -478,8 +478,8 @@ def test_a_tar_in_several_gzip_streams(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_text_in_a_zip_that_is_read_in_ranges(method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ranges lie together in the plan, and a damage anywhere is told."""
-    monkeypatch.setattr(opening, "SMALL", 1 << 12)
-    monkeypatch.setattr(archives, "SMALL", 1 << 12)
+    monkeypatch.setattr(opening, "MAX_INFLATED_BYTES", 1 << 12)
+    monkeypatch.setattr(archives, "MAX_INFLATED_BYTES", 1 << 12)
     body = b"".join(b"This is line %d of a text.\n\n" % i for i in range(60_000))
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
         archive.writestr("a.txt", body)

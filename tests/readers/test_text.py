@@ -19,7 +19,7 @@ import pytest
 
 from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
 from pseudolabel.readers.text import boundaries, streams
-from pseudolabel.readers.text.blocks import LONGEST, Block, decode_block, pack
+from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, decode_block, pack
 from pseudolabel.readers.text.reader import DocumentUnit, TextOptions, TextReader
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "text"
@@ -154,11 +154,11 @@ def bytes_read() -> int:
 
 
 def test_white_space_longer_than_a_document_may_be_parts_documents(tmp_path: Path) -> None:
-    raw = b"a\n" + b" " * (LONGEST + 5) + b"b\nc"
+    raw = b"a\n" + b" " * (MAX_DOCUMENT_BYTES + 5) + b"b\nc"
     (tmp_path / "a.txt").write_bytes(raw)
     (tmp_path / "b.txt.gz").write_bytes(gzip.compress(raw, 1))
     for path in (tmp_path / "a.txt", tmp_path / "b.txt.gz"):
-        assert read(path) == [(0, "a"), (LONGEST + 7, "b\nc")]
+        assert read(path) == [(0, "a"), (MAX_DOCUMENT_BYTES + 7, "b\nc")]
 
 
 def test_a_block_of_a_range_has_its_key_and_further_blocks_their_own(tmp_path: Path) -> None:
@@ -341,13 +341,13 @@ def test_bad_lines_of_jsonl_are_skipped_alone(tmp_path: Path) -> None:
 
 def test_a_long_text_in_a_table_is_cut_and_too_long_a_line_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    long = "word " * (LONGEST // 4)
+    long = "word " * (MAX_DOCUMENT_BYTES // 4)
     path.write_text("\n".join(json.dumps({"text": text}) for text in (long, "b", long * 2, "c")))
     reader = TextReader(TextOptions())
     samples = list(reader.read(reader.scan("a", str(path), path.stat().st_size), ALL))
     assert sum(sample.facts.get("cut", 0) for sample in samples if isinstance(sample, Sample)) == 1
     items = found(samples)
-    assert [len(text) for text in texts(items)[:2]] == [LONGEST - 2, len(long) - LONGEST]
+    assert [len(text) for text in texts(items)[:2]] == [MAX_DOCUMENT_BYTES - 2, len(long) - MAX_DOCUMENT_BYTES]
     assert texts(items)[2:] == ["b", "!a line of more than 32 MB", "c"]
 
 
@@ -452,8 +452,8 @@ def test_splits_part_the_documents_and_a_limit_takes_the_first(tmp_path: Path, n
 
 def test_pieces_of_a_document_stay_in_one_split_and_under_one_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes(b"word " * (LONGEST // 2) + b"\n\nend")
-    assert [position for position, _ in read(path)] == [0, 0, 0, LONGEST // 2 * len("word ") + 2]
+    path.write_bytes(b"word " * (MAX_DOCUMENT_BYTES // 2) + b"\n\nend")
+    assert [position for position, _ in read(path)] == [0, 0, 0, MAX_DOCUMENT_BYTES // 2 * len("word ") + 2]
     halves = [read(path, split=Split("", low, low + 0.5)) for low in (0.0, 0.5)]
     assert {len([item for item in half if item[0] == 0]) for half in halves} == {0, 3}
     extent = next(TextReader(TextOptions()).scan("a", str(path), path.stat().st_size))

@@ -20,7 +20,7 @@ from pseudolabel.contracts import Sample, Skipped, chance_for
 from pseudolabel.readers.image.decode import decode
 from pseudolabel.tasks.augment_pairs import PairLabeler, SeenPicture
 from pseudolabel.tasks.base.task import Row, Rows
-from pseudolabel.transforms.image.augment import ABOUT, make_view, read_views
+from pseudolabel.transforms.image.augment import VIEW_COLUMNS, make_view, read_views
 from pseudolabel.transforms.image.codec import encode_jpeg
 
 PLAIN = {"jitter": 0, "gray": 0, "blur": 0, "solarise": 0}  # nothing is done to the colours
@@ -109,7 +109,7 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
 
 def test_unlike_means_more_than_eight_bits_mirrored_or_not() -> None:
     task, rng = AugmentPairs(size=8), np.random.default_rng(0)
-    row = {"copy": 0, "view_2": None, **{column.name: [0, 1] for column in ABOUT}}
+    row = {"copy": 0, "view_2": None, **{column.name: [0, 1] for column in VIEW_COLUMNS}}
     for apart, mirrored, expected in ((8, 30, 0), (9, 9, 1), (30, 8, 0)):
         look = (1 << apart) - 1
         pool = [

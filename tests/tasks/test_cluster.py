@@ -23,10 +23,10 @@ from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering import clusters, codebooks
-from pseudolabel.transforms.clustering.feature_sets import SETS, StoredSample
+from pseudolabel.transforms.clustering.feature_sets import FEATURE_SETS, StoredSample
+from pseudolabel.transforms.clustering.kmeans import balance, kmeans
 from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.image import features as image_features
-from pseudolabel.transforms.clustering.kmeans import balance, kmeans
 from pseudolabel.transforms.text import features as text_features
 
 SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
@@ -66,8 +66,8 @@ def features(name: str, row: dict[str, Any], learned: dict[str, np.ndarray]) -> 
     """(D,) of what a trainer decodes of a row; of a clip, the mean of its frames'."""
     if "frames" in row:
         return np.mean([features("hog", {"key": "", "image": frame}, {}) for frame in row["frames"]], 0)
-    raw = SETS[name].raw(StoredSample([row["key"]], from_row(row)))
-    return SETS[name].features(raw, learned)[0].astype(float)
+    raw = FEATURE_SETS[name].raw(StoredSample([row["key"]], from_row(row)))
+    return FEATURE_SETS[name].features(raw, learned)[0].astype(float)
 
 
 def from_row(row: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from drawn import board, far, opened, photograph, rows, sampled
 
 from pseudolabel import MaskPatches, UserError
-from pseudolabel.transforms.image.masks import GRAY, LEAST, block_mask, grid_mask, random_mask
+from pseudolabel.transforms.image.masks import GRAY, MIN_BLOCK_PATCHES, block_mask, grid_mask, random_mask
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -104,7 +104,7 @@ def test_blocks_are_beits_with_what_it_lacks() -> None:
     ("height", "width", "count"), [(2, 2, 1), (1, 30, 12), (30, 1, 29), (3, 40, 61), (14, 20, 279)]
 )
 def test_blocks_of_any_grid_and_count(height: int, width: int, count: int) -> None:
-    assert LEAST > 12, "some of these are smaller than a block"
+    assert MIN_BLOCK_PATCHES > 12, "some of these are smaller than a block"
     for i in range(50):
         mask = block_mask(height, width, count, generator(i))
         assert (mask.shape, mask.sum()) == ((height, width), count)

@@ -36,10 +36,10 @@ def stream(tokenizer: Tokenizer, source: list[Sample]) -> list[int]:
     return joined[:-1]
 
 
-@pytest.fixture(params=[1, 2000, packing.ENOUGH], ids=lambda size: f"by {size} bytes")
+@pytest.fixture(params=[1, 2000, packing.MIN_BLOCK_BYTES], ids=lambda size: f"by {size} bytes")
 def grouping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Blocks taken one by one, a few and all at once."""
-    monkeypatch.setattr(packing, "ENOUGH", request.param)
+    monkeypatch.setattr(packing, "MIN_BLOCK_BYTES", request.param)
     return int(request.param)
 
 

@@ -96,9 +96,9 @@ def follows(a: Sentence, b: Sentence) -> bool:
     return a[0] == b[0] and b[1] == a[1] + 1
 
 
-@pytest.fixture(params=[1, packing.ENOUGH], ids=["block by block", "all at once"])
+@pytest.fixture(params=[1, packing.MIN_BLOCK_BYTES], ids=["block by block", "all at once"])
 def grouping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(packing, "ENOUGH", request.param)
+    monkeypatch.setattr(packing, "MIN_BLOCK_BYTES", request.param)
     return int(request.param)
 
 
@@ -339,7 +339,7 @@ def test_batches_are_cut_from_the_same_rows(
 ) -> None:
     task = OrderSentences(tokenizer=str(tokenizer_file), negatives=negatives)
     whole, _ = label(task, samples(*SOURCE), tmp_path)
-    monkeypatch.setattr(order_sentences, "BATCH", 3 * task.length)
+    monkeypatch.setattr(order_sentences, "BATCH_TOKENS", 3 * task.length)
     assert label(task, samples(*SOURCE), tmp_path)[0] == whole
 
 

@@ -92,7 +92,7 @@ def test_each_second_frame_is_the_conv_encoders() -> None:
     for n in range(WINDOW, 40_001):
         assert ceil(frame_count(n, HOP) / 2) == frame_count(n, CONV_STRIDE)
     assert [frame_count(n, HOP) for n in (0, 399, 400, 559, 560)] == [0, 0, 1, 1, 2]
-    wave, block = sweep(), WINDOW + (audio_features.AT_ONCE - 1) * HOP
+    wave, block = sweep(), WINDOW + (audio_features.FRAMES_AT_ONCE - 1) * HOP
     for n in (0, 1, 399, 400, 559, 560, block - 1, block, block + HOP - 1, block + HOP, 2 * block):
         assert audio_features.mfcc(wave[:n], 16_000, 8000).shape == (frame_count(n, HOP), 39)
         assert audio_features.log_mel(wave[:n], 16_000, 8000, 40).shape == (frame_count(n, HOP), 40)

@@ -11,7 +11,7 @@ from runs import SHARED
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from pseudolabel.readers.text.blocks import pack
-from pseudolabel.transforms.text.tokenize import INSIDE, Tokens
+from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens
 from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
 # The Universal Declaration of Human Rights, articles 1 to 3.
@@ -121,7 +121,9 @@ def encoded(made: Tokens, texts: list[str]) -> tuple[list[list[int]], list[list[
     """Ids of each text, and which tokens begin a word."""
     raw, offsets = made.encode(pack([text.encode() for text in texts], range(len(texts))))
     parts = [raw[low:high] for low, high in pairwise(offsets)]
-    return [(part & ~INSIDE).tolist() for part in parts], [((part & INSIDE) == 0).tolist() for part in parts]
+    return [(part & ~CONTINUES_WORD).tolist() for part in parts], [
+        ((part & CONTINUES_WORD) == 0).tolist() for part in parts
+    ]
 
 
 def begins(word_ids: list[int | None]) -> list[bool]:
@@ -207,11 +209,11 @@ def test_documents_that_touch_are_tokenised_apart(kind: str) -> None:
     raw, offsets = Tokens(Tokenizer.from_str(tokenizer.to_str()), words=True).encode(block)
     for i, (low, high) in enumerate(pairwise(offsets)):
         truth = tokenizer.encode(block.text(i), add_special_tokens=False)
-        assert (raw[low:high] & ~INSIDE).tolist() == truth.ids
-        assert ((raw[low:high] & INSIDE) == 0).tolist() == begins(truth.word_ids)
+        assert (raw[low:high] & ~CONTINUES_WORD).tolist() == truth.ids
+        assert ((raw[low:high] & CONTINUES_WORD) == 0).tolist() == begins(truth.word_ids)
 
 
 def test_without_words_no_token_says_so() -> None:
     tokenizer = wordpiece(LANGUAGES["English"])
     ids, _ = Tokens(tokenizer).encode(pack([LANGUAGES["English"].encode()], [0]))
-    assert not (ids & INSIDE).any()
+    assert not (ids & CONTINUES_WORD).any()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pseudolabel.readers.text.blocks import Block, pack
-from pseudolabel.transforms.text.sentences import SLICE, split_sentences
+from pseudolabel.transforms.text.sentences import SLICE_CHARACTERS, split_sentences
 
 
 def of(text: str, per_line: bool = False) -> list[str]:
@@ -185,9 +185,9 @@ def test_nothing_has_no_sentence() -> None:
 
 def test_a_long_document_is_parted_as_a_short_one() -> None:
     marked = "¦\n\n".join(PASSAGES.values())
-    copies = 3 * SLICE // len(marked) + 1
+    copies = 3 * SLICE_CHARACTERS // len(marked) + 1
     text = "\n\n".join([marked.replace("¦", "")] * copies)
-    assert len(text) > 2 * SLICE
+    assert len(text) > 2 * SLICE_CHARACTERS
     assert of(text) == parts(marked) * copies
 
 

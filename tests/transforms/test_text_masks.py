@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from pseudolabel.contracts import UserError
 from pseudolabel.tasks.mask_text import MaskText
 from pseudolabel.transforms.text.masks import (
-    RULES,
+    PRESETS,
     ChosenTokens,
     MaskingParams,
     MaskingPreset,
@@ -126,7 +126,7 @@ def test_spans_have_the_lengths_of_the_papers(
     preset: MaskingPreset, weights: np.ndarray, mean: float, text: tuple[np.ndarray, np.ndarray]
 ) -> None:
     candidates, inside = text
-    made = choose(candidates, inside, RULES[preset], np.random.default_rng(0))
+    made = choose(candidates, inside, PRESETS[preset], np.random.default_rng(0))
     expected, counts = weights / weights.sum(), np.zeros(len(weights) + 1)
     assert expected @ np.arange(1, len(weights) + 1) == pytest.approx(mean, abs=0.01)
     for words, spans in zip(units(candidates, ~inside), units(candidates, made.heads), strict=True):
@@ -148,7 +148,7 @@ def test_spans_have_the_lengths_of_the_papers(
 @pytest.mark.parametrize("preset", [MaskingPreset.spanbert, MaskingPreset.albert])
 def test_spans_are_hidden_whole_but_for_the_last(preset: MaskingPreset, text: tuple[np.ndarray, np.ndarray]) -> None:
     candidates, inside = text
-    rule = RULES[preset]
+    rule = PRESETS[preset]
     made = choose(candidates, inside, rule, np.random.default_rng(0))
     broken = 0
     for i, (row, words, spans) in enumerate(
@@ -186,7 +186,7 @@ def test_the_presets_are_those_of_the_papers(tokenizer_file: Path) -> None:
 def test_rounding_by_chance_is_right_on_average() -> None:
     """fairseq, data/mask_tokens_dataset.py: int(mask_prob * sz + np.random.rand())."""
     candidates = np.ones((5000, 30), bool)
-    counts = choose(candidates, candidates, RULES[MaskingPreset.roberta], np.random.default_rng(0)).tokens.sum(1)
+    counts = choose(candidates, candidates, PRESETS[MaskingPreset.roberta], np.random.default_rng(0)).tokens.sum(1)
     assert set(counts.tolist()) == {4, 5}
     assert abs(counts.mean() - 4.5) < 5 * 0.5 / np.sqrt(5000)
 
@@ -209,7 +209,7 @@ def test_a_span_is_masked_changed_or_kept_as_one(text: tuple[np.ndarray, np.ndar
     special = SpecialTokens(2, 3, 0, 4, 1, np.arange(5000) < 5, np.arange(5, 5000, dtype=np.int32), {})
     rng = np.random.default_rng(0)
     ids = np.where(candidates, rng.integers(5, 5000, candidates.shape), 3).astype(np.int32)
-    made: ChosenTokens = choose(candidates, inside, RULES[MaskingPreset.spanbert], rng)
+    made: ChosenTokens = choose(candidates, inside, PRESETS[MaskingPreset.spanbert], rng)
     fates: dict[Replace, list[set[str]]] = {}
     for replace in Replace:
         shown = replace_masked(ids, made, special, replace, rng)

@@ -19,8 +19,8 @@ from pseudolabel.contracts import Sample, splits
 from pseudolabel.readers.text.blocks import Block, pack
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.transforms.text import tokenize
-from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, slices
-from pseudolabel.transforms.text.vocabulary import SPECIAL, train_wordpiece
+from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens, slices
+from pseudolabel.transforms.text.vocabulary import SPECIAL_NAMES, train_wordpiece
 
 TEXT = Path(__file__).parents[3] / "shared" / "data" / "text"
 ENGLISH = "The cat is on the table, isn't it? She looked up at the far hills; nobody had come back from there. "
@@ -109,7 +109,7 @@ def check(tokenizer: Tokenizer, made: Tokens, block: Block, words: bool = False)
     assert offsets.tolist() == [0, *np.cumsum([len(x) for x in plain]).tolist()]
     truth = np.array([i for x in plain for i in x.ids], np.int32)
     if words:
-        truth[[i == j for x in plain for i, j in pairwise([None, *x.word_ids])]] |= INSIDE
+        truth[[i == j for x in plain for i, j in pairwise([None, *x.word_ids])]] |= CONTINUES_WORD
     assert ids.tolist() == truth.tolist()
 
 
@@ -206,8 +206,8 @@ def test_what_lies_between_documents_is_nobodys(lower: bool) -> None:
 def test_a_long_document_is_worked_through_in_slices(make: object, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = make()  # type: ignore[operator]
     made = Tokens(Tokenizer.from_str(tokenizer.to_str()))
-    monkeypatch.setattr(tokenize, "SLICE", 999)
-    monkeypatch.setattr(tokenize, "KNOWN", 50)  # forgotten again and again
+    monkeypatch.setattr(tokenize, "SLICE_BYTES", 999)
+    monkeypatch.setattr(tokenize, "MAX_CACHED_CHUNKS", 50)  # forgotten again and again
     block = pack([((ENGLISH + WORLD) * n).encode() for n in (1, 40, 1, 0, 7)], range(5))
     check(tokenizer, made, block)
 
@@ -216,10 +216,10 @@ def test_slices_end_where_they_may() -> None:
     data = np.frombuffer("ab cdé".encode() * 600_000, np.uint8)
     cut = list(slices(data, data == ord(" "), 0, len(data)))
     assert [low for low, _ in cut] + [len(data)] == [0] + [high for _, high in cut]
-    assert max(high - low for low, high in cut) <= tokenize.SLICE
+    assert max(high - low for low, high in cut) <= tokenize.SLICE_BYTES
     assert all(data[low] == ord(" ") for low, _ in cut[1:])
     for low, high in slices(data, np.zeros(len(data), bool), 0, len(data)):
-        assert 0 < high - low <= tokenize.SLICE
+        assert 0 < high - low <= tokenize.SLICE_BYTES
         data[low:high].tobytes().decode()
 
 
@@ -256,10 +256,10 @@ def test_the_vocabulary_is_the_same_in_every_process() -> None:
 
 
 def test_the_vocabulary_of_little_or_nothing() -> None:
-    assert train_wordpiece([], 1000).get_vocab() == {token: i for i, token in enumerate(SPECIAL)}
+    assert train_wordpiece([], 1000).get_vocab() == {token: i for i, token in enumerate(SPECIAL_NAMES)}
     made = train_wordpiece(["ab ab, ab\n中中 a\u200bb"], 1000)
     vocabulary = made.get_vocab()
-    assert [made.id_to_token(i) for i in range(5)] == list(SPECIAL)
+    assert [made.id_to_token(i) for i in range(5)] == list(SPECIAL_NAMES)
     assert {"a", "##b", "ab", ",", "中"} <= set(vocabulary)
     assert not {"##中", "##,", "\u200b", " "} & set(vocabulary)
     assert made.encode("ab, [MASK]").tokens == ["[CLS]", "ab", ",", "[MASK]", "[SEP]"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 
-PULSE = 0.5  # seconds between two reports of progress
+PULSE_SECONDS = 0.5  # seconds between two reports of progress
 
 
 class WorkerStatus(NamedTuple):

@@ -28,7 +28,7 @@ from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.make_shard import run_job
 from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools.events import (
-    PULSE,
+    PULSE_SECONDS,
     Died,
     Done,
     Event,
@@ -66,7 +66,7 @@ class _Report:
     def count(self, samples: int, skipped: int, weight: int) -> None:
         for i, more in enumerate((samples, skipped, weight)):
             self._counts[i] += more
-        if time.monotonic() - self._sent > PULSE:
+        if time.monotonic() - self._sent > PULSE_SECONDS:
             self._pipe.send(("progress", self._counts))
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
@@ -169,7 +169,7 @@ class LocalPool:
             busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
             if not busy:
                 return
-            for pipe in wait(list(busy), timeout=PULSE):
+            for pipe in wait(list(busy), timeout=PULSE_SECONDS):
                 yield self._receive(busy[pipe])  # type: ignore[index]
             for worker in self._workers:
                 self._watch(worker)

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 from pseudolabel.contracts import Extent, RunOptions, UserError
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.pools import local
-from pseudolabel.engine.pools.events import PULSE, Died, Event, Failed, Progressed, WorkerStatus, read_status
+from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Event, Failed, Progressed, WorkerStatus, read_status
 from pseudolabel.storage.urls import is_url
 from pseudolabel.writers.manifest import first_difference, versions
 
-OBJECTS = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
-LINGER = "15"  # seconds that processes of a local Ray whose centre was killed stay; Ray's own is 60
-QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+OBJECT_STORE_BYTES = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
+LINGER_SECONDS = "15"  # seconds that processes of a local Ray whose centre was killed stay; Ray's own is 60
+QUIET_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
 class NodeSpec(NamedTuple):
@@ -111,7 +111,7 @@ class RayPool:
     def _join(self, address: str) -> None:
         _reach(address)
         try:
-            self._ray.init(address=address, **QUIET)
+            self._ray.init(address=address, **QUIET_OPTIONS)
         except (ConnectionError, ValueError, RuntimeError) as fault:
             told = " ".join(str(fault).split())[:160]
             raise UserError(
@@ -120,9 +120,13 @@ class RayPool:
             ) from None
 
     def _start(self) -> None:
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", LINGER)
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", LINGER_SECONDS)
         self._ray.init(
-            address="local", num_cpus=self._count, include_dashboard=False, object_store_memory=OBJECTS, **QUIET
+            address="local",
+            num_cpus=self._count,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **QUIET_OPTIONS,
         )
 
     def __exit__(self, *_: object) -> None:
@@ -161,7 +165,7 @@ class RayPool:
                 running[self._serve.remote(self._place, job)] = job
             if not running:
                 return
-            for stream in ray.wait(list(running), timeout=PULSE)[0]:
+            for stream in ray.wait(list(running), timeout=PULSE_SECONDS)[0]:
                 event = self._receive(stream, running[stream])
                 if not isinstance(event, Progressed):
                     del running[stream]
@@ -169,7 +173,7 @@ class RayPool:
 
     def _recount(self) -> None:
         """As many jobs as the cluster has CPUs by now, and as many that wait, for an autoscaler to see."""
-        if self._cluster and not self._most and time.monotonic() - self._counted > PULSE:
+        if self._cluster and not self._most and time.monotonic() - self._counted > PULSE_SECONDS:
             self._count = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 0)))
             self._counted = time.monotonic()
 

@@ -14,10 +14,16 @@ from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 if TYPE_CHECKING:
     import soundfile
 
-SANE = 1 << 40  # frames no file has: what is above stands for "not known"
-LOUDEST = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
-SLOWEST = 4000  # Hz of a source: of less, no word is left
-EXACT = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # how the subtypes begin in which any frame can be found at once
+MAX_FRAMES = 1 << 40  # frames no file has: what is above stands for "not known"
+MAX_PEAK = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
+MIN_HZ = 4000  # Hz of a source: of less, no word is left
+SEEKABLE_SUBTYPES = (
+    "PCM",
+    "FLOAT",
+    "DOUBLE",
+    "ULAW",
+    "ALAW",
+)  # how the subtypes begin in which any frame can be found at once
 
 
 # --- libsndfile ------------------------------------------------------------------------------------------------------
@@ -82,8 +88,8 @@ def _header(path: str) -> Header:
     sound, file = _open(Extent("", path, 0, None, 0))
     with file, sound:
         frames = sound.frames
-        exact = sound.subtype.startswith(EXACT) and 0 < frames < SANE
-        return Header(sound.samplerate, sound.channels, frames if 0 < frames < SANE else SANE, exact)
+        exact = sound.subtype.startswith(SEEKABLE_SUBTYPES) and 0 < frames < MAX_FRAMES
+        return Header(sound.samplerate, sound.channels, frames if 0 < frames < MAX_FRAMES else MAX_FRAMES, exact)
 
 
 def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
@@ -93,12 +99,12 @@ def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     """
     import soxr
 
-    if rate < SLOWEST:
+    if rate < MIN_HZ:
         raise UnusableSample(f"recorded at {rate} Hz, too few for speech")
     loudest = float(np.abs(wave).max())
     if not np.isfinite(loudest):
         raise UnusableSample("has samples that are no numbers")
-    if loudest > LOUDEST:
+    if loudest > MAX_PEAK:
         raise UnusableSample(f"has samples of {loudest:g}, where 1 is full scale")
     if (wave == wave[0]).all():
         raise FilteredSample("silent: all samples are the same")

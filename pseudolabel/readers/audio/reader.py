@@ -11,10 +11,12 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.audio.decode import SANE, Header, _decoded, _header, _open, _seek, resample_to_int16
+from pseudolabel.readers.audio.decode import MAX_FRAMES, Header, _decoded, _header, _open, _seek, resample_to_int16
 
 EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
-LARGEST = 2**25  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
+MAX_UTTERANCE_VALUES = (
+    2**25
+)  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
 CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
 
 
@@ -82,7 +84,7 @@ class AudioReader:
             return extent, 1
         length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
         frames = (about.frames if extent.stop is None else extent.stop) - extent.start
-        utterances = min(-(-frames // length), -(-count // each)) if about.frames < SANE else 1
+        utterances = min(-(-frames // length), -(-count // each)) if about.frames < MAX_FRAMES else 1
         stop = extent.start + utterances * length
         cut = extent.stop if stop >= extent.start + frames else stop
         return extent._replace(stop=cut), max(1, utterances * each)
@@ -105,7 +107,7 @@ class AudioReader:
         sound, file = opened
         with file, sound:
             at, length = extent.start, self._length(sound.samplerate)
-            if length * sound.channels > LARGEST:
+            if length * sound.channels > MAX_UTTERANCE_VALUES:
                 long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.samplerate} Hz"
                 yield Skipped(extent.key, f"{long} are too much at once; give less of --seconds, if that is true")
                 return

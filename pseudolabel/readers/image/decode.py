@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
 JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # markers a regular header has beside its frame
-DEEP = ("I", "F")  # how the modes begin that Pillow has for gray deeper than 8 bit: I;16, I;16B, I, F
-END = b"\xff\xd9"  # of a JPEG; cannot occur inside its compressed data
+DEEP_MODES = ("I", "F")  # how the modes begin that Pillow has for gray deeper than 8 bit: I;16, I;16B, I, F
+JPEG_END = b"\xff\xd9"  # of a JPEG; cannot occur inside its compressed data
 
 
 def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         return _jpeg(data, plain)
     with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opened, a GIF takes memory for its frame
         picture = _open(data, max_pixels)
-        heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP) or _is_deep_colour(picture, data)
+        heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or _is_deep_colour(picture, data)
         _allow(*picture.size, max_pixels, 1 + heavy)
         with decoding_errors(f"cannot decode this {picture.format}"):
             if plain:
@@ -127,7 +127,7 @@ def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
     """Decode by OpenCV, in 0.6 of Pillow's time. It only prints that data were missing, so that is found out here."""
     import cv2
 
-    if data.rfind(END, plain.start) < 0:
+    if data.rfind(JPEG_END, plain.start) < 0:
         raise UnusableSample("truncated JPEG")
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     with decoding_errors("broken JPEG"):
@@ -137,7 +137,7 @@ def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
     flat = (
         not plain.progressive and (image[-1, -32:] == image[-1, -1]).all()
     )  # so ends what is filled up, and a white ground
-    if flat and _runs_short(data, data.find(END, plain.start)):
+    if flat and _runs_short(data, data.find(JPEG_END, plain.start)):
         raise UnusableSample("broken JPEG: its data end before the picture does")
     return np.asarray(image)
 
@@ -191,8 +191,8 @@ def _array(picture: Image.Image) -> np.ndarray:
     """A loaded picture as (H, W, 3) uint8 RGB, or as its (H, W) numbers where they are deeper than 8 bit."""
     pixel = np.asarray(_flat(picture.crop((0, 0, 1, 1))))
     out = np.empty((picture.height, picture.width, *pixel.shape[2:]), pixel.dtype)
-    for top in range(0, picture.height, BAND):
-        bottom = min(top + BAND, picture.height)
+    for top in range(0, picture.height, BAND_ROWS):
+        bottom = min(top + BAND_ROWS, picture.height)
         out[top:bottom] = _flat(picture.crop((0, top, picture.width, bottom)))
     return out
 
@@ -201,7 +201,7 @@ def _flat(picture: Image.Image) -> Image.Image:
     """Bring any mode of 8 bit to RGB on white; leave I;16, I and F, which Pillow would clip."""
     from PIL import Image
 
-    if picture.mode.startswith(DEEP):
+    if picture.mode.startswith(DEEP_MODES):
         return picture
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
@@ -209,7 +209,7 @@ def _flat(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-BAND = 256  # rows converted at a time, so that no second copy of a large picture is held
+BAND_ROWS = 256  # rows converted at a time, so that no second copy of a large picture is held
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -241,9 +241,9 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
     scale = 255 / (high - low) if high > low else 0.0
     out = np.empty(values.shape, np.uint8)
     with np.errstate(all="ignore"):
-        for top in range(0, len(values), BAND):
-            band = (values[top : top + BAND].astype(np.float64) - low) * scale
-            out[top : top + BAND] = np.nan_to_num(band, nan=0, posinf=255, neginf=0).clip(0, 255).round()
+        for top in range(0, len(values), BAND_ROWS):
+            band = (values[top : top + BAND_ROWS].astype(np.float64) - low) * scale
+            out[top : top + BAND_ROWS] = np.nan_to_num(band, nan=0, posinf=255, neginf=0).clip(0, 255).round()
     return out
 
 

@@ -16,7 +16,7 @@ from pseudolabel.storage.byte_ranges import file_size
 
 PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
 RANGE_HELP = "LO,HI of pictures deeper than 8 bit that become black and white: values (0,4095) or percentiles."
-ROOM = 2**26  # bytes a file may have however few its pixels: other frames, metadata
+MAX_FILE_BYTES = 2**26  # bytes a file may have however few its pixels: other frames, metadata
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ImageReader:
 
     def _sample(self, extent: Extent) -> Sample:
         most = self.options.max_pixels
-        data = _bytes(extent.where, max(4 * most, ROOM))
+        data = _bytes(extent.where, max(4 * most, MAX_FILE_BYTES))
         return Sample(extent.key, decode(data, self.options.range, most))
 
 

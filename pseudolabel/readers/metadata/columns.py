@@ -19,8 +19,19 @@ if TYPE_CHECKING:
 ColumnTypes = Mapping[str, str]  # the type of each column, as `Column` has it
 Values = dict[str, Any]
 TEXT = "string"
-SPELT = {"float": "float32", "double": "float64", "large_string": TEXT, "string_view": TEXT}  # otherwise by Arrow
-PLAIN = {TEXT, "bool", "float32", "float64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
+TYPE_ALIASES = {
+    "float": "float32",
+    "double": "float64",
+    "large_string": TEXT,
+    "string_view": TEXT,
+}  # otherwise by Arrow
+SUPPORTED_TYPES = {
+    TEXT,
+    "bool",
+    "float32",
+    "float64",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
 
 
 def column_types(path: str, encoding: str) -> dict[str, str]:
@@ -55,7 +66,7 @@ def strip_compression(path: str) -> str:
 
 def _spelt(kind: pa.DataType) -> str:
     name = str(tables.value_type(kind))
-    return SPELT.get(name, name)
+    return TYPE_ALIASES.get(name, name)
 
 
 # --- their values ----------------------------------------------------------------------------------------------------

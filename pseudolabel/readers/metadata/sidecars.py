@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from pseudolabel.contracts import UnusableSample, UserError, or_skipped
-from pseudolabel.readers.metadata import webdataset
+from pseudolabel.readers.metadata import columns, webdataset
+from pseudolabel.readers.metadata.columns import TEXT, ColumnTypes, Values
 from pseudolabel.readers.sources import files, parquet_media
 from pseudolabel.readers.sources.location import file_name
-from pseudolabel.readers.metadata import columns, streams, tables
-from pseudolabel.readers.metadata.columns import TEXT, ColumnTypes, Values
+from pseudolabel.readers.text import streams, tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Types = Mapping[str, "pa.DataType"]
+ColumnSchema = Mapping[str, "pa.DataType"]
 FILE_NAME = "file_name"
-NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-ODD = r"\\|://|(^|/)\.{0,2}(/|$)"  # in a path that is not written as keys are
-BLOCK = 4 << 20  # bytes of csv read at once; no line may be longer
+SIDECAR_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+UNUSUAL_PATH = r"\\|://|(^|/)\.{0,2}(/|$)"  # in a path that is not written as keys are
+CSV_BLOCK_BYTES = 4 << 20  # bytes of csv read at once; no line may be longer
 LINES_AT_ONCE = 1 << 14  # of jsonl: as objects they take five times as much as in Arrow
 
 
@@ -69,12 +69,12 @@ class MetadataSource(NamedTuple):
 def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[MetadataSource]:
     """The metadata files of a source, its tables that hold media, and its shards of WebDataset."""
     every: dict[tuple[str | None, str], MetadataSource] = {}
-    for file in files.find_files(sources, NAMES):
+    for file in files.find_files(sources, SIDECAR_NAMES):
         key, name = unquote(file.key, errors="surrogateescape"), file_name(file.where)
         container = file.where.partition("\0")[0]
-        if name in NAMES and file.candidate:
+        if name in SIDECAR_NAMES and file.candidate:
             one = MetadataSource(key.rpartition("/")[0], file.where)
-        elif name.lower().endswith(files.TABLE) and isinstance(
+        elif name.lower().endswith(files.TABLE_SUFFIX) and isinstance(
             or_skipped(key, partial(_media, file.where, media)), str
         ):
             one = MetadataSource(None, file.where)
@@ -198,13 +198,13 @@ def _shard(where: str, kinds: ColumnTypes) -> Lines:
 # --- csv, jsonl, parquet ---------------------------------------------------------------------------------------------
 
 
-def _csv(where: str, types: Types) -> pa.Table:
+def _csv(where: str, types: ColumnSchema) -> pa.Table:
     from pyarrow import csv
 
     with streams.open_decompressed(where) as file:
         return csv.read_csv(
             file,
-            csv.ReadOptions(use_threads=False, block_size=BLOCK),
+            csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
             csv.ParseOptions(newlines_in_values=True),
             csv.ConvertOptions(
                 include_columns=[name for name in columns.column_types(where, "utf-8") if name in types],
@@ -215,7 +215,7 @@ def _csv(where: str, types: Types) -> pa.Table:
         )
 
 
-def _jsonl(where: str, types: Types) -> pa.Table:
+def _jsonl(where: str, types: ColumnSchema) -> pa.Table:
     import pyarrow as pa
 
     schema, batches = pa.schema(types.items()), []
@@ -226,7 +226,7 @@ def _jsonl(where: str, types: Types) -> pa.Table:
     return pa.Table.from_batches(batches, schema)
 
 
-def _values(number: int, line: str, types: Types) -> list[str | None]:
+def _values(number: int, line: str, types: ColumnSchema) -> list[str | None]:
     try:
         record = tables.json_object(line.encode("utf-8", "surrogateescape"))
         return [columns.to_text(name, record.get(name)) for name in types]
@@ -234,7 +234,7 @@ def _values(number: int, line: str, types: Types) -> list[str | None]:
         raise UnusableSample(f"line {number}: {bad}") from None
 
 
-def _parquet(where: str, types: Types) -> pa.Table:
+def _parquet(where: str, types: ColumnSchema) -> pa.Table:
     with tables.open_parquet(where) as file:
         return file.read([name for name in file.schema_arrow.names if name in types], use_threads=False)
 
@@ -252,7 +252,7 @@ def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
 
     if names.null_count:
         raise UnusableSample(f"a line of it has no {FILE_NAME}")
-    odd = pc.match_substring_regex(names, ODD).combine_chunks()
+    odd = pc.match_substring_regex(names, UNUSUAL_PATH).combine_chunks()
     if not pc.any(odd).as_py():
         return names
     every = names.combine_chunks()

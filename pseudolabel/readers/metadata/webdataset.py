@@ -11,17 +11,17 @@ from itertools import groupby, islice
 from typing import Any
 
 from pseudolabel.contracts import UnusableSample
+from pseudolabel.readers.metadata.columns import TEXT, Values, to_text
 from pseudolabel.readers.sources import archives
 from pseudolabel.readers.sources.archives import Member
 from pseudolabel.readers.sources.location import Location
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.text import tables
-from pseudolabel.readers.metadata.columns import TEXT, Values, to_text
 
-PLAIN = ("cls", "txt")
-FIELDS = ("json", *PLAIN)
-HEAD = 64  # samples that are looked at to know the columns
-LARGEST = 4 << 20  # bytes of a field
+TEXT_FIELDS = ("cls", "txt")
+FIELDS = ("json", *TEXT_FIELDS)
+HEAD_SAMPLES = 64  # samples that are looked at to know the columns
+MAX_FIELD_BYTES = 4 << 20  # bytes of a field
 
 
 def is_shard(where: str) -> bool:
@@ -38,10 +38,10 @@ def stem(name: str) -> str:
 def column_types(where: str) -> dict[str, str]:
     """The columns beside the media, by the first samples."""
     found: dict[str, str] = {}
-    for _, members in islice(_samples(where), HEAD):
+    for _, members in islice(_samples(where), HEAD_SAMPLES):
         with suppress(UnusableSample):  # of that sample
             for field, data in _fields(where, members):
-                found |= dict.fromkeys([field] if field in PLAIN else tables.json_object(data), TEXT)
+                found |= dict.fromkeys([field] if field in TEXT_FIELDS else tables.json_object(data), TEXT)
     return found
 
 
@@ -51,7 +51,7 @@ def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | Un
         try:
             record: dict[str, Any] = {}
             for field, data in _fields(where, members):
-                record |= {field: _decoded(field, data)} if field in PLAIN else tables.json_object(data)
+                record |= {field: _decoded(field, data)} if field in TEXT_FIELDS else tables.json_object(data)
             yield name, {column: to_text(column, record.get(column)) for column in wanted}
         except UnusableSample as bad:
             yield name, bad
@@ -66,8 +66,10 @@ def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]
     for member in members:
         field = member.name.rpartition(".")[2].lower()
         if field in FIELDS and member.locator:
-            if member.size > LARGEST:
-                raise UnusableSample(f"its .{field} has {member.size >> 20} MB; at most {LARGEST >> 20} are read")
+            if member.size > MAX_FIELD_BYTES:
+                raise UnusableSample(
+                    f"its .{field} has {member.size >> 20} MB; at most {MAX_FIELD_BYTES >> 20} are read"
+                )
             with open_file("\0".join(Location(where, member.locator, "", member.name))) as file:
                 yield field, file.read()
 

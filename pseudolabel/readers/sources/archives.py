@@ -22,19 +22,19 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample
-from pseudolabel.readers.sources.decompression_bombs import BOMB, is_bomb
-from pseudolabel.readers.sources.gzip_index import STRETCH, SeekableGzip
+from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
+from pseudolabel.readers.sources.gzip_index import STRETCH_BYTES, SeekableGzip
 from pseudolabel.readers.sources.location import unusable_locator
-from pseudolabel.readers.sources.opening import DEFLATED, SMALL, FaultRecordingFile, gzip_end, open_file
+from pseudolabel.readers.sources.opening import DEFLATED, MAX_INFLATED_BYTES, FaultRecordingFile, gzip_end, open_file
 from pseudolabel.storage.byte_ranges import file_size
 
 TARS = (".tar",)
 PACKED_TARS = (".tar.gz", ".tgz")
 SUFFIXES = (".zip", *TARS, *PACKED_TARS)
-LIST = 64 << 20  # bytes of the central directory of a zip archive, at most
+MAX_DIRECTORY_BYTES = 64 << 20  # bytes of the central directory of a zip archive, at most
 MAX_ZIP_MEMBERS = 250_000  # zipfile holds some 600 bytes for each: 150 MB
-HEADERS = 1 << 20  # bytes that stand before a member of a tar archive, at most
-POINTS = 1 << 30  # bytes of seek points, at most
+MAX_HEADER_BYTES = 1 << 20  # bytes that stand before a member of a tar archive, at most
+MAX_SEEK_POINT_BYTES = 1 << 30  # bytes of seek points, at most
 
 
 class Member(NamedTuple):
@@ -70,7 +70,7 @@ def _tarred(where: str) -> Iterator[Member]:
 
 def _zip(where: str) -> Iterator[Member]:
     with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("no zip archive, or a damaged one"):
-        infos = zipfile.ZipFile(_ZipDirectory(file, LIST)).infolist()  # type: ignore[call-overload]
+        infos = zipfile.ZipFile(_ZipDirectory(file, MAX_DIRECTORY_BYTES)).infolist()  # type: ignore[call-overload]
     for info in infos:
         if info.create_system == 0:  # some tools of Windows separate folders by backslashes
             info.filename = info.filename.replace("\\", "/")
@@ -90,8 +90,8 @@ def _zip(where: str) -> Iterator[Member]:
         elif after - first > 1 or begin + packed > until:
             told = "unusable it overlaps another member of the archive"
         elif is_bomb(size, packed):
-            told = f"unusable {BOMB}"
-        block = info.filename if method == DEFLATED and max(packed, size) > SMALL else ""
+            told = f"unusable {BOMB_REASON}"
+        block = info.filename if method == DEFLATED and max(packed, size) > MAX_INFLATED_BYTES else ""
         yield Member(info.filename, size, told, block)
 
 
@@ -103,7 +103,7 @@ def _tar(
 ) -> Iterator[Member]:
     """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
     with file.decoding_errors("no tar archive"):
-        headers = _Headers(stream, HEADERS)
+        headers = _Headers(stream, MAX_HEADER_BYTES)
         tar = tarfile.TarFile(fileobj=headers)  # type: ignore[arg-type]
     while True:
         with file.decoding_errors(f"damaged from byte {tar.offset} on"):
@@ -113,7 +113,7 @@ def _tar(
         head = headers.taken()[info.offset - info.offset_data :]
         tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
         if not info.isdir():
-            block = str(info.offset_data // STRETCH) if packed > 2 * STRETCH else ""
+            block = str(info.offset_data // STRETCH_BYTES) if packed > 2 * STRETCH_BYTES else ""
             yield Member(info.name, info.size, _located(info, head, packed, points), block)
     if headers.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
         raise UnusableSample(f"damaged from byte {tar.offset} on: no header of a file")
@@ -134,7 +134,7 @@ def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> st
     if info.issparse():
         return "unusable a sparse file; pack it without --sparse"
     if packed and is_bomb(info.size, packed):
-        return f"unusable {BOMB}"
+        return f"unusable {BOMB_REASON}"
     if not info.isreg():
         return ""
     if packed:
@@ -152,7 +152,7 @@ def _packed_tar(file: FaultRecordingFile, own: io.BufferedReader) -> Iterator[Me
             stream.check(packed)  # it was read to its end, where the checksum is
     finally:
         with suppress(OSError):  # as where that disk is full: they save time only
-            if sum(entry.stat().st_size for entry in os.scandir(_folder())) < POINTS:
+            if sum(entry.stat().st_size for entry in os.scandir(_folder())) < MAX_SEEK_POINT_BYTES:
                 stream.inflated.export(points)
 
 
@@ -173,7 +173,7 @@ class _Packed:
 
     def read(self, count: int) -> bytes:
         if is_bomb(self._at, self._file.tell()):
-            raise UnusableSample(f"from here on it {BOMB}")
+            raise UnusableSample(f"from here on it {BOMB_REASON}")
         parts = []
         while count and (part := self._give(count)):
             self._at, self._crc, count = self._at + len(part), zlib.crc32(part, self._crc), count - len(part)

@@ -20,9 +20,9 @@ from pseudolabel.storage.layout import MANIFEST
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
-TABLE = ".parquet"
+TABLE_SUFFIX = ".parquet"
 METADATA = "metadata.parquet"  # of the files beside it, see `readers.metadata.sidecars`
-AGAIN = "\udc00"  # behind the name of the second of a name: "%" in its key, and no sign that a name can have
+DUPLICATE_MARK = "\udc00"  # behind the name of the second of a name: "%" in its key, and no sign that a name can have
 
 
 class File(NamedTuple):
@@ -45,10 +45,10 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
         prefix = f"{source.name}/" if len(sources) > 1 else ""
         listed, alone = _listed(source)
         for name, where, size in listed:
-            if size >= 0 and _contains(name.partition(AGAIN)[0], where, ends):
+            if size >= 0 and _contains(name.partition(DUPLICATE_MARK)[0], where, ends):
                 yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
             else:
-                wanted = size >= 0 and name.partition(AGAIN)[0].lower().endswith(ends)
+                wanted = size >= 0 and name.partition(DUPLICATE_MARK)[0].lower().endswith(ends)
                 yield File(escape_key(prefix + name), where, max(size, 0), wanted)
 
 
@@ -71,7 +71,7 @@ def check_sources(sources: Sequence[Path]) -> None:
 
 def default_name(source: Path) -> str:
     """What a dataset made of a source is named after: without the suffix, where that is of a list or an archive."""
-    ends = [TABLE, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
+    ends = [TABLE_SUFFIX, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
     end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
     return source.name[: len(source.name) - len(end)] or source.name
 
@@ -112,7 +112,7 @@ def _once(found: Iterable[ListedFile]) -> Iterator[ListedFile]:
         if (known := hash64(escape_key(name))) in seen:
             times[known] += 1
             where = unusable_location("there is another of this name before", where.rpartition("\0")[2])
-            name, size = f"{name}{AGAIN}{times[known] + 1}", min(size, 0)
+            name, size = f"{name}{DUPLICATE_MARK}{times[known] + 1}", min(size, 0)
         seen.add(known)
         yield name, where, size
 
@@ -141,7 +141,7 @@ def _size(entry: os.DirEntry[str]) -> int:
 def escape_key(name: str) -> str:
     """A name as keys have it: "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
     odd = re.sub("[%#\0]", lambda sign: f"%{ord(sign[0]):02X}", name)
-    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(AGAIN, "%")
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(DUPLICATE_MARK, "%")
 
 
 # --- files in files --------------------------------------------------------------------------------------------------
@@ -153,9 +153,9 @@ def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
         return False
     if name.lower().endswith(archives.SUFFIXES):
         return True
-    if not name.lower().endswith(TABLE) or not parquet_media.media_suffixes(ends):
+    if not name.lower().endswith(TABLE_SUFFIX) or not parquet_media.media_suffixes(ends):
         return False
-    return TABLE not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
+    return TABLE_SUFFIX not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
 
 
 def _kind(where: str, ends: tuple[str, ...]) -> str:
@@ -176,7 +176,7 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
 
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
-    table = where.lower().endswith(TABLE)
+    table = where.lower().endswith(TABLE_SUFFIX)
     for member in _rows(where, ends) if table else archives.members(where):
         parts = _parts(member.name)
         if not table and any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):

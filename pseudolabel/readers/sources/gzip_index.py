@@ -13,20 +13,22 @@ from functools import lru_cache
 
 from pseudolabel.contracts import UnusableSample
 
-STRETCH = 8 << 20  # bytes inflated and kept together
-KEPT = 3  # stretches of a stream
-APART = 1 << 20  # bytes from one seek point to the next; more, where there would be too many
-POINTS = 512  # of a stream; each takes 32 KB
-LEAST = 1 << 14  # where that fails
-PIECE = 4 << 20  # bytes inflated at once: each time, it begins at a seek point
+STRETCH_BYTES = 8 << 20  # bytes inflated and kept together
+CACHED_STRETCHES = 3  # stretches of a stream
+SEEK_POINT_BYTES = 1 << 20  # bytes from one seek point to the next; more, where there would be too many
+MAX_SEEK_POINTS = 512  # of a stream; each takes 32 KB
+MIN_PIECE_BYTES = 1 << 14  # where that fails
+PIECE_BYTES = 4 << 20  # bytes inflated at once: each time, it begins at a seek point
 
 
 class SeekableGzip:
     """A gzip stream in a file, which it keeps open. Seek points of another process, in the file `points`, save time."""
 
     def __init__(self, file: io.BufferedReader, points: str = "") -> None:
-        self._file, self._apart, self._known = file, APART, False
-        self._held = lru_cache(KEPT)(lambda number: bytearray())  # the begin of a stretch, as far as it was wanted
+        self._file, self._apart, self._known = file, SEEK_POINT_BYTES, False
+        self._held = lru_cache(CACHED_STRETCHES)(
+            lambda number: bytearray()
+        )  # the begin of a stretch, as far as it was wanted
         self._open()
         if os.path.exists(points):
             self._stream.import_index(points)
@@ -50,11 +52,11 @@ class SeekableGzip:
 
     def give(self, at: int, count: int) -> bytes:
         """At most so many bytes from a place on, up to the end of a stretch. `UnusableSample` where it is damaged."""
-        number, there = divmod(at, STRETCH)
+        number, there = divmod(at, STRETCH_BYTES)
         held = self._held(number)
         try:
-            ahead = -(there + count) % PIECE if there else 0  # from 0 on: what began in the one before
-            self._grow(held, number * STRETCH, min(there + count + ahead, STRETCH))
+            ahead = -(there + count) % PIECE_BYTES if there else 0  # from 0 on: what began in the one before
+            self._grow(held, number * STRETCH_BYTES, min(there + count + ahead, STRETCH_BYTES))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage
             if isinstance(cause, UnusableSample) or getattr(cause, "errno", None) is not None:  # of the file it lies in
@@ -66,13 +68,13 @@ class SeekableGzip:
     def _grow(self, held: bytearray, start: int, wanted: int) -> None:
         if len(held) >= wanted:
             return
-        while not self._known and start + wanted > POINTS * self._apart:
+        while not self._known and start + wanted > MAX_SEEK_POINTS * self._apart:
             self._apart *= 2
             self._open()
         try:
-            self._read(held, start, wanted, PIECE)
+            self._read(held, start, wanted, PIECE_BYTES)
         except (OSError, ValueError, EOFError):  # what comes before a damage is used
-            self._read(held, start, wanted, LEAST)
+            self._read(held, start, wanted, MIN_PIECE_BYTES)
 
     def _read(self, held: bytearray, start: int, wanted: int, most: int) -> None:
         self._stream.seek(start + len(held))

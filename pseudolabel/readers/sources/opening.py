@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from pseudolabel.contracts import SampleError, UnusableSample, UserError, decoding_errors
 from pseudolabel.readers.sources import parquet_media
-from pseudolabel.readers.sources.gzip_index import PIECE, SeekableGzip
+from pseudolabel.readers.sources.gzip_index import PIECE_BYTES, SeekableGzip
 from pseudolabel.readers.sources.object_store import open_object
 from pseudolabel.storage.byte_ranges import ReadAt, file_size, range_file, read_at
 
@@ -85,12 +85,12 @@ class FaultRecordingFile:
         self._file.close()
 
 
-SMALL = 4 << 20  # bytes of a zip member that are inflated at once
-STREAMS = 3  # deflated ones that a process keeps open
-GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # what stands before deflated bytes in a gzip stream
+MAX_INFLATED_BYTES = 4 << 20  # bytes of a zip member that are inflated at once
+MAX_OPEN_STREAMS = 3  # deflated ones that a process keeps open
+GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # what stands before deflated bytes in a gzip stream
 DEFLATED = 8  # a zip archive's word for it
-STREAMED = 8  # its flag of members that have their checksum behind them
-CHANGED = "its archive was changed since the scan"
+DATA_DESCRIPTOR = 8  # its flag of members that have their checksum behind them
+ARCHIVE_CHANGED = "its archive was changed since the scan"
 
 
 def open_file(where: str) -> io.BufferedReader:
@@ -134,7 +134,7 @@ def _tar_member(container: str, told: str) -> io.BufferedReader:
     with ExitStack() as unless_kept:
         file = unless_kept.enter_context(open_file(container))
         if zlib.crc32(read_at(file, header)(0, start - header)) != crc:
-            raise UnusableSample(CHANGED)
+            raise UnusableSample(ARCHIVE_CHANGED)
         unless_kept.pop_all()
         return range_file(size, read_at(file, start), file=file)
 
@@ -153,7 +153,7 @@ def _zip_member(container: str, told: str) -> io.BufferedReader:
         if method != DEFLATED:
             unless_kept.pop_all()
             return range_file(size, read_at(file, begin), crc, file)
-        if max(packed, size) <= SMALL:
+        if max(packed, size) <= MAX_INFLATED_BYTES:
             data = _inflated(read_at(file, begin)(0, packed), size)
             return range_file(size, lambda at, count: data[at : at + count], crc)
     stream = _stream(container, f"{begin} {packed} {size} {crc}", container_stamp(container))
@@ -164,7 +164,7 @@ def check_checksum(where: str) -> None:
     """Read all of a zip member, which is to be read in parts: only of the whole there is a checksum."""
     if "\0" in where and where.rsplit("\0", 3)[1].startswith("zip "):
         with open_file(where) as file:
-            while file.read(PIECE):
+            while file.read(PIECE_BYTES):
                 pass
 
 
@@ -174,8 +174,8 @@ def _header(file: io.BufferedReader, at: int, crc: int) -> int:
     head = file.read(30)
     if len(head) < 30 or not head.startswith(b"PK\3\4"):
         raise UnusableSample("damaged: it is not where the archive's list says")
-    if not head[6] & STREAMED and struct.unpack("<I", head[14:18])[0] != crc:
-        raise UnusableSample(CHANGED)
+    if not head[6] & DATA_DESCRIPTOR and struct.unpack("<I", head[14:18])[0] != crc:
+        raise UnusableSample(ARCHIVE_CHANGED)
     name, extra = struct.unpack("<HH", head[26:])
     return 30 + int(name) + int(extra)
 
@@ -188,18 +188,18 @@ def _inflated(packed: bytes, size: int) -> bytes:
     return data
 
 
-@lru_cache(STREAMS)
+@lru_cache(MAX_OPEN_STREAMS)
 def _stream(container: str, member: str, _: object, points: str = "", end: str = "") -> SeekableGzip:
     """A gzip stream: all of a file, which is to have this end, or a zip member as one."""
     file = open_file(container)
     if not member:
         if gzip_end(file) != end:
             file.close()
-            raise UnusableSample(CHANGED)
+            raise UnusableSample(ARCHIVE_CHANGED)
         return SeekableGzip(file, points)
     begin, packed, size, crc = map(int, member.split())
     give = _gzipped(read_at(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
-    return SeekableGzip(range_file(len(GZIP) + packed + 8, give, file=file))
+    return SeekableGzip(range_file(len(GZIP_HEADER) + packed + 8, give, file=file))
 
 
 def gzip_end(file: io.BufferedReader) -> str:
@@ -212,9 +212,9 @@ def gzip_end(file: io.BufferedReader) -> str:
 
 def _gzipped(deflated: ReadAt, packed: int, end: bytes) -> ReadAt:
     def give(at: int, count: int) -> bytes:
-        inside = at - len(GZIP)
+        inside = at - len(GZIP_HEADER)
         if inside < 0:
-            return GZIP[at : at + count]
+            return GZIP_HEADER[at : at + count]
         return deflated(inside, min(count, packed - inside)) if inside < packed else end[inside - packed :][:count]
 
     return give
@@ -228,7 +228,7 @@ def _row(container: str, told: str) -> io.BufferedReader:
         if not near.holds(index):
             file = opening.enter_context(open_file(container))
             if parquet_media.file_mark(file) != mark:
-                raise UnusableSample(CHANGED)
+                raise UnusableSample(ARCHIVE_CHANGED)
             near.read(file, index)
         data = near[index].as_buffer()
     if data is None:

@@ -11,22 +11,28 @@ from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudolabel.contracts import UnusableSample
-from pseudolabel.readers.sources.decompression_bombs import BOMB, is_bomb
+from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-KINDS = {  # what a reader wants that takes this suffix -> how columns of it are named
+COLUMN_NAMES = {  # what a reader wants that takes this suffix -> how columns of it are named
     ".jpg": ("image", "img", "photo", "picture", "jpg", "jpeg", "png"),
     ".wav": ("audio", "sound", "speech", "wav", "flac", "mp3"),
     ".mp4": ("video", "film", "clip", "movie", "mp4"),
 }
-BINARY = {"binary", "large_binary"}
-NAMES = ("path", "file_name", "filename", "key", "__key__")  # columns that name the file of a row, the first there is
-ROOM = 64 << 20  # bytes of rows that are kept, about: what is read together
-LARGEST = 256 << 20  # bytes of a row, on the average of those it is read with: Arrow reads it whole
-HEAD = 1 << 16  # bytes that tell a file from another, beside what is at its end
+BINARY_TYPES = {"binary", "large_binary"}
+NAME_COLUMNS = (
+    "path",
+    "file_name",
+    "filename",
+    "key",
+    "__key__",
+)  # columns that name the file of a row, the first there is
+CACHE_BYTES = 64 << 20  # bytes of rows that are kept, about: what is read together
+MAX_ROW_BYTES = 256 << 20  # bytes of a row, on the average of those it is read with: Arrow reads it whole
+HEAD_BYTES = 1 << 16  # bytes that tell a file from another, beside what is at its end
 
 
 class MediaColumn(NamedTuple):
@@ -61,13 +67,13 @@ class Row(NamedTuple):
 
 def media_suffixes(wanted: Collection[str]) -> list[str]:
     """A suffix for each kind of media that is wanted."""
-    return [suffix for suffix in KINDS if suffix in wanted]
+    return [suffix for suffix in COLUMN_NAMES if suffix in wanted]
 
 
 def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
     """Return the column of the wanted media, structs before plain bytes. Raise `UnusableSample` if it is ambiguous."""
     structs = {field.name: _leaves(field.type) for field in schema}
-    plain = [field.name for field in schema if str(field.type) in BINARY]
+    plain = [field.name for field in schema if str(field.type) in BINARY_TYPES]
     kinds = {name: _kind(schema, name) for name in (*structs, *plain)}
     tiers = (
         [name for name, leaves in structs.items() if leaves and kinds[name] in wanted],
@@ -82,7 +88,9 @@ def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
     (name,) = found
     suffix = kinds[name] or media_suffixes(wanted)[0]
     if name in plain:
-        strings = [other for other in NAMES if other in schema.names and "string" in str(schema.field(other).type)]
+        strings = [
+            other for other in NAME_COLUMNS if other in schema.names and "string" in str(schema.field(other).type)
+        ]
         return MediaColumn(name, strings[0] if strings else None, suffix)
     return MediaColumn(f"{name}.bytes", f"{name}.path" if "path" in structs[name] else None, suffix)
 
@@ -90,7 +98,7 @@ def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
 def _leaves(kind: pa.DataType) -> set[str]:
     """`bytes`, and `path` if it has one, of a Hugging Face media column; nothing of another."""
     fields = {field.name: str(field.type) for field in kind} if str(kind).startswith("struct<") else {}
-    return set(fields) if fields.get("bytes") in BINARY and "string" in fields.get("path", "string") else set()
+    return set(fields) if fields.get("bytes") in BINARY_TYPES and "string" in fields.get("path", "string") else set()
 
 
 def _kind(schema: pa.Schema, name: str) -> str:
@@ -100,7 +108,7 @@ def _kind(schema: pa.Schema, name: str) -> str:
     except (KeyError, TypeError, ValueError):
         noted = ""
     said = noted if noted in ("Image", "Audio", "Video") else name
-    return next((suffix for suffix, words in KINDS.items() if any(word in said.lower() for word in words)), "")
+    return next((suffix for suffix, words in COLUMN_NAMES.items() if any(word in said.lower() for word in words)), "")
 
 
 def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
@@ -114,10 +122,10 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
             for index in range(part.first, part.stop):
                 number, name = next(names)
                 told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {own} {chosen.leaf}"
-                if size > LARGEST:
-                    told = f"unusable rows of {size >> 20} MB; at most {LARGEST >> 20} are read"
+                if size > MAX_ROW_BYTES:
+                    told = f"unusable rows of {size >> 20} MB; at most {MAX_ROW_BYTES >> 20} are read"
                 elif part.swells:
-                    told = f"unusable {BOMB}"
+                    told = f"unusable {BOMB_REASON}"
                 yield Row(number, name, size, told, block, chosen.suffix)
 
 
@@ -147,9 +155,9 @@ def file_mark(file: Any) -> str:
     """What tells a file from another: its begin, and its end, where the places and sizes of all in it stand."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 8))
-    footer = min(int.from_bytes(file.read(8)[:4], "little"), ROOM)
+    footer = min(int.from_bytes(file.read(8)[:4], "little"), CACHE_BYTES)
     told = blake2b(digest_size=8)
-    for begin, count in ((0, HEAD), (max(0, size - 8 - footer), footer + 8)):
+    for begin, count in ((0, HEAD_BYTES), (max(0, size - 8 - footer), footer + 8)):
         file.seek(begin)
         told.update(file.read(count))
     file.seek(0)
@@ -169,14 +177,14 @@ def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
     """Row groups, small ones together and large ones in pieces, so that each has about `ROOM`."""
     rows = size = begin = 0
     for group, (count, more, packed) in enumerate(groups):
-        if rows and size + more > ROOM:
+        if rows and size + more > CACHE_BYTES:
             yield RowSpan(begin, group, 0, rows, size)
             rows = size = 0
         if not rows:
             begin = group
         rows, size = rows + count, size + more
-        if size > ROOM:  # of one group, then
-            step = max(1, rows * ROOM // size)
+        if size > CACHE_BYTES:  # of one group, then
+            step = max(1, rows * CACHE_BYTES // size)
             for first in range(0, rows, step):
                 stop = min(first + step, rows)
                 yield RowSpan(group, group + 1, first, stop, size * (stop - first) // rows, is_bomb(size, packed))
@@ -240,10 +248,10 @@ class RowCache:
                 if is_bomb(seen, packed):
                     if arrays:
                         break
-                    raise UnusableSample(f"from here on it {BOMB}")
+                    raise UnusableSample(f"from here on it {BOMB_REASON}")
                 if at >= first:
                     arrays.append(row)
                     size += row.nbytes
-                if at + 1 >= self._stop or size > 2 * ROOM:
+                if at + 1 >= self._stop or size > 2 * CACHE_BYTES:
                     break
         return arrays

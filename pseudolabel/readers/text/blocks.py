@@ -10,10 +10,10 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.text import streams
-from pseudolabel.readers.text.boundaries import BLOCK, RawDocuments, split_document
+from pseudolabel.readers.text.boundaries import BLOCK_BYTES, RawDocuments, split_document
 from pseudolabel.readers.text.tables import Cell
 
-LONGEST = 16 << 20  # of a document; longer ones are cut
+MAX_DOCUMENT_BYTES = 16 << 20  # of a document; longer ones are cut
 
 
 class Block(NamedTuple):
@@ -84,9 +84,11 @@ def _recoded(raw: bytes, place: int, encoding: str) -> bytes:
         text = raw.decode(encoding).encode()
     except UnicodeError as bad:
         at = getattr(bad, "start", 0)
-        raise UnusableSample(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.HINT}") from None
+        raise UnusableSample(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.ENCODING_HINT}") from None
     if 0 in text:
-        raise UnusableSample(f"a zero at byte {place + raw.index(0)}: no text, or UTF-16 or UTF-32; {streams.HINT}")
+        raise UnusableSample(
+            f"a zero at byte {place + raw.index(0)}: no text, or UTF-16 or UTF-32; {streams.ENCODING_HINT}"
+        )
     return text
 
 
@@ -100,11 +102,15 @@ def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
             yield position, cell
             size += 64  # where nothing is usable, blocks come all the same
         elif text := cell.strip():
-            spans = split_document(text, 0, len(text), LONGEST) if len(text) > LONGEST else [(0, len(text))]
+            spans = (
+                split_document(text, 0, len(text), MAX_DOCUMENT_BYTES)
+                if len(text) > MAX_DOCUMENT_BYTES
+                else [(0, len(text))]
+            )
             held += [text[start:end] for start, end in spans]
             positions += [position for _ in range(len(positions), len(held))]
             size += len(text)
-        if size >= BLOCK:
+        if size >= BLOCK_BYTES:
             yield pack(held, positions)
             held, positions, size = [], [], 0
     yield pack(held, positions)

@@ -15,11 +15,11 @@ import numpy as np
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.text import streams
 
-BLOCK = 1 << 20  # bytes of documents that are given together
-STEP = 1 << 12  # bytes looked back at a time
+BLOCK_BYTES = 1 << 20  # bytes of documents that are given together
+LOOKBACK_BYTES = 1 << 12  # bytes looked back at a time
 LF = 10
-SOLID = re.compile(rb"\S")  # any byte but `streams.WHITE`
-NONE = np.empty(0, np.int64)
+NOT_WHITE = re.compile(rb"\S")  # any byte but `streams.WHITE_SPACE`
+NO_POSITIONS = np.empty(0, np.int64)
 
 
 class RawDocuments(NamedTuple):
@@ -61,7 +61,7 @@ class BoundaryScanner:
         solid = len(data) - len(white)
         if self.at + np.searchsorted(before, 0, "right") - self.last > self.longest:
             self.gap = self.needed
-        ends_in = before[data[white] == LF] if self.line_ends else NONE  # the gap of each line end
+        ends_in = before[data[white] == LF] if self.line_ends else NO_POSITIONS  # the gap of each line end
         gaps = np.append(np.zeros(self.gap, np.int64), ends_in)
         cuts = gaps[self.needed - 1 :][gaps[self.needed - 1 :] == gaps[: len(gaps) - self.needed + 1]]
         cuts = cuts[np.diff(cuts, prepend=-1) > 0]
@@ -80,7 +80,7 @@ class DocumentBuffer:
     def __init__(self, at: int) -> None:
         self.parts: list[bytes] = []
         self.at = at  # the place of the first part
-        self.starts = self.ends = self.positions = NONE
+        self.starts = self.ends = self.positions = NO_POSITIONS
 
     @property
     def open(self) -> bool:
@@ -98,7 +98,7 @@ class DocumentBuffer:
 
     def is_enough(self, edges: BoundaryScanner) -> bool:
         """Whether it is time to give: the ended documents make a block, or the open one cannot be held any longer."""
-        ended = len(self.ends) > 0 and (self.starts[-1] if self.open else edges.at) - self.starts[0] >= BLOCK
+        ended = len(self.ends) > 0 and (self.starts[-1] if self.open else edges.at) - self.starts[0] >= BLOCK_BYTES
         return bool(ended or (self.open and edges.last - self.starts[-1] > edges.longest))
 
     def give(self, last: int, longest: int) -> RawDocuments:
@@ -114,7 +114,7 @@ class DocumentBuffer:
             ]
             starts, ends, positions = np.array(spans, np.int64).T
         ended = len(starts) - is_open
-        self.starts, self.ends, self.positions = starts[ended:], NONE, positions[ended:]
+        self.starts, self.ends, self.positions = starts[ended:], NO_POSITIONS, positions[ended:]
         self.at = int(starts[-1]) if is_open else at + len(data)
         self.parts = [data[self.at - at :]]
         return RawDocuments(data, at, starts[:ended], ends[:ended], positions[:ended])
@@ -149,7 +149,7 @@ def cut_documents(
 def split_document(data: bytes, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
     """Cut data[start:end] at white space, or else between characters, into spans of at most `longest` bytes."""
     while end - start > longest:
-        stop = max(data.rfind(white, start, start + longest + 1) for white in streams.WHITE)
+        stop = max(data.rfind(white, start, start + longest + 1) for white in streams.WHITE_SPACE)
         if stop < 0:
             stop = start + longest
             while data[stop] & 0xC0 == 0x80 and stop > start + longest - 3:  # within a character of UTF-8
@@ -160,7 +160,7 @@ def split_document(data: bytes, start: int, end: int, longest: int) -> Iterator[
 
 
 def _solid_from(data: bytes, start: int) -> int:
-    found = SOLID.search(data, start)
+    found = NOT_WHITE.search(data, start)
     return found.start() if found else len(data)
 
 
@@ -184,7 +184,7 @@ def _line_ends_before(path: str, at: int, top: int, needed: int, longest: int) -
     low, found = at, 0
     with streams.open_decompressed(path) as stream:
         while low > top and found < needed and at - low <= longest:
-            low, high = max(top, low - STEP), low
+            low, high = max(top, low - LOOKBACK_BYTES), low
             stream.seek(low)
             window = stream.read(high - low)
             solid = len(window.rstrip())

@@ -18,15 +18,16 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
+from pseudolabel.readers.metadata import columns
 from pseudolabel.readers.sources.opening import check_checksum
-from pseudolabel.readers.metadata import columns, streams, tables
-from pseudolabel.readers.text.blocks import LONGEST, Block, Fault, decode_block, each_document, pack_cells
+from pseudolabel.readers.text import streams, tables
+from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, Fault, decode_block, each_document, pack_cells
 from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, boundaries_within, cut_documents
 from pseudolabel.readers.text.tables import CSV, JSONL
 
 EXTENT_BYTES = 1 << 20  # bytes of a file that are one extent
-PLAIN = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
-PACKED = (".gz", ".zst")
+TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
+COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 
 class DocumentUnit(StrEnum):
@@ -63,7 +64,9 @@ class TextReader:
     Where there is no text (an empty file, a blank line, a null, an empty string) there is no document.
     """
 
-    suffixes = frozenset(kind + packed for kind in PLAIN + JSONL + CSV for packed in ("", *PACKED)) | {".parquet"}
+    suffixes = frozenset(
+        kind + packed for kind in TEXT_SUFFIXES + JSONL + CSV for packed in ("", *COMPRESSED_SUFFIXES)
+    ) | {".parquet"}
 
     def __init__(self, options: TextOptions) -> None:
         self.options = options
@@ -130,7 +133,7 @@ class TextReader:
 
     def _cuts(self, name: str) -> bool:
         """Whether a file of this name is read by ranges."""
-        if name.endswith(CSV + PACKED) or not streams.cuts_at_white(self.options.encoding):
+        if name.endswith(CSV + COMPRESSED_SUFFIXES) or not streams.cuts_at_white(self.options.encoding):
             return False
         return self.options.document != DocumentUnit.file or name.endswith(JSONL)
 
@@ -156,13 +159,13 @@ class TextReader:
         elif name.endswith(CSV):
             yield from pack_cells(tables.csv_cells(extent, column, encoding))
         elif not name.endswith(JSONL):
-            yield from self._plain(extent, top, LINE_ENDS[self.options.document], LONGEST)
+            yield from self._plain(extent, top, LINE_ENDS[self.options.document], MAX_DOCUMENT_BYTES)
         elif tables.json_has(extent, top, column):
             yield from pack_cells(tables.json_cells(self._objects(extent, top), column))
 
     def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:
         """The objects of jsonl that start in the extent."""
-        return tables.json_records(each_document(self._plain(extent, top, 1, streams.LONGEST_LINE)))
+        return tables.json_records(each_document(self._plain(extent, top, 1, streams.MAX_LINE_BYTES)))
 
     def _plain(self, extent: Extent, top: int, line_ends: int, longest: int) -> Iterator[Block | Fault]:
         """Documents of plain text that start in the extent; the file's text starts at byte `top`."""

@@ -13,11 +13,11 @@ from functools import cache
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import opening
 
-CHUNK = 1 << 17
-LONGEST_LINE = 32 << 20  # of jsonl and csv: a record has to be held whole to be parsed
-HINT = "give the right one with --encoding"
-WHITE = b" \t\n\r\v\f"
-MARKS = {  # the longer ones first: one starts like a shorter one
+CHUNK_BYTES = 1 << 17
+MAX_LINE_BYTES = 32 << 20  # of jsonl and csv: a record has to be held whole to be parsed
+ENCODING_HINT = "give the right one with --encoding"
+WHITE_SPACE = b" \t\n\r\v\f"
+BYTE_ORDER_MARKS = {  # the longer ones first: one starts like a shorter one
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -45,7 +45,7 @@ def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.G
     if where.lower().endswith(".zst"):
         import pyarrow as pa
 
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK)
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK_BYTES)
     return file
 
 
@@ -56,7 +56,7 @@ def chunks(path: str, start: int = 0) -> Iterator[bytes]:
             stream.seek(start)
         else:
             stream.read(start)
-        while chunk := stream.read1(CHUNK):
+        while chunk := stream.read1(CHUNK_BYTES):
             yield chunk
 
 
@@ -71,7 +71,9 @@ def recode(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             yield (text.removeprefix("\ufeff") if top else text).encode(errors="surrogatepass")
         yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
     except UnicodeDecodeError as bad:  # its object: what was left of the chunks before, and this one
-        raise UnusableSample(f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {HINT}") from None
+        raise UnusableSample(
+            f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {ENCODING_HINT}"
+        ) from None
 
 
 def lines(path: str, encoding: str) -> Iterator[str]:
@@ -82,19 +84,19 @@ def lines(path: str, encoding: str) -> Iterator[str]:
         io.TextIOWrapper(stream, known, errors="surrogateescape", newline="") as text,
     ):
         try:
-            while line := text.readline(LONGEST_LINE):
-                if len(line) == LONGEST_LINE:
-                    raise UnusableSample(f"a line of more than {LONGEST_LINE >> 20} MB from here on")
+            while line := text.readline(MAX_LINE_BYTES):
+                if len(line) == MAX_LINE_BYTES:
+                    raise UnusableSample(f"a line of more than {MAX_LINE_BYTES >> 20} MB from here on")
                 yield line
         except UnicodeDecodeError:
-            raise UnusableSample(f"not {encoding} from here on; {HINT}") from None
+            raise UnusableSample(f"not {encoding} from here on; {ENCODING_HINT}") from None
 
 
 def byte_order_mark(path: str) -> tuple[int, str | None]:
     """The length of a UTF-8 mark at the top of a file, and the encoding that a UTF-16 or UTF-32 mark there names."""
     with open_decompressed(path) as stream:
         head = stream.read(4)
-    named = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    named = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
     return 3 * head.startswith(codecs.BOM_UTF8), named
 
 
@@ -109,5 +111,5 @@ def cuts_at_white(encoding: str) -> bool:
     return alone and all(
         bytes([lead, white, white, white]).decode(encoding, "replace").endswith(3 * chr(white))
         for lead in range(128, 256)
-        for white in WHITE
+        for white in WHITE_SPACE
     )

@@ -28,8 +28,8 @@ Record = tuple[
 ]  # position, and the values there by column, or why there are none
 JSONL = (".jsonl", ".ndjson")
 CSV = (".csv", ".tsv")
-ROWS_AT_ONCE = 128  # of Parquet, at most: a small file may hold one text of 1 MB for each of its rows
-BYTES_AT_ONCE = 4 << 20  # about
+BATCH_ROWS = 128  # of Parquet, at most: a small file may hold one text of 1 MB for each of its rows
+BATCH_BYTES = 4 << 20  # about
 JSON = json.JSONDecoder()
 STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "binary_view"}
 
@@ -49,7 +49,7 @@ def json_records(lines: Iterable[Cell]) -> Iterator[Record]:
         line, *more = (piece for _, piece in islice(pieces, 2))
         try:
             if more:
-                raise UnusableSample(f"a line of more than {streams.LONGEST_LINE >> 20} MB")
+                raise UnusableSample(f"a line of more than {streams.MAX_LINE_BYTES >> 20} MB")
             yield position, json_object(line)
         except UnusableSample as bad:
             yield position, bad
@@ -149,7 +149,7 @@ def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Reco
 
 def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | UnusableSample]]:
     """The header, and as many fields in each row, or why it is none."""
-    csv.field_size_limit(streams.LONGEST_LINE)
+    csv.field_size_limit(streams.MAX_LINE_BYTES)
     delimiter = "\t" if ".tsv" in path.lower()[-8:] else ","
     rows = _rows(csv.reader(streams.lines(path, encoding), delimiter=delimiter, strict=True))
     header = next(rows, [])
@@ -185,7 +185,7 @@ def _encoded(text: str, encoding: str) -> bytes | UnusableSample:
     except UnicodeEncodeError as bad:  # see `streams.lines`
         byte = ord(text[bad.start]) & 0xFF
         return UnusableSample(
-            f"byte {byte:#04x} at character {bad.start} of the text is not {encoding}; {streams.HINT}"
+            f"byte {byte:#04x} at character {bad.start} of the text is not {encoding}; {streams.ENCODING_HINT}"
         )
 
 
@@ -237,7 +237,7 @@ def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]
     within = [i for i, (at, end) in enumerate(pairwise(ends)) if end > start and at < stop]
     at = ends[within[0]] if within else 0
     longest = max((_row_size(file.metadata.row_group(i), columns) for i in within), default=0)
-    at_once = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, longest)))
+    at_once = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, longest)))
     for batch in file.iter_batches(at_once, within, columns, use_threads=False):
         yield batch[max(0, start - at) : max(0, stop - at)]
         at += len(batch)

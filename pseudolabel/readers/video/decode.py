@@ -20,14 +20,21 @@ if TYPE_CHECKING:
     import av
 
 FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists: they name other files
-INDEXED = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
-SPARING = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that leave out any frame if told so before its packet
-LARGEST = 2**24  # pixels of a frame, of which libav keeps up to 17: 4096 x 4096
-ROOM = (
+INDEXED_FORMATS = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
+SKIPPABLE_CODECS = (
+    "h264",
+    "hevc",
+    "mpeg4",
+    "mpeg2video",
+)  # decoders that leave out any frame if told so before its packet
+MAX_FRAME_PIXELS = 2**24  # pixels of a frame, of which libav keeps up to 17: 4096 x 4096
+MAX_PACKET_BYTES = (
     2**28
 )  # bytes that a worker may take for a film, about; taken from the system and never touched, they cost nothing
-SLACK = 64  # frames by which packets may come earlier or later than they are shown
-BACK = 1.0  # seconds by which a clock may go back, as where stamps were rounded: by more, another film begins
+REORDER_FRAMES = 64  # frames by which packets may come earlier or later than they are shown
+MAX_CLOCK_STEP_BACK = (
+    1.0  # seconds by which a clock may go back, as where stamps were rounded: by more, another film begins
+)
 
 
 class Timeline(NamedTuple):
@@ -66,11 +73,13 @@ class VideoFile:
         self.tick = float(self._stream.time_base)  # seconds
         self.origin: int = self._stream.start_time or 0  # the first frame's stamp, as the header says
         self.counted = container.format.name == "avi"
-        self.indexed = container.format.name.startswith(INDEXED)
+        self.indexed = container.format.name.startswith(INDEXED_FORMATS)
         self.aspect = float(self._stream.sample_aspect_ratio or 1)  # width over height of a pixel
-        if not 0 < context.width * context.height <= LARGEST:
+        if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
             self.close()
-            raise UnusableSample(f"frames of {context.width} x {context.height} pixels; at most {LARGEST} are read")
+            raise UnusableSample(
+                f"frames of {context.width} x {context.height} pixels; at most {MAX_FRAME_PIXELS} are read"
+            )
 
     def entries(self) -> np.ndarray:
         """(n,) seconds from the first frame: the key frames that the file's own index knows."""
@@ -80,7 +89,7 @@ class VideoFile:
 
     def look(self, start: float, until: float, more: int) -> Timeline:
         """From the key frame before `start` on, to the `more`-th frame from `until` on: nothing is decoded."""
-        first = self._timeline(None, -inf, SLACK if start > 0 or until < inf else sys.maxsize)
+        first = self._timeline(None, -inf, REORDER_FRAMES if start > 0 or until < inf else sys.maxsize)
         self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
         if start <= 0 and until == inf:
             return first._replace(times=self._time(first.stamps))
@@ -96,7 +105,7 @@ class VideoFile:
     def _timeline(self, begin: int | None, until: float, more: int) -> Timeline:
         stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
         for segment, packet in self._numbered(self._packets()):
-            if packet.dts is not None and packet.dts < clock - BACK / self.tick:
+            if packet.dts is not None and packet.dts < clock - MAX_CLOCK_STEP_BACK / self.tick:
                 self.fault = f"its clock goes back by {(clock - packet.dts) * self.tick:.0f} s"
                 break
             clock = clock if packet.dts is None else packet.dts
@@ -153,7 +162,7 @@ class VideoFile:
             if at > last:
                 return
             if at in needed and sound:
-                if stamps is not None and decoder.name in SPARING:
+                if stamps is not None and decoder.name in SKIPPABLE_CODECS:
                     decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
                 frames, sound = _given(decoder.decode, packet)
                 yield from frames
@@ -234,7 +243,9 @@ def libav_errors(what: str, call: Callable[..., T], *given: Any, **named: Any) -
     try:
         return call(*given, **named)
     except MemoryError as fault:
-        bytes(ROOM)  # raises anew where the machine is short of it; else the film asks for what there is nowhere
+        bytes(
+            MAX_PACKET_BYTES
+        )  # raises anew where the machine is short of it; else the film asks for what there is nowhere
         raise UnusableSample(f"{what}: asks for more memory than there is") from fault
     except Exception as fault:
         early = getattr(fault, "errno", None) == EIO
@@ -267,5 +278,5 @@ def _video(container: av.container.InputContainer) -> av.VideoStream:
         if other is not chosen:
             other.discard = Discard.all
     chosen.codec_context.thread_count = 1
-    chosen.codec_context.options = {"max_pixels": str(LARGEST)}
+    chosen.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     return chosen

@@ -13,9 +13,9 @@ from pseudolabel.readers.video.decode import libav_errors
 if TYPE_CHECKING:
     import av
 
-SMALLEST = 32  # pixels of the short side: of less, nothing is seen to move
-LONGEST = 8  # times the short side
-TURNS = {  # signs of a, b, c, d, where (x, y) is shown at (a x + c y, b x + d y) -> the orientation EXIF would give
+MIN_SIDE = 32  # pixels of the short side: of less, nothing is seen to move
+MAX_ASPECT = 8  # times the short side
+ORIENTATIONS = {  # signs of a, b, c, d, where (x, y) is shown at (a x + c y, b x + d y) -> EXIF orientation
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
     (-1, 0, 0, -1): 3,
@@ -41,8 +41,8 @@ class FrameConverter:
         libswscale shrinks and converts at once. Raises `UnusableSample` where it is too small.
         """
         width, height = frame.width * self.aspect, float(frame.height)
-        if min(frame.width, frame.height) < SMALLEST or max(width, height) > LONGEST * min(width, height):
-            need = f"the short side needs {SMALLEST}, and the long side at most {LONGEST} times as many"
+        if min(frame.width, frame.height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
+            need = f"the short side needs {MIN_SIDE}, and the long side at most {MAX_ASPECT} times as many"
             raise UnusableSample(f"frames of {frame.width} x {frame.height} pixels; {need}")
         scale = self.short / min(width, height)
         clear = any(part.is_alpha for part in frame.format.components)
@@ -67,7 +67,7 @@ def _orientation(frame: av.VideoFrame) -> int:
     if matrix is None:
         return 1
     values = np.frombuffer(bytes(matrix), np.int32)
-    return TURNS.get(tuple(np.sign(values[[0, 1, 3, 4]]).tolist()), 1)
+    return ORIENTATIONS.get(tuple(np.sign(values[[0, 1, 3, 4]]).tolist()), 1)
 
 
 def _matted(image: np.ndarray) -> np.ndarray:

@@ -25,11 +25,11 @@ from pseudolabel.contracts import (
     or_skipped,
 )
 from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
-from pseudolabel.readers.video.decode import SLACK, Timeline, VideoFile
+from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile
 from pseudolabel.readers.video.frames import FrameConverter
 
 EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
-SECOND = 1_000_000  # what places in films are counted in
+TICKS_PER_SECOND = 1_000_000  # what places in films are counted in
 GAP_HELP = "Frames from each frame of a clip to the next. [{0.sampling.gap_text}]"
 SECONDS_HELP = "The same in seconds: the nearest frames, at whatever rate."
 EVERY_HELP = "Seconds from where a clip begins to where the next one does. [as soon as it is over]"
@@ -96,9 +96,9 @@ class VideoReader:
             yield Extent(key, path, 0, None, size)
             return
         pieces = min(len(entries), round(size / EXTENT_BYTES))
-        bounds = [round(entries[len(entries) * i // pieces] * SECOND) for i in range(pieces)]
+        bounds = [round(entries[len(entries) * i // pieces] * TICKS_PER_SECOND) for i in range(pieces)]
         for start, stop in pairwise([0, *bounds[1:], None]):
-            name = f"{key}#{_told(start / SECOND)}-{'' if stop is None else _told(stop / SECOND)}"
+            name = f"{key}#{_told(start / TICKS_PER_SECOND)}-{'' if stop is None else _told(stop / TICKS_PER_SECOND)}"
             yield Extent(name, path, start, stop, size // pieces)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
@@ -110,7 +110,7 @@ class VideoReader:
         begins = found.begins
         if len(begins) <= count:
             return extent, max(1, len(begins))
-        return extent._replace(stop=int(begins[count] * SECOND)), count
+        return extent._replace(stop=int(begins[count] * TICKS_PER_SECOND)), count
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
         """Decode the clips of the split, one at a time."""
@@ -126,8 +126,11 @@ class VideoReader:
     def _find(self, extent: Extent) -> ExtentClips:
         """Find the clips that begin in the extent: look beyond it, as far as they go."""
         how = self.sampling
-        start, stop = (extent.start / SECOND) or -inf, inf if extent.stop is None else extent.stop / SECOND
-        beyond = (stop + how.span, SLACK) if how.seconds else (stop, int(how.span) + SLACK)
+        start, stop = (
+            (extent.start / TICKS_PER_SECOND) or -inf,
+            inf if extent.stop is None else extent.stop / TICKS_PER_SECOND,
+        )
+        beyond = (stop + how.span, REORDER_FRAMES) if how.seconds else (stop, int(how.span) + REORDER_FRAMES)
         with ExitStack() as unless_found:
             film = unless_found.enter_context(closing(VideoFile(extent.where)))
             timeline = film.look(start, *((inf, 0) if how.most else beyond))
@@ -153,7 +156,7 @@ class VideoReader:
             yield Skipped(f"{extent.file}#{_told(end)}-", f"breaks off here: {timeline.fault}")
         elif not len(timeline.times):
             yield Skipped(extent.key, "no frame in it")
-        elif timeline.times[-1] < extent.start / SECOND:
+        elif timeline.times[-1] < extent.start / TICKS_PER_SECOND:
             yield Skipped(extent.key, "nothing there: it ends before its header says")
         elif not len(chosen) and not extent.start:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"

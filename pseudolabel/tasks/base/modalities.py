@@ -54,7 +54,7 @@ class Kind(NamedTuple):
     averages: bool = False  # whether a sample is several pictures
 
 
-def picture(sample: Sample, side: int) -> StoredSample:
+def _picture(sample: Sample, side: int) -> StoredSample:
     """The picture as it will be decoded from the row: shrunk so that its short side is at most `side`, a JPEG."""
     height, width, _ = sample.payload.shape
     scale = min(1.0, side / min(height, width))
@@ -120,7 +120,7 @@ MODALITIES: dict[Modality, Kind] = {
     Modality.images: Kind(
         options=ImageOptions,
         reader=ImageReader,
-        stored=picture,
+        stored=_picture,
         rows=_picture_rows,
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
         columns=lambda task: [Column("image", "image", "input", "The picture, whole, shrunk to --size. JPEG.")],
@@ -164,7 +164,12 @@ MODALITIES: dict[Modality, Kind] = {
         averages=True,
     ),
 }
-NOTES = ("readme", "license", "licence", "copying")  # how files are named that stand beside data, of whatever kind
+README_NAMES = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+)  # how files are named that stand beside data, of whatever kind
 
 
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
@@ -178,7 +183,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
         if file.candidate:
             name = file_name(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
-            if name.partition(".")[0] in NOTES:
+            if name.partition(".")[0] in README_NAMES:
                 notes.update(kinds)
             elif len(kinds) > 1:
                 torn[kinds] += 1

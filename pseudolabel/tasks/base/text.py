@@ -18,7 +18,7 @@ from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, guess_among_classes, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.packing import Packed, Packing
-from pseudolabel.transforms.text.tokenize import INSIDE, Tokens, load_tokens
+from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens, load_tokens
 from pseudolabel.transforms.text.vocabulary import SpecialTokens, load_special, tokenizer_description, train_wordpiece
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class TextTask(TextOptions, Task):
         return TextReader(self)
 
 
-BATCH = 1 << 19  # tokens in a batch of rows, about
+BATCH_TOKENS = 1 << 19  # tokens in a batch of rows, about
 
 
 def guess_among_tokens(task: TokenTask, artefacts: Path) -> str:
@@ -192,12 +192,14 @@ class PackedLabeler(NamedTuple):
 
     def _rows(self, packed: Packed, chance: Chance, copies: int) -> Iterator[Rows]:
         """The rows of these texts: batches, of which the first says how many documents are done with."""
-        size = max(1, BATCH // packed.texts.shape[1])
+        size = max(1, BATCH_TOKENS // packed.texts.shape[1])
         for copy in range(copies):
             rng = chance(packed.key, copy)
             for i in range(0, max(1, len(packed.texts)), size):
                 ids = packed.texts[i : i + size]
-                text = PackedText(ids & ~INSIDE, (ids & INSIDE) != 0, packed.turn, self.special, self.spelling)
+                text = PackedText(
+                    ids & ~CONTINUES_WORD, (ids & CONTINUES_WORD) != 0, packed.turn, self.special, self.spelling
+                )
                 batch = self.task.batch(packed.keys[i : i + size], copy, self.task.label(text, rng))
                 yield Rows(batch, packed.documents if (copy, i) == (0, 0) else 0, text.ids)
 

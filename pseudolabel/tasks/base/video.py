@@ -18,7 +18,7 @@ from pseudolabel.tasks.base.task import Reader, Row, SampleTask
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.video import motion
 
-TRIES = 10  # squares that are looked at where too little moves in the first
+MAX_SQUARES = 10  # squares that are looked at where too little moves in the first
 SIZE_HELP = "Pixels of the side of the square that is cut out of a film. [{0.framing.size}]"
 RESIZE_HELP = "Pixels of the film's short side, before that. [{0.framing.resize}]"
 PLACE_HELP = "Where it is cut; busiest: where most moves. [{0.framing.place}]"
@@ -156,7 +156,7 @@ class VideoTask(VideoOptions, SampleTask):
         inner = frames[:, jitter : frames.shape[1] - jitter, jitter : frames.shape[2] - jitter]
         room = np.array(inner.shape[2:0:-1]) - size + 1
         if place == Crop.random:
-            yield from ((int(x), int(y)) for x, y in rng.integers(0, room, (TRIES, 2)) + jitter)
+            yield from ((int(x), int(y)) for x, y in rng.integers(0, room, (MAX_SQUARES, 2)) + jitter)
         else:
             left, top = motion.most_motion_square(inner, size) if place == Crop.busiest else (room // 2).tolist()
             yield left + jitter, top + jitter

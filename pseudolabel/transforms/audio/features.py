@@ -15,15 +15,15 @@ from numpy.lib.stride_tricks import sliding_window_view
 RATE = 16_000  # samples a second
 WINDOW, HOP = 400, 160  # samples at that rate: 25 and 10 ms
 CONV_STRIDE = 320  # samples from frame to frame of the conv encoder, which sees WINDOW of them
-FLOOR = 20.0  # Hz: lowest of the mel filters
-EMPHASIS = 0.97  # of a sample is taken from the next
-LEAST = 1.1920929e-07  # energy: below it no logarithm is taken (Kaldi's: the epsilon of float32)
+MIN_MEL_HZ = 20.0  # Hz: lowest of the mel filters
+PREEMPHASIS = 0.97  # of a sample is taken from the next
+MIN_ENERGY = 1.1920929e-07  # energy: below it no logarithm is taken (Kaldi's: the epsilon of float32)
 LIFTER = 22
 CEPSTRA, FILTERS = 13, 23
 HANN, POVEY = 1.0, 0.85  # the power of Hann's window that a window is
 PARTS = 5  # of a sound, whose order `statistics` tells
 STATISTICS = 2 * 3 * CEPSTRA + PARTS * CEPSTRA  # 143 numbers
-AT_ONCE = 128  # frames: their spectra stay in the cache
+FRAMES_AT_ONCE = 128  # frames: their spectra stay in the cache
 
 
 def frame_count(samples: int, hop: int, window: int = WINDOW) -> int:
@@ -109,19 +109,19 @@ def _log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int, power: floa
     size, hop = WINDOW * rate // RATE, HOP * rate // RATE
     out = np.empty((frame_count(len(wave), hop, size), bins), np.float32)
     window, bank = _window(size, power), _bank(rate, size, bins, ceiling)
-    padded = np.zeros((AT_ONCE, _fft(size)), np.float32)
-    for i in range(0, len(out), AT_ONCE):
-        rows = out[i : i + AT_ONCE]
+    padded = np.zeros((FRAMES_AT_ONCE, _fft(size)), np.float32)
+    for i in range(0, len(out), FRAMES_AT_ONCE):
+        rows = out[i : i + FRAMES_AT_ONCE]
         x = wave[i * hop : (i + len(rows) - 1) * hop + size].astype(np.float32) / 32768
         cut = sliding_window_view(x, size)[::hop]
-        means = (1 - EMPHASIS) * cut.mean(1, keepdims=True)
-        x[1:] -= EMPHASIS * x[:-1]  # and so `cut`
+        means = (1 - PREEMPHASIS) * cut.mean(1, keepdims=True)
+        x[1:] -= PREEMPHASIS * x[:-1]  # and so `cut`
         block = padded[: len(rows)]
         np.subtract(cut, means, out=block[:, :size])
         block[:, :size] *= window
         spectrum = rfft(block, workers=1)
         np.matmul(spectrum.real**2 + spectrum.imag**2, bank, out=rows)
-    return np.asarray(np.log(np.maximum(out, LEAST, out=out), out=out))
+    return np.asarray(np.log(np.maximum(out, MIN_ENERGY, out=out), out=out))
 
 
 def _fft(size: int) -> int:
@@ -146,7 +146,7 @@ def _bank(rate: int, size: int, bins: int, ceiling: float) -> np.ndarray:
     def mel(hertz: np.ndarray) -> np.ndarray:
         return np.asarray(1127 * np.log1p(hertz / 700))
 
-    low, high = mel(np.array([FLOOR, ceiling]))
+    low, high = mel(np.array([MIN_MEL_HZ, ceiling]))
     corners = np.linspace(low, high, bins + 2)
     at = mel(np.fft.rfftfreq(_fft(size), 1 / rate))[:, None]
     step = corners[1] - corners[0]

@@ -13,15 +13,17 @@ import numpy as np
 from pseudolabel.contracts import UserError
 from pseudolabel.transforms.clustering.kmeans import balance, count_distinct, kmeans
 
-BATCH = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
-SMALL = 10  # times smaller than on average is a cluster that is reported
-FEWEST = 39  # points to a cluster, below which faiss warns, too
-MOST = 1000  # clusters, unless more are asked for
-SAME = 1e-4  # of distances up to 2: what is nearer than that is the same, but for rounding
-DIMENSIONS = 256
-EACH = 20  # points to a dimension, at least: of fewer, the least variances are chance, which whitening blows up
-ROWS = 1024  # rows of a matrix product while learning
-FLAT = 1e-6  # of the largest variance: what is below is rounding
+BATCH_ROWS = 8  # rows of a matrix product, the last ones of zeros: a sample's numbers do not depend on its company
+SMALL_CLUSTER_FACTOR = 10  # times smaller than on average is a cluster that is reported
+MIN_POINTS_PER_CLUSTER = 39  # points to a cluster, below which faiss warns, too
+MAX_CLUSTERS = 1000  # clusters, unless more are asked for
+DISTANCE_TOLERANCE = 1e-4  # of distances up to 2: what is nearer than that is the same, but for rounding
+MAX_DIMENSIONS = 256
+MIN_POINTS_PER_DIMENSION = (
+    20  # points to a dimension, at least: of fewer, the least variances are chance, which whitening blows up
+)
+FIT_ROWS = 1024  # rows of a matrix product while learning
+MIN_VARIANCE_SHARE = 1e-6  # of the largest variance: what is below is rounding
 ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of a mean: a deviation below it is that of float32 itself
 
 
@@ -44,12 +46,12 @@ def fit_whitening(features: np.ndarray) -> Whitening:
     n, width = features.shape
     mean = features.mean(0, dtype=np.float64)
     covariance = np.zeros((width, width))
-    for i in range(0, n, ROWS):
-        x = features[i : i + ROWS] - mean
+    for i in range(0, n, FIT_ROWS):
+        x = features[i : i + FIT_ROWS] - mean
         covariance += x.T @ x
-    keep = min(DIMENSIONS, width, max(2, n // EACH))
+    keep = min(MAX_DIMENSIONS, width, max(2, n // MIN_POINTS_PER_DIMENSION))
     variances, directions = eigh(covariance / n, subset_by_index=(width - keep, width - 1))
-    good = variances > FLAT * variances[-1]
+    good = variances > MIN_VARIANCE_SHARE * variances[-1]
     if not variances[-1] > ROUNDING**2 * (mean @ mean):
         raise UserError(f"the features of all {n} samples are the same: there is nothing to tell clusters by", 3)
     basis = (directions[:, good] / np.sqrt(variances[good]))[:, ::-1]
@@ -87,9 +89,9 @@ class Clusters(NamedTuple):
 
     def located(self, features: np.ndarray) -> Assignment:
         """(n, D) float32 -> the cluster of least distance ** 2 + price, for each."""
-        padded = np.zeros((-(-len(features) // BATCH) * BATCH, len(self.mean)), np.float32)
+        padded = np.zeros((-(-len(features) // BATCH_ROWS) * BATCH_ROWS, len(self.mean)), np.float32)
         padded[: len(features)] = features
-        parts = [self._batch(padded[i : i + BATCH]) for i in range(0, len(padded), BATCH)]
+        parts = [self._batch(padded[i : i + BATCH_ROWS]) for i in range(0, len(padded), BATCH_ROWS)]
         cluster, distance, margin = (np.concatenate(column)[: len(features)] for column in zip(*parts, strict=True))
         return Assignment(cluster, distance, margin)
 
@@ -106,12 +108,12 @@ class Clusters(NamedTuple):
 
         away = cdist(Whitening(self.mean, self.basis).points(features), self.centroids)[0]
         costs = away**2 + self.prices
-        if not (0 <= cluster < len(costs) and costs[cluster] <= costs.min() + SAME):
+        if not (0 <= cluster < len(costs) and costs[cluster] <= costs.min() + DISTANCE_TOLERANCE):
             return f"`cluster` is {cluster}; what is stored belongs to {costs.argmin()} of {len(costs)}"
-        if not abs(distance - away[cluster]) <= SAME:
+        if not abs(distance - away[cluster]) <= DISTANCE_TOLERANCE:
             return f"`distance` is {distance:.4f}; the centroid is {away[cluster]:.4f} from what is stored"
         others, farther = np.delete(costs, cluster), np.delete(away, cluster) - away[cluster]
-        if not (abs(margin - farther[others <= others.min() + SAME]) <= SAME).any():
+        if not (abs(margin - farther[others <= others.min() + DISTANCE_TOLERANCE]) <= DISTANCE_TOLERANCE).any():
             return f"`margin` is {margin:.4f}; the second centroid is {farther[others.argmin()]:.4f} farther"
         return None
 
@@ -126,14 +128,14 @@ def fit_clusters(features: np.ndarray, k: int | None, seed: int, spherical: bool
             f"clusters are learned from {n:,} samples, which cannot be {k:,}; give --clusters {n} or fewer", 3
         )
     white = fit_whitening(features)
-    blocks = range(0, n, ROWS)
-    points = np.concatenate([white.points(features[i : i + ROWS]) for i in blocks])
-    k = k or max(2, min(MOST, n // FEWEST, count_distinct(features)))
+    blocks = range(0, n, FIT_ROWS)
+    points = np.concatenate([white.points(features[i : i + FIT_ROWS]) for i in blocks])
+    k = k or max(2, min(MAX_CLUSTERS, n // MIN_POINTS_PER_CLUSTER, count_distinct(features)))
     centroids, prices = kmeans(points, k, seed, spherical), np.zeros(k, np.float32)
     if equal:
         centroids, prices = balance(points, centroids, spherical)
     clusters = Clusters(*white, centroids, prices, np.zeros(k, np.int64))
-    located = np.concatenate([clusters.located(features[i : i + ROWS]).cluster for i in blocks])
+    located = np.concatenate([clusters.located(features[i : i + FIT_ROWS]).cluster for i in blocks])
     sizes = np.bincount(located, minlength=k)
     if equal and (empty := int((sizes == 0).sum())):
         raise UserError(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)
@@ -147,11 +149,14 @@ def size_notes(sizes: np.ndarray, origin: str, chosen: bool) -> Sequence[str]:
     """
     n, k = int(sizes.sum()), len(sizes)
     learned = f"{k:,} clusters, of features {origin}, were learned from {n:,} samples"
-    if chosen and n < FEWEST * k:
+    if chosen and n < MIN_POINTS_PER_CLUSTER * k:
         remedy = "give more samples" if k == 2 else "take fewer with -k, or give more samples"
-        return [learned, f"{n:,} samples are fewer than {FEWEST} to each of {k:,} clusters; {remedy}"]
-    if small := int((sizes < n / k / SMALL).sum()):
-        return [learned, f"{small:,} of {k:,} clusters have less than 1/{SMALL} of the samples of an average one"]
+        return [learned, f"{n:,} samples are fewer than {MIN_POINTS_PER_CLUSTER} to each of {k:,} clusters; {remedy}"]
+    if small := int((sizes < n / k / SMALL_CLUSTER_FACTOR).sum()):
+        return [
+            learned,
+            f"{small:,} of {k:,} clusters have less than 1/{SMALL_CLUSTER_FACTOR} of the samples of an average one",
+        ]
     return [learned]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pseudolabel.contracts import UserError
 from pseudolabel.transforms.clustering.clusters import Clusters
-from pseudolabel.transforms.clustering.feature_sets import FILE, FeatureSet
+from pseudolabel.transforms.clustering.feature_sets import FROM_FILE, FeatureSet
 from pseudolabel.transforms.clustering.kmeans import kmeans
 
 
@@ -30,7 +30,7 @@ class Codebook(NamedTuple):
         try:
             blank = features.features(features.blank, self.learned)
             given, width = blank.shape[1], len(self.clusters.mean)
-            if origin == FILE and given != width:
+            if origin == FROM_FILE and given != width:
                 raise UserError(f"--features have {given} numbers to a row, the codebook is for {width}")
             self.clusters.located(blank)
         except UserError:
@@ -63,7 +63,7 @@ def load_codebook(path: Path) -> Codebook:
     return Codebook(clusters, held, about)
 
 
-BLOCK = 1024  # frames
+BLOCK_FRAMES = 1024  # frames
 
 
 class Centroids(NamedTuple):
@@ -100,7 +100,7 @@ class Projection(NamedTuple):
 
 def _in_blocks(features: np.ndarray, nearest: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Some frames at a time: there is a score for each of them and each code."""
-    codes = [nearest(features[i : i + BLOCK]) for i in range(0, len(features), BLOCK)]
+    codes = [nearest(features[i : i + BLOCK_FRAMES]) for i in range(0, len(features), BLOCK_FRAMES)]
     return np.concatenate(codes).astype(np.int32) if codes else np.empty(0, np.int32)
 
 

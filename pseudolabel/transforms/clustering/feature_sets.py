@@ -12,19 +12,19 @@ from pseudolabel.contracts import UserError
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering.onnx_encoder import load_network
-from pseudolabel.transforms.clustering.precomputed import SUFFIXES, Embeddings
+from pseudolabel.transforms.clustering.precomputed import FEATURE_SUFFIXES, Embeddings
 from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
-DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
+MAX_FIT_DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
 CLIP_FRAMES = 4  # of a clip
-FILE, ENCODER = "file", "encoder"  # what features are called that are no set of ours
+FROM_FILE, FROM_ENCODER = "file", "encoder"  # what features are called that are no set of ours
 FEATURES_HELP = (
     "hog, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
     "is a sample, a .npy with a row for each in the order of keys."
 )
-Learned = Mapping[str, np.ndarray]
+LearnedArrays = Mapping[str, np.ndarray]
 
 
 class StoredSample(NamedTuple):
@@ -49,11 +49,11 @@ class FeatureSet(Protocol):
     def raw(self, stored: StoredSample) -> np.ndarray:
         """All that features depend on, small; runs in the workers."""
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         """What `raw` gave of several, which is used up -> what is learned of it, and (n, D) features, of `points` or
         about as many."""
 
-    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+    def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
         """(n, D) float32; a row of NaN where there is nothing to tell by."""
 
 
@@ -72,10 +72,10 @@ class StatelessFeatures(NamedTuple):
     def bytes_each(self) -> tuple[int, int]:
         return self.blank.nbytes, 4 * self.width
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         return {}, concatenate(seen)
 
-    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+    def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
         return raw.astype(np.float32)
 
 
@@ -96,12 +96,12 @@ class ClipMeanFeatures(NamedTuple):
     def raw(self, stored: StoredSample) -> np.ndarray:
         return np.concatenate([self.pictures.raw(stored._replace(payload=frame)) for frame in stored.payload.frames])
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         clips = len(seen)
         learned, features = self.pictures.fitted(seen, points, rng)
         return learned, features.reshape(clips, -1, features.shape[1]).mean(1, dtype=np.float32)
 
-    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+    def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
         return np.asarray(self.pictures.features(raw, learned).mean(0, keepdims=True))
 
 
@@ -109,18 +109,18 @@ class TermFeatures:
     """The terms of documents are seen, their weights and topics are learned."""
 
     blank = np.array([[1, 0], [0, 0]], np.int32)
-    bytes_each = 800, 4 * text_features.SIZE  # of a hundred words
+    bytes_each = 800, 4 * text_features.DIMENSIONS  # of a hundred words
 
     def raw(self, stored: StoredSample) -> np.ndarray:
         return text_features.terms(stored.payload)
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         documents = np.cumsum([part[0, 0] for part in seen])
-        some = seen[: 1 + int(np.searchsorted(documents, DOCUMENTS))]
+        some = seen[: 1 + int(np.searchsorted(documents, MAX_FIT_DOCUMENTS))]
         topics = text_features.fit_topics(some, rng)
         return topics._asdict(), np.concatenate([topics.features(part) for part in some])
 
-    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+    def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
         return Topics(**learned).features(raw)
 
 
@@ -140,12 +140,12 @@ class PrecomputedFeatures(NamedTuple):
     def raw(self, stored: StoredSample) -> np.ndarray:
         return self.embeddings.at(stored.keys)[:, None]
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[Learned, np.ndarray]:
+    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         rows = concatenate(seen)[:, 0]
         rows = rows[rows >= 0]
         return {}, self.embeddings.rows(np.sort(rng.permutation(rows)[:points]))
 
-    def features(self, raw: np.ndarray, learned: Learned) -> np.ndarray:
+    def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
         return self.embeddings.rows(raw[:, 0])
 
 
@@ -181,7 +181,7 @@ def mfcc(stored: StoredSample) -> np.ndarray:
     )
 
 
-SETS: dict[str, FeatureSet] = {
+FEATURE_SETS: dict[str, FeatureSet] = {
     "hog": StatelessFeatures(hog, 996),
     "pixels": StatelessFeatures(pixels, 768, np.uint8),
     "mfcc": StatelessFeatures(mfcc, audio_features.STATISTICS),
@@ -205,9 +205,9 @@ def origin(features: str, sets: Sequence[str], modality: str) -> str:
 
     Raise `UserError` if it is none of the modality's.
     """
-    if Path(features).suffix in SUFFIXES:
-        return FILE
+    if Path(features).suffix in FEATURE_SUFFIXES:
+        return FROM_FILE
     if features not in sets:
-        known, ends = ", ".join(sets), ", ".join(SUFFIXES)
+        known, ends = ", ".join(sets), ", ".join(FEATURE_SUFFIXES)
         raise UserError(f"features {features!r} are none of {modality}; give {known}, or a file ending in {ends}")
     return features

@@ -15,20 +15,29 @@ import numpy as np
 
 from pseudolabel.contracts import UserError, usable_cores
 
-CELLS, EACH = 3, 20  # cells to a cluster that it is merged from, and points to a cell they are found by
-MOST_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
-NOISE = 16 * float(
+CELLS_PER_CLUSTER, POINTS_PER_CELL = (
+    3,
+    20,
+)  # cells to a cluster that it is merged from, and points to a cell they are found by
+MAX_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
+DISTANCE_NOISE = 16 * float(
     np.finfo(np.float32).eps
 )  # of |x| ** 2: what |x| ** 2 + |c| ** 2 - 2 x c may be off where x is c, twice
-ROUNDS = 100  # of repair, at most; one or two is what it takes
+MAX_REPAIR_ROUNDS = 100  # of repair, at most; one or two is what it takes
 CELL_STEPS = 2
-STEPS = 25  # of Lloyd's, at most
-GAIN, FINE = 3e-3, 3e-4  # of the inertia, that a step must take off for there to be another: of many points, of few
-BLOCK = 4096  # points
-SOFTEST, SOFTNESSES = 0.1, 6  # how soft the assignment is at first, in squares of distances; each time it is halved
+MAX_STEPS = 25  # of Lloyd's, at most
+MIN_GAIN, MIN_GAIN_FEW = (
+    3e-3,
+    3e-4,
+)  # of the inertia, that a step must take off for there to be another: of many points, of few
+BLOCK_POINTS = 4096  # points
+FIRST_SOFTNESS, SOFTNESSES = (
+    0.1,
+    6,
+)  # how soft the assignment is at first, in squares of distances; each time it is halved
 SOFT_STEPS = 10  # at each softness
-PRICINGS = 3  # of prices and means in turn
-COSTS = 1024  # points, whose costs are held
+PRICE_ROUNDS = 3  # of prices and means in turn
+BLOCK_COSTS = 1024  # points, whose costs are held
 
 
 class KMeansResult(NamedTuple):
@@ -51,15 +60,15 @@ def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np
             f"{len(points)} points cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3
         )
     rng = np.random.default_rng(seed)
-    cells = min(len(points), max(k, min(CELLS * k, MOST_CELLS)))
+    cells = min(len(points), max(k, min(CELLS_PER_CLUSTER * k, MAX_CELLS)))
     order = rng.permutation(len(points))
-    some = np.ascontiguousarray(points[np.sort(order[: EACH * cells])])
+    some = np.ascontiguousarray(points[np.sort(order[: POINTS_PER_CELL * cells])])
     seeds = points[order[:cells]]
     with threads() as pool:
         if cells > k:
             seeds = ward_merge(lloyd(pool, some, seeds, spherical, CELL_STEPS).centroids, k)
         many = len(some) < len(points)
-        found = lloyd(pool, some, seeds, spherical, gain=GAIN if many else FINE)
+        found = lloyd(pool, some, seeds, spherical, gain=MIN_GAIN if many else MIN_GAIN_FEW)
         if many:
             found = lloyd(pool, points, found.centroids, spherical)
         return repair_empty(pool, points, found)
@@ -80,7 +89,7 @@ def assign(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray) 
 
     index = faiss.IndexFlatL2(points.shape[1])
     index.add(np.ascontiguousarray(centroids))
-    blocks = [np.ascontiguousarray(points[i : i + BLOCK]) for i in range(0, len(points), BLOCK)]
+    blocks = [np.ascontiguousarray(points[i : i + BLOCK_POINTS]) for i in range(0, len(points), BLOCK_POINTS)]
     found = list(pool.map(lambda block: index.search(block, 1), blocks))
     return np.concatenate([near for _, near in found])[:, 0], np.concatenate([squares for squares, _ in found])[:, 0]
 
@@ -100,8 +109,8 @@ def lloyd(
     points: np.ndarray,
     centroids: np.ndarray,
     spherical: bool,
-    steps: int = STEPS,
-    gain: float = GAIN,
+    steps: int = MAX_STEPS,
+    gain: float = MIN_GAIN,
 ) -> KMeansResult:
     """Lloyd's steps, until one gains too little. A centroid that no point is nearest to stays where it is."""
     before = np.inf
@@ -132,8 +141,8 @@ def ward_merge(cells: np.ndarray, k: int) -> np.ndarray:
 def repair_empty(pool: ThreadPoolExecutor, points: np.ndarray, found: KMeansResult) -> np.ndarray:
     """Put each centroid that no point is nearest to on one of the points farthest from their own, all different."""
     centroids, labels, squares = found
-    k, noise = len(centroids), NOISE * float(np.einsum("nd,nd->n", points, points).max())
-    for _ in range(ROUNDS):
+    k, noise = len(centroids), DISTANCE_NOISE * float(np.einsum("nd,nd->n", points, points).max())
+    for _ in range(MAX_REPAIR_ROUNDS):
         idle = np.bincount(labels, minlength=k) == 0
         idle[np.setdiff1d(np.arange(k), np.unique(centroids, axis=0, return_index=True)[1])] = True  # one is twice
         empty = np.flatnonzero(idle)
@@ -177,7 +186,7 @@ def balance(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple
     prices = np.zeros(len(centroids))
     with threads() as pool:
         prices = sinkhorn(pool, points, centroids, prices)
-        for _ in range(PRICINGS - 1):
+        for _ in range(PRICE_ROUNDS - 1):
             labels = np.concatenate(_blocks(pool, points, centroids, prices, lambda costs: costs.argmin(1)))
             moved, sizes = means(points, labels, len(centroids))
             centroids = np.where(sizes[:, None] > 0, moved, centroids)
@@ -190,7 +199,7 @@ def sinkhorn(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray
     """Sinkhorn's steps: each makes a cluster dearer by the logarithm of how many times n / k its share is."""
     fair = len(points) / len(centroids)
     for halvings in range(SOFTNESSES):
-        soft = SOFTEST / 2**halvings
+        soft = FIRST_SOFTNESS / 2**halvings
         for _ in range(SOFT_STEPS):
             shares = np.sum(_blocks(pool, points, centroids, prices, partial(_softmax, soft)), 0)
             prices = prices + soft * np.log(np.maximum(shares, 1e-9) / fair)
@@ -214,6 +223,6 @@ def _blocks(
     own = ((centroids**2).sum(1) + prices).astype(np.float32)
 
     def block(i: int) -> np.ndarray:
-        return take(own - 2 * points[i : i + COSTS] @ centroids.T)
+        return take(own - 2 * points[i : i + BLOCK_COSTS] @ centroids.T)
 
-    return list(pool.map(block, range(0, len(points), COSTS)))
+    return list(pool.map(block, range(0, len(points), BLOCK_COSTS)))

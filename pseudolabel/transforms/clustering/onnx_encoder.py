@@ -18,9 +18,9 @@ from pseudolabel.transforms.image import ops
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-SIDE = 224  # pixels, where the network takes any size
-USUAL = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}  # ImageNet's
-ABOUT = "preprocessor_config.json"  # beside the network, as Hugging Face saves it: image_mean, image_std
+DEFAULT_SIDE = 224  # pixels, where the network takes any size
+IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}  # ImageNet's
+PREPROCESSOR_FILE = "preprocessor_config.json"  # beside the network, as Hugging Face saves it: image_mean, image_std
 
 
 class Network(NamedTuple):
@@ -70,7 +70,7 @@ class Network(NamedTuple):
 
 def load_network(path: Path) -> Network:
     """Load an ONNX file, to run on one thread. Refused where it cannot be, or takes more than one input."""
-    return _loaded(path, file_stamp(path), file_stamp(path.with_name(ABOUT)))
+    return _loaded(path, file_stamp(path), file_stamp(path.with_name(PREPROCESSOR_FILE)))
 
 
 def output_width(path: Path, wave: int | None) -> int:
@@ -99,8 +99,8 @@ def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Ne
     try:
         content = path.read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        about = json.loads(path.with_name(ABOUT).read_text("utf-8")) if beside != (0, 0) else {}
-        spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in USUAL.items()]
+        about = json.loads(path.with_name(PREPROCESSOR_FILE).read_text("utf-8")) if beside != (0, 0) else {}
+        spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in IMAGENET.items()]
     except Exception as fault:  # a foreign decoder, of a file that may be anything
         why = " ".join(str(fault).split())[:120]
         raise UserError(f"--encoder {path} cannot be loaded: {why}; give one .onnx file, weights and all") from None
@@ -108,13 +108,13 @@ def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Ne
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         takes = ", ".join(f"{one.name} {one.type}" for one in inputs)
         raise UserError(f"--encoder {path} takes {takes}; give one whose only input is float32")
-    side = inputs[0].shape[-1] if inputs[0].shape else SIDE
+    side = inputs[0].shape[-1] if inputs[0].shape else DEFAULT_SIDE
     own = sha256(content + b"".join(array.tobytes() for array in spread)).hexdigest()
-    return Network(session, side if isinstance(side, int) else SIDE, spread[0], spread[1], own)
+    return Network(session, side if isinstance(side, int) else DEFAULT_SIDE, spread[0], spread[1], own)
 
 
 def copy_network(path: Path, to: Path) -> None:
     """Keep a network, and what lies beside it."""
     shutil.copy(path, to)
-    if path.with_name(ABOUT).exists():
-        shutil.copy(path.with_name(ABOUT), to.with_name(ABOUT))
+    if path.with_name(PREPROCESSOR_FILE).exists():
+        shutil.copy(path.with_name(PREPROCESSOR_FILE), to.with_name(PREPROCESSOR_FILE))

@@ -16,9 +16,9 @@ from pseudolabel.storage.files import file_stamp
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = (".npy", ".npz", ".parquet")
-KINDS = "a .npy of (n, D), or an .npz or Parquet file with features, (n, D), and key, (n,) strings"
-BLOCK = 4096  # rows looked at together
+FEATURE_SUFFIXES = (".npy", ".npz", ".parquet")
+FILE_KINDS = "a .npy of (n, D), or an .npz or Parquet file with features, (n, D), and key, (n,) strings"
+BLOCK_ROWS = 4096  # rows looked at together
 
 
 class Embeddings(NamedTuple):
@@ -52,9 +52,9 @@ def match_embeddings(path: Path, keys: Iterable[str] | None) -> Embeddings:
     Refused where the numbers are none, or not as many as the samples; or where there are no keys at all.
     """
     matrix, own = _read(path)
-    for i in range(0, len(matrix), BLOCK):
+    for i in range(0, len(matrix), BLOCK_ROWS):
         with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused
-            bad = np.flatnonzero(~np.isfinite(matrix[i : i + BLOCK].astype(np.float32)).all(1))
+            bad = np.flatnonzero(~np.isfinite(matrix[i : i + BLOCK_ROWS].astype(np.float32)).all(1))
         if len(bad):
             raise UserError(
                 f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite numbers of 32 bits"
@@ -86,7 +86,7 @@ def _loaded(path: Path, written: tuple[int, int]) -> tuple[np.ndarray, list[str]
     except UserError:
         raise
     except Exception as fault:  # a foreign decoder, of a file that may be anything
-        raise UserError(f"--features {path} cannot be read ({type(fault).__name__}); give {KINDS}") from None
+        raise UserError(f"--features {path} cannot be read ({type(fault).__name__}); give {FILE_KINDS}") from None
     if matrix.ndim != 2 or not matrix.size or matrix.dtype.kind not in "fiu":
         raise UserError(f"--features {path} is of shape {matrix.shape}, {matrix.dtype}; give numbers of shape (n, D)")
     return matrix, keys
@@ -132,7 +132,7 @@ def _keys(path: Path, column: pa.ChunkedArray) -> list[str]:
     return keys
 
 
-Place = tuple[Path, int, int]  # file, row group, row in it
+RowPlace = tuple[Path, int, int]  # file, row group, row in it
 
 
 class FrameFeatures:
@@ -177,10 +177,10 @@ class FrameFeatures:
         return made.hexdigest()
 
     @cached_property
-    def _places(self) -> dict[str, Place]:
+    def _places(self) -> dict[str, RowPlace]:
         import pyarrow.parquet as pq
 
-        places: dict[str, Place] = {}
+        places: dict[str, RowPlace] = {}
         for path in sorted(self.folder.rglob("*.parquet")):
             file = pq.ParquetFile(path)
             if lacking := {"key", "features"} - set(file.schema_arrow.names):

@@ -171,12 +171,12 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
 def view_columns(views: Sequence[View]) -> dict[str, Any]:
     """The columns that say what was done, an entry for each view."""
     parts = (list(part) for part in zip(*views, strict=True))
-    return {column.name: list(map(_plain, part)) for column, part in zip(ABOUT, parts, strict=True)}
+    return {column.name: list(map(_plain, part)) for column, part in zip(VIEW_COLUMNS, parts, strict=True)}
 
 
 def read_views(row: Mapping[str, Any]) -> list[View]:
     """What was done, read back from a row."""
-    parts = zip(*(row[column.name] for column in ABOUT), strict=True)
+    parts = zip(*(row[column.name] for column in VIEW_COLUMNS), strict=True)
     return [View(Box(*box), flip, tuple(factors), tuple(order), *rest) for box, flip, factors, order, *rest in parts]
 
 
@@ -184,7 +184,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-ABOUT = (
+VIEW_COLUMNS = (
     Column("boxes", "list<list<int32>>", "about", "Of each view: left, top, right, bottom in the upright picture."),
     Column("flips", "list<bool>", "about", "Of each view: whether it was mirrored, left to right."),
     Column(

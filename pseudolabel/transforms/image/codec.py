@@ -11,7 +11,7 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 
-LARGEST = 2**27  # pixels of a picture that is stored; 400 MB when decoded
+MAX_STORED_PIXELS = 2**27  # pixels of a picture that is stored; 400 MB when decoded
 
 
 def image_size(encoded: bytes) -> tuple[int, int]:
@@ -38,7 +38,7 @@ def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
 
     encoded = media["bytes"] or b""
     width, height = image_size(encoded)
-    if width * height > LARGEST:  # a few bytes may claim more pixels than there is memory for
+    if width * height > MAX_STORED_PIXELS:  # a few bytes may claim more pixels than there is memory for
         raise UnusableSample(f"holds a picture of {width} x {height} pixels, larger than any that is made")
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:

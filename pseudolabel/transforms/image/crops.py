@@ -11,10 +11,10 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 
-SMALLEST = 16  # pixels of the short side; of less, a crop shows the interpolation and little else
-RATIO = 4 / 3  # how unequal the sides of a crop may be drawn, as they will be shown
-COVERED = 0.1  # least share of the picture in TensorFlow's crops: min_object_covered, the object being the picture
-LEAST_SIDE = 8  # pixels of a square
+MIN_SOURCE_SIDE = 16  # pixels of the short side; of less, a crop shows the interpolation and little else
+MAX_ASPECT = 4 / 3  # how unequal the sides of a crop may be drawn, as they will be shown
+MIN_COVERED = 0.1  # least share of the picture in TensorFlow's crops: min_object_covered, the object being the picture
+MIN_SIDE = 8  # pixels of a square
 
 
 class CropRule(StrEnum):
@@ -47,8 +47,8 @@ def crop(
 
 def check_size(height: int, width: int) -> None:
     """Raise `UnusableSample` where a picture is too small to cut views from."""
-    if min(height, width) < SMALLEST:
-        raise UnusableSample(f"{width} x {height} pixels, too small: the short side needs {SMALLEST}")
+    if min(height, width) < MIN_SOURCE_SIDE:
+        raise UnusableSample(f"{width} x {height} pixels, too small: the short side needs {MIN_SOURCE_SIDE}")
 
 
 def torchvision(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
@@ -61,8 +61,8 @@ def torchvision(height: int, width: int, area: tuple[float, float], rng: np.rand
         h, w = _sides(height * width, area, shape, size, ratio)
         if 0 < w <= width and 0 < h <= height:
             return _placed(height, width, h, w, x, y)
-    w = max(1, min(width, round(height * shape * RATIO)))
-    h = max(1, min(height, round(width / shape * RATIO)))
+    w = max(1, min(width, round(height * shape * MAX_ASPECT)))
+    h = max(1, min(height, round(width / shape * MAX_ASPECT)))
     return _placed(height, width, h, w, 0.5, 0.5)
 
 
@@ -85,14 +85,14 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
     least, most = (share * height * width for share in area)
     for _ in range(100):
         size, ratio, x, y = rng.random(4).tolist()
-        ratio = shape * (1 / RATIO + ratio * (RATIO - 1 / RATIO))
+        ratio = shape * (1 / MAX_ASPECT + ratio * (MAX_ASPECT - 1 / MAX_ASPECT))
         top = min(round(sqrt(most / ratio)), int((width + 0.5 - 1e-7) / ratio), height)
         h = min(round(sqrt(least / ratio)), top)
         h += int(size * (top - h + 1))
         h += round(h * ratio) * h < least  # what rounding took or gave is no reason to fail
         h -= round(h * ratio) * h > most
         w = round(h * ratio)
-        if least <= h * w <= most and 0 < w <= width and 0 < h <= height and h * w >= COVERED * height * width:
+        if least <= h * w <= most and 0 < w <= width and 0 < h <= height and h * w >= MIN_COVERED * height * width:
             return _placed(height, width, h, w, x, y)
     return torchvision(height, width, area, rng, shape)
 
@@ -103,7 +103,7 @@ CROPS = {CropRule.torchvision: torchvision, CropRule.tensorflow: tensorflow, Cro
 def _sides(pixels: int, area: tuple[float, float], shape: float, size: float, ratio: float) -> tuple[int, int]:
     """Area uniform, ratio log-uniform, by two chances of 0 to 1: height and width, be they in the picture or not."""
     least, most = area
-    ratio = shape * RATIO ** (2 * ratio - 1)
+    ratio = shape * MAX_ASPECT ** (2 * ratio - 1)
     wanted = pixels * (least + size * (most - least))
     return round(sqrt(wanted / ratio)), round(sqrt(wanted * ratio))
 
@@ -118,8 +118,8 @@ def square(height: int, width: int, share: float, rng: np.random.Generator) -> B
     """A square of `share` of the short side, anywhere: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
     check_size(height, width)
     side = round(min(height, width) * share)
-    if side < LEAST_SIDE:
-        raise UnusableSample(f"{width} x {height} pixels, too small: a square of {share:g} has fewer than {LEAST_SIDE}")
+    if side < MIN_SIDE:
+        raise UnusableSample(f"{width} x {height} pixels, too small: a square of {share:g} has fewer than {MIN_SIDE}")
     return _placed(height, width, side, side, *rng.random(2).tolist())
 
 

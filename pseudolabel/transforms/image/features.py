@@ -7,10 +7,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from pseudolabel.transforms.image import ops
 
-SIDE = 96  # pixels that a picture is squeezed to for its gradients
+HOG_SIDE = 96  # pixels that a picture is squeezed to for its gradients
 CELL, BINS = 16, 9  # pixels of a cell's side, directions of a gradient
-LEAST = 0.1 * 4 * BINS  # added to the length of a block, so that the noise of plain ground stays small
-GRID = 4  # places on each side that colours are looked up in
+BLOCK_NORM_OFFSET = 0.1 * 4 * BINS  # added to the length of a block, so that the noise of plain ground stays small
+COLOR_GRID = 4  # places on each side that colours are looked up in
 
 
 def hog(image: np.ndarray) -> np.ndarray:
@@ -21,20 +21,20 @@ def hog(image: np.ndarray) -> np.ndarray:
     """
     import cv2
 
-    gray = cv2.cvtColor(ops.resize(image, SIDE, SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    gray = cv2.cvtColor(ops.resize(image, HOG_SIDE, HOG_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     strength, angle = cv2.cartToPolar(across, down)
     turns = angle * np.float32(BINS / np.pi)  # a half turn is BINS
     below = np.floor(turns)
     upper = strength * (turns - below)
     first = below.astype(np.int64) % BINS
-    cell = np.arange(SIDE) // CELL
-    at = (cell[:, None] * (SIDE // CELL) + cell) * BINS
+    cell = np.arange(HOG_SIDE) // CELL
+    at = (cell[:, None] * (HOG_SIDE // CELL) + cell) * BINS
     weights, bins = np.stack([strength - upper, upper]), np.stack([at + first, at + (first + 1) % BINS])
-    counts = np.bincount(bins.ravel(), weights.ravel(), minlength=BINS * (SIDE // CELL) ** 2)
-    cells = counts.reshape(SIDE // CELL, SIDE // CELL, BINS).transpose(2, 0, 1).astype(np.float32)
+    counts = np.bincount(bins.ravel(), weights.ravel(), minlength=BINS * (HOG_SIDE // CELL) ** 2)
+    cells = counts.reshape(HOG_SIDE // CELL, HOG_SIDE // CELL, BINS).transpose(2, 0, 1).astype(np.float32)
     blocks = sliding_window_view(cells, (2, 2), (1, 2)).transpose(1, 2, 0, 3, 4).reshape(-1, 4 * BINS)
-    blocks = np.minimum(blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + LEAST), 0.2)
+    blocks = np.minimum(blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + BLOCK_NORM_OFFSET), 0.2)
     return np.asarray(blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + 1e-6)).ravel()
 
 
@@ -42,9 +42,13 @@ def color_statistics(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (96,): mean and deviation of CIE L, a and b, over 100, in each of 4 x 4 places."""
     import cv2
 
-    side = 2 * SIDE // 3
+    side = 2 * HOG_SIDE // 3
     lab = cv2.cvtColor(ops.resize(image, side, side).astype(np.float32) / 255, cv2.COLOR_RGB2Lab) / 100
-    places = lab.reshape(GRID, side // GRID, GRID, side // GRID, 3).transpose(0, 2, 1, 3, 4).reshape(GRID**2, -1, 3)
+    places = (
+        lab.reshape(COLOR_GRID, side // COLOR_GRID, COLOR_GRID, side // COLOR_GRID, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(COLOR_GRID**2, -1, 3)
+    )
     return np.hstack([places.mean(1), places.std(1)]).ravel()
 
 

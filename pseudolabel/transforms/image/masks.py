@@ -6,9 +6,9 @@ from math import exp, log, sqrt
 
 import numpy as np
 
-ASPECT = 0.3  # of a block, to 1 / 0.3
-LEAST = 16  # patches a block aims at, at least
-ATTEMPTS = 10
+MIN_ASPECT = 0.3  # of a block, to 1 / 0.3
+MIN_BLOCK_PATCHES = 16  # patches a block aims at, at least
+MAX_ATTEMPTS = 10
 GRAY = 128  # of a hidden patch, for a person to see
 
 
@@ -38,8 +38,11 @@ def block_mask(height: int, width: int, count: int, rng: np.random.Generator) ->
 def _block(mask: np.ndarray, most: int, rng: np.random.Generator) -> bool:
     """Hide one more rectangle of at most `most` new patches; whether one was found."""
     height, width = mask.shape
-    for _ in range(ATTEMPTS):
-        area, aspect = rng.uniform(min(LEAST, most), max(LEAST, most)), exp(rng.uniform(log(ASPECT), -log(ASPECT)))
+    for _ in range(MAX_ATTEMPTS):
+        area, aspect = (
+            rng.uniform(min(MIN_BLOCK_PATCHES, most), max(MIN_BLOCK_PATCHES, most)),
+            exp(rng.uniform(log(MIN_ASPECT), -log(MIN_ASPECT))),
+        )
         h, w = round(sqrt(area * aspect)), round(sqrt(area / aspect))
         if 0 < h < height and 0 < w < width:
             top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)

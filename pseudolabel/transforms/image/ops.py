@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LOST = 12.0  # of 255: what JPEG takes from a place of 8 x 8 pixels at q95, at most, with room for another codec
-LOOSE = 12.0  # the mean of the same, of thumbnails of one place that were made in two ways
+JPEG_TOLERANCE = (
+    12.0  # of 255: what JPEG takes from a place of 8 x 8 pixels at q95, at most, with room for another codec
+)
+THUMBNAIL_TOLERANCE = 12.0  # the mean of the same, of thumbnails of one place that were made in two ways
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -65,7 +67,7 @@ def equal_up_to_jpeg(one: np.ndarray, other: np.ndarray) -> bool:
     if one.shape != other.shape:
         return False
     apart = cv2.absdiff(one, other).astype(np.float32).mean(2)
-    return bool(cv2.blur(apart, (8, 8)).max() <= LOST)
+    return bool(cv2.blur(apart, (8, 8)).max() <= JPEG_TOLERANCE)
 
 
 def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
@@ -74,7 +76,7 @@ def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
 
     gray = [image @ LUMA if image.shape[2] == 3 else image[..., 0] for image in (one, other)]
     small = [cv2.resize(image.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) for image in gray]
-    return bool(np.abs(small[0] - small[1]).mean() <= LOOSE)
+    return bool(np.abs(small[0] - small[1]).mean() <= THUMBNAIL_TOLERANCE)
 
 
 def crop(image: np.ndarray, box: Sequence[int]) -> np.ndarray:

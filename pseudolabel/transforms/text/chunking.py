@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 BLANKS = b" \t\n\r"  # the white space of every tokenizer; BERT's deletes \v and \f as control characters
-SIGNS = string.punctuation.encode()  # each is a word by itself, for BERT
-OTHERS = (string.ascii_letters + string.digits).encode()
-RARE = "|~^`"  # of these signs
+PUNCTUATION = string.punctuation.encode()  # each is a word by itself, for BERT
+WORD_CHARACTERS = (string.ascii_letters + string.digits).encode()
+RARE_PUNCTUATION = "|~^`"  # of these signs
 IDEOGRAPHS = range(0xE5, 0xEA)  # lead bytes of U+5000 to U+9FFF, each a word by itself, for BERT
 # Neither sees further than a space: the one changes characters, the other cuts at white space (and elsewhere, or not).
 NORMALIZERS = frozenset({"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"})
@@ -26,11 +26,11 @@ KEEPERS = {"ByteLevel": "use_regex", "Metaspace": "split"}  # where this is set,
 # What is not white by its bytes: in UTF-8 the white characters beyond ASCII (U+0085, U+00A0, U+1680, U+180E, which was
 # one, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000) end otherwise than with ENDS and begin otherwise than
 # with LEADS. Normalised, no other character ends with white space, unless a DELETER takes away what it is made of.
-PRINTED = range(0x21, 0x7F)
+PRINTABLE = range(0x21, 0x7F)
 ENDS = sorted({*range(0x80, 0xC0)} - {*range(0x80, 0x8B), 0x8E, 0x9F, 0xA0, 0xA8, 0xA9, 0xAF})
 LEADS = {2: range(0xC3, 0xE0), 3: (0xE0, *range(0xE4, 0xEE)), 4: range(0xF0, 0xF5)}  # by the bytes of the character
 DELETERS = frozenset({"BertNormalizer", "StripAccents"})  # but nothing PRINTED
-DROPPED = 1  # of a byte: white space that belongs to no chunk
+WHITE_SPACE_CLASS = 1  # of a byte: white space that belongs to no chunk
 NEVER, AFTER, ALWAYS = 0, 1, 2  # of two bytes: whether text is cut between them, AFTER a known character or anyhow
 
 
@@ -48,7 +48,7 @@ class ChunkRules(NamedTuple):
     def chunks(self, data: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) uint8 text, (n,) bool in a document -> (n,) bool belongs to a chunk, (n,) bool begins one."""
         kind = self.kinds.take(data) * inside
-        solid = inside & (kind != DROPPED)
+        solid = inside & (kind != WHITE_SPACE_CLASS)
         cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:])
         begins = np.ones(len(data), bool)
         begins[1:] = (cut == ALWAYS) | ~solid[:-1]
@@ -86,7 +86,11 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
             made.pairs[code[:-1], code[1:]] = NEVER
     if literal and not keeps:
         return made._replace(separator=max(raw, key=len, default=""))
-    signs = [sign for sign in RARE if alone and sign in about["model"]["vocab"] and not any(sign in t for t in raw)]
+    signs = [
+        sign
+        for sign in RARE_PUNCTUATION
+        if alone and sign in about["model"]["vocab"] and not any(sign in t for t in raw)
+    ]
     return made._replace(separator="".join(signs[:1]))
 
 
@@ -107,7 +111,7 @@ def check_token(token: dict[str, Any], keeps: bool) -> None:
 def dropping() -> ChunkRules:
     """Words are what stands between white space, or less."""
     made = ChunkRules(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
-    made.kinds[list(BLANKS)] = DROPPED
+    made.kinds[list(BLANKS)] = WHITE_SPACE_CLASS
     return made
 
 
@@ -118,7 +122,7 @@ def bert(chinese: bool) -> ChunkRules:
         made.kinds[IDEOGRAPHS] = 3
         made.pairs[:] = AFTER
         made.pairs[:, IDEOGRAPHS] = ALWAYS
-    made.pairs[list(SIGNS)] = made.pairs[:, list(SIGNS)] = ALWAYS
+    made.pairs[list(PUNCTUATION)] = made.pairs[:, list(PUNCTUATION)] = ALWAYS
     return made
 
 
@@ -133,14 +137,14 @@ def keeping(cutter: dict[str, Any], normalizers: list[str]) -> ChunkRules:
     alone = cutter["type"] == "Metaspace" or cutter["add_prefix_space"]
     blanks = list(b" " if alone else BLANKS)
     made.pairs[:, blanks] = AFTER
-    made.pairs[np.ix_(PRINTED, blanks)] = ALWAYS
+    made.pairs[np.ix_(PRINTABLE, blanks)] = ALWAYS
     if DELETERS.isdisjoint(normalizers):
         made.pairs[np.ix_(ENDS, blanks)] = ALWAYS
         for size, leads in LEADS.items():
             made.kinds[list(leads)] = size
     if not alone:
-        made.pairs[np.ix_(list(OTHERS), list(SIGNS))] = ALWAYS
-        made.pairs[np.ix_(list(SIGNS.replace(b"'", b"")), list(OTHERS))] = ALWAYS
+        made.pairs[np.ix_(list(WORD_CHARACTERS), list(PUNCTUATION))] = ALWAYS
+        made.pairs[np.ix_(list(PUNCTUATION.replace(b"'", b"")), list(WORD_CHARACTERS))] = ALWAYS
     return made
 
 
@@ -213,7 +217,9 @@ def tail(about: dict[str, Any]) -> str:
         return ""
     prefix: str = model["continuing_subword_prefix"]
     others = [model["unk_token"], *(token["content"] for token in about["added_tokens"])]
-    apart = len(prefix) > 1 and prefix[0].encode() in SIGNS and not any(text.startswith(prefix) for text in others)
+    apart = (
+        len(prefix) > 1 and prefix[0].encode() in PUNCTUATION and not any(text.startswith(prefix) for text in others)
+    )
     return prefix if apart else ""
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
 
-CONTEXT = 4  # tokens before one, by which a decoder writes it
+CONTEXT_TOKENS = 4  # tokens before one, by which a decoder writes it
 
 
 class Detokenizer:
@@ -61,7 +61,7 @@ class Detokenizer:
         """(n,) ids -> the text of each token, with the space before it, if there is one."""
         pieces, texts = self.pieces[ids].tolist(), []
         for i, answer in enumerate(self.answers[ids].tolist()):
-            before, with_it = (self.decode(pieces[max(0, i - CONTEXT) : end]) for end in (i, i + 1))
+            before, with_it = (self.decode(pieces[max(0, i - CONTEXT_TOKENS) : end]) for end in (i, i + 1))
             texts.append(with_it[len(before) :] if with_it.startswith(before) else answer)
         return texts
 

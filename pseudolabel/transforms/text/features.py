@@ -16,10 +16,10 @@ from pseudolabel.readers.text.blocks import Block
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-BUCKETS = 1 << 16  # that terms are hashed into
-SIZE = 128  # numbers to a document
-POWERS = 4  # times the randomised SVD multiplies by A' A: text has a long tail
-SPARE = 16  # directions it finds beside those that are kept
+HASH_BUCKETS = 1 << 16  # that terms are hashed into
+DIMENSIONS = 128  # numbers to a document
+POWER_ITERATIONS = 4  # times the randomised SVD multiplies by A' A: text has a long tail
+EXTRA_DIRECTIONS = 16  # directions it finds beside those that are kept
 # what continues a word without being a letter: accents, vowel signs, and the two joiners between them
 MARKS = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
 LETTERS = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
@@ -32,7 +32,7 @@ class Buckets(dict[str, int]):
     """term -> its bucket, by CRC-32: the same in every process."""
 
     def __missing__(self, term: str) -> int:
-        self[term] = bucket = crc32(term.encode()) % BUCKETS
+        self[term] = bucket = crc32(term.encode()) % HASH_BUCKETS
         return bucket
 
 
@@ -94,9 +94,9 @@ def fit_topics(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
     spread = np.bincount(np.unique(pairs[:, 0].astype(np.int64) * len(buckets) + pairs[:, 1]) % len(buckets))
     weights = (np.log((1 + total) / (1 + spread)) + 1).astype(np.float32)
     matrix = tf_idf(pairs, total, weights)
-    size = min(SIZE, len(buckets), total)
-    basis = rng.normal(size=(len(buckets), min(size + SPARE, len(buckets)))).astype(np.float32)
-    for _ in range(POWERS):
+    size = min(DIMENSIONS, len(buckets), total)
+    basis = rng.normal(size=(len(buckets), min(size + EXTRA_DIRECTIONS, len(buckets)))).astype(np.float32)
+    for _ in range(POWER_ITERATIONS):
         basis = np.linalg.qr(matrix.T @ (matrix @ basis))[0]
     _, _, right = np.linalg.svd(matrix @ basis, full_matrices=False)
     return Topics(buckets.astype(np.int32), weights, np.asarray(basis @ right[:size].T, np.float32))

@@ -16,8 +16,8 @@ from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
 if TYPE_CHECKING:
     from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
-LONGEST = 16  # tokens; what is longer is hardly a word, but a sentence without spaces
-GEOMETRIC = 0.2  # p of SpanBERT's span lengths: README of facebookresearch/SpanBERT, --geometric-p
+MAX_WORD_TOKENS = 16  # tokens; what is longer is hardly a word, but a sentence without spaces
+GEOMETRIC_P = 0.2  # p of SpanBERT's span lengths: README of facebookresearch/SpanBERT, --geometric-p
 
 
 class Unit(StrEnum):
@@ -72,7 +72,7 @@ class MaskingParams(NamedTuple):
     span_words: int = 10
 
 
-RULES = {
+PRESETS = {
     MaskingPreset.bert: MaskingParams(),  # google-research/bert, create_pretraining_data.py
     MaskingPreset.roberta: MaskingParams(rounding=Rounding.chance),  # fairseq, data/mask_tokens_dataset.py
     MaskingPreset.spanbert: MaskingParams(
@@ -93,9 +93,9 @@ def describe_preset(rule: MaskingParams) -> str:
     return ", ".join(f"{n.replace('_', '-')} {v}" for n, v in rule._asdict().items() if v != getattr(base, n, None))
 
 
-PRESETS = (
+PRESET_HELP = (
     "Whose masking: what is not given follows it. "
-    + ". ".join(f"{p}: {describe_preset(r)}" for p, r in RULES.items())
+    + ". ".join(f"{p}: {describe_preset(r)}" for p, r in PRESETS.items())
     + "."
 )
 
@@ -104,7 +104,7 @@ PRESETS = (
 class MaskingOptions(Options):
     """What is hidden of a row. A preset sets all of it; what is given goes before."""
 
-    preset: Annotated[MaskingPreset, Option(help=PRESETS)] = MaskingPreset.bert
+    preset: Annotated[MaskingPreset, Option(help=PRESET_HELP)] = MaskingPreset.bert
     unit: Annotated[Unit | None, Option(help="What is hidden as a whole.")] = None
     ratio: Annotated[float | None, Option(help="Share of a row's tokens to be told.")] = None
     rounding: Annotated[Rounding | None, Option(help="How that share becomes a number.")] = None
@@ -124,7 +124,7 @@ class MaskingOptions(Options):
     def rule(self) -> MaskingParams:
         """What holds: the options that are given, else those of the preset."""
         given = {name: getattr(self, name) for name in MaskingParams._fields if getattr(self, name) is not None}
-        return RULES[self.preset]._replace(**given)
+        return PRESETS[self.preset]._replace(**given)
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def word_starts(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) ->
     long = size > np.repeat(most, counts)
     if long.any():
         short = np.add.reduceat(np.append(~long, False), np.cumsum(counts) - counts, dtype=int) * (counts > 0)
-        begins[candidates] |= np.repeat(long & ((size > LONGEST) | np.repeat(short == 0, counts)), size)
+        begins[candidates] |= np.repeat(long & ((size > MAX_WORD_TOKENS) | np.repeat(short == 0, counts)), size)
     return begins
 
 
@@ -210,7 +210,7 @@ def span_starts(
     first = fresh[begins]
     ends = np.append(np.flatnonzero(first), len(first))[np.cumsum(first)]
     n = np.arange(1, rule.span_words + 1)
-    weights = (1 - GEOMETRIC) ** n if rule.span_lengths == SpanLengths.geometric else 1 / n
+    weights = (1 - GEOMETRIC_P) ** n if rule.span_lengths == SpanLengths.geometric else 1 / n
     chance, following = rng.random(len(first)), np.arange(1, len(first) + 1)
     for more in np.cumsum(weights / weights.sum())[:-1]:
         following += chance >= more

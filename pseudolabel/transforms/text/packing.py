@@ -14,7 +14,7 @@ from pseudolabel.transforms.text.tokenize import Tokens
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ENOUGH = 256 << 10  # bytes of text worked on at once, at least
+MIN_BLOCK_BYTES = 256 << 10  # bytes of text worked on at once, at least
 
 
 class Packed(NamedTuple):
@@ -95,7 +95,7 @@ def group_blocks(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sam
     for sample in samples:
         group.append(sample)
         size += len(sample.payload.data)
-        if size >= times * ENOUGH:
+        if size >= times * MIN_BLOCK_BYTES:
             yield group
             group, size = [], 0
     if group:

@@ -14,7 +14,7 @@ from pseudolabel.transforms.text.ragged import follow_links
 from pseudolabel.transforms.text.sentences import split_sentences
 from pseudolabel.transforms.text.tokenize import Tokens
 
-FEW = 8  # documents
+FEW_DOCUMENTS = 8  # documents
 
 
 class Negatives(StrEnum):
@@ -154,7 +154,7 @@ def elsewhere(
     """
     own, full = text.document[chunks], np.flatnonzero(text.last - text.first)
     chance = rng.random((2, len(chunks)))
-    if len(full) > FEW + 1:
+    if len(full) > FEW_DOCUMENTS + 1:
         other = (chance[0] * (len(full) - 1)).astype(np.int64)
         other = full[other + (other >= np.searchsorted(full, own))]
         start = text.first[other] + (chance[1] * (text.last[other] - text.first[other])).astype(np.int64)

@@ -11,13 +11,15 @@ import numpy as np
 
 from pseudolabel.readers.text.blocks import Block
 
-STOPS = ".!?…‼⁇⁈⁉‽\u037e։؟۔।॥።፧။៕។།"  # these want white space after them; U+037E asks in Greek
+SPACED_STOPS = ".!?…‼⁇⁈⁉‽\u037e։؟۔।॥።፧။៕។།"  # these want white space after them; U+037E asks in Greek
 FREE_STOPS = "。｡！？๚๛"  # these do not
-TITLES = "Mr Mrs Ms Messrs Mme Mmes Mlle Mlles MM Mgr Sr Sra Hr Dr Prof Rev Hon St Ste Capt Col Gen Lt vs cf Cf al"
-COUNTED = "No Nos no Nr p pp Vol vol Fig fig Ch ch Art art Jan Feb Mar Apr Jun Jul Aug Sept Oct Nov Dec"
+TITLE_ABBREVIATIONS = (
+    "Mr Mrs Ms Messrs Mme Mmes Mlle Mlles MM Mgr Sr Sra Hr Dr Prof Rev Hon St Ste Capt Col Gen Lt vs cf Cf al"
+)
+NUMBER_ABBREVIATIONS = "No Nos no Nr p pp Vol vol Fig fig Ch ch Art art Jan Feb Mar Apr Jun Jul Aug Sept Oct Nov Dec"
 INITIALS = "A-HJ-ZÀ-ÖØ-ÞΑ-ΩА-Я"  # "I" is a word of its own
-GAP = b"\n\n"  # a blank line, which no rule looks across
-SLICE = 1 << 16  # characters whose codes the processor's cache can hold
+BLANK_LINE = b"\n\n"  # a blank line, which no rule looks across
+SLICE_CHARACTERS = 1 << 16  # characters whose codes the processor's cache can hold
 
 
 def split_sentences(block: Block, per_line: bool = False) -> Block:
@@ -37,14 +39,14 @@ def split_sentences(block: Block, per_line: bool = False) -> Block:
 
     The rules are ours: google-research/bert's create_pretraining_data.py asks its user for one sentence per line.
     """
-    raw = GAP.join([b"", *block.texts(), b""])
+    raw = BLANK_LINE.join([b"", *block.texts(), b""])
     text = raw.decode()
     kinds = kinds_of(text)
     if per_line:
         cuts = np.flatnonzero((kinds == ord("\n")) | (kinds == ord("\r")))
     else:
         kinds[[match.start() for match in NO_STOP.finditer(text)]] = ord("x")
-        cuts = np.fromiter((match.end() for match in END.finditer(kinds.data)), np.int64)
+        cuts = np.fromiter((match.end() for match in SENTENCE_END.finditer(kinds.data)), np.int64)
     white = np.flatnonzero(kinds <= ord(" "))
     inner = np.flatnonzero(np.frombuffer(raw, np.uint8) & 0xC0 == 0x80)  # bytes of a character but the first
     before = np.append(0, cuts - np.searchsorted(white, cuts))  # characters before each cut that are not white
@@ -52,7 +54,7 @@ def split_sentences(block: Block, per_line: bool = False) -> Block:
     starts = put_back(put_back(before[:-1][some], white), inner)
     ends = put_back(put_back(before[1:][some] - 1, white) + 1, inner)
     lengths = block.ends - block.starts
-    places = np.cumsum(lengths + len(GAP)) - lengths  # of the documents in `raw`
+    places = np.cumsum(lengths + len(BLANK_LINE)) - lengths  # of the documents in `raw`
     document = np.searchsorted(places, starts, "right") - 1
     shift = (block.starts - places)[document]
     return Block(block.data, starts + shift, ends + shift, block.positions[document])
@@ -71,7 +73,7 @@ def kind(character: str) -> str:
     sort = category(character)
     if character.isspace():
         return character if character in "\r\n" else " "
-    if character in STOPS:
+    if character in SPACED_STOPS:
         return "."
     if character in FREE_STOPS:
         return "o"
@@ -100,13 +102,13 @@ def table() -> np.ndarray:
 
 def kinds_of(text: str) -> np.ndarray:
     """(n,) uint8: the kind of each character."""
-    slices = (text[i : i + SLICE].encode("utf-32-le") for i in range(0, len(text), SLICE))
+    slices = (text[i : i + SLICE_CHARACTERS].encode("utf-32-le") for i in range(0, len(text), SLICE_CHARACTERS))
     return np.concatenate([table().take(np.frombuffer(codes, "<u4"), mode="clip") for codes in slices])
 
 
 # Every alternative begins with one letter, so that `re` looks for these alone. What » closes with a space before it,
 # white space or punctuation follows; else it opens.
-END = re.compile(
+SENTENCE_END = re.compile(
     rb"""
     \. [)"]*+ (?: [ ] \) [)"]*+ (?= [\s,.] ) )?+ (?= \s++ [^a.] ) (?! [ ]++ -++ [ ]*+ a )
   | o [op)]*+ (?: "++ (?= \s ) )?
@@ -127,8 +129,8 @@ def before_stop(words: str) -> str:
 
 NO_STOP = re.compile(
     rf"""
-    \. (?: {before_stop(TITLES)}
-    | (?= \s\d ) (?: {before_stop(COUNTED)} )
+    \. (?: {before_stop(TITLE_ABBREVIATIONS)}
+    | (?= \s\d ) (?: {before_stop(NUMBER_ABBREVIATIONS)} )
     | (?<= \b[{INITIALS}]\. ) | (?<= \.\w\. )
     | (?<= [\r\n]\d\. ) | (?<= [\r\n]\d\d\. ) | (?<= \s\s\d\. ) | (?<= \s\s\d\d\. ) )
     """,

@@ -22,13 +22,13 @@ from pseudolabel.transforms.text.chunking import BLANKS, ChunkRules, NotChunkabl
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-INSIDE = np.int32(1 << 30)  # in the id of a token that goes on with the word of the token before it
-CALL = 1 << 12  # bytes of documents tokenised in one call; longer ones alone
-SLICE = 1_500_000  # bytes worked on at once: the tokenizer takes a hundred times that in memory
-KNOWN = 300_000  # chunks remembered
-LONG = 64  # bytes; longer chunks are seldom met again
-GROUP = 200  # new chunks tokenised in one call
-NASTY = (
+CONTINUES_WORD = np.int32(1 << 30)  # in the id of a token that goes on with the word of the token before it
+CALL_BYTES = 1 << 12  # bytes of documents tokenised in one call; longer ones alone
+SLICE_BYTES = 1_500_000  # bytes worked on at once: the tokenizer takes a hundred times that in memory
+MAX_CACHED_CHUNKS = 300_000  # chunks remembered
+LONG_CHUNK_BYTES = 64  # bytes; longer chunks are seldom met again
+CHUNKS_PER_CALL = 200  # new chunks tokenised in one call
+PROBE_TEXTS = (
     "Straße d’été, a/b: (c)! don't 3.14 x_y",
     "e\u0301te\u0301 ,\u0301 <\u0338 a\u0308\u0323\u0302 ΟΔΟΣ, İI ŉ ﬁ ½ ² \u0301\u0301",
     "a\u00a0b\u200bc\u2028d\u3000e\u00adf\ufeffg\x0bh\x0ci\x00j\x1fk\x85l\ufffdm",
@@ -42,10 +42,12 @@ NASTY = (
 
 def slices(data: np.ndarray, places: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """Cut data[start:stop] into stretches of SLICE bytes at most, where (n,) bool `places` allows if it can be done."""
-    while stop - start > SLICE:
-        high = start + SLICE - int(places[start + SLICE : start : -1].argmax())
+    while stop - start > SLICE_BYTES:
+        high = start + SLICE_BYTES - int(places[start + SLICE_BYTES : start : -1].argmax())
         if not places[high]:
-            high = start + SLICE - int((data[start + SLICE : start : -1] & 0xC0 != 0x80).argmax())  # between characters
+            high = (
+                start + SLICE_BYTES - int((data[start + SLICE_BYTES : start : -1] & 0xC0 != 0x80).argmax())
+            )  # between characters
         yield start, high
         start = high
     yield start, stop
@@ -87,7 +89,7 @@ class Tokens:
 
     def _agrees(self, chunks: Chunks) -> bool:
         added = [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
-        texts = [*NASTY, *(f"a{text}b {text}, {text.lower()}" for text in added)]
+        texts = [*PROBE_TEXTS, *(f"a{text}b {text}, {text.lower()}" for text in added)]
         block = pack([text.encode() for text in texts], range(len(texts)))
         return all(
             np.array_equal(*both)
@@ -122,7 +124,7 @@ class PlainTokenizer(NamedTuple):
                     words.extend(made.word_ids)  # type: ignore[arg-type]  # None is for tokens that are added
         flat, each = np.array(ids, np.int32), np.array(lengths, np.int64)
         if self.marks:
-            flat[self.marks.going_on(flat, np.array(words), each)] |= INSIDE
+            flat[self.marks.going_on(flat, np.array(words), each)] |= CONTINUES_WORD
         return flat, each
 
 
@@ -130,11 +132,11 @@ def encode_plain(caller: PlainTokenizer, block: Block) -> tuple[np.ndarray, np.n
     """`Tokens.encode`, document by document, small ones many in one call."""
     data, white = block.data, np.isin(block.data, list(BLANKS))
     lows, highs = block.starts, block.ends
-    for i in np.flatnonzero(highs - lows > SLICE)[::-1].tolist():
+    for i in np.flatnonzero(highs - lows > SLICE_BYTES)[::-1].tolist():
         parts = np.array(list(slices(data, white, int(lows[i]), int(highs[i]))), np.int64)
         lows = np.concatenate([lows[:i], parts[:, 0], lows[i + 1 :]])
         highs = np.concatenate([highs[:i], parts[:, 1], highs[i + 1 :]])
-    calls = np.flatnonzero(np.diff(np.cumsum(highs - lows) // CALL, prepend=-1)).tolist()
+    calls = np.flatnonzero(np.diff(np.cumsum(highs - lows) // CALL_BYTES, prepend=-1)).tolist()
     ids, lengths = caller.ids(
         [str(data.data[low:high], "utf-8") for low, high in zip(lows[i:j].tolist(), highs[i:j].tolist(), strict=True)]
         for i, j in pairwise([*calls, len(lows)])
@@ -148,7 +150,7 @@ def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]
     inside = mask_between(np.stack([starts, block.ends], 1).ravel(), len(data))
     ids, offsets, done, low = [np.empty(0, np.int32)], np.zeros(len(starts) + 1, np.int64), 0, 0
     while low < len(data):
-        ahead = slice(low, low + SLICE + 1)
+        ahead = slice(low, low + SLICE_BYTES + 1)
         solid, begins = known.cuts.chunks(data[ahead], inside[ahead])
         fresh = np.append(0, starts[slice(*np.searchsorted(starts, [low, low + len(begins)]))] - low)
         begins[fresh] = solid[fresh]  # documents may touch
@@ -191,16 +193,16 @@ class Chunks:
         return table.take(np.repeat(first - totals[:-1], lengths) + np.arange(totals[-1])), totals
 
     def _look_up(self, texts: list[bytes]) -> np.ndarray:
-        if max(len(self.starts), len(self.ids) // 4) > KNOWN:
+        if max(len(self.starts), len(self.ids) // 4) > MAX_CACHED_CHUNKS:
             self._forget()
         found = np.fromiter(map(self.known.get, texts, repeat(-1)), np.int64, len(texts))
         new = np.flatnonzero(found < 0)
         found[new] = np.arange(len(new)) + len(self.starts) - 1
         self.known.update(
-            (texts[i], at) for i, at in zip(new, found[new].tolist(), strict=True) if len(texts[i]) <= LONG
+            (texts[i], at) for i, at in zip(new, found[new].tolist(), strict=True) if len(texts[i]) <= LONG_CHUNK_BYTES
         )
-        for i in range(0, len(new), GROUP):
-            ids, lengths = self._tokenise([texts[j].decode() for j in new[i : i + GROUP]])
+        for i in range(0, len(new), CHUNKS_PER_CALL):
+            ids, lengths = self._tokenise([texts[j].decode() for j in new[i : i + CHUNKS_PER_CALL]])
             self.starts.frombytes((len(self.ids) + np.cumsum(lengths, dtype=np.int64)).tobytes())
             self.ids.frombytes(ids.tobytes())
         return found

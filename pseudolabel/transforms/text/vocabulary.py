@@ -16,7 +16,7 @@ from pseudolabel.contracts import UserError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-NEEDED = ("cls", "sep", "pad", "mask")
+REQUIRED_ROLES = ("cls", "sep", "pad", "mask")
 ROLES = {
     **{"cls": ("[CLS]", "<s>"), "sep": ("[SEP]", "</s>"), "pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")},
     **{"unk": ("[UNK]", "<unk>")},
@@ -59,7 +59,7 @@ class SpecialTokens(NamedTuple):
     added: Mapping[str, int]  # the tokens that stand beside the model's vocabulary, by name
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = NEEDED) -> SpecialTokens:
+    def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = REQUIRED_ROLES) -> SpecialTokens:
         """Find them by their usual names; refused where one that is needed is missing."""
         vocabulary = tokenizer.get_vocab()
         roles, model = {}, json.loads(tokenizer.to_str())["model"]
@@ -92,8 +92,8 @@ class SpecialTokens(NamedTuple):
 load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # shard after shard asks for those of the same tokenizer
 # --- one of the source's own -----------------------------------------------------------------------------------------
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
+SPECIAL_NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+MAX_DISTINCT_WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
 
 
 def train_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
@@ -107,8 +107,8 @@ def train_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
     tokenizer, counts = wordpiece({}), Counter[str]()
     for text in texts:
         counts.update(text.split())
-    words = sorted(counts.items(), key=lambda word: (-word[1], word[0]))[:WORDS]
-    declared = [*SPECIAL, *letters(tokenizer, words, size // 4)]
+    words = sorted(counts.items(), key=lambda word: (-word[1], word[0]))[:MAX_DISTINCT_WORDS]
+    declared = [*SPECIAL_NAMES, *letters(tokenizer, words, size // 4)]
     trainer = WordPieceTrainer(vocab_size=size, min_frequency=2, show_progress=False, special_tokens=declared)
     trainer.limit_alphabet = 0
     tokenizer.train_from_iterator((f"{word} " * count for word, count in words), trainer)
@@ -139,6 +139,6 @@ def wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     if vocabulary:
-        tokenizer.add_special_tokens(list(SPECIAL))
+        tokenizer.add_special_tokens(list(SPECIAL_NAMES))
         tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return tokenizer

@@ -9,8 +9,8 @@ import numpy as np
 
 from pseudolabel.contracts import FilteredSample
 
-SIDE = 32  # pixels of a thumbnail: little is left of grain and of the codec's noise, and a hand is still seen
-COLOURS = 8  # levels of each channel that count as one colour
+THUMBNAIL_SIDE = 32  # pixels of a thumbnail: little is left of grain and of the codec's noise, and a hand is still seen
+COLOUR_LEVELS = 8  # levels of each channel that count as one colour
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def thumbnails(frames: np.ndarray) -> np.ndarray:
     """
     import cv2
 
-    small = (cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames)
+    small = (cv2.resize(frame, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA) for frame in frames)
     gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in small]).astype(np.float32)
     gray -= gray.mean((1, 2), keepdims=True)
     contrast = gray.std((1, 2), keepdims=True)
@@ -46,7 +46,9 @@ def cut_score(frames: np.ndarray) -> float:
     """
     import cv2
 
-    small = [cv2.resize(frame, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_AREA) for frame in frames]
+    small = [
+        cv2.resize(frame, (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA) for frame in frames
+    ]
     plain = np.stack([_colours(frame) for frame in small])
     centred = np.stack([_colours((frame - frame.mean() + 128).clip(0, 255)) for frame in small])
     plainly, relatively = (np.abs(np.diff(counts, axis=0)).sum(1) / 2 for counts in (plain, centred))
@@ -57,7 +59,7 @@ def _colours(frame: np.ndarray) -> np.ndarray:
     """(H, W, 3) -> (512,) the share of each of 8 x 8 x 8 colours."""
     import cv2
 
-    counts = cv2.calcHist([frame.astype(np.float32)], [0, 1, 2], None, [COLOURS] * 3, [0, 256] * 3)
+    counts = cv2.calcHist([frame.astype(np.float32)], [0, 1, 2], None, [COLOUR_LEVELS] * 3, [0, 256] * 3)
     return np.asarray(counts.ravel() / counts.sum())
 
 

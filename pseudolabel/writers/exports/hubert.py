@@ -28,8 +28,8 @@ from pseudolabel.writers.dataset import Dataset, open_dataset
 
 TASK = "mask-audio"  # the one task whose rows these trainers can read
 SPLITS = {"train": "train", "validation": "valid"}  # ours, theirs
-BOOKS = {"centroids.npz": "centroids", "quantiser.npz": "codebook"}  # artefact, its array of (classes, D)
-ROWS_AT_ONCE = 16
+CODEBOOK_ARRAYS = {"centroids.npz": "centroids", "quantiser.npz": "codebook"}  # artefact, its array of (classes, D)
+BATCH_ROWS = 16
 Row = dict[str, Any]
 Put = Callable[[str, bytes], str]  # (name, sound) -> the path of the stored sound, as train.tsv names it
 
@@ -106,12 +106,12 @@ def labels_of(dataset: Path, manifest: Mapping[str, Any]) -> Labels:
         hz = int(next(file.iter_batches(1, columns=["label_hz"]))["label_hz"][0].as_py())
     rate = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["audio"]["sampling_rate"]
     column, hz = ("labels_100hz", 100) if "labels_100hz" in schema.names else ("labels", hz)
-    for book, array in BOOKS.items():
+    for book, array in CODEBOOK_ARRAYS.items():
         if (dataset / book).exists():
             with np.load(dataset / book) as arrays:
                 return Labels(column, hz, len(arrays[array]), rate, learned=array == "centroids")
     raise UserError(
-        f"{dataset} has lost its {' or '.join(BOOKS)}, which says how many classes there are; restore it", 4
+        f"{dataset} has lost its {' or '.join(CODEBOOK_ARRAYS)}, which says how many classes there are; restore it", 4
     )
 
 
@@ -159,7 +159,7 @@ def read_rows(shard: Path, labels: Labels) -> Iterator[Row]:
     columns = ["key", "copy", labels.column, "seconds", "audio.bytes"]
     sparing = {"pre_buffer": False, "buffer_size": 1 << 20}  # else a shard stays in memory until its last row is read
     with pq.ParquetFile(shard, page_checksum_verification=True, **sparing) as file:
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             for row in batch.filter(pc.field("copy") == 0).to_pylist():
                 if wrong := row_fault(row, labels):
                     raise UserError(f"{row['key']}: {wrong}; nothing was exported: make the dataset again", 3)
