@@ -98,3 +98,10 @@ class Heartbeat(Protocol):
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
         """So many more samples seen, of which skipped, and bytes read."""
+
+
+class NoHeartbeat:
+    """A heartbeat that nobody listens to."""
+
+    def on(self, extent: str, key: str) -> None: ...
+    def count(self, samples: int, skipped: int, weight: int) -> None: ...

@@ -14,12 +14,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from pseudolabel.contracts import MEGABYTE, Extent, Sample, Skipped, Split, UserError, chance_for, splits
+from pseudolabel.contracts import MEGABYTE, Chance, Extent, Sample, Skipped, Split, UserError, chance_for, splits
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 from pseudolabel.engine.plan import Shard, extents_digest
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import RECORDS
-from pseudolabel.tasks.base.task import Reader, Rows
+from pseudolabel.tasks.base.task import Labeler, Reader, Rows, Task
 from pseudolabel.writers.shards import Records, ShardWriter
 from pseudolabel.writers.source_columns import NO_COLUMNS, ColumnJoiner, SourceColumns
 
@@ -57,7 +57,7 @@ class Counts:
 
 @dataclass
 class ShardReading:
-    """One pass over a shard's extents for one split: counts what it reads, and writes down what is left out."""
+    """One pass over a shard's extents for one split. It counts the samples and writes the skipped ones to `skips`."""
 
     job: Job
     split: Split
@@ -69,12 +69,28 @@ class ShardReading:
     def __post_init__(self) -> None:
         self._read = deque[Extent]()  # whose samples' rows may be still to come
 
-    def joined(self, made: Iterator[Rows | Skipped], reader: Reader) -> Iterator[Rows | Skipped]:
-        """What is made of the samples, and into each row what is kept of the source."""
-        return ColumnJoiner(self.source_columns, reader, self._read).rows(made) if self.source_columns.columns else made
+    def label(self, task: Task, labeler: Labeler, chance: Chance, copies: int) -> Iterator[Rows]:
+        """Yield the rows of the samples, joined with the source columns. Count the samples that give none.
+
+        Delete each result before you ask for the next one: it may hold a decoded picture.
+        """
+        reader = task.reader()
+        samples = self.samples(reader)
+        made = labeler.label(samples, chance, copies)
+        if self.source_columns.columns:
+            made = ColumnJoiner(self.source_columns, reader, self._read).rows(made)
+        for item in made:
+            if isinstance(item, Skipped):
+                self.leave_out(item)
+            else:
+                self.counts.used += item.count
+                yield item
+            del item
+        if next(samples, None) is not None:
+            raise UserError(f"{task.name} left samples of shard {self.job.shard.index} unread; please report it", 3)
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
-        """What the reader gives, less what is unusable and what is known to kill."""
+        """Yield the samples of the reader, except those that are unusable or known to crash a worker."""
         for item in reader.read(self._pulled(), self.split):
             self.counts.seen += item.count
             self.report.count(item.count, 0, 0)
@@ -132,7 +148,7 @@ def make_shard(spec: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
         for split in splits(spec.validation):
             name = f"{split.name}-{index:05d}.parquet"
             staged = staging / name
-            _label(spec, ShardReading(job, split, report, counts, lines, spec.source_columns), staged)
+            _write_split(spec, ShardReading(job, split, report, counts, lines, spec.source_columns), staged)
             if counts.rows[split.name]:
                 rows, size = counts.rows[split.name], staged.stat().st_size
                 files.append(
@@ -159,22 +175,13 @@ def make_shard(spec: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
     return record
 
 
-def _label(spec: RunSpec, reading: ShardReading, staged: Path) -> None:
-    task, split = spec.task, reading.split.name
-    reader = task.reader()
-    samples = reading.samples(reader)
-    made = task.labeler(spec.fitted()).label(samples, spec.chance(split), spec.copies)
+def _write_split(spec: RunSpec, reading: ShardReading, staged: Path) -> None:
+    labeler, chance = spec.task.labeler(spec.fitted()), spec.chance(reading.split.name)
     with ShardWriter(staged, spec.schema(reading.job.shard.index)) as out:
-        for item in reading.joined(made, reader):
-            if isinstance(item, Skipped):
-                reading.leave_out(item)
-            else:
-                out.write(item.rows)
-                reading.counts.used += item.count
-            del item  # it may hold a picture, and the next one is decoded before this name is bound again
-    if next(samples, None) is not None:
-        raise UserError(f"{task.name} left samples of shard {reading.job.shard.index} unread, please report it", code=3)
-    reading.counts.rows[split] = out.rows
+        for rows in reading.label(spec.task, labeler, chance, spec.copies):
+            out.write(rows.rows)
+            del rows
+    reading.counts.rows[reading.split.name] = out.rows
 
 
 def _commit(spec: RunSpec, record: dict[str, Any], staging: Path) -> None:

@@ -9,24 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import MEGABYTE, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
-from pseudolabel.engine.jobs import Job, RunSpec
+from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
 from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.scan import Scan, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
-from pseudolabel.tasks.base.task import Row, Rows, Task
+from pseudolabel.tasks.base.task import Row, Task
 from pseudolabel.writers.output_folder import local_artefacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
+from pseudolabel.writers.source_columns import SourceColumns
 
+STREAM_OPTIONS = {"keep", "limit", "in_order", "shard_size"}  # what decides the rows, and their order
 DRY_RUN_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
-
-
-class NoHeartbeat:
-    """A report nobody reads."""
-
-    def on(self, extent: str, key: str) -> None: ...
-    def count(self, samples: int, skipped: int, weight: int) -> None: ...
 
 
 def rows(
@@ -43,9 +38,11 @@ def rows(
 
     A task that learns does so first, on a sample of the source, unless `artefacts` names a finished dataset's folder.
     """
+    if others := sorted(options.keys() - STREAM_OPTIONS):
+        raise UserError(f"rows() has no {others[0]}: it yields one copy of all rows and writes nothing; use run()")
+    if not 0 <= part[0] < part[1]:
+        raise UserError(f"part is {part}; give (i, n) with i from 0 to n - 1, such as (0, 2) and (1, 2)")
     chosen = RunOptions(seed=seed, **options)
-    if chosen.validation or chosen.copies > 1:
-        raise UserError("rows() streams one copy of everything; leave validation and copies to run()")
     sources = resolve_sources(source)
     task = task.resolved(sources)
     found = scan(task, sources, chosen)
@@ -56,19 +53,16 @@ def rows(
         )
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
-            reading = ShardReading(
-                Job("make", found.plan[index]),
-                splits(0.0)[0],
-                NoHeartbeat(),
-                Counts(),
-                source_columns=found.source_columns,
-            )
-            reader = task.reader()
-            made = labeler.label(reading.samples(reader), lambda key, _: chance(key, copy), 1)
-            for item in reading.joined(made, reader):
-                if isinstance(item, Rows):
-                    some = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
-                    yield from ({**row, "copy": copy} for row in some)
+            reading = read_all(found.plan[index], found.source_columns)
+            for item in reading.label(task, labeler, lambda key, _: chance(key, copy), 1):
+                some = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
+                yield from ({**row, "copy": copy} for row in some)
+                del item
+
+
+def read_all(shard: Shard, source_columns: SourceColumns) -> ShardReading:
+    """Return the reading of all samples of a shard, whatever their split."""
+    return ShardReading(Job("make", shard), splits(0.0)[0], NoHeartbeat(), Counts(), source_columns=source_columns)
 
 
 def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
@@ -89,7 +83,8 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
         "source_bytes": found.plan.weight,
         "shards": len(found.plan),
         "samples": round(counts.seen / share),
-        "skipped": round((counts.skipped + counts.filtered) / share),
+        "skipped": round(counts.skipped / share),
+        "filtered": round(counts.filtered / share),
         "rows": round(made / share),
         "bytes": round(size / share),
         "core_seconds": round(seconds / share, 1),
@@ -98,7 +93,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
 
 def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
     """Make rows for a few seconds: the counts, rows, bytes, seconds, and the share of the source they are of."""
-    counts, made, size, weight, begun = Counts(), 0, 0, 0, 0.0
+    size, weight, begun = 0, 0, 0.0
 
     def extents() -> Iterator[Extent]:
         nonlocal weight
@@ -113,20 +108,14 @@ def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int,
         labeler = task.labeler(fit_here(task, found, options, Path(folder)))
         begun = time.monotonic()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
-        reading = ShardReading(
-            Job("make", stream), splits(0.0)[0], NoHeartbeat(), counts, source_columns=found.source_columns
-        )
-        out = Path(folder) / "taste.parquet"
+        reading = read_all(stream, found.source_columns)
+        out, chance = Path(folder) / "sample.parquet", chance_for(options.seed, task.name)
         with ShardWriter(out, arrow_schema(found.source_columns.schema(task), {})) as writer:
-            reader, chance = task.reader(), chance_for(options.seed, task.name)
-            rows = labeler.label(reading.samples(reader), chance, options.copies)
-            for item in reading.joined(rows, reader):
-                if isinstance(item, Rows):
-                    writer.write(item.rows)
-                else:
-                    reading.leave_out(item)
-        made, size = writer.rows, out.stat().st_size
-    return counts, made, size, time.monotonic() - begun, max(1, weight) / max(1, found.plan.weight)
+            for item in reading.label(task, labeler, chance, options.copies):
+                writer.write(item.rows)
+                del item
+        size = out.stat().st_size
+    return reading.counts, writer.rows, size, time.monotonic() - begun, max(1, weight) / max(1, found.plan.weight)
 
 
 def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:

@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped, usable_cores
-from pseudolabel.engine.jobs import Job, RunSpec
+from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.plan import Ledger, Shard
 from pseudolabel.engine.pools.events import Died, Done, Failed
 from pseudolabel.engine.pools.events import Progressed as Going
 from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
-from pseudolabel.engine.stream import NoHeartbeat
 from pseudolabel.inspection.findings import MAX_NAMED, Findings
 from pseudolabel.inspection.manifest_check import check_folder, load_known_failures
 from pseudolabel.inspection.verify_shard import verify_shard

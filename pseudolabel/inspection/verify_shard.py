@@ -182,13 +182,7 @@ class ShardComparer:
 
         spec, split = self.spec, reading.split.name
         schema = spec.schema(reading.job.shard.index)
-        reader = spec.task.reader()
-        rows = self.labeler.label(reading.samples(reader), spec.chance(split), spec.copies)
-        for item in reading.joined(rows, reader):
-            if isinstance(item, Skipped):
-                reading.leave_out(item)
-                continue
-            reading.counts.used += item.count
+        for item in reading.label(spec.task, self.labeler, spec.chance(split), spec.copies):
             rows_made, source = item.rows, item.source
             del item  # it may hold a picture, and the next one is decoded before this name is bound again
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
