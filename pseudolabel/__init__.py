@@ -1,8 +1,9 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
-from pseudolabel.contracts import RunOptions, UnusableSample, UserError
+from pseudolabel.contracts import FilteredSample, RunOptions, UnusableSample, UserError
 from pseudolabel.engine.finish import Summary
 from pseudolabel.engine.parts import finish, plan_parts
+from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.run import run
 from pseudolabel.engine.stream import rows
 from pseudolabel.tasks import TASKS, Task
@@ -32,6 +33,7 @@ __all__ = [
     "Colorize",
     "CorruptSpans",
     "CropViews",
+    "FilteredSample",
     "Jigsaw",
     "MaskAudio",
     "MaskPatches",
@@ -40,6 +42,7 @@ __all__ = [
     "OrderSentences",
     "PredictContext",
     "PredictPace",
+    "Progress",
     "Rotate",
     "RunOptions",
     "ShuffleClips",

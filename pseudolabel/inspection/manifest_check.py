@@ -13,7 +13,7 @@ from pseudolabel.contracts import UnusableSample
 from pseudolabel.engine.jobs import KnownFailures
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.storage.files import file_sha256
-from pseudolabel.storage.layout import CRASHES, RECORDS, SKIPPED
+from pseudolabel.storage.layout import CRASHES, MANIFEST, RECORDS, SKIPPED
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.writers.dataset import RECORD_SHAPE, Dataset, read_json
 from pseudolabel.writers.shards import Records
@@ -98,7 +98,7 @@ def _options(dataset: Dataset, findings: Findings) -> None:
         name for name in {**now, **then} if name not in dataset.task.artefact_copies and now.get(name) != then.get(name)
     ]
     if wrong:
-        findings.blame("_manifest.json", f"its options are not those of its fields: {', '.join(wrong)}")
+        findings.blame(MANIFEST, f"its options are not those of its fields: {', '.join(wrong)}")
 
 
 def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], findings: Findings) -> None:

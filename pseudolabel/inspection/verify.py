@@ -12,8 +12,7 @@ from pathlib import Path
 from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped, usable_cores
 from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.plan import Ledger, Shard
-from pseudolabel.engine.pools.events import Died, Done, Failed
-from pseudolabel.engine.pools.events import Progressed as Going
+from pseudolabel.engine.pools.events import Died, Done, Failed, Progressed
 from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
@@ -171,7 +170,7 @@ def _there(pool: LocalPool, jobs: Iterator[Job], progress: Progress) -> Iterator
     with pool:
         for event in pool.events(deque(), jobs):
             match event:
-                case Going():
+                case Progressed():
                     progress.add(event)
                 case Failed():
                     if isinstance(event.error, OSError | UserError):

@@ -1,7 +1,8 @@
-"""A lease: the lock of a store, an object that its holder renews. Who does not for long is dead.
+"""Locks of an output folder: the kernel's lock for a folder on disk, and a lease for one in an object store.
 
-No clocks are compared: whoever waits looks whether the object changes. Should two hold it for a moment, as where one
-was held up and is taken for dead, the one that finds another's token in it stops.
+A lease is an object that its holder rewrites every 2 s. A holder that does not for 12 s is dead: its lease is taken.
+Clocks are not compared: a waiting process looks whether the object changes. If a paused holder wakes up after its lease
+was taken, it finds another token in the object and stops.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ POLL_SECONDS = 0.5  # seconds between two looks
 
 
 class Lease:
-    """Held by one run at a time, as long as it is renewed."""
+    """The lease of one run on an output folder in a store. A thread renews it."""
 
     def __init__(self, place: RemotePath, note: Notify) -> None:
         self._place, self._note = place, note
@@ -45,7 +46,7 @@ class Lease:
     def take(self) -> None:
         """Make the object if there is none, or if who holds it is dead. Refused while another run lives."""
         while True:
-            if self.buried(self._place) is None:
+            if self.wait_until_expired(self._place) is None:
                 if self._made():
                     break
             else:
@@ -55,7 +56,7 @@ class Lease:
                     break
         self._renewing.start()
 
-    def buried(self, place: RemotePath) -> bytes | None:
+    def wait_until_expired(self, place: RemotePath) -> bytes | None:
         """Watch a lease until its holder must be dead; what it holds then, None if it is gone. Refused if it lives."""
         watched, since, told = self._read(place), time.monotonic(), False
         while watched is not None and time.monotonic() - since < EXPIRY_SECONDS:
@@ -165,7 +166,7 @@ def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], not
     lease.take()
     try:
         for rival in rivals():
-            if lease.buried(rival) is not None:
+            if lease.wait_until_expired(rival) is not None:
                 rival.unlink(missing_ok=True)
         yield lease.check
     finally:

@@ -1,1 +1,1 @@
-"""Pure functions on arrays, one folder for each modality; clustering."""
+"""The methods: functions on arrays, and what they learn, load and save. No reader, no output folder, no worker."""

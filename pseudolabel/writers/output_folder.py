@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel.contracts import UserError
-from pseudolabel.readers.sources.files import default_name
+from pseudolabel.readers.sources import archives
+from pseudolabel.readers.sources.file_lists import FileList
+from pseudolabel.readers.sources.files import TABLE_SUFFIX
 from pseudolabel.storage.layout import CARD, LOCK, MANIFEST, PREVIEW, RECORDS, SKIPPED, SUCCESS, WORK
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
@@ -35,6 +37,13 @@ def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None)
     if out.exists() and not _ours(out) and (strange := sorted(path.name for path in out.iterdir())):
         raise UserError(f"{out} holds something else ({strange[0]}); give a new or an empty folder with --out DIR", 4)
     return out
+
+
+def default_name(source: Path) -> str:
+    """What a dataset made of a source is named after: without the suffix, where that is of a list or an archive."""
+    ends = [TABLE_SUFFIX, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
+    end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
+    return source.name[: len(source.name) - len(end)] or source.name
 
 
 def _ours(out: Path) -> bool:

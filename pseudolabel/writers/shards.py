@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pseudolabel.storage.layout import DATA, RECORDS
 from pseudolabel.storage.stores import store
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Records:
     """`_records/`: one small JSON per shard, stored before its files come into `data/`."""
 
     def __init__(self, out: Path) -> None:
-        self.folder, self._store = out / "_records", store(out)
+        self.folder, self._store = out / RECORDS, store(out)
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:05d}.json"
@@ -153,7 +154,7 @@ class Records:
     def done(self, shards: Sequence[int], digests: Sequence[str]) -> list[dict[str, Any] | None]:
         """Of each shard its record if it is whole and of the extents that it should be, by the digests of all shards:
         the record is there and so is every file the record names."""
-        there, data = self._store.sizes("_records"), self._store.sizes("data")
+        there, data = self._store.sizes(RECORDS), self._store.sizes(DATA)
 
         def whole(index: int, said: bytes | None) -> dict[str, Any] | None:
             try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
 
-from pseudolabel.contracts import MEGABYTE, Extent, Split, chance_for, splits
+from pseudolabel.contracts import MEGABYTE, Extent
 from pseudolabel.engine import plan
 from pseudolabel.engine.plan import Plan
 from pseudolabel.readers.sources import order
@@ -50,27 +49,3 @@ def test_a_plan_reads_back_what_it_was_given() -> None:
     assert made[20].extents == extents(40)[24:26]
     assert made.weight == 40 * MEGABYTE
     assert made.digest != Plan(plan.cut_into_shards(extents(41), 256)).digest
-
-
-def test_splits_part_the_source() -> None:
-    train, validation = splits(0.1)
-    positions = np.arange(20_000)
-    inside = validation.holds_at("a.txt", positions)
-    assert np.array_equal(train.holds_at("a.txt", positions), ~inside)
-    assert 0.09 < inside.mean() < 0.11
-    files = [f"{i}.jpg" for i in range(5000)]
-    share = np.mean([validation.holds(file) for file in files])
-    assert 0.08 < share < 0.12
-    assert splits(0.0) == (Split("train", 0.0, 1.0),)
-
-
-def test_chance_is_a_function_of_its_four_words() -> None:
-    draws = {
-        (seed, task, key, copy): chance_for(seed, task)(key, copy).integers(2**62)
-        for seed in (0, 1)
-        for task in ("a", "b")
-        for key in ("x", "y")
-        for copy in (0, 1)
-    }
-    assert len(set(draws.values())) == 16
-    assert draws[0, "a", "x", 1] == chance_for(0, "a")("x", 1).integers(2**62)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from mutants import over
 from runs import SHARED
 
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError, splits
 from pseudolabel.readers.audio import reader as audio_reader
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.sources.opening import FaultRecordingFile
@@ -236,3 +239,12 @@ def test_hard_files_are_used_or_skipped_with_a_reason() -> None:
     assert all(lengths[name] >= least for name, least in HARD_USED.items())
     assert sum(length > 0 for length in lengths.values()) >= 38
     assert sum(length == 0 for length in lengths.values()) <= 29
+
+
+def test_a_rate_no_sound_has(tmp_path: Path) -> None:
+    """A header of 268 MHz, at which a second would be 1 GB."""
+    soundfile.write(file := io.BytesIO(), [0.0, 0.5] * 8000, 16_000, format="AU")
+    (tmp_path / "a.au").write_bytes(over(file.getvalue(), 16, struct.pack(">I", 16_000 << 14)))
+    reader = AudioReader(AudioOptions())
+    (item,) = reader.read(reader.scan("a.au", str(tmp_path / "a.au"), 100), splits(0)[0])
+    assert "are too much at once" in item.reason

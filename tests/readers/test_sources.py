@@ -38,7 +38,7 @@ from pseudolabel.readers.sources import (
     opening,
     parquet_media,
 )
-from pseudolabel.readers.sources.opening import open_file
+from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -635,3 +635,11 @@ class Quiet(SimpleHTTPRequestHandler):
     """A server of files that says nothing of it."""
 
     def log_message(self, *_: Any) -> None: ...
+
+
+def test_a_place_before_the_begin_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"bytes")
+    with FaultRecordingFile(open_file(str(tmp_path / "a"))) as file:
+        file.seek(-9, os.SEEK_END)
+        assert file.fault is None
+        assert file.read(2) == b"by"

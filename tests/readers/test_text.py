@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError, splits
 from pseudolabel.readers.text import boundaries, streams
 from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, decode_block, pack
 from pseudolabel.readers.text.reader import DocumentUnit, TextOptions, TextReader
@@ -503,3 +503,11 @@ def test_a_block_gives_its_documents() -> None:
     assert kept.texts() == [b"one", b"three"]
     assert kept.positions.tolist() == [0, 9]
     assert pack([], []).texts() == []
+
+
+def test_columns_that_are_no_text_are_told_and_no_more_of_them_than_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"id,\xff\x8b," + b"x" * 1000 + b", y" * 1000 + b"\n1,2,3\n")
+    reader = TextReader(TextOptions())
+    (item,) = reader.read(reader.scan("a.csv", str(tmp_path / "a.csv"), 100), splits(0)[0])
+    assert item.reason.encode()
+    assert len(item.reason) < 300

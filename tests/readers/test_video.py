@@ -9,10 +9,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import reels
+from mutants import over
 from reels import HEIGHT, WIDTH, counted, number, write
 from runs import SHARED
 
-from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError
+from pseudolabel.contracts import Extent, Sample, Skipped, Split, UnusableSample, UserError
 from pseudolabel.readers.sources.opening import FaultRecordingFile
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.decode import VideoFile
@@ -488,3 +490,12 @@ def test_hard_films_are_used_or_skipped_with_a_reason(name: str) -> None:
         assert items
     else:
         assert len(clips(items)) >= expected
+
+
+def test_a_film_that_asks_for_more_memory_than_there_is(tmp_path: Path) -> None:
+    """It says more of the film than of the machine, on which the next film is read."""
+    path = reels.write(tmp_path / "a.mp4", [reels.counted(i) for i in range(5)])
+    data = path.read_bytes()
+    path.write_bytes(over(data, data.index(b"stts") + 8, b"\x7f\xff\xff\xff"))
+    with pytest.raises(UnusableSample, match="asks for more memory than there is"):
+        VideoFile(str(path))

@@ -69,13 +69,6 @@ def check_sources(sources: Sequence[Path]) -> None:
             raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
 
 
-def default_name(source: Path) -> str:
-    """What a dataset made of a source is named after: without the suffix, where that is of a list or an archive."""
-    ends = [TABLE_SUFFIX, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
-    end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
-    return source.name[: len(source.name) - len(end)] or source.name
-
-
 def _exists(source: Path) -> bool:
     if isinstance(source, FileList):
         return source.exists()

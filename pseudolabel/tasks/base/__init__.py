@@ -1,1 +1,1 @@
-"""What tasks are made of: the base class, and one for each modality."""
+"""What tasks share: the base class and those of images and sound, of text, of video; what `cluster` knows of each."""
