@@ -29,7 +29,7 @@ class Column(NamedTuple):
         """The Hugging Face feature, as `Features.to_dict` writes it."""
         return _feature(self.type, self.names)
 
-    def named(self, value: int) -> str:
+    def class_name(self, value: int) -> str:
         """The name of a class."""
         return self.names[value] if 0 <= value < len(self.names) else f"{value}, no class"
 

@@ -76,7 +76,7 @@ def finish_run(
         str(out), task.name, "finished", **total_counts(made), ignored=found.ignored, shards=count,
         seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
-    write_atomic(out / SKIPPED, records.skipped(count))
+    write_atomic(out / SKIPPED, records.read_skips(count))
     reading, labelling = CrashLog.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
     artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))

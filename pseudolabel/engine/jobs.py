@@ -40,7 +40,7 @@ class RunSpec:
         return store(self.out)
 
     @property
-    def seen(self) -> str:
+    def observed_folder(self) -> str:
         """The folder in the store for what `fit` is to see."""
         return f"{self.work.parent.name}/{self.work.name}"
 
@@ -50,7 +50,7 @@ class RunSpec:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def fitted(self) -> Path:
+    def artefacts(self) -> Path:
         """The local folder that holds what `fit` saved."""
         return local_artefacts(self.out, self.work)
 

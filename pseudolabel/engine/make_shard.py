@@ -176,7 +176,7 @@ def make_shard(spec: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
 
 
 def _write_split(spec: RunSpec, reading: ShardReading, staged: Path) -> None:
-    labeler, chance = spec.task.labeler(spec.fitted()), spec.chance(reading.split.name)
+    labeler, chance = spec.task.labeler(spec.artefacts()), spec.chance(reading.split.name)
     with ShardWriter(staged, spec.schema(reading.job.shard.index)) as out:
         for rows in reading.label(spec.task, labeler, chance, spec.copies):
             out.write(rows.rows)
@@ -187,7 +187,7 @@ def _write_split(spec: RunSpec, reading: ShardReading, staged: Path) -> None:
 def _commit(spec: RunSpec, record: dict[str, Any], staging: Path) -> None:
     records, index, commit = Records(spec.out), record["shard"], spec.store.commit
     (staging / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
-    commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips(index).name}")
+    commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips_path(index).name}")
     commit(staging / "record.json", f"{RECORDS}/{records.path(index).name}")
     for file in record["files"]:
         commit(staging / file["name"], f"data/{file['name']}")
@@ -207,7 +207,7 @@ def observe(spec: RunSpec, job: Job, report: Heartbeat) -> int:
             if size >= spec.task.observed_megabytes * MEGABYTE:
                 break
     if not job.trial:
-        spec.store.commit(staged, f"{spec.seen}/{staged.name}")
+        spec.store.commit(staged, f"{spec.observed_folder}/{staged.name}")
     return size
 
 
@@ -226,8 +226,8 @@ def fit(spec: RunSpec) -> dict[str, str]:
 
 def _seen(spec: RunSpec) -> Iterator[np.ndarray]:
     room = spec.task.observed_megabytes * MEGABYTE
-    for name in sorted(name for name in spec.store.sizes(spec.seen) if name.startswith("seen-")):
-        with spec.store.local_copy(f"{spec.seen}/{name}", spec.staging()).open("rb") as file:
+    for name in sorted(name for name in spec.store.sizes(spec.observed_folder) if name.startswith("seen-")):
+        with spec.store.local_copy(f"{spec.observed_folder}/{name}", spec.staging()).open("rb") as file:
             while room > 0 and file.peek(1):
                 array = np.load(file)
                 room -= array.nbytes

@@ -37,7 +37,7 @@ def plan_parts(
     if target.is_complete():
         return finished_summary(target.out, existing_manifest(target.out, target.manifest))
     plan = target.scan.plan
-    with store(target.out).locked(progress.note) as ours:
+    with store(target.out).lock(progress.note) as ours:
         target.begin(progress)
         with RunSession(target.task, chosen, target.scan, target.out, progress, len(plan), ours) as session:
             session.learn()
@@ -51,7 +51,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
     number, count = options.share
     out = resolve_output(task.name, sources, options.out)
-    task, begun_as = task.resolved(sources), read_manifest(out)
+    task, begun_as = task.resolve(sources), read_manifest(out)
     if not begun_as:
         raise UserError(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
     manifest = {
@@ -61,7 +61,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     before = existing_manifest(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, before)
-    with store(out).locked(progress.note, options.mark) as ours:
+    with store(out).lock(progress.note, options.mark) as ours:
         check_versions(out, before, manifest)
         plan = load_frozen_plan(out, PLAN)
         mine = range(number - 1, len(plan), count)
@@ -101,7 +101,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, manifest)
-    with store(out).locked(progress.note) as ours:
+    with store(out).lock(progress.note) as ours:
         plan = load_frozen_plan(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
         if lacking := missing_shards(out, plan):
             named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")

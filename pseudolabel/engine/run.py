@@ -29,7 +29,7 @@ def run(
     target = resolve_target(task, source, chosen)
     if target.is_complete():  # no lock: nothing is made
         return finished_summary(target.out, existing_manifest(target.out, target.manifest))
-    with store(target.out).locked(progress.note) as ours:
+    with store(target.out).lock(progress.note) as ours:
         target.begin(progress)
         if lacking := missing_shards(target.out, target.scan.plan):
             with RunSession(target.task, chosen, target.scan, target.out, progress, len(lacking), ours) as session:

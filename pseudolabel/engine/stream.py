@@ -44,7 +44,7 @@ def rows(
         raise UserError(f"part is {part}; give (i, n) with i from 0 to n - 1, such as (0, 2) and (1, 2)")
     chosen = RunOptions(seed=seed, **options)
     sources = resolve_sources(source)
-    task = task.resolved(sources)
+    task = task.resolve(sources)
     found = scan(task, sources, chosen)
     with tempfile.TemporaryDirectory() as folder:
         near = Path(folder)
@@ -71,7 +71,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     if chosen.part or chosen.extend:
         raise UserError("--dry-run tells of a whole source; leave out --part and --extend")
     sources = resolve_sources(source)
-    task = task.resolved(sources)
+    task = task.resolve(sources)
     out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
     counts, made, size, seconds, share = estimate(task, found, chosen)
     return {

@@ -74,7 +74,7 @@ def resolve_target(task: Task, source: Path | str | Sequence[Path | str], option
     """What a command asks for, planned. Refused where the dataset in OUT is of a source that is no more."""
     sources = resolve_sources(source)
     out = resolve_output(task.name, sources, options.out)
-    task = task.resolved(sources)
+    task = task.resolve(sources)
     before = load_ledger(out, options)
     found = scan(task, sources, options, before)
     if before is not None:

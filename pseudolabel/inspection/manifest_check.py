@@ -120,7 +120,7 @@ def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], findings: Fi
 def _listed(dataset: Dataset, findings: Findings) -> None:
     """Is every sample left out in the list, as its shard has it?"""
     summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
-    shards = Records(dataset.out).skipped(summary["shards"])
+    shards = Records(dataset.out).read_skips(summary["shards"])
     try:
         for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
             if one != other:

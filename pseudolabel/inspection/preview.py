@@ -120,7 +120,7 @@ def make_card(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[st
     copy = f" · copy {row['copy']}" if row["copy"] else ""
     pieces = f"<p>{escape_text(made.reason)}</p>" if isinstance(made, Skipped) else made
     label = class_of(columns)
-    named = f"{label.name}: {label.named(row[label.name])}" if label else ""
+    named = f"{label.name}: {label.class_name(row[label.name])}" if label else ""
     return named, Card(f"{shorten(row['key'])}{copy}", pieces, about)
 
 

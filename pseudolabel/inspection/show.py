@@ -38,7 +38,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
                 SHOWN_ROWS,
             )
         chosen = RunOptions(seed=seed, limit=MAX_SAMPLES, keep=keep)
-        task = task.resolved(resolve_sources(taught))
+        task = task.resolve(resolve_sources(taught))
         found = scan(task, resolve_sources(taught), chosen)
         artefacts = fit_here(task, found, chosen, Path(folder))
         made = partial(rows, task, place, seed=seed, limit=MAX_SAMPLES, artefacts=artefacts, keep=keep)

@@ -65,7 +65,7 @@ def verify(
     """
     dataset = open_dataset(out)
     sources = resolve_sources(against) if against else []
-    task = dataset.task.resolved(sources) if sources else dataset.task
+    task = dataset.task.resolve(sources) if sources else dataset.task
     findings = Findings()
     records = check_folder(dataset, findings)
     found = _scan(dataset, task, sources, findings)

@@ -66,7 +66,7 @@ def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False
         if now != then:
             told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
             findings.blame(f"shard {job.shard.index}", told)
-        _left_out(records.skips(job.shard.index), skips.getvalue(), findings, exact)
+        _left_out(records.skips_path(job.shard.index), skips.getvalue(), findings, exact)
     shutil.rmtree(spec.staging())
     return findings
 
@@ -136,7 +136,7 @@ def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
 
 
 def _labeler(spec: RunSpec) -> Labeler:
-    artefacts = spec.fitted()
+    artefacts = spec.artefacts()
     with decoding_errors("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
         return spec.task.labeler(artefacts)
 

@@ -55,7 +55,7 @@ class Store(Protocol):
     def empty(self, folder: str) -> None:
         """Delete a folder with all that is in it, and in its room."""
 
-    def locked(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
+    def lock(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
         """Hold all of it, or one part beside others. Yields what refuses to go on where the lock was lost.
 
         `note` is told why it takes long.
@@ -124,7 +124,7 @@ class Disk:
         shutil.rmtree(self.folder / folder, ignore_errors=True)
 
     @contextmanager
-    def locked(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
+    def lock(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
         made = not self.folder.exists()
         (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.folder, part):
@@ -198,7 +198,7 @@ class Bucket:
             with_retries(removed, place)
 
     @contextmanager
-    def locked(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
+    def lock(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
         lock = self.folder / LOCK
         rivals = (lambda: [lock]) if part else (lambda: lock.parent.glob(f"{lock.name}-*"))
         with hold_lock(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:

@@ -41,7 +41,7 @@ class ArrowOfTime(VideoTask):
 
     @property
     def sampling(self) -> Sampling:
-        return self.spaced(Sampling(tuple(range(self.frames)), self.frames, gap=0.1, seconds=True))
+        return self.space_clips(Sampling(tuple(range(self.frames)), self.frames, gap=0.1, seconds=True))
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -74,7 +74,7 @@ class ArrowOfTime(VideoTask):
         steps = np.diff(row["timestamps"])
         if not (steps < 0 if row["label"] else steps > 0).all():
             return "`timestamps` do not go the way that `label` says"
-        return self.unlike(row["clip"], row, source)
+        return self.frames_fault(row["clip"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames as they are shown, with their times."""

@@ -60,11 +60,11 @@ class ClusterRows(NamedTuple):
             stored = task.kind.stored(sample, task.size)
             del sample  # a picture may be large
             try:
-                features = task.described.features(task.described.raw(stored), self.book.learned)
+                features = task.feature_set.features(task.feature_set.raw(stored), self.book.learned)
             except SampleError as bad:
                 yield from (Sample(key, bad) for key in stored.keys)
                 continue
-            located = zip(*(column.tolist() for column in self.book.clusters.located(features)), strict=True)
+            located = zip(*(column.tolist() for column in self.book.clusters.assign(features)), strict=True)
             empty = np.isnan(features).any(1).tolist()
             rows = task.kind.rows(stored, not task.no_inputs)
             for key, row, where, nothing in zip(stored.keys, rows, located, empty, strict=True):
@@ -87,7 +87,7 @@ class ClusterRows(NamedTuple):
         if not task.description.self_verifying(task):
             known = 0 <= row["cluster"] < len(centroids.sizes)
             return None if known else f"`cluster` is {row['cluster']}, none of 0 to {len(centroids.sizes) - 1}"
-        features = task.described.features(task.described.raw(task.kind.restored(row)), learned)
+        features = task.feature_set.features(task.feature_set.raw(task.kind.restored(row)), learned)
         return centroids.fault(features, *(row[name] for name in Assignment._fields))
 
     def draw(self, row: Row) -> Iterable[Piece]:
@@ -165,7 +165,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """What is different for the modality; until the source is known, pictures."""
         return MODALITIES[self.modality or Modality.images]
 
-    def resolved(self, sources: Sequence[Path]) -> Task:
+    def resolve(self, sources: Sequence[Path]) -> Task:
         modality = self.modality or find_modality(self, sources)
         check_own_options(self, modality)
         task = replace(self, modality=modality)
@@ -175,9 +175,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         if task.origin == FROM_ENCODER:
             if not task.kind.encodes:
                 raise UserError(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
-            task.encoded  # noqa: B018 - refused where it takes something else
+            task.encoder_width  # noqa: B018 - refused where it takes something else
         if task.codebook:
-            task.book.check(task.codebook, task.about, task.origin, task.described)
+            task.book.check(task.codebook, task.about, task.origin, task.feature_set)
         return task
 
     @property
@@ -190,23 +190,23 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @cached_property
     def embeddings(self) -> precomputed.Embeddings:
-        """The embeddings of `--features`; `resolved`, which knows the source's keys, puts them here."""
+        """The embeddings of `--features`; `resolve`, which knows the source's keys, puts them here."""
         raise AttributeError("embeddings")
 
     @cached_property
-    def encoded(self) -> int:
+    def encoder_width(self) -> int:
         """How many numbers the network of `--encoder` makes of a sample."""
         wave = round(self.seconds * self.rate) if self.modality == Modality.sound else None
         return onnx_encoder.output_width(Path(self.encoder), wave)
 
     @property
-    def described(self) -> FeatureSet:
+    def feature_set(self) -> FeatureSet:
         """What numbers say of samples."""
         if self.origin == FROM_FILE:
             return feature_sets.PrecomputedFeatures(self.embeddings)
         own = self.origin == FROM_ENCODER
         one = (
-            feature_sets.encoder_features(Path(self.encoder), self.encoded)
+            feature_sets.encoder_features(Path(self.encoder), self.encoder_width)
             if own
             else feature_sets.FEATURE_SETS[self.origin]
         )
@@ -215,7 +215,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @property
     def sampling(self) -> Sampling:
         """Which frames a clip has: four, half a second apart."""
-        return self.spaced(Sampling(tuple(range(CLIP_FRAMES)), CLIP_FRAMES, gap=0.5, seconds=True))
+        return self.space_clips(Sampling(tuple(range(CLIP_FRAMES)), CLIP_FRAMES, gap=0.5, seconds=True))
 
     @property
     def about(self) -> dict[str, Any]:
@@ -249,13 +249,13 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Samples to learn from, at most: 39 to a cluster, of 1000 at least, as far as their features have room."""
         return min(
             MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS),
-            MAX_FEATURE_MEGABYTES * MEGABYTE // self.described.bytes_each[1],
+            MAX_FEATURE_MEGABYTES * MEGABYTE // self.feature_set.bytes_each[1],
         )
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
         """What is seen of so many samples."""
-        return 0 if self.codebook else -(-self.points * self.described.bytes_each[0] // MEGABYTE)
+        return 0 if self.codebook else -(-self.points * self.feature_set.bytes_each[0] // MEGABYTE)
 
     def reader(self) -> Reader:
         return self.kind.reader(self)
@@ -271,7 +271,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     def raw(self, sample: Sample) -> np.ndarray:
         """What features are made from, of what is stored of a sample."""
-        return self.described.raw(self.kind.stored(sample, self.size))
+        return self.feature_set.raw(self.kind.stored(sample, self.size))
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         """Of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
@@ -295,7 +295,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         raw = [part for part in seen if len(part)]
         if not raw:
             raise UserError("there is nothing to learn clusters from: no sample could be read", 3)
-        learned, features = self.described.fitted(raw, self.points, rng)
+        learned, features = self.feature_set.fit(raw, self.points, rng)
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]
         found = clusters.fit_clusters(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)

@@ -233,9 +233,9 @@ class CorruptSpans(PackedTask):
         inputs, labels, blanks = self.infill(text, rng) if self.infilling else self.cut(text, rng)
         start = [special.cls] if self.infilling else []
         front = [special.added[mode], *start] if mode else start
-        shown = inputs.framed(self.length, special.pad, front, special.sep)
+        shown = inputs.frame(self.length, special.pad, front, special.sep)
         attention = np.arange(self.length) < (inputs.lengths + len(front) + 1)[:, None]
-        asked = labels.framed(self.lengths[1], IGNORE_INDEX, start, special.sep)
+        asked = labels.frame(self.lengths[1], IGNORE_INDEX, start, special.sep)
         read = [text.spelling.spell(part, blanks) for part in (inputs, labels)] if text.spelling else []
         return [*map(to_lists, (shown, attention.astype(np.int8), asked)), *read]
 
@@ -259,7 +259,9 @@ class CorruptSpans(PackedTask):
     ) -> Sequence[str | None]:
         """Put back what was cut out: is it a text, and the source's?"""
         text = [None] * len(rows) if source is None else special.plain(source)
-        return [self._undo(self.parted(row, special), said) for row, said in zip(rows.to_pylist(), text, strict=True)]
+        return [
+            self._undo(self.split_spans(row, special), said) for row, said in zip(rows.to_pylist(), text, strict=True)
+        ]
 
     def _undo(self, parts: CorruptedParts, source: np.ndarray | None) -> str | None:
         if self.infilling:
@@ -271,7 +273,7 @@ class CorruptSpans(PackedTask):
             return fault
         return None if source is None or np.array_equal(text, source) else "filled in, it is not what the source says"
 
-    def parted(self, row: Row, special: SpecialTokens) -> CorruptedParts:
+    def split_spans(self, row: Row, special: SpecialTokens) -> CorruptedParts:
         """A row without its frame, cut before each sentinel, or mask."""
         ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
         asked, front = np.count_nonzero(labels != IGNORE_INDEX), bool(self.recipe.mode) + self.infilling
@@ -289,7 +291,7 @@ class CorruptSpans(PackedTask):
 
     def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
         """The text with what was cut out of it in its place; with bart, what is left of it, and the whole."""
-        kept, cut = self.parted(row, special)
+        kept, cut = self.split_spans(row, special)
         parts = [(kept[0], "")]
         for hole, rest in zip([part[:1] for part in kept[1:]] if self.infilling else cut[1:], kept[1:], strict=True):
             parts += [(hole, "blank"), (rest[1:], "")]

@@ -119,7 +119,7 @@ class MaskAudio(AudioTask):
         if self.codebook:
             self.loaded_codebook  # noqa: B018 - refused where it does not fit
         if self.features:
-            self.made  # noqa: B018
+            self.precomputed  # noqa: B018
 
     @property
     def book(self) -> str:
@@ -141,13 +141,13 @@ class MaskAudio(AudioTask):
         )
 
     @cached_property
-    def made(self) -> FrameFeatures:
+    def precomputed(self) -> FrameFeatures:
         """The features that were given."""
         return FrameFeatures(self.features)
 
     def options(self) -> Mapping[str, Any]:
         content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
-        content |= {"features_sha256": self.made.digest} if self.features else {}
+        content |= {"features_sha256": self.precomputed.digest} if self.features else {}
         own = {name: value for name, value in super().options().items() if name not in ("codebook", "features")}
         return {**own, "preset": self.masks, "clusters": self.count, **content}
 
@@ -206,7 +206,7 @@ class MaskAudio(AudioTask):
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             try:
-                features = self.described(sample.payload)
+                features = self.frame_features(sample.payload)
             except SampleError:  # said when it is labelled
                 continue
             yield features
@@ -237,10 +237,10 @@ class MaskAudio(AudioTask):
             MaskAudioLabeler(self, codebooks.load_frame_codebook(artefacts / self.book, kind, self.about))
         )
 
-    def described(self, sound: Utterance) -> np.ndarray:
+    def frame_features(self, sound: Utterance) -> np.ndarray:
         """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""
         if self.features:
-            return self.made.of(sound.key)
+            return self.precomputed.of(sound.key)
         if self.targets == Targets.kmeans:
             return audio_features.mfcc(sound.wave, sound.rate, self.highest(sound))
         mel = audio_features.log_mel(sound.wave, sound.rate, self.highest(sound), MEL_BINS)
@@ -264,7 +264,7 @@ class MaskAudioLabeler(NamedTuple):
             size * sound.rate // audio_features.RATE for size in (audio_features.CONV_STRIDE, audio_features.WINDOW)
         )
         frames = audio_features.frame_count(len(sound.wave), stride, window)
-        if not frames or not len(features := task.described(sound)):
+        if not frames or not len(features := task.frame_features(sound)):
             raise FilteredSample(f"{seconds:.3f} s, too short for one frame")
         if features.shape[1] != self.book.width:
             raise UnusableSample(f"{features.shape[1]} numbers a frame, the codebook is for {self.book.width}")
@@ -294,7 +294,7 @@ class MaskAudioLabeler(NamedTuple):
             return "`labels` are not every second of `labels_100hz`"
         if not task.features:
             sound = Utterance(row["key"], wave, rate, heard=2 * row["ceiling"])
-            codes = self.book.codes(task.described(sound)).tolist()
+            codes = self.book.codes(task.frame_features(sound)).tolist()
             if wrong := np.count_nonzero(np.array(codes) != row["labels_100hz" if task.twice else "labels"]):
                 return f"{wrong} of {len(codes)} labels are not the codes of the sound that is stored"
         if source is not None and not np.array_equal(wave, source.wave):

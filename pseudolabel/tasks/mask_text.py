@@ -67,7 +67,7 @@ class MaskText(MaskingOptions, PackedTask):
 
     def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         special, (rows, width) = text.special, text.ids.shape
-        ids = equal_rows(text.ids).framed(self.length, special.pad, [special.cls], special.sep)
+        ids = equal_rows(text.ids).frame(self.length, special.pad, [special.cls], special.sep)
         inside = np.pad(text.inside, ((0, 0), (1, self.length - width - 1)))
         attention = np.tile((np.arange(self.length) < width + 2).astype(np.int8), (rows, 1))
         chosen = choose(~special.table[ids], inside, self.rule, rng)
@@ -94,4 +94,4 @@ class MaskText(MaskingOptions, PackedTask):
         """The text with its blanks filled in."""
         size = sum(row["attention_mask"])
         shown, labels = (np.array(row[name][1 : size - 1]) for name in ("input_ids", "labels"))
-        yield MarkedText("", spelling.filled(shown, labels, special))
+        yield MarkedText("", spelling.fill_masks(shown, labels, special))

@@ -64,7 +64,7 @@ class MaskTubes(VideoTask):
 
     @property
     def sampling(self) -> Sampling:
-        return self.spaced(Sampling(tuple(range(self.frames)), self.frames, FRAME_GAP, seconds=False))
+        return self.space_clips(Sampling(tuple(range(self.frames)), self.frames, FRAME_GAP, seconds=False))
 
     @property
     def usual(self) -> Framing:
@@ -119,7 +119,7 @@ class MaskTubes(VideoTask):
             return f"`bool_masked_pos` does not hide the same {self.hidden} patches in all frames"
         if any(codec.image_size(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
             return f"not all frames are squares of {self.framing.size} pixels"
-        return self.unlike(row["clip"], row, source)
+        return self.frames_fault(row["clip"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames, and what a model sees of them."""

@@ -114,7 +114,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
     def labeler(self, artefacts: Path) -> Labeler:
         return SentenceOrderLabeler(
-            self, *self.known(artefacts, self.mask and self.rule.unit != Unit.token, literal=False)
+            self, *self.load_tokenizer(artefacts, self.mask and self.rule.unit != Unit.token, literal=False)
         )
 
 
@@ -140,7 +140,7 @@ class SentenceOrderLabeler(NamedTuple):
                 for i in range(0, len(pairs.label), size):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)
-                    made = framed(text.ids, some, task.length, self.special)
+                    made = frame_pairs(text.ids, some, task.length, self.special)
                     yield Rows(task.batch(keys, copy, self._columns(made, some.label, rng)), used, (made[0], some))
                     used = 0
 
@@ -179,7 +179,7 @@ class SentenceOrderLabeler(NamedTuple):
             load_detokenizer(self.tokens.tokenizer),
         )
         for name, part in (("first", slice(1, second - 1)), ("second", slice(second, size - 1))):
-            yield MarkedText(f"{name} segment", writing.filled(ids[part], labels[part], self.special))
+            yield MarkedText(f"{name} segment", writing.fill_masks(ids[part], labels[part], self.special))
         column = PAIR_COLUMNS[self.task.negatives]
         yield Fact(column.name, column.names[row[column.name]])
 
@@ -199,7 +199,9 @@ class SentenceOrderLabeler(NamedTuple):
         return [to_lists(shown), *columns, *written[: 1 + task.mask]]
 
 
-def framed(stream: np.ndarray, pairs: SentencePairs, length: int, special: SpecialTokens) -> tuple[np.ndarray, ...]:
+def frame_pairs(
+    stream: np.ndarray, pairs: SentencePairs, length: int, special: SpecialTokens
+) -> tuple[np.ndarray, ...]:
     """-> (c, length) int32 [CLS] a [SEP] b [SEP] [PAD]..., bool goes on with a word, int8 types, int8 attention."""
     columns, a_size, b_size = np.arange(length), pairs.a_size[:, None], pairs.b_size[:, None]
     in_a = (columns > 0) & (columns <= a_size)

@@ -116,7 +116,7 @@ class PredictContext(ImageTask):
         size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
         resized = ops.resize(source, size[1], size[0])
         for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
-            if not self.shows(codec.decode_stored(row[name]), resized[y : y + self.patch, x : x + self.patch]):
+            if not self.matches(codec.decode_stored(row[name]), resized[y : y + self.patch, x : x + self.patch]):
                 return f"`{name}` is not what the source shows in its box"
         return None
 
@@ -127,7 +127,7 @@ class PredictContext(ImageTask):
         ]
         yield Tiles("", [*around[:4], codec.decode_stored(row["patch"]), *around[4:]], 3)
 
-    def shows(self, patch: np.ndarray, source: np.ndarray) -> bool:
+    def matches(self, patch: np.ndarray, source: np.ndarray) -> bool:
         """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
         if self.colour == Colour.drop:
             return any(ops.similar_thumbnail(patch[..., [left]], source[..., [left]]) for left in range(3))

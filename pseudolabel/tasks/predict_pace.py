@@ -49,7 +49,7 @@ class PredictPace(VideoTask):
     @property
     def sampling(self) -> Sampling:
         every = tuple(np.unique(self.steps).tolist())
-        return self.spaced(Sampling(every, every[-1] + 1, gap=1, seconds=False, even=True))
+        return self.space_clips(Sampling(every, every[-1] + 1, gap=1, seconds=False, even=True))
 
     def columns(self) -> Sequence[Column]:
         names = tuple(f"{pace}x" for pace in range(1, self.paces + 1))
@@ -82,7 +82,7 @@ class PredictPace(VideoTask):
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Are the frames those of their times, and these as many frames of the source apart as the label says?"""
-        if fault := self.unlike(row["clip"], row, source):
+        if fault := self.frames_fault(row["clip"], row, source):
             return fault
         if source is None:
             return None

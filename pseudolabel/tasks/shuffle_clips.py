@@ -43,7 +43,7 @@ class ShuffleClips(VideoTask):
     def sampling(self) -> Sampling:
         each = self.frames + self.interval
         steps = tuple(clip * each + frame for clip in range(self.clips) for frame in range(self.frames))
-        return self.spaced(Sampling(steps, self.clips * each, gap=1, seconds=False))
+        return self.space_clips(Sampling(steps, self.clips * each, gap=1, seconds=False))
 
     @cached_property
     def orders(self) -> list[tuple[int, ...]]:
@@ -83,7 +83,7 @@ class ShuffleClips(VideoTask):
             return "`label` is not that of `order`"
         if (np.diff(np.concatenate([row["timestamps"][i] for i in np.argsort(row["order"])])) <= 0).any():
             return "`timestamps` do not rise when `order` is undone"
-        return self.unlike([frame for clip in row["clips"] for frame in clip], row, source)
+        return self.frames_fault([frame for clip in row["clips"] for frame in clip], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """Each clip as it is shown."""

@@ -76,7 +76,7 @@ class ShuffleFrames(VideoTask):
     @property
     def sampling(self) -> Sampling:
         count = 5 if self.preset == FramePreset.verify else self.frames_shown
-        return self.spaced(Sampling(tuple(range(count)), count, gap=0.5, seconds=True))
+        return self.space_clips(Sampling(tuple(range(count)), count, gap=0.5, seconds=True))
 
     def options(self) -> Mapping[str, Any]:
         return {**super().options(), "frames": self.frames_shown}
@@ -112,7 +112,7 @@ class ShuffleFrames(VideoTask):
             BOXES,
         )
 
-    def arranged(self, rng: np.random.Generator) -> np.ndarray:
+    def draw_order(self, rng: np.random.Generator) -> np.ndarray:
         """The places of the frames to be shown."""
         if self.preset != FramePreset.verify:
             return rng.permutation(self.frames_shown)
@@ -130,7 +130,7 @@ class ShuffleFrames(VideoTask):
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Frames in order -> the row that shows them in another."""
         square = self.cut_moving_square(clip, rng, motion.min_pairwise_difference)
-        order = self.arranged(rng)
+        order = self.draw_order(rng)
         yield {
             "frames": [codec.jpeg(frame) for frame in square.frames[order]],
             "order": order.tolist(),
@@ -146,7 +146,7 @@ class ShuffleFrames(VideoTask):
             return "`label` is not that of `order`"
         if (np.diff(np.array(row["timestamps"])[np.argsort(row["order"])]) <= 0).any():
             return "`timestamps` do not rise when `order` is undone"
-        return self.unlike(row["frames"], row, source)
+        return self.frames_fault(row["frames"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """The frames as they are shown, and in order."""

@@ -148,7 +148,7 @@ class Records:
     def path(self, index: int) -> Path:
         return self.folder / f"{index:05d}.json"
 
-    def skips(self, index: int) -> Path:
+    def skips_path(self, index: int) -> Path:
         return self.folder / f"{index:05d}.skipped.jsonl"
 
     def done(self, shards: Sequence[int], digests: Sequence[str]) -> list[dict[str, Any] | None]:
@@ -160,7 +160,7 @@ class Records:
             try:
                 record: dict[str, Any] = json.loads(said or b"")
                 named = all(data.get(file["name"]) == file["bytes"] for file in record["files"])
-                whole = named and there.get(self.skips(index).name) == record["skips"]
+                whole = named and there.get(self.skips_path(index).name) == record["skips"]
             except (ValueError, LookupError, TypeError):  # torn by a power cut
                 return None
             return record if whole and record.get("of") == digests[index] else None
@@ -169,11 +169,11 @@ class Records:
         found = dict(zip(known, map(whole, known, self.read(map(self.path, known))), strict=True))
         return [found.get(index) for index in shards]
 
-    def skipped(self, count: int) -> Iterator[str]:
+    def read_skips(self, count: int) -> Iterator[str]:
         """The lines of `_skipped.jsonl`, shard by shard."""
-        for index, said in enumerate(self.read(map(self.skips, range(count)))):
+        for index, said in enumerate(self.read(map(self.skips_path, range(count)))):
             if said is None:
-                raise FileNotFoundError(ENOENT, "it is gone", str(self.skips(index)))
+                raise FileNotFoundError(ENOENT, "it is gone", str(self.skips_path(index)))
             yield from (line.decode() for line in said.splitlines(keepends=True))
 
     def read(self, paths: Iterable[Path]) -> Iterator[bytes | None]:

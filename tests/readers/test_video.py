@@ -27,7 +27,7 @@ FRAMES = [counted(i) for i in range(120)]
 
 def videos(gap: float = 8, seconds: bool = False, count: int = 4, short: int = HEIGHT, **options: float) -> VideoReader:
     usual = Sampling(tuple(range(count)), count, gap, seconds)
-    return VideoReader(VideoOptions(**options).spaced(usual), short)  # type: ignore[arg-type]
+    return VideoReader(VideoOptions(**options).space_clips(usual), short)  # type: ignore[arg-type]
 
 
 def read(path: Path, reader: VideoReader | None = None) -> list[Sample | Skipped]:

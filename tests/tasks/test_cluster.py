@@ -178,11 +178,11 @@ def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Pat
     for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin", "f.gif"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match=r"2 of images, 1 of \w+, 1 of \w+; choose with --modality images"):
-        Cluster().resolved([tmp_path])
-    assert ".wav" in Cluster(modality="sound").resolved([tmp_path]).reader().suffixes
+        Cluster().resolve([tmp_path])
+    assert ".wav" in Cluster(modality="sound").resolve([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
     with pytest.raises(UserError, match="no file of images, sound, text, video") as refused:
-        Cluster().resolved([tmp_path / "f"])
+        Cluster().resolve([tmp_path / "f"])
     assert refused.value.code == 5
 
 
@@ -204,9 +204,9 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
         (tmp_path / name).write_bytes(b"x")
     if " " in modality:
         with pytest.raises(UserError, match=modality):
-            Cluster().resolved([tmp_path])
+            Cluster().resolve([tmp_path])
     else:
-        assert Cluster().resolved([tmp_path]).modality == modality
+        assert Cluster().resolve([tmp_path]).modality == modality
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_a_codebook_that_is_not_whole_is_refused(others: dict[str, Any], why: st
     with np.load(made["tf-idf"] / "centroids.npz") as arrays:
         np.savez(tmp_path / "book.npz", **changed(dict(arrays), **others))
     with pytest.raises(UserError, match=why):
-        Cluster(codebook=str(tmp_path / "book.npz"), modality="text").resolved([SOURCES["text"]])
+        Cluster(codebook=str(tmp_path / "book.npz"), modality="text").resolve([SOURCES["text"]])
 
 
 # --- embeddings and networks -----------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
     assert (alone.true, alone.consistent, beside.true) == (0, len(some), len(some))
 
     np.savez(file, key=np.array(list(some)), features=2 * np.array(list(some.values())))
-    anew = Cluster(features=str(file)).resolved([SOURCES["images"]])
+    anew = Cluster(features=str(file)).resolve([SOURCES["images"]])
     assert (anew.embeddings.rows(np.array([0])) == 2 * some[next(iter(some))].astype(np.float32)).all(), (
         "not what was read"
     )
@@ -308,7 +308,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
     np.save(tmp_path / "wide.npy", np.ones((25, 9)))
     wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))
     with pytest.raises(UserError, match="have 9 numbers to a row, the codebook is for 8"):
-        wide.resolved([SOURCES["images"]])
+        wide.resolve([SOURCES["images"]])
     np.savez(file, key=np.array(list(some)), features=np.array(list(some.values()))[::-1])
     assert verify(out, SOURCES["images"], workers=1).false > 1
 
@@ -350,7 +350,7 @@ def test_keys_that_are_none_are_refused(keys: Any, remedy: str, tmp_path: Path) 
     else:
         np.savez(tmp_path / "x.npz", key=keys, features=np.eye(25))
     with pytest.raises(UserError, match=remedy):
-        Cluster(features=str(next(tmp_path.glob("x.*")))).resolved([SOURCES["images"]])
+        Cluster(features=str(next(tmp_path.glob("x.*")))).resolve([SOURCES["images"]])
 
 
 def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> N
     run(Cluster(features=str(tmp_path / "x.npz"), **options), tmp_path / "in", out=tmp_path / "out", workers=1)
     assert codebooks.load_codebook(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
     with pytest.raises(UserError, match="has no keys, and files hold several samples; give an"):
-        Cluster(features=str(tmp_path / "x.npy"), **options).resolved([tmp_path / "in"])
+        Cluster(features=str(tmp_path / "x.npy"), **options).resolve([tmp_path / "in"])
 
 
 SAME = ("Identity", ["x"], ["y"], {})
@@ -401,13 +401,13 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
         colour = image[top : top + short, left : left + short].mean((0, 1)) / 255
         made_of_it = load_network(tmp_path / "net.onnx").picture(image)
         assert np.allclose(made_of_it, colour, atol=0.01)
-        assert row["distance"] == pytest.approx(book.located(made_of_it[None]).distance[0], abs=1e-5)
+        assert row["distance"] == pytest.approx(book.assign(made_of_it[None]).distance[0], abs=1e-5)
     config = tmp_path / "preprocessor_config.json"
     config.write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1]}')
     with pytest.raises(UserError, match="encoder-sha256"):
         run(task, SOURCES["images"], out=tmp_path / "out", workers=1)
     with pytest.raises(UserError, match="is for encoder_sha256"):
-        Cluster(encoder=task.encoder, codebook=str(tmp_path / "out/centroids.npz")).resolved([SOURCES["images"]])
+        Cluster(encoder=task.encoder, codebook=str(tmp_path / "out/centroids.npz")).resolve([SOURCES["images"]])
     (tmp_path / "net.onnx").rename(tmp_path / "gone.onnx")
     config.unlink()
     assert verify(tmp_path / "out", SOURCES["images"], workers=1).true == len(rows(tmp_path / "out"))
@@ -435,7 +435,7 @@ def test_a_network_that_does_not_fit_is_refused(
 ) -> None:
     saved(tmp_path / "net.onnx", shape, ["m"] if node[0] == "ReduceMean" else [*shape], node)
     with pytest.raises(UserError, match=remedy):
-        Cluster(encoder=str(tmp_path / "net.onnx")).resolved([SOURCES[source]])
+        Cluster(encoder=str(tmp_path / "net.onnx")).resolve([SOURCES[source]])
 
 
 def test_what_a_network_cannot_take_is_skipped(tmp_path: Path) -> None:

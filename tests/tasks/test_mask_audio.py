@@ -213,7 +213,7 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
 
     task = MaskAudio(clusters=5, features=str(tmp_path / "npy"))
     with pytest.raises(UnusableSample, match="no features for it in npy"):
-        task.described(Utterance("other.wav#0-9", np.zeros(9, np.int16), 16_000, 16_000))
+        task.frame_features(Utterance("other.wav#0-9", np.zeros(9, np.int16), 16_000, 16_000))
     key = next(iter(features))
     with pytest.raises(UnusableSample, match="frames of features for 49 of sound"):
         list(
@@ -316,12 +316,12 @@ def test_features_one_cannot_use_are_skipped_with_the_reason(tmp_path: Path) -> 
     (tmp_path / "text.npy").write_text("no numbers")
     for name in ("nan", "flat", "none"):
         with pytest.raises(UnusableSample, match="no matrix of finite numbers"):
-            task.described(Utterance(name, np.zeros(9, np.int16), 16_000, 16_000))
+            task.frame_features(Utterance(name, np.zeros(9, np.int16), 16_000, 16_000))
     with pytest.raises(UnusableSample, match=r"text\.npy cannot be read"):
-        task.described(Utterance("text", np.zeros(9, np.int16), 16_000, 16_000))
-    before = task.made.digest
+        task.frame_features(Utterance("text", np.zeros(9, np.int16), 16_000, 16_000))
+    before = task.precomputed.digest
     np.save(tmp_path / "nan.npy", np.ones((9, 4)))
-    assert task.made.digest != before, "of the same size, but other numbers"
+    assert task.precomputed.digest != before, "of the same size, but other numbers"
 
 
 def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None:

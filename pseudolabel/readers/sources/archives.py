@@ -110,7 +110,7 @@ def _tar(
             info = tar.next()
         if info is None:
             break
-        head = headers.taken()[info.offset - info.offset_data :]
+        head = headers.take()[info.offset - info.offset_data :]
         tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
         if not info.isdir():
             block = str(info.offset_data // STRETCH_BYTES) if packed > 2 * STRETCH_BYTES else ""
@@ -244,7 +244,7 @@ class _Headers(_Short):
         self._taken += self.last
         return self.last
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         """What was read since this was asked last."""
         taken, self._taken = self._taken, b""
         return taken

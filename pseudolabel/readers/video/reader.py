@@ -52,7 +52,7 @@ class VideoOptions(Options):
         if self.every_seconds and self.clips_per_video:
             raise UserError("--every-seconds and --clips-per-video both say how many clips there are; give one of them")
 
-    def spaced(self, usual: Sampling) -> Sampling:
+    def space_clips(self, usual: Sampling) -> Sampling:
         """The usual way in which clips lie, but for what the options say."""
         usual = usual._replace(every=self.every_seconds, most=self.clips_per_video)
         if self.gap:

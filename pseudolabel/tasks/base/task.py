@@ -49,7 +49,7 @@ def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterat
         elif column.type.startswith("audio<"):
             yield Wave(name, *audio_codec.decode_flac(value), np.zeros(0, bool), np.zeros(0, np.int32))
         elif column.type == "class":
-            yield Fact(name, column.named(value))
+            yield Fact(name, column.class_name(value))
         elif column.role != "about":
             yield Fact(name, shorten(value))
 
@@ -152,7 +152,7 @@ class Task(Options, ABC):
         """Learn from what was observed, once, and save it into `artefacts`. Called also where nothing is learned."""
         return
 
-    def resolved(self, sources: Sequence[Path]) -> Task:
+    def resolve(self, sources: Sequence[Path]) -> Task:
         """The task with what only the source can tell filled in; asked once, before anything is planned."""
         return self
 

@@ -39,7 +39,7 @@ BATCH_TOKENS = 1 << 19  # tokens in a batch of rows, about
 def guess_among_tokens(task: TokenTask, artefacts: Path) -> str:
     if any(column.type == "class" for column in task.columns()):
         return guess_among_classes(task, artefacts)
-    _, special, _ = task.known(artefacts, words=False, literal=True)
+    _, special, _ = task.load_tokenizer(artefacts, words=False, literal=True)
     return f"1 in {len(special.pool):,} for each token asked for, guessing among the vocabulary"
 
 
@@ -94,7 +94,9 @@ class TokenTask(TextTask):
                 str(artefacts / "tokenizer.json")
             )
 
-    def known(self, artefacts: Path, words: bool, literal: bool) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
+    def load_tokenizer(
+        self, artefacts: Path, words: bool, literal: bool
+    ) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
         """The tokenizer that was saved, for the options of `Tokens`; how it writes, if that is asked for."""
         tokens = load_tokens((artefacts / "tokenizer.json").read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
@@ -139,7 +141,7 @@ class PackedTask(TokenTask):
         return True
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return PackedLabeler(self, *self.known(artefacts, self.whole_words(), self.literal()))
+        return PackedLabeler(self, *self.load_tokenizer(artefacts, self.whole_words(), self.literal()))
 
 
 def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:

@@ -113,7 +113,7 @@ class VideoTask(VideoOptions, SampleTask):
     def reader(self) -> Reader:
         return VideoReader(self.sampling, self.framing.resize)
 
-    def unlike(self, media: Sequence[Row], row: Row, source: Clip | None) -> str | None:
+    def frames_fault(self, media: Sequence[Row], row: Row, source: Clip | None) -> str | None:
         """The fault, if frames are not what the source shows at their `timestamps`, in their `boxes`."""
         times = np.ravel(row["timestamps"])
         boxes = np.repeat(row["boxes"], len(times) // len(row["boxes"]), 0)  # one for each, or for each clip

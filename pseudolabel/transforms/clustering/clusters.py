@@ -87,7 +87,7 @@ class Clusters(NamedTuple):
             and all(np.isfinite(array).all() for array in self)
         )
 
-    def located(self, features: np.ndarray) -> Assignment:
+    def assign(self, features: np.ndarray) -> Assignment:
         """(n, D) float32 -> the cluster of least distance ** 2 + price, for each."""
         padded = np.zeros((-(-len(features) // BATCH_ROWS) * BATCH_ROWS, len(self.mean)), np.float32)
         padded[: len(features)] = features
@@ -135,7 +135,7 @@ def fit_clusters(features: np.ndarray, k: int | None, seed: int, spherical: bool
     if equal:
         centroids, prices = balance(points, centroids, spherical)
     clusters = Clusters(*white, centroids, prices, np.zeros(k, np.int64))
-    located = np.concatenate([clusters.located(features[i : i + FIT_ROWS]).cluster for i in blocks])
+    located = np.concatenate([clusters.assign(features[i : i + FIT_ROWS]).cluster for i in blocks])
     sizes = np.bincount(located, minlength=k)
     if equal and (empty := int((sizes == 0).sum())):
         raise UserError(f"--balanced leaves {empty} of {k} clusters empty, of {n} samples; give fewer --clusters", 3)

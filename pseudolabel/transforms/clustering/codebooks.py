@@ -32,7 +32,7 @@ class Codebook(NamedTuple):
             given, width = blank.shape[1], len(self.clusters.mean)
             if origin == FROM_FILE and given != width:
                 raise UserError(f"--features have {given} numbers to a row, the codebook is for {width}")
-            self.clusters.located(blank)
+            self.clusters.assign(blank)
         except UserError:
             raise
         except Exception as fault:  # arrays of whatever kind and shape

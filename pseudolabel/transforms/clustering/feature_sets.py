@@ -49,7 +49,7 @@ class FeatureSet(Protocol):
     def raw(self, stored: StoredSample) -> np.ndarray:
         """All that features depend on, small; runs in the workers."""
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
+    def fit(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         """What `raw` gave of several, which is used up -> what is learned of it, and (n, D) features, of `points` or
         about as many."""
 
@@ -72,7 +72,7 @@ class StatelessFeatures(NamedTuple):
     def bytes_each(self) -> tuple[int, int]:
         return self.blank.nbytes, 4 * self.width
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
+    def fit(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         return {}, concatenate(seen)
 
     def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
@@ -96,9 +96,9 @@ class ClipMeanFeatures(NamedTuple):
     def raw(self, stored: StoredSample) -> np.ndarray:
         return np.concatenate([self.pictures.raw(stored._replace(payload=frame)) for frame in stored.payload.frames])
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
+    def fit(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         clips = len(seen)
-        learned, features = self.pictures.fitted(seen, points, rng)
+        learned, features = self.pictures.fit(seen, points, rng)
         return learned, features.reshape(clips, -1, features.shape[1]).mean(1, dtype=np.float32)
 
     def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
@@ -114,7 +114,7 @@ class TermFeatures:
     def raw(self, stored: StoredSample) -> np.ndarray:
         return text_features.terms(stored.payload)
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
+    def fit(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         documents = np.cumsum([part[0, 0] for part in seen])
         some = seen[: 1 + int(np.searchsorted(documents, MAX_FIT_DOCUMENTS))]
         topics = text_features.fit_topics(some, rng)
@@ -140,7 +140,7 @@ class PrecomputedFeatures(NamedTuple):
     def raw(self, stored: StoredSample) -> np.ndarray:
         return self.embeddings.at(stored.keys)[:, None]
 
-    def fitted(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
+    def fit(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
         rows = concatenate(seen)[:, 0]
         rows = rows[rows >= 0]
         return {}, self.embeddings.rows(np.sort(rng.permutation(rows)[:points]))

@@ -49,7 +49,7 @@ class Detokenizer:
         pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
         return to_strings(self.texts(pieces, row, row, len(rows.lengths)))
 
-    def filled(self, shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[Span]:
+    def fill_masks(self, shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[Span]:
         """(n,) ids, (n,) labels -> the text as it was, with marks: what is asked for, and what is shown there."""
         asked = labels >= 0
         marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")

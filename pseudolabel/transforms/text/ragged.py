@@ -80,7 +80,7 @@ class Ragged(NamedTuple):
     values: np.ndarray  # (n,) int32
     lengths: np.ndarray  # (r,) int64, n in all
 
-    def framed(self, width: int, fill: int, front: Sequence[int], back: int) -> np.ndarray:
+    def frame(self, width: int, fill: int, front: Sequence[int], back: int) -> np.ndarray:
         """-> (r, width): each row with `front` before it, `back` behind it, and then `fill`."""
         columns, ends = np.arange(width), (self.lengths + len(front))[:, None]
         out = np.full((len(self.lengths), width), fill, np.int32)
