@@ -61,16 +61,16 @@ class Targets(StrEnum):
 def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
     if not task.observed_megabytes:
         return ()
-    with np.load(artefacts / task.book) as arrays:
-        each = int(arrays["points"]) // len(arrays["centroids"])
+    arrays, about = codebooks.load_arrays(artefacts / task.book, Centroids._fields)
+    each = int(about["points"]) // len(arrays["centroids"])
     few = f"there are only {each} frames to learn each cluster from; {MIN_POINTS_PER_CLUSTER} or more are wanted"
     return (few,) if each < MIN_POINTS_PER_CLUSTER else ()
 
 
 def _chance_level(task: MaskAudio, artefacts: Path) -> str:
-    with np.load(artefacts / task.book) as arrays:
-        codes = arrays["centroids" if task.targets == Targets.kmeans else "codebook"]
-        return f"1 in {len(codes):,} for each hidden frame, guessing among the codes"
+    arrays, _ = codebooks.load_arrays(artefacts / task.book, ())
+    codes = arrays["centroids" if task.targets == Targets.kmeans else "codebook"]
+    return f"1 in {len(codes):,} for each hidden frame, guessing among the codes"
 
 
 def _self_verifying(task: MaskAudio) -> bool:
@@ -127,7 +127,7 @@ class MaskAudio(AudioTask):
         return "centroids.npz" if self.targets == Targets.kmeans else "quantiser.npz"
 
     @property
-    def about(self) -> dict[str, float]:
+    def about(self) -> dict[str, Any]:
         """What a codebook must be for, beside its kind."""
         kmeans = self.targets == Targets.kmeans
         kind = {"mfcc": not self.features} if kmeans else {"mel": MEL_BINS, "stack": FRAMES_PER_LABEL}
@@ -229,7 +229,7 @@ class MaskAudio(AudioTask):
             about["points"] = sum(map(len, points))
         else:
             book = codebooks.random_projection(MEL_BINS * FRAMES_PER_LABEL, CODES, CODE_DIMENSIONS, rng)
-        codebooks.save_frame_codebook(artefacts / self.book, book, about)
+        codebooks.save_arrays(artefacts / self.book, book._asdict(), about)
 
     def labeler(self, artefacts: Path) -> Labeler:
         kind = Centroids if self.targets == Targets.kmeans else Projection

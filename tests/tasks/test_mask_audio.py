@@ -265,7 +265,7 @@ def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> 
 def test_a_codebook_for_something_else_is_refused(made: Path) -> None:
     with pytest.raises(UserError, match="has no projection"):
         MaskAudio(targets="best-rq", codebook=str(made / "centroids.npz"))
-    with pytest.raises(UserError, match=r"is for rate 16000\.0, not 8000"):
+    with pytest.raises(UserError, match=r"is for rate 16000, not 8000"):
         MaskAudio(rate=8_000, codebook=str(made / "centroids.npz"))
 
 
@@ -347,3 +347,16 @@ def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:
 def test_fewer_frames_than_clusters_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give --clusters"):
         run(MaskAudio(clusters=50_000), SOUNDS, out=tmp_path / "out", workers=1)
+
+
+def test_a_codebook_of_the_version_before_is_read(made: Path, tmp_path: Path) -> None:
+    """Version 0.1 stored each option that a codebook is for as an array of its own."""
+    with np.load(made / "centroids.npz") as arrays:
+        centroids = arrays["centroids"]
+    before = {
+        name: np.float64(value) for name, value in (("rate", 16_000), ("ceiling", 0), ("mfcc", 1), ("points", 900))
+    }
+    np.savez(tmp_path / "book.npz", centroids=centroids, **before)
+    assert np.array_equal(MaskAudio(codebook=str(tmp_path / "book.npz")).loaded_codebook.centroids, centroids)
+    with pytest.raises(UserError, match=r"is for rate 16000\.0, not 8000"):
+        MaskAudio(rate=8_000, codebook=str(tmp_path / "book.npz"))

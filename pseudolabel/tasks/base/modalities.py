@@ -60,7 +60,7 @@ def _picture(sample: Sample, side: int) -> StoredSample:
     scale = min(1.0, side / min(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     encoded = codec.encode_jpeg(sample.payload if scale == 1 else ops.resize(sample.payload, *size))
-    return StoredSample([sample.key], codec.decode_jpeg(encoded), [encoded])
+    return StoredSample([sample.key], codec.decode_stored(codec.media(encoded)), [encoded])
 
 
 def _picture_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
@@ -69,7 +69,7 @@ def _picture_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
 
 def _clip(sample: Sample, side: int) -> StoredSample:
     encoded = [codec.encode_jpeg(frame) for frame in sample.payload.frames]  # the reader has brought them to --size
-    frames = np.stack([codec.decode_jpeg(one) for one in encoded])
+    frames = np.stack([codec.decode_stored(codec.media(one)) for one in encoded])
     return StoredSample([sample.key], sample.payload._replace(frames=frames), encoded)
 
 

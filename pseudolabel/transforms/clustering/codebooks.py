@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,19 +14,49 @@ from pseudolabel.transforms.clustering.clusters import Clusters
 from pseudolabel.transforms.clustering.feature_sets import FROM_FILE, FeatureSet
 from pseudolabel.transforms.clustering.kmeans import kmeans
 
+REMEDY = "give the .npz file that cluster or mask-audio saved, or make its dataset again"
+About = Mapping[str, Any]  # what a codebook is for: the options that its features depend on
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: About) -> None:
+    """Write a codebook: its arrays, and as JSON text the array `about`."""
+    np.savez(path, about=json.dumps(about), **arrays)  # type: ignore[arg-type]
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a codebook: its arrays, and what it is for. Raise `UserError` if it cannot be read or lacks one of `names`.
+
+    Files of version 0.1 of mask-audio have no `about`: there each value is an array of one number.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+        about = json.loads(str(arrays.pop("about"))) if "about" in arrays else {}
+        about |= {name: arrays.pop(name).item() for name in [*arrays] if arrays[name].ndim == 0}
+    except Exception as fault:  # a foreign decoder, of a file that may be anything
+        raise UserError(f"--codebook {path} cannot be read ({type(fault).__name__}); {REMEDY}") from None
+    if lacking := [name for name in names if name not in arrays]:
+        raise UserError(f"--codebook {path} has no {lacking[0]}; {REMEDY}")
+    return arrays, about
+
+
+def check_about(name: str | Path, about: About, wanted: About) -> None:
+    """Raise `UserError` if the codebook that the user gave as `name` is for other options than `wanted`."""
+    for key, value in wanted.items():
+        if about.get(key) != value:
+            raise UserError(f"--codebook {name} is for {key} {about.get(key)}, not {value}; give it the same")
+
 
 class Codebook(NamedTuple):
-    """What `centroids.npz` holds: all that is needed to label more data the same way."""
+    """The codebook of `cluster`: the clusters, and all that is needed to label more data the same way."""
 
     clusters: Clusters
     learned: Mapping[str, np.ndarray]  # what the features need
-    about: Mapping[str, Any]  # the features' name and the options they depend on
+    about: About
 
-    def check(self, name: str, about: Mapping[str, Any], origin: str, features: FeatureSet) -> None:
+    def check(self, name: str, about: About, origin: str, features: FeatureSet) -> None:
         """Raise `UserError` if this codebook, which the user gave as `name`, is for other features."""
-        for key, value in about.items():
-            if self.about.get(key) != value:
-                raise UserError(f"--codebook {name} is for {key} {self.about.get(key)}, not {value}")
+        check_about(name, self.about, about)
         try:
             blank = features.features(features.blank, self.learned)
             given, width = blank.shape[1], len(self.clusters.mean)
@@ -37,30 +67,20 @@ class Codebook(NamedTuple):
             raise
         except Exception as fault:  # arrays of whatever kind and shape
             why = f"its arrays do not fit {origin} ({type(fault).__name__})"
-            raise UserError(f"--codebook {name}: {why}; give a centroids.npz that cluster saved") from None
+            raise UserError(f"--codebook {name}: {why}; {REMEDY}") from None
 
     def save(self, path: Path) -> None:
-        """Write it."""
-        np.savez(path, about=json.dumps(self.about), **self.clusters._asdict(), **self.learned)  # type: ignore[arg-type]
+        """Write the codebook."""
+        save_arrays(path, {**self.clusters._asdict(), **self.learned}, self.about)
 
 
 def load_codebook(path: Path) -> Codebook:
-    """Read `centroids.npz`; refused where it is none, or not whole."""
-    try:
-        with np.load(path) as arrays:
-            held = {name: np.asarray(arrays[name]) for name in arrays.files}
-        if lacking := [name for name in ("about", *Clusters._fields) if name not in held]:
-            raise ValueError(f"it has no {lacking[0]}")
-        about = json.loads(str(held.pop("about")))
-        clusters = Clusters(*(held.pop(name) for name in Clusters._fields))
-        if not isinstance(about, dict) or not clusters.whole():
-            raise ValueError("what it holds does not fit together")
-    except Exception as fault:  # a foreign decoder, of a file that may be anything
-        why = str(fault) if type(fault) is ValueError else type(fault).__name__
-        raise UserError(
-            f"{path} cannot be used: {why}; give a centroids.npz that cluster saved, or make its dataset again"
-        ) from None
-    return Codebook(clusters, held, about)
+    """Read the codebook of `cluster`. Raise `UserError` if its arrays do not fit together."""
+    arrays, about = load_arrays(path, Clusters._fields)
+    clusters = Clusters(*(arrays.pop(name) for name in Clusters._fields))
+    if "features" not in about or not clusters.whole():
+        raise UserError(f"--codebook {path}: what it holds does not fit together; {REMEDY}")
+    return Codebook(clusters, arrays, about)
 
 
 BLOCK_FRAMES = 1024  # frames
@@ -126,28 +146,11 @@ def random_projection(dimensions: int, size: int, width: int, rng: np.random.Gen
     return Projection(projection.astype(np.float32), codebook.astype(np.float32))
 
 
-def save_frame_codebook(path: Path, book: Centroids | Projection, about: dict[str, float]) -> None:
-    """Write the arrays and what they are for: options of the features, so that new data can be coded the same way."""
-    np.savez(path, **book._asdict(), **{name: np.float64(value) for name, value in about.items()})  # type: ignore[arg-type]
-
-
-def load_frame_codebook(
-    path: Path, kind: type[Centroids] | type[Projection], about: dict[str, float]
-) -> Centroids | Projection:
-    """Read a codebook; refused where it is of another kind, or for other features."""
-    try:
-        with np.load(path) as arrays:
-            held = {name: np.asarray(arrays[name]) for name in arrays.files}
-    except Exception as fault:  # a foreign decoder, of a file that may be anything
-        raise UserError(
-            f"--codebook {path} cannot be read: {type(fault).__name__}; give an .npz of mask-audio"
-        ) from None
-    if lacking := [name for name in (*kind._fields, *about) if name not in held]:
-        raise UserError(f"--codebook {path} has no {lacking[0]}; give one that mask-audio saved for the same --targets")
-    for name, value in about.items():
-        if held[name].size != 1 or float(held[name].ravel()[0]) != value:
-            raise UserError(f"--codebook {path} is for {name} {held[name].tolist()}, not {value:g}; give it the same")
+def load_frame_codebook(path: Path, kind: type[Centroids] | type[Projection], about: About) -> Centroids | Projection:
+    """Read the codebook of `mask-audio`. Raise `UserError` if it is of another kind, or for other features."""
+    arrays, own = load_arrays(path, kind._fields)
+    check_about(path, own, about)
     for name in kind._fields:
-        if held[name].ndim != 2 or held[name].dtype != np.float32 or not np.isfinite(held[name]).all():
-            raise UserError(f"--codebook {path}: its {name} are no matrix of finite float32; give one that is whole")
-    return kind(*(held[name] for name in kind._fields))
+        if arrays[name].ndim != 2 or arrays[name].dtype != np.float32 or not np.isfinite(arrays[name]).all():
+            raise UserError(f"--codebook {path}: its {name} are no matrix of finite float32; {REMEDY}")
+    return kind(*(arrays[name] for name in kind._fields))

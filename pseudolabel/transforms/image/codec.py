@@ -60,13 +60,6 @@ def encode_tiles(image: np.ndarray, corners: Sequence[Sequence[int]], side: int,
     return [_encoded(".jpg", bgr[y : y + side, x : x + side], options) for x, y in corners]
 
 
-def decode_jpeg(encoded: bytes) -> np.ndarray:
-    """The bytes of a JPEG of ours -> (H, W, 3) uint8 RGB, as whoever reads the row sees it."""
-    import cv2
-
-    return np.asarray(cv2.cvtColor(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
-
-
 def encode_png(image: np.ndarray) -> bytes:
     """(H, W) uint8 -> the bytes of a gray PNG: nothing is lost."""
     return _encoded(".png", image)

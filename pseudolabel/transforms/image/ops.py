@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pseudolabel.transforms.image.color import LUMA
+
 JPEG_TOLERANCE = (
     12.0  # of 255: what JPEG takes from a place of 8 x 8 pixels at q95, at most, with room for another codec
 )
 THUMBNAIL_TOLERANCE = 12.0  # the mean of the same, of thumbnails of one place that were made in two ways
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
@@ -74,7 +75,7 @@ def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
     """(H, W, 3 or 1), of any sizes: whether thumbnails of 4 x 4 of their lightness are about the same."""
     import cv2
 
-    gray = [image @ LUMA if image.shape[2] == 3 else image[..., 0] for image in (one, other)]
+    gray = [image @ np.array(LUMA, np.float32) if image.shape[2] == 3 else image[..., 0] for image in (one, other)]
     small = [cv2.resize(image.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA) for image in gray]
     return bool(np.abs(small[0] - small[1]).mean() <= THUMBNAIL_TOLERANCE)
 
