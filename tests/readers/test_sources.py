@@ -412,7 +412,7 @@ def test_sizes_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_tables_that_swell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture for thousands of rows, and a page of nothing."""
-    for module, name in ((decompression_bombs, "UNPACKED"), (parquet_media, "ROOM")):
+    for module, name in ((decompression_bombs, "MAX_UNPACKED_BYTES"), (parquet_media, "CACHE_BYTES")):
         monkeypatch.setattr(module, name, 1 << 16)
     same = pa.DictionaryArray.from_arrays(pa.array([0] * 300, pa.int32()), pa.array([os.urandom(10_000)]))
     pq.write_table(pa.table({"image": same}), tmp_path / "same.parquet", store_schema=False)
@@ -507,11 +507,11 @@ def test_the_same_where_it_is_larger_than_what_is_kept(
     """Stretches, blocks, seek points and spans of rows, with room for a few KB; and with none for seek points."""
     expected = made("jigsaw", source("images"))
     for module, name, size in (
-        *((module, "STRETCH", room << 13) for module in (gzip_index, archives)),
-        *((module, "SMALL", room << 10) for module in (opening, archives)),
-        *((gzip_index, name, room << 11) for name in ("PIECE", "LEAST")),
-        (gzip_index, "APART", room << 16),
-        *((parquet_media, "ROOM", room << 12), (archives, "POINTS", room - 1)),
+        *((module, "STRETCH_BYTES", room << 13) for module in (gzip_index, archives)),
+        *((module, "MAX_INFLATED_BYTES", room << 10) for module in (opening, archives)),
+        *((gzip_index, name, room << 11) for name in ("PIECE_BYTES", "MIN_PIECE_BYTES")),
+        (gzip_index, "SEEK_POINT_BYTES", room << 16),
+        *((parquet_media, "CACHE_BYTES", room << 12), (archives, "MAX_SEEK_POINT_BYTES", room - 1)),
     ):
         monkeypatch.setattr(module, name, size)
     assert made("jigsaw", PACKED[kind](source("images"), tmp_path, "")) == expected

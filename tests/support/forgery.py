@@ -13,7 +13,7 @@ from pseudolabel.inspection.verify import Verification
 from pseudolabel.writers.shards import ShardWriter
 
 
-def class_name(found: Verification) -> dict[str, str]:
+def named(found: Verification) -> dict[str, str]:
     """Where -> the reasons."""
     where: dict[str, str] = {}
     for fault in found.faults:
