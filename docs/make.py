@@ -33,7 +33,7 @@ def page(task: type[Task]) -> str:
     )
     columns = [f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in row_columns(task())]
     own = {field.name for field in fields(task)}
-    options = [o for o in get_command(app).commands[task.name].params if o.param_type_name == "option"]  # type: ignore[attr-defined]
+    options = [o for o in get_command(app).get_command(None, task.name).params if o.param_type_name == "option"]  # type: ignore[attr-defined]
     parts = [
         f"# {task.name}",
         cleandoc(task.__doc__ or ""),

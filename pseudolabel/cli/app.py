@@ -1,4 +1,7 @@
-"""The command line: one command per task, made from the task's fields and `RunOptions`."""
+"""The command line: one command for each task, made from the fields of the task and of `RunOptions`.
+
+A command is built when it is called. Help and errors need no other command.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from types import FrameType
@@ -15,6 +19,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pseudolabel.cli.lazy import Commands, LazyCommand, lazy_group
 from pseudolabel.cli.options import options_of, own_options, task_from_options, with_options
 from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, shorten
 from pseudolabel.engine.parts import finish, plan_parts
@@ -31,16 +36,6 @@ from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.writers.dataset import open_dataset
 from pseudolabel.writers.exports.hubert import Trainer, export
 
-app = typer.Typer(
-    name="pseudolabel",
-    help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
-    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too "
-    "many skipped, no rows, or a fault that verify found, 4 the folder holds another dataset or a running one, "
-    "5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 SOURCES_HELP = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=SOURCES_HELP, show_default=False)]
 DatasetFolder = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
@@ -53,11 +48,12 @@ Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
 AGAINST_HELP = "The source it was made from, to undo every row beside it; once for each folder or file."
 
 
-def command(task: type[Task]) -> Callable[..., None]:
-    """A Typer command whose options are the fields of `task` followed by those of `RunOptions`."""
+def run_command(task: type[Task]) -> Callable[..., None]:
+    """Return a command whose options are the fields of `task`, then those of `RunOptions`."""
 
     def run_task(
         source: Sources, *, dry_run_: DryRun = False, json_: Json = False, quiet: Quiet = False, **given: Any
@@ -71,12 +67,7 @@ def command(task: type[Task]) -> Callable[..., None]:
     return with_options(run_task, [*own_options(task), *options_of(RunOptions)], cleandoc(task.__doc__ or ""))
 
 
-for name, task in TASKS.items():
-    app.command(name)(command(task))
-
-
-@app.command("tasks")
-def tasks() -> None:
+def list_tasks() -> None:
     """List the tasks: what the input is, what the label is, and the paper."""
     for name, task in TASKS.items():
         columns = row_columns(task())
@@ -85,7 +76,6 @@ def tasks() -> None:
         typer.echo(f"{name}: {inputs} -> {labels}\n    {task.description.paper}")
 
 
-@app.command("export")
 def export_dataset(
     dataset: DatasetFolder,
     to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
@@ -96,7 +86,6 @@ def export_dataset(
     print_summary(export(dataset, to, out), json_)
 
 
-@app.command("verify")
 def verify_dataset(
     dataset: DatasetFolder,
     against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST_HELP)] = None,
@@ -120,7 +109,6 @@ def verify_dataset(
         raise typer.Exit(3)
 
 
-@app.command("preview")
 def preview_dataset(
     dataset: DatasetFolder,
     out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
@@ -135,7 +123,6 @@ def preview_dataset(
         webbrowser.open(where.absolute().as_uri())
 
 
-@app.command("describe")
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
     """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
     print_summary(described(describe(open_dataset(dataset)), json_), json_)
@@ -156,16 +143,8 @@ def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
     return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
 
 
-show_app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored.",
-)
-app.add_typer(show_app, name="show")
-
-
 def show_command(task: type[Task]) -> Callable[..., None]:
-    """A command whose options are the fields of `task`."""
+    """Return a command whose options are the fields of `task`."""
 
     def show_task(
         source: SourceOrText, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any
@@ -180,18 +159,8 @@ def show_command(task: type[Task]) -> Callable[..., None]:
     )
 
 
-for name, task in TASKS.items():
-    show_app.command(name)(show_command(task))
-plan_app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="List SOURCE and learn what must be learned, for --part I/N to make shards of anywhere; finish comes last.",
-)
-app.add_typer(plan_app, name="plan")
-
-
 def plan_command(task: type[Task]) -> Callable[..., None]:
-    """A command whose options are those of a run, but for which part."""
+    """Return a command whose options are those of a run, except `--part`."""
 
     def plan_task(source: Sources, *, json_: Json = False, quiet: Quiet = False, **given: Any) -> None:
         print_summary(
@@ -204,20 +173,19 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
     )
 
 
-for name, task in TASKS.items():
-    plan_app.command(name)(plan_command(task))
-PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
-
-
-def finish_dataset(dataset: PlannedFolder, *, json_: Json = False, **given: Any) -> None:
-    print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
-
-
 FINISH_HELP = (
     "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
 )
-limit_options = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
-app.command("finish")(with_options(finish_dataset, limit_options, FINISH_HELP))
+
+
+def finish_command() -> Callable[..., None]:
+    """Return the command that finishes a planned dataset."""
+
+    def finish_dataset(dataset: PlannedFolder, *, json_: Json = False, **given: Any) -> None:
+        print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
+
+    limit_options = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
+    return with_options(finish_dataset, limit_options, FINISH_HELP)
 
 
 def print_summary(facts: dict[str, Any], as_json: bool) -> None:
@@ -231,6 +199,43 @@ def print_summary(facts: dict[str, Any], as_json: bool) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{count:,} {key}" for key, count in value.items())
         typer.echo(f"{name.ljust(wide)}  {f'{value:,}' if isinstance(value, int) else value}")
+
+
+def task_commands(make: Callable[[type[Task]], Callable[..., None]], summary: str) -> Commands:
+    """Return a command for each task. `summary` is its line in the help: {0} is the name, {1} what the task does."""
+    return {
+        name: LazyCommand(partial(make, task), summary.format(name, first_paragraph(task.__doc__ or "")))
+        for name, task in TASKS.items()
+    }
+
+
+def ready(function: Callable[..., None]) -> LazyCommand:
+    """Return a command that is a plain function; its docstring is its help."""
+    return LazyCommand(lambda: function, cleandoc(function.__doc__ or ""))
+
+
+SHOW_HELP = "Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored."
+PLAN_HELP = "List SOURCE and learn what must be learned, for --part I/N to make shards of anywhere; finish comes last."
+SHOW_COMMANDS = task_commands(show_command, "Show three rows of {}. {}")
+PLAN_COMMANDS = task_commands(plan_command, "Plan {}. {}")
+app = lazy_group(
+    {
+        **task_commands(run_command, "{1}"),
+        "tasks": ready(list_tasks),
+        "export": ready(export_dataset),
+        "verify": ready(verify_dataset),
+        "preview": ready(preview_dataset),
+        "describe": ready(describe_dataset),
+        "finish": LazyCommand(finish_command, FINISH_HELP),
+        "show": LazyCommand(partial(lazy_group, SHOW_COMMANDS, help=SHOW_HELP), SHOW_HELP),
+        "plan": LazyCommand(partial(lazy_group, PLAN_COMMANDS, help=PLAN_HELP), PLAN_HELP),
+    },
+    name="pseudolabel",
+    help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
+    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too "
+    "many skipped, no rows, or a fault that verify found, 4 the folder holds another dataset or a running one, "
+    "5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
+)
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""The page: pieces as HTML, in one file that needs nothing beside it and asks nothing of the network."""
+"""HTML page: render pieces into one file that holds all its media, styles and scripts and uses no network."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import singledispatch
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from pseudolabel.contracts import Fact, MarkedText, Picture, Piece, Tiles, Wave, escape_controls
+from pseudolabel.transforms.audio.codec import encode_flac
 from pseudolabel.transforms.image import codec
 
-MAX_SIDE = 320  # pixels of a picture's longer side, at most
-WAVE_BINS = 600  # of a waveform
-MAX_TEXT_CHARACTERS = 4000  # characters of a text that are shown
+MAX_SIDE = 320  # pixels of an image's longer side, at most
+WAVE_BINS = 600  # bins of a drawn waveform, at most
+MAX_TEXT_CHARACTERS = 4000  # characters of a text that are shown, at most
 STYLE = (Path(__file__).parent / "page.css").read_text("utf-8")
 SCRIPT = (Path(__file__).parent / "page.js").read_text("utf-8")
-CONTENT_POLICY = (  # scripts and styles of this page alone, and nothing from elsewhere
+CONTENT_POLICY = (  # only what the page itself holds may be loaded
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     f"form-action 'none'; script-src 'sha256-{base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()}'"
 )
 SPAN_MEANINGS = {
-    "blank": "hidden, to be told",
-    "changed": "to be told; another is shown",
-    "kept": "to be told; shown as it is",
+    "blank": "hidden: to be predicted",
+    "changed": "replaced: the original is to be predicted",
+    "kept": "unchanged: to be predicted",
 }
 
 
 class Card(NamedTuple):
-    """A row: its name, what it shows, and what else is known of it."""
+    """A row on the page: its name, its rendered pieces and its other columns."""
 
     name: str
     pieces: str  # HTML
@@ -42,7 +42,7 @@ class Card(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Rows that belong together, under a heading, if they have one."""
+    """A group of cards with a heading and a note; both may be empty."""
 
     heading: str
     note: str
@@ -50,7 +50,7 @@ class Section(NamedTuple):
 
 
 def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Section]) -> str:
-    """The whole page. `head` is HTML, all else is text."""
+    """Return the whole page. `head` is HTML; the other texts are escaped here."""
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         f"<title>{escape_text(escape_controls(title))}</title>",
@@ -68,12 +68,12 @@ def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence
             f"<section><h2>{isolate(section.heading or 'Rows')} <small>{escape_text(section.note)}</small></h2>"
         )
         parts += ['<div class="cards">', *map(render_card, section.cards), "</div></section>"]
-    parts.append("</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> and <kbd>k</kbd> go from row to row.")
+    parts.append("</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> next row, <kbd>k</kbd> previous row.")
     return "".join([*parts, f"</footer><script>{SCRIPT}</script></body></html>\n"])
 
 
 def legend(sections: Sequence[Section]) -> str:
-    """What the marks mean that are there."""
+    """Return a legend of the span marks that occur in the cards."""
     shown = "".join(card.pieces for section in sections for card in section.cards)
     there = [kind for kind in SPAN_MEANINGS if f'<mark class="{kind}">' in shown]
     marks = "".join(f'<mark class="{kind}">{SPAN_MEANINGS[kind]}</mark>' for kind in there)
@@ -81,7 +81,7 @@ def legend(sections: Sequence[Section]) -> str:
 
 
 def render_card(shown: Card) -> str:
-    """A row as HTML."""
+    """Return a card as HTML."""
     about = "".join(f"<dt>{escape_text(name)}</dt><dd>{isolate(value)}</dd>" for name, value in shown.about)
     more = f"<details><summary>more</summary><dl>{about}</dl></details>" if about else ""
     return f'<article tabindex="0"><h3>{isolate(shown.name)}</h3>{shown.pieces}{more}</article>'
@@ -91,51 +91,51 @@ def render_card(shown: Card) -> str:
 
 
 def escape_text(value: str) -> str:
-    """Any text as HTML: nothing in it is a tag; what cannot be written at all is shown as it is escaped in Python."""
+    """Escape text for HTML. Surrogates, which UTF-8 cannot encode, become backslash escapes as in Python."""
     return escape(value.encode("utf-8", "backslashreplace").decode())
 
 
 def isolate(value: str) -> str:
-    """A name or value of the source: marks that turn the writing are spelt out, and letters turn nothing but itself."""
+    """Escape a name or value of the source. Its control characters and its text direction cannot affect the page."""
     return f"<bdi>{escape_text(escape_controls(value))}</bdi>"
 
 
 def figure(kind: str, caption: str, content: str) -> str:
-    """A piece with its caption, if there is one."""
+    """Return a `<figure>` with its caption, if there is one."""
     below = f"<figcaption>{escape_text(caption)}</figcaption>" if caption else ""
     return f'<figure class="{kind}">{content}{below}</figure>'
 
 
 def render_pieces(pieces: Iterable[Piece]) -> str:
-    """Pieces in a row."""
-    return f'<div class="pieces">{"".join(map(_html, pieces))}</div>'
+    """Return pieces as HTML, side by side."""
+    return f'<div class="pieces">{"".join(map(render_piece, pieces))}</div>'
 
 
 @singledispatch
-def _html(piece: Piece) -> str:
-    raise TypeError(f"no piece: {piece!r}")
+def render_piece(piece: Piece) -> str:
+    raise TypeError(f"not a piece: {piece!r}")
 
 
-@_html.register
+@render_piece.register
 def _(piece: Fact) -> str:
     return f'<p class="fact"><span>{escape_text(piece.name)}</span> {isolate(piece.value)}</p>'
 
 
-@_html.register
+@render_piece.register
 def _(piece: Picture) -> str:
-    return figure("picture", piece.caption, picture(piece.image, piece.caption or "picture"))
+    return figure("picture", piece.caption, picture(piece.image, piece.caption or "image"))
 
 
-@_html.register
+@render_piece.register
 def _(piece: Tiles) -> str:
     notes = [f"<small>{escape_text(note)}</small>" for note in piece.notes] or [""] * len(piece.images)
-    said = piece.notes or [f"{piece.caption or 'picture'}, {i}" for i in range(1, len(piece.images) + 1)]
+    said = piece.notes or [f"{piece.caption or 'image'} {i}" for i in range(1, len(piece.images) + 1)]
     pictures = ("" if image is None else picture(image, alt) for image, alt in zip(piece.images, said, strict=True))
     cells = (f"<span>{shown}{note}</span>" for shown, note in zip(pictures, notes, strict=True))
     return figure("tiles", piece.caption, f'<div style="--columns:{piece.columns}">{"".join(cells)}</div>')
 
 
-@_html.register
+@render_piece.register
 def _(piece: MarkedText) -> str:
     spans, room = list[str](), MAX_TEXT_CHARACTERS
     for span in piece.spans:
@@ -150,18 +150,18 @@ def _(piece: MarkedText) -> str:
     return figure("written", piece.caption, f'<p dir="auto"><bdi>{"".join(spans)}</bdi></p>')
 
 
-@_html.register
+@render_piece.register
 def _(piece: Wave) -> str:
-    name = escape_text(piece.caption or "sound")
+    name = escape_text(piece.caption or "audio")
     drawn = waveform(piece.wave, piece.mask, name)
-    codes = f'<img class="codes" alt="codes, a colour each" src="{_colours(piece.codes)}">' if len(piece.codes) else ""
-    sound = _data("audio/mpeg", _mp3(piece.wave, piece.rate))
+    codes = f'<img class="codes" alt="codes as colours" src="{_colours(piece.codes)}">' if len(piece.codes) else ""
+    sound = _data("audio/flac", encode_flac(piece.wave, piece.rate))
     audio = f'<audio controls preload="none" aria-label="{name}" src="{sound}"></audio>'
     return figure("wave", piece.caption, drawn + codes + audio)
 
 
 def picture(image: np.ndarray, alt: str) -> str:
-    """(H, W, 3) or (H, W) uint8, made small if it is large; `alt` says what it is."""
+    """(H, W, 3) or (H, W) uint8 -> an `<img>` of at most MAX_SIDE pixels; `alt` is its alternative text."""
     import cv2
 
     image = image if image.ndim == 3 else image[..., None].repeat(3, 2)
@@ -175,7 +175,7 @@ def picture(image: np.ndarray, alt: str) -> str:
 
 
 def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
-    """(n,) int16 and (f,) bool -> an SVG: the highest and lowest of each bin, and bands where frames are hidden."""
+    """(n,) int16 and (f,) bool -> an SVG: minimum and maximum of each bin, and bands over the masked frames."""
     bins = np.array_split(
         wave.astype(np.float64) / max(1, np.abs(wave).max(initial=1)), min(WAVE_BINS, max(1, len(wave)))
     )
@@ -193,7 +193,7 @@ def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
 
 
 def _colours(codes: np.ndarray) -> str:
-    """(f,) codes -> a strip of one pixel each: a colour for each code, unlike those of its neighbours."""
+    """(f,) codes -> a PNG strip, one pixel per code. Each code has its own colour; adjacent codes differ clearly."""
     import cv2
 
     distinct, which = np.unique(codes, return_inverse=True)
@@ -202,14 +202,6 @@ def _colours(codes: np.ndarray) -> str:
     done, encoded = cv2.imencode(".png", table[which][None, :, ::-1].astype(np.uint8))
     assert done
     return _data("image/png", bytes(encoded))
-
-
-def _mp3(wave: np.ndarray, rate: int) -> bytes:
-    import soundfile
-
-    file = BytesIO()
-    soundfile.write(file, wave, rate, format="MP3")
-    return file.getvalue()
 
 
 def _data(kind: str, content: bytes) -> str:

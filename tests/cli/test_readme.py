@@ -28,11 +28,12 @@ def test_every_command_of_the_readme_has_options_that_exist() -> None:
 
     from pseudolabel.cli.app import app
 
-    commands = get_command(app).commands
+    group = get_command(app)
     lines = re.findall(r"(?:^|&& )pseudolabel ([a-z-]+) ([^\n`|&]*)", README, re.MULTILINE)
     assert {name for name, _ in lines} >= {"jigsaw", "mask-text"}
     for name, words in lines:
-        command = commands[name].commands[words.split()[0]] if name in ("show", "plan") else commands[name]
+        command = group.get_command(None, name)
+        command = command.get_command(None, words.split()[0]) if name in ("show", "plan") else command
         known = {option for parameter in command.params for option in parameter.opts}
         for option in re.findall(r"--[a-z-]+", words):
             assert option in known, f"{name} {words}"

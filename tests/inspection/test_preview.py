@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 import json
 import re
@@ -16,12 +18,13 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from runs import Command, Made, source
 
 from pseudolabel import TASKS, Task, run
-from pseudolabel.contracts import UserError
+from pseudolabel.contracts import UserError, Wave
 from pseudolabel.inspection.describe import describe
-from pseudolabel.inspection.html import render_card
+from pseudolabel.inspection.html import render_card, render_piece
 from pseudolabel.inspection.preview import make_cards, preview
 from pseudolabel.inspection.show import show
 from pseudolabel.tasks.base.task import row_columns
@@ -103,6 +106,15 @@ def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
     assert [named for named, _ in shown] == ["label: 180", "label: 180"]
     assert lost == 2
     assert len("".join(map(render_card, (one for _, one in shown))).encode()) <= 50_000
+
+
+@pytest.mark.parametrize("rate", [8_000, 20_000, 96_000])
+def test_sound_of_any_rate_is_drawn(rate: int) -> None:
+    wave = Wave("", np.arange(-9000, 9000, dtype=np.int16), rate, np.zeros(0, bool), np.zeros(0, np.int32))
+    encoded = re.findall('src="data:audio/flac;base64,([^"]*)"', render_piece(wave))
+    heard, hz = soundfile.read(io.BytesIO(base64.b64decode(encoded[0])), dtype="int16")
+    assert hz == rate
+    assert np.array_equal(heard, wave.wave)
 
 
 DAMAGE: list[tuple[str, Callable[[Path], object]]] = [

@@ -457,7 +457,8 @@ def test_pieces_of_a_document_stay_in_one_split_and_under_one_limit(tmp_path: Pa
     halves = [read(path, split=Split("", low, low + 0.5)) for low in (0.0, 0.5)]
     assert {len([item for item in half if item[0] == 0]) for half in halves} == {0, 3}
     extent = next(TextReader(TextOptions()).scan("a", str(path), path.stat().st_size))
-    assert TextReader(TextOptions()).first(extent, 2)[1] == 0
+    for count, held in ((0, 0), (1, 3), (2, 3), (3, 3), (4, 3)):  # a document is never cut by a limit
+        assert TextReader(TextOptions()).first(extent, count)[1] == held
 
 
 # --- real files, options, the block -----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Text: the reader of documents. Files of any length become blocks of them.
+"""Reader of text: files of any length become blocks of documents.
 
-In plain text white space parts documents: at one line end where a line is a document, at two where a paragraph is one,
-never where the file is. A document is what lies between, without the white space around it.
+In plain text, white space separates documents: one line end if a line is a document, two if a paragraph is a document.
+A file can also be one document. Documents are stripped of the white space around them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 
 class DocumentUnit(StrEnum):
-    """What one document is in plain text."""
+    """Unit of plain text that is one document."""
 
     paragraph = "paragraph"
     line = "line"
     file = "file"
 
 
-LINE_ENDS = {DocumentUnit.line: 1, DocumentUnit.paragraph: 2, DocumentUnit.file: 0}  # that part documents
+LINE_ENDS = {DocumentUnit.line: 1, DocumentUnit.paragraph: 2, DocumentUnit.file: 0}  # line ends that separate documents
 
 
 @dataclass(frozen=True)
 class TextOptions(Options):
-    """How files of text become documents."""
+    """Options for reading text files as documents."""
 
-    column: Annotated[str, Option(help="The column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
-    encoding: Annotated[str, Option(help="How text is encoded: utf-8, latin-1, cp1252, utf-16, gb18030, ...")] = "utf-8"
-    document: Annotated[DocumentUnit, Option(help="What is one document in plain text.")] = DocumentUnit.paragraph
+    column: Annotated[str, Option(help="Column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
+    encoding: Annotated[str, Option(help="Encoding of text: utf-8, latin-1, cp1252, utf-16, gb18030, ...")] = "utf-8"
+    document: Annotated[DocumentUnit, Option(help="Unit of plain text that is one document.")] = DocumentUnit.paragraph
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,13 +55,13 @@ class TextOptions(Options):
             b"a".decode(self.encoding, "ignore")
             codecs.getincrementaldecoder(self.encoding)
         except (LookupError, ValueError):
-            raise UserError(f"no text encoding is called {self.encoding!r}; try utf-8, latin-1 or cp1252") from None
+            raise UserError(f"--encoding {self.encoding!r} is not known; try utf-8, latin-1 or cp1252") from None
 
 
 class TextReader:
-    """Reads documents of plain text, and of a column of jsonl, csv, tsv and parquet; .gz and .zst are decompressed.
+    """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses .gz and .zst.
 
-    Where there is no text (an empty file, a blank line, a null, an empty string) there is no document.
+    An empty file, a blank line, a null and an empty string give no document.
     """
 
     suffixes = frozenset(
@@ -72,7 +72,7 @@ class TextReader:
         self.options = options
 
     def scan(self, key: str, path: str, size: int, span: int = EXTENT_BYTES) -> Iterator[Extent]:
-        """Ranges of `span` bytes where a file can be cut before it is decoded, else all of it."""
+        """Yield ranges of `span` bytes if the file can be cut before decoding, else the whole file."""
         name = path.lower()
         if name.endswith(".parquet"):
             yield from tables.parquet_extents(key, path, size, self.options.column, span)
@@ -84,7 +84,7 @@ class TextReader:
             yield Extent(key, path, 0, None, size)
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
-        """Blocks of the documents that fall into `split`, and what was skipped of them."""
+        """Yield blocks of the documents in `split`, and a `Skipped` for each unusable document."""
         for extent in extents:
             numbers, last = count(), -1
             for item in self._items(extent):
@@ -99,20 +99,22 @@ class TextReader:
                     yield Skipped(f"{extent.file}#{item[0]}", str(item[1]))
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """The extent cut after its first `count` documents, and how many it holds then; pieces of one stay together."""
+        """Return the extent cut after `count` documents, and their number. Pieces of one document stay together."""
         seen, total = [np.empty((2, 0), np.int64)], 0  # positions, and sizes
         for item in self._items(extent):
             if isinstance(item, Block):
+                if total > count and item.positions[:1] > seen[-1][0, -1]:  # not one more piece of the last document
+                    break
                 seen.append(np.stack([item.positions, item.ends - item.starts]))
             else:
                 seen.append(np.array([[item[0]], [0]]))
             total += seen[-1].shape[1]
-            if isinstance(item, Block) and total > count:
-                break
         positions, sizes = np.concatenate(seen, axis=1)
-        if len(positions) <= count:
+        ordered = np.sort(positions)
+        last = ordered[count - 1] if 0 < count <= len(ordered) else -1
+        if len(ordered) <= count or last == ordered[-1]:
             return extent, len(positions)
-        stop = int(np.sort(positions)[count])
+        stop = int(ordered[np.searchsorted(ordered, last, "right")])
         weight = min(extent.weight, int(sizes[positions < stop].sum()))
         cut = Extent(f"{extent.file}#{extent.start}-{stop}", extent.where, extent.start, stop, weight)
         return cut, int(np.count_nonzero(positions < stop))
@@ -120,8 +122,8 @@ class TextReader:
     def records(
         self, extent: Extent, wanted: columns.ColumnTypes
     ) -> Iterator[tuple[int, columns.Values | UnusableSample]]:
-        """The values of other columns beside each text of the extent, with the text's position; or why there are none.
-        Raises `UnusableSample` where `read` finds that the file goes no further."""
+        """Yield (position, values of the `wanted` columns, or why they are unusable) for each text of the extent.
+        Raise `UnusableSample` at damage after which `read` finds no more documents."""
         path, name = extent.where, columns.strip_compression(extent.where)
         if name.endswith(".parquet"):
             return columns.parquet_values(extent, wanted)
@@ -132,18 +134,18 @@ class TextReader:
         return columns.text_values(self._objects(extent, top), wanted)
 
     def _cuts(self, name: str) -> bool:
-        """Whether a file of this name is read by ranges."""
+        """Return whether a file of this name is read in ranges."""
         if name.endswith(CSV + COMPRESSED_SUFFIXES) or not streams.cuts_at_white(self.options.encoding):
             return False
         return self.options.document != DocumentUnit.file or name.endswith(JSONL)
 
     def _items(self, extent: Extent) -> Iterator[Block | Fault]:
-        """Blocks, and before each one the faults among its documents."""
+        """Yield blocks. The faults of a block's documents come before the block."""
         try:
             if extent.where.lower().endswith(".parquet"):
                 yield from pack_cells(tables.parquet_cells(extent, self.options.column))
             else:
-                if extent.start == 0 and extent.stop is not None:  # a range; the others see nothing of the whole
+                if extent.start == 0 and extent.stop is not None:  # the first range checks the whole file
                     check_checksum(extent.where)
                 yield from self._text(extent)
         except UnusableSample as bad:
@@ -155,7 +157,7 @@ class TextReader:
         top, wide = streams.byte_order_mark(extent.where)
         if wide and streams.cuts_at_white(encoding):
             if extent.start == 0:
-                raise UnusableSample(f"{wide} by its byte order mark; read it with --encoding {wide}")
+                raise UnusableSample(f"its byte order mark says {wide}; give --encoding {wide}")
         elif name.endswith(CSV):
             yield from pack_cells(tables.csv_cells(extent, column, encoding))
         elif not name.endswith(JSONL):
@@ -164,11 +166,11 @@ class TextReader:
             yield from pack_cells(tables.json_cells(self._objects(extent, top), column))
 
     def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:
-        """The objects of jsonl that start in the extent."""
+        """Yield the JSON objects of the lines that start in the extent."""
         return tables.json_records(each_document(self._plain(extent, top, 1, streams.MAX_LINE_BYTES)))
 
     def _plain(self, extent: Extent, top: int, line_ends: int, longest: int) -> Iterator[Block | Fault]:
-        """Documents of plain text that start in the extent; the file's text starts at byte `top`."""
+        """Yield the documents of plain text that start in the extent. The text of the file starts at byte `top`."""
         path, encoding = extent.where, self.options.encoding
         stop = sys.maxsize if extent.stop is None else extent.stop
         if not streams.cuts_at_white(encoding):
@@ -184,7 +186,7 @@ class TextReader:
 
 
 def _block_key(extent: Extent, number: int, block: Block) -> str:
-    """The extent's key for its first block; for the next ones the positions in them, and their number behind a "+"."""
+    """Return the extent's key for its first block; for later blocks, the range of positions, "+" and the number."""
     if number == 0 or not len(block.positions):
         return extent.key
     return f"{extent.file}#{block.positions[0]}-{block.positions[-1] + 1}+{number}"
