@@ -1,4 +1,4 @@
-"""The dataset card: what a row means, how its label was made and what would make it false, and how to load it."""
+"""Dataset card: the meaning of a row, how its label was made, what makes the label false, and how to load the rows."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ SIZE_CATEGORIES = (
 )
 LARGEST_CATEGORY = "10M<n<100M"
 SOUND_LINES = [
-    "# datasets decodes sound with torchcodec; without it, soundfile does:",
+    "# datasets decodes audio with torchcodec; without torchcodec, decode with soundfile:",
     'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
     'wave, rate = soundfile.read(io.BytesIO(rows["train"][0]["audio"]["bytes"]))',
 ]
 
 
 def write_card(path: Path, task: Task, manifest: Mapping[str, Any]) -> None:
-    """Write `README.md`: the YAML header that the Hub and `datasets` read, then all the rest for people."""
+    """Write `README.md`: a YAML header for the Hugging Face Hub and `datasets`, then Markdown for readers."""
     lines = ["---", *_header(task, manifest), "---", "", *_body(task, manifest, path.parent)]
     write_atomic(path, (f"{line}\n" for line in lines))
 
 
 def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
     rows = manifest["summary"]["rows"]
-    yield f"pretty_name: {json.dumps(_name(manifest))}"  # JSON's strings are YAML's
+    yield f"pretty_name: {json.dumps(_name(manifest))}"  # a JSON string is a valid YAML string
     yield from ("configs:", "- config_name: default", "  data_files:")
     for split in rows:
         yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
@@ -61,24 +61,30 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     yield from (f"# {escape(name)}", "", what, "")
     yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
     yield from (
-        f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in columns_of_manifest(manifest).schema(task)
+        _table_row(f"`{c.name}`", f"`{c.type}`", c.role, c.meaning)
+        for c in columns_of_manifest(manifest).schema(task)
     )
     yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
     yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.description.paper}", "")
     yield from ("```sh", command_line(type(task), {**manifest["fields"], **manifest}), "```", "")
-    yield f"Rows: {rows}. Samples: {counts}; what was left out or is lacking, and why, is in `_skipped.jsonl`."
+    yield f"Rows: {rows}. Samples: {counts}; `_skipped.jsonl` has the reasons for those without a row."
     yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
-    yield from ("", "## What would make it false", "")
+    yield from ("", "## What makes the label false", "")
     invalidating = ", ".join(task.description.invalidating_augmentations)
-    yield f"Later augmentations: {invalidating or 'none, as long as they are of the input alone'}."
-    yield f"`pseudolabel verify {quote(name)} --against SOURCE` undoes the label of every row, beside its source."
+    yield f"Later augmentations: {invalidating or 'none, if they change only the input'}."
+    yield f"`pseudolabel verify {quote(name)} --against SOURCE` checks the label of every row against its source."
     yield from ("", "## How to load it", "", "In `datasets` and PyTorch:", "")
     yield from ("```python", *_python(task, name), "```", "")
     yield from ("In DuckDB:", "", "```sql", _query(task, name), "```")
 
 
+def _table_row(*cells: str) -> str:
+    """Return a row of a Markdown table, with each "|" of a cell escaped."""
+    return "| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in cells))
+
+
 def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
-    """The first row of all, a column in a line."""
+    """Yield the first row of the first shard, one line for each column."""
     import pyarrow.parquet as pq
 
     columns = columns_of_manifest(manifest).schema(task)
@@ -86,7 +92,7 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
         row = next(file.iter_batches(1)).to_pylist()[0]
     for column in columns:
         value = column.names[row[column.name]] if column.type == "class" else shorten(row[column.name])
-        yield f"{column.name}: {escape_controls(value).replace('`', '｀')}"  # no backtick of the source ends the block
+        yield f"{column.name}: {escape_controls(value).replace('`', '｀')}"  # a backtick would end the code block
 
 
 def _python(task: Task, name: str) -> Sequence[str]:
@@ -109,7 +115,7 @@ LOADER_ARGUMENTS = {True: ", batch_size=8, collate_fn=list", False: '.with_forma
 
 
 def _query(task: Task, name: str) -> str:
-    """A look at the first rows."""
+    """Return a DuckDB query for 10 rows: keys, copies, and the first label or input column."""
     first = next(c.name for c in task.columns() if c.role in ("label", "input"))
     place = f"{name}/data/*.parquet".replace("'", "''")
     return f"SELECT key, copy, {first} FROM '{place}' LIMIT 10;"

@@ -1,10 +1,11 @@
-"""Shards: rows into Parquet, whole or absent."""
+"""Shards: write rows to Parquet files atomically, and read the records of finished shards."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from errno import ENOENT
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +17,16 @@ from pseudolabel.storage.stores import store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP_BYTES = 32 << 20  # of Arrow data; the Hub's viewer refuses groups far above 100 MB
-BATCH_ROWS = 64  # rows turned into Arrow together, or fewer if they are large
-BATCH_BYTES = 32 << 20
+ROW_GROUP_BYTES = 32 << 20  # bytes of Arrow data per row group; the Hub's viewer rejects row groups far above 100 MB
+BATCH_ROWS = 64  # rows converted to Arrow at once
+BATCH_BYTES = 32 << 20  # bytes after which fewer rows are converted at once
 
 
 class ShardWriter:
-    """Rows into one Parquet file: after a clean exit it is whole and on disk, after any error it is not there.
+    """A writer of one Parquet file. After a clean exit the file is whole and on disk; after an error it does not exist.
 
-    Row groups are cut by bytes written, pictures and sounds are stored plain (they are compressed already), the rest as
-    zstd with dictionaries, every page with a checksum: the same rows give the same bytes on the same pyarrow.
+    Row groups end by size in bytes. Images and audio are stored uncompressed, because they are encoded already. Other
+    columns use zstd and dictionaries. Each page has a checksum. Equal rows give equal bytes with the same pyarrow.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -52,7 +53,7 @@ class ShardWriter:
         )
 
     def write(self, rows: Sequence[Mapping[str, Any]] | pa.RecordBatch) -> None:
-        """Append rows: dicts by column name, or a batch of the schema."""
+        """Append rows: dicts by column name, or a record batch with the schema."""
         import pyarrow as pa
 
         if isinstance(rows, pa.RecordBatch):
@@ -102,12 +103,14 @@ class ShardWriter:
             kind = OSError
             raise
         finally:
-            if kind is not None:  # the Parquet writer is left unclosed: closing it would make a valid, short file
+            with suppress(OSError):  # where a flush failed, a close fails once more
+                self._file.close()
+            if kind is not None:  # do not close the Parquet writer: it would write a valid but short file
                 self.path.unlink(missing_ok=True)
 
 
 def _weight(value: Any) -> int:
-    """The bytes a row takes as Python objects, about: of a list, as many as its first item takes, each."""
+    """Estimate the bytes of a row as Python objects. Each item of a list counts as its first item."""
     if isinstance(value, dict):
         return sum(map(_weight, value.values()))
     if isinstance(value, list):
@@ -116,9 +119,9 @@ def _weight(value: Any) -> int:
 
 
 def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
-    """The paths of the leaf columns, as Parquet names them: encoded media, and the rest.
+    """Return the Parquet paths of the leaf columns: those of encoded media, and the others.
 
-    With per-column options pyarrow passes over any path not spelt out to the leaf, so nested ones are.
+    pyarrow ignores a per-column option unless its path leads to a leaf column, so nested paths are complete.
     """
     import pyarrow as pa
 
@@ -140,7 +143,7 @@ def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
 
 
 class Records:
-    """`_records/`: one small JSON per shard, stored before its files come into `data/`."""
+    """The shard records in `_records/`: one small JSON file per shard, stored before the shard's files in `data/`."""
 
     def __init__(self, out: Path) -> None:
         self.folder, self._store = out / RECORDS, store(out)
@@ -152,8 +155,8 @@ class Records:
         return self.folder / f"{index:05d}.skipped.jsonl"
 
     def done(self, shards: Sequence[int], digests: Sequence[str]) -> list[dict[str, Any] | None]:
-        """Of each shard its record if it is whole and of the extents that it should be, by the digests of all shards:
-        the record is there and so is every file the record names."""
+        """Return the record of each shard, or None if the shard is not complete. A shard is complete if its record has
+        its digest of extents (`digests` are those of all shards) and all files in the record have their size."""
         there, data = self._store.sizes(RECORDS), self._store.sizes(DATA)
 
         def whole(index: int, said: bytes | None) -> dict[str, Any] | None:
@@ -161,7 +164,7 @@ class Records:
                 record: dict[str, Any] = json.loads(said or b"")
                 named = all(data.get(file["name"]) == file["bytes"] for file in record["files"])
                 whole = named and there.get(self.skips_path(index).name) == record["skips"]
-            except (ValueError, LookupError, TypeError):  # torn by a power cut
+            except (ValueError, LookupError, TypeError):  # truncated by a power cut
                 return None
             return record if whole and record.get("of") == digests[index] else None
 
@@ -170,12 +173,12 @@ class Records:
         return [found.get(index) for index in shards]
 
     def read_skips(self, count: int) -> Iterator[str]:
-        """The lines of `_skipped.jsonl`, shard by shard."""
+        """Yield the lines of `_skipped.jsonl`, shard by shard."""
         for index, said in enumerate(self.read(map(self.skips_path, range(count)))):
             if said is None:
-                raise FileNotFoundError(ENOENT, "it is gone", str(self.skips_path(index)))
+                raise FileNotFoundError(ENOENT, "the file is missing", str(self.skips_path(index)))
             yield from (line.decode() for line in said.splitlines(keepends=True))
 
     def read(self, paths: Iterable[Path]) -> Iterator[bytes | None]:
-        """What these files of it hold; None where there is none."""
+        """Yield the bytes of these record files, None for a missing file."""
         return self._store.read([f"_records/{path.name}" for path in paths])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +29,7 @@ class Deadly(ImageTask):
     name = "deadly"
     description = Description(paper="none")
 
-    fail: Annotated[str, Option(help="A bug to have: raise ValueError, or storage for EIO.")] = ""
+    fail: Annotated[str, Option(help="A bug: ValueError of all, or of one 11 pixels high; or storage, EIO.")] = ""
     stick: Annotated[str, Option(help="Where it never returns: label, read or observe.")] = "label"
 
     observed_megabytes = 1
@@ -43,15 +44,17 @@ class Deadly(ImageTask):
             never_return()
         if self.fail == "bug":
             raise ValueError("a bug")
+        if self.fail == "one" and payload.shape[0] == 11:
+            raise ValueError("a bug")
+        if self.fail == "one":
+            time.sleep(3)
+            Path(os.environ["TRACE"], str(payload.shape[1])).touch()  # still at work
         if self.fail == "storage":
             raise OSError(5, "Input/output error", "/mnt/lost")
         yield {"width": payload.shape[1]}
 
     def reader(self) -> Reader:
         return Snare(self) if self.stick == "read" else ImageReader(self)
-
-    def learns(self) -> bool:
-        return self.stick == "observe"
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         for sample in samples:

@@ -1,8 +1,8 @@
-"""Ray as the engine: one task per shard, on whatever nodes the cluster has.
+"""Ray pool: one Ray task per job, on the nodes of a Ray cluster.
 
-On its node a task hands the shard to a worker process of ours, as a local run does, and tells what becomes of it. So a
-sample that kills or never returns is known by its key there, and Ray's own process outlives it. Ray itself tries
-nothing again: what is to be done about a death is decided in one place, `crashes.CrashBisector`.
+On its node a task passes the job to a worker process of a `LocalPool`, as a local run does, and yields its events. So
+the key of a sample that crashes or never returns is known, and Ray's own process survives. Ray retries nothing: only
+`crashes.CrashBisector` decides what to do after a crash.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,69 +27,70 @@ from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Event, Failed, 
 from pseudolabel.storage.urls import is_url
 from pseudolabel.writers.manifest import first_difference, versions
 
-OBJECT_STORE_BYTES = 100 << 20  # bytes of a local Ray's object store: no payload goes through it
-LINGER_SECONDS = "15"  # seconds that processes of a local Ray whose centre was killed stay; Ray's own is 60
+OBJECT_STORE_BYTES = 100 << 20  # bytes of the object store of a local Ray; no payload goes through it
+LINGER_SECONDS = "15"  # seconds until a local Ray ends after its head was killed; Ray's default is 60
 QUIET_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
 class NodeSpec(NamedTuple):
-    """What a node needs beside the job, and must agree with."""
+    """The run as each node gets it, with the paths and packages that the node must have."""
 
     spec: RunSpec
-    seen: Sequence[Path]  # by the driver
+    seen: Sequence[Path]  # paths that exist on the driver
     versions: dict[str, str | None]
     sample_seconds: float
 
 
 # --- on a node -------------------------------------------------------------------------------------------------------
 
-_pool: tuple[Path, local.LocalPool] | None = None  # of this process, kept from one task of a run to the next
+_pool: tuple[Path, local.LocalPool] | None = None  # (work folder, pool) of this process, for all tasks of a run
 
 
 def serve(place: NodeSpec, job: Job) -> Iterator[tuple[type, Sequence[Any]]]:
-    """Do one job in a worker process of this node; yield its events, without the job, which may be large."""
+    """Do one job in a worker process of this node. Yield its events without the job, which may be large."""
     for event in _opened(place).events(deque([job]), iter(())):
         yield type(event), event[1:]
 
 
 def _opened(place: NodeSpec) -> local.LocalPool:
-    """This process's pool of one; a new one where the node is fit for the run."""
+    """Return the pool of this process, with one worker. For a new run, check the node and make a new pool."""
     global _pool
     if _pool is None or _pool[0] != place.spec.work:
         if _pool is not None:
             _pool[1].__exit__()
         check_node(place)
-        place.spec.work.mkdir(parents=True, exist_ok=True)  # where OUT is a store, it is each node's own
-        sys.modules["__main__"].__file__ = None  # else each new process would run Ray's own script, and import Ray
+        place.spec.work.mkdir(parents=True, exist_ok=True)  # local to the node if OUT is in a store
+        sys.modules["__main__"].__file__ = None  # else each new process would run Ray's script and import Ray
         _pool = place.spec.work, local.LocalPool(place.spec, 1, place.sample_seconds).__enter__()
     return _pool[1]
 
 
 def check_node(place: NodeSpec) -> None:
-    """Refuse a node that would read or write elsewhere, or make other bytes."""
+    """Raise `UserError` if the node does not see the paths of the driver or has other packages."""
     for path in place.seen:
         if not path.exists():
             raise UserError(
                 f"the Ray node {HOST} does not see {path}\n"
-                "have SOURCE and --out on a file system that all nodes share, or in a store (s3://...)"
+                "put SOURCE and --out on a file system that all nodes share, or in a store (s3://...)"
             )
     if (here := versions()) != place.versions:
         what = first_difference("version", place.versions, here)
-        raise UserError(f"the Ray node {HOST} has other packages: {what}; install the same there")
+        raise UserError(f"the Ray node {HOST} lacks a package of this run: {what}; install it there")
 
 
-# --- the driver's side -----------------------------------------------------------------------------------------------
+# --- on the driver ---------------------------------------------------------------------------------------------------
 
 
 class RayPool:
-    """What `local.LocalPool` is to this machine, for all nodes of a Ray cluster."""
+    """A pool like `local.LocalPool`, with workers on all nodes of a Ray cluster."""
 
     def __init__(self, spec: RunSpec, count: int, options: RunOptions, first: Extent) -> None:
         shared = [Path(first.where.partition("\0")[0])] + ([] if is_url(spec.out) else [spec.work])
-        seen = [path for path in shared if path.exists()]  # an address does not
+        seen = [path for path in shared if path.exists()]  # a URL is no path and does not exist
         self._place = NodeSpec(spec, seen, versions(), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
         self._most, self._count, self._counted = options.workers, count, 0.0
+        self._running: dict[Any, Job] = {}
 
     def __enter__(self) -> RayPool:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -102,7 +103,7 @@ class RayPool:
         if self._ours:
             with _signals_kept():
                 self._join(self._address) if self._address else self._start()
-            ray._private.worker._worker_logs_enabled = False  # it would print its errors on standard output
+            ray._private.worker._worker_logs_enabled = False  # else Ray prints errors of workers on standard output
         if self._cluster:
             self._ask()
         self._serve = ray.remote(num_returns="streaming", max_retries=0)(serve)
@@ -115,8 +116,7 @@ class RayPool:
         except (ConnectionError, ValueError, RuntimeError) as fault:
             told = " ".join(str(fault).split())[:160]
             raise UserError(
-                f"the Ray cluster at {address} cannot be joined: {told}\n"
-                "where it asks for a token, set RAY_AUTH_MODE=token"
+                f"the Ray cluster at {address} cannot be joined: {told}\nif it needs a token, set RAY_AUTH_MODE=token"
             ) from None
 
     def _start(self) -> None:
@@ -130,11 +130,17 @@ class RayPool:
         )
 
     def __exit__(self, *_: object) -> None:
+        for stream in self._running:  # after an error: no task may commit a shard once the lock is released
+            self._ray.cancel(stream, force=True)
+        for stream in self._running:
+            with suppress(self._ray.exceptions.RayError):
+                for _ in stream:
+                    pass
         if self._ours:
             self._ray.shutdown()
 
     def _ask(self) -> None:
-        """Have each node that is there look first; one that comes later does before its first job."""
+        """Run `check_node` on each node. A node that joins later runs it before its first job."""
         ray, errors = self._ray, self._ray.exceptions
         look = ray.remote(num_cpus=0, max_retries=0)(check_node)
 
@@ -149,13 +155,13 @@ class RayPool:
                 if isinstance(error.cause, UserError):
                     raise error.cause from None
                 why = " ".join(str(error.cause).partition("\ntraceback:")[0].split())[:160]
-                raise UserError(f"the Ray node {name} cannot be used: {why}; install there what is here") from None
-            except errors.RayError:  # lost, and asked for nothing
+                raise UserError(f"the Ray node {name} cannot be used: {why}; install this environment there") from None
+            except errors.RayError:  # the node is lost and gets no job
                 continue
 
     def events(self, first: deque[Job], then: Iterator[Job]) -> Iterator[Event]:
-        """Run all jobs, those of `first` before those of `then`, and tell what becomes of each."""
-        ray, running = self._ray, dict[Any, Job]()
+        """Run all jobs, those of `first` before those of `then`, and yield their events."""
+        ray, running = self._ray, self._running
         while True:
             self._recount()
             while len(running) < self._count:
@@ -172,7 +178,7 @@ class RayPool:
                 yield event
 
     def _recount(self) -> None:
-        """As many jobs as the cluster has CPUs by now, and as many that wait, for an autoscaler to see."""
+        """Allow twice as many jobs as the cluster has CPUs now, so that an autoscaler sees waiting jobs."""
         if self._cluster and not self._most and time.monotonic() - self._counted > PULSE_SECONDS:
             self._count = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 0)))
             self._counted = time.monotonic()
@@ -182,7 +188,7 @@ class RayPool:
         try:
             kind, told = self._ray.get(next(stream))
         except errors.LocalRayletDiedError:
-            raise UserError("the Ray of this machine is gone; run the same command again to finish", code=1) from None
+            raise UserError("the local Ray process died; run the same command again to finish", code=1) from None
         except errors.RayTaskError as error:
             return Failed(job, error.cause, str(error))
         except errors.RayError as error:
@@ -191,7 +197,7 @@ class RayPool:
         return event
 
     def _last(self, job: Job) -> WorkerStatus | None:
-        """What the lost worker was on: its file is on the file system that all nodes share."""
+        """Return the status of a lost worker, from its file on the file system that all nodes share."""
         extents = {extent.key for extent in job.shard.extents}
         for file in self._place.spec.work.glob("worker-*.json"):
             status = read_status(file)
@@ -203,9 +209,9 @@ class RayPool:
 
 
 def _reach(address: str) -> None:
-    """Refuse an address where nothing answers: Ray would end this process, with words of its own."""
+    """Raise `UserError` if nothing answers at the address. Ray would end this process with its own message."""
     host, _, port = address.rpartition(":")
-    if not port.isdigit():  # Ray knows what else it may be
+    if not port.isdigit():  # an address of another form is left to Ray
         return
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -218,7 +224,7 @@ def _reach(address: str) -> None:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own in place, which would end the process without a word."""
+    """Restore the signal handlers that Ray replaces: its handlers end the process without a message."""
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     handlers = {number: signal.getsignal(number) for number in numbers}
     try:
