@@ -14,6 +14,7 @@ from runs import (
     Made,
     arguments,
     draw,
+    once,
 )
 
 from pseudolabel import TASKS, Task
@@ -29,13 +30,17 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw(tmp_path_factory.mktemp("source") / "pictures")
+    return once(tmp_path_factory, "pictures", draw)
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """13 MB of text: more than 12 shards at --shard-size 1."""
-    folder, rng = tmp_path_factory.mktemp("source") / "corpus", np.random.default_rng(8)
+    return once(tmp_path_factory, "corpus", write_corpus)
+
+
+def write_corpus(folder: Path) -> None:
+    rng = np.random.default_rng(8)
     folder.mkdir()
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(5000)]
@@ -43,7 +48,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chosen = rng.choice(words, 600_000, p=np.arange(5000, 0, -1) / 12_502_500)
         lines = [" ".join(chosen[k : k + 60]) for k in range(0, len(chosen), 60)]
         (folder / f"{i}.txt").write_text(".\n\n".join(lines), "utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +72,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pseudolabel(tmp_path: Path) -> Command:
     """Run the command in an empty folder, as a process of its own."""
 
-    def command(*words: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(arguments(*words), cwd=tmp_path, capture_output=True, text=True, timeout=timeout)
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(arguments(*words), cwd=tmp_path, capture_output=True, text=True)
 
     return command
 
@@ -83,4 +87,4 @@ def task(request: pytest.FixtureRequest) -> Task:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Not to be written to: `shutil.copytree` gives one that may be."""
-    return Made(tmp_path_factory.mktemp("conformance"))
+    return Made(tmp_path_factory)

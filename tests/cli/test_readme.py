@@ -60,7 +60,6 @@ def test_a_new_task_is_one_file(installed: Path, tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -132,7 +132,7 @@ def test_parts_of_a_source_that_is_not_mounted_and_of_a_plan_that_is_old(source:
     plan_parts(task, source, **options(out))
     source.rename(tmp_path / "elsewhere")
     source.mkdir()
-    with pytest.raises(UserError, match="is it mounted here") as refused:
+    with pytest.raises(UserError, match="is the source mounted") as refused:
         run(task, source, **options(out), part="1/2")
     assert refused.value.code == 74
     source.rmdir()

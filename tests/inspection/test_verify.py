@@ -88,7 +88,7 @@ def test_a_shard_of_another_run_is_named(task: Task, copied: Path, tmp_path: Pat
     shutil.copy(shard(copied), copied / "data" / "train-00007.parquet")
     sign(copied)
     found = named(verify(copied, workers=1))
-    assert "of another run: its seed is 1, not 0" in found["data/train-00000.parquet"]
+    assert "another run (seed: 1, not 0)" in found["data/train-00000.parquet"]
     assert "another run" in found["data/train-00007.parquet"]
 
 
@@ -210,7 +210,7 @@ def test_files_are_found_in_their_shards_again_where_others_came_and_went(pictur
     found = verify(tmp_path / "out", folder, workers=2)
     assert [f["reason"] for f in found.faults if f["where"] == "the source"] == [
         "class-0/000.png is gone",
-        "it gained 1 files or pieces of files",
+        "1 files or parts of files are new",
     ]
     assert (found.false, found.true) == (1, 59)
 

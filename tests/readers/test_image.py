@@ -44,7 +44,7 @@ HARD = {
     "pillow/anim_frame1.webp": USED,
     "pillow/apng_single_frame.png": USED,
     "pillow/bad_palette_entry.gpl": IGNORED,
-    "pillow/broken.png": "not a picture of a known format, or its header is broken",
+    "pillow/broken.png": "not an image of a known format, or its header is broken",
     "pillow/broken_data_stream.png": "unrecognized data stream contents",
     "pillow/broken_exif_dpi.jpg": USED,
     "pillow/decompression_bomb.gif": "pixels, above --max-pixels 50000000",
@@ -83,7 +83,7 @@ HARD = {
     "pillow/truncated_image.png": "image file is truncated",
     "pillow/truncated_jpeg.jpg": "truncated JPEG",
     "pillow/unimplemented_dxgi_format.dds": IGNORED,
-    "pillow/unknown_compression_method.png": "not a picture of a known format, or its header is broken",
+    "pillow/unknown_compression_method.png": "not an image of a known format, or its header is broken",
     "pillow/zero_height.j2k": IGNORED,
     "sharp/65536-uint32-limit.png": "65536 x 65536 pixels, above --max-pixels 50000000",
     "sharp/LICENSE": IGNORED,
@@ -379,7 +379,7 @@ def test_a_jpeg_cut_short_is_unusable_and_one_with_a_white_ground_is_not(options
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_a_jpeg_with_its_end_marker_put_back_is_still_unusable(share: float) -> None:
     data = saved(Image.fromarray(np.random.default_rng(1).integers(0, 256, (100, 150, 3), np.uint8)), "JPEG")
-    with pytest.raises(UnusableSample, match="its data end before the picture does"):
+    with pytest.raises(UnusableSample, match="its data ends before the image is complete"):
         rgb(data[: int(len(data) * share)] + b"\xff\xd9")
 
 
@@ -395,7 +395,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.png").write_text("not a picture")
     assert read(tmp_path / "empty.jpg") == Skipped("empty.jpg", "empty file")
-    assert read(tmp_path / "text.png").reason.startswith("not a picture")  # type: ignore[union-attr]
+    assert read(tmp_path / "text.png").reason.startswith("not an image")  # type: ignore[union-attr]
     gone = Extent("gone.jpg", str(tmp_path / "gone.jpg"), 0, None, 9)
     assert list(ImageReader(ImageOptions()).read([gone], ALL)) == [Skipped("gone.jpg", "gone since the scan")]
     folder = Extent("folder.jpg", str(tmp_path), 0, None, 9)

@@ -202,9 +202,9 @@ def test_what_is_not_utf8_is_skipped_alone_with_the_byte_and_the_hint(tmp_path: 
     path.write_bytes("eins\n\nzwölf\n\ndrei".encode() + "\n\nfünf".encode("latin-1") + b"\n\nsechs\n\nz\0ro\n\nend")
     items = read(path)
     assert texts(items)[:3] == ["eins", "zwölf", "drei"]
-    assert items[3] == (20, "!byte 21 (0xfc) is not utf-8; give the right one with --encoding")
+    assert items[3] == (20, "!byte 21 (0xfc) is not utf-8; give another --encoding")
     assert items[4] == (26, "sechs")
-    assert items[5][1].startswith("!a zero at byte 34")
+    assert items[5][1].startswith("!zero at byte 34")
     assert items[6][1] == "end"
     assert texts(read(path, encoding="latin-1"))[3] == "fünf"
 
@@ -245,7 +245,7 @@ def test_utf16_is_named_in_the_hint_once_per_file(tmp_path: Path) -> None:
     path.write_bytes(("word " * 99).encode("utf-16"))
     for document in ("line", "paragraph", "file"):
         items = read(path, 100, document=document)
-        assert items == [(0, "!utf-16 by its byte order mark; read it with --encoding utf-16")]
+        assert items == [(0, "!its byte order mark says utf-16; give --encoding utf-16")]
 
 
 def test_a_stream_that_does_not_decode_is_lost_from_there_on(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_stream_that_does_not_decode_is_lost_from_there_on(tmp_path: Path) -> 
     path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0")
     assert read(path, encoding="utf-16") == [
         (0, "one"),
-        (5, "!not utf-16 from byte 18 on; give the right one with --encoding"),
+        (5, "!not utf-16 from byte 18 on; give another --encoding"),
     ]
 
 
@@ -333,8 +333,8 @@ def test_bad_lines_of_jsonl_are_skipped_alone(tmp_path: Path) -> None:
     items = read(path, 300)
     assert texts(items)[0] == "good"
     assert texts(items)[-1] == "end"
-    reasons = ["no string here but a int", "no JSON object: list", "Unterminated", "half a surrogate", "among: body"]
-    reasons += ["more than one value", "not utf-8; give the right one with --encoding", "recursion"]
+    reasons = ["a string, found int", "not a JSON object: list", "Unterminated", "lone surrogate", "among: body"]
+    reasons += ["more than one value", "not utf-8; give another --encoding", "recursion"]
     for reason, (_, text) in zip(reasons, items[1:-1], strict=True):
         assert reason in text
 
@@ -356,12 +356,12 @@ def test_broken_quoting_is_told_and_does_not_swallow_the_rest_in_silence(tmp_pat
     path.write_bytes(b'id,text\n1,"fine"\n2,"un"quoted"\n3,too,many\n4\n\n5,f\xfcnf\n6,six\n7,"open\n8,eight\n')
     items = read(path)
     assert items[0] == (0, "fine")
-    assert items[1][1].startswith("!lines 3 to 3 break the quoting")
-    assert items[2][1].startswith("!a row of 3 fields under a header of 2")
+    assert items[1][1].startswith("!invalid quoting in lines 3 to 3")
+    assert items[2][1].startswith("!a row of 3 fields, but the header has 2")
     assert items[3][1].startswith("!a row of 1 fields")
-    assert items[4] == (4, "!byte 0xfc at character 1 of the text is not utf-8; give the right one with --encoding")
+    assert items[4] == (4, "!byte 0xfc at character 1 of the text is not utf-8; give another --encoding")
     assert items[5] == (5, "six")
-    assert items[6] == (6, "!lines 9 to 10 break the quoting: unexpected end of data")
+    assert items[6] == (6, "!invalid quoting in lines 9 to 10: unexpected end of data")
     assert len(items) == 7
 
 
@@ -376,9 +376,9 @@ def test_parquet_is_read_by_row_groups_of_any_string_type(tmp_path: Path) -> Non
         assert keys == ["a#0-3", "a#3-6", "a#6-9", "a#9-10"]
         assert read(path, 1) == read(path) == list(enumerate(values))
     pq.write_table(pa.table({"text": [1, 2]}), path)
-    assert read(path) == [(0, "!column 'text' holds no strings but int64; choose another with --column")]
+    assert read(path) == [(0, "!column 'text' has type int64, not string; choose another with --column")]
     pq.write_table(pa.table({"text": pa.array([b"a", b"\xfc", b"b"])}), path)
-    assert read(path) == [(0, "a"), (1, "!byte 0 of the text (0xfc) is not utf-8, as Parquet's have to be"), (2, "b")]
+    assert read(path) == [(0, "a"), (1, "!byte 0 of the text (0xfc) is not utf-8, which Parquet requires"), (2, "b")]
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

@@ -360,7 +360,7 @@ def test_a_clock_that_goes_back_ends_the_film_and_is_told(tmp_path: Path) -> Non
     (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     items = read(tmp_path / "both.ts")
     assert numbers(items) == [[100 + start + step for step in (0, 8, 16, 24)] for start in (0, 32, 64)]
-    assert reasons(items) == ["breaks off here: its clock goes back by 4 s"]
+    assert reasons(items) == ["cannot be read from here on: its timestamps go back by 4 s"]
 
 
 def test_the_film_is_read_and_not_its_thumbnail(tmp_path: Path) -> None:
@@ -388,18 +388,18 @@ def test_one_frame_is_no_clip(tmp_path: Path) -> None:
 def test_a_frame_shown_too_long_is_filtered(tmp_path: Path) -> None:
     times = [*np.arange(30) / 25, *(3 + np.arange(90) / 25)]
     items = read(write(tmp_path / "still.mkv", FRAMES, times=times), videos(0.2, seconds=True))
-    assert "no new frame for 0.2 s after 1.16 s; --gap-seconds is too short for it" in reasons(items)
+    assert "no new frame for 0.2 s after 1.16 s; give a longer --gap-seconds" in reasons(items)
     assert not any(item.unusable for item in items if isinstance(item, Skipped))
 
 
 NOT = {
     "empty.mp4": (b"", "empty file"),
-    "text.mp4": (b"no film, only words\n" * 50, "not a film that libav reads"),
+    "text.mp4": (b"no film, only words\n" * 50, "not a video that libav can read"),
     "list.mp4": (
         b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nsecret.ts\n#EXT-X-ENDLIST\n",
-        "not a film that libav reads",
+        "not a video that libav can read",
     ),
-    "concat.mkv": (b"ffconcat version 1.0\nfile secret.ts\n", "not a film that libav reads"),
+    "concat.mkv": (b"ffconcat version 1.0\nfile secret.ts\n", "not a video that libav can read"),
 }
 
 
@@ -457,10 +457,10 @@ HARD = {  # reason, or how many clips of 2 frames, 1 apart, there are at the lea
     "decord/video_90.mov": 1,
     "exoplayer/avi_sample.avi": 40,
     "exoplayer/flv_sample.flv": 15,
-    "exoplayer/mkv_full_blocks.mkv": "no video in it, only subtitle",
+    "exoplayer/mkv_full_blocks.mkv": "no video stream, only subtitle",
     "exoplayer/mkv_sample.mkv": 15,
     "exoplayer/mp4_dolbyVision-hdr.MOV": 2,
-    "exoplayer/mp4_sample_ac3.mp4": "no video in it, only audio",
+    "exoplayer/mp4_sample_ac3.mp4": "no video stream, only audio",
     "exoplayer/mp4_sample_android_slow_motion.mp4": 3,
     "exoplayer/mp4_sample_fragmented_seekable.mp4": 15,
     "exoplayer/mp4_sample_mdat_too_long.mp4": 15,
@@ -497,5 +497,5 @@ def test_a_film_that_asks_for_more_memory_than_there_is(tmp_path: Path) -> None:
     path = reels.write(tmp_path / "a.mp4", [reels.counted(i) for i in range(5)])
     data = path.read_bytes()
     path.write_bytes(over(data, data.index(b"stts") + 8, b"\x7f\xff\xff\xff"))
-    with pytest.raises(UnusableSample, match="asks for more memory than there is"):
+    with pytest.raises(UnusableSample, match="needs more memory than is available"):
         VideoFile(str(path))

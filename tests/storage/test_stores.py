@@ -107,8 +107,10 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
     proxy.each, faults = 10, proxy.faults
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch)
-        done = pseudolabel(task.name, source, *ONE, "--limit", limit, "--workers", 2, "--out", f"s3://bucket/{out}")
-        over.set()
+        try:
+            done = pseudolabel(task.name, source, *ONE, "--limit", limit, "--workers", 2, "--out", f"s3://bucket/{out}")
+        finally:
+            over.set()
         watching.result()
     assert done.returncode == 0, done.stderr
     assert proxy.faults - faults > 5
@@ -136,7 +138,7 @@ def away(pictures: Path, bucket: Bucket, network: Faulty, tmp_path_factory: pyte
     def story() -> tuple[int, str, float, int]:
         wait_for(lambda: bucket.sums("away"), run)
         network.gone, begun = "away", time.monotonic()
-        said, took = run.communicate(timeout=60)[1], time.monotonic() - begun
+        said, took = run.communicate()[1], time.monotonic() - begun
         network.gone = ""
         return run.returncode, said, took, subprocess.run(arguments(*words), capture_output=True).returncode
 
@@ -154,20 +156,20 @@ def test_killed_and_run_again(
     wait_for(lambda: bucket.sums("killed"), run)
     second = pseudolabel(*words)
     assert second.returncode == 4, second.stderr
-    assert f"another run is at work on {out}" in second.stderr
+    assert f"another run is writing to {out}" in second.stderr
     kill(run)
     before, sent = bucket.sums("killed"), len(proxy.puts)
     proxy.delay, begun = 0.0, time.monotonic()
     again = pseudolabel(*words)
     assert again.returncode == 0, again.stderr
     assert time.monotonic() - begun < 40
-    assert "gives no sign" in again.stderr, "it says why it waits"
+    assert "does not renew it" in again.stderr, "it says why it waits"
     made = bucket.sums("killed")
     assert before.items() <= made.items()
     assert not [path for path in proxy.puts[sent:] if path.endswith(tuple(f"killed/data/{name}" for name in before))]
 
     assert run_here(Jigsaw(), source, out=out, shard_size=1).status == "already finished"
-    with pytest.raises(UserError, match="seed is 0 there and 1 here"):
+    with pytest.raises(UserError, match="seed is 0, not 1"):
         run_here(Jigsaw(), source, out=out, shard_size=1, seed=1)
     assert bucket.sums("killed") == made
     run_here(Jigsaw(), source, out=out, shard_size=1, seed=1, limit=3, workers=1, overwrite=True)
@@ -179,10 +181,10 @@ def test_what_cannot_be_reached_is_said_in_a_line(
 ) -> None:
     bucket.write("other/notes.txt", b"not ours")
     for out, told in (
-        ("s3://nowhere/tiles", "s3://nowhere/tiles: The specified bucket does not exist; make the bucket"),
+        ("s3://nowhere/tiles", "s3://nowhere/tiles: The specified bucket does not exist; create the bucket"),
         ("hf://datasets/me/tiles", "hf upload"),
-        ("s3://me:secret@bucket/tiles", "is to hold no password"),
-        ("s3://bucket/other", "holds something else .notes.txt."),
+        ("s3://me:secret@bucket/tiles", "must contain no password"),
+        ("s3://bucket/other", "holds other files .notes.txt."),
     ):
         with pytest.raises(UserError, match=told) as refused:
             run_here(Jigsaw(), pictures / "class-0", out=out, limit=1)

@@ -31,7 +31,7 @@ def kill(run: subprocess.Popen[str]) -> None:
 
 
 def wait_for(true: object, run: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not true():  # type: ignore[operator]
         assert run.poll() is None, f"ended too early: {run.stderr.read()}"  # type: ignore[union-attr]
         assert time.monotonic() < end

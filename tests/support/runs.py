@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from pseudolabel import TASKS, Task, run
 
@@ -28,6 +31,18 @@ def real(task: str) -> bool:
 
 
 NAMES = sorted(filter(real, TASKS))
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills, once for all processes of the tests. Not to be written to."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once" / name
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder)
+    return folder
 
 
 def draw(folder: Path) -> Path:
@@ -53,13 +68,14 @@ def arguments(*words: object) -> list[str]:
 class Made(dict[str, Path]):
     """Each task's dataset of the fixtures, with a validation split and two copies, made when it is first asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self.factory = factory
 
     def __missing__(self, name: str) -> Path:
         task = TASKS[name]()
-        run(task, source(task), out=self.folder / name, copies=2, validation=0.3, workers=1)
-        self[name] = self.folder / name
+        self[name] = once(
+            self.factory, name, lambda out: run(task, source(task), out=out, copies=2, validation=0.3, workers=1)
+        )
         return self[name]
 
 

@@ -98,7 +98,7 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
     lines = [json.loads(line) for line in (tmp_path / "alone" / "_skipped.jsonl").read_text().splitlines()]
     assert sum(line["rows"] for line in lines) == 24
     assert {line["samples"] for line in lines} == {0}
-    assert "no other picture read with it is unlike it" in lines[0]["reason"]
+    assert "too few images read together with this one differ enough" in lines[0]["reason"]
 
     cv2.imwrite(str(folder / "other.png"), photograph(90, 120, seed=8))
     done = run(AugmentPairs(size=32, negatives=1), folder, out=tmp_path / "five")
@@ -160,7 +160,7 @@ def test_a_stream_of_one_copy_is_what_a_run_of_more_stores(tmp_path: Path) -> No
 
 
 def test_too_many_views_to_keep_are_refused() -> None:
-    with pytest.raises(UserError, match="make fewer copies, or --negatives 0"):
+    with pytest.raises(UserError, match="give fewer --copies or --negatives 0"):
         labelled(AugmentPairs(size=1024), [known(0)], copies=10)
 
 
@@ -214,12 +214,12 @@ def test_options_go_before_the_preset() -> None:
         (AugmentPairs, {"negatives": -1}, "give 0 to 1000"),
         (AugmentPairs, {"gray": 1.5}, "give 0 to 1"),
         (AugmentPairs, {"hue": 0.6}, "give 0 to 0.5"),
-        (AugmentPairs, {"min_area": 0.6, "max_area": 0.5}, "give the least share first"),
-        (CropViews, {"local_area": (0.3, 0.2)}, "give the least share first"),
+        (AugmentPairs, {"min_area": 0.6, "max_area": 0.5}, "give the smaller share first"),
+        (CropViews, {"local_area": (0.3, 0.2)}, "give the smaller share first"),
         (CropViews, {"global_area": (0.0, 0.2)}, "above 0 and up to 1"),
         (CropViews, {"locals": -1}, "give 0 to 100"),
         (CropViews, {"local_area": (0.1, 0.2, 0.3)}, "give 2 numbers"),
-        (CropViews, {"sigma": (2.0, 0.1)}, "give the least first"),
+        (CropViews, {"sigma": (2.0, 0.1)}, "give the smaller value first"),
         (AugmentPairs, {"brightness": float("inf")}, "give 0 to 10"),
         (AugmentPairs, {"negatives": 1.5}, "give a whole number"),
         (AugmentPairs, {"size": "abc"}, "give a whole number"),
@@ -236,5 +236,5 @@ def test_a_picture_too_small_is_unusable() -> None:
     with pytest.raises(UnusableSample, match="1 x 1 pixels, too small"):
         list(CropViews().rows(np.zeros((1, 1, 3), np.uint8), np.random.default_rng(0)))
     rows, skipped = labelled(AugmentPairs(size=32), [known(0), np.zeros((4, 200, 3), np.uint8), known(1)])
-    assert [item.reason for item in skipped] == ["200 x 4 pixels, too small: the short side needs 16"]
+    assert [item.reason for item in skipped] == ["200 x 4 pixels, too small: the short side needs 16 or more"]
     assert len(rows) == 4

@@ -220,7 +220,7 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
         ({"encoder": "nowhere.onnx"}, "cannot be loaded"),
         ({"encoder": "a.onnx", "features": "hog"}, "give one of them"),
         ({"codebook": "a.npz", "clusters": 3}, "leave them out"),
-        ({"clusters": 40}, "give --clusters 24 or fewer"),
+        ({"clusters": 40}, "--clusters 40: only 24 samples to learn from; give 24 or fewer"),
         ({"clusters": 1}, "give 2 to 100000"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_codebook_for_something_else_is_refused(made: Made, tmp_path: Path) ->
         run(Cluster(codebook=book, size=100), SOURCES["images"], out=tmp_path / "out")
     with pytest.raises(UserError, match="is for features hog, not pixels"):
         run(Cluster(codebook=book, features="pixels"), SOURCES["images"], out=tmp_path / "out")
-    with pytest.raises(UserError, match="features 'hog' are none of sound"):
+    with pytest.raises(UserError, match="features 'hog' are not for sound"):
         run(Cluster(codebook=book), SOURCES["sound"], out=tmp_path / "out")
     (tmp_path / "book.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"give the \.npz file that cluster"):
@@ -249,12 +249,12 @@ def changed(held: dict[str, Any], **others: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("others", "why"),
     [
-        ({"about": None}, "does not fit together"),
+        ({"about": None}, "incomplete or inconsistent"),
         ({"prices": None}, "has no prices"),
         ({"about": "[1]"}, "cannot be read"),
-        ({"prices": np.zeros(9, np.float32)}, "does not fit together"),
-        ({"sizes": np.array(["a", "b"])}, "does not fit together"),
-        ({"mean": np.full(128, np.inf, np.float32)}, "does not fit together"),
+        ({"prices": np.zeros(9, np.float32)}, "incomplete or inconsistent"),
+        ({"sizes": np.array(["a", "b"])}, "incomplete or inconsistent"),
+        ({"mean": np.full(128, np.inf, np.float32)}, "incomplete or inconsistent"),
         ({"term_directions": None}, "do not fit tf-idf"),
         ({"term_weights": np.zeros((2, 3), np.float32)}, "do not fit tf-idf"),
     ],
@@ -307,7 +307,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
 
     np.save(tmp_path / "wide.npy", np.ones((25, 9)))
     wide = Cluster(features=str(tmp_path / "wide.npy"), codebook=str(out / "centroids.npz"))
-    with pytest.raises(UserError, match="have 9 numbers to a row, the codebook is for 8"):
+    with pytest.raises(UserError, match="have 9 numbers per row; give 8"):
         wide.resolve([SOURCES["images"]])
     np.savez(file, key=np.array(list(some)), features=np.array(list(some.values()))[::-1])
     assert verify(out, SOURCES["images"], workers=1).false > 1
@@ -321,7 +321,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
         (np.ones(25), r"is of shape \(25,\)"),
         (np.full((25, 3), 7.5), "are the same"),
         (np.array([["a", "b"]] * 25), "give numbers"),
-        (np.arange(25)[:, None] % 2 * np.ones((25, 4)), "only 2 different points; give --clusters 2"),
+        (np.arange(25)[:, None] % 2 * np.ones((25, 4)), "only 2 different points; give 2 or fewer"),
         (np.where(np.arange(100) == 50, 1e300, 1.0).reshape(25, 4), "row 12 holds NaN or infinity"),
         (np.ones((25, 4), complex), "give numbers of shape"),
         (np.ones((25, 4), "m8[s]"), "give numbers of shape"),
@@ -340,7 +340,7 @@ def test_embeddings_one_cannot_cluster_are_refused(matrix: np.ndarray, remedy: s
         (np.array([["a"]] * 25), r"key is of shape \(25, 1\)"),
         (np.array(["a", "b"]), "25 rows for 2 keys"),
         (np.array([f"{i % 24}" for i in range(25)]), "has the key 0 twice"),
-        ([None, *map(str, range(24))], "key is string with 1 nulls; give strings alone"),
+        ([None, *map(str, range(24))], "key is string with 1 nulls; give only strings"),
         (list(range(25)), "key is int64 with 0 nulls"),
     ],
 )
@@ -367,7 +367,7 @@ def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> N
     options = {"document": "line", "clusters": 2, "no_inputs": True}
     run(Cluster(features=str(tmp_path / "x.npz"), **options), tmp_path / "in", out=tmp_path / "out", workers=1)
     assert codebooks.load_codebook(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
-    with pytest.raises(UserError, match="has no keys, and files hold several samples; give an"):
+    with pytest.raises(UserError, match="has no keys, but files hold several samples; give an"):
         Cluster(features=str(tmp_path / "x.npy"), **options).resolve([tmp_path / "in"])
 
 
@@ -422,12 +422,12 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
             "images",
             ["n", 1, 64, 64],
             SAME,
-            r"takes x of shape .*and is given \(1, 3, 64, 64\)",
+            r"takes x of shape .*but is given \(1, 3, 64, 64\)",
         ),
         ("images", [1, "t"], SAME, r"is given \(1, 3, 224, 224\)"),
         ("images", [3, 3, 64, 64], SAME, r"takes x of shape \[3, 3, 64, 64\]"),
-        ("images", ["n", 3, 8, 8], ("ReduceMean", ["x"], ["y"], {"axes": [1, 2, 3], "keepdims": 0}), r"gave \(1,\)"),
-        ("sound", [1, 3, 64, 64], SAME, r"and is given \(1, 240000\)"),
+        ("images", ["n", 3, 8, 8], ("ReduceMean", ["x"], ["y"], {"axes": [1, 2, 3], "keepdims": 0}), r"is \(1,\), not"),
+        ("sound", [1, 3, 64, 64], SAME, r"but is given \(1, 240000\)"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(
@@ -454,8 +454,8 @@ def test_what_a_network_cannot_take_is_skipped(tmp_path: Path) -> None:
     task = Cluster(encoder=str(tmp_path / "net.onnx"), rate=8000, clusters=2)
     run(task, tmp_path / "in", out=tmp_path / "out", workers=1, max_skipped="2")
     short, below = (left_out(tmp_path / "out")[f"{name}.wav#0-{n}"] for name, n in (("short", 8000), ("below", 24000)))
-    assert short.startswith("the network cannot take it: ")
-    assert below == "the network gave NaN or infinity for it"
+    assert short.startswith("the network fails on this input: ")
+    assert below == "the output of the network has NaN or infinity"
     assert len(rows(tmp_path / "out")) == 3
 
 
@@ -463,17 +463,17 @@ def test_what_a_network_cannot_take_is_skipped(tmp_path: Path) -> None:
 
 
 def test_the_card_says_how_the_clusters_were_learned(made: Made) -> None:
-    assert "2 clusters, of features hog, were learned from 24 samples" in (made["hog"] / "README.md").read_text()
+    assert "2 clusters were learned from 24 samples, with the features hog" in (made["hog"] / "README.md").read_text()
     assert "fewer than 39" not in (made["hog"] / "README.md").read_text(), "nobody asked for so many"
-    assert "24 samples are fewer than 39 to each of 3 clusters" in (made["pixels"] / "README.md").read_text()
+    assert "24 samples are fewer than 39 for each of 3 clusters" in (made["pixels"] / "README.md").read_text()
 
 
 def test_what_fit_refused_can_be_asked_for_otherwise(made: Made, tmp_path: Path) -> None:
     """The manifest stands before anything is learned: a folder that holds no more is nobody's."""
-    with pytest.raises(UserError, match="from 24 samples, which cannot be 30; give --clusters 24 or fewer"):
+    with pytest.raises(UserError, match="--clusters 30: only 24 samples to learn from; give 24 or fewer"):
         run(Cluster(clusters=30), SOURCES["images"], out=tmp_path / "out", workers=1)
     assert run(Cluster(clusters=4), SOURCES["images"], out=tmp_path / "out", workers=1).status == "finished"
-    with pytest.raises(UserError, match="clusters is 4 there and 5 here"):
+    with pytest.raises(UserError, match="clusters is 4, not 5"):
         run(Cluster(clusters=5), SOURCES["images"], out=tmp_path / "out", workers=1)
 
 
@@ -520,7 +520,7 @@ def test_kmeans_ends_where_points_are_copies(spots: int, copies: int, width: int
     points = np.repeat(rng.normal(size=(spots, width)), copies, 0)
     points = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
     assert len(np.unique(kmeans(points, spots, 0), axis=0)) == spots
-    with pytest.raises(UserError, match=f"only {spots} different points; give --clusters {spots} or fewer"):
+    with pytest.raises(UserError, match=f"only {spots} different points; give {spots} or fewer"):
         kmeans(points, k, 0)
 
 
@@ -538,7 +538,7 @@ def test_balanced_clusters_are_of_equal_size() -> None:
     assert equal.min() > 0.9 * 4000 / 12
     book = clusters.fit_clusters(points, 12, 0, False, True)
     assert book.sizes.min() > 0
-    with pytest.raises(UserError, match=r"--balanced leaves \d+ of 90 clusters empty, of 100 samples"):
+    with pytest.raises(UserError, match=r"--balanced leaves \d+ of 90 clusters empty with 100 samples"):
         clusters.fit_clusters(rng.normal(size=(100, 2)).astype(np.float32), 90, 0, False, True)
 
 

@@ -107,7 +107,7 @@ def test_the_input_is_the_lightness_of_its_box() -> None:
 
 def test_pictures_without_colour_are_left_out_with_the_measure() -> None:
     gray = photograph(60, 80)[..., :1].repeat(3, 2)
-    with pytest.raises(FilteredSample, match=r"a and b are at most 0\.1, --least-colour is 5"):
+    with pytest.raises(FilteredSample, match=r"a and b are at most 0\.1; --least-colour is 5"):
         rows(Colorize(), gray)
     assert rows(Colorize(least_colour=0.0), photograph(60, 80) // 8 + 100)
 
@@ -131,14 +131,14 @@ def test_far_out_weights_stay_finite() -> None:
 def test_too_small_is_unusable() -> None:
     with pytest.raises(UnusableSample, match="1 x 1 pixels, too small"):
         rows(Colorize(), np.zeros((1, 1, 3), np.uint8))
-    with pytest.raises(UnusableSample, match=r"a square of 0\.05 has fewer than 8"):
+    with pytest.raises(UnusableSample, match=r"--crop 0\.05 gives a side below 8"):
         rows(Colorize(crop=0.05), photograph(60, 80))
 
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
-        ({"size": 178}, "give one, such as 176 and 4"),
+        ({"size": 178}, "give e.g. 176 and 4"),
         ({"soft": 33}, "give 0 to 32"),
         ({"stride": 0}, "give 1 or more"),
         ({"crop": 0.0}, "out of range"),

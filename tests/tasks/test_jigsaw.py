@@ -181,5 +181,5 @@ def test_smaller_sets_of_nine_keep_the_larger_distance() -> None:
 
 
 def test_too_many_permutations_are_refused() -> None:
-    with pytest.raises(UserError, match="24 permutations"):
+    with pytest.raises(UserError, match="only 24 permutations"):
         permutation_set(4, 25)

@@ -212,7 +212,7 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
         assert "labels_100hz" not in row
 
     task = MaskAudio(clusters=5, features=str(tmp_path / "npy"))
-    with pytest.raises(UnusableSample, match="no features for it in npy"):
+    with pytest.raises(UnusableSample, match="no features for this key in npy"):
         task.frame_features(Utterance("other.wav#0-9", np.zeros(9, np.int16), 16_000, 16_000))
     key = next(iter(features))
     with pytest.raises(UnusableSample, match="frames of features for 49 of sound"):
@@ -253,7 +253,7 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
         ({"rate": 16_001}, "give a multiple of 200"),
         ({"seconds": 2.0, "min_seconds": 3.0}, "give less"),
         ({"codebook": "nowhere.npz"}, "cannot be read"),
-        ({"features": "nowhere"}, "is no folder"),
+        ({"features": "nowhere"}, "is not a folder"),
         ({"features": ".", "targets": "best-rq"}, "are for --targets kmeans"),
     ],
 )
@@ -279,7 +279,7 @@ def test_a_codebook_that_is_none_is_refused(content: bytes, tmp_path: Path) -> N
         MaskAudio(codebook=str(tmp_path / "plain.npy"))
     for centroids in (np.full((3, 39), np.nan, np.float32), np.zeros(39, np.float32), np.zeros((3, 39))):
         np.savez(tmp_path / "book.npz", centroids=centroids, rate=16_000, ceiling=0, mfcc=1)
-        with pytest.raises(UserError, match="no matrix of finite float32"):
+        with pytest.raises(UserError, match="not a matrix of finite float32"):
             MaskAudio(codebook=str(tmp_path / "book.npz"))
 
 
@@ -315,7 +315,7 @@ def test_features_one_cannot_use_are_skipped_with_the_reason(tmp_path: Path) -> 
         np.save(tmp_path / f"{name}.npy", array)
     (tmp_path / "text.npy").write_text("no numbers")
     for name in ("nan", "flat", "none"):
-        with pytest.raises(UnusableSample, match="no matrix of finite numbers"):
+        with pytest.raises(UnusableSample, match=r"not a finite \(n, D\) matrix"):
             task.frame_features(Utterance(name, np.zeros(9, np.int16), 16_000, 16_000))
     with pytest.raises(UnusableSample, match=r"text\.npy cannot be read"):
         task.frame_features(Utterance("text", np.zeros(9, np.int16), 16_000, 16_000))
@@ -345,7 +345,7 @@ def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:
 
 
 def test_fewer_frames_than_clusters_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="give --clusters"):
+    with pytest.raises(UserError, match="--clusters 50000: only"):
         run(MaskAudio(clusters=50_000), SOUNDS, out=tmp_path / "out", workers=1)
 
 

@@ -287,9 +287,9 @@ def test_bad_values_are_refused(bad: dict[str, Any]) -> None:
 
 
 def test_a_tokenizer_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         MaskText(tokenizer=str(tmp_path / "missing.json"))
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         MaskText(tokenizer=str(tmp_path))
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")

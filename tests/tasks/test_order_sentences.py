@@ -123,7 +123,7 @@ def test_swapped_segments_are_told_from_those_in_order(length: int, tokenizer_fi
             assert follows(first[-1], second[0]), "without a gap, where nothing had to go"
     reasons = {item.key: item.reason for item in skipped}
     assert reasons == {
-        **dict.fromkeys(("a.txt#0", "a.txt#4", "a.txt#11"), "one sentence, and no other to put beside it"),
+        **dict.fromkeys(("a.txt#0", "a.txt#4", "a.txt#11"), "only one sentence, which makes no pair"),
         **dict.fromkeys(("a.txt#7", "a.txt#8"), "no sentence"),
     }
     assert not any(item.unusable for item in skipped)
@@ -194,7 +194,7 @@ def test_of_one_document_alone_the_other_segment_is_from_elsewhere_in_it(tokeniz
     rows, skipped = label(task, samples([document(1, 2)]), tmp_path, copies=20)
     assert {row["next_sentence_label"] for row in rows} == {0}
     rows, skipped = label(task, samples([document(1, 1)]), tmp_path)
-    assert (rows, [item.reason for item in skipped]) == ([], ["one sentence, and no other to put beside it"])
+    assert (rows, [item.reason for item in skipped]) == ([], ["only one sentence, which makes no pair"])
 
 
 Document = list[list[str]]  # sentences of tokens

@@ -232,16 +232,16 @@ def test_a_film_without_motion_is_filtered_with_what_was_measured(task: VideoTas
         run(task, path, out=out)
     lines = (out / "_skipped.jsonl").read_text().splitlines()
     assert lines
-    assert all("too little moves: 0." in line and '"filtered"' in line for line in lines)
+    assert all("too little motion: 0." in line and '"filtered"' in line for line in lines)
     assert rows(replace(task, min_motion=0), path)
 
 
 def test_frames_that_come_back_are_no_order() -> None:
     """To and fro: the first frame is the third, and the clip is its own reverse."""
     back = np.stack([counted(i) for i in (5, 90, 5, 300)])
-    with pytest.raises(FilteredSample, match=r"too little moves: 0\.00 gray levels"):
+    with pytest.raises(FilteredSample, match=r"too little motion: 0\.00 gray levels"):
         drawn(ShuffleFrames(max_cut=1), back, 1)
-    with pytest.raises(FilteredSample, match="too little moves"):
+    with pytest.raises(FilteredSample, match="too little motion"):
         drawn(ArrowOfTime(frames=4), np.stack([counted(i) for i in (5, 90, 90, 5)]), 1)
     assert drawn(ShuffleFrames(max_cut=1), np.stack([counted(i) for i in (5, 90, 6, 300)]), 1)
 

@@ -178,7 +178,7 @@ def test_media_of_webdataset_have_the_other_fields_of_their_sample(pictures: Pat
         "a.b/1.left.png": (None, None, "1", "é"),
         "2.left.png": (None, None, "2", None),
     }
-    assert "no JSON object" in (tmp_path / "shard" / "_skipped.jsonl").read_text()
+    assert "not a JSON object" in (tmp_path / "shard" / "_skipped.jsonl").read_text()
 
 
 @pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])
@@ -236,7 +236,7 @@ def test_a_value_that_cannot_be_kept_is_the_reason_to_skip(tmp_path: Path) -> No
     summary = run(Cluster(clusters=2), tmp_path / "in", out=tmp_path / "out", keep="id", workers=1)
     assert (summary.seen, summary.used, summary.skipped) == (12, 11, 1)
     (left,) = map(json.loads, (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines())
-    assert left["reason"] == "column 'id' holds no text: character 0 cannot be written as utf-8"
+    assert left["reason"] == "column 'id' holds no text: utf-8 cannot encode character 0"
     assert int(left["key"].partition("#")[2]) == len("\n".join(lines[:3])) + 1
     assert verify(tmp_path / "out", tmp_path / "in", workers=1).sound
 
@@ -269,7 +269,7 @@ def test_columns_that_are_none_are_refused(pictures: Path, documents: Path) -> N
     assert "choose with --keep among: caption, file_name, folder, licence, size;" in refused("speaker", pictures)
     assert "metadata.csv" in refused("speaker", FIXTURES / "images")
     assert "among: folder, id, tags, text" in refused("speaker", documents, Cluster())
-    assert "names no column" in refused("licence,,", pictures)
+    assert "has an empty name" in refused("licence,,", pictures)
     assert "has a `label` of its own" in refused("label", pictures)
     assert "has a `copy` of its own" in refused("folder,copy", pictures)
     assert "has a `label` of its own" in refused("labels", pictures), "a trainer would take one for the other"
@@ -281,10 +281,10 @@ def test_columns_that_are_none_are_refused(pictures: Path, documents: Path) -> N
     [
         ("a,b\n1,2\n", "has no column file_name"),
         ("file_name,licence\n0.png,MIT,x\n", "Expected 2 columns, got 3"),
-        ("file_name,licence\n../cats/0.png,MIT\n", "'../cats/0.png', which is no file below its folder"),
-        ("file_name,licence\n/0.png,MIT\n", "'/0.png', which is no file below its folder"),
-        ("file_name,licence\n,MIT\n", "a line of it has no file_name"),
-        ("file_name,licence\n0.png,MIT\n./0.png,GPL\n", "says two different things of 0.png"),
+        ("file_name,licence\n../cats/0.png,MIT\n", "'../cats/0.png' is not a file below the folder"),
+        ("file_name,licence\n/0.png,MIT\n", "'/0.png' is not a file below the folder"),
+        ("file_name,licence\n,MIT\n", "a line has no file_name"),
+        ("file_name,licence\n0.png,MIT\n./0.png,GPL\n", "two lines give different values for 0.png"),
         ("file_name,licence\n0.png,\xff\n", "invalid UTF8"),
     ],
 )
@@ -299,9 +299,9 @@ def test_metadata_that_contradicts_is_refused(pictures: Path) -> None:
     assert "column 'size' is int64 in" in refused("size", pictures)
     assert "takes text, numbers and booleans" in refused("boxes", pictures)
     (cats / "metadata.jsonl").write_text('{"file_name": "0.png"}\n[]\n')
-    assert "are of one folder" in refused("licence", pictures)
+    assert "describe the same folder" in refused("licence", pictures)
     (cats / "metadata.parquet").unlink()
-    assert "line 2: no JSON object: list" in refused("licence", pictures)
+    assert "line 2: not a JSON object: list" in refused("licence", pictures)
 
 
 # --- one dataset -----------------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_what_is_kept_is_part_of_what_a_dataset_is(pictures: Path, out: Path) ->
     metadata.write_text(said + "new.png,MIT,of a file that is not there yet\n")
     assert again(KEEP).status == "already finished"
     metadata.write_text(said.replace("CC0", "CC1"))
-    with pytest.raises(UserError, match=r"`licence` of cats/0\.png is 'CC0' there and 'CC1' here") as told:
+    with pytest.raises(UserError, match=r"`licence` of cats/0\.png is 'CC0', but 'CC1' in the source") as told:
         again(KEEP)
     assert told.value.code == 4
     found = verify(out, pictures, workers=1)
