@@ -1,4 +1,4 @@
-"""What every room shares: the nouns, the errors, the chance, columns, options and what a row is displayed with."""
+"""Types that all packages share: samples, errors, random number generators, columns, options and display pieces."""
 
 from pseudolabel.contracts.display import Fact, MarkedText, Picture, Piece, Span, Tiles, Wave, escape_controls, shorten
 from pseudolabel.contracts.errors import (

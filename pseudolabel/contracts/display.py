@@ -1,4 +1,4 @@
-"""Pieces: what a row is drawn with, for a person to see. A task composes them; the page and the terminal show them."""
+"""Display pieces of a row. A task composes the pieces; the preview page and the terminal render them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 
 class Fact(NamedTuple):
-    """A name and what it is: `label`, `rotated by 90`."""
+    """A name and its value, for example `label` and `rotated by 90`."""
 
     name: str
     value: str
 
 
 class Picture(NamedTuple):
-    """(H, W, 3) or (H, W) uint8."""
+    """An image, (H, W, 3) or (H, W) uint8, with a caption."""
 
     caption: str
     image: np.ndarray
 
 
 class Tiles(NamedTuple):
-    """Pictures in rows of `columns`, None for an empty place; a note on each, if there are any. In one row, a strip."""
+    """A grid of images with `columns` columns. None is an empty cell. `notes` is empty or has one text per image."""
 
     caption: str
     images: Sequence[np.ndarray | None]
@@ -33,7 +33,7 @@ class Tiles(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A stretch of text: plain; a "blank" and what fills it; or "changed" or "kept", and what is asked for there."""
+    """A part of a text. `mark` is "" (plain), "blank", "changed" or "kept"; `note` is the text to predict there."""
 
     text: str
     mark: str = ""
@@ -41,14 +41,14 @@ class Span(NamedTuple):
 
 
 class MarkedText(NamedTuple):
-    """Text with marks."""
+    """A text as a sequence of marked spans."""
 
     caption: str
     spans: Sequence[Span]
 
 
 class Wave(NamedTuple):
-    """(n,) int16 to be heard, (f,) bool frames that are hidden, and (f,) codes, which are shown as colours."""
+    """Audio: (n,) int16 `wave` at `rate` Hz, (f,) bool `mask` of hidden frames, (f,) `codes` drawn as colours."""
 
     caption: str
     wave: np.ndarray
@@ -61,13 +61,13 @@ Piece = Fact | Picture | Tiles | MarkedText | Wave
 
 
 def escape_controls(text: str) -> str:
-    """Text of the source for a terminal: what would steer it, or turn the direction of writing, is spelt out."""
+    """Escape characters that control a terminal or the writing direction, for example as `\\u001b`."""
     odd = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t\u200d")
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd})
 
 
 def shorten(value: Any) -> str:
-    """A value in a line: of a long one, its beginning."""
+    """Return a value as one line. Cut text after 240 characters, lists after 8 items."""
     if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:
         return f"<{len(value['bytes']):,} bytes>"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Errors: what stops a run, what makes one input unusable, and the one place where bad input is caught."""
+"""Errors that stop a run, errors of one sample, and the functions that convert exceptions."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What is left out, and why: unusable input, or usable and filtered by an option."""
+    """A record of a skipped input: unusable, or usable but filtered by an option."""
 
     key: str
     reason: str
     unusable: bool = True
     count: int = 1  # samples
-    rows: int = 0  # left out of a sample that is used all the same; `count` is 0 then
+    rows: int = 0  # rows missing from a sample that is still used; `count` is then 0
 
 
 class SampleError(Exception):
-    """A sample makes no row. The message is the reason, as the user reads it in `_skipped.jsonl`."""
+    """A sample that gives no row. The message is the reason written to `_skipped.jsonl`."""
 
 
 class UnusableSample(SampleError):
-    """This input cannot be used: it is damaged, or too small."""
+    """An input that cannot be used, for example because it is damaged or too small."""
 
 
 class FilteredSample(SampleError):
-    """This input could be used, and an option leaves it out. The message says which, and what was measured."""
+    """A usable input that an option filters out. The message names the option and the measured value."""
 
 
 class UserError(Exception):
-    """The run cannot go on. The message says what is wrong and what to type instead; `code` is the exit code."""
+    """An error that stops the run. The message says what is wrong and what to type instead; `code` is the exit code."""
 
     def __init__(self, message: str, code: int = 2) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class UserError(Exception):
 
 
 def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
-    """The choice that `value` names; refused if there is none."""
+    """Return the member of `choices` named `value`. Raise `UserError` if no member has this name."""
     try:
         return choices(value)
     except ValueError:
@@ -52,7 +52,7 @@ def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
 
 
 def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
-    """What `make` returns, or the input's `Skipped`: the one place where unusable input is forgiven."""
+    """Return `make()`, or a `Skipped` with the reason if `make` raises `SampleError`."""
     try:
         return make()
     except SampleError as bad:
@@ -61,7 +61,7 @@ def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
 
 @contextmanager
 def decoding_errors(what: str) -> Iterator[None]:
-    """Blame the input for whatever a foreign decoder raises: its bytes are all that decoder touches."""
+    """Convert any exception of a third-party decoder into `UnusableSample`: the decoder reads nothing but the input."""
     try:
         yield
     except SampleError:

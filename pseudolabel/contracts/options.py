@@ -1,4 +1,4 @@
-"""Options: one dataclass field each. `Options` checks them; `RunOptions` are those that every run has."""
+"""Command options, one dataclass field each: `Options` checks them, `RunOptions` holds those of every run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typer import Option
 
 from pseudolabel.contracts.errors import UserError, parse_choice
 
-KEEP_HELP = "Columns of the source to take along: folder, and those of its tables or of metadata.csv beside media."
-PART_HELP = "Make the I-th of N shares of the shards, as `pseudolabel plan` froze them; `finish` comes last."
-OUT_HELP = "Folder of the dataset, or an address like s3://bucket/name. [SOURCE-TASK in the current folder]"
+KEEP_HELP = "Source columns to copy into each row: folder, columns of tables, or of metadata.csv beside the media."
+PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
+OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"
 
 
 KIND_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
@@ -25,11 +25,9 @@ KIND_WORDS = {int: "a whole number", float: "a number", bool: "True or False", s
 
 @dataclass(frozen=True)
 class Options:
-    """The root of every options dataclass: each field is checked by its type, and by its Option's min and max.
-
-    A field may be given as text that names a member of its StrEnum; the field then holds the member. Raise `UserError`
-    for a value of another type or out of bounds. A subclass that checks more calls `super().__post_init__()` first.
-    """
+    """The base class of all options dataclasses. It converts text to the member of a field's StrEnum, and raises
+    `UserError` if a value has the wrong type or is outside the Option's min and max. A subclass with more checks calls
+    `super().__post_init__()` first."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
@@ -40,7 +38,7 @@ class Options:
 
 
 def _checked(value: Any, kind: Any, option: Any, name: str) -> Any:
-    """Return the value of an option; a choice as the member of its StrEnum."""
+    """Return an option's value, with text converted to the StrEnum member. Raise `UserError` if it is not allowed."""
     choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
     if choices and value is not None:
         return parse_choice(choices[0], value, name)
@@ -57,7 +55,7 @@ def _checked(value: Any, kind: Any, option: Any, name: str) -> Any:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value is of an option's type: one of a union, an int for a float, a list for a tuple."""
+    """Return whether a value has the type `kind`. An int passes as a float, a list as a tuple."""
     if isinstance(kind, UnionType):
         return any(_fits(value, one) for one in get_args(kind))
     if get_origin(kind) is tuple:
@@ -75,7 +73,7 @@ def _in_words(kind: Any) -> str:
 
 
 class Engine(StrEnum):
-    """What runs the shards."""
+    """The engine that runs the shards."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -83,27 +81,27 @@ class Engine(StrEnum):
 
 @dataclass(frozen=True)
 class RunOptions(Options):
-    """What every task's command takes beside its own options."""
+    """The options that every task's command accepts in addition to the task's own options."""
 
     out: Annotated[str | None, Option(help=OUT_HELP)] = None
-    seed: Annotated[int, Option(help="Seed of all chance: same seed, same bytes.")] = 0
-    workers: Annotated[int, Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0
-    engine: Annotated[Engine, Option(help="Run on this machine's cores, or on the nodes of a Ray cluster.")] = (
+    seed: Annotated[int, Option(help="Seed of the random number generator: same seed, same bytes.")] = 0
+    workers: Annotated[int, Option(min=0, help="Number of worker processes; 0: one per usable core.")] = 0
+    engine: Annotated[Engine, Option(help="Run on the cores of this machine, or on the nodes of a Ray cluster.")] = (
         Engine.LOCAL
     )
     ray_address: Annotated[
-        str | None, Option(help="A running Ray cluster, HOST:6379. [RAY_ADDRESS; else one is started here]")
+        str | None, Option(help="Running Ray cluster, HOST:6379. [RAY_ADDRESS; if unset, a local one is started]")
     ] = None
-    shard_size: Annotated[int, Option(min=1, help="Most MB of source per shard.")] = 256
-    copies: Annotated[int, Option(min=1, help="Rows of each sample, each with fresh chance.")] = 1
+    shard_size: Annotated[int, Option(min=1, help="Maximum MB of source per shard.")] = 256
+    copies: Annotated[int, Option(min=1, help="Rows per sample, each with new random numbers.")] = 1
     limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None
-    validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of the files or documents kept apart.")] = 0.0
-    in_order: Annotated[bool, Option("--in-order", help="Keep the source's order instead of mixing it.")] = False
+    validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of files or documents for validation.")] = 0.0
+    in_order: Annotated[bool, Option("--in-order", help="Keep the order of the source; do not shuffle.")] = False
     keep: Annotated[str | None, Option(metavar="COLUMNS", help=KEEP_HELP)] = None
-    max_skipped: Annotated[str, Option(help="Most unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
-    sample_seconds: Annotated[float, Option(min=0.1, help="Longest time for one sample before it is skipped.")] = 300.0
+    max_skipped: Annotated[str, Option(help="Maximum unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
+    sample_seconds: Annotated[float, Option(min=0.1, help="Skip a sample after this many seconds.")] = 300.0
     part: Annotated[str | None, Option(metavar="I/N", help=PART_HELP)] = None
-    extend: Annotated[bool, Option("--extend", help="Add shards for what the source gained; the others stay.")] = False
+    extend: Annotated[bool, Option("--extend", help="Add shards for new source samples; keep existing shards.")] = False
     overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
         False
     )
@@ -114,32 +112,32 @@ class RunOptions(Options):
         if self.keep is not None:
             names = [name.strip() for name in self.keep.split(",")]
             if "" in names:
-                raise UserError(f"--keep {self.keep!r} names no column; type names with commas between: folder,licence")
+                raise UserError(f"--keep {self.keep!r} has an empty name; separate names by commas: folder,licence")
             object.__setattr__(self, "keep", ",".join(dict.fromkeys(names)))
         number, count = self.share
         if not 1 <= number <= count:
-            raise UserError(f"--part {self.part} is none of N parts; type 1/3, 2/3 or 3/3 for three")
+            raise UserError(f"--part {self.part} is not I/N with I from 1 to N; for three parts type 1/3, 2/3 or 3/3")
         if self.extend and self.limit is not None:
-            raise UserError("--extend adds all that is new and --limit leaves some out; give one of them")
+            raise UserError("--extend adds all new samples, but --limit uses only the first N; give one of them")
         if self.overwrite and (self.part or self.extend):
             raise UserError(
-                f"--overwrite begins afresh, --{'part' if self.part else 'extend'} goes on; give one of them"
+                f"--overwrite deletes the dataset, --{'part' if self.part else 'extend'} continues it; give one of them"
             )
 
     @property
     def mark(self) -> str:
-        """What this part's own files and folders are named by: `-2-of-3`; nothing for the whole."""
+        """Return the suffix of this part's own files and folders, such as `-2-of-3`; "" without `--part`."""
         return f"-{self.share[0]}-of-{self.share[1]}" if self.part else ""
 
     @property
     def share(self) -> tuple[int, int]:
-        """Which part of how many: `2/3` -> (2, 3). The whole is 1 of 1; (0, 0) where it is written otherwise."""
+        """Return the part number and the count: `2/3` -> (2, 3); without `--part` (1, 1); if malformed (0, 0)."""
         number, _, count = (self.part or "1/1").partition("/")
         return (int(number), int(count)) if number.isdecimal() and count.isdecimal() else (0, 0)
 
 
 def share_or_count(text: str | float) -> tuple[float, bool]:
-    """`0.5` and `50%` -> (0.5, True), a share; `100` -> (100, False), a count."""
+    """Parse `--max-skipped`: `0.5` and `50%` -> (0.5, True), a share; `100` -> (100, False), a count."""
     text = str(text)
     try:
         if text.endswith("%"):
@@ -149,12 +147,12 @@ def share_or_count(text: str | float) -> tuple[float, bool]:
     except ValueError:
         limit, share = -1.0, False
     if not limit >= 0 or (share and limit > 1):
-        raise UserError(f"--max-skipped {text} is neither a share (0.5, 5%) nor a count (100)")
+        raise UserError(f"--max-skipped {text} is invalid; give a share (0.5, 5%) or a count (100)")
     return limit, share
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use, by its CPU affinity and by the cgroup's quota if there is one."""
+    """Return the number of cores this process may use: the CPU affinity, limited by the cgroup quota if one is set."""
     count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""Randomness that every process agrees on: a generator for each sample, and the train/validation split by hash."""
+"""Randomness independent of the process: a random number generator per sample, and the split by hash."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> a generator nobody else has
+Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> a random number generator of its own
 
 
 def chance_for(seed: int, task: str) -> Chance:
-    """Counter-based chance: a pure function of (seed, task, sample key, copy), whatever the worker or the order.
+    """Return a function (key, copy) -> counter-based generator, which depends only on seed, task, key and copy.
 
-    The 128 bits of the Philox key are BLAKE2b of the four (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405).
+    The Philox key is 128 bits of BLAKE2b of these four (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405).
     """
 
     def chance(key: str, copy: int) -> np.random.Generator:
@@ -25,14 +25,14 @@ def chance_for(seed: int, task: str) -> Chance:
 
 
 def hash64(text: str) -> int:
-    """64 bits of BLAKE2b: the same in every process, unlike `hash`."""
+    """Return 64 bits of BLAKE2b. Unlike `hash`, the result is the same in every process."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 class Split(NamedTuple):
-    """A share of the source, by hash of the file (and of the document's position, for text): `low <= hash < high`.
+    """A split of the source: all files (for text: documents) with `low <= hash < high`, the hash scaled to [0, 1).
 
-    Neither the seed nor the task enters: a file that is validation once is so for every dataset made of it.
+    The hash depends neither on the seed nor on the task, so a file is in the same split in every dataset.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Split(NamedTuple):
     high: float
 
     def holds(self, file: str) -> bool:
-        """Whether all of `file` falls into this share."""
+        """Return whether the whole file is in this split."""
         return bool(self.holds_at(file, np.zeros(1, np.int64))[0])
 
     def holds_at(self, file: str, positions: np.ndarray) -> np.ndarray:
-        """(n,) int64 positions of documents in `file` -> (n,) bool."""
+        """Test documents of `file`: (n,) int64 positions -> (n,) bool, True in this split."""
         if self.high - self.low >= 1:
             return np.ones(len(positions), bool)
         x = np.uint64(hash64(file)) + positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -55,7 +55,7 @@ class Split(NamedTuple):
 
 
 def splits(validation: float) -> tuple[Split, ...]:
-    """The shares of a run: all of it train, or `validation` of it kept apart."""
+    """Return the splits of a run: train, and validation if `validation` (a share) is above 0."""
     if validation <= 0:
         return (Split("train", 0.0, 1.0),)
     return (Split("train", validation, 1.0), Split("validation", 0.0, validation))

@@ -1,4 +1,4 @@
-"""The nouns that every room shares: an extent of the source, and a sample read from it."""
+"""The extent, a part of the source that is read at once, and the sample read from it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ MEGABYTE = 1 << 20
 
 
 class Extent(NamedTuple):
-    """A place in the source, planned. It travels between processes; the bytes it names do not."""
+    """A planned part of the source. Processes exchange extents, never the bytes of the source."""
 
-    key: str  # relative to the source, "/" everywhere, with the range where it is one: "a.txt#0-1048576"
-    where: str  # the place to open: see `readers.sources.location`
+    key: str  # path relative to the source, with "/"; a range adds start and stop: "a.txt#0-1048576"
+    where: str  # the location to open: see `readers.sources.location`
     start: int
-    stop: int | None  # None: to the end
-    weight: int  # bytes to read; shards are cut by it
+    stop: int | None  # None: to the end of the file
+    weight: int  # bytes to read; the sum of weights limits a shard
 
     @property
     def file(self) -> str:
-        """The key of the file the extent lies in."""
+        """Return the key of the file that contains this extent."""
         return file_of(self.key)
 
     @property
     def block(self) -> str:
-        """What has to be read together, the extent being a part of it: itself, but in tables and packed archives."""
+        """Return the name of the block that is read as a whole: `key`, except in tables and packed archives."""
         return self.where.rpartition("\0")[0].rpartition("\0")[2] or self.key
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was read and is counted: one image, or a block of documents, which counts as that many."""
+    """Data read from an extent: one sample, such as an image, or a block of `count` documents."""
 
     key: str
     payload: Any
@@ -40,5 +40,5 @@ class Sample:
 
 
 def file_of(key: str) -> str:
-    """`a.txt#0-1048576` -> `a.txt`. In keys a "#" of the file's own name is written %23, so the first one ends it."""
+    """Return the file of a key: `a.txt#0-1048576` -> `a.txt`. A "#" in a file name is escaped as %23."""
     return key.partition("#")[0]

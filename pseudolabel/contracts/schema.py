@@ -1,4 +1,4 @@
-"""What a column of a dataset is, said once: its Arrow type, its Hugging Face feature and the card follow from it."""
+"""The columns of a dataset. A `Column` defines the Arrow type, the Hugging Face feature and the text of the card."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ if TYPE_CHECKING:
 
 
 class Column(NamedTuple):
-    """One column: `type` is an Arrow scalar's name, "image", "audio<RATE>", "class", or any of them in `list<...>`."""
+    """A column. `type` is an Arrow scalar type, "image", "audio<RATE>" (Hz), "class", or `list<...>` of these."""
 
     name: str
     type: str
-    role: str  # "input", "label", "about": where the row comes from, or "kept": of the source, by `--keep`
+    role: str  # "input", "label", "about" (origin of the row) or "kept" (copied from the source by `--keep`)
     meaning: str  # one sentence
-    names: tuple[str, ...] = ()  # of the classes, for "class"
+    names: tuple[str, ...] = ()  # class names, for "class"
 
     @property
     def arrow(self) -> pa.DataType:
-        """The exact Arrow type `datasets` asks for: anything else silently loses the feature."""
+        """Return the exact Arrow type that `datasets` expects. Any other type silently loses the feature."""
         return _arrow(self.type)
 
     @property
     def feature(self) -> dict[str, Any]:
-        """The Hugging Face feature, as `Features.to_dict` writes it."""
+        """Return the Hugging Face feature in the form of `Features.to_dict`."""
         return _feature(self.type, self.names)
 
     def class_name(self, value: int) -> str:
-        """The name of a class."""
-        return self.names[value] if 0 <= value < len(self.names) else f"{value}, no class"
+        """Return the name of class `value`."""
+        return self.names[value] if 0 <= value < len(self.names) else f"{value}, not a class"
 
 
 KEY = Column(
-    "key", "string", "about", "Where the row comes from: the file relative to the source, and the place in it."
+    "key", "string", "about", "Origin of the row: the file relative to the source, and the position in the file."
 )
-COPY = Column("copy", "int32", "about", "Which of the `--copies` of the sample this is, from 0.")
+COPY = Column("copy", "int32", "about", "Number of this row among the `--copies` of its sample, from 0.")
 
 
 def _arrow(name: str) -> pa.DataType:
@@ -61,7 +61,7 @@ def _feature(name: str, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def arrow_schema(columns: Sequence[Column], facts: dict[str, Any]) -> pa.Schema:
-    """The file's schema: `columns`, with the metadata `datasets` decodes by and `facts` under "pseudolabel"."""
+    """Return the schema of a file: `columns`, the metadata that `datasets` reads, and `facts` under "pseudolabel"."""
     import pyarrow as pa
 
     features = {column.name: column.feature for column in columns}
@@ -70,4 +70,4 @@ def arrow_schema(columns: Sequence[Column], facts: dict[str, Any]) -> pa.Schema:
     return pa.schema([(column.name, column.arrow) for column in columns], metadata=metadata)
 
 
-IGNORE_INDEX = -100  # the label no loss looks at
+IGNORE_INDEX = -100  # the label that loss functions ignore

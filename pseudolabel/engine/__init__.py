@@ -1,1 +1,1 @@
-"""The engine: plans a source, makes its shards by pools of workers, finishes the dataset."""
+"""Engine: plan a source, make its shards in a pool of workers, and finish the dataset."""

@@ -1,4 +1,4 @@
-"""The end of a run: what the shards' records say, added up, judged and signed."""
+"""End of a run: add up the shard records, check the counts, and write the manifest, the card and `_SUCCESS`."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from pseudolabel.writers.shards import Records
 
 @dataclass
 class Summary:
-    """What a run says at its end, and `--json` prints."""
+    """The summary that a run returns and `--json` prints."""
 
     out: str
     task: str
-    status: str  # "finished", or "already finished"
+    status: str  # "finished", "already finished", or what a plan or a part has made
     seen: int = 0
     used: int = 0
     skipped: int = 0
@@ -68,10 +68,10 @@ def finish_run(
     progress: Progress,
     ours: CheckLock,
 ) -> Summary:
-    """Assemble what the records say, check it, and sign: `_SUCCESS` comes last. `ours` refuses if the lock was lost."""
+    """Add up the shard records, check them, and write `_SUCCESS` last. `ours` raises `UserError` after a lost lock."""
     records, count = Records(out), len(found.plan)
     made = [record for record in records.done(range(count), found.plan.digests) if record]
-    assert len(made) == count, f"{count - len(made)} shards were reported done and are not there"
+    assert len(made) == count, f"{count - len(made)} shards were reported done but are missing"
     summary = Summary(
         str(out), task.name, "finished", **total_counts(made), ignored=found.ignored, shards=count,
         seconds=round(time.monotonic() - started, 1),
@@ -107,7 +107,7 @@ def finish_run(
 
 
 def sweep(out: Path, count: int, named: set[str]) -> None:
-    """Delete what is of no shard: it was made of a source that has since become another."""
+    """Delete files that belong to no shard of the plan. An earlier attempt made them before the source changed."""
     home = store(out)
     stray = [f"data/{name}" for name in home.sizes("data") if name not in named]
     shards = (name for name in home.sizes(RECORDS) if name[:5].isdecimal() and int(name.partition(".")[0]) >= count)
@@ -115,7 +115,7 @@ def sweep(out: Path, count: int, named: set[str]) -> None:
 
 
 def tidy(out: Path) -> None:
-    """Delete what only parts needed."""
+    """Delete the plan, the locks of parts and the work folders, which a finished dataset does not need."""
     home = store(out)
     locks = [name for name in home.sizes(RECORDS) if name.startswith(f"{Path(LOCK).name}-")]
     home.discard(*(f"{RECORDS}/{name}" for name in (PLAN, SOURCE_COLUMNS, *locks)))
@@ -124,36 +124,36 @@ def tidy(out: Path) -> None:
 
 
 def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
-    """Refuse to sign what lost samples, has too few of them, or no row."""
+    """Raise `UserError` if samples are lost, too many are unusable, or there is no row."""
     if summary.seen != summary.used + summary.skipped + summary.filtered:
-        raise UserError(f"{out}: {summary.seen} samples seen do not equal those used, skipped and filtered", code=3)
+        raise UserError(f"{out}: used + skipped + filtered is not the {summary.seen} seen; please report it", code=3)
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
         raise UserError(
-            f"{summary.skipped} of {summary.seen} samples are unusable, above --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; run again with a larger --max-skipped, or mend them and run with --overwrite",
+            f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}\n"
+            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and add --overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):
-        raise UserError(f"no row could be made of {summary.seen} samples; see {out / SKIPPED}", code=3)
+        raise UserError(f"no row could be made from {summary.seen} samples; see {out / SKIPPED}", code=3)
 
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:
-    """The summary of a run that had nothing to do."""
-    known = {field.name for field in fields(Summary)}  # a manifest of an older version may have more
+    """Return the summary of a run on a dataset that is finished already."""
+    known = {field.name for field in fields(Summary)}  # an older version may have stored more fields
     summary = {name: value for name, value in manifest["summary"].items() if name in known}
     return Summary(**{**summary, "out": str(out), "status": "already finished"})
 
 
 def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
-    """The summary of a step that does not finish the dataset, of the shards that it was about."""
+    """Return the summary of a step that does not finish the dataset; it counts only `shards`."""
     seconds = round(time.monotonic() - started, 1)
     made = [record for record in Records(out).done(shards, plan.digests) if record]
     return Summary(str(out), task.name, status, **total_counts(made), shards=len(shards), seconds=seconds)
 
 
 def total_counts(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of these shards, and their rows by split, and bytes."""
+    """Return the sums over shard records: counts of samples, rows by split, and bytes."""
     total, rows, size = Counter[str](), Counter[str](), 0
     for record in records:
         total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})

@@ -1,4 +1,4 @@
-"""The spec of a run's shards, and the jobs that are done by it: what travels to a worker, and what it tells."""
+"""Jobs: the specification of a run, the jobs that go to workers, and the heartbeat that workers report to."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ from pseudolabel.writers.source_columns import NO_COLUMNS, SourceColumns
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HOST = platform.node()  # in names that hold a process id: those of several nodes meet in one folder
+HOST = platform.node()  # in names with a process id, because several nodes share a folder
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What all jobs of a run share, and all that the bytes of a shard depend on beside its extents."""
+    """The specification that all jobs of a run share. With the extents of a shard, it determines the shard's bytes."""
 
     task: Task
     seed: int
     copies: int
     validation: float
     out: Path
-    work: Path  # this run's own local folder, from where files are committed to `out`; named so in there, too
+    work: Path  # local folder of this run for files before their commit; `out` has a folder of the same name
     source_columns: SourceColumns = NO_COLUMNS
 
     @property
     def store(self) -> Store:
-        """Where all that is made goes."""
+        """Return the store of the output folder."""
         return store(self.out)
 
     @property
     def observed_folder(self) -> str:
-        """The folder in the store for what `fit` is to see."""
+        """Return the folder in the store for the arrays that `fit` sees."""
         return f"{self.work.parent.name}/{self.work.name}"
 
     def staging(self) -> Path:
-        """This process's own folder in `work`."""
+        """Return the folder of this process in `work`. Create it if it is missing."""
         folder = self.work / f"staging-{HOST}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def artefacts(self) -> Path:
-        """The local folder that holds what `fit` saved."""
+        """Return the local folder with the artefacts of `fit`."""
         return local_artefacts(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
-        """The chance of a split: the same block of text may lie in both, with its key."""
+        """Return a split's (key, copy) -> random number generator. Splits differ: a key of text may be in both."""
         return chance_for(self.seed, self.task.name if split == "train" else f"{self.task.name} {split}")
 
     def schema(self, shard: int) -> pa.Schema:
-        """Of a shard's files, with what they say of themselves."""
+        """Return the schema of a shard's files. Its metadata: task, seed, shard and invalidating augmentations."""
         facts = {
             "task": self.task.name,
             "seed": self.seed,
@@ -70,19 +70,19 @@ class RunSpec:
 
     @property
     def columns(self) -> list[Column]:
-        """Those of a row: the task's, and what is kept of the source."""
+        """Return the columns of a row: those of the task and the source columns."""
         return self.source_columns.schema(self.task)
 
 
 class KnownFailures(NamedTuple):
-    """What is known to kill or to stick, with the reason it is skipped for."""
+    """The extents and samples that crashed or blocked a worker, each with the reason for its skip."""
 
-    reading: Mapping[str, str] = {}  # extents that are not to be read
-    labelling: Mapping[str, str] = {}  # samples that are not to be labelled
+    reading: Mapping[str, str] = {}  # extent key -> reason not to read it
+    labelling: Mapping[str, str] = {}  # sample key -> reason not to label it
 
 
 class Job(NamedTuple):
-    """One unit of work. A trial does the same and keeps nothing: does it kill?"""
+    """One unit of work. A trial does the same work but stores nothing; it only shows whether the worker crashes."""
 
     kind: Literal["observe", "fit", "make", "check"]
     shard: Shard
@@ -91,17 +91,17 @@ class Job(NamedTuple):
 
 
 class Heartbeat(Protocol):
-    """How a job tells the outside where it is."""
+    """A receiver of a job's progress reports."""
 
     def on(self, extent: str, key: str) -> None:
-        """From now on at work on this sample, or, without a key, reading this extent."""
+        """Report that the job now labels this sample or, if `key` is empty, reads this extent."""
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
-        """So many more samples seen, of which skipped, and bytes read."""
+        """Add to the counts: samples seen, samples skipped among them, and bytes read."""
 
 
 class NoHeartbeat:
-    """A heartbeat that nobody listens to."""
+    """A heartbeat that ignores all reports."""
 
     def on(self, extent: str, key: str) -> None: ...
     def count(self, samples: int, skipped: int, weight: int) -> None: ...

@@ -1,4 +1,4 @@
-"""What a worker does: read a shard's extents, label them, store the shard. Every engine calls this."""
+"""Shards: read the extents of a shard, label the samples, and store the rows. Workers of every pool call `run_job`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pseudolabel.writers.source_columns import NO_COLUMNS, ColumnJoiner, SourceC
 
 
 def run_job(spec: RunSpec, job: Job, report: Heartbeat) -> Any:
-    """Do one job; what it returns goes back to the engine."""
+    """Do one job and return its result, which the pool sends to the engine."""
     if job.kind == "observe":
         return observe(spec, job, report)
     if job.kind == "fit":
@@ -35,22 +35,22 @@ def run_job(spec: RunSpec, job: Job, report: Heartbeat) -> Any:
 
 @dataclass
 class Counts:
-    """Samples, counted where they are read (seen), where they are written (used) and where they are left out."""
+    """Counts of samples that were read (seen), labelled (used), skipped as unusable, and filtered by an option."""
 
     seen: int = 0
     used: int = 0
     skipped: int = 0
     filtered: int = 0
     cut: int = 0
-    lacking: int = 0  # rows that samples in use could not make
+    lacking: int = 0  # rows that used samples could not give
     rows: dict[str, int] = field(default_factory=dict)  # by split
 
     def check(self, shard: Shard) -> None:
-        """Refuse to commit a shard that lost a sample."""
+        """Raise `UserError` if a sample was read but not used, skipped or filtered."""
         if self.seen != self.used + self.skipped + self.filtered:
             raise UserError(
                 f"shard {shard.index}: of {self.seen} samples read, {self.used} were used, {self.skipped} skipped and "
-                f"{self.filtered} filtered, which does not add up; this is a bug of the task, please report it",
+                f"{self.filtered} filtered; the counts do not add up: a bug of the task, please report it",
                 code=3,
             )
 
@@ -67,12 +67,12 @@ class ShardReading:
     source_columns: SourceColumns = NO_COLUMNS
 
     def __post_init__(self) -> None:
-        self._read = deque[Extent]()  # whose samples' rows may be still to come
+        self._read = deque[Extent]()  # extents whose rows are not all yielded yet
 
     def label(self, task: Task, labeler: Labeler, chance: Chance, copies: int) -> Iterator[Rows]:
         """Yield the rows of the samples, joined with the source columns. Count the samples that give none.
 
-        Delete each result before you ask for the next one: it may hold a decoded picture.
+        Delete each result before you ask for the next one: it may hold a decoded image.
         """
         reader = task.reader()
         samples = self.samples(reader)
@@ -87,7 +87,7 @@ class ShardReading:
                 yield item
             del item
         if next(samples, None) is not None:
-            raise UserError(f"{task.name} left samples of shard {self.job.shard.index} unread; please report it", 3)
+            raise UserError(f"{task.name} did not read all of shard {self.job.shard.index}; please report it", 3)
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """Yield the samples of the reader, except those that are unusable or known to crash a worker."""
@@ -102,7 +102,7 @@ class ShardReading:
                 self.counts.cut += item.facts.get("cut", 0)
                 self.report.on(self._extent.key, item.key)
                 yield item
-                del item  # a payload may be large, and the next is read before this name is bound again
+                del item  # free a large payload before the next one is read
                 self.report.on(self._extent.key, "")
 
     def _pulled(self) -> Iterator[Extent]:
@@ -121,7 +121,7 @@ class ShardReading:
             self.report.count(0, 0, extent.weight)
 
     def leave_out(self, item: Skipped) -> None:
-        """Count a sample that makes no rows, and note why."""
+        """Count a sample that gives no rows, and write its reason to `skips`."""
         if item.unusable:
             self.counts.skipped += item.count
         else:
@@ -138,8 +138,8 @@ class ShardReading:
 def make_shard(spec: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
     """Read, label and store one shard, and return its record.
 
-    Every file is staged whole and synced; the record is stored; then the files in `data/` commit the shard. The
-    record is not synced: one that a power cut tears, or that names what is not there, is none; the shard is made again.
+    Each file is written and synced in staging. The record is stored next, and the files in `data/` commit the shard.
+    The record is not synced. If a power cut truncates it, or a file that it names is missing, the shard is made again.
     """
     begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index
     staging = spec.staging()
@@ -193,11 +193,11 @@ def _commit(spec: RunSpec, record: dict[str, Any], staging: Path) -> None:
         commit(staging / file["name"], f"data/{file['name']}")
 
 
-# --- what is learned before anything is labelled ---------------------------------------------------------------------
+# --- observe and fit, before any shard -------------------------------------------------------------------------------
 
 
 def observe(spec: RunSpec, job: Job, report: Heartbeat) -> int:
-    """Save what `fit` needs of the train split of these extents; return its bytes, at most about what `fit` takes."""
+    """Save the arrays that `fit` needs from the train split; stop at `observed_megabytes`. Return their bytes."""
     reading, size = ShardReading(job, splits(spec.validation)[0], report, Counts()), 0
     staged = spec.staging() / f"seen-{job.shard.index:05d}.npy"
     with staged.open("wb") as file:
@@ -212,7 +212,7 @@ def observe(spec: RunSpec, job: Job, report: Heartbeat) -> int:
 
 
 def fit(spec: RunSpec) -> dict[str, str]:
-    """Learn from what was observed, in the observed order; return the artefacts' names and sha256."""
+    """Fit on the saved arrays, in the order of their shards. Return the name and sha256 of each artefact."""
     staged = spec.work / "artefacts"
     staged.mkdir(exist_ok=True)
     chance = chance_for(spec.seed, spec.task.name)

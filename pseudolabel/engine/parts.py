@@ -1,4 +1,4 @@
-"""A dataset by parts: planned once, made share by share by processes that know nothing of each other, and finished."""
+"""Parts of a dataset: plan it once, make each part in an independent process, and finish it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from pseudolabel.writers.output_folder import resolve_output
 def plan_parts(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
-    """List the source and learn what must be learned, once, for parts to be made anywhere; `finish` comes last."""
+    """List the source and fit, once. Then any machine can make parts, and `finish` completes the dataset."""
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
-        raise UserError("plan comes before all parts; give --part to the task's command")
+        raise UserError("pseudolabel plan takes no --part; give --part to the command of the task")
     target = resolve_target(task, source, chosen)
     if target.is_complete():
         return finished_summary(target.out, existing_manifest(target.out, target.manifest))
@@ -43,17 +43,17 @@ def plan_parts(
             session.learn()
         target.scan.source_columns.save(target.out / RECORDS / SOURCE_COLUMNS)
         save_plan(target.out / RECORDS / PLAN, plan, places=True)
-    then = f"planned; make --part 1/N to N/N, and then pseudolabel finish {target.out}"
+    then = f"planned; run the task with --part 1/N to N/N, then pseudolabel finish {target.out}"
     return step_summary(target.task, target.out, then, plan, range(len(plan)), started)
 
 
 def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress: Progress, started: float) -> Summary:
-    """Make every N-th shard of a frozen plan, from the I-th on, beside other processes that make the others."""
+    """Make every N-th shard of a frozen plan, from the I-th on. Other processes make the other parts."""
     number, count = options.share
     out = resolve_output(task.name, sources, options.out)
     task, begun_as = task.resolve(sources), read_manifest(out)
     if not begun_as:
-        raise UserError(f"{out} has no plan of which to make a part; type pseudolabel plan {task.name} ... first")
+        raise UserError(f"{out} has no plan, which --part needs; run pseudolabel plan {task.name} ... first")
     manifest = {
         **identity(task, begun_as["source"], source_columns.columns_of_manifest(begun_as), options),
         "versions": versions(),
@@ -71,33 +71,33 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
             found = Scan(plan, begun_as["source"]["files"], begun_as["ignored"], carried)
             with RunSession(task, options, found, out, progress, len(lacking), ours) as session:
                 session.make(lacking)
-    return step_summary(task, out, f"part {number} of {count} is made", plan, mine, started)
+    return step_summary(task, out, f"part {number} of {count} made", plan, mine, started)
 
 
 def load_frozen_plan(out: Path, name: str) -> Plan:
-    """The plan that was written down. Refused where there is none, or one of another source than the manifest's."""
+    """Return a saved plan. Raise `UserError` if it is missing or has another source than the manifest."""
     path = out / RECORDS / name
     if not path.exists():
-        raise UserError(f"{out} has no plan; type pseudolabel plan ... first, or run the command without --part")
+        raise UserError(f"{out} has no plan; run pseudolabel plan ... first, or run the command without --part")
     plan = read_or_refuse(path, load_plan)
     if plan.digest != read_manifest(out)["source"]["keys and sizes"]:
-        raise UserError(f"{out} was begun anew with another source since it was planned; plan it again", code=4)
+        raise UserError(f"{out} was begun again with another source after the plan; run pseudolabel plan again", code=4)
     return plan
 
 
 def check_mounted(plan: Plan, shards: Sequence[int]) -> None:
-    """Refuse to skip all of a share as gone, as where a node has not mounted the source."""
+    """Raise `UserError` if no file of a part exists, for example on a node that has not mounted the source."""
     places = [plan[index].extents[0].where.partition("\0")[0] for index in shards]
     if not any(is_url(path) or not path or os.path.exists(path) for path in places):
-        raise UserError(f"nothing of the source is where it was planned, as {places[0]}; is it mounted here?", code=74)
+        raise UserError(f"no file of the source exists here, e.g. {places[0]}; is the source mounted?", code=74)
 
 
 def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progress: Progress | None = None) -> Summary:
-    """Check that all parts of a planned dataset are there, and write what comes last."""
+    """Complete a planned dataset. Raise `UserError` if shards are missing."""
     out, started, progress = open_location(out), time.monotonic(), progress or Progress(quiet=True)
     manifest = read_manifest(out)
     if not manifest:
-        raise UserError(f"{out} was not planned; give the folder that pseudolabel plan began")
+        raise UserError(f"{out} was not planned; give the --out folder of pseudolabel plan")
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, manifest)
@@ -107,7 +107,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
             named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
             raise UserError(
                 f"{len(lacking)} of {len(plan)} shards are not made: {named}\n"
-                "run the parts that did not end well again, then finish",
+                "rerun the parts that failed, then run pseudolabel finish again",
                 code=3,
             )
         found = Scan(plan, manifest["source"]["files"], manifest["ignored"], dataset.source_columns)

@@ -1,4 +1,4 @@
-"""The listing: of which extents each shard was or is to be made. It freezes a plan, and tells what a source gained."""
+"""Plan: the extents of each shard, saved for parts and reruns, and compared with a source that has grown."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pseudolabel.storage.files import write_atomic
 
 
 def save_plan(path: Path, plan: Plan, places: bool) -> None:
-    """Write a line for each shard: key and weight of its extents; with `places`, where they lie on this machine too."""
+    """Write a line for each shard: key and weight of each extent and, with `places`, its location on this machine."""
     wide = 5 if places else 2
     lines = ([_stored(extent)[:wide] for extent in shard.extents] for shard in plan)
     write_atomic(path, (f"{json.dumps(line)}\n" for line in lines))
 
 
 def load_plan(path: Path) -> Plan:
-    """The plan that was frozen; of one without places only keys and weights."""
+    """Load a saved plan. Without saved places its extents have only keys and weights."""
     return Plan([_extent(*stored) for stored in shard] for shard in _lines(path))
 
 
@@ -44,7 +44,7 @@ def _lines(path: Path) -> Iterator[list[Any]]:
 
 
 class Ledger:
-    """What a dataset was made of, in 25 bytes for each extent: keys by their hash. It notes which it is asked for."""
+    """The extents that a dataset was made of: 25 bytes each, keys as hashes. It marks the extents that a scan finds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,11 +60,11 @@ class Ledger:
         self._order = np.argsort(hashes, kind="stable")
         self._keys = hashes[self._order]
         self._seen = np.zeros(len(hashes), bool)
-        self.new = 0  # extents asked for that are not in it
-        self.changed: list[str] = []  # keys of extents whose weight is another
+        self.new = 0  # extents of the scan that are not in the ledger
+        self.changed: list[str] = []  # keys of extents with a new weight
 
     def place(self, extent: Extent) -> int | None:
-        """The extent's place among those of all shards, in order; None if it was not among them."""
+        """Mark an extent as found. Return its position in the order of all shards, or None if it is new."""
         key = np.uint64(hash64(extent.key))
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key:
@@ -78,7 +78,7 @@ class Ledger:
 
     @property
     def lost(self) -> list[str]:
-        """The keys of extents that were not asked for."""
+        """Return the keys of the extents that the scan did not find."""
         if self._seen.all():
             return []
         every = (key for shard in _lines(self._path) for key, *_ in shard)
@@ -86,10 +86,10 @@ class Ledger:
 
 
 def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
-    """Cut into shards: shard i takes min(cap, 2^(i // 16)) MB of weight, so small sources give every core work.
+    """Yield shards. Shard i ends at min(cap, 2^(i // 16)) MB of weight, so that small sources give work to every core.
 
-    And `least` extents, for tasks that need neighbours: of large photographs a shard would have one. What is left at
-    the end, if it is less, goes to the shard before.
+    A shard has `least` extents or more, for tasks that need neighbours: one large photograph may reach the
+    weight alone. A rest of fewer extents joins the last shard.
     """
     before: list[Extent] = []
     shard: list[Extent] = []
@@ -108,7 +108,7 @@ def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One unit of work: what becomes `data/*-00000.parquet`."""
+    """One unit of work: the extents of `data/*-00000.parquet`."""
 
     index: int
     extents: Sequence[Extent]
@@ -119,12 +119,12 @@ class Shard:
 
 
 def extent_signature(key: str, weight: int) -> bytes:
-    """What an extent adds to the digest of a plan."""
+    """Return the bytes that an extent adds to a digest."""
     return f"{key}\0{weight}\n".encode()
 
 
 def extents_digest(extents: Iterable[Extent]) -> str:
-    """What tells a shard's extents from any others."""
+    """Return a digest of the keys and weights, 16 hexadecimal digits."""
     digest = sha256()
     for extent in extents:
         digest.update(extent_signature(extent.key, extent.weight))
@@ -132,7 +132,7 @@ def extents_digest(extents: Iterable[Extent]) -> str:
 
 
 class Plan:
-    """All shards, kept in a temporary file so that memory stays flat; iterate it as often as needed."""
+    """All shards of a run, in a temporary file to save memory. A plan can be iterated more than once."""
 
     def __init__(self, shards: Iterable[list[Extent]]) -> None:
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
@@ -151,7 +151,7 @@ class Plan:
 
     @property
     def weight(self) -> int:
-        """Of all of it, in bytes."""
+        """Return the weight of all shards, in bytes."""
         return sum(self.weights)
 
     def __del__(self) -> None:

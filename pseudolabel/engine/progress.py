@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, a plain line every 30 s elsewhere, nothing if quiet."""
+"""Progress of a run on standard error: a bar on a terminal, a line every 30 s elsewhere, nothing if quiet."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Samples, their rate, those left out, and the time left, reckoned by bytes: samples are not known beforehand."""
+    """A display of samples, rate, skipped samples, and time left by bytes, because the number of samples is unknown."""
 
-    def __init__(self, quiet: bool = False, counted: str = "samples", amiss: str = "left out") -> None:
+    def __init__(self, quiet: bool = False, counted: str = "samples", amiss: str = "skipped or filtered") -> None:
         self._quiet, self._counted, self._amiss = quiet, counted, amiss
         self._weight = self._total = self._samples = self._skipped = 0
-        self._open: dict[int, tuple[int, int, int]] = {}  # shard -> what its worker has reported so far
+        self._open: dict[int, tuple[int, int, int]] = {}  # shard -> (samples, skipped, bytes) reported so far
         self._begun = self._said = time.monotonic()
-        self._fresh = 0  # samples and bytes of this run alone, for the rate and the time left
+        self._fresh = 0  # samples and bytes of this run only, for the rate and the time left
         self._fresh_weight = 0
         self._bar: tqdm[Any] | None = None
 
     def start(self, weight: int, records: Sequence[dict[str, Any] | None] = ()) -> None:
-        """Begin to count, of so many bytes, from the shards that are done already."""
+        """Start the count of `weight` bytes with the shards that are done already."""
         self._total = weight
         for record in records:
             if record is not None:
@@ -44,7 +44,7 @@ class Progress:
         self._show()
 
     def add(self, event: events.Progressed) -> None:
-        """A worker's report from within a shard."""
+        """Add a worker's report on an unfinished shard."""
         if event.job.kind in ("make", "check"):
             index = event.job.shard.index
             before = self._open.get(index, (0, 0, 0))
@@ -54,13 +54,13 @@ class Progress:
             self._show()
 
     def done(self, event: events.Done) -> None:
-        """A shard is committed: its record replaces what was reported on the way."""
+        """Replace the reports on a shard by the counts in its record, after its commit."""
         if event.job.kind == "make":
             left_out = event.result["skipped"] + event.result["filtered"]
             self.settle(event.job.shard.index, event.result["weight"], event.result["seen"], left_out)
 
     def settle(self, shard: int, weight: int, samples: int, skipped: int) -> None:
-        """A shard is over, and this is what there was in it."""
+        """Add the final counts of a shard."""
         self._open.pop(shard, None)
         self._weight += weight
         self._samples += samples
@@ -70,14 +70,14 @@ class Progress:
         self._show()
 
     def lost(self, death: events.Died) -> None:
-        """A worker died, and with it what it had not committed."""
+        """Drop the reports on the shard of a worker that died, and print a note."""
         self._open.pop(death.job.shard.index, None)
         if not death.job.trial:
             what = death.status.key if death.status else death.job.kind
-            self.note(f"a worker was lost on shard {death.job.shard.index}: {what} {death.reason}")
+            self.note(f"a worker died on shard {death.job.shard.index}: {what} {death.reason}")
 
     def note(self, text: str) -> None:
-        """Say a line of its own."""
+        """Print a line of text."""
         if self._quiet:
             return
         if self._bar is not None:
@@ -85,7 +85,7 @@ class Progress:
         print(text, file=sys.stderr, flush=True)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

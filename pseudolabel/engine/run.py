@@ -1,4 +1,4 @@
-"""The run: plan the shards, learn what must be learned, make the shards that are missing, and sign the whole."""
+"""Run: plan the shards, fit, make the missing shards, and finish the dataset."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pseudolabel.writers.manifest import existing_manifest
 def run(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
-    """Make the dataset, or finish it, or find it finished."""
+    """Make the dataset, or its missing shards. Do nothing if it is finished."""
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         return make_part(task, resolve_sources(source), chosen, progress, started)
     target = resolve_target(task, source, chosen)
-    if target.is_complete():  # no lock: nothing is made
+    if target.is_complete():  # no lock, because nothing is written
         return finished_summary(target.out, existing_manifest(target.out, target.manifest))
     with store(target.out).lock(progress.note) as ours:
         target.begin(progress)

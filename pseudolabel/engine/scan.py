@@ -1,4 +1,4 @@
-"""The source as planned: which files are there, in which shards, and what of it is shown to `fit`."""
+"""Scan of the source: its files, their shards, and the sample that `fit` sees."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pseudolabel.writers.source_columns import SourceColumns
 
 
 def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
-    """The sources, absolute, existing and of different names."""
+    """Return the paths and URLs of the sources. Raise `UserError` if one is missing or two have the same name."""
     given = [source] if isinstance(source, str | Path) else list(source)
     sources = [open_list(path) or open_location(path) for path in given]
     files.check_sources(sources)
@@ -31,7 +31,7 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 
 @dataclass
 class Scan:
-    """The source as planned: its shards, how many files they are of, and how many files were no candidates."""
+    """A planned source: its shards, the number of files in them, and the number of files with other suffixes."""
 
     plan: Plan
     files: int
@@ -40,7 +40,7 @@ class Scan:
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
-    """Plan the source. With `before`, what is listed there goes into the shards it was in, and new shards follow."""
+    """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
     counts, reader = Counter[bool](), task.reader()
     extents = _extents(reader, sources, counts)
@@ -59,7 +59,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
 
 
 def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> Iterator[Extent]:
-    """The extents of all files, which are counted: those that are candidates, and those that are not."""
+    """Yield the extents of all candidate files. Count candidates (True) and other files (False) in `counts`."""
     for file in files.find_files(sources, reader.suffixes):
         counts[file.candidate] += 1
         if file.candidate:
@@ -69,7 +69,7 @@ def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> 
 def _grown(
     extents: Iterable[Extent], order: Order, before: Ledger, cut: partial[Iterator[list[Extent]]]
 ) -> Iterator[list[Extent]]:
-    """The shards as they were, shorter by what is lost, and those of what is new."""
+    """Yield the old shards without lost extents, then new shards of the new extents."""
 
     def ranks() -> Iterator[Ranked]:
         for extent in extents:
@@ -97,7 +97,7 @@ def _limited(reader: Reader, extents: Iterator[Extent], limit: int) -> Iterator[
 
 
 def fit_sample(made: Plan, options: RunOptions) -> Iterator[Shard]:
-    """The source in small parts and random order, for `fit` to see as much of as it needs."""
+    """Yield the source in small shards and random order, so that `fit` can stop when it has enough."""
     everything = (extent for shard in made for extent in shard.extents)
     mixed = sort_extents(everything, random_order(options.seed)) if options.in_order else everything
     return (Shard(i, part) for i, part in enumerate(plan.cut_into_shards(mixed, 1)))

@@ -1,4 +1,4 @@
-"""One attempt at a plan: what must be learned, then the shards, through the crashes of workers."""
+"""Session: one attempt to run a plan. It fits, then makes the shards, and survives crashes of workers."""
 
 from __future__ import annotations
 
@@ -28,21 +28,19 @@ from pseudolabel.writers.shards import Records
 
 
 class RunSession:
-    """One attempt, of workers with a folder of their own below `_work/`. However it ends, nothing half made is left."""
+    """One attempt to run a plan, with a pool of workers and a folder in `_work/` that is deleted at the end."""
 
     def __init__(
         self, task: Task, options: RunOptions, found: Scan, out: Path, progress: Progress, most: int, ours: CheckLock
     ) -> None:
-        """`most`: how many workers would have something to do; `ours`: refuses to go on where the lock was lost."""
+        """`most`: the largest useful number of workers. `ours`: raises `UserError` if the lock was lost."""
         self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
         self.records, self.store = Records(out), store(out)
         self.crash_log = CrashLog.of(self.records.folder, options.mark)
         self.room = self.store.work_dir(WORK + options.mark)
-        for left in sorted(
-            self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")
-        ):  # of runs that were killed: we hold the lock
+        for left in sorted(self.room.parent.glob(f"{WORK}{options.mark or '*'}/*")):  # folders of killed runs
             self.crash_log.collect_status(left)
-            shutil.rmtree(left, ignore_errors=True)  # on another node a worker may not have heard of it yet
+            shutil.rmtree(left, ignore_errors=True)  # a worker on another node may still write there
         self.store.empty(self.room.name)
         self.folder = self.room / f"{os.getpid()}-{time.time_ns()}"
         self.folder.mkdir(parents=True)
@@ -66,27 +64,27 @@ class RunSession:
             self.pool.__exit__(*ended)
         finally:
             self.progress.stop()
-            if isinstance(ended[1], OSError):  # a store that fails is not to be asked for more
+            if isinstance(ended[1], OSError):  # send no more requests to a store that fails
                 shutil.rmtree(self.room, ignore_errors=True)
             else:
                 self.store.empty(self.room.name)
 
     def make(self, missing: Sequence[int]) -> None:
-        """Make the shards that are missing."""
+        """Make the shards with these indices."""
         number, count = self.options.share
         mine = range(number - 1, len(self.plan), count)
         self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
-        # the largest shards first, so that at the end no worker is left alone with one; the suspected ones last
+        # the largest shards first, so that all workers end at about the same time; shards suspected of a crash last
         order = sorted(missing, key=lambda index: (self.crash_log.is_suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):
             pass
 
     def learn(self) -> None:
-        """Fit once; what was learned stays with the dataset, and a rerun finds it."""
+        """Fit once and store the artefacts, which a rerun uses."""
         artefacts = self.records.folder / ARTEFACTS
         if artefacts.exists():
             return
-        if not self.task.observed_megabytes:  # a matter of moments, while the workers start
+        if not self.task.observed_megabytes:  # fits in a moment, while the workers start
             write_atomic(artefacts, [json.dumps(fit(self.spec), indent=1)])
             return
         self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")
@@ -95,7 +93,7 @@ class RunSession:
             write_atomic(artefacts, [json.dumps(done.result, indent=1)])
 
     def observe(self) -> None:
-        """Let the workers note what `fit` needs, until it is enough; what is too much by then, `fit` leaves."""
+        """Let the workers save arrays until `fit` has enough. `fit` ignores the surplus."""
         seen = 0
 
         def parts() -> Iterator[Job]:
@@ -108,7 +106,7 @@ class RunSession:
             seen += done.result
 
     def drive(self, jobs: Iterator[Job]) -> Iterator[events.Done]:
-        """Run jobs to their end, through crashes, and yield each that is done."""
+        """Run all jobs, in spite of crashes, and yield each `Done` event except those of trials."""
         search, first = CrashBisector(self.crash_log), deque[Job]()
         warned = (trial for job in jobs for trial in search.hold(job, self.crash_log.suspected_extents(job)))
         for event in self.pool.events(first, warned):
@@ -130,7 +128,7 @@ class RunSession:
                     yield event
 
     def failure(self, event: events.Failed) -> BaseException:
-        """The error to end with; the trace of a bug is kept beside the dataset for the report."""
+        """Return the error that ends the run. Save the traceback of a bug in `_records/` for the report."""
         if isinstance(event.error, OSError | UserError):
             return event.error
         trace = self.records.folder / TRACE

@@ -1,4 +1,4 @@
-"""The same rows without files: as a stream for loader workers, and a taste of them for `--dry-run`."""
+"""Rows without files: a stream for data loader workers, and the estimate of `--dry-run`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pseudolabel.writers.output_folder import local_artefacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
 from pseudolabel.writers.source_columns import SourceColumns
 
-STREAM_OPTIONS = {"keep", "limit", "in_order", "shard_size"}  # what decides the rows, and their order
-DRY_RUN_SECONDS = 3.0  # how long `--dry-run` makes rows to reckon the whole from
+STREAM_OPTIONS = {"keep", "limit", "in_order", "shard_size"}  # options that the rows or their order depend on
+DRY_RUN_SECONDS = 3.0  # seconds of labelling that `--dry-run` estimates the whole run from
 
 
 def rows(
@@ -36,10 +36,10 @@ def rows(
 ) -> Iterator[Row]:
     """Yield the rows that `run` would store as copy number `copy`, of every part[1]-th shard from part[0] on.
 
-    A task that learns does so first, on a sample of the source, unless `artefacts` names a finished dataset's folder.
+    Fit first, on a sample of the source, unless `artefacts` is the folder of a finished dataset.
     """
     if others := sorted(options.keys() - STREAM_OPTIONS):
-        raise UserError(f"rows() has no {others[0]}: it yields one copy of all rows and writes nothing; use run()")
+        raise UserError(f"rows() has no option {others[0]}: it yields one copy and writes nothing; use run()")
     if not 0 <= part[0] < part[1]:
         raise UserError(f"part is {part}; give (i, n) with i from 0 to n - 1, such as (0, 2) and (1, 2)")
     chosen = RunOptions(seed=seed, **options)
@@ -61,15 +61,15 @@ def rows(
 
 
 def read_all(shard: Shard, source_columns: SourceColumns) -> ShardReading:
-    """Return the reading of all samples of a shard, whatever their split."""
+    """Return the reading of all samples of a shard, of any split."""
     return ShardReading(Job("make", shard), splits(0.0)[0], NoHeartbeat(), Counts(), source_columns=source_columns)
 
 
 def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
-    """What a run would read and make, reckoned from a few seconds' worth of its samples."""
+    """Return what a run would read and make, estimated from a few seconds of labelling."""
     chosen = RunOptions(**options)
     if chosen.part or chosen.extend:
-        raise UserError("--dry-run tells of a whole source; leave out --part and --extend")
+        raise UserError("--dry-run estimates a whole source; leave out --part and --extend")
     sources = resolve_sources(source)
     task = task.resolve(sources)
     out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
@@ -77,7 +77,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     return {
         "out": str(out),
         "task": task.name,
-        "status": "dry run, nothing made" + ("" if share == 1 else f"; reckoned from {share:.1%} of the source"),
+        "status": "dry run, nothing made" + ("" if share == 1 else f"; estimated from {share:.1%} of the source"),
         "files": found.files,
         "ignored": found.ignored,
         "source_bytes": found.plan.weight,
@@ -92,7 +92,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
 
 
 def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
-    """Make rows for a few seconds: the counts, rows, bytes, seconds, and the share of the source they are of."""
+    """Label for a few seconds. Return the counts, rows, bytes, seconds, and the share of the source that was read."""
     size, weight, begun = 0, 0, 0.0
 
     def extents() -> Iterator[Extent]:
@@ -107,7 +107,7 @@ def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int,
     with tempfile.TemporaryDirectory() as folder:
         labeler = task.labeler(fit_here(task, found, options, Path(folder)))
         begun = time.monotonic()
-        stream = Shard(0, extents())  # type: ignore[arg-type] # read once, as far as the time goes
+        stream = Shard(0, extents())  # type: ignore[arg-type] # read once, until the time is over
         reading = read_all(stream, found.source_columns)
         out, chance = Path(folder) / "sample.parquet", chance_for(options.seed, task.name)
         with ShardWriter(out, arrow_schema(found.source_columns.schema(task), {})) as writer:
@@ -119,7 +119,7 @@ def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int,
 
 
 def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:
-    """Do here what the workers do before the first shard; return the folder of what was learned."""
+    """Observe and fit in this process. Return the folder of the artefacts."""
     spec = RunSpec(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
     spec.work.mkdir(parents=True)
     parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE if task.observed_megabytes else 0

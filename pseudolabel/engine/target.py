@@ -1,4 +1,4 @@
-"""The target: the dataset that a command asks for, planned, and held against what lies in OUT."""
+"""Target: the dataset that a command asks for, planned and compared with the dataset in OUT."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from pseudolabel.writers.source_columns import SourceColumns
 
 @dataclass(frozen=True)
 class Target:
-    """A dataset that is to be: of this task, these options and this source as it is planned."""
+    """A dataset to make: its task, its options and its planned source."""
 
     task: Task
     options: RunOptions
     out: Path
     scan: Scan
-    before: Ledger | None  # what the dataset was made of, where that keeps its shards
+    before: Ledger | None  # extents of the existing dataset, if its shards stay
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What a run begins with."""
+        """Return the manifest that a run begins with."""
         found, extended = self.scan, self.before is not None
         source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
         more = {"ignored": found.ignored, "extended": extended, "fields": asdict(self.task), "versions": versions()}
         return {"pseudolabel": 1, **identity(self.task, source, found.source_columns, self.options), **more}
 
     def is_complete(self) -> bool:
-        """Whether it is, whole and signed."""
+        """Return whether the dataset is finished and no shard is missing."""
         signed = not self.options.overwrite and (self.out / SUCCESS).exists()
         return signed and not missing_shards(self.out, self.scan.plan)
 
     def begin(self, progress: Progress) -> None:
-        """Have the folder be that of this dataset, and of no other; it is unfinished from here on."""
+        """Prepare OUT and mark the dataset as unfinished. Raise `UserError` if OUT holds another dataset."""
         if self.options.overwrite:
             clear_output(self.out)
         before = existing_manifest(self.out, self.manifest, any_source=self.before is not None)
@@ -65,13 +65,13 @@ class Target:
         least = self.task.min_shard_extents()
         if self.before is not None and 0 < self.before.new < least:
             progress.note(
-                f"{self.before.new} new: {self.task.name} sets samples beside {least} others, "
-                "so rows of these may be lacking; extend by more at once"
+                f"only {self.before.new} new: {self.task.name} combines each sample with others of {least} extents, "
+                "so some rows may be lacking; extend by more at once"
             )
 
 
 def resolve_target(task: Task, source: Path | str | Sequence[Path | str], options: RunOptions) -> Target:
-    """What a command asks for, planned. Refused where the dataset in OUT is of a source that is no more."""
+    """Plan the dataset that a command asks for. Raise `UserError` if the source of the dataset in OUT was changed."""
     sources = resolve_sources(source)
     out = resolve_output(task.name, sources, options.out)
     task = task.resolve(sources)
@@ -85,41 +85,41 @@ def resolve_target(task: Task, source: Path | str | Sequence[Path | str], option
 
 
 def load_ledger(out: Path, options: RunOptions) -> Ledger | None:
-    """What the dataset was made of, if it is to be extended, or was: that keeps its shards, and new ones follow."""
+    """Return the extents of the dataset if it is or was extended: its shards stay and new shards follow. Else None."""
     if options.overwrite:
         return None
     path, extended = out / RECORDS / LEDGER, read_manifest(out).get("extended", False)
     if path.exists():
         return read_or_refuse(path, Ledger) if options.extend or extended else None
     if extended:
-        raise UserError(f"{path} is missing, so its shards are not known; --overwrite starts afresh", code=4)
+        raise UserError(f"{path} is missing, so its shards are unknown; add --overwrite to start again", code=4)
     return None
 
 
 def check_source(out: Path, before: Ledger, extend: bool) -> None:
-    """Refuse a source that lost or changed what the dataset was made of, or that gained what it is not to have."""
+    """Raise `UserError` if the source lost or changed files of the dataset, or gained files without `--extend`."""
     lost = [*before.changed, *before.lost]
     if lost:
         named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
         raise UserError(
-            f"{out} was made of what is changed or gone: {named}\n"
-            "put it back, or give another folder with --out DIR, or --overwrite to start afresh",
+            f"{out} was made from files that are changed or gone: {named}\n"
+            "restore them, give another folder with --out DIR, or add --overwrite to start again",
             code=4,
         )
     if before.new and not extend:
         raise UserError(
-            f"the source gained {before.new:,} files or pieces of files; --extend adds them to {out}", code=4
+            f"the source gained {before.new:,} files or parts of files; --extend adds them to {out}", code=4
         )
 
 
 def missing_shards(out: Path, plan: Plan, shards: Sequence[int] | None = None) -> list[int]:
-    """The shards that are not there, or not whole, or of other extents."""
+    """Return the shards that are missing, incomplete, or made of other extents."""
     shards = range(len(plan)) if shards is None else shards
     return [i for i, record in zip(shards, Records(out).done(shards, plan.digests), strict=True) if record is None]
 
 
 def identity(task: Task, source: dict[str, Any], carried: SourceColumns, options: RunOptions) -> dict[str, Any]:
-    """What makes it this dataset and no other: not the workers, nor dates, nor where the source lies."""
+    """Return the entries that identify the dataset. Workers, dates and the path of the source are not among them."""
     names = ("seed", "shard_size", "copies", "limit", "validation", "in_order", "keep")
     chosen = {name: getattr(options, name) for name in names}
     made = {"task": task.name, "options": dict(task.options()), **chosen, "source": source, **carried.as_manifest}

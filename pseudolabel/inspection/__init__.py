@@ -1,1 +1,1 @@
-"""What is asked of a finished dataset: verify, preview, describe, show."""
+"""Inspection: verify, preview and describe a finished dataset; show rows of a source."""

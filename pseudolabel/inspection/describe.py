@@ -1,4 +1,4 @@
-"""The facts of a dataset: what it is, how it was made, how many rows, and how its labels are spread."""
+"""Description of a dataset: its task, its command, its row counts and the distribution of its labels."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-MAX_FILES = 512  # that are looked into, at most, evenly spread
-MAX_ROW_GROUPS = 8  # row groups of whose lists of labels shares are taken
-MAX_COUNTED_CLASSES = 128  # classes; of so many each is counted, and shown by itself
-MAX_REASONS = 12  # the commonest of what was left out for
+MAX_FILES = 512  # data files to open, at most, evenly spread
+MAX_ROW_GROUPS = 8  # row groups to read, at most, evenly spread
+MAX_COUNTED_CLASSES = 128  # classes of a label that are counted and shown one by one, at most
+MAX_REASONS = 12  # skip reasons to report, at most, the most frequent ones
 
 
 class LabelSpread(NamedTuple):
-    """How the values of a label are spread over the rows looked at."""
+    """The distribution of a label's values over the rows that were read."""
 
     column: str
-    rows: int  # that were looked at
-    of: int  # rows there are
-    counts: Sequence[tuple[str, int]]  # of a class: each one's rows; of codes: how often the commonest stand there
-    told: str  # in words
+    rows: int  # rows that were read
+    of: int  # rows of the dataset
+    counts: Sequence[tuple[str, int]]  # (class, its rows); empty for lists and for too many classes
+    told: str  # a summary in words
 
     @property
     def where(self) -> str:
-        """`in 1,000 rows`, or `in 1,000 of 9,000 rows`."""
+        """Return `in 1,000 rows` or `in 1,000 of 9,000 rows`."""
         return f"in {self.rows:,} rows" if self.rows == self.of else f"in {self.rows:,} of {self.of:,} rows"
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """All that is said of a dataset, as `describe --json` prints it."""
+    """Return the facts that `describe --json` prints. Raise `UserError` if a file is damaged."""
     manifest, summary, task = dataset.manifest, dataset.manifest["summary"], dataset.task
-    with reading_errors(dataset, "what was learned"), decoding_errors("it is damaged"):
+    with reading_errors(dataset, "the artefacts"), decoding_errors("they are damaged"):
         odds = task.description.chance_level(task, dataset.artefacts)
     names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
     return {
@@ -66,13 +66,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def first_paragraph(text: str) -> str:
-    """Of a docstring."""
+    """Return the first paragraph of a docstring as one line."""
     return " ".join(text.strip().partition("\n\n")[0].split())
 
 
 @contextmanager
 def reading_errors(dataset: Dataset, what: str) -> Iterator[None]:
-    """Refuse what is damaged, and say what tells more of it."""
+    """Convert errors of reading `what` into a `UserError` (exit code 3) that points to `pseudolabel verify`."""
     try:
         yield
     except StoreFailure:
@@ -85,7 +85,7 @@ def reading_errors(dataset: Dataset, what: str) -> Iterator[None]:
 
 
 def skip_reasons(dataset: Dataset) -> list[tuple[str, int]]:
-    """Why samples and rows were left out, the commonest reasons first; those that differ in numbers only are one."""
+    """Return the most frequent skip reasons with their counts. Count reasons that differ only in digits as one."""
     counts, first, several = Counter[str](), dict[str, str](), set[str]()
     with reading_errors(dataset, SKIPPED):
         for line in manifest_check.read_skipped(dataset.out / SKIPPED):
@@ -94,31 +94,31 @@ def skip_reasons(dataset: Dataset) -> list[tuple[str, int]]:
             if first.setdefault(kind, line["reason"]) != line["reason"]:
                 several.add(kind)
     some = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))[:MAX_REASONS]
-    return [(shorten(first[kind]) + ", and the like" * (kind in several), count) for kind, count in some]
+    return [(shorten(first[kind]) + " (and similar)" * (kind in several), count) for kind, count in some]
 
 
 class File(NamedTuple):
-    """One of its files, and its name."""
+    """A data file of a dataset: its name and its open Parquet file."""
 
     name: str
     parquet: pq.ParquetFile
 
 
 class Group(NamedTuple):
-    """A row group of a file."""
+    """A row group of a data file."""
 
     file: File
     number: int
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, on average."""
+        """Return the mean size of a row in bytes."""
         group = self.file.parquet.metadata.row_group(self.number)
         return int(group.total_byte_size // max(1, group.num_rows))
 
 
 def class_columns(dataset: Dataset) -> list[Column]:
-    """The task's columns; of a label that is a mere number, as that of a cluster, the numbers are its classes."""
+    """Return the dataset's columns; an int64 label, such as a cluster, becomes a class from 0 to its largest value."""
     return [
         c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
         if c.type == "int64" and c.role == "label"
@@ -128,7 +128,7 @@ def class_columns(dataset: Dataset) -> list[Column]:
 
 
 def _most(dataset: Dataset, name: str) -> int:
-    """The largest value of a column, as the files themselves know it."""
+    """Return the largest value of a column, from the statistics of its row groups."""
     most = -1
     for file in sample_files(dataset):
         with reading_errors(dataset, file.name):
@@ -139,20 +139,20 @@ def _most(dataset: Dataset, name: str) -> int:
 
 
 def sample_files(dataset: Dataset) -> list[File]:
-    """Some of its files, evenly spread."""
+    """Open some data files of a dataset, evenly spread."""
     import pyarrow.parquet as pq
 
     found = []
     for signed_as in evenly(dataset.manifest["shards"], MAX_FILES):
         name = f"data/{signed_as['name']}"
-        with reading_errors(dataset, name):  # it reads no further than it is asked
+        with reading_errors(dataset, name):  # without `pre_buffer`, only the requested parts are read
             file = parquet_source(dataset.out / name)
             found.append(File(name, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)))
     return found
 
 
 def sample_row_groups(dataset: Dataset, some: Sequence[File]) -> list[Group]:
-    """A few row groups that have rows."""
+    """Return a few non-empty row groups, evenly spread. Raise `UserError` if all are empty."""
     every = [Group(file, number) for file in some for number in range(file.parquet.num_row_groups)]
     with reading_errors(dataset, f"{dataset.out}"):
         if not (
@@ -163,13 +163,13 @@ def sample_row_groups(dataset: Dataset, some: Sequence[File]) -> list[Group]:
 
 
 def evenly(items: Sequence[Any], most: int) -> list[Any]:
-    """As many of them as are wanted, evenly spread, the first among them."""
+    """Return at most `most` of the items, evenly spread, the first one included."""
     count = min(most, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
 
 def spreads(dataset: Dataset) -> list[LabelSpread]:
-    """Of each label: classes over all rows of the files looked into, lists over those of a few row groups."""
+    """Return the distribution of each label: of classes over all rows of some files, of lists over a few row groups."""
     columns = [c for c in class_columns(dataset) if c.role == "label" and c.type not in ("string", "list<string>")]
     some, total, found = sample_files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
     few = sample_row_groups(dataset, some)
@@ -186,7 +186,7 @@ def spreads(dataset: Dataset) -> list[LabelSpread]:
 
 
 def _flat(values: pa.ChunkedArray) -> np.ndarray:
-    """Lists, or lists of lists, as one array."""
+    """Flatten lists, or lists of lists, into one array."""
     import pyarrow as pa
 
     array = values.combine_chunks()
@@ -199,21 +199,21 @@ def _classes(column: Column, total: int, values: np.ndarray) -> LabelSpread:
     counts = np.bincount(values[(values >= 0) & (values < len(column.names))], minlength=len(column.names))
     named = [(name, int(count)) for name, count in zip(column.names, counts.tolist(), strict=True)]
     few = len(named) <= MAX_COUNTED_CLASSES
-    told = f"{len(named):,} classes, each {counts.min():,} to {counts.max():,} times"
+    told = f"{len(named):,} classes of {counts.min():,} to {counts.max():,} rows each"
     return LabelSpread(column.name, len(values), total, named if few else [], told)
 
 
 def _lists(column: Column, rows: int, total: int, values: np.ndarray) -> LabelSpread:
     if not len(values):
-        return LabelSpread(column.name, rows, total, [], "nothing")
+        return LabelSpread(column.name, rows, total, [], "no values")
     if values.dtype == bool:
         return LabelSpread(column.name, rows, total, [], f"{values.mean():.1%} true")
     if values.dtype.kind == "f":
         return LabelSpread(
-            column.name, rows, total, [], f"{values.min():.3g} to {values.max():.3g}, {values.mean():.3g} on average"
+            column.name, rows, total, [], f"{values.min():.3g} to {values.max():.3g}, mean {values.mean():.3g}"
         )
     asked = values[values != IGNORE_INDEX]
     distinct, counts = np.unique(asked, return_counts=True)
-    share = f"{len(asked) / max(1, len(values)):.1%} of the places asked for, " if len(asked) < len(values) else ""
-    commonest = f"; the commonest is {counts.max() / len(asked):.1%} of them" if len(asked) else ""
-    return LabelSpread(column.name, rows, total, [], f"{share}{len(distinct):,} values{commonest}")
+    share = f"{len(asked) / max(1, len(values)):.1%} of positions have a label: " if len(asked) < len(values) else ""
+    commonest = f", the most frequent one in {counts.max() / len(asked):.1%} of the labels" if len(asked) else ""
+    return LabelSpread(column.name, rows, total, [], f"{share}{len(distinct):,} distinct values{commonest}")

@@ -1,4 +1,4 @@
-"""Verdicts: how many rows are true, and what is wrong with the others."""
+"""Findings of `verify`: counts of checked rows, and faults."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_NAMED = 20  # faults that are named
+MAX_NAMED = 20  # faults that are listed, at most
 
 
 class Finding(NamedTuple):
-    """What is wrong, and where: a row's key, or a file's name."""
+    """A fault: where it is (a row's key or a file's name), and the reason."""
 
     where: str
     reason: str
@@ -21,17 +21,17 @@ class Finding(NamedTuple):
 
 @dataclass
 class Findings:
-    """Rows: true where the label is proven, consistent where the row alone could not show it false."""
+    """Row counts (true: label proven; consistent: the row alone shows no fault; false: faulty) and the first faults."""
 
     checked: int = 0
     true: int = 0
     consistent: int = 0
     false: int = 0
     faults: list[Finding] = field(default_factory=list)
-    amiss: int = 0  # faults that are of no stored row
+    amiss: int = 0  # faults that belong to no stored row
 
     def judge(self, keys: pa.Array, found: Sequence[str | None], proven: bool) -> None:
-        """Count rows, each with its fault."""
+        """Count rows and list their faults. `proven`: a row without a fault is true, otherwise consistent."""
         wrong = [i for i, reason in enumerate(found) if reason is not None]
         self.checked += len(found)
         self.false += len(wrong)
@@ -43,13 +43,13 @@ class Findings:
             self.faults.append(Finding(str(keys[i].as_py()), str(found[i])))
 
     def blame(self, where: str, reason: str) -> None:
-        """Note what is wrong with a file."""
+        """Add a fault that belongs to no stored row, such as a damaged file."""
         self.amiss += 1
         if len(self.faults) < MAX_NAMED:
             self.faults.append(Finding(where, reason))
 
     def add(self, other: Findings) -> None:
-        """Take another one in."""
+        """Add the counts and faults of `other`."""
         for name in ("checked", "true", "consistent", "false", "amiss"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.faults += other.faults[: max(0, MAX_NAMED - len(self.faults))]

@@ -193,7 +193,7 @@ def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
 
 
 def _colours(codes: np.ndarray) -> str:
-    """(f,) codes -> a PNG strip, one pixel per code. Each code has its own colour; adjacent codes differ clearly."""
+    """(f,) codes -> a PNG strip, one pixel per code, one colour per value. Close values have unlike colours."""
     import cv2
 
     distinct, which = np.unique(codes, return_inverse=True)

@@ -1,4 +1,4 @@
-"""What a run signed, read back: its manifest, its shards' records, and the list of what it left out."""
+"""Check of a dataset's folder against its manifest, its shards' records and its list of skipped samples."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ SKIPPED_SHAPE = {"key": str, "reason": str, "kind": str, "samples": int}
 
 
 def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, Any]]:
-    """Hold the folder against its manifest; return the records of the shards that are there."""
+    """Check the folder against its manifest. Return the records of the shards whose files all exist, by index."""
     out, manifest, summary = dataset.out, dataset.manifest, dataset.manifest["summary"]
     signed = {file["name"] for file in manifest["shards"]}
     there = {path.name for path in (out / "data").glob("*")}
     for name in sorted(signed - there):
-        findings.blame(f"data/{name}", "the manifest has it, and it is missing")
+        findings.blame(f"data/{name}", "missing, although the manifest lists it")
     for name in sorted(there - signed):
-        findings.blame(f"data/{name}", "it is not in the manifest: it is of another run, or no part of the dataset")
+        findings.blame(f"data/{name}", "not in the manifest: it belongs to another run, or to no dataset")
     for name, sha256 in manifest["artefacts"].items():
         if not (out / name).is_file():
-            findings.blame(name, "the manifest has it, and it is missing")
+            findings.blame(name, "missing, although the manifest lists it")
         elif file_sha256(out / name) != sha256:
-            findings.blame(name, "its sha256 is not the one in the manifest")
+            findings.blame(name, "its sha256 differs from the manifest")
     _options(dataset, findings)
     records = {i: record for i, record in enumerate(_records(out, summary["shards"], findings)) if record}
     if len(records) == summary["shards"]:
@@ -44,7 +44,7 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
 
 
 def load_known_failures(out: Path, findings: Findings) -> KnownFailures:
-    """What was known to kill a worker."""
+    """Return the inputs that are known to crash a worker, with the reasons."""
     path = out / RECORDS / CRASHES
     if not path.exists():
         return KnownFailures()
@@ -57,7 +57,7 @@ def load_known_failures(out: Path, findings: Findings) -> KnownFailures:
 
 
 def read_skipped(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a list of what was left out. Raises `UnusableSample` where one is none."""
+    """Yield the lines of a list of skipped samples. Raise `UnusableSample` if the file or a line is damaged."""
     return (read_json(path, SKIPPED_SHAPE, line) for line in _kept(_lines(path)))
 
 
@@ -72,11 +72,11 @@ def _kept(lines: Iterator[str]) -> Iterator[str]:
     except StoreFailure:
         raise
     except (OSError, ValueError):
-        raise UnusableSample("it is missing, or cannot be read") from None
+        raise UnusableSample("it is missing or damaged") from None
 
 
 def _records(out: Path, count: int, findings: Findings) -> Iterator[dict[str, Any]]:
-    """Of each shard its record; {} where it is none."""
+    """Yield the record of each shard, or {} if it is missing or damaged."""
     records = Records(out)
     for index, said in enumerate(records.read(map(records.path, range(count)))):
         path = records.path(index)
@@ -88,43 +88,43 @@ def _records(out: Path, count: int, findings: Findings) -> Iterator[dict[str, An
 
 
 def _options(dataset: Dataset, findings: Findings) -> None:
-    """Do the options that decide the rows follow from those that were given?"""
+    """Check that the options in the manifest follow from its fields."""
     try:
         now = json.loads(json.dumps(dict(dataset.task.options())))
-    except OSError:  # of files that an option named only the content is signed, and not all are kept
+    except OSError:  # a file that an option names is gone: the manifest has its checksum, not always a copy
         return
     then = dataset.manifest["options"]
     wrong = [
         name for name in {**now, **then} if name not in dataset.task.artefact_copies and now.get(name) != then.get(name)
     ]
     if wrong:
-        findings.blame(MANIFEST, f"its options are not those of its fields: {', '.join(wrong)}")
+        findings.blame(MANIFEST, f"its options do not match its fields: {', '.join(wrong)}")
 
 
 def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], findings: Findings) -> None:
-    """Are all samples accounted for?"""
+    """Check that the records of all shards add up to the manifest's summary."""
     summary, total, rows = dataset.manifest["summary"], Counter[str](), Counter[str]()
     for record in records:
         total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "lacking")})
         total["bytes"] += sum(file["bytes"] for file in record["files"])
         rows.update({file["split"]: file["rows"] for file in record["files"]})
     if [file for record in records for file in record["files"]] != list(dataset.manifest["shards"]):
-        findings.blame(RECORDS, "the shards' records do not say what the manifest says of their files")
+        findings.blame(RECORDS, "the shards' records and the manifest differ in their lists of files")
     if total["seen"] != total["used"] + total["skipped"] + total["filtered"]:
-        findings.blame(RECORDS, "samples seen are not those used, skipped and filtered")
+        findings.blame(RECORDS, "samples seen are not the sum of used, skipped and filtered")
     wrong = [name for name in total if total[name] != summary[name]] + ["rows"] * (rows != summary["rows"])
     if wrong:
-        findings.blame(RECORDS, f"the shards' records do not add up to the summary: {', '.join(wrong)}")
+        findings.blame(RECORDS, f"the shards' records do not add up to the manifest's summary: {', '.join(wrong)}")
 
 
 def _listed(dataset: Dataset, findings: Findings) -> None:
-    """Is every sample left out in the list, as its shard has it?"""
+    """Check that the list of skipped samples has the lines of the shards' lists and the counts of the summary."""
     summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
     shards = Records(dataset.out).read_skips(summary["shards"])
     try:
         for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
             if one != other:
-                raise UnusableSample(f"line {number} is not what the shards' records say")
+                raise UnusableSample(f"line {number} differs from the shards' records")
             line = read_json(path, SKIPPED_SHAPE, one)
             counts.update({line["kind"]: line["samples"], "lacking": line.get("rows", 0)})
     except UnusableSample as fault:
@@ -132,4 +132,4 @@ def _listed(dataset: Dataset, findings: Findings) -> None:
         return
     for name in ("skipped", "filtered", "lacking"):
         if counts[name] != summary[name]:
-            findings.blame(SKIPPED, f"it lists {counts[name]} {name}, the manifest counts {summary[name]}")
+            findings.blame(SKIPPED, f"it lists {counts[name]} {name}, but the manifest counts {summary[name]}")

@@ -1,4 +1,4 @@
-"""Preview: some rows of a dataset, drawn by its task on one page, below the facts. It reads only what it shows."""
+"""Preview page: the facts of a dataset and some of its rows, drawn by its task. Only the data shown is read."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ from pseudolabel.storage.layout import PREVIEW
 from pseudolabel.tasks.base.task import Labeler, Row
 from pseudolabel.writers.dataset import Dataset, open_dataset
 
-MIN_ROWS = 24  # at least, and a few of each class
+MIN_ROWS = 24  # rows to show, or ROWS_PER_CLASS of each class if these are more
 ROWS_PER_CLASS = 4
-CANDIDATE_ROWS = 256  # first rows of a row group, among which they are chosen: no others are read
-MAX_BATCH_BYTES = 8 << 20  # bytes of these, about: of large rows they are fewer
-BATCH_ROWS = 8  # rows read together
-MAX_PAGE_BYTES = 4_800_000  # bytes of the page
-MAX_BARS = 12  # classes; more are shown as bars beside each other
+CANDIDATE_ROWS = 256  # first rows of a row group, among which the rows to show are chosen
+MAX_BATCH_BYTES = 8 << 20  # bytes of the candidate rows, about; if rows are large, there are fewer
+BATCH_ROWS = 8  # rows decoded at once
+MAX_PAGE_BYTES = 4_800_000  # bytes of the facts and the cards, at most
+MAX_BARS = 12  # classes in a table; more classes become a bar chart
 
 
 def preview(out: Path | str, to: Path | None = None) -> Path:
-    """Write the page, `index.html` beside the data unless a place is given; return where."""
+    """Write the page to `to`, by default to the dataset's `index.html`. Return its path."""
     dataset = open_dataset(out)
     made, task = describe(dataset), dataset.task
-    with reading_errors(dataset, "what was learned"), decoding_errors("it is damaged"):
+    with reading_errors(dataset, "the artefacts"), decoding_errors("they are damaged"):
         labeler = task.labeler(dataset.artefacts)
     top = list(render_facts(made))
     shown, lost = make_cards(
         class_columns(dataset), labeler, choose_rows(dataset), MAX_PAGE_BYTES - sum(len(part.encode()) for part in top)
     )
     if lost:
-        top.append(f'<p class="lost">{lost} of the rows chosen were too large to be shown.</p>')
+        top.append(f'<p class="lost">{lost} of the chosen rows did not fit on the page.</p>')
     where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.description.paper}"
     write_atomic(where, [render_page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
     return where
 
 
-# --- which rows ------------------------------------------------------------------------------------------------------
+# --- choose rows -----------------------------------------------------------------------------------------------------
 
 
 def choose_rows(dataset: Dataset) -> Iterator[Row]:
-    """Rows of a few row groups, evenly spread: of each class as many, by a hash of their names: always the same."""
+    """Yield rows of a few row groups, equally many of each class. A hash of key and copy chooses: always the same."""
     label = class_of(class_columns(dataset))
     count = max(MIN_ROWS, ROWS_PER_CLASS * len(label.names) if label else 0)
     few = sample_row_groups(dataset, sample_files(dataset))
@@ -78,7 +78,7 @@ def choose_rows(dataset: Dataset) -> Iterator[Row]:
 
 
 def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
-    """Rows of a group, by their places: a few are held at a time, and none is read after the last."""
+    """Yield the rows at the indices `wanted`. Hold BATCH_ROWS rows at a time; stop after the last wanted one."""
     at, last = 0, max(wanted)
     for rows in group.file.parquet.iter_batches(BATCH_ROWS, [group.number]):
         yield from (row for i, row in enumerate(rows.to_pylist(), at) if i in wanted)
@@ -88,18 +88,18 @@ def _read(group: Group, wanted: Sequence[int]) -> Iterator[Row]:
 
 
 def class_of(columns: Sequence[Column]) -> Column | None:
-    """The label whose classes are few enough to be told apart on a page, if there is one."""
+    """Return the first class label of at most MAX_COUNTED_CLASSES classes, if there is one."""
     labels = (c for c in columns if c.type == "class" and c.role == "label" and len(c.names) <= MAX_COUNTED_CLASSES)
     return next(labels, None)
 
 
-# --- how they are drawn ----------------------------------------------------------------------------------------------
+# --- draw rows -------------------------------------------------------------------------------------------------------
 
 
 def make_cards(
     columns: Sequence[Column], labeler: Labeler, rows: Iterable[Row], room: int = MAX_PAGE_BYTES
 ) -> tuple[list[tuple[str, Card]], int]:
-    """Rows as cards, each with its class, as many as there is room for in bytes; and how many were too large."""
+    """Return the (heading, card) of the rows that fit into `room` bytes, and the number of rows that did not fit."""
     shown, lost = [], 0
     for row in rows:
         named, one = make_card(columns, labeler, row)
@@ -113,7 +113,7 @@ def make_cards(
 
 
 def make_card(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
-    """A row's class, and its card."""
+    """Return the heading of a row (`label: class`, or "") and its card."""
     made = or_skipped("", partial(_pieces, labeler, row))
     told = (c.name for c in columns if c.role in ("about", "kept") and c.name not in ("key", "copy"))
     about = [(name, shorten(row[name])) for name in told]
@@ -125,12 +125,12 @@ def make_card(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[st
 
 
 def _pieces(labeler: Labeler, row: Row) -> str:
-    with decoding_errors("cannot be drawn"):  # what is stored may be anything
+    with decoding_errors("cannot be drawn"):  # stored data may be damaged in any way
         return render_pieces(labeler.draw(row))
 
 
 def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
-    """Cards of one class together, in the order of the classes."""
+    """Group cards by class, in the order of the classes."""
     counts = {
         f"{spread['column']}: {name}": f"{count:,} rows" if spread["rows"] == spread["of"] else ""
         for spread in labels
@@ -144,11 +144,11 @@ def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]
     ]
 
 
-# --- the facts above them --------------------------------------------------------------------------------------------
+# --- facts -----------------------------------------------------------------------------------------------------------
 
 
 def render_facts(made: dict[str, Any]) -> Iterator[str]:
-    """The facts as HTML."""
+    """Yield the facts that `describe` returned, as HTML."""
     yield f'<p class="lead">{escape_text(made["what"])}</p><pre>{escape_text(made["command"])}</pre><ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
     numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
@@ -159,13 +159,13 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     yield '<div class="facts">'
     for spread in made["labels"]:
         yield _spread(LabelSpread(**spread))
-    yield f"<div><h2>A guess is right</h2><p>{escape_text(made['odds'])}.</p></div>"
+    yield f"<div><h2>Chance level</h2><p>{escape_text(made['odds'])}.</p></div>"
     if made["left_out"]:
         lines = "".join(
             f'<tr><td>{isolate(reason)}</td><td class="n">{count:,}</td></tr>'
             for reason, count in made["left_out"].items()
         )
-        yield f"<div><h2>Left out, and why</h2><table>{lines}</table></div>"
+        yield f"<div><h2>Skip reasons</h2><table>{lines}</table></div>"
     for remark in made["remarks"]:
         yield f"<div><h2>Remark</h2><p>{isolate(remark)}</p></div>"
     yield "</div>"
@@ -195,7 +195,7 @@ def _spread(spread: LabelSpread) -> str:
 
 
 def human_size(count: float) -> str:
-    """Bytes as people say them."""
+    """Format a number of bytes: `512 bytes`, `5 MB`, `1.2 GB`."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

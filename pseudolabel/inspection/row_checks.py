@@ -1,4 +1,4 @@
-"""Values of rows, whatever the task: what a column cannot hold, and what of a row is not as it was made again."""
+"""Row checks for all tasks: invalid values of a column, and differences from a row that was made again."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pseudolabel.transforms.image import codec, ops
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCALAR_TYPES = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a line
+SCALAR_TYPES = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a message
 PNG_MAGIC = b"\x89PNG"
 
 
-# --- what they cannot be ---------------------------------------------------------------------------------------------
+# --- invalid values --------------------------------------------------------------------------------------------------
 
 
 def invalid_values(columns: Sequence[Column], copies: int, rows: pa.RecordBatch) -> list[str]:
-    """Of each row what none can hold; "" if nothing. It is null at any depth, no finite number, no class, no copy,
-    no picture or sound that can be decoded, or a box without a pixel."""
+    """Return the first invalid value of each row, or "". Invalid are: null at any depth, NaN and infinity, a class or
+    copy out of range, an image or audio that cannot be decoded, a box without a pixel."""
     found = [""] * len(rows)
     for column in columns:
         for row, reason in _odd(column, copies, rows.column(column.name)):
@@ -38,55 +38,55 @@ def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, s
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    kind, of = column.type, np.arange(len(values))  # `of`: the row that each value is of
+    kind, of = column.type, np.arange(len(values))  # `of`: the row index of each value
     while True:
         yield from ((row, "is null") for row in of[~np.asarray(values.is_valid())].tolist())
         if not pa.types.is_list(values.type):
             break
-        if column.name in ("box", "boxes") and not pa.types.is_list(values.type.value_type):  # whatever the task
+        if column.name in ("box", "boxes") and not pa.types.is_list(values.type.value_type):  # in all tasks
             yield from _boxes(values, of)
         of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
     if kind == "image" or kind.startswith("audio<"):
-        for row, media in zip(of.tolist(), values, strict=True):  # one at a time: a picture may be large
+        for row, media in zip(of.tolist(), values, strict=True):  # one at a time: an image may be large
             told = or_skipped("", partial(_decoded, kind, media.as_py()))
             if isinstance(told, Skipped):
                 yield row, told.reason
     elif kind.startswith("float"):
         numbers = np.asarray(values.to_numpy(zero_copy_only=False))
-        yield from ((row, "is no finite number") for row in of[~np.isfinite(numbers)].tolist())
+        yield from ((row, "is not a finite number") for row in of[~np.isfinite(numbers)].tolist())
     elif most := copies if column.name == "copy" else len(column.names):
         for row, value in zip(of.tolist(), values.to_pylist(), strict=True):
             if value is not None and not 0 <= value < most:
-                yield row, f"is {value}, none of 0 to {most - 1}"
+                yield row, f"is {value}, out of range 0 to {most - 1}"
 
 
 def _boxes(values: pa.Array, of: np.ndarray) -> Iterator[tuple[int, str]]:
-    """Left, top, right, bottom: the last two lie beyond the first two."""
+    """Yield boxes that are not [left, top, right, bottom] with left < right and top < bottom."""
     for row, box in zip(of.tolist(), values.to_pylist(), strict=True):
         if box is not None and None not in box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
-            yield row, f"has {box}, no box of left, top, right and bottom"
+            yield row, f"has {box}, which is not a box [left, top, right, bottom]"
 
 
 def _decoded(kind: str, media: Mapping[str, Any] | None) -> np.ndarray | None:
     if media is None:
-        return None  # said already
+        return None  # reported as null
     return codec.decode_stored(media) if kind == "image" else audio_codec.decode_flac(media)[0]
 
 
-# --- what they are not -----------------------------------------------------------------------------------------------
+# --- differences -----------------------------------------------------------------------------------------------------
 
 
 def row_differences(
     columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool
 ) -> list[str | None]:
-    """Of each row in what it differs from the one made again. `exact`: by the same packages, so to the byte."""
+    """Return how each row differs from the row made again, or None. `exact`: same packages, so equal bytes."""
     found: list[str | None] = [None] * len(rows)
     for column in columns:
         stored, again = rows[column.name], made[column.name]
         if stored.equals(again):
             continue
         for i, (one, other) in enumerate(zip(stored.to_pylist(), again.to_pylist(), strict=True)):
-            kept = column.role == "kept"  # taken along, and so to the bit
+            kept = column.role == "kept"  # copied from the source, so bit-identical
             if found[i] is None and not (
                 identical_values(one, other) if kept else values_equal(column.type, one, other, exact)
             ):
@@ -97,10 +97,10 @@ def row_differences(
 
 
 def values_equal(kind: str, one: Any, other: Any, exact: bool) -> bool:
-    """Whether two values of a column's type are: floats nearly, all else but media to the bit.
+    """Return whether two values of a column's type are equal: floats within 1e-4, media as below, others exactly.
 
-    Media made by the same packages are the same bytes. By others, sounds and PNG are the same samples and pixels, for
-    nothing is lost in them, and the rest is the same up to what JPEG loses.
+    `exact` (same packages): media have equal bytes. Otherwise their decoded values are compared: FLAC and PNG, which
+    are lossless, have equal samples and pixels; JPEG images are equal up to the loss of JPEG.
     """
     if one == other or one is None or other is None:
         return bool(one == other)

@@ -1,4 +1,4 @@
-"""Show: three rows of a source, and in words what is asked of a model. Nothing is stored but a page for pictures."""
+"""Show three rows of a source and what a model predicts. Nothing is stored, except a temporary page for media."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pseudolabel.tasks.base.task import Labeler, Row, Task, row_columns
 from pseudolabel.tasks.base.text import TextTask
 
 SHOWN_ROWS = 3
-MAX_SAMPLES = 1000  # of the source that are read, at most: what is learned is learned from these
-SENTENCE_COPIES = 8  # that a sentence is written, to learn a vocabulary of whole words from
+MAX_SAMPLES = 1000  # samples of the source to read, at most, also for `fit`
+SENTENCE_COPIES = 8  # copies of a sentence given to `fit`, so that it learns whole words
 TERMINAL_COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
 
 
 def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour: bool = False) -> Iterator[str]:
-    """Lines to be printed. What cannot be printed is drawn on a page of its own, and the last line says where."""
+    """Yield lines to print. If a row has images or audio, also write an HTML page; the last line is its path."""
     with tempfile.TemporaryDirectory() as folder:
         if not source.strip():
             raise UserError('there is nothing to show in ""; give a sentence, a file or a folder')
@@ -45,7 +45,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         every = (made(copy=copy) for copy in range(copies))
         some = [row for one in every for row in islice(one, SHOWN_ROWS // copies)]
         if not some:
-            raise UserError(f"{task.name} makes no row of {source!r}; give it more", 3)
+            raise UserError(f"{task.name} makes no row from {source!r}; give a longer text or more files", 3)
         labeler = task.labeler(artefacts)
         yield from _asked(task, artefacts)
         for row in some:
@@ -57,13 +57,13 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
 
 
 def _a_place(task: Task, source: str) -> bool:
-    """Whether this is a path, an address or a list, if only by its looks, and no sentence."""
+    """Return whether the source is, or looks like, a path, a URL or a list, and not a sentence."""
     looks = "/" in source or source.startswith("@") or source.endswith(tuple(task.reader().suffixes)) or source == "-"
     return os.path.exists(source) or (looks and not any(map(str.isspace, source)))
 
 
 def _sentence(folder: Path, sentence: str, times: int) -> Path:
-    """A source that says this, so many times."""
+    """Write a text file of `times` copies of the sentence. Return its path."""
     path = folder / str(times) / "sentence.txt"
     path.parent.mkdir()
     path.write_text("\n\n".join([sentence] * times), "utf-8", errors="surrogateescape")
@@ -71,11 +71,11 @@ def _sentence(folder: Path, sentence: str, times: int) -> Path:
 
 
 def _asked(task: Task, artefacts: Path) -> Iterator[str]:
-    """What a model is given, what it is asked for, and what it has to beat."""
+    """Yield the summary of the task, its inputs, its labels and its chance level."""
     yield first_paragraph(task.__doc__ or "")
     for role in ("input", "label"):
         yield from (f"{role}: {c.name}: {c.meaning}" for c in row_columns(task) if c.role == role)
-    yield f"a guess is right: {task.description.chance_level(task, artefacts)}"
+    yield f"chance level: {task.description.chance_level(task, artefacts)}"
 
 
 def _lines(piece: Piece, colour: bool) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _lines(piece: Piece, colour: bool) -> Iterator[str]:
 
 
 def _marked(text: str, mark: str, note: str, colour: bool) -> str:
-    """A stretch of text; in brackets where it is asked for, with what is shown there instead."""
+    """Return a span of text. Put a span to predict in brackets, with the text that is shown in its place."""
     text, note = escape_controls(text), escape_controls(note)
     if not mark:
         return text

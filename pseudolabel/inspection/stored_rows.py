@@ -1,4 +1,4 @@
-"""The rows of a stored shard, in order."""
+"""Stored rows: read the rows of a data file in order."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-LOOKAHEAD_ROWS = 4096  # rows among which the next one is looked for, where one is lacking
+LOOKAHEAD_ROWS = 4096  # next rows that are searched for a key and copy
 BATCH_ROWS = 512
 
 
 class StoredRows:
-    """The rows of a file, in order, some at a time. `broken` says why they end before their time."""
+    """The rows of a data file, read in batches. `broken` says why they end early, if they do."""
 
     def __init__(self, file: pq.ParquetFile) -> None:
         self.broken = ""
@@ -28,19 +28,19 @@ class StoredRows:
         return len(self.keys)
 
     def all(self) -> Iterator[pa.RecordBatch]:
-        """What is left of them."""
+        """Yield the remaining rows, in batches."""
         while (rows := self.take(BATCH_ROWS)) is not None:
             yield rows
 
     def take(self, count: int) -> pa.RecordBatch | None:
-        """The next rows: `count`, or what is left; None at the end."""
+        """Return the next `count` rows, fewer at the end, None after it."""
         import pyarrow as pa
 
         while len(self._rows) < count and self._group < self._file.num_row_groups and not self.broken:
             try:
                 group = self._file.read_row_group(self._group).to_batches()
                 for rows in group:
-                    rows.validate(full=True)  # text that is none, offsets that lead nowhere
+                    rows.validate(full=True)  # raises for invalid UTF-8 and for invalid offsets
             except (OSError, ValueError) as fault:
                 self.broken = f"row group {self._group} cannot be read: {one_line(fault)}"
                 break
@@ -50,13 +50,13 @@ class StoredRows:
         return taken if len(taken) else None
 
     def put_back(self, rows: pa.RecordBatch) -> None:
-        """Have the last rows taken be the next ones again."""
+        """Put back the rows taken last, so that `take` returns them again."""
         import pyarrow as pa
 
         self._rows, self.at = pa.concat_batches([rows, self._rows]), self.at - len(rows)
 
     def ahead(self, key: str, copy: int) -> int:
-        """How many rows lie before the one of that name, among the next; -1 if it is not there."""
+        """Return how many of the next rows come before this key and copy; -1 if LOOKAHEAD_ROWS rows lack it."""
         import pyarrow.compute as pc
 
         window = self.keys.slice(self.at, LOOKAHEAD_ROWS)
@@ -65,12 +65,12 @@ class StoredRows:
 
 
 def _whole(table: pa.Table) -> pa.RecordBatch:
-    """A table as one batch."""
+    """Return a table as one batch."""
     import pyarrow as pa
 
     return pa.concat_batches([pa.RecordBatch.from_pylist([], table.schema), *table.to_batches()])
 
 
 def one_line(fault: Exception) -> str:
-    """What a foreign reader says, in a line."""
+    """Return the message of a third-party reader as one line of at most 160 characters."""
     return " ".join(str(fault).split())[:160]

@@ -1,4 +1,4 @@
-"""Verify: a dataset against what its run signed, and every row's label undone, beside the source if that is at hand."""
+"""Verify a dataset: its files against the manifest, and the label of every row, with or without the source."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from pseudolabel.writers.source_columns import SourceColumns
 
 @dataclass
 class Verification:
-    """What `verify` found, and `--json` prints."""
+    """The result of `verify`, as `--json` prints it."""
 
     out: str
     task: str
-    beside: str  # what the rows were held against
+    beside: str  # the sources that rows were compared with, or "the rows alone"
     checked: int
     true: int
     consistent: int
     false: int
-    faults: list[dict[str, str]]  # the first ones: where, reason
-    amiss: int  # faults that are of no row
-    remark: str  # why rows may differ though nothing was done to them
+    faults: list[dict[str, str]]  # the first MAX_NAMED ones: where, reason
+    amiss: int  # faults that belong to no stored row
+    remark: str  # why rows may differ although nobody changed them
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was found."""
+        """Return whether there is no fault."""
         return not self.false and not self.amiss
 
 
@@ -54,14 +54,14 @@ def verify(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Verification:
-    """Check files, then rows. A row is true where its label is proven, consistent where the row alone cannot betray it.
+    """Check files, then rows. A row is true if its label is proven, consistent if the row alone shows no fault.
 
-    With `against` each row is undone beside the source, and made again from it. With one worker all is done here.
+    With `against`, check each label with the source, and make each row again. `workers=1` uses this process alone.
 
-    What proves a row: of pictures and films its boxes, turns, orders and times, by which the source is cut without any
-    chance and without the task's own way there; of masks what they must hide. Codes and clusters are computed again of
-    what is stored, and text is tokenised and packed again, by the very code that made them: of these, `verify` shows
-    that nothing was changed, not that the code is right. That is for the tests.
+    Images and videos are proven by boxes, rotations, orders and times: the source is cut by these, without randomness
+    and without the task's own code. Masks are proven by what they must hide. Codes and clusters are computed again
+    from the row, and text is tokenized and packed again, by the same code that made them: for these, `verify` shows
+    that nothing was changed, not that the code is correct. The tests show that.
     """
     dataset = open_dataset(out)
     sources = resolve_sources(against) if against else []
@@ -91,16 +91,16 @@ def verify(
 
 
 def _remark(dataset: Dataset) -> str:
-    """Rows that are made again by other packages may come out otherwise: pictures up to their codec are no fault."""
+    """Return a remark if package versions differ: rows made again may differ. Codec differences are no fault."""
     then, now = dataset.manifest["versions"], versions()
-    return "" if then == now else f"it was made by other packages: {first_difference('version', then, now)}"
+    return "" if then == now else f"made with other package versions: {first_difference('version', then, now)}"
 
 
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
 def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], findings: Findings) -> Scan | None:
-    """The source as it was planned: where it is not as it was, each of its files in the shard that it was in then."""
+    """Return the source as the run planned it, each file in its former shard, or None to check the rows alone."""
     if not sources:
         return None
     before, options = dataset.manifest["source"], dataset.options
@@ -109,32 +109,32 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], findings: Findi
         return found
     if options.limit is not None:
         findings.blame(
-            "the source", "it is not as it was, so which samples came first is not known: rows alone checked"
+            "the source", "it changed, so the first samples within --limit are unknown; only the rows were checked"
         )
         return None
     listed = or_skipped("", partial(_listing, dataset))
     if isinstance(listed, Skipped):
-        findings.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was held against the source")
+        findings.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was compared with the source")
         return None
     found = scan(task, sources, options, listed)
-    for what, keys in (("is of another size than it was", listed.changed), ("is gone", listed.lost)):
+    for what, keys in (("has another size than before", listed.changed), ("is gone", listed.lost)):
         for key in keys:
             findings.blame("the source", f"{key} {what}")
     if listed.new:
-        findings.blame("the source", f"it gained {listed.new:,} files or pieces of files")
+        findings.blame("the source", f"{listed.new:,} files or parts of files are new")
     return found
 
 
 def _listing(dataset: Dataset) -> Ledger:
-    """What the dataset was made of. Raises `UnusableSample` where it is not what was signed."""
-    with decoding_errors("is missing, or no listing"):
+    """Read the list of extents. Raise `UnusableSample` if it is damaged or differs from the manifest."""
+    with decoding_errors("is missing or damaged"):
         listed = Ledger(dataset.out / RECORDS / LEDGER)
     if listed.digest != dataset.manifest["source"]["keys and sizes"]:
-        raise UnusableSample("is not what was signed")
+        raise UnusableSample("differs from the manifest")
     return listed
 
 
-# --- the work --------------------------------------------------------------------------------------------------------
+# --- workers ---------------------------------------------------------------------------------------------------------
 
 
 def _proofs(
@@ -146,7 +146,7 @@ def _proofs(
     count: int,
     progress: Progress,
 ) -> Iterator[tuple[int, Findings]]:
-    """The findings on each shard, by workers, or here if there is to be one."""
+    """Yield the index and the findings of each shard, from workers, or from this process if `count` is 1."""
     options = dataset.options
     proof = partial(verify_shard, exact=dataset.manifest["versions"] == versions())
     with tempfile.TemporaryDirectory() as work:

@@ -1,4 +1,4 @@
-"""The proof of one shard: its file against what was signed, then every row's label undone. Workers do this."""
+"""Verify one shard: its files against the manifest, then the label of every row. Workers run this."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from pseudolabel.writers.shards import Records
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LOOKAHEAD_ROWS = 16  # rows of one name among which the same one is looked for
+LOOKAHEAD_ROWS = 16  # next rows in which `match_rows` searches for an equal row
 
 
 def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
-    """Check a shard; against its source, if the job has extents. `exact`: it was made by these very packages."""
+    """Check a shard, with its source if the job has extents. `exact`: it was made with the same packages."""
     findings, counts, labeler = Findings(), Counts(), or_skipped("", partial(_labeler, spec))
     if isinstance(labeler, Skipped):
         findings.blame(f"shard {job.shard.index}", labeler.reason)
@@ -64,7 +64,7 @@ def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False
         names = ("seen", "used", "skipped", "filtered")
         now, then = ([f"{counted[name]} {name}" for name in names] for counted in (vars(counts), record))
         if now != then:
-            told = f"its source has samples {', '.join(now)}; there were {', '.join(then)}"
+            told = f"samples in its source: {', '.join(now)}; in its record: {', '.join(then)}"
             findings.blame(f"shard {job.shard.index}", told)
         _left_out(records.skips_path(job.shard.index), skips.getvalue(), findings, exact)
     shutil.rmtree(spec.staging())
@@ -72,7 +72,7 @@ def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False
 
 
 def check_file(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Findings) -> StoredRows | None:
-    """Compare a shard's file with its entry in the manifest; return its rows, None if they cannot be read."""
+    """Compare a data file with its record. Return its rows, or None if the file is unreadable or has other columns."""
     import pyarrow.parquet as pq
 
     where = f"data/{signed['name']}"
@@ -84,36 +84,36 @@ def check_file(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Fin
     except StoreFailure:
         raise
     except OSError as fault:
-        findings.blame(where, f"is no whole Parquet file: {one_line(fault)}")
+        findings.blame(where, f"not a complete Parquet file: {one_line(fault)}")
         return None
     except (KeyError, ValueError) as fault:
-        findings.blame(where, f"has no rows of a dataset: {one_line(fault)}")
+        findings.blame(where, f"its rows cannot be read: {one_line(fault)}")
         return None
     if foreign := _foreign(found, expected):
         findings.blame(where, foreign)
     if file_sha256(path) != signed["sha256"]:
-        findings.blame(where, "its sha256 is not the one that was signed: it was changed, or is of another run")
+        findings.blame(where, "its sha256 differs from the shard's record: it was changed, or belongs to another run")
     if len(stored) != signed["rows"]:
-        findings.blame(where, f"it has {len(stored):,} rows, {signed['rows']:,} were signed")
+        findings.blame(where, f"it has {len(stored):,} rows, the shard's record says {signed['rows']:,}")
     return stored if found.equals(expected) else None
 
 
 def _foreign(found: pa.Schema, expected: pa.Schema) -> str:
-    """What tells that a file is not of this dataset, by its schema and what it says of itself."""
+    """Return why a file does not belong to this dataset, by its schema and its metadata; "" if it does."""
     if not found.equals(expected):
         lacking = [f for f in expected if f.name not in found.names or found.field(f.name) != f]
-        return f"its columns are not the task's: {lacking[0].name if lacking else ', '.join(found.names)}"
+        return f"its columns differ from the task's: {lacking[0].name if lacking else ', '.join(found.names)}"
     for name in (b"pseudolabel", b"huggingface"):
         here, there = (_said(schema, name) for schema in (found, expected))
         if here != there:
             what = next((key for key in there if here.get(key) != there[key]), "metadata")
-            said = f"{here.get(what)!r}, not {there[what]!r}" if what in ("task", "seed", "shard") else "another"
-            return f"it is of another run: its {what} is {said}"
+            said = f"{here.get(what)!r}, not {there[what]!r}" if what in ("task", "seed", "shard") else "different"
+            return f"it belongs to another run ({what}: {said})"
     return ""
 
 
 def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
-    """What a file says of itself; {} if that is no JSON."""
+    """Return the JSON object under `name` in the schema's metadata; {} if there is none."""
     try:
         said = json.loads((schema.metadata or {}).get(name, b"{}"))
     except ValueError:
@@ -122,7 +122,7 @@ def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
 
 
 def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
-    """Is what was left out what is left out now? Of other packages the words of a reason may differ."""
+    """Compare the recorded skips with those found now; reasons only if `exact`, as packages may word them otherwise."""
     names = ("key", "kind", "samples", *(["reason"] if exact else []))
     try:
         lists = (manifest_check.read_skipped(path), map(json.loads, again.splitlines()))
@@ -131,27 +131,27 @@ def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
         findings.blame(f"{RECORDS}/{path.name}", str(fault))
         return
     for key, kind, _, *reason in (then - now) + (now - then):
-        who = "the dataset lists it" if (key, kind) in {left[:2] for left in then - now} else "its source gives it"
-        findings.blame(key, f"{who} as {kind}{': ' if reason else ''}{''.join(reason)}, and the other does not")
+        who = "only the dataset" if (key, kind) in {left[:2] for left in then - now} else "only its source"
+        findings.blame(key, f"{who} has this sample as {kind}{': ' if reason else ''}{''.join(reason)}")
 
 
 def _labeler(spec: RunSpec) -> Labeler:
     artefacts = spec.artefacts()
-    with decoding_errors("what was learned cannot be loaded, so no row was checked"):  # it may be anything by now
+    with decoding_errors("the artefacts cannot be loaded, so no row was checked"):  # they may be damaged in any way
         return spec.task.labeler(artefacts)
 
 
-# --- the rows --------------------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def check_rows(spec: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-    """Of each row its fault: what its columns cannot hold, or what the task's own inverse says."""
+    """Return the fault of each row, or None: an invalid value, or what the task's `check_rows` finds."""
     found: list[str | None] = [reason or None for reason in invalid_values(row_columns(spec.task), spec.copies, rows)]
     if not any(found):
         told = or_skipped("", partial(_undo, labeler, rows, source))
         if not isinstance(told, Skipped):
             return told
-    for i, reason in enumerate(found):  # of one row all others shall not suffer
+    for i, reason in enumerate(found):  # check rows one by one: a damaged row must not hide the others
         if reason is None:
             row = or_skipped("", partial(_undo, labeler, rows[i : i + 1], None))
             found[i] = row.reason if isinstance(row, Skipped) else row[0]
@@ -159,16 +159,16 @@ def check_rows(spec: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: An
 
 
 def _undo(labeler: Labeler, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-    with decoding_errors("cannot be undone"):  # what is stored may be anything
+    with decoding_errors("its label cannot be checked"):  # stored data may be damaged in any way
         return labeler.check_rows(rows, source)
 
 
-# --- beside the source -----------------------------------------------------------------------------------------------
+# --- comparison with the source --------------------------------------------------------------------------------------
 
 
 @dataclass
 class ShardComparer:
-    """The stored rows of a split beside those that are made again: each is undone, and must be the same."""
+    """The stored rows of a split beside the rows made again: each label is checked, each row must be equal."""
 
     spec: RunSpec
     labeler: Labeler
@@ -177,25 +177,25 @@ class ShardComparer:
     exact: bool
 
     def judge(self, reading: ShardReading) -> None:
-        """Make the rows again, and judge those that are stored."""
+        """Make the rows again, and check the stored rows."""
         import pyarrow as pa
 
         spec, split = self.spec, reading.split.name
         schema = spec.schema(reading.job.shard.index)
         for item in reading.label(spec.task, self.labeler, spec.chance(split), spec.copies):
             rows_made, source = item.rows, item.source
-            del item  # it may hold a picture, and the next one is decoded before this name is bound again
+            del item  # free its image before the next one is decoded
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
                 left = self._matched(made, source)
-                source = None  # what is left of the rows is no longer in step with it
+                source = None  # the source belongs to all rows of the item, not to the rest
                 made = left
             del source
         for rows in self.stored.all() if self.stored else ():
             self._superfluous(rows)
 
     def _matched(self, made: pa.RecordBatch, source: Any) -> pa.RecordBatch:
-        """Judge the stored rows that answer to the first of those made again; return those made that are left."""
+        """Check the stored rows that match the first rows of `made`. Return the rest of `made`."""
         stored, key, copy = self.stored, made["key"][0].as_py(), made["copy"][0].as_py()
         before = stored.ahead(key, copy) if stored else -1
         if stored is None or before < 0:
@@ -212,10 +212,10 @@ class ShardComparer:
             count += other.many
         if count and (rows := stored.take(count)) is not None:
             self._compare(rows, made[: len(rows)], source if len(rows) == len(made) else None)
-            return made[count:] if len(rows) == count else made[:0]  # the file is broken there
+            return made[count:] if len(rows) == count else made[:0]  # the file is damaged after these
         again = next(_runs(made)).many
         names = [run.name for run in _runs(there[: again + LOOKAHEAD_ROWS]) for _ in range(run.many)]
-        many = len(names) - names[::-1].index((key, copy))  # rows of other names among them are out of place
+        many = len(names) - names[::-1].index((key, copy))  # rows of other keys among them are misplaced
         if (rows := stored.take(many)) is not None:
             over = self._out_of_step(rows, made[:again], len(made) == again)
             stored.put_back(rows[len(rows) - over :])
@@ -223,8 +223,8 @@ class ShardComparer:
         return made[:0]
 
     def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
-        """Of one name there are not as many rows as are made again; how many of them, if it is the `last` name, may
-        answer to what is made next."""
+        """Check rows of one key and copy whose count differs from `made`. If these are the `last` ones of the item,
+        return how many rows at the end may match rows that are made next; otherwise 0."""
         pairs = match_rows(self.spec.columns, rows, made, self.exact)
         over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
         pairs = pairs[: len(pairs) - over]
@@ -249,7 +249,7 @@ class ShardComparer:
 
 
 class NamedRun(NamedTuple):
-    """Rows in a row that have the same name."""
+    """Consecutive rows of the same key and copy, and their number."""
 
     name: tuple[str, int]
     many: int
@@ -261,7 +261,7 @@ def _runs(rows: pa.RecordBatch) -> Iterator[NamedRun]:
 
 
 def match_rows(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
-    """Of each row which one made again answers to it: first those that are the same, in order; then those left over."""
+    """Return the index in `made` that matches each row, or None: first equal rows in order, then those left over."""
     found, at = list[int | None](), 0
     for i in range(len(rows)):
         near = range(at, min(at + LOOKAHEAD_ROWS, len(made)))

@@ -1,1 +1,1 @@
-"""Readers: bytes of a source in, samples out. One folder for each modality; `sources` finds and opens files."""
+"""Readers: turn the bytes of a source into samples. One folder per modality; `sources` finds and opens files."""

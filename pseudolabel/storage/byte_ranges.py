@@ -1,5 +1,4 @@
-"""Windows: bytes that lie somewhere as a file one can seek in, for foreign libraries too, and the bytes
-of a store, asked for by range."""
+"""Byte ranges as seekable file objects, for ranges of a file, of an archive member or of a store's object."""
 
 from __future__ import annotations
 
@@ -10,20 +9,18 @@ from collections.abc import Callable
 from pseudolabel.contracts import UnusableSample
 
 BUFFER_BYTES = 1 << 16
-ReadAt = Callable[[int, int], bytes]  # (place, count) -> at most so many bytes from there on; none where they end
+ReadAt = Callable[[int, int], bytes]  # (position, count) -> at most `count` bytes; b"" at the end
 
 
 class RangeFile(io.RawIOBase):
-    """`size` bytes, read by asking for any of them.
-
-    `UnusableSample` where there are fewer, or others than `crc` says.
-    """
+    """A raw file of `size` bytes, read through the function `give`. Reading raises `UnusableSample` if bytes are
+    missing, or if the CRC-32 of a file read from start to end is not `crc`."""
 
     def __init__(self, size: int, give: ReadAt, crc: int | None, file: io.BufferedReader | None) -> None:
         self._size, self._give, self._crc, self._file = size, give, crc, file
         self._at = self._summed = self._sum = 0
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # the stubs know no name for what it is
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # the stubs' type has no public name
         data = self._read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -40,11 +37,11 @@ class RangeFile(io.RawIOBase):
             return b""
         data = self._give(self._at, count)[:count]
         if not data:
-            raise UnusableSample(f"damaged from byte {self._at} on: it should have {self._size}")
-        if self._crc is not None and self._at == self._summed:  # as long as it is read from its begin on
+            raise UnusableSample(f"damaged from byte {self._at} on: {self._size} bytes expected")
+        if self._crc is not None and self._at == self._summed:  # read from the start without gaps
             self._summed, self._sum = self._at + len(data), zlib.crc32(data, self._sum)
             if self._summed == self._size and self._sum != self._crc:
-                raise UnusableSample("damaged: its checksum differs")
+                raise UnusableSample("damaged: checksum mismatch")
         self._at += len(data)
         return data
 
@@ -70,12 +67,12 @@ class RangeFile(io.RawIOBase):
 def range_file(
     size: int, give: ReadAt, crc: int | None = None, file: io.BufferedReader | None = None, buffer: int = BUFFER_BYTES
 ) -> io.BufferedReader:
-    """A file of `size` bytes; `file` is closed with it."""
+    """Return a buffered `RangeFile` of `size` bytes. Closing it also closes `file`."""
     return io.BufferedReader(RangeFile(size, give, crc, file), buffer)
 
 
 def read_at(file: io.BufferedReader, start: int) -> ReadAt:
-    """What lies in a file from `start` on."""
+    """Return a function that reads `file`, with positions counted from `start`."""
 
     def give(at: int, count: int) -> bytes:
         file.seek(start + at)
@@ -85,7 +82,7 @@ def read_at(file: io.BufferedReader, start: int) -> ReadAt:
 
 
 def file_size(file: io.BufferedReader) -> int:
-    """How many bytes a file has, or is said to have."""
+    """Return the size of a file in bytes, as its `seek` reports it, and go back to the start."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return size

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, their checksums, and what tells a file from a newer one."""
+"""Files: atomic writes, checksums, and stamps that change with a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pseudolabel.storage.stores import store
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file is written anew: the time, in ns, and the size. (0, 0) where there is no such file."""
+    """Return the modification time in ns and the size in bytes; (0, 0) if the file does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -20,13 +20,13 @@ def file_stamp(path: Path) -> tuple[int, int]:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomic(path: Path, parts: Iterable[str]) -> None:
-    """Write a text file so that it is whole or absent, and on disk or in the store."""
+    """Write a text file atomically: it is complete or absent. On return it is on disk or in the store."""
     home = store(path.parent)
     with home.stage(path.name) as staged:
         with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:

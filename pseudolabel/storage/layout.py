@@ -1,4 +1,4 @@
-"""The names of what lies in an output folder."""
+"""Names of the files and folders in an output folder."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md
 PREVIEW = "index.html"
 DATA = "data"
 ARTEFACTS, CRASHES, TRACE = "artefacts.json", "deaths.json", "error.txt"
-PLAN, SOURCE_COLUMNS, LEDGER = "plan.jsonl", "kept.json", "made.jsonl"  # what parts are to make; what was made
-MANIFEST = "_manifest.json"  # a folder that holds one is a dataset of ours and never read as a source
+PLAN, SOURCE_COLUMNS, LEDGER = "plan.jsonl", "kept.json", "made.jsonl"  # planned shards; kept columns; made shards
+MANIFEST = "_manifest.json"  # marks a folder as a dataset of this package, which is never read as a source

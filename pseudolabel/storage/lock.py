@@ -1,8 +1,8 @@
-"""Locks of an output folder: the kernel's lock for a folder on disk, and a lease for one in an object store.
+"""Locks of an output folder: a kernel lock for a folder on disk, a lease for a folder in an object store.
 
-A lease is an object that its holder rewrites every 2 s. A holder that does not for 12 s is dead: its lease is taken.
-Clocks are not compared: a waiting process looks whether the object changes. If a paused holder wakes up after its lease
-was taken, it finds another token in the object and stops.
+A lease is an object that its holder rewrites every 2 s. If a holder does not rewrite it for 12 s, the lease expires and
+another run takes it. Clocks are not compared: a waiting process only checks whether the object changes. A paused holder
+that resumes after its lease was taken finds another token in the object and stops.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pseudolabel.storage.layout import LOCK
 from pseudolabel.storage.retry import with_retries
 
 if TYPE_CHECKING:
-    from pseudolabel.storage.remote import RemotePath  # its package is an extra
+    from pseudolabel.storage.remote import RemotePath  # its package is optional
 
 Notify = Callable[[str], None]
 CheckLock = Callable[[], None]
-RENEW_SECONDS = 2.0  # seconds between two signs of life
-EXPIRY_SECONDS = 12.0  # seconds without one after which a holder is dead
-POLL_SECONDS = 0.5  # seconds between two looks
+RENEW_SECONDS = 2.0  # seconds between two renewals of a lease
+EXPIRY_SECONDS = 12.0  # seconds without renewal after which a lease expires
+POLL_SECONDS = 0.5  # seconds between two reads of a lease
 
 
 class Lease:
-    """The lease of one run on an output folder in a store. A thread renews it."""
+    """The lease of one run on an output folder in a store. A thread renews the lease."""
 
     def __init__(self, place: RemotePath, note: Notify) -> None:
         self._place, self._note = place, note
@@ -44,32 +44,32 @@ class Lease:
         self._renewing = threading.Thread(target=self._renew, daemon=True)
 
     def take(self) -> None:
-        """Make the object if there is none, or if who holds it is dead. Refused while another run lives."""
+        """Create the lease, or take an expired one. Raise `UserError` while another run renews it."""
         while True:
             if self.wait_until_expired(self._place) is None:
                 if self._made():
                     break
             else:
                 self._write(self._pipe)
-                time.sleep(RENEW_SECONDS)  # another may have come to the same, and written after us
+                time.sleep(RENEW_SECONDS)  # another process may also have taken the expired lease, and written last
                 if self._holder() == self._token:
                     break
         self._renewing.start()
 
     def wait_until_expired(self, place: RemotePath) -> bytes | None:
-        """Watch a lease until its holder must be dead; what it holds then, None if it is gone. Refused if it lives."""
+        """Wait until a lease expires; return its content, or None if released. Raise `UserError` if it is renewed."""
         watched, since, told = self._read(place), time.monotonic(), False
         while watched is not None and time.monotonic() - since < EXPIRY_SECONDS:
             time.sleep(POLL_SECONDS)
             now = self._read(place)
             if now is not None and now != watched:
                 raise UserError(
-                    f"another run is at work on {place.parent.parent}; wait for it, or give another --out", code=4
+                    f"another run is writing to {place.parent.parent}; wait for it, or give another --out", code=4
                 )
             if not told and time.monotonic() - since > 2 * RENEW_SECONDS:
                 who = json.loads(watched)["who"]
                 self._note(
-                    f"{who} was at work here and gives no sign; if it gives none for {EXPIRY_SECONDS:.0f} s, it is dead"
+                    f"{who} holds the lock but does not renew it; waiting {EXPIRY_SECONDS:.0f} s for the lock to expire"
                 )
                 told = True
             watched = now
@@ -79,9 +79,9 @@ class Lease:
         try:
             self._write(self._create)
         except FileExistsError:
-            return self._holder() == self._token  # made, though the store's answer was lost on the way
+            return self._holder() == self._token  # created by the first attempt, whose response was lost
         except FileNotFoundError as lacking:
-            remedy = "make the bucket, or give another --out"
+            remedy = "create the bucket, or give another --out"
             raise UserError(f"{self._place.parent.parent}: {lacking.strerror}; {remedy}") from lacking
         return True
 
@@ -94,7 +94,7 @@ class Lease:
         self._place.fs.pipe_file(self._place.path, said)
 
     def _create(self, said: bytes) -> None:
-        """Write it if it is not there, where the store can do that in one step."""
+        """Create the object, and fail if it exists. If the store cannot do this in one step, overwrite it."""
         try:
             self._place.fs.pipe_file(self._place.path, said, mode="create")
         except (TypeError, NotImplementedError):
@@ -116,26 +116,26 @@ class Lease:
         return "" if held is None else str(json.loads(held)["token"])
 
     def _renew(self) -> None:
-        """Give signs of life, until it is left or another's."""
+        """Renew the lease until it is released or another run has taken it."""
         while not self._over.wait(RENEW_SECONDS) and not self._lost:
-            with suppress(OSError):  # the store fails: whoever stores something in it will say so
+            with suppress(OSError):  # the next write to the store reports its failure
                 self._lost = self._holder() != self._token
                 if not self._lost:
                     self._write(self._pipe)
                     self._heard = time.monotonic()
 
     def check(self) -> None:
-        """Refuse to go on where another run took over."""
-        if time.monotonic() - self._heard > 2 * RENEW_SECONDS:  # it was held up, and may have been taken for dead
+        """Raise `UserError` if another run has taken the lease."""
+        if time.monotonic() - self._heard > 2 * RENEW_SECONDS:  # renewals are late, so the lease may have expired
             self._lost = self._lost or self._holder() != self._token
             self._heard = time.monotonic()
         if self._lost:
             raise UserError(
-                f"another run has taken {self._place.parent.parent} over, for this one gave no sign of life", code=4
+                f"another run took over {self._place.parent.parent}: this run did not renew its lock in time", code=4
             )
 
     def leave(self) -> None:
-        """Give it up, if the store can be asked."""
+        """Release the lease, with up to 3 requests. If all fail, the lease expires later."""
         self._over.set()
         self._renewing.join(EXPIRY_SECONDS)
         if not self._renewing.is_alive() and not self._lost:
@@ -147,21 +147,21 @@ class Lease:
 
 @contextmanager
 def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
-    """Hold the lock of an output folder on disk: all of it, or one part beside others. The kernel releases the lock
-    when the process ends. Raise `UserError` while another run holds it."""
-    with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # NFS: + to share
+    """Hold the lock of an output folder on disk, or of one `part`, beside other parts. The kernel releases the lock
+    when the process ends. Raise `UserError` if another run holds it."""
+    with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # "+" for LOCK_SH on NFS
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if part:
                 fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another run is at work on {folder}; wait for it, or give another --out DIR", 4) from None
+            raise UserError(f"another run is writing to {folder}; wait for it, or give another --out DIR", 4) from None
         yield
 
 
 @contextmanager
 def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
-    """Hold the lease of this name, where no rival holds another; yields what refuses to go on where it was lost."""
+    """Hold the lease at `place` and delete expired leases of `rivals`. Yield a check that raises if it is lost."""
     lease = Lease(place, note)
     lease.take()
     try:

@@ -1,4 +1,4 @@
-"""A path in a store: opened, listed and joined as a path on disk is, and asked patiently."""
+"""Paths in an object store, used like paths on disk. Requests are retried."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ from upath.extensions import ProxyUPath
 from pseudolabel.storage.byte_ranges import range_file
 from pseudolabel.storage.retry import with_retries
 
-READ_AHEAD_BYTES = 1 << 20  # bytes asked for at once, where a file is read bit by bit
+READ_AHEAD_BYTES = 1 << 20  # bytes of one request, when a file is read in small pieces
 
 
 class RemotePath(ProxyUPath):  # type: ignore[misc]
-    """What lies at an address. A store that fails raises, whatever is asked: never is a file said not to be there.
-
-    It is for reading; `stores.Bucket` writes, for what is open for writing may be published half.
-    """
+    """A path in a store, for reading only. If the store fails, every method raises; a file is never reported as absent.
+    `stores.Bucket` writes, because a file opened for writing can become visible half written."""
 
     __slots__ = ()
 
     @property
     def fs(self) -> Any:
         fs = super().fs
-        fs.retries = 1  # s3fs's own: `with_retries` asks again
+        fs.retries = 1  # attempts of s3fs: `with_retries` retries instead
         return fs
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:
@@ -52,8 +50,8 @@ class RemotePath(ProxyUPath):  # type: ignore[misc]
         names = with_retries(lambda: self.fs.ls(self.path, detail=False), self)
         yield from (self / name for name in sorted(path.rpartition("/")[2] for path in names) if name)
 
-    def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # fsspec's own takes a fault for an empty folder
-        """What lies right in this folder and has such a name."""
+    def glob(self, pattern: str, **_: Any) -> Iterator[RemotePath]:  # fsspec's glob yields nothing on a failure
+        """Yield the direct children whose names match `pattern`."""
         with suppress(FileNotFoundError):
             yield from (place for place in self.iterdir() if fnmatchcase(place.name, pattern))
 
@@ -65,7 +63,7 @@ class RemotePath(ProxyUPath):  # type: ignore[misc]
 
     def open(self, mode: str = "r", *, encoding: str = "utf-8", **_: Any) -> IO[Any]:
         if mode not in ("r", "rb"):
-            raise ValueError(f"{self} is not to be opened for writing")
+            raise ValueError(f"{self} is read-only; it cannot be opened for writing")
         binary = range_file(int(self.stat().st_size), self._read_range, buffer=READ_AHEAD_BYTES)
         return binary if mode == "rb" else io.TextIOWrapper(binary, encoding)
 
@@ -80,4 +78,4 @@ class RemotePath(ProxyUPath):  # type: ignore[misc]
                 raise
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """A store has no folders."""
+        """Do nothing: a store has no folders."""

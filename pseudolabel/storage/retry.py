@@ -1,4 +1,4 @@
-"""Requests to a store, tried again where they fail."""
+"""Retry requests to an object store."""
 
 from __future__ import annotations
 
@@ -8,30 +8,28 @@ from errno import EACCES, EEXIST, EIO, EISDIR, ENOENT, ENOTDIR
 
 from pseudolabel.contracts import SampleError, T, UserError
 
-BACKOFF_SECONDS = (0.2, 0.8, 3.2, 12.8)  # seconds before a store that failed is asked again
-MAX_RETRY_SECONDS = 20  # seconds after which it is not asked again
-FINAL_ERRORS = {  # what is no failure of the store
+BACKOFF_SECONDS = (0.2, 0.8, 3.2, 12.8)  # seconds to wait before each retry
+MAX_RETRY_SECONDS = 20  # seconds after the first attempt; no retry starts later
+FINAL_ERRORS = {  # answers about the object, not failures of the store: no retry
     FileNotFoundError: ENOENT, PermissionError: EACCES, FileExistsError: EEXIST,
     IsADirectoryError: EISDIR, NotADirectoryError: ENOTDIR,
 }  # fmt: skip
 
 
 class StoreFailure(OSError):
-    """A store that goes on failing; unlike what a disk says of a file, it says nothing of what lies there."""
+    """A request that still fails after all retries. The error, unlike that of a disk, says nothing about the file."""
 
 
 def with_retries(ask: Callable[[], T], what: object) -> T:
-    """What a store answers; asked again, for some seconds, where it fails otherwise than by what it is asked for.
-
-    Raises `StoreFailure` where it goes on failing: the storage is to blame, never the sample.
-    """
+    """Return `ask()`; retry for at most 20 s if the store fails. Raise `StoreFailure` if it still fails: the storage is
+    at fault, never the sample. Raise an `OSError` at once for `FINAL_ERRORS` and for missing credentials."""
     begun = time.monotonic()
     for wait in (*BACKOFF_SECONDS, MAX_RETRY_SECONDS):
         try:
             return ask()
         except (SampleError, UserError):
             raise
-        except Exception as fault:  # of botocore, aiohttp, the event loop: each store has its own
+        except Exception as fault:  # each store raises its own: botocore, aiohttp, the event loop
             told = " ".join(str(fault).split())[:160] or type(fault).__name__
             for kind, number in FINAL_ERRORS.items():
                 if isinstance(fault, kind):
@@ -41,4 +39,4 @@ def with_retries(ask: Callable[[], T], what: object) -> T:
             if time.monotonic() - begun + wait >= MAX_RETRY_SECONDS:
                 raise StoreFailure(EIO, f"the store fails: {told}", str(what)) from fault
             time.sleep(wait)
-    raise AssertionError("the last wait is as long as patience")
+    raise AssertionError("unreachable: the last wait is MAX_RETRY_SECONDS")

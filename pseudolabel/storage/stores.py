@@ -1,4 +1,4 @@
-"""Stores: a dataset lies on a disk or in a bucket, and this is all that differs for who writes it."""
+"""Stores: one interface to write a dataset to a disk or to a bucket."""
 
 from __future__ import annotations
 
@@ -22,53 +22,51 @@ from pseudolabel.storage.urls import is_url
 if TYPE_CHECKING:
     from pseudolabel.storage.remote import RemotePath
 
-CONCURRENT_READS, BATCH_FILES = 16, 1024  # small objects asked for at the same time, and held
+CONCURRENT_READS, BATCH_FILES = 16, 1024  # small objects: concurrent requests; objects in memory
 
 
 class Store(Protocol):
-    """Names are relative to its folder, with "/" between the parts."""
+    """The interface to a folder on disk or in a bucket. Names are relative to the folder, with "/"."""
 
     def work_dir(self, name: str) -> Path:
-        """The local folder below which a run has its own, for what is not committed yet."""
+        """Return the local folder in which each run makes its own folder for uncommitted files."""
 
     def stage(self, name: str) -> AbstractContextManager[Path]:
-        """A local path to write to what is to be committed under that name."""
+        """Yield a local path to write the file to, before it is committed under `name`."""
 
     def commit(self, staged: Path, name: str) -> None:
-        """Have the file under that name, whole or not at all. It may be gone from where it was staged."""
+        """Publish a staged file under `name` atomically. The staged file may be gone afterwards."""
 
     def fsync(self, *folders: str) -> None:
-        """Have what was committed to these folders outlive a power cut."""
+        """Make all commits to these folders durable, so that they survive a power failure."""
 
     def local_copy(self, name: str, folder: Path) -> Path:
-        """The local path of a file: its own, or that of a copy in `folder`."""
+        """Return the path of a file on disk; copy an object of a bucket into `folder` first."""
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The names and bytes of the files in a folder; none where there is no such folder."""
+        """Return name -> size in bytes of the files in a folder; {} if the folder does not exist."""
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
-        """What small files hold, in this order; None where there is none."""
+        """Yield the contents of small files in the order of `names`; None for a missing file."""
 
     def discard(self, *names: str) -> None:
-        """Delete files."""
+        """Delete files. Missing files are no error."""
 
     def empty(self, folder: str) -> None:
-        """Delete a folder with all that is in it, and in its room."""
+        """Delete a folder with its content, and its `work_dir`."""
 
     def lock(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
-        """Hold all of it, or one part beside others. Yields what refuses to go on where the lock was lost.
-
-        `note` is told why it takes long.
-        """
+        """Hold the lock of the folder, or of one `part`, beside other parts. Yield a check that raises `UserError` if
+        the lock was lost. `note` receives a message if the wait is long."""
 
 
 def store(folder: Path) -> Store:
-    """The store that a dataset, or a folder of one, lies in."""
+    """Return the store of a dataset's folder, or of a folder in a dataset."""
     return Bucket(folder) if is_url(folder) else Disk(folder)  # type: ignore[arg-type]
 
 
 def parquet_source(path: Path) -> Any:
-    """What pyarrow and NumPy read a file by: on a disk its path, which is faster than a file of Python's."""
+    """Return what pyarrow and NumPy read: a path on disk, which is faster than a Python file; else an open file."""
     return path.open("rb") if is_url(path) else path
 
 
@@ -81,7 +79,7 @@ def _held(path: Path | RemotePath) -> bytes | None:
 
 @dataclass(frozen=True)
 class Disk:
-    """A folder. What is staged lies on its file system, so that a rename commits it."""
+    """A folder on disk. Staged files are on the same file system, so that a rename commits them."""
 
     folder: Path
 
@@ -129,7 +127,7 @@ class Disk:
         (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
         with lock_folder(self.folder, part):
             try:
-                yield lambda: None  # it goes with the process, however that ends
+                yield lambda: None  # never lost: the kernel holds the lock until the process ends
             finally:
                 if made and not (self.folder / MANIFEST).exists():
                     shutil.rmtree(self.folder)
@@ -137,13 +135,13 @@ class Disk:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A place in an object store. What is staged lies on the local disk, and one request commits it: a PUT, or the one
-    that completes an upload in parts. No object is ever written as a stream, which an error would publish half."""
+    """A folder in an object store. Staged files are on the local disk. One request commits a file: a PUT, or the last
+    request of a multipart upload. Objects are never streamed, because an error would publish half an object."""
 
     folder: RemotePath
 
     def work_dir(self, name: str) -> Path:
-        """In the folder for temporary files, and the same for a rerun on this machine."""
+        """Return a path in the temporary folder; a rerun on this machine gets the same path."""
         ends = sorted(f"{key}={value}" for key, value in os.environ.items() if "ENDPOINT" in key)
         address = hash64("\n".join([str(self.folder), str(os.getuid()), *ends]))
         return Path(tempfile.gettempdir(), f"pseudolabel-{address:016x}", name)
@@ -158,7 +156,7 @@ class Bucket:
         with_retries(lambda: place.fs.put_file(str(staged), place.path), place)
 
     def fsync(self, *folders: str) -> None:
-        """It does so by itself."""
+        """Do nothing: a store makes each commit durable."""
 
     def local_copy(self, name: str, folder: Path) -> Path:
         place, near = self.folder / name, folder / Path(name).name
@@ -175,7 +173,7 @@ class Bucket:
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
-            for start in range(0, len(names), BATCH_FILES):  # a few of many are held at a time
+            for start in range(0, len(names), BATCH_FILES):  # limits the objects in memory
                 yield from pool.map(lambda name: _held(self.folder / name), names[start : start + BATCH_FILES])
 
     def discard(self, *names: str) -> None:
@@ -186,13 +184,13 @@ class Bucket:
 
     def empty(self, folder: str) -> None:
         shutil.rmtree(self.work_dir(folder), ignore_errors=True)
-        with suppress(OSError):  # other parts of the same dataset may be made here
+        with suppress(OSError):  # not empty while other parts of the dataset are made here
             self.work_dir(folder).parent.rmdir()
         place = self.folder / folder
 
-        def removed() -> None:  # until there is nothing to remove: a listing that failed half would pass for all of it
+        def removed() -> None:  # repeated until nothing is left: a listing may end early without an error
             place.fs.rm(place.path, recursive=True)
-            raise OSError(EAGAIN, "not all of it can be deleted")
+            raise OSError(EAGAIN, "some objects cannot be deleted")
 
         with suppress(FileNotFoundError):
             with_retries(removed, place)

@@ -1,4 +1,4 @@
-"""Addresses: where a source or a dataset lies, be it a path on disk or `s3://bucket/name` of a store."""
+"""URLs and paths of sources and datasets: `s3://bucket/name` in a store, or a path on disk."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from typing import Any
 from pseudolabel.contracts import UserError
 
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "hf": "hf", "http": "http", "https": "http"}  # scheme -> extra
-TIMEOUT_SECONDS = 8  # seconds without a byte after which a store has failed
+TIMEOUT_SECONDS = 8  # seconds without a byte, after which a request fails
 
 
 def is_url(given: Path | str) -> bool:
-    """Whether this names a place in a store: `scheme://...`."""
+    """Return whether `given` is a URL, `scheme://...`."""
     return "://" in str(given)
 
 
 def open_location(given: Path | str) -> Path:
-    """The absolute path, or the like of it in a store: it is opened, listed and joined as a path is.
-
-    Refused where the package that reaches the store is not installed.
-    """
+    """Return an absolute `Path`, or for a URL a path-like object with `open`, `iterdir` and `/`. Raise `UserError` for
+    an unknown scheme, a URL with a password, or if the package for that scheme is not installed."""
     if not is_url(given):
         return Path(os.path.abspath(given))
     scheme, _, rest = str(given).partition("://")
     if "@" in rest.partition("/")[0]:
-        raise UserError(f"an address of {scheme}:// is to hold no password; set it as the store's own tools take it")
+        raise UserError(f"a {scheme}:// URL must contain no password; set credentials as the store's own tools expect")
     try:
         from pseudolabel.storage.remote import RemotePath
 
@@ -34,22 +32,22 @@ def open_location(given: Path | str) -> Path:
         _ = place.fs
     except (ImportError, ValueError) as lacking:
         if scheme not in EXTRAS:
-            raise UserError(f"{given}: {scheme}:// is no kind of store; type s3://, gs://, hf:// or https://") from None
+            raise UserError(f"{given}: unknown scheme {scheme}://; type s3://, gs://, hf:// or https://") from None
         raise UserError(f"{given}: {lacking}; pip install 'pseudolabel[{EXTRAS[scheme]}]'") from None
-    return place  # the like of a path
+    return place  # used like a Path
 
 
 def filesystem_and_path(place: Path) -> tuple[Any, str]:
-    """The store that `open_location` found for an address, as fsspec has it, and the path there."""
+    """Return the fsspec file system of an `open_location` result, and the path in it."""
     return place.fs, place.path  # type: ignore[attr-defined]
 
 
 def _timeouts(scheme: str) -> dict[str, Any]:
-    """What makes a store that does not answer fail."""
+    """Return the file system's options for the timeout, after which an unanswered request fails."""
     match EXTRAS.get(scheme):
         case "s3":
             once = {"total_max_attempts": 1}
-            few = {"max_concurrency": 2}  # parts of 50 MB held in memory, where a large file is sent
+            few = {"max_concurrency": 2}  # parts of 50 MB that are in memory during a multipart upload
             return {
                 "config_kwargs": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS, "retries": once},
                 **few,

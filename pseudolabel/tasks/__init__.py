@@ -1,4 +1,4 @@
-"""Tasks: one module each. Every module of this folder is imported; it enters `TASKS` by defining a task."""
+"""Tasks, one module each. All modules of this folder are imported here; a task class registers itself in `TASKS`."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -7,6 +7,6 @@ from pseudolabel.tasks.base.task import TASKS as TASKS
 from pseudolabel.tasks.base.task import Task as Task
 
 for module in sorted(iter_modules(__path__)):
-    if module.ispkg:  # `base`: what tasks are made of
+    if module.ispkg:  # `base` defines no task
         continue
     import_module(f"{__name__}.{module.name}")

@@ -1,4 +1,4 @@
-"""Forwards or backwards? Wei et al. 2018, Learning and using the arrow of time."""
+"""Arrow of time: clips shown forwards or backwards. Wei et al. 2018, Learning and using the arrow of time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from pseudolabel.transforms.video import motion
 
 
 def _notes(task: ArrowOfTime, artefacts: Path) -> Sequence[str]:
-    return ("black bars, camera motion and traces of the codec may tell the direction as well (Wei et al. 2018)",)
+    return ("black bars, camera motion and codec artefacts may reveal the direction as well (Wei et al. 2018)",)
 
 
 @dataclass(frozen=True)
 class ArrowOfTime(VideoTask):
-    """Show every other clip, by chance, backwards; the label is whether it is.
+    """Show each clip forwards or, with probability 1/2, backwards; the label is the direction.
 
-    Clips that look the same backwards, because nothing moves or because it moves to and fro, are left out.
+    Clips that look the same backwards are skipped: nothing moves in them, or the motion is symmetric in time.
     """
 
     name = "arrow-of-time"
@@ -37,7 +37,7 @@ class ArrowOfTime(VideoTask):
         notes=_notes,
     )
 
-    frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
+    frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16
 
     @property
     def sampling(self) -> Sampling:
@@ -45,17 +45,15 @@ class ArrowOfTime(VideoTask):
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("clip", "list<image>", "input", "The frames, in the order in which they are to be looked at."),
-            Column("label", "class", "label", "Which way time goes.", ("forwards", "backwards")),
-            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
-            Column(
-                "motion", "float32", "about", "Gray levels by which the clip differs, on thumbnails, from its reverse."
-            ),
+            Column("clip", "list<image>", "input", "Frames of the clip, in the order shown."),
+            Column("label", "class", "label", "Direction of time in the clip.", ("forwards", "backwards")),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("motion", "float32", "about", "Difference to the reversed clip, in gray levels on thumbnails."),
             BOXES,
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """Frames in order -> the row that shows them so, or in reverse."""
+        """Yield the row that shows the frames of the clip in order or in reverse."""
         square = self.cut_moving_square(
             clip, rng, lambda small: motion.min_pairwise_difference(np.stack([small, small[::-1]]))
         )
@@ -70,12 +68,12 @@ class ArrowOfTime(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Do the times go the way that the label says, and are the frames those of their times?"""
+        """Check that timestamps run in the direction of the label, and that frames equal the source at these times."""
         steps = np.diff(row["timestamps"])
         if not (steps < 0 if row["label"] else steps > 0).all():
-            return "`timestamps` do not go the way that `label` says"
+            return "`timestamps` do not run in the direction of `label`"
         return self.frames_fault(row["clip"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The frames as they are shown, with their times."""
+        """Yield the frames as shown, with their timestamps."""
         yield frame_strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])

@@ -1,4 +1,4 @@
-"""Contrastive pairs: are two views of one picture? Chen et al. 2020, A simple framework for contrastive learning."""
+"""Contrastive pairs: two views of one or two images. Chen et al. 2020, A simple framework for contrastive learning."""
 
 from __future__ import annotations
 
@@ -19,18 +19,14 @@ from pseudolabel.transforms.image import augment, codec, ops
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DUPLICATE_BITS = (
-    8  # bits of 64: pictures whose hashes, one of them mirrored or not, differ in no more are not unrelated
-)
-WINDOW_SAMPLES = 16  # pictures among which partners are chosen, or twice as many as partners are wanted
-MAX_VIEW_PIXELS = 2**29  # pixels of views that may be kept meanwhile: about 300 MB encoded
-NEGATIVES = (
-    "Rows of two different pictures for each of the same; losses with negatives from the batch (NT-Xent) want 0."
-)
+DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
+WINDOW_SAMPLES = 16  # images among which partners are chosen; 2 * negatives if that is more
+MAX_VIEW_PIXELS = 2**29  # pixels of views kept in memory; about 300 MB encoded
+NEGATIVES = "Negative rows (different images) per positive row; 0 for losses with negatives from the batch (NT-Xent)."
 
 
 class ViewPreset(StrEnum):
-    """Whose views."""
+    """The method whose views are drawn."""
 
     simclr = "simclr"
     moco2 = "moco-v2"
@@ -40,15 +36,14 @@ class ViewPreset(StrEnum):
 
 @dataclass(frozen=True)
 class AugmentPairs(augment.ViewOptions, ImageTask):
-    """Pair augmented views, two of one picture or of different ones; the label is whether they are of the same.
+    """Pair augmented views of one image or of two images; the label is whether both views are of the same image.
 
-    `label` is 1 where `view_2` is of the picture that `view_1` is of. Both are drawn by the preset's recipe, and either
-    view of a false pair is, encoded as it is, the view of a true one. Its pictures are of one shard and split, and do
-    not look alike: their difference hashes differ in more than 8 of 64 bits, mirrored or not. Where there is no such
-    picture among those read with it, rows are lacking. Each view can be made again from its source by what is stored of
-    it: `pseudolabel.transforms.image.augment.make_view`. Crops are those of the reference's code (SimCLR's have a tenth
-    of the picture or more), colours always torchvision's, also for SimCLR and BYOL, whose own code has others of the
-    same strength.
+    `label` is 1 (positive) if both views are of the same image. Both views are drawn with the preset's parameters. A
+    negative row combines encoded views of two positive rows. The two images are of the same shard and split and are not
+    similar: their difference hashes differ in more than 8 of 64 bits, mirrored or not. If too few of the images read
+    together differ enough, negative rows are missing. `pseudolabel.transforms.image.augment.make_view` makes each view
+    again from the source and the stored parameters. Crops follow the reference's code (SimCLR: at least a tenth of
+    the image). Colours always follow torchvision; SimCLR and BYOL use other colour operations of the same strength.
     """
 
     name: ClassVar[str] = "augment-pairs"
@@ -56,17 +51,17 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
 
     preset: Annotated[ViewPreset, Option(help=augment.describe_presets(*ViewPreset))] = ViewPreset.simclr
     negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1
-    size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a view's side. [224]")] = None
-    min_area: Annotated[float | None, Option(min=0.001, max=1, help="Least share of the picture in a view.")] = None
-    max_area: Annotated[float | None, Option(min=0.001, max=1, help="Largest share of the picture in a view.")] = None
+    size: Annotated[int | None, Option(min=8, max=8192, help="Side of a view in pixels. [224]")] = None
+    min_area: Annotated[float | None, Option(min=0.001, max=1, help="Smallest share of the image in a view.")] = None
+    max_area: Annotated[float | None, Option(min=0.001, max=1, help="Largest share of the image in a view.")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.recipes  # noqa: B018 - refuses what cannot be drawn
+        self.recipes  # noqa: B018 - raises `UserError` for invalid options
 
     @cached_property
     def recipes(self) -> tuple[augment.AugmentParams, ...]:
-        """Of the first and of the second view."""
+        """Return the parameters of the first and of the second view."""
         return tuple(map(self.with_given_options, augment.PRESETS[self.preset]))
 
     def options(self) -> Mapping[str, Any]:
@@ -74,12 +69,12 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         return {**own, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
     def columns(self) -> Sequence[Column]:
-        partner = "The key of the picture that `view_2` is of; `key` is that of `view_1`."
+        partner = "The key of the image of `view_2`; `key` is the key of the image of `view_1`."
         return (
-            Column("label", "class", "label", "Whether both views are of the same picture.", ("different", "same")),
+            Column("label", "class", "label", "Whether both views are of the same image.", ("different", "same")),
             *([Column("partner", "string", "about", partner)] if self.negatives else []),
-            Column("view_1", "image", "input", "A view of the picture."),
-            Column("view_2", "image", "input", "Another of it, or one of another picture."),
+            Column("view_1", "image", "input", "A view of the image."),
+            Column("view_2", "image", "input", "Another view of the image, or a view of a different image."),
             *augment.VIEW_COLUMNS,
         )
 
@@ -88,11 +83,11 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
 
     @property
     def company(self) -> int:
-        """Pictures among which partners are chosen."""
+        """Return the number of images among which partners are chosen."""
         return max(WINDOW_SAMPLES, 2 * self.negatives)
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> the row of two views of one picture."""
+        """(H, W, 3) uint8 -> one row with two views of the image."""
         height, width, _ = image.shape
         drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
         made = [
@@ -102,22 +97,22 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         yield {"label": 1, "view_1": one, "view_2": two, **augment.view_columns(drawn)}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Is the label what the keys say, and are the views those that the source gives by what was done to them?"""
+        """Return a fault if the label contradicts the keys, or a view does not match the view made again."""
         if self.negatives and row["label"] != (row["partner"] == row["key"]):
-            return "`label` is not whether `partner` is `key`"
+            return "`label` contradicts `partner` and `key`"
         if not self.negatives and not row["label"]:
-            return "`label` is different, of two views of one picture"
+            return "`label` is different, but --negatives 0 makes only pairs of the same image"
         if source is not None:
             for number, view, recipe in zip((1, 2), augment.read_views(row), self.recipes, strict=True):
                 made = augment.make_view(source, view, recipe, self.exact)
                 if (number == 1 or row["label"]) and not ops.equal_up_to_jpeg(
                     codec.decode_stored(row[f"view_{number}"]), made
                 ):
-                    return f"`view_{number}` is not the view of its source that it is said to be"
+                    return f"`view_{number}` does not match the view made again from the source"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The two views."""
+        """Yield the two views."""
         yield Tiles("", [codec.decode_stored(row[name]) for name in ("view_1", "view_2")], 2)
 
     def labeler(self, artefacts: Path) -> Labeler:
@@ -125,28 +120,28 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
 
 
 class SeenPicture(NamedTuple):
-    """A picture that was read: what it looks like, also mirrored, and its true pair for each copy, with its chance."""
+    """An image that was read: hashes, and per copy a positive row and its random number generator."""
 
-    looks: tuple[int, int]
+    looks: tuple[int, int]  # difference hashes of the image and of the mirrored image
     rows: list[Row]
     chances: list[np.random.Generator]
 
 
 class PairLabeler(NamedTuple):
-    """The labeler: a picture's true pairs, and false ones with pictures read with it."""
+    """The labeler that yields positive rows, and negative rows with images read together."""
 
     task: AugmentPairs
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         task = self.task
         if 4 * task.company * copies * task.recipes[0].size ** 2 > MAX_VIEW_PIXELS:
-            what = f"--copies {copies} of --size {task.recipes[0].size} with --negatives {task.negatives}"
-            raise UserError(f"{what} are too much to keep in memory; make fewer copies, or --negatives 0")
+            what = f"--copies {copies} with --size {task.recipes[0].size} and --negatives {task.negatives}"
+            raise UserError(f"{what}: the views do not fit into memory; give fewer --copies or --negatives 0")
         group: list[SeenPicture] = []
         before: list[SeenPicture] = []
         for sample in samples:
             seen = or_skipped(sample.key, partial(self._see, sample, chance, copies))
-            del sample  # a picture may be large, and the next one is decoded before this name is bound again
+            del sample  # free a possibly large image before the next one is decoded
             if isinstance(seen, Skipped):
                 yield seen
                 continue
@@ -183,11 +178,11 @@ class PairLabeler(NamedTuple):
                 rows += [row, *(different(row, pool[other].rows[row["copy"]]) for other in others)]
             yield Rows(rows, 1)
             if lacking := len(seen.rows) * (self.task.negatives - count):
-                reason = f"no other picture read with it is unlike it, for {lacking} of its rows"
+                reason = f"too few images read with this one differ enough; {lacking} negative rows are missing"
                 yield Skipped(seen.rows[0]["key"], reason, unusable=False, count=0, rows=lacking)
 
 
 def different(one: Row, other: Row) -> Row:
-    """The first view of one true pair beside the second of another."""
+    """Return a negative row: the first view of row `one` and the second view of row `other`."""
     parted = {column.name: [one[column.name][0], other[column.name][1]] for column in augment.VIEW_COLUMNS}
     return {**one, "label": 0, "partner": other["key"], "view_2": other["view_2"], **parted}

@@ -37,28 +37,26 @@ from pseudolabel.transforms.clustering.clusters import MAX_CLUSTERS, MIN_POINTS_
 from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, FROM_ENCODER, FROM_FILE, FeatureSet
 
 CODEBOOK_FILE = "centroids.npz"
-MAX_FEATURE_MEGABYTES = (
-    160  # MB of features that are held to learn from; k-means takes as much again, and 200 MB for its beginning
-)
+MAX_FEATURE_MEGABYTES = 160  # MB of features to learn from; k-means needs as much again, and 200 MB at its start
 ENCODER_FILE = "encoder.onnx"
-CLUSTERS_HELP = "Clusters to find. [one for each 39 samples learned from, 2 to 1000]"
-ENCODER_HELP = "Cluster what this .onnx network makes of pictures or sound. Needs pseudolabel[onnx]."
-SIZE_HELP = "Pixels of the short side: of pictures at most, of films always."
-CODEBOOK_HELP = "Label with the centroids.npz of a dataset made before, and learn nothing."
+CLUSTERS_HELP = "Number of clusters. [one per 39 samples learned from, 2 to 1000]"
+ENCODER_HELP = "Cluster the outputs of this .onnx network for images, frames or audio. Needs pseudolabel[onnx]."
+SIZE_HELP = "Short side in pixels: the maximum for images, exact for video."
+CODEBOOK_HELP = "Reuse the clusters of an earlier dataset: its centroids.npz. Nothing is learned."
 
 
 class ClusterRows(NamedTuple):
-    """The task and its codebook."""
+    """The row maker of cluster: the task and its codebook."""
 
     task: Cluster
     book: codebooks.Codebook
 
     def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        """Each picture, sound, clip or document by itself, with its row; those of a block are located together."""
+        """Yield one sample per key, with its row as payload. The documents of a block are assigned together."""
         task = self.task
         for sample in samples:
             stored = task.kind.stored(sample, task.size)
-            del sample  # a picture may be large
+            del sample  # an image may be large
             try:
                 features = task.feature_set.features(task.feature_set.raw(stored), self.book.learned)
             except SampleError as bad:
@@ -72,31 +70,31 @@ class ClusterRows(NamedTuple):
                 yield Sample(key, None if nothing else {**label, **row})
 
     def rows(self, row: Row | SampleError | None, rng: np.random.Generator) -> Iterator[Row]:
-        """The row, if there was anything to tell by; chance has no part in it."""
+        """Yield the row. Raise `SampleError` if the sample has no features. `rng` is not used."""
         if isinstance(row, SampleError):
             raise row
         if row is None and self.task.origin == FROM_FILE:
-            raise UnusableSample(f"no features for it in {Path(self.task.features).name}")
+            raise UnusableSample(f"no features for this sample in {Path(self.task.features).name}")
         if row is None:
-            raise FilteredSample("nothing in it to tell it from others by: no word, or too short")
+            raise FilteredSample("no features: the document has no word, or the audio is too short")
         yield row
 
     def check_row(self, row: Row, source: Row | None) -> str | None:
-        """Is what is stored where the row says? Without it, is there such a cluster?"""
+        """Recompute the assignment from the stored input. Without the input, check only that the cluster exists."""
         task, (centroids, learned) = self.task, (self.book.clusters, self.book.learned)
         if not task.description.self_verifying(task):
             known = 0 <= row["cluster"] < len(centroids.sizes)
-            return None if known else f"`cluster` is {row['cluster']}, none of 0 to {len(centroids.sizes) - 1}"
+            return None if known else f"`cluster` is {row['cluster']}, not one of 0 to {len(centroids.sizes) - 1}"
         features = task.feature_set.features(task.feature_set.raw(task.kind.restored(row)), learned)
         return centroids.fault(features, *(row[name] for name in Assignment._fields))
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """What is stored, and its cluster."""
+        """Yield the stored input and its cluster."""
         return default_display(self.task.columns(), row)
 
 
 class ClusterLabeler(PerSampleLabeler):
-    """The labeler."""
+    """The labeler of cluster. It assigns the documents of a block together."""
 
     task: ClusterRows
 
@@ -105,7 +103,7 @@ class ClusterLabeler(PerSampleLabeler):
 
 
 def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
-    """How the clusters were learned, and whether from too little."""
+    """Return how the clusters were learned, and whether from too few samples."""
     sizes = codebooks.load_codebook(artefacts / CODEBOOK_FILE).clusters.sizes
     return clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None)
 
@@ -115,20 +113,20 @@ def _chance_level(task: Cluster, artefacts: Path) -> str:
 
 
 def _self_verifying(task: Cluster) -> bool:
-    return task.origin != FROM_FILE and not task.no_inputs  # labels are of what is stored; a file's features are not
+    return task.origin != FROM_FILE and not task.no_inputs  # stored inputs give the labels, but not a file's features
 
 
 @dataclass(frozen=True)
 class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
-    """Find clusters among pictures, sounds, documents or clips of films; the label is the cluster a sample is in.
+    """Find clusters among images, utterances, documents or video clips; the label is the cluster of the sample.
 
-    `cluster` is the nearest of k centroids to the features of exactly what is stored, whitened; `distance` is how far
-    it is, from 0 to about 2, `margin` how much farther the second one is. Features: `hog` (996 numbers) or
-    `pixels` (768) of pictures, and of clips the mean of their frames'; `mfcc` (143) of sounds, `tf-idf` (128)
-    of documents; or any of a model.
+    `cluster` is the nearest of k centroids to the whitened features of exactly the stored input. `distance` is the
+    distance to this centroid, from 0 to about 2. `margin` is how much farther the second centroid is. Features are
+    `hog` (996 numbers) or `pixels` (768) for images, their mean over the frames for clips, `mfcc` (143) for utterances,
+    `tf-idf` (128) for documents, or embeddings of any model.
 
-    How well clusters agree with folders: make the dataset with `--keep folder`, and compare the two columns by
-    scikit-learn's `normalized_mutual_info_score(rows["folder"], rows["cluster"])`, copy 0 alone.
+    To measure how well clusters agree with folders, make the dataset with `--keep folder` and compare copy 0 of the two
+    columns: scikit-learn's `normalized_mutual_info_score(rows["folder"], rows["cluster"])`.
     """
 
     name: ClassVar[str] = "cluster"
@@ -146,23 +144,23 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     encoder: Annotated[str, Option(help=ENCODER_HELP)] = ""
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
     balanced: Annotated[bool, Option("--balanced", help="Make clusters of equal size.")] = False
-    spherical: Annotated[bool, Option("--spherical", help="Keep centroids at length 1: k-means by angles.")] = False
-    modality: Annotated[Modality | None, Option(help="What to read of a source of several kinds.")] = None
+    spherical: Annotated[bool, Option("--spherical", help="Spherical k-means: centroids of length 1.")] = False
+    modality: Annotated[Modality | None, Option(help="Modality to read if the source has several.")] = None
     size: Annotated[int, Option(min=8, max=8192, help=SIZE_HELP)] = 256
-    no_inputs: Annotated[bool, Option("--no-inputs", help="Store the labels alone.")] = False
+    no_inputs: Annotated[bool, Option("--no-inputs", help="Store only the labels.")] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.encoder and self.features:
             raise UserError("--features and --encoder are two sources of features; give one of them")
         if self.codebook and (self.clusters or self.balanced or self.spherical):
-            raise UserError("--clusters, --balanced and --spherical are for learning; with --codebook leave them out")
+            raise UserError("--codebook learns no clusters; leave out --clusters, --balanced and --spherical")
 
-    # --- which modality, which features ---
+    # --- modality and features ---
 
     @property
     def kind(self) -> Kind:
-        """What is different for the modality; until the source is known, pictures."""
+        """Return the functions and facts of the modality, or of images until the modality is known."""
         return MODALITIES[self.modality or Modality.images]
 
     def resolve(self, sources: Sequence[Path]) -> Task:
@@ -174,15 +172,15 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             object.__setattr__(task, "embeddings", precomputed.match_embeddings(Path(self.features), rows))
         if task.origin == FROM_ENCODER:
             if not task.kind.encodes:
-                raise UserError(f"--encoder is not for {modality}; give what it makes of them, with --features FILE")
-            task.encoder_width  # noqa: B018 - refused where it takes something else
+                raise UserError(f"--encoder is not for {modality}; compute embeddings and give --features FILE")
+            task.encoder_width  # noqa: B018 - raises `UserError` if it does not fit
         if task.codebook:
             task.book.check(task.codebook, task.about, task.origin, task.feature_set)
         return task
 
     @property
     def origin(self) -> str:
-        """Where features come from: the name of a set, or FILE, or ENCODER."""
+        """Return where features come from: the name of a set, `FROM_FILE` or `FROM_ENCODER`."""
         if self.encoder:
             return FROM_ENCODER
         usual = self.book.about.get("features") if self.codebook else self.kind.sets[0]
@@ -190,18 +188,18 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @cached_property
     def embeddings(self) -> precomputed.Embeddings:
-        """The embeddings of `--features`; `resolve`, which knows the source's keys, puts them here."""
+        """Return the embeddings of `--features`. `resolve` sets them, because it knows the keys of the source."""
         raise AttributeError("embeddings")
 
     @cached_property
     def encoder_width(self) -> int:
-        """How many numbers the network of `--encoder` makes of a sample."""
+        """Return how many numbers the network of `--encoder` outputs per sample."""
         wave = round(self.seconds * self.rate) if self.modality == Modality.sound else None
         return onnx_encoder.output_width(Path(self.encoder), wave)
 
     @property
     def feature_set(self) -> FeatureSet:
-        """What numbers say of samples."""
+        """Return the feature set that turns samples into numbers."""
         if self.origin == FROM_FILE:
             return feature_sets.PrecomputedFeatures(self.embeddings)
         own = self.origin == FROM_ENCODER
@@ -214,12 +212,12 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @property
     def sampling(self) -> Sampling:
-        """Which frames a clip has: four, half a second apart."""
+        """Return which frames a clip has: four, half a second apart by default."""
         return self.space_clips(Sampling(tuple(range(CLIP_FRAMES)), CLIP_FRAMES, gap=0.5, seconds=True))
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a codebook must be for."""
+        """Return the options that the codebook must have been made with."""
         about = {"modality": str(self.modality), "features": self.origin}
         about |= {name: getattr(self, name) for name in self.kind.depends}
         return about | (
@@ -228,11 +226,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @cached_property
     def book(self) -> codebooks.Codebook:
-        """The codebook that was given."""
+        """Return the codebook of `--codebook`."""
         return codebooks.load_codebook(Path(self.codebook))
 
     def options(self) -> Mapping[str, Any]:
-        """Those of the modality, and the content of the files instead of their names."""
+        """Return the options that the modality uses, with checksums of files instead of their names."""
         others = {field.name for kind in MODALITIES.values() for field in fields(kind.options)} | {"size"}
         own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
         left = (others - own) | {"encoder", "codebook"}
@@ -246,7 +244,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @property
     def points(self) -> int:
-        """Samples to learn from, at most: 39 to a cluster, of 1000 at least, as far as their features have room."""
+        """Return how many samples to learn from: 39 per cluster for at least 1000 clusters, up to 160 MB."""
         return min(
             MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS),
             MAX_FEATURE_MEGABYTES * MEGABYTE // self.feature_set.bytes_each[1],
@@ -254,7 +252,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
-        """What is seen of so many samples."""
+        """Return the MB of raw features of `points` samples; 0 with `--codebook`."""
         return 0 if self.codebook else -(-self.points * self.feature_set.bytes_each[0] // MEGABYTE)
 
     def reader(self) -> Reader:
@@ -263,22 +261,22 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def columns(self) -> Sequence[Column]:
         shown = self.kind.columns(self)
         return (
-            Column("cluster", "int64", "label", "The number of the cluster that the sample is in, from 0."),
-            Column("distance", "float32", "about", "How far its features are from the cluster's centroid."),
-            Column("margin", "float32", "about", "How much farther they are from the second centroid."),
+            Column("cluster", "int64", "label", "Number of the sample's cluster, from 0."),
+            Column("distance", "float32", "about", "Distance from the sample's features to the centroid."),
+            Column("margin", "float32", "about", "How much farther the second nearest centroid is."),
             *(column for column in shown if column.role != "input" or not self.no_inputs),
         )
 
     def raw(self, sample: Sample) -> np.ndarray:
-        """What features are made from, of what is stored of a sample."""
+        """Return the raw features of a sample, computed from the stored input."""
         return self.feature_set.raw(self.kind.stored(sample, self.size))
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """Of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
+        """Yield raw features up to a sixteenth of what `fit` takes, so that `fit` learns from more than one file."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             raw = or_skipped(sample.key, partial(self.raw, sample))
-            if isinstance(raw, Skipped):  # said when it is labelled
+            if isinstance(raw, Skipped):  # reported when the sample is labelled
                 continue
             yield raw
             room -= raw.nbytes
@@ -286,7 +284,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
                 return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Learn what the features need, then the clusters; keep all that labels."""
+        """Learn what the features need, then the clusters. Save everything that the labeler needs."""
         if self.encoder:
             onnx_encoder.copy_network(Path(self.encoder), artefacts / ENCODER_FILE)
         if self.codebook:
@@ -294,7 +292,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             return
         raw = [part for part in seen if len(part)]
         if not raw:
-            raise UserError("there is nothing to learn clusters from: no sample could be read", 3)
+            raise UserError("no sample could be read to learn clusters from; give other sources", 3)
         learned, features = self.feature_set.fit(raw, self.points, rng)
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]

@@ -1,4 +1,4 @@
-"""Colorization: tell the colours of a gray picture. Zhang et al. 2016, Colorful image colorization."""
+"""Colorization: predict the colours of a gray image. Zhang et al. 2016, Colorful image colorization."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pseudolabel.transforms.image.crops import squares
 
 
 def _chance_level(task: Colorize, artefacts: Path) -> str:
-    return f"1 in {len(bin_centers())} for each place, guessing among the bins"
+    return f"1 in {len(bin_centers())} at each place, guessing among the bins"
 
 
 @dataclass(frozen=True)
 class Colorize(ImageTask):
-    """Take the colours out of a square of each picture; the label is which of 313 colours stood at each place.
+    """Remove the colours from a square of each image; the label is the colour at each place, one of 313 bins.
 
-    `bins[i]` is the bin nearest to a and b of CIE Lab at place i, row by row, every `--stride` pixels in both
-    directions from the first; `ab_bins.npy` beside the data has a and b of each bin. `image` is the lightness L, 0 to
-    100 as 0 to 255.
+    `bins[i]` is the bin nearest to a and b of CIE Lab at place i. Places are counted row by row from the first pixel,
+    every `--stride` pixels in both directions. `ab_bins.npy` in the output folder has a and b of each bin. `image` is
+    the lightness L, scaled from 0..100 to 0..255.
     """
 
     name = "colorize"
@@ -37,46 +37,42 @@ class Colorize(ImageTask):
         chance_level=_chance_level,
     )
 
-    size: Annotated[int, Option(min=8, max=8192, help="Pixels of the square's side.")] = 176
-    stride: Annotated[int, Option(min=1, help="Pixels from one label to the next, in both directions.")] = 4
-    soft: Annotated[int, Option(min=0, max=32, help="Add the N nearest bins and their weights, 5 in the paper.")] = 0
+    size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 176
+    stride: Annotated[int, Option(min=1, help="Pixels between neighbouring labels, in both directions.")] = 4
+    soft: Annotated[int, Option(min=0, max=32, help="Also store the N nearest bins and their weights; paper: 5.")] = 0
     least_colour: Annotated[
         float,
-        Option(
-            min=0, help="Leave out pictures in whose squares a and b, where there are labels, are no further from gray."
-        ),
+        Option(min=0, help="Skip an image if a and b at all labels are at most this far from gray (0)."),
     ] = 5.0
-    crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (
-        176 / 256
-    )
-    flip: Annotated[float, Option(min=0, max=1, help="Share of the pictures that are mirrored.")] = 0.5
+    crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square / short side of the image.")] = 176 / 256
+    flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored left to right.")] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size % self.stride:
-            raise UserError(f"--size {self.size} is no multiple of --stride {self.stride}; give one, such as 176 and 4")
+            raise UserError(f"--size {self.size} is not a multiple of --stride {self.stride}; give e.g. 176 and 4")
 
     def columns(self) -> Sequence[Column]:
         side = self.size // self.stride
         where = f"row by row in a grid of {side} x {side}"
         softly = (
             Column("soft_bins", "list<list<int16>>", "label", f"The {self.soft} nearest bins, nearest first, {where}."),
-            Column("soft_weights", "list<list<float32>>", "label", "Their weights, which sum to 1."),
+            Column("soft_weights", "list<list<float32>>", "label", "The weights of `soft_bins`; their sum is 1."),
         )
         return (
-            Column("bins", "list<int16>", "label", f"The bin in ab_bins.npy nearest to the colour, {where}."),
+            Column("bins", "list<int16>", "label", f"Index in ab_bins.npy of the bin nearest to the colour, {where}."),
             *(softly if self.soft else ()),
-            Column("box", "list<int32>", "about", "Where the square was: left, top, right, bottom in the picture."),
-            Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
+            Column("box", "list<int32>", "about", "Box of the square: left, top, right, bottom in the image."),
+            Column("flip", "bool", "about", "Whether the square was mirrored left to right."),
             Column("image", "image", "input", "The lightness of the square, one channel."),
         )
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Write the bins beside the data; nothing of them is learned."""
+        """Write the bins to `ab_bins.npy`. Nothing is learned."""
         np.save(artefacts / "ab_bins.npy", bin_centers())
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> the row of one square. `FilteredSample` where it has no colour to tell."""
+        """(H, W, 3) uint8 -> one row, of one square. Raise `FilteredSample` if no square has enough colour."""
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
         for box in squares(height, width, self.crop, rng):
@@ -88,7 +84,7 @@ class Colorize(ImageTask):
                 break
         else:
             raise FilteredSample(
-                f"no colour: a and b are at most {farthest:.1f}, --least-colour is {self.least_colour:g}"
+                f"no colour: a and b are at most {farthest:.1f}; --least-colour is {self.least_colour:g}"
             )
         near, weights = soft_bins(ab, self.soft or 1)
         row: Row = {"bins": near[:, 0].tolist(), "box": list(box), "flip": flip}
@@ -98,13 +94,13 @@ class Colorize(ImageTask):
         yield {**row, "image": codec.media(codec.encode_png(lightness))}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Are the bins nearest to the source's colours, and the picture its lightness?"""
+        """Return a fault if the bins do not match the colours of the source, or the image its lightness."""
         if len(row["bins"]) != (self.size // self.stride) ** 2:
-            return f"it has {len(row['bins'])} `bins`, not {(self.size // self.stride) ** 2}"
+            return f"the row has {len(row['bins'])} `bins` instead of {(self.size // self.stride) ** 2}"
         if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(bin_centers()):
-            return f"`bins` are not 0 to {len(bin_centers()) - 1}"
+            return f"`bins` are outside 0 to {len(bin_centers()) - 1}"
         if self.soft and [near[0] for near in row["soft_bins"]] != row["bins"]:
-            return "`bins` are not the first of `soft_bins`"
+            return "`bins` are not the nearest bins of `soft_bins`"
         if source is None:
             return None
         shown = ops.resize(ops.crop(source, row["box"]), self.size, self.size)
@@ -113,21 +109,21 @@ class Colorize(ImageTask):
         told, nearest = (
             np.square(bin_centers()[bins] - ab).sum(1) for bins in (row["bins"], soft_bins(ab, 1)[0][:, 0])
         )
-        if wrong := np.count_nonzero(told > nearest + 0.01):  # of two that are as near, either is right
-            return f"{wrong} of {len(ab)} `bins` are not of the colours that the source has there"
+        if wrong := np.count_nonzero(told > nearest + 0.01):  # of two bins at equal distance, either is right
+            return f"{wrong} of {len(ab)} `bins` do not match the colours of the source"
         lightness = np.rint(colours[..., :1] * 2.55).clip(0, 255).astype(np.uint8).repeat(3, 2)
         return (
             None
             if ops.equal_up_to_jpeg(codec.decode_stored(row["image"]), lightness)
-            else "it is not the source's lightness"
+            else "`image` does not match the lightness of the source"
         )
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The lightness, and the colours that the bins stand for."""
+        """Yield the lightness, and the lightness in the colours of the bins."""
         import cv2
 
         side, lightness = self.size // self.stride, codec.decode_stored(row["image"])
         known = lightness[:: self.stride, :: self.stride, :1].astype(np.float32) / 2.55
         asked = np.concatenate([known, bin_centers()[row["bins"]].reshape(side, side, 2)], 2)
         colours = (cv2.cvtColor(asked, cv2.COLOR_Lab2RGB).clip(0, 1) * 255).astype(np.uint8)
-        yield Tiles("lightness, and the colours asked for", [lightness, ops.resize(colours, self.size, self.size)], 2)
+        yield Tiles("lightness, and the colours to predict", [lightness, ops.resize(colours, self.size, self.size)], 2)

@@ -1,4 +1,4 @@
-"""Span corruption: tell the spans that were cut out of a text (T5, UL2), or the whole text from what is left (BART)."""
+"""Span corruption: predict the spans cut out of a text (T5, UL2), or the whole text from the rest (BART)."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from pseudolabel.transforms.text.vocabulary import ROLES, SpecialTokens
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MIN_SENTINELS = 100  # a tokenizer that lacks them gets as many as T5's has, or more if a row needs them
+MIN_SENTINELS = 100  # added to a tokenizer without sentinels, as in T5; more if a row needs more
 
 
 class CorruptionPresetName(StrEnum):
-    """Whose corruption."""
+    """A published way to corrupt text; the value of `--preset`."""
 
     t5 = "t5"
     ul2_r = "ul2-r"
@@ -52,49 +52,46 @@ class CorruptionPresetName(StrEnum):
 
 
 class Denoiser(NamedTuple):
-    """How much is cut out."""
+    """The amount of text that is cut out of a row."""
 
-    density: float  # share of the tokens; for bart, of the words
-    mean: float  # tokens of a span; for bart, words; inf: one span, which ends the text
+    density: float  # share of the tokens that is cut out; for bart, of the words
+    mean: float  # mean tokens per span; for bart, words; inf: one span at the end of the text
 
 
 class CorruptionPreset(NamedTuple):
-    """What a preset stands for."""
+    """The settings of a preset."""
 
-    denoisers: tuple[Denoiser, ...]  # for the rows in turn
-    mode: str = ""  # the token that begins each input and says which denoisers these are
+    denoisers: tuple[Denoiser, ...]  # rows use them in turn
+    mode: str = ""  # token at the start of each input; tells the model which denoisers are used
 
 
 PRESETS = {
-    CorruptionPresetName.t5: CorruptionPreset(
-        (Denoiser(0.15, 3),)
-    ),  # Raffel et al. 2020, 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
-    CorruptionPresetName.ul2_r: CorruptionPreset(
-        (Denoiser(0.15, 3), Denoiser(0.15, 8)), "[R]"
-    ),  # Tay et al. 2022, tables of 3.1.2 and 4
+    # Raffel et al. 2020, section 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
+    CorruptionPresetName.t5: CorruptionPreset((Denoiser(0.15, 3),)),
+    # Tay et al. 2022, tables of sections 3.1.2 and 4
+    CorruptionPresetName.ul2_r: CorruptionPreset((Denoiser(0.15, 3), Denoiser(0.15, 8)), "[R]"),
     CorruptionPresetName.ul2_s: CorruptionPreset((Denoiser(0.25, math.inf),), "[S]"),
     CorruptionPresetName.ul2_x: CorruptionPreset(
         (Denoiser(0.5, 3), Denoiser(0.5, 8), Denoiser(0.15, 64), Denoiser(0.5, 64)), "[X]"
     ),
-    CorruptionPresetName.bart: CorruptionPreset(
-        (Denoiser(0.3, 3),)
-    ),  # Lewis et al. 2020, 2.2 and 4.1: text infilling alone
+    # Lewis et al. 2020, sections 2.2 and 4.1: text infilling alone
+    CorruptionPresetName.bart: CorruptionPreset((Denoiser(0.3, 3),)),
 }
 
 
 def sentinel(number: int) -> str:
-    """The name of a sentinel, as T5's tokenizer has them."""
+    """Return the name of a sentinel token, as in T5's tokenizer."""
     return f"<extra_id_{number}>"
 
 
 def describe_preset(preset: CorruptionPreset) -> str:
     """Return a preset in words."""
     spans = " or ".join(f"{100 * density:g} % in spans of {mean:g}" for density, mean in preset.denoisers)
-    return spans.replace("spans of inf", "one span at the end") + (f", after {preset.mode}" if preset.mode else "")
+    return spans.replace("spans of inf", "one span at the end") + (f", prefix {preset.mode}" if preset.mode else "")
 
 
-PRESET_HELP = "Whose corruption. " + ". ".join(f"{name}: {describe_preset(preset)}" for name, preset in PRESETS.items())
-PRESET_HELP += " words, each shown as one mask."
+PRESET_HELP = "Published preset. " + ". ".join(f"{name}: {describe_preset(preset)}" for name, preset in PRESETS.items())
+PRESET_HELP += " words, each replaced by one mask. Other presets count tokens. Span lengths are means."
 
 
 def _notes(task: CorruptSpans, artefacts: Path) -> Sequence[str]:
@@ -104,21 +101,21 @@ def _notes(task: CorruptSpans, artefacts: Path) -> Sequence[str]:
     size = max(Tokenizer.from_file(str(artefacts / "tokenizer.json")).get_vocab().values()) + 1
     added = [token for token in task.extra_tokens()[::-1] if token not in given]
     names = ", ".join(dict.fromkeys([*added[:2], "...", *added[-2:]] if len(added) > 4 else added))
-    saved = f"added to the tokenizer, which is saved as tokenizer.json; a model for it has vocab_size {size}"
+    saved = f"added to the tokenizer, saved as tokenizer.json; the model needs vocab_size {size}"
     return [f"{len(added)} special tokens ({names}) were {saved}"] if added else []
 
 
 @dataclass(frozen=True)
 class CorruptSpans(PackedTask):
-    """Cut spans out of a text; the label is what they were.
+    """Cut spans out of a text; the labels are the spans.
 
-    `input_ids` is the text with a sentinel for each span, <extra_id_0>, <extra_id_1> and so on; `labels` is each
-    sentinel followed by its span; both end with the end-of-sequence token. Documents follow each other without a sign,
-    as in T5's reduce_concat_tokens, and [UNK] counts as text. The text begins with what is kept and ends with a span.
-    With `--preset bart` every span is one mask token, spans are Poisson numbers of words, of none as well (a mask that
-    stands for nothing), and `labels` is the whole text. Unlike fairseq's denoising_dataset.py: spans never overlap, so
-    that their share is exact, and one of no words lies between words. Unlike the code printed with UL2, which draws
-    where the prefix ends and has no sentinel, `ul2-s` is as the paper's table has it: the last quarter is one span.
+    `input_ids` is the text with a sentinel in place of each span: <extra_id_0>, <extra_id_1> and so on. `labels` is
+    each sentinel followed by its span. Both end with the end-of-sequence token. Documents are joined without a
+    separator, as in T5's reduce_concat_tokens. [UNK] counts as text. A text starts with a kept part and ends with a
+    span. With `--preset bart`, one mask token replaces each span, and `labels` is the whole text. Span lengths are
+    Poisson numbers of words; a span of 0 words adds a mask. Unlike fairseq's denoising_dataset.py, spans never overlap,
+    so their share is exact, and a span of 0 words lies between words. `ul2-s` follows the table of the UL2 paper: the
+    last quarter is one span. The code printed there draws the end of the prefix at random and has no sentinel.
     """
 
     name: ClassVar[str] = "corrupt-spans"
@@ -130,27 +127,27 @@ class CorruptSpans(PackedTask):
     )
 
     preset: Annotated[CorruptionPresetName, Option(help=PRESET_HELP)] = CorruptionPresetName.t5
-    length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row's input.")] = 512
-    density: Annotated[float | None, Option(help="Share of the text that is cut out. [the preset's]")] = None
+    length: Annotated[int, Option(min=4, max=65_536, help="Tokens per input.")] = 512
+    density: Annotated[float | None, Option(help="Share of the text to cut out. [the preset's]")] = None
     mean_span: Annotated[float | None, Option(min=1, max=math.inf, help="Mean length of a span. [the preset's]")] = None
-    mode_token: Annotated[str | None, Option(help="A token to begin each input with. [the preset's]")] = None
+    mode_token: Annotated[str | None, Option(help="Token at the start of each input. [the preset's]")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for density, mean in self.recipe.denoisers:
             if not 0 < density <= 0.95:
-                raise UserError(f"--density {density} is no share to cut out; type one above 0 and up to 0.95, as 0.15")
+                raise UserError(f"--density {density} is out of range; give more than 0 and up to 0.95, such as 0.15")
             if not (1 <= mean <= 1000 or (mean == math.inf and not self.infilling)):
-                raise UserError(f"--mean-span {mean} is no length of a span; type 1 to 1000, or inf for one span")
+                raise UserError(f"--mean-span {mean} is out of range; give 1 to 1000, or inf unless for bart")
         if self.length < 4 + bool(self.recipe.mode):
-            raise UserError(f"--length {self.length} has no room for text; type 5 or more, such as 512")
+            raise UserError(f"--length {self.length} leaves no room for text; give 5 or more, such as 512")
         taken = [name for names in ROLES.values() for name in names]
         if self.recipe.mode in taken or self.recipe.mode.startswith("<extra_id_"):
-            raise UserError(f"--mode-token {self.recipe.mode} has another meaning; type one of your own, such as [X]")
+            raise UserError(f"--mode-token {self.recipe.mode} names another special token; give a new one, as [X]")
 
     @cached_property
     def recipe(self) -> CorruptionPreset:
-        """What holds: the options that are given, else those of the preset."""
+        """Return the settings in force: given options, else those of the preset."""
         recipe = PRESETS[self.preset]
         denoisers = (
             Denoiser(
@@ -168,7 +165,7 @@ class CorruptSpans(PackedTask):
 
     @cached_property
     def lengths(self) -> tuple[tuple[int, ...], int]:
-        """Tokens of text in a row, for each denoiser, and of the labels."""
+        """Return the number of text tokens per row for each denoiser, and the length of the labels in tokens."""
         if self.infilling:
             return (self.length - 2 - bool(self.recipe.mode),), self.length - bool(self.recipe.mode)
         made = [
@@ -181,18 +178,18 @@ class CorruptSpans(PackedTask):
         shown = "a mask token" if self.infilling else "a sentinel"
         asked = "The text" if self.infilling else "Each sentinel followed by its span"
         return [
-            Column("input_ids", "list<int32>", "input", f"Token ids: the text with {shown} for each span cut out."),
+            Column("input_ids", "list<int32>", "input", f"Token ids of the text, with {shown} in place of each span."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
-            Column("labels", "list<int32>", "label", f"{asked}, to be told token by token; -100 for padding."),
-            Column("text", "string", "input", "The input as a person reads it."),
-            Column("target", "string", "label", "What is to be told as a person reads it."),
+            Column("labels", "list<int32>", "label", f"{asked}, as token ids to predict; -100 for padding."),
+            Column("text", "string", "input", "The input as text."),
+            Column("target", "string", "label", "The labels as text."),
         ][: 5 if self.as_text else 3]
 
     def needs(self) -> tuple[str, ...]:
         return super().needs() if self.infilling else ("sep", "pad")
 
     def extra_tokens(self) -> list[str]:
-        """The tokens the rows are made with, in the order of their ids where they must be added."""
+        """Return the mode token and the sentinels. Missing tokens are added to the tokenizer in this order."""
         counts = [
             noise_counts(n, *denoiser)[1] for n, denoiser in zip(self.lengths[0], self.recipe.denoisers, strict=True)
         ]
@@ -200,7 +197,7 @@ class CorruptSpans(PackedTask):
         return [*filter(None, [self.recipe.mode]), *([] if self.infilling else sentinels)]
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Save the tokenizer, with the sentinels it lacks; those it has are special from now on."""
+        """Save the tokenizer with its missing sentinels added. Existing sentinels become special tokens."""
         super().fit(seen, artefacts, rng)
         from tokenizers import Tokenizer
 
@@ -208,18 +205,16 @@ class CorruptSpans(PackedTask):
         special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
         mode = self.recipe.mode
         if mode not in special and tokenizer.token_to_id(mode) is not None:
-            raise UserError(f"--mode-token {mode} is a word of the tokenizer's; type one that is none, such as [X]")
+            raise UserError(f"--mode-token {mode} is a word of the tokenizer; give a new name, such as [X]")
         if lacking := [token for token in self.extra_tokens() if token not in special]:
             tokenizer.add_special_tokens(lacking)
             ids = tokenizer.get_vocab()
             if len(set(ids.values())) < len(ids):
-                raise UserError(
-                    "the tokenizer's ids have gaps, so that none can be added; give one whose ids have none"
-                )
+                raise UserError("the tokenizer's ids have gaps, so no token can be added; give one without gaps")
             tokenizer.save(str(artefacts / "tokenizer.json"))
 
     def literal(self) -> bool:
-        return False  # a sentinel's name in the source is text, or the rows could not be undone
+        return False  # a sentinel's name in the source is text; otherwise rows could not be inverted
 
     def whole_words(self) -> bool:
         return self.infilling
@@ -240,7 +235,7 @@ class CorruptSpans(PackedTask):
         return [*map(to_lists, (shown, attention.astype(np.int8), asked)), *read]
 
     def cut(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
-        """What is left, what is told, and the ids of the sentinels in both."""
+        """Return the inputs, the labels, and the ids of the sentinels in both."""
         (rows, width), denoiser = text.ids.shape, self.recipe.denoisers[text.turn]
         noise = noise_spans(rows, width, *denoiser, rng)
         count = noise_counts(width, *denoiser)[1]
@@ -248,7 +243,7 @@ class CorruptSpans(PackedTask):
         return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), sentinels
 
     def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
-        """What is left, the whole text, and the id of the masks in what is left."""
+        """Return the inputs, the whole texts as labels, and the id of the mask token in the inputs."""
         (rows, width), (density, mean) = text.ids.shape, self.recipe.denoisers[text.turn]
         begins = word_starts(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
         mask = text.special.mask
@@ -257,7 +252,7 @@ class CorruptSpans(PackedTask):
     def check_rows(
         self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
     ) -> Sequence[str | None]:
-        """Put back what was cut out: is it a text, and the source's?"""
+        """Put the spans back and compare the text with the source."""
         text = [None] * len(rows) if source is None else special.plain(source)
         return [
             self._undo(self.split_spans(row, special), said) for row, said in zip(rows.to_pylist(), text, strict=True)
@@ -266,23 +261,23 @@ class CorruptSpans(PackedTask):
     def _undo(self, parts: CorruptedParts, source: np.ndarray | None) -> str | None:
         if self.infilling:
             text = parts.cut[0] if matches_text(parts.kept, parts.cut[0]) else None
-            fault = "`labels` are not `input_ids` with the blanks filled"
+            fault = "`labels` are not `input_ids` with the masks filled in"
         else:
-            text, fault = restore_text(parts), "`labels` do not have the sentinels of `input_ids`"
+            text, fault = restore_text(parts), "`labels` and `input_ids` have different sentinels"
         if text is None:
             return fault
-        return None if source is None or np.array_equal(text, source) else "filled in, it is not what the source says"
+        return None if source is None or np.array_equal(text, source) else "the restored text differs from the source"
 
     def split_spans(self, row: Row, special: SpecialTokens) -> CorruptedParts:
-        """A row without its frame, cut before each sentinel, or mask."""
+        """Drop special tokens, split the row before each sentinel or mask. Raise `UnusableSample` if malformed."""
         ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
         asked, front = np.count_nonzero(labels != IGNORE_INDEX), bool(self.recipe.mode) + self.infilling
         if min(ids.min(), labels[labels != IGNORE_INDEX].min(initial=0)) < 0 or max(ids.max(), labels.max()) >= len(
             special.table
         ):
-            raise UnusableSample("it has ids that are none of the vocabulary")
+            raise UnusableSample("the row has ids outside the vocabulary")
         if ids[size - 1] != special.sep or labels[asked - 1] != special.sep:
-            raise UnusableSample("its input or its labels do not end with the end-of-sequence token")
+            raise UnusableSample("`input_ids` or `labels` does not end with the end-of-sequence token")
         shown, told = ids[front : size - 1], labels[self.infilling : asked - 1]
         if self.infilling:
             return CorruptedParts(np.split(shown, np.flatnonzero(shown == special.mask)), [told])
@@ -290,7 +285,7 @@ class CorruptSpans(PackedTask):
         return CorruptedParts(*(np.split(part, np.flatnonzero(np.isin(part, sentinels))) for part in (shown, told)))
 
     def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
-        """The text with what was cut out of it in its place; with bart, what is left of it, and the whole."""
+        """Yield the text with its spans in place; with bart, the text with its masks, and the whole text."""
         kept, cut = self.split_spans(row, special)
         parts = [(kept[0], "")]
         for hole, rest in zip([part[:1] for part in kept[1:]] if self.infilling else cut[1:], kept[1:], strict=True):
@@ -298,4 +293,4 @@ class CorruptSpans(PackedTask):
         texts = iter(spelling.each(np.concatenate([part for part, _ in parts])))
         yield MarkedText("the text", [Span("".join(islice(texts, len(part))), mark) for part, mark in parts])
         if self.infilling:
-            yield MarkedText("what is asked for", [Span("".join(spelling.each(cut[0])))])
+            yield MarkedText("the target", [Span("".join(spelling.each(cut[0])))])

@@ -1,4 +1,4 @@
-"""Multi-crop: large and small crops of one picture agree. Caron et al. 2020 (SwAV), Caron et al. 2021 (DINO)."""
+"""Multi-crop: large and small crops of one image. Caron et al. 2020 (SwAV), Caron et al. 2021 (DINO)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pseudolabel.transforms.image import augment, codec, ops
 
 
 class CropPreset(StrEnum):
-    """Whose crops."""
+    """The method whose crops are drawn."""
 
     swav = "swav"
     dino = "dino"
@@ -29,16 +29,15 @@ LOCAL_COUNTS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 
 def _chance_level(task: CropViews, artefacts: Path) -> str:
-    return "1 in N, picking a crop of the same picture out of those of N pictures"
+    return "1 in N, guessing which of N images a crop is of"
 
 
 @dataclass(frozen=True)
 class CropViews(augment.ViewOptions, ImageTask):
-    """Make two large augmented crops of each picture and several small ones; the label is that they belong together.
+    """Make two large and several small augmented crops of each image; the label is that they are of one image.
 
-    Crops are of one picture where their rows have one `key`. `global_crops` come first in the columns that say what was
-    done, then `local_crops`; each can be made again from its source by that:
-    `pseudolabel.transforms.image.augment.make_view`.
+    Rows with the same `key` hold crops of the same image. In the columns of parameters, `global_crops` come first, then
+    `local_crops`. `pseudolabel.transforms.image.augment.make_view` makes each crop again from the source and its row.
     """
 
     name: ClassVar[str] = "crop-views"
@@ -48,24 +47,25 @@ class CropViews(augment.ViewOptions, ImageTask):
     )
 
     preset: Annotated[CropPreset, Option(help=augment.describe_presets(*CropPreset))] = CropPreset.swav
-    locals: Annotated[int | None, Option(min=0, max=100, help="Small crops of each picture. [6; dino: 8]")] = None
-    global_size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a large crop's side. [224]")] = None
-    local_size: Annotated[int | None, Option(min=8, max=8192, help="Pixels of a small crop's side. [96]")] = None
+    locals: Annotated[int | None, Option(min=0, max=100, help="Small crops per image. [6; dino: 8]")] = None
+    global_size: Annotated[int | None, Option(min=8, max=8192, help="Side of a large crop in pixels. [224]")] = None
+    local_size: Annotated[int | None, Option(min=8, max=8192, help="Side of a small crop in pixels. [96]")] = None
     global_area: Annotated[
         tuple[float, float] | None,
-        Option(help="Least and largest share of the picture in a large crop. [0.14 1; dino: 0.4 1]"),
+        Option(help="Smallest and largest share of the image in a large crop. [0.14 1; dino: 0.4 1]"),
     ] = None
     local_area: Annotated[
-        tuple[float, float] | None, Option(help="The same of a small crop. [0.05 0.14; dino: 0.05 0.4]")
+        tuple[float, float] | None,
+        Option(help="Smallest and largest share of the image in a small crop. [0.05 0.14; dino: 0.05 0.4]"),
     ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.recipes  # noqa: B018 - refuses what cannot be drawn
+        self.recipes  # noqa: B018 - raises `UserError` for invalid options
 
     @cached_property
     def recipes(self) -> tuple[augment.AugmentParams, ...]:
-        """Of each crop: two large ones, then the small ones."""
+        """Return the parameters of each crop: two large crops, then the small crops."""
         *large, small = augment.PRESETS[self.preset]
         large = [self._sized(recipe, self.global_size, self.global_area) for recipe in large]
         count = LOCAL_COUNTS[self.preset] if self.locals is None else self.locals
@@ -83,14 +83,14 @@ class CropViews(augment.ViewOptions, ImageTask):
 
     def columns(self) -> Sequence[Column]:
         return (
-            KEY._replace(role="label", meaning="The picture: crops of one key are of one picture."),
-            Column("global_crops", "list<image>", "input", "Large crops of the picture, augmented."),
-            Column("local_crops", "list<image>", "input", "Small crops of the picture, augmented."),
+            KEY._replace(role="label", meaning="The image: crops with the same key are of the same image."),
+            Column("global_crops", "list<image>", "input", "Large crops of the image, augmented."),
+            Column("local_crops", "list<image>", "input", "Small crops of the image, augmented."),
             *augment.VIEW_COLUMNS,
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> one row of all crops of a picture."""
+        """(H, W, 3) uint8 -> one row with all crops of an image."""
         height, width, _ = image.shape
         drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
         made = (
@@ -100,18 +100,18 @@ class CropViews(augment.ViewOptions, ImageTask):
         yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.view_columns(drawn)}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Are the crops those that the source gives by what was done to them?"""
+        """Return a fault if a crop does not match the view made again from the source."""
         crops = [*row["global_crops"], *row["local_crops"]]
         if len(crops) != len(self.recipes):
-            return f"it has {len(crops)} crops, not {len(self.recipes)}"
+            return f"the row has {len(crops)} crops instead of {len(self.recipes)}"
         for number, (crop, view, recipe) in enumerate(zip(crops, augment.read_views(row), self.recipes, strict=True)):
             if source is not None and not ops.equal_up_to_jpeg(
                 codec.decode_stored(crop), augment.make_view(source, view, recipe, self.exact)
             ):
-                return f"crop {number} is not the view of its source that it is said to be"
+                return f"crop {number} does not match the view made again from the source"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The crops of one picture."""
+        """Yield the large crops, and the small crops."""
         yield Tiles("large crops", [codec.decode_stored(crop) for crop in row["global_crops"]], 2)
         yield Tiles("small crops", [codec.decode_stored(crop) for crop in row["local_crops"]], 4)

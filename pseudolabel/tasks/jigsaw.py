@@ -18,23 +18,23 @@ from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 from pseudolabel.transforms.image.permutations import permutation_set
 
-SMALLEST_CELL = 8  # pixels of the source; below, a tile shows the codec's blocks and little else
+SMALLEST_CELL = 8  # pixels of the source; a smaller tile shows mostly the codec's blocks
 
 
 class JigsawPreset(StrEnum):
-    """Where the sizes come from: the paper's text, or its authors' code."""
+    """The source of the default sizes: the paper's text or its authors' code."""
 
     paper225 = "paper225"
     code255 = "code255"
 
 
 class Sizes(NamedTuple):
-    """What a preset stands for."""
+    """The default values of a preset; sizes in pixels."""
 
     permutations: int
     cell: int
     tile: int
-    crop: float  # side of the crop over the picture's short side
+    crop: float  # side of the crop / short side of the image
     centred: bool
 
 
@@ -46,9 +46,9 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Jigsaw(ImageTask):
-    """Cut a square of each picture into tiles, shuffle them, and label them with the permutation used.
+    """Cut a square of each image into tiles and shuffle the tiles; the label is the permutation.
 
-    `permutation[i]` is the home of the tile at position i: the cell it was cut from, counted row by row.
+    `permutation[i]` is the cell, counted row by row, from which the tile at position i was cut.
     """
 
     name = "jigsaw"
@@ -57,37 +57,40 @@ class Jigsaw(ImageTask):
         invalidating_augmentations=("hflip", "vflip", "rot90", "shuffle"),
     )
 
-    preset: Annotated[JigsawPreset, Option(help="Sizes of the paper's text, or of its authors' code.")] = (
+    preset: Annotated[JigsawPreset, Option(help="Use the sizes of the paper's text or of its authors' code.")] = (
         JigsawPreset.paper225
     )
-    grid: Annotated[int, Option(min=2, max=10, help="Tiles on each side.")] = 3
-    permutations: Annotated[int | None, Option(min=2, max=10_000, help="Size of the set. [1000; code255: 100]")] = None
-    cell: Annotated[int | None, Option(min=1, help="Pixels of a cell's side. [75; code255: 85]")] = None
-    tile: Annotated[int | None, Option(min=1, help="Pixels of a tile's side. [64]")] = None
-    jitter: Annotated[int | None, Option(min=0, help="Pixels a tile may move in its cell. [all its room]")] = None
-    gray: Annotated[float, Option(min=0, max=1, help="Share of pictures made gray.")] = 0.3
+    grid: Annotated[int, Option(min=2, max=10, help="Tiles per side of the grid.")] = 3
+    permutations: Annotated[
+        int | None,
+        Option(min=2, max=10_000, help="Number of permutations, which are the classes. [1000; code255: 100]"),
+    ] = None
+    cell: Annotated[int | None, Option(min=1, help="Side of a cell in pixels. [75; code255: 85]")] = None
+    tile: Annotated[int | None, Option(min=1, help="Side of a tile in pixels. [64]")] = None
+    jitter: Annotated[int | None, Option(min=0, help="Largest tile shift in a cell, in pixels. [cell - tile]")] = None
+    gray: Annotated[float, Option(min=0, max=1, help="Share of images converted to gray.")] = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()
         cell, tile, jitter = self.sizes
         if tile > cell:
-            raise UserError(f"a tile of {tile} pixels does not fit a cell of {cell}; give --tile 1 to {cell}")
+            raise UserError(f"--tile {tile} does not fit into --cell {cell}; give --tile 1 to {cell}")
         if jitter > cell - tile:
             raise UserError(f"--jitter {jitter} moves tiles out of their cells; give 0 to {cell - tile}")
         most = min(factorial(self.grid**2), 10_000)
         if not 2 <= self.count <= most:
-            raise UserError(f"--permutations {self.count} of {self.grid**2} tiles cannot be had; give 2 to {most}")
+            raise UserError(f"--permutations {self.count} is out of range for {self.grid**2} tiles; give 2 to {most}")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Sides of a cell and of a tile, and how far the tile may move: the preset's unless given."""
+        """Return the side of a cell, the side of a tile and the largest shift of a tile, in pixels."""
         cell = PRESETS[self.preset].cell if self.cell is None else self.cell
         tile = PRESETS[self.preset].tile if self.tile is None else self.tile
         return cell, tile, cell - tile if self.jitter is None else self.jitter
 
     @property
     def count(self) -> int:
-        """How many permutations there are to tell apart."""
+        """Return the number of permutations, which are the classes."""
         preset = min(PRESETS[self.preset].permutations, factorial(self.grid**2))
         return preset if self.permutations is None else self.permutations
 
@@ -95,19 +98,19 @@ class Jigsaw(ImageTask):
         chosen, distance = permutation_set(self.grid**2, self.count)
         names = tuple("-".join(map(str, permutation)) for permutation in chosen.tolist())
         apart = (
-            f"Index of the permutation in permutations.npy; any two of the {self.count} differ in {distance} places."
+            f"Index in permutations.npy; any two of the {self.count} permutations differ in {distance} places or more."
         )
-        home = "permutation[i] is the cell, counted row by row, whose tile is at position i."
-        box = "Where each tile was: left, top, right, bottom in pixels of the upright picture."
+        home = "permutation[i] is the cell, counted row by row, from which the tile at position i was cut."
+        box = "Box of each tile: left, top, right, bottom in pixels of the upright image."
         return (
             Column("label", "class", "label", apart, names),
             Column("permutation", "list<int64>", "label", home),
             Column("boxes", "list<list<float32>>", "about", box),
-            Column("tiles", "list<image>", "input", "The shuffled tiles, each encoded by itself."),
+            Column("tiles", "list<image>", "input", "The shuffled tiles, each encoded separately."),
         )
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Write the set beside the data; nothing of it is learned."""
+        """Write the permutations to `permutations.npy`. Nothing is learned."""
         np.save(artefacts / "permutations.npy", permutation_set(self.grid**2, self.count)[0])
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
@@ -131,37 +134,37 @@ class Jigsaw(ImageTask):
         }
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Is the permutation its class's, do the boxes lie in the cells it says, and do tiles show what is in them?"""
+        """Return a fault if the permutation is not its class's, or if boxes or tiles do not match its cells."""
         cell, tile, jitter = self.sizes
         permutation, boxes = np.array(row["permutation"]), np.array(row["boxes"])
         if not np.array_equal(permutation_set(self.grid**2, self.count)[0][row["label"]], permutation):
-            return "`permutation` is not that of the class `label`"
+            return "`permutation` is not the permutation of class `label`"
         if len(row["tiles"]) != len(boxes) or len(boxes) != self.grid**2:
-            return f"it has {len(row['tiles'])} tiles and {len(boxes)} `boxes`, not {self.grid**2}"
+            return f"the row has {len(row['tiles'])} tiles and {len(boxes)} `boxes` instead of {self.grid**2}"
         scale = (boxes[:, 2:] - boxes[:, :2]) / tile
-        corner = boxes[:, :2] - cell * homes(self.grid)[permutation] * scale  # of the square, but for the jitter
+        corner = boxes[:, :2] - cell * homes(self.grid)[permutation] * scale  # of the square, plus the jitter
         if (np.ptp(corner, 0) > (jitter + 0.5) * scale.max()).any():
-            return "`boxes` do not lie in the cells that `permutation` says"
+            return "`boxes` do not lie in the cells of `permutation`"
         for place, (media, box) in enumerate(zip(row["tiles"], row["boxes"], strict=True)):
             if source is not None and not ops.similar_thumbnail(
                 codec.decode_stored(media), ops.crop_subpixel(source, box)
             ):
-                return f"tile {place} is not what the source shows in cell {permutation[place]}"
+                return f"tile {place} does not match cell {permutation[place]} of the source"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The tiles as they are shown, and each at its home."""
+        """Yield the tiles as shuffled, and the tiles in their original cells."""
         tiles, homes_of = [codec.decode_stored(media) for media in row["tiles"]], row["permutation"]
-        yield Tiles("shuffled; from which cell", tiles, self.grid, [str(home) for home in homes_of])
-        yield Tiles("in place", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
+        yield Tiles("shuffled, with the original cells", tiles, self.grid, [str(home) for home in homes_of])
+        yield Tiles("in the original order", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
 
     def square(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:
-        """Place the square to cut up: left, top, side in whole pixels of the source. `x` and `y` are chance, 0 to 1."""
+        """Return left, top and side of the square in pixels of the source; `x` and `y` are random numbers in [0, 1)."""
         preset = PRESETS[self.preset]
         side = round(min(height, width) * preset.crop)
         if side < self.grid * SMALLEST_CELL:
             raise UnusableSample(f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles")
-        side -= side % max(1, side // (self.grid * self.sizes[0]))  # so that whole pixels shrink into one
+        side -= side % max(1, side // (self.grid * self.sizes[0]))  # a multiple of the factor by which `resize` shrinks
         if preset.centred:
             return (width - side) // 2, (height - side) // 2, side
         return int(x * (width - side + 1)), int(y * (height - side + 1)), side
@@ -169,5 +172,5 @@ class Jigsaw(ImageTask):
 
 @lru_cache
 def homes(grid: int) -> np.ndarray:
-    """(grid * grid, 2): column and row of each cell, counted row by row."""
+    """Return (grid * grid, 2): column and row of each cell, row by row."""
     return np.stack(np.divmod(np.arange(grid**2), grid)[::-1], 1)

@@ -1,4 +1,4 @@
-"""Masked speech: tell the codes of hidden stretches. Hsu et al. 2021 (HuBERT), Chiu et al. 2022 (BEST-RQ)."""
+"""Masked speech: predict the codes of masked frames. Hsu et al. 2021 (HuBERT), Chiu et al. 2022 (BEST-RQ)."""
 
 from __future__ import annotations
 
@@ -35,24 +35,19 @@ from pseudolabel.transforms.clustering.codebooks import Centroids, Projection
 from pseudolabel.transforms.clustering.precomputed import FrameFeatures
 from pseudolabel.transforms.image import codec
 
-DEFAULT_CLUSTERS = 100  # of k-means: HuBERT's first iteration
-MEL_BINS, FRAMES_PER_LABEL, CODES, CODE_DIMENSIONS = (
-    80,
-    4,
-    8192,
-    16,
-)  # of BEST-RQ: bins, frames to a label, codes, dimensions of a code
-CODEBOOK_HELP = "Label with the centroids.npz or quantiser.npz of a dataset made before, and learn nothing."
-FEATURES_HELP = "Cluster features of a model, at 50 Hz: a folder of KEY.npy, or Parquet with key and features."
+DEFAULT_CLUSTERS = 100  # k-means clusters of HuBERT's first iteration
+MEL_BINS, FRAMES_PER_LABEL, CODES, CODE_DIMENSIONS = 80, 4, 8192, 16  # of BEST-RQ
+CODEBOOK_HELP = "Reuse the codebook of an earlier dataset: its centroids.npz or quantiser.npz. Nothing is learned."
+FEATURES_HELP = "Cluster a model's features at 50 Hz: a folder of KEY.npy, or of Parquet with columns key and features."
 CEILING_HELP = (
-    "Highest Hz of the mel filters. Sources of several rates want half of the lowest, or codes tell the rate. "
-    "[half of each source's own]"
+    "Upper limit of the mel filters in Hz. If sample rates differ, give half the lowest; else codes reveal the rate. "
+    "[half of each source's rate]"
 )
-PRESET_HELP = "Whose masks. wav2vec2 hides 49 % of the frames, hubert 57 %, best-rq 33 %. [hubert; of best-rq, best-rq]"
+PRESET_HELP = "Published masks: wav2vec2 masks 49 % of frames, hubert 57 %, best-rq 33 %. [hubert; for best-rq best-rq]"
 
 
 class Targets(StrEnum):
-    """Where the codes come from."""
+    """The source of the codes; the value of `--targets`."""
 
     kmeans = "kmeans"
     best_rq = "best-rq"
@@ -63,28 +58,28 @@ def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
         return ()
     arrays, about = codebooks.load_arrays(artefacts / task.book, Centroids._fields)
     each = int(about["points"]) // len(arrays["centroids"])
-    few = f"there are only {each} frames to learn each cluster from; {MIN_POINTS_PER_CLUSTER} or more are wanted"
+    few = f"k-means learned from only {each} frames per cluster; {MIN_POINTS_PER_CLUSTER} or more are recommended"
     return (few,) if each < MIN_POINTS_PER_CLUSTER else ()
 
 
 def _chance_level(task: MaskAudio, artefacts: Path) -> str:
     arrays, _ = codebooks.load_arrays(artefacts / task.book, ())
     codes = arrays["centroids" if task.targets == Targets.kmeans else "codebook"]
-    return f"1 in {len(codes):,} for each hidden frame, guessing among the codes"
+    return f"1 in {len(codes):,} for each masked frame, guessing among the codes"
 
 
 def _self_verifying(task: MaskAudio) -> bool:
-    return not task.features  # codes are of the sound that is stored; a model's features are not
+    return not task.features  # the stored audio gives the codes, but not a model's features
 
 
 @dataclass(frozen=True)
 class MaskAudio(AudioTask):
-    """Hide stretches of an utterance; the label is the code of each frame, of k-means or of a random projection.
+    """Mask spans of an utterance; the label is the code of each frame, from k-means or from a random projection.
 
-    `labels[i]` is the code of frame i, `mask[i]` whether it is hidden, both at `label_hz`. With k-means frame i is what
-    frame i of the conv encoder of wav2vec 2.0 and HuBERT sees: 400 samples from 320 i on, at 16 kHz; `labels_100hz` has
-    a code for each 10 ms, and every second is in `labels`. With BEST-RQ it is four frames of 10 ms. Codes are computed
-    from exactly the sound that is stored.
+    `labels[i]` is the code of frame i, `mask[i]` whether frame i is masked, both at `label_hz`. With k-means, frame i
+    is the input of frame i of the conv encoder of wav2vec 2.0 and HuBERT: 400 samples from sample 320 i on, at 16 kHz.
+    `labels_100hz` has a code every 10 ms; `labels` has every other one. With BEST-RQ, frame i is four frames of 10 ms.
+    Codes are computed from exactly the audio that is stored.
     """
 
     name: ClassVar[str] = "mask-audio"
@@ -97,9 +92,9 @@ class MaskAudio(AudioTask):
     )
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
 
-    targets: Annotated[Targets, Option(help="Codes of k-means over MFCC, or of a random projection.")] = Targets.kmeans
+    targets: Annotated[Targets, Option(help="Codes from k-means over MFCC, or a random projection.")] = Targets.kmeans
     clusters: Annotated[
-        int | None, Option("--clusters", "-k", min=2, max=100_000, help="Clusters of k-means. [100]")
+        int | None, Option("--clusters", "-k", min=2, max=100_000, help="Number of k-means clusters. [100]")
     ] = None
     ceiling: Annotated[float | None, Option(min=1000, help=CEILING_HELP)] = None
     preset: Annotated[SpanMaskPreset | None, Option(help=PRESET_HELP)] = None
@@ -110,39 +105,39 @@ class MaskAudio(AudioTask):
         super().__post_init__()
         if self.rate % 200:
             raise UserError(
-                f"--rate {self.rate} has no whole number of samples in 5 ms; give a multiple of 200, as 16000"
+                f"--rate {self.rate}: 5 ms is not a whole number of samples; give a multiple of 200, as 16000"
             )
         if self.features and self.targets == Targets.best_rq:
-            raise UserError("--features are for --targets kmeans; best-rq has features of its own")
+            raise UserError("--features is only for --targets kmeans; leave it out, best-rq computes its features")
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):
-            raise UserError("--clusters is for k-means that is to be learned; leave it out")
+            raise UserError("--clusters is only for learning k-means; leave it out with --codebook or best-rq")
         if self.codebook:
-            self.loaded_codebook  # noqa: B018 - refused where it does not fit
+            self.loaded_codebook  # noqa: B018 - raises `UserError` if it does not fit
         if self.features:
             self.precomputed  # noqa: B018
 
     @property
     def book(self) -> str:
-        """The artefact's name."""
+        """Return the file name of the codebook."""
         return "centroids.npz" if self.targets == Targets.kmeans else "quantiser.npz"
 
     @property
     def about(self) -> dict[str, Any]:
-        """What a codebook must be for, beside its kind."""
+        """Return the options that the codebook must have been made with."""
         kmeans = self.targets == Targets.kmeans
         kind = {"mfcc": not self.features} if kmeans else {"mel": MEL_BINS, "stack": FRAMES_PER_LABEL}
         return {"rate": self.rate, "ceiling": self.ceiling or 0, **kind}
 
     @cached_property
     def loaded_codebook(self) -> Centroids | Projection:
-        """The codebook that was given."""
+        """Return the codebook of `--codebook`."""
         return codebooks.load_frame_codebook(
             Path(self.codebook), Centroids if self.targets == Targets.kmeans else Projection, self.about
         )
 
     @cached_property
     def precomputed(self) -> FrameFeatures:
-        """The features that were given."""
+        """Return the features of `--features`."""
         return FrameFeatures(self.features)
 
     def options(self) -> Mapping[str, Any]:
@@ -153,68 +148,61 @@ class MaskAudio(AudioTask):
 
     @property
     def count(self) -> int | None:
-        """Clusters to learn."""
+        """Return the number of clusters to learn, or None."""
         return (self.clusters or DEFAULT_CLUSTERS) if self.observed_megabytes else None
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
-        """Enough for 2,000 frames of MFCC to each of 100 clusters; of a model's features, for 130 to each of 500."""
+        """Return 32 for MFCC (100 clusters of 2,000 frames), 192 for a model's features (500 of 130), else 0."""
         if self.targets != Targets.kmeans or self.codebook:
             return 0
         return 192 if self.features else 32
 
     @property
     def masks(self) -> SpanMaskPreset:
-        """Whose masks: those of the targets' own paper unless others are given."""
+        """Return `--preset`, or else the preset of the paper of the targets."""
         if self.preset is not None:
             return self.preset
         return SpanMaskPreset.hubert if self.targets == Targets.kmeans else SpanMaskPreset.best_rq
 
     @property
     def hz(self) -> float:
-        """Labels in a second."""
+        """Return the number of labels per second."""
         return 50.0 if self.targets == Targets.kmeans else 100 / FRAMES_PER_LABEL
 
     @property
     def twice(self) -> bool:
-        """Whether there are codes for each 10 ms, too."""
+        """Return whether rows have `labels_100hz` as well."""
         return self.targets == Targets.kmeans and not self.features
 
     def columns(self) -> Sequence[Column]:
         ten = Column(
-            "labels_100hz", "list<int32>", "label", "The code of each frame of 10 ms; `labels` is every second."
+            "labels_100hz", "list<int32>", "label", "The code of each 10 ms frame; `labels` has every other one."
         )
         return (
-            Column("labels", "list<int32>", "label", f"The code of each frame, {self.hz:g} in a second."),
+            Column("labels", "list<int32>", "label", f"The code of each frame, {self.hz:g} per second."),
             *([ten] if self.twice else []),
-            Column("mask", "list<bool>", "label", "True where a frame is to be hidden, and its code to be told."),
-            Column("label_hz", "float32", "about", "Frames in a second, of `labels` and of `mask`."),
-            Column("seconds", "float32", "about", "How long the sound is."),
-            Column(
-                "ceiling",
-                "float32",
-                "about",
-                "Highest Hz of the mel filters that codes are made of: MFCC's, or BEST-RQ's.",
-            ),
-            Column(
-                "audio", f"audio<{self.rate}>", "input", "The sound, whole: the model hides the frames. FLAC, mono."
-            ),
+            Column("mask", "list<bool>", "label", "True if the frame is to be masked and its code predicted."),
+            Column("label_hz", "float32", "about", "Frames per second of `labels` and `mask`."),
+            Column("seconds", "float32", "about", "Duration of the audio in seconds."),
+            Column("ceiling", "float32", "about", "Upper limit in Hz of the mel filters, of MFCC or BEST-RQ."),
+            Column("audio", f"audio<{self.rate}>", "input", "The whole utterance, mono FLAC; the model masks frames."),
         )
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """The features of a part of the source, a sixteenth of what `fit` takes at most: not of one file alone."""
+        """Yield features up to a sixteenth of what `fit` takes, so that `fit` learns from more than one file."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             try:
                 features = self.frame_features(sample.payload)
-            except SampleError:  # said when it is labelled
+            except SampleError:  # reported when the sample is labelled
                 continue
             yield features
             if (room := room - features.nbytes) <= 0:
                 return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Learn the centroids, or draw the projection; save them for labelling more data the same way."""
+        """Learn the centroids, or draw the random projection. Save the codebook for `--codebook` of a later run."""
         about = dict(self.about)
         if self.codebook:
             book = self.loaded_codebook
@@ -222,7 +210,7 @@ class MaskAudio(AudioTask):
             points = [*seen] or [np.empty((0, 1), np.float32)]
             if len(widths := {part.shape[1] for part in points}) > 1:
                 sizes = " and ".join(map(str, sorted(widths)))
-                raise UserError(f"--features are of {sizes} numbers a frame; give those of one model")
+                raise UserError(f"--features have {sizes} numbers per frame; give the features of one model")
             book = codebooks.fit_centroids(
                 np.concatenate(points), self.count or DEFAULT_CLUSTERS, int(rng.integers(2**31))
             )
@@ -238,7 +226,7 @@ class MaskAudio(AudioTask):
         )
 
     def frame_features(self, sound: Utterance) -> np.ndarray:
-        """An utterance as (n, D) float32 features: 100 in a second of MFCC, 50 that were given, 25 of BEST-RQ's."""
+        """Return `(n, D)` float32 features: MFCC at 100 Hz, those of `--features` at 50 Hz, or BEST-RQ's at 25 Hz."""
         if self.features:
             return self.precomputed.of(sound.key)
         if self.targets == Targets.kmeans:
@@ -247,18 +235,18 @@ class MaskAudio(AudioTask):
         return audio_features.stack_frames((mel - mel.mean(0)) / (mel.std(0) + 1e-5), FRAMES_PER_LABEL)
 
     def highest(self, sound: Utterance) -> float:
-        """The ceiling of the mel filters: never above what the source can hold."""
+        """Return the upper limit of the mel filters in Hz: `--ceiling`, at most half the source's sample rate."""
         return min(sound.rate / 2, sound.heard / 2, self.ceiling or np.inf)
 
 
 class MaskAudioLabeler(NamedTuple):
-    """What labels utterances: the task and its codebook."""
+    """The row maker of mask-audio: the task and its codebook."""
 
     task: MaskAudio
     book: Centroids | Projection
 
     def rows(self, sound: Utterance, rng: np.random.Generator) -> Iterator[Row]:
-        """The row of an utterance."""
+        """Yield the row of an utterance."""
         task, seconds = self.task, len(sound.wave) / sound.rate
         stride, window = (
             size * sound.rate // audio_features.RATE for size in (audio_features.CONV_STRIDE, audio_features.WINDOW)
@@ -267,11 +255,11 @@ class MaskAudioLabeler(NamedTuple):
         if not frames or not len(features := task.frame_features(sound)):
             raise FilteredSample(f"{seconds:.3f} s, too short for one frame")
         if features.shape[1] != self.book.width:
-            raise UnusableSample(f"{features.shape[1]} numbers a frame, the codebook is for {self.book.width}")
+            raise UnusableSample(f"features have {features.shape[1]} numbers per frame, the codebook {self.book.width}")
         codes = self.book.codes(features)
         row: Row = {"label_hz": task.hz, "seconds": seconds, "ceiling": task.highest(sound)}
         if task.features and len(codes) != frames:
-            raise UnusableSample(f"{len(codes)} frames of features for {frames} of sound, at 50 Hz")
+            raise UnusableSample(f"features have {len(codes)} frames, the audio has {frames} at 50 Hz")
         if task.twice:
             row["labels_100hz"] = codes.tolist()
             codes = codes[::2]
@@ -284,24 +272,24 @@ class MaskAudioLabeler(NamedTuple):
         }
 
     def check_row(self, row: Row, source: Utterance | None) -> str | None:
-        """Are the codes those of the sound that is stored, and is that the source's?"""
+        """Compare the codes with the stored audio, and the audio with the source. Return the fault, or None."""
         task, labels, (wave, rate) = self.task, row["labels"], audio_codec.decode_flac(row["audio"])
         if len(row["mask"]) != len(labels):
-            return f"`mask` has {len(row['mask'])} frames, `labels` {len(labels)}"
+            return f"`mask` has {len(row['mask'])} frames, `labels` has {len(labels)}"
         if not any(row["mask"]):
-            return "`mask` hides nothing"
+            return "`mask` masks no frame"
         if task.twice and row["labels_100hz"][::2] != labels:
-            return "`labels` are not every second of `labels_100hz`"
+            return "`labels` are not every other code of `labels_100hz`"
         if not task.features:
             sound = Utterance(row["key"], wave, rate, heard=2 * row["ceiling"])
             codes = self.book.codes(task.frame_features(sound)).tolist()
             if wrong := np.count_nonzero(np.array(codes) != row["labels_100hz" if task.twice else "labels"]):
-                return f"{wrong} of {len(codes)} labels are not the codes of the sound that is stored"
+                return f"{wrong} of {len(codes)} labels are not the codes of the stored audio"
         if source is not None and not np.array_equal(wave, source.wave):
-            return "`audio` is not the source's sound"
+            return "`audio` differs from the source"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The sound, what is hidden of it, and its codes."""
+        """Yield the audio with its mask and codes."""
         wave, rate = audio_codec.decode_flac(row["audio"])
         yield Wave("", wave, rate, np.array(row["mask"], bool), np.array(row["labels"]))

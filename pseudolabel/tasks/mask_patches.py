@@ -1,4 +1,4 @@
-"""Masked image modelling: tell what is in the hidden patches. He et al. 2022, Masked autoencoders."""
+"""Masked image modelling: predict the hidden patches. He et al. 2022, Masked autoencoders."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.image.crops import CropRule, crop
 
-UNIT_PIXELS = 32  # pixels: microsoft/SimMIM, config.py
+UNIT_PIXELS = 32  # pixels; microsoft/SimMIM, config.py
 
 
 class Strategy(StrEnum):
-    """Whose masks: MAE's, BEiT's, SimMIM's."""
+    """The kind of masks: random as MAE, block as BEiT, grid as SimMIM."""
 
     random = "random"
     block = "block"
@@ -30,10 +30,10 @@ class Strategy(StrEnum):
 
 
 class Usual(NamedTuple):
-    """What a strategy has where nothing else is given."""
+    """The defaults of a strategy."""
 
     ratio: float
-    min_area: float  # of the crop
+    min_area: float  # smallest share of the image in the crop
 
 
 DEFAULT_RATIOS = {
@@ -44,21 +44,21 @@ DEFAULT_RATIOS = {
 
 
 def _chance_level(task: MaskPatches, artefacts: Path) -> str:
-    return "not a matter of classes: the hidden patches are told pixel by pixel, and the error is measured"
+    return "not defined; the hidden patches are predicted pixel by pixel, and the error is measured"
 
 
 def _self_verifying(task: MaskPatches) -> bool:
-    return True  # any patches may be hidden, if they are as many: what is in them, the picture tells
+    return True  # any mask of the right size is valid; the targets are in the image itself
 
 
 @dataclass(frozen=True)
 class MaskPatches(ImageTask):
-    """Hide patches of each picture; the label is which. What is in them, the picture tells: it is stored whole.
+    """Choose patches of each image to hide; the label is the mask. The image is stored whole and holds the targets.
 
-    `mask[i]` is true where patch i, counted row by row, is hidden, as `bool_masked_pos` of BEiT and SimMIM; ViTMAE
-    takes random ones as `noise=mask.float()`, if its `mask_ratio` is the same. Every mask of a dataset hides as many:
-    L - int(L * (1 - ratio)) of L patches where they are random, ViTMAE's own count; round(L * ratio) in blocks;
-    ceil(U * ratio) of U squares in a grid.
+    `mask[i]` is true if patch i, counted row by row, is hidden, as in `bool_masked_pos` of BEiT and SimMIM. ViTMAE
+    takes random masks as `noise=mask.float()` if its `mask_ratio` is the same. All masks of a dataset hide the same
+    number of patches: L - int(L * (1 - ratio)) of L patches for `random`, as ViTMAE; round(L * ratio) for `block`;
+    ceil(U * ratio) of U squares for `grid`.
     """
 
     name = "mask-patches"
@@ -69,62 +69,62 @@ class MaskPatches(ImageTask):
     )
 
     strategy: Annotated[
-        Strategy, Option(help="Patches at random (MAE), in blocks (BEiT), or in a coarser grid (SimMIM).")
+        Strategy, Option(help="Hide random patches (MAE), blocks (BEiT), or squares of a coarser grid (SimMIM).")
     ] = Strategy.random
     ratio: Annotated[
-        float | None, Option(min=0, max=1, help="Share of the patches hidden. [0.75; block: 75/196; grid: 0.6]")
+        float | None, Option(min=0, max=1, help="Share of hidden patches. [0.75; block: 75/196; grid: 0.6]")
     ] = None
-    height: Annotated[int, Option(min=8, max=8192, help="Pixels of the picture's height.")] = 224
-    width: Annotated[int, Option(min=8, max=8192, help="Pixels of the picture's width.")] = 224
-    patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 16
-    unit: Annotated[
-        int | None, Option(min=1, help="Pixels of the side of what --strategy grid hides as a whole. [32]")
-    ] = None
+    height: Annotated[int, Option(min=8, max=8192, help="Height of the image in pixels.")] = 224
+    width: Annotated[int, Option(min=8, max=8192, help="Width of the image in pixels.")] = 224
+    patch: Annotated[int, Option(min=1, help="Side of a patch in pixels.")] = 16
+    unit: Annotated[int | None, Option(min=1, help="Side in pixels of a square that --strategy grid hides. [32]")] = (
+        None
+    )
     masks: Annotated[
-        int, Option(min=1, max=1000, help="Masks for each picture; with more than one, `masks` lists them.")
+        int, Option(min=1, max=1000, help="Masks per image; more than one: the column is `masks`, a list.")
     ] = 1
     min_area: Annotated[
         float | None,
-        Option(min=0, max=1, help="Least share of the picture in the crop. [0.2; block: 0.08; grid: 0.67]"),
+        Option(min=0, max=1, help="Smallest share of the image in the crop. [0.2; block: 0.08; grid: 0.67]"),
     ] = None
-    flip: Annotated[float, Option(min=0, max=1, help="Share of the pictures that are mirrored.")] = 0.5
-    render: Annotated[
-        bool, Option("--render", help="Add the picture with its patches hidden, for a person to see.")
-    ] = False
+    flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored left to right.")] = 0.5
+    render: Annotated[bool, Option("--render", help="Also store the image with its patches hidden, for display.")] = (
+        False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         grid = self.strategy == Strategy.grid
         if self.unit and not grid:
-            raise UserError(f"--unit is for --strategy grid, not {self.strategy}; leave it out, or give that")
+            raise UserError(f"--unit is for --strategy grid, not {self.strategy}; leave it out or give --strategy grid")
         option = "--unit" if grid else "--patch"
         if self.height % self.whole or self.width % self.whole:
             sizes = f"--height {self.height} and --width {self.width}"
-            raise UserError(f"{sizes} are no multiples of {option} {self.whole}; give such, as {7 * self.whole}")
+            raise UserError(f"{sizes} are not multiples of {option} {self.whole}; give e.g. {7 * self.whole}")
         if self.whole % self.patch:
             raise UserError(
-                f"--unit {self.whole} is no multiple of --patch {self.patch}; give one, as {2 * self.patch}"
+                f"--unit {self.whole} is not a multiple of --patch {self.patch}; give e.g. {2 * self.patch}"
             )
         if self.total < 2:
-            raise UserError(f"{option} {self.whole} is the whole picture; give a smaller one, as 16")
+            raise UserError(f"{option} {self.whole} covers the whole image; give a smaller one, e.g. 16")
         if self.strategy == Strategy.block and min(self.grid) < 3:
-            raise UserError(f"a grid of {self.grid[0]} x {self.grid[1]} patches has no blocks; give a smaller --patch")
+            raise UserError(f"a grid of {self.grid[0]} x {self.grid[1]} patches is too small for blocks; lower --patch")
         if not 0 < self.count < self.total:
-            raise UserError(f"--ratio {self.share:g} hides all or nothing of {self.total} patches; give one between")
+            raise UserError(f"--ratio {self.share:g} hides none or all of {self.total} patches; give a ratio between")
 
     @property
     def whole(self) -> int:
-        """Pixels of the side of what is hidden as a whole."""
+        """Return the side in pixels of the squares to hide: `--unit` for `grid`, else `--patch`."""
         return (self.unit or UNIT_PIXELS) if self.strategy == Strategy.grid else self.patch
 
     @property
     def share(self) -> float:
-        """The share of patches to be hidden: the strategy's unless given."""
+        """Return the share of patches to hide: `--ratio` or the strategy's default."""
         return DEFAULT_RATIOS[self.strategy].ratio if self.ratio is None else self.ratio
 
     @property
     def least_area(self) -> float:
-        """The least crop: the strategy's unless given."""
+        """Return the smallest share of the image in the crop: `--min-area` or the strategy's default."""
         return DEFAULT_RATIOS[self.strategy].min_area if self.min_area is None else self.min_area
 
     def options(self) -> Mapping[str, Any]:
@@ -138,17 +138,17 @@ class MaskPatches(ImageTask):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches from top to bottom and from left to right."""
+        """Return the number of rows and of columns of patches."""
         return self.height // self.patch, self.width // self.patch
 
     @property
     def total(self) -> int:
-        """What may be hidden: patches, or squares of them."""
+        """Return the number of patches, or of squares for `grid`."""
         return self.height * self.width // self.whole**2
 
     @property
     def count(self) -> int:
-        """How many of these are hidden."""
+        """Return the number of hidden patches, or of hidden squares for `grid`."""
         match self.strategy:
             case Strategy.random:
                 return self.total - int(self.total * (1 - self.share))
@@ -159,25 +159,21 @@ class MaskPatches(ImageTask):
 
     def columns(self) -> Sequence[Column]:
         down, across = self.grid
-        where = f"true where a patch is hidden, row by row in a grid of {down} x {across}."
+        where = f"true for hidden patches, row by row in a grid of {down} x {across}."
         if self.masks == 1:
             mask, shown = Column("mask", "list<bool>", "label", f"{where[:1].upper()}{where[1:]}"), "image"
         else:
-            mask, shown = Column("masks", "list<list<bool>>", "label", f"Of each mask: {where}"), "list<image>"
+            mask, shown = Column("masks", "list<list<bool>>", "label", f"For each mask: {where}"), "list<image>"
         about = (
-            Column(
-                "box", "list<int32>", "about", "Where the crop was: left, top, right, bottom in the upright picture."
-            ),
-            Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
+            Column("box", "list<int32>", "about", "Box of the crop: left, top, right, bottom in the upright image."),
+            Column("flip", "bool", "about", "Whether the crop was mirrored left to right."),
         )
-        image = Column(
-            "image", "image", "input", "A crop of the picture, nothing of it hidden: that is for the trainer to do."
-        )
-        rendered = Column("rendered", shown, "about", "The picture with its patches hidden, for a person to see.")
+        image = Column("image", "image", "input", "A crop of the image, with no patch hidden; the trainer hides them.")
+        rendered = Column("rendered", shown, "about", "The image with its patches hidden, for display.")
         return (mask, *about, image, *([rendered] if self.render else []))
 
     def mask(self, rng: np.random.Generator) -> np.ndarray:
-        """(rows, columns) bool: a mask of the strategy."""
+        """Return a (rows, columns) bool mask of the strategy."""
         match self.strategy:
             case Strategy.random:
                 return image_masks.random_mask(*self.grid, self.count, rng)
@@ -187,7 +183,7 @@ class MaskPatches(ImageTask):
                 return image_masks.grid_mask(*self.grid, self.whole // self.patch, self.count, rng)
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> the row of one picture, cropped and perhaps mirrored, with its masks."""
+        """(H, W, 3) uint8 -> one row: the image, cropped and possibly mirrored, with its masks."""
         height, width, _ = image.shape
         box = crop(CropRule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
         shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
@@ -203,25 +199,25 @@ class MaskPatches(ImageTask):
         yield row
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Does each mask hide as many as it should, whole squares where it should, of what the source shows?"""
+        """Return a fault if a mask has a wrong count or partial squares, or the image does not match the source."""
         squares, each = (*self.grid,), self.whole // self.patch
         for mask in [row["mask"]] if self.masks == 1 else row["masks"]:
             hides = np.array(mask, bool).reshape(squares)
             if np.count_nonzero(hides) != self.count * each**2:
-                return f"{np.count_nonzero(hides)} patches are hidden, not {self.count * each**2}"
+                return f"{np.count_nonzero(hides)} patches are hidden instead of {self.count * each**2}"
             if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):
-                return f"patches are not hidden in squares of {self.whole} pixels"
+                return f"hidden patches do not form squares of {self.whole} pixels"
         image = codec.decode_stored(row["image"])
         if image.shape[:2] != (self.height, self.width):
-            return f"`image` is {image.shape[1]} x {image.shape[0]} pixels, not {self.width} x {self.height}"
+            return f"`image` is {image.shape[1]} x {image.shape[0]} pixels instead of {self.width} x {self.height}"
         if source is None:
             return None
         shown = ops.resize(ops.crop(source, row["box"]), self.height, self.width, cubic=True)
         shown = ops.mirror(shown) if row["flip"] else shown
-        return None if ops.equal_up_to_jpeg(image, shown) else "it is not what the source shows in `box`"
+        return None if ops.equal_up_to_jpeg(image, shown) else "`image` does not match `box` in the source"
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The picture with its patches hidden, by its first masks, and whole."""
+        """Yield the image with the patches of up to three masks hidden, and the whole image."""
         image, masks = codec.decode_stored(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
         seen = [image_masks.gray_out(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
-        yield Tiles("what is shown, and the whole", [*seen, image], 2)
+        yield Tiles("patches hidden, and the whole image", [*seen, image], 2)

@@ -1,4 +1,4 @@
-"""Masked language modelling: tell the hidden words from those around them (Devlin et al. 2019, BERT)."""
+"""Masked language modelling: predict masked tokens from their context (Devlin et al. 2019, BERT)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MaskText(MaskingOptions, PackedTask):
-    """Hide some of a text's tokens, words or spans of words; the label is what they were.
+    """Mask some tokens, words or spans of words of a text; the labels are the original tokens.
 
-    `labels[i]` is the token that stood at i where it is to be told, else -100. Of those, 80 % show [MASK], 10 % another
-    one at random and 10 % themselves; they are max(1, round(ratio * n)) of a row's n tokens that are not special.
-    Unlike google-research/bert's create_pretraining_data.py: a row is a stretch of the stream of documents, not a pair
-    of sentences; the budget has no ceiling and leaves [CLS] and [SEP] out; no special token is hidden or drawn.
-    A word is what the tokenizer's own rules cut before it looks into its vocabulary, for any kind of tokenizer.
+    `labels[i]` is the original token at position i if it is to be predicted, else -100. Of the tokens to predict, 80 %
+    are shown as [MASK], 10 % as a random token and 10 % unchanged. Their number is max(1, round(ratio * n)) for a row
+    with n tokens that are not special. Unlike google-research/bert's create_pretraining_data.py, a row is a piece of
+    the stream of documents, not a pair of sentences; the number of tokens to predict has no maximum, and n excludes
+    [CLS] and [SEP]; special tokens are never masked and never drawn as random tokens. Words are the pieces into which
+    the tokenizer splits text before it looks up its vocabulary, for any kind of tokenizer.
     """
 
     name: ClassVar[str] = "mask-text"
@@ -52,11 +53,11 @@ class MaskText(MaskingOptions, PackedTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids: [CLS] text [SEP], with some of the text hidden."),
-            Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100."),
+            Column("input_ids", "list<int32>", "input", "Token ids of [CLS] text [SEP], with some tokens masked."),
+            Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
-            Column("text", "string", "input", "The row as a person reads it, with a [MASK] for each token to be told."),
-            Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order."),
+            Column("text", "string", "input", "The row as text, with [MASK] for each token to predict."),
+            Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order."),
         ][: 5 if self.as_text else 3]
 
     def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
@@ -79,7 +80,7 @@ class MaskText(MaskingOptions, PackedTask):
     def check_rows(
         self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
     ) -> Sequence[str | None]:
-        """Filled in, is a row [CLS] text [SEP] [PAD]..., is text asked for and nothing else, and is it the source's?"""
+        """Fill in the labels. Check that rows are [CLS] text [SEP] [PAD]..., equal the source, and mask only text."""
         shown, labels, attention = (
             list_to_array(rows, n, self.length) for n in ("input_ids", "labels", "attention_mask")
         )
@@ -87,11 +88,11 @@ class MaskText(MaskingOptions, PackedTask):
         tests = [*masking_faults(shown, labels, special), *framing_faults(filled, attention, special)]
         if source is not None:
             other = (filled[:, 1 : 1 + source.shape[1]] != source).any(1)
-            tests.append((other, "filled in, it is not what the source says"))
+            tests.append((other, "with the labels filled in, the row differs from the source"))
         return first_faults(*tests)
 
     def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
-        """The text with its blanks filled in."""
+        """Yield the text with its masks filled in."""
         size = sum(row["attention_mask"])
         shown, labels = (np.array(row[name][1 : size - 1]) for name in ("input_ids", "labels"))
         yield MarkedText("", spelling.fill_masks(shown, labels, special))

@@ -1,4 +1,4 @@
-"""Masked video modelling: tell what is in the hidden tubes. Tong et al. 2022, VideoMAE."""
+"""Masked video modelling: predict the content of masked tubes. Tong et al. 2022, VideoMAE."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.video import motion
 
-FRAME_GAP = 4  # frames: PRETRAIN.md, Kinetics; 2 for Something-Something
+FRAME_GAP = 4  # frames; VideoMAE's PRETRAIN.md for Kinetics; 2 for Something-Something
 
 
 def _chance_level(task: MaskTubes, artefacts: Path) -> str:
-    return "not a matter of classes: the mean colour of what is seen is the guess to beat"
+    return "not defined for pixels; the baseline is the mean colour of the visible patches"
 
 
 def _self_verifying(task: MaskTubes) -> bool:
-    return True  # what is hidden is there, whatever the mask
+    return True  # the clip is stored whole, whatever the mask
 
 
 @dataclass(frozen=True)
 class MaskTubes(VideoTask):
-    """Hide the same patches in all frames of a clip; the label is which. What is in them, the clip tells.
+    """Mask the same patches in all frames of a clip; the label is the mask. The clip is stored unmasked.
 
-    `bool_masked_pos[i]` is true where cube i is hidden, a cube being a patch through `--tubelet` frames. Cubes are
-    counted in the order of time, then row by row, as `VideoMAEForPreTraining` takes them. One mask of the patches goes
-    through the whole clip (MCG-NJU/VideoMAE, masking_generator.py); every one hides as many: int(ratio * patches).
+    `bool_masked_pos[i]` is true if cube i is masked. A cube is a patch in `--tubelet` consecutive frames. Cubes are in
+    order of time, then row by row, as `VideoMAEForPreTraining` takes them. All frames share one mask of patches
+    (MCG-NJU/VideoMAE, masking_generator.py). Every mask has the same number of patches: int(ratio * patches).
     """
 
     name = "mask-tubes"
@@ -46,21 +46,21 @@ class MaskTubes(VideoTask):
         self_verifying=_self_verifying,
     )
 
-    frames: Annotated[int, Option(min=2, max=128, help="Frames of a clip.")] = 16
-    ratio: Annotated[float, Option(min=0, max=1, help="Share of the patches hidden.")] = 0.9
-    patch: Annotated[int, Option(min=1, help="Pixels of a patch's side.")] = 16
-    tubelet: Annotated[int, Option(min=1, help="Frames of a cube.")] = 2
+    frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16
+    ratio: Annotated[float, Option(min=0, max=1, help="Share of the patches to mask.")] = 0.9
+    patch: Annotated[int, Option(min=1, help="Side of a patch in pixels.")] = 16
+    tubelet: Annotated[int, Option(min=1, help="Frames per cube.")] = 2
     min_motion: Annotated[float, Option(min=0, max=255, help=MOTION_HELP)] = 0.0
     max_cut: Annotated[float, Option(min=0, max=1, help=CUT_HELP)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.framing.size % self.patch:
-            raise UserError(f"--size {self.framing.size} is no multiple of --patch {self.patch}; give one that is")
+            raise UserError(f"--size {self.framing.size} is not a multiple of --patch {self.patch}; give one that is")
         if self.frames % self.tubelet:
-            raise UserError(f"--frames {self.frames} is no multiple of --tubelet {self.tubelet}; give one that is")
+            raise UserError(f"--frames {self.frames} is not a multiple of --tubelet {self.tubelet}; give one that is")
         if not 0 < self.hidden < self.side**2:
-            raise UserError(f"--ratio {self.ratio:g} hides all or nothing of {self.side**2} patches; give one between")
+            raise UserError(f"--ratio {self.ratio:g} masks all or none of {self.side**2} patches; give one between")
 
     @property
     def sampling(self) -> Sampling:
@@ -72,12 +72,12 @@ class MaskTubes(VideoTask):
 
     @property
     def side(self) -> int:
-        """Patches of a side."""
+        """Return the number of patches along a side."""
         return self.framing.size // self.patch
 
     @property
     def hidden(self) -> int:
-        """How many patches of a frame are hidden."""
+        """Return the number of masked patches per frame."""
         return int(self.ratio * self.side**2)
 
     def options(self) -> Mapping[str, Any]:
@@ -86,17 +86,15 @@ class MaskTubes(VideoTask):
     def columns(self) -> Sequence[Column]:
         cubes = f"{self.frames // self.tubelet} x {self.side} x {self.side}"
         return (
-            Column(
-                "clip", "list<image>", "input", "The frames, nothing of them hidden: that is for the trainer to do."
-            ),
-            Column("bool_masked_pos", "list<bool>", "label", f"True where a cube is hidden, of {cubes}."),
-            Column("timestamps", "list<float64>", "about", "When each frame is, in seconds of the film."),
-            Column("motion", "float32", "about", "Mean gray levels of change from frame to frame on thumbnails."),
+            Column("clip", "list<image>", "input", "Frames of the clip, not masked: the trainer applies the mask."),
+            Column("bool_masked_pos", "list<bool>", "label", f"True for each masked cube, of {cubes} cubes."),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame, in seconds of the video."),
+            Column("motion", "float32", "about", "Mean change from frame to frame, in gray levels on thumbnails."),
             BOXES,
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """Frames in order -> the row of them and of their mask."""
+        """Yield the row with the frames and a random mask."""
         square = self.cut_moving_square(clip, rng, motion.mean_frame_difference)
         mask = image_masks.random_mask(self.side, self.side, self.hidden, rng).ravel()
         yield {
@@ -108,25 +106,25 @@ class MaskTubes(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Does the mask hide as many patches as it shall, the same at all times, and are the frames of their times?"""
+        """Check the number of masked patches, that all frames share the mask, and that frames equal the source."""
         mask = np.array(row["bool_masked_pos"], bool)
         if len(mask) != self.frames // self.tubelet * self.side**2:
-            return f"`bool_masked_pos` has {len(mask)} cubes"
+            return f"`bool_masked_pos` has the wrong number of cubes: {len(mask)}"
         if len(row["clip"]) != self.frames:
-            return f"it has {len(row['clip'])} frames, not {self.frames}"
+            return f"`clip` has {len(row['clip'])} frames, not {self.frames}"
         tubes = mask.reshape(-1, self.side**2)
         if (tubes != tubes[0]).any() or tubes[0].sum() != self.hidden:
-            return f"`bool_masked_pos` does not hide the same {self.hidden} patches in all frames"
+            return f"`bool_masked_pos` does not mask the same {self.hidden} patches in all frames"
         if any(codec.image_size(frame["bytes"]) != (self.framing.size,) * 2 for frame in row["clip"]):
             return f"not all frames are squares of {self.framing.size} pixels"
         return self.frames_fault(row["clip"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The frames, and what a model sees of them."""
+        """Yield the masked frames, then the whole frames."""
         mask = np.array(row["bool_masked_pos"], bool)[: self.side**2].reshape(self.side, self.side)
         whole = frame_strip("the clip", row["clip"])
         yield Tiles(
-            "what is left of it",
+            "the visible patches",
             [image_masks.gray_out(image, mask, self.patch) for image in whole.images if image is not None],
             whole.columns,
         )

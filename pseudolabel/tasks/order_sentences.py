@@ -1,4 +1,4 @@
-"""Sentence order: does the second segment follow the first (BERT), or were they swapped (ALBERT)?"""
+"""Sentence order: predict whether the second segment follows the first (BERT), or whether they are swapped (ALBERT)."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ORDER_MEANING, NEXT_MEANING = (
-    "Whether the second segment came before the first.",
-    "Whether the second segment is from elsewhere.",
+    "Whether the second segment precedes the first in the source.",
+    "Whether the second segment is from another place.",
 )
 PAIR_COLUMNS = {
     Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER_MEANING, ("in order", "swapped")),
     Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
 }
-RANDOM_BLOCK_FACTOR = 16  # times as much text at once, where other documents are needed
-LABELS_COLUMN = Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100.")
-TEXT_COLUMN = Column("text", "string", "input", "The two segments as a person reads them, a line each.")
-ANSWERS_COLUMN = Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order.")
+RANDOM_BLOCK_FACTOR = 16  # times as much text per group, if segments of other documents are needed
+LABELS_COLUMN = Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100.")
+TEXT_COLUMN = Column("text", "string", "input", "The two segments as text, one per line.")
+ANSWERS_COLUMN = Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order.")
 
 
 @dataclass(frozen=True)
 class OrderSentences(MaskingOptions, TokenTask):
-    """Take two segments that follow each other; swap them, or put one from elsewhere second; the label is whether.
+    """Pair two segments of text; the label is whether they are swapped, or whether the second is from another place.
 
-    A row is `[CLS] first [SEP] second [SEP]`. `sentence_order_label` is 1 where the second came before the first in the
-    text (ALBERT, `--negatives swapped`), `next_sentence_label` is 1 where it is from elsewhere (BERT, `random`).
-    Segments are whole sentences until they are too long for a row; then tokens are dropped at their ends.
-    Unlike google-research/albert's create_pretraining_data.py a document of one sentence has no order and makes no row,
-    and no chunk has one sentence alone, so that "swapped" is always true. A random segment is from another of the
-    documents read with it, some 4 MB; where these are few, as books are, from any other place in any of them.
+    A row is `[CLS] first [SEP] second [SEP]`. With `--negatives swapped` (ALBERT), `sentence_order_label` is 1 if the
+    second segment precedes the first in the source. With `--negatives random` (BERT), `next_sentence_label` is 1 if the
+    second segment is from another place. Segments are whole sentences; if they are too long for a row, tokens are
+    dropped at either end. Unlike google-research/albert's create_pretraining_data.py, a document of one sentence makes
+    no row, and no chunk has only one sentence, so "swapped" is always true. A random segment is from another document
+    of the same 4 MB of text. If that text has few documents, as with books, the segment is from any other place in it.
     """
 
     name: ClassVar[str] = "order-sentences"
@@ -77,30 +77,26 @@ class OrderSentences(MaskingOptions, TokenTask):
     )
 
     negatives: Annotated[
-        Negatives, Option(help="What a false pair is: its segments swapped, or the second from elsewhere.")
+        Negatives, Option(help="How to make negative pairs: swap the segments, or draw the second at random.")
     ] = Negatives.swapped
-    mask: Annotated[bool, Option(help="Hide tokens as well, as mask-text does; the options of masking say how.")] = (
-        False
-    )
-    sentence_per_line: Annotated[bool, Option(help="Take each line for a sentence.")] = False
-    short_share: Annotated[
-        float, Option(min=0, max=1, help="Share of rows that aim at a shorter length, at random.")
-    ] = 0.1
+    mask: Annotated[bool, Option(help="Also mask tokens, with the method and options of mask-text.")] = False
+    sentence_per_line: Annotated[bool, Option(help="Treat each line as one sentence.")] = False
+    short_share: Annotated[float, Option(min=0, max=1, help="Share of rows with a random shorter target length.")] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
         if given and not self.mask:
-            raise UserError(f"--{given[0].replace('_', '-')} says how to mask, but nothing is masked; add --mask")
+            raise UserError(f"--{given[0].replace('_', '-')} sets how tokens are masked, but --mask is off; add --mask")
         if self.length < 5:
-            raise UserError(f"--length {self.length} has no room for two segments; type 5 or more, such as 128")
+            raise UserError(f"--length {self.length} leaves no room for two segments; give 5 or more, such as 128")
 
     def options(self) -> Mapping[str, Any]:
         return {**super().options(), **(self.rule._asdict() if self.mask else {})}
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids: [CLS] first segment [SEP] second segment [SEP]."),
+            Column("input_ids", "list<int32>", "input", "Token ids of [CLS] first segment [SEP] second segment [SEP]."),
             Column("token_type_ids", "list<int8>", "input", "1 for the second segment and its [SEP], else 0."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             PAIR_COLUMNS[self.negatives],
@@ -119,7 +115,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
 
 class SentenceOrderLabeler(NamedTuple):
-    """The labeler: documents, some blocks of them at a time, as pairs of segments."""
+    """The labeler of order-sentences: makes pairs of segments from groups of blocks of documents."""
 
     task: OrderSentences
     tokens: Tokens
@@ -145,7 +141,7 @@ class SentenceOrderLabeler(NamedTuple):
                     used = 0
 
     def check_rows(self, rows: pa.RecordBatch, source: tuple[np.ndarray, SentencePairs] | None) -> Sequence[str | None]:
-        """Is a row [CLS] a [SEP] b [SEP], and is it what the source says, in the order that the label tells?"""
+        """Check that rows are [CLS] a [SEP] b [SEP] and equal the source, in the order that the label states."""
         task, special = self.task, self.special
         names = ("input_ids", "token_type_ids", "attention_mask")
         shown, types, attention = (list_to_array(rows, name, task.length) for name in names)
@@ -155,8 +151,8 @@ class SentenceOrderLabeler(NamedTuple):
         tests = [
             *(masking_faults(shown, labels, special) if task.mask else []),
             *framing_faults(filled, attention, special),
-            (~parted.all(1), "`token_type_ids` is not 0 for one segment and 1 for the next"),
-            (filled[np.arange(len(filled)), second - 1] != special.sep, "there is no [SEP] between its segments"),
+            (~parted.all(1), "`token_type_ids` is not 0 for the first segment and 1 for the second"),
+            (filled[np.arange(len(filled)), second - 1] != special.sep, "there is no [SEP] between the segments"),
         ]
         if source is not None:
             said, pairs = source
@@ -165,13 +161,13 @@ class SentenceOrderLabeler(NamedTuple):
                 rows.column(PAIR_COLUMNS[task.negatives].name).to_numpy() > 0,
             )
             swapped = task.negatives == Negatives.swapped
-            tests.append(((filled != said).any(1), "it is not what the source says"))
+            tests.append(((filled != said).any(1), "the row differs from the source"))
             wrong = false == follows if swapped else ~false & ~follows
-            tests.append((wrong, "its segments are not in the order that its label tells"))
+            tests.append((wrong, "the segments are not in the order that the label states"))
         return first_faults(*tests)
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The two segments, and how they stand to each other."""
+        """Yield the two segments and the label."""
         size, second = sum(row["attention_mask"]), sum(row["attention_mask"]) - sum(row["token_type_ids"])
         ids = np.array(row["input_ids"])
         labels, writing = (
@@ -202,7 +198,7 @@ class SentenceOrderLabeler(NamedTuple):
 def frame_pairs(
     stream: np.ndarray, pairs: SentencePairs, length: int, special: SpecialTokens
 ) -> tuple[np.ndarray, ...]:
-    """-> (c, length) int32 [CLS] a [SEP] b [SEP] [PAD]..., bool goes on with a word, int8 types, int8 attention."""
+    """Return `(c, length)` ids [CLS] a [SEP] b [SEP] [PAD]..., bool "continues a word", int8 types, int8 attention."""
     columns, a_size, b_size = np.arange(length), pairs.a_size[:, None], pairs.b_size[:, None]
     in_a = (columns > 0) & (columns <= a_size)
     written = in_a | (columns > a_size + 1) & (columns <= a_size + 1 + b_size)

@@ -1,4 +1,4 @@
-"""Context prediction: where is the neighbour? Doersch et al. 2015, Unsupervised visual representation learning."""
+"""Context prediction: Doersch et al. 2015, Unsupervised visual representation learning."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserErro
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 
-SMALLEST_PATCH = 8  # pixels of the source; below, a patch shows the codec's blocks and little else
-COARSE_SIDES = (10, 95)  # pixels of the side that a coarsened patch is shrunk to, for patches of 96
+SMALLEST_PATCH = 8  # pixels of the source; a smaller patch shows mostly the codec's blocks
+COARSE_SIDES = (10, 95)  # pixels; range of the side to which a coarsened patch of 96 is shrunk
 PLACE_NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 PLACES = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])  # (8, 2): columns, rows
 
 
 class Colour(StrEnum):
-    """What is done against chromatic aberration, which betrays where in the lens's picture a patch was."""
+    """The measure against chromatic aberration, which reveals the position of a patch in the image."""
 
     drop = "drop"
     project = "project"
@@ -31,12 +31,12 @@ class Colour(StrEnum):
 
 @dataclass(frozen=True)
 class PredictContext(ImageTask):
-    """Take two neighbouring patches of a picture; the label is where the second lies as seen from the first.
+    """Cut pairs of neighbouring patches from each image; the label is the place of the second relative to the first.
 
-    `label` counts the eight places around `patch` row by row: 0 is above and to the left, 7 below and to the right;
-    each is as likely. Between the patches there is a gap, and each is jittered, so that lines do not run on from one to
-    the other. Some are coarsened, and of each all colours but one are dropped, or the axis from green to magenta is
-    projected away: by the colours' fringes alone a network can tell where in the picture a patch was.
+    `label` counts the eight positions around `patch` row by row: 0 is above left, 7 is below right; all are equally
+    likely. A gap between the patches and a jitter of each patch interrupt lines that both patches would share. Some
+    patches are coarsened. All colour channels but one are dropped, or the green-magenta axis is projected away;
+    otherwise a network can infer the position of a patch in the image from its colour fringes.
     """
 
     name = "predict-context"
@@ -45,48 +45,50 @@ class PredictContext(ImageTask):
         invalidating_augmentations=("hflip", "vflip", "rot90", "swapping the patches"),
     )
 
-    per_picture: Annotated[int, Option(min=1, max=1000, help="Pairs of patches, and rows, of each picture.")] = 8
-    patch: Annotated[int, Option(min=8, max=4096, help="Pixels of a patch's side.")] = 96
-    gap: Annotated[int, Option(min=0, help="Pixels between neighbours.")] = 48
-    jitter: Annotated[int, Option(min=0, help="Pixels by which each patch may move, in each direction.")] = 7
-    least_pixels: Annotated[int, Option(min=1, help="Pixels the picture is resized to, at least.")] = 150_000
-    most_pixels: Annotated[int, Option(min=1, max=50_000_000, help="Pixels the picture is resized to, at most.")] = (
+    per_picture: Annotated[int, Option(min=1, max=1000, help="Rows (pairs of patches) per image.")] = 8
+    patch: Annotated[int, Option(min=8, max=4096, help="Side of a patch in pixels.")] = 96
+    gap: Annotated[int, Option(min=0, help="Pixels between neighbouring patches.")] = 48
+    jitter: Annotated[int, Option(min=0, help="Largest shift of a patch in pixels, in each direction.")] = 7
+    least_pixels: Annotated[int, Option(min=1, help="Smallest size of a resized image, in pixels.")] = 150_000
+    most_pixels: Annotated[int, Option(min=1, max=50_000_000, help="Largest size of a resized image, in pixels.")] = (
         450_000
     )
     coarsen: Annotated[
-        float, Option(min=0, max=1, help="Share of patches that are shrunk, to as little as a tenth of the side.")
+        float, Option(min=0, max=1, help="Share of patches shrunk to a tenth of the side or more, then enlarged.")
     ] = 0.33
     colour: Annotated[
-        Colour, Option(help="Drop all colours but one, project the axis from green to magenta away, or keep them.")
+        Colour, Option(help="Drop all colour channels but one, project the green-magenta axis away, or keep all.")
     ] = Colour.drop
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if 2 * self.jitter > self.gap:
-            raise UserError(f"--jitter {self.jitter} lets patches meet; give 0 to {self.gap // 2}, or a larger --gap")
+            raise UserError(f"--jitter {self.jitter} lets patches overlap; give 0 to {self.gap // 2} or a larger --gap")
         if self.most_pixels < max(self.least_pixels, self.least_side**2):
             least = max(self.least_pixels, self.least_side**2)
-            raise UserError(f"--most-pixels {self.most_pixels} has no room for two patches; give {least} or more")
+            raise UserError(
+                f"--most-pixels {self.most_pixels} is too small for --least-pixels or two patches; give {least} or more"
+            )
 
     @property
     def least_side(self) -> int:
-        """Pixels that two patches and their jitter take."""
+        """Return the pixels that two patches, their gap and their jitter need in a row."""
         return 2 * self.patch + self.gap + self.jitter
 
     def columns(self) -> Sequence[Column]:
-        box = "Where `patch` and `neighbour` were: left, top, right, bottom in pixels of the upright picture."
+        box = "Boxes of `patch` and `neighbour`: left, top, right, bottom in pixels of the upright image."
         return (
-            Column("label", "class", "label", "Where `neighbour` lies as seen from `patch`.", PLACE_NAMES),
+            Column("label", "class", "label", "Position of `neighbour` relative to `patch`.", PLACE_NAMES),
             Column("boxes", "list<list<float32>>", "about", box),
-            Column("patch", "image", "input", "A patch of the picture."),
-            Column("neighbour", "image", "input", "One of the eight patches around it."),
+            Column("patch", "image", "input", "A patch of the image."),
+            Column("neighbour", "image", "input", "One of the eight patches around `patch`."),
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> rows of two patches each."""
+        """(H, W, 3) uint8 -> rows with two patches each. Raise `UnusableSample` if the image is too small."""
         height, width, _ = image.shape
         least, most = self.scales(height, width)
-        scale = sqrt(rng.uniform(least**2, most**2))  # pixels are drawn uniformly, not sides
+        scale = sqrt(rng.uniform(least**2, most**2))  # uniform in pixels, not in the side
         size = np.array([round(width * scale), round(height * scale)])
         resized = ops.resize(image, int(size[1]), int(size[0]))
         for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
@@ -102,33 +104,33 @@ class PredictContext(ImageTask):
             }
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Do the boxes lie as the label says, and do the patches show what is in them?"""
+        """Return a fault if the boxes contradict the label, or a patch does not match its box."""
         boxes = np.array(row["boxes"])
         if len(boxes) != 2:
-            return f"it has {len(boxes)} `boxes`, not 2"
+            return f"the row has {len(boxes)} `boxes` instead of 2"
         scale = self.patch / (boxes[0, 2:] - boxes[0, :2])
         corners = boxes[:, :2] * scale
         away = corners[1] - corners[0] - PLACES[row["label"]] * (self.patch + self.gap)
         if (np.abs(away) > 2 * self.jitter + 0.5).any():
-            return "`boxes` do not lie as `label` says"
+            return "`boxes` contradict `label`"
         if source is None:
             return None
         size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
         resized = ops.resize(source, size[1], size[0])
         for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
             if not self.matches(codec.decode_stored(row[name]), resized[y : y + self.patch, x : x + self.patch]):
-                return f"`{name}` is not what the source shows in its box"
+                return f"`{name}` does not match its box in the source"
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The patch, and its neighbour where the label says."""
+        """Yield the patch, with its neighbour at the position of the label."""
         around = [
             None if place != row["label"] else codec.decode_stored(row["neighbour"]) for place in range(len(PLACES))
         ]
         yield Tiles("", [*around[:4], codec.decode_stored(row["patch"]), *around[4:]], 3)
 
     def matches(self, patch: np.ndarray, source: np.ndarray) -> bool:
-        """Whether a guarded patch is of this part of the source: by the one colour that is left, if it is one."""
+        """Return whether a stored patch matches this part of the source; for `drop`, in any one channel."""
         if self.colour == Colour.drop:
             return any(ops.similar_thumbnail(patch[..., [left]], source[..., [left]]) for left in range(3))
         if self.colour == Colour.project:
@@ -136,11 +138,11 @@ class PredictContext(ImageTask):
         return ops.similar_thumbnail(patch, source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
-        """How much a picture may be enlarged, at least and at most. Chance has no part in whether it can be used."""
+        """Return the smallest and largest scale, without random numbers. Raise `UnusableSample` if none is possible."""
         least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))
         if self.patch / most < SMALLEST_PATCH:
             raise UnusableSample(
-                f"{width} x {height} pixels, too small: a patch would show fewer than {SMALLEST_PATCH} of them"
+                f"{width} x {height} pixels, too small: a side of a patch covers fewer than {SMALLEST_PATCH} pixels"
             )
         least = max(least, self.least_side / min(height, width))
         if least > most:
@@ -148,14 +150,14 @@ class PredictContext(ImageTask):
         return least, most
 
     def corners(self, size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(2,) width and height, (2,) step -> (2, 2): left and top of a patch and of its neighbour, jittered."""
+        """(2,) width and height, (2,) step -> (2, 2): left and top of a patch and its neighbour, with jitter."""
         step = place * (self.patch + self.gap)
         first = rng.integers(np.maximum(0, -step), size - self.patch - np.maximum(0, step) + 1)
         moved = np.stack([first, first + step]) + rng.integers(-self.jitter, self.jitter + 1, (2, 2))
         return np.asarray(np.clip(moved, 0, size - self.patch))
 
     def without_shortcuts(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A patch with what is done against shortcuts: cdoersch/deepcontext, train.py, prep_image; the paper, 3.1."""
+        """Coarsen a patch and reduce its colours: cdoersch/deepcontext, train.py, prep_image; paper, section 3.1."""
         coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE_SIDES)), int(rng.integers(3))
         if coarse < self.coarsen:
             side = max(1, round(sqrt(area) * self.patch / 96))

@@ -1,4 +1,4 @@
-"""How fast is it shown? Wang et al. 2020, Self-supervised video representation learning by pace prediction."""
+"""Playback pace of clips. Wang et al. 2020, Self-supervised video representation learning by pace prediction."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.25  # times --gap-seconds, or a part of it, that a whole number of frames may take
-MAX_STEP_RATIO = 1.5  # times the shortest step that the longest may take: of more, the pace is not one
+MAX_GAP_RATIO = 1.25  # largest ratio between --gap-seconds and the nearest whole number of frames
+MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
 @dataclass(frozen=True)
 class PredictPace(VideoTask):
-    """Show every frame of a clip, every second, every third and so on; the label is which, from 0, named `1x`, `2x`.
+    """Show every frame of a clip, or every second, or every third; the label is the pace, from 0, named `1x`, `2x`...
 
-    By `--gap-seconds` the slowest pace is the whole number of frames nearest to that: sources of several rates want it,
-    or the rate tells. All paces begin with the same frame, and nothing wraps around at the end of the film, as it does
-    in the paper's code, where the seam may tell. Left out are clips that look the same at two paces, or whose frames
-    are not evenly spaced.
+    With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
+    sources of several frame rates; otherwise one pace looks different at each rate. All paces begin with the same
+    frame. Unlike in the paper's code, frames never wrap around at the end of the video, where the seam may reveal the
+    pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
     """
 
     name = "predict-pace"
@@ -38,12 +38,12 @@ class PredictPace(VideoTask):
         invalidating_augmentations=("leaving out frames", "interpolating frames"),
     )
 
-    paces: Annotated[int, Option(min=2, max=16, help="Paces: every frame, every second, and so on.")] = 4
-    frames: Annotated[int, Option(min=2, max=128, help="Frames shown.")] = 16
+    paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second, and so on.")] = 4
+    frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16
 
     @cached_property
     def steps(self) -> np.ndarray:
-        """(paces, frames): after how many gaps each frame of each pace is shown."""
+        """Return `(paces, frames)`: the position of each frame of each pace, in gaps from the first frame."""
         return np.arange(1, self.paces + 1)[:, None] * np.arange(self.frames)
 
     @property
@@ -54,22 +54,20 @@ class PredictPace(VideoTask):
     def columns(self) -> Sequence[Column]:
         names = tuple(f"{pace}x" for pace in range(1, self.paces + 1))
         return (
-            Column("clip", "list<image>", "input", "Frames of a clip, some left out between them."),
-            Column("label", "class", "label", "How many times as fast as the slowest it is shown.", names),
-            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
-            Column("motion", "float32", "about", "Gray levels by which the two paces most alike differ on thumbnails."),
+            Column("clip", "list<image>", "input", "Frames of the clip at its pace, in temporal order."),
+            Column("label", "class", "label", "Pace of the clip, as a multiple of the slowest pace.", names),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("motion", "float32", "about", "Smallest difference of two paces, in gray levels on thumbnails."),
             BOXES,
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """All frames that any pace shows, in order -> the row that shows those of one."""
+        """Yield the row that shows the frames of one pace. `clip` holds the frames of all paces, in order."""
         every = np.unique(self.steps)
         at = np.searchsorted(every, self.steps)
         took = np.diff(clip.times) / np.diff(every)
         if took.max() > MAX_STEP_RATIO * took.min():
-            raise FilteredSample(
-                f"unevenly spaced: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms from frame to frame"
-            )
+            raise FilteredSample(f"unevenly spaced frames: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms apart")
         square = self.cut_moving_square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
         label = int(rng.integers(self.paces))
         yield {
@@ -81,7 +79,7 @@ class PredictPace(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Are the frames those of their times, and these as many frames of the source apart as the label says?"""
+        """Check that frames equal the source at their timestamps, and are as many frames apart as the label says."""
         if fault := self.frames_fault(row["clip"], row, source):
             return fault
         if source is None:
@@ -91,5 +89,5 @@ class PredictPace(VideoTask):
         return None if (np.diff(shown) == row["label"] + 1).all() else "frames are not as far apart as `label` says"
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The frames as they are shown, with their times."""
+        """Yield the frames as shown, with their timestamps."""
         yield frame_strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])

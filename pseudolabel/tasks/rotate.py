@@ -1,4 +1,4 @@
-"""Rotation: which way up? Gidaris et al. 2018, Unsupervised representation learning by predicting image rotations."""
+"""Rotation: Gidaris et al. 2018, Unsupervised representation learning by predicting image rotations."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TURNS = ("0", "90", "180", "270")  # degrees, counter-clockwise
 
 @dataclass(frozen=True)
 class Rotate(ImageTask):
-    """Turn a square of each picture by 0, 90, 180 and 270 degrees, four rows; the label is the turn.
+    """Rotate a square of each image by 0, 90, 180 and 270 degrees, one row each; the label is the rotation.
 
-    `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before it is
-    turned (gidariss/FeatureLearningRotNet, dataloader.py): mirrored after, a turn of 90 degrees is one of 270.
+    `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before the
+    rotation (gidariss/FeatureLearningRotNet, dataloader.py). Mirroring afterwards turns 90 degrees into 270.
     """
 
     name = "rotate"
@@ -31,22 +31,20 @@ class Rotate(ImageTask):
         invalidating_augmentations=("hflip", "vflip", "rot90"),
     )
 
-    size: Annotated[int, Option(min=8, max=8192, help="Pixels of the square's side.")] = 224
-    crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square over the picture's short side.")] = (
-        224 / 256
-    )
-    flip: Annotated[float, Option(min=0, max=1, help="Share of the pictures that are mirrored first.")] = 0.5
+    size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 224
+    crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square / short side of the image.")] = 224 / 256
+    flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored before the rotation.")] = 0.5
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("label", "class", "label", "Degrees by which the picture was turned, counter-clockwise.", TURNS),
-            Column("box", "list<int32>", "about", "Where the square was: left, top, right, bottom in the picture."),
-            Column("flip", "bool", "about", "Whether it was mirrored, left to right, before it was turned."),
-            Column("image", "image", "input", "The square, turned."),
+            Column("label", "class", "label", "Rotation in degrees, counter-clockwise.", TURNS),
+            Column("box", "list<int32>", "about", "Box of the square: left, top, right, bottom in the image."),
+            Column("flip", "bool", "about", "Whether the square was mirrored left to right before the rotation."),
+            Column("image", "image", "input", "The rotated square."),
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> four rows, one for each turn. Raises `UnusableSample` where they would look the same."""
+        """(H, W, 3) uint8 -> four rows, one per rotation. Raise `UnusableSample` if 0 and 180 degrees look the same."""
         height, width, _ = image.shape
         flip = bool(rng.random() < self.flip)
         for box in squares(height, width, self.crop, rng):
@@ -54,21 +52,21 @@ class Rotate(ImageTask):
             if not np.array_equal(shown, ops.rotate_quarters(shown, 2)):
                 break
         else:
-            raise UnusableSample("looks the same upside down, wherever a square is cut")
+            raise UnusableSample("looks the same upside down in all ten random squares")
         shown = ops.mirror(shown) if flip else shown
         for turn in range(4):
             yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.rotate_quarters(shown, turn))}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Turned back by its label, does the picture show what is in its box?"""
+        """Return a fault if the image, rotated back by its label, does not match its box in the source."""
         if source is None:
             return None
         back = ops.rotate_quarters(codec.decode_stored(row["image"]), -row["label"] % 4)
         shown = ops.resize(ops.crop(source, row["box"]), self.size, self.size)
         shown = ops.mirror(shown) if row["flip"] else shown
-        return None if ops.equal_up_to_jpeg(back, shown) else "turned back by `label`, it is not what the source shows"
+        return None if ops.equal_up_to_jpeg(back, shown) else "`image` rotated back by `label` does not match `box`"
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The picture as it is shown, and turned back."""
+        """Yield the image, and the image rotated back."""
         image = codec.decode_stored(row["image"])
-        yield Tiles("turned, and turned back", [image, ops.rotate_quarters(image, -row["label"] % 4)], 2)
+        yield Tiles("rotated, and rotated back", [image, ops.rotate_quarters(image, -row["label"] % 4)], 2)

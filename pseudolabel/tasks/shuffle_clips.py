@@ -1,4 +1,4 @@
-"""Clips out of order. Xu et al. 2019, Self-supervised spatiotemporal learning via video clip order prediction."""
+"""Shuffled clips. Xu et al. 2019, Self-supervised spatiotemporal learning via video clip order prediction."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pseudolabel.transforms.video import motion
 
 @dataclass(frozen=True)
 class ShuffleClips(VideoTask):
-    """Show short clips that follow each other in another order; the label is which.
+    """Show consecutive short clips of a video in another order; the label is the order.
 
-    `order[i]` is the true place of the clip shown at i, `label` its index in `itertools.permutations` (train_vcop.py of
-    xudejing/video-clip-order-prediction). What is left out: clips that look alike, frame by frame, for nobody could
-    tell their order, and films too short for all of them.
+    `order[i]` is the true position of the clip shown at i, `label` the index of `order` in `itertools.permutations`
+    (train_vcop.py of xudejing/video-clip-order-prediction). Clips are skipped if two of them look alike frame by frame,
+    because their order cannot be inferred. Videos that are too short for all clips are skipped.
     """
 
     name = "shuffle-clips"
@@ -35,9 +35,9 @@ class ShuffleClips(VideoTask):
         invalidating_augmentations=("clip shuffle", "reverse in time"),
     )
 
-    clips: Annotated[int, Option(min=2, max=6, help="Clips shown.")] = 3
-    frames: Annotated[int, Option(min=2, max=128, help="Frames of each.")] = 16
-    interval: Annotated[int, Option(min=0, max=10_000, help="Frames left out between two clips, spaced as theirs.")] = 8
+    clips: Annotated[int, Option(min=2, max=6, help="Clips per row.")] = 3
+    frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16
+    interval: Annotated[int, Option(min=0, max=10_000, help="Frames left out between clips, at the same gap.")] = 8
 
     @property
     def sampling(self) -> Sampling:
@@ -47,22 +47,22 @@ class ShuffleClips(VideoTask):
 
     @cached_property
     def orders(self) -> list[tuple[int, ...]]:
-        """All of them, by label."""
+        """Return all orders; the index is the label."""
         return list(permutations(range(self.clips)))
 
     def columns(self) -> Sequence[Column]:
         names = tuple("-".join(map(str, order)) for order in self.orders)
         return (
-            Column("clips", "list<list<image>>", "input", "The frames of each clip, in order; the clips are not."),
-            Column("order", "list<int32>", "label", "The true place, from 0, of each clip shown."),
-            Column("label", "class", "label", "The order: the true places of the clips shown.", names),
-            Column("timestamps", "list<list<float64>>", "about", "When each frame shown is, in seconds of the film."),
-            Column("motion", "float32", "about", "Gray levels by which the two clips most alike differ on thumbnails."),
-            BOXES._replace(meaning="Where the square of each clip was: left, top, right, bottom in the resized frame."),
+            Column("clips", "list<list<image>>", "input", "Clips in the order shown; frames in temporal order."),
+            Column("order", "list<int32>", "label", "True position, from 0, of each clip shown."),
+            Column("label", "class", "label", "The order, as true positions of the clips shown.", names),
+            Column("timestamps", "list<list<float64>>", "about", "Timestamp of each frame, in seconds of the video."),
+            Column("motion", "float32", "about", "Smallest difference of two clips, in gray levels on thumbnails."),
+            BOXES._replace(meaning="Position of each clip's square: left, top, right, bottom in the resized frame."),
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """The frames of all clips, in order -> the row that shows the clips in another."""
+        """Yield the row that shows the clips in another order. `clip` holds the frames of all clips, in order."""
         square = self.cut_moving_square(
             clip, rng, lambda small: motion.min_pairwise_difference(self._each(small)), unit=self.frames
         )
@@ -78,18 +78,18 @@ class ShuffleClips(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Put in order, do the times rise, is the label that of the order, and are the frames those of their times?"""
+        """Check that the label is that of the order, that sorted timestamps rise, and that frames equal the source."""
         if self.orders[row["label"]] != tuple(row["order"]):
-            return "`label` is not that of `order`"
+            return "`label` is not the class of `order`"
         if (np.diff(np.concatenate([row["timestamps"][i] for i in np.argsort(row["order"])])) <= 0).any():
-            return "`timestamps` do not rise when `order` is undone"
+            return "`timestamps` sorted by `order` do not rise"
         return self.frames_fault([frame for clip in row["clips"] for frame in clip], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """Each clip as it is shown."""
+        """Yield the clips as shown."""
         for clip, times, place in zip(row["clips"], row["timestamps"], row["order"], strict=True):
-            yield frame_strip(f"its true place is {place}: {times[0]:.2f} to {times[-1]:.2f} s", clip)
+            yield frame_strip(f"true position {place}, {times[0]:.2f} to {times[-1]:.2f} s", clip)
 
     def _each(self, values: np.ndarray) -> np.ndarray:
-        """(clips * frames, ...) -> (clips, frames, ...)"""
+        """`(clips * frames, ...)` -> `(clips, frames, ...)`"""
         return values.reshape(self.clips, self.frames, *values.shape[1:])

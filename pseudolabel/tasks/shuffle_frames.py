@@ -1,4 +1,4 @@
-"""Frames out of order. Misra et al. 2016, Shuffle and learn; Lee et al. 2017, Sorting sequences."""
+"""Shuffled frames. Misra et al. 2016, Shuffle and learn; Lee et al. 2017, Sorting sequences."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-IN_ORDER_SHARE = 0.25  # share of the rows of --preset verify; the paper found 75 % of negatives best
+IN_ORDER_SHARE = 0.25  # share of rows in order with --preset verify; the paper found 75 % negatives best
 PRESET_HELP = (
-    "Ask for the order; the order or its reverse, in squares of 80 off by 5 where most moves; or whether it is one."
+    "order: the label is the order. opn: the order up to reversal, in squares of 80 with most motion and jitter 5. "
+    "verify: whether the frames are in order."
 )
-VERIFY_FRAMES = np.array(
-    [(1, 0, 3), (1, 4, 3), (1, 2, 3)]
-)  # of five frames: twice the middle one from outside, then in order
+VERIFY_FRAMES = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames; only the last triple is in order
 
 
 class FramePreset(StrEnum):
-    """What is asked: the order, the order or its reverse, or whether it is one."""
+    """The kind of label: the order, the order up to reversal, or whether frames are in order."""
 
     order = "order"
     opn = "opn"
@@ -39,14 +38,15 @@ class FramePreset(StrEnum):
 
 @dataclass(frozen=True)
 class ShuffleFrames(VideoTask):
-    """Show frames of a clip in another order; the label is which.
+    """Show frames of a clip in another order; the label is the order.
 
-    `order[i]` is the true place of the frame shown at i, so that `timestamps` rise when it is undone. `label` is the
-    order's index in `itertools.permutations`. With `--preset opn` an order and its reverse are one class, named after
-    the one that shows the first frame before the last: 12 of 4 frames (Lee et al. 2017; their one channel of each frame
-    is left to the trainer). With `--preset verify` three of five frames are shown, the middle one in its place or from
-    outside of the other two, half of them backwards, and the label is whether they are in order (Misra et al. 2016:
-    (b, c, d), (b, a, d), (b, e, d)). Clips in which two frames look alike are left out, for nobody could tell them.
+    `order[i]` is the true position of the frame shown at i; `timestamps` rise if frames are sorted by `order`. `label`
+    is the index of the order in `itertools.permutations`. With `--preset opn`, an order and its reverse are one class,
+    named after the one with the first frame before the last: 12 classes for 4 frames (Lee et al. 2017; the trainer has
+    to reduce frames to one channel as they do). With `--preset verify`, three of five frames are shown, in half of the
+    rows backwards, and the label is whether they are in order. The middle frame is from its place or from outside the
+    other two (Misra et al. 2016: (b, c, d), (b, a, d), (b, e, d)). Clips with two frames that look alike are skipped,
+    because their order cannot be inferred.
     """
 
     name = "shuffle-frames"
@@ -56,7 +56,7 @@ class ShuffleFrames(VideoTask):
     )
 
     preset: Annotated[FramePreset, Option(help=PRESET_HELP)] = FramePreset.order
-    frames: Annotated[int | None, Option(min=2, max=7, help="Frames shown. [4; verify: 3 of 5]")] = None
+    frames: Annotated[int | None, Option(min=2, max=7, help="Frames per row. [4; verify: 3 of 5]")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +65,7 @@ class ShuffleFrames(VideoTask):
 
     @property
     def frames_shown(self) -> int:
-        """How many frames a row shows."""
+        """Return the number of frames per row."""
         return self.frames or (3 if self.preset == FramePreset.verify else 4)
 
     @property
@@ -83,7 +83,7 @@ class ShuffleFrames(VideoTask):
 
     @cached_property
     def classes(self) -> Mapping[tuple[int, ...], int]:
-        """Every order -> its class."""
+        """Return the class of every order."""
         orders = list(permutations(range(self.frames_shown)))
         if self.preset == FramePreset.order:
             return {order: i for i, order in enumerate(orders)}
@@ -97,30 +97,26 @@ class ShuffleFrames(VideoTask):
         else:
             orders = {label: order for order, label in [*self.classes.items()][::-1]}  # the first of each class
             names = tuple("-".join(map(str, orders[label])) for label in range(len(orders)))
-            label = Column("label", "class", "label", "The order: the true places of the frames shown.", names)
-        of = " of five" if self.preset == FramePreset.verify else ""
+            label = Column("label", "class", "label", "The order, as true positions of the frames shown.", names)
+        of = " among five frames" if self.preset == FramePreset.verify else ""
         return (
-            Column(
-                "frames", "list<image>", "input", "Frames of a clip, in the order in which they are to be looked at."
-            ),
-            Column("order", "list<int32>", "label", f"The true place, from 0{of}, of each frame shown."),
+            Column("frames", "list<image>", "input", "Frames of the clip, in the order shown."),
+            Column("order", "list<int32>", "label", f"True position{of}, from 0, of each frame shown."),
             label,
-            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
-            Column(
-                "motion", "float32", "about", "Gray levels by which the two frames most alike differ on thumbnails."
-            ),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("motion", "float32", "about", "Smallest difference of two frames, in gray levels on thumbnails."),
             BOXES,
         )
 
     def draw_order(self, rng: np.random.Generator) -> np.ndarray:
-        """The places of the frames to be shown."""
+        """Draw the order: the true positions of the frames to show."""
         if self.preset != FramePreset.verify:
             return rng.permutation(self.frames_shown)
         chosen = 2 if rng.random() < IN_ORDER_SHARE else int(rng.integers(2))
         return np.asarray(VERIFY_FRAMES[chosen][:: 1 if rng.random() < 0.5 else -1])
 
     def label(self, order: Sequence[int]) -> int | None:
-        """The class of an order; None if there is no such order."""
+        """Return the class of an order, or None if the order is not possible."""
         if self.preset != FramePreset.verify:
             return self.classes.get(tuple(order))
         return {tuple(way): int(i == 2) for i, o in enumerate(VERIFY_FRAMES.tolist()) for way in (o, o[::-1])}.get(
@@ -128,7 +124,7 @@ class ShuffleFrames(VideoTask):
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """Frames in order -> the row that shows them in another."""
+        """Yield the row that shows the frames of the clip in another order."""
         square = self.cut_moving_square(clip, rng, motion.min_pairwise_difference)
         order = self.draw_order(rng)
         yield {
@@ -141,15 +137,15 @@ class ShuffleFrames(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Put in order, do the times rise, is the label that of the order, and are the frames those of their times?"""
+        """Check that the label is that of the order, that sorted timestamps rise, and that frames equal the source."""
         if self.label(row["order"]) != row["label"]:
-            return "`label` is not that of `order`"
+            return "`label` is not the class of `order`"
         if (np.diff(np.array(row["timestamps"])[np.argsort(row["order"])]) <= 0).any():
-            return "`timestamps` do not rise when `order` is undone"
+            return "`timestamps` sorted by `order` do not rise"
         return self.frames_fault(row["frames"], row, source)
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The frames as they are shown, and in order."""
+        """Yield the frames as shown, and in order."""
         home, times = np.argsort(row["order"]).tolist(), [f"{time:.2f} s" for time in row["timestamps"]]
-        yield frame_strip("as shown; the true place of each", row["frames"], [str(place) for place in row["order"]])
+        yield frame_strip("as shown, with true positions", row["frames"], [str(place) for place in row["order"]])
         yield frame_strip("in order", [row["frames"][i] for i in home], [times[i] for i in home])

@@ -1,1 +1,1 @@
-"""The methods: functions on arrays, and what they learn, load and save. No reader, no output folder, no worker."""
+"""Methods: functions on arrays, and the models they fit, load and save; no readers, output folders or workers."""

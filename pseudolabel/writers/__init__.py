@@ -1,1 +1,1 @@
-"""What lies in the output folder: shards, records, manifest, card."""
+"""Writers of the output folder: shards, records, manifest, dataset card and exports."""

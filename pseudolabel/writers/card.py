@@ -61,13 +61,12 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     yield from (f"# {escape(name)}", "", what, "")
     yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
     yield from (
-        _table_row(f"`{c.name}`", f"`{c.type}`", c.role, c.meaning)
-        for c in columns_of_manifest(manifest).schema(task)
+        _table_row(f"`{c.name}`", f"`{c.type}`", c.role, c.meaning) for c in columns_of_manifest(manifest).schema(task)
     )
     yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
     yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.description.paper}", "")
     yield from ("```sh", command_line(type(task), {**manifest["fields"], **manifest}), "```", "")
-    yield f"Rows: {rows}. Samples: {counts}; `_skipped.jsonl` has the reasons for those without a row."
+    yield f"Rows: {rows}. Samples: {counts}; `_skipped.jsonl` gives the reason for each missing sample or row."
     yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
     yield from ("", "## What makes the label false", "")
     invalidating = ", ".join(task.description.invalidating_augmentations)

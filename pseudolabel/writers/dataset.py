@@ -1,4 +1,4 @@
-"""A finished dataset, read back: its manifest, its task with the options it was made with, and its files."""
+"""Finished dataset: open a folder and return its manifest, its task with the original options, and its artefacts."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ MANIFEST_SHAPE = {
 
 
 def read_json(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
-    """A JSON file of ours, or this line of one. Raises `UnusableSample` where it is missing, or not of that shape."""
+    """Parse a JSON file, or `text`, a line of it. Raise `UnusableSample` if it is missing or does not match `shape`."""
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
     except StoreFailure:
         raise
     except (OSError, ValueError, RecursionError):
-        raise UnusableSample("is missing, or is no JSON") from None
-    if wrong := _unlike(value, shape, "it"):
-        raise UnusableSample(f"is not as a run writes it: {wrong}")
+        raise UnusableSample("is missing or is not JSON") from None
+    if wrong := _unlike(value, shape, "the JSON value"):
+        raise UnusableSample(f"has an unexpected value: {wrong}")
     return value
 
 
 def _unlike(value: Any, shape: Any, name: str) -> str:
-    """The first part of a value that is not of its kind; "" if all is."""
+    """Name the first part of `value` that does not match `shape` (type, {key: shape} or [shape]); "" if all match."""
     if isinstance(shape, dict) and isinstance(value, dict):
         parts = (_unlike(value.get(key), part, f"`{key}`") for key, part in shape.items())
         return next(filter(None, parts), "")
@@ -57,50 +57,50 @@ def _unlike(value: Any, shape: Any, name: str) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What lies in a folder that a run has signed."""
+    """A finished dataset in folder `out`, opened for its task, options, columns and artefacts."""
 
     out: Path
     manifest: Mapping[str, Any]
 
     @cached_property
     def task(self) -> Task:
-        """The task as it was; a file that an option named is taken from among the artefacts."""
+        """Return the task with its original options. An option that named a file names its copy in the artefacts."""
         kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
         known = {field.name for field in fields(kind)}
         if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
             raise UserError(f"{self.out} was made by {by} with --{option}, which this version does not have")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
-        given = {name: value for name, value in given.items() if name in known}  # on others no row depended
+        given = {name: value for name, value in given.items() if name in known}  # rows do not depend on the others
         for name, pattern in kind.artefact_copies.items():
             if given.get(name):
                 given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))
         try:
-            with decoding_errors("it cannot be opened with the options of its manifest"):
+            with decoding_errors("the options in its manifest are invalid"):
                 return kind(**given)
         except UnusableSample as fault:
             raise UserError(f"{self.out}: {fault}", 3) from None
 
     @cached_property
     def artefacts(self) -> Path:
-        """The local folder that holds what `fit` saved, as long as this object lives."""
+        """Return the local folder with the artefacts of `fit`. A temporary copy is deleted with this object."""
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
         weakref.finalize(self, shutil.rmtree, folder)
         return local_artefacts(self.out, Path(folder))
 
     @property
     def source_columns(self) -> SourceColumns:
-        """What its rows have of their source."""
+        """Return the columns that `--keep` copied from the source."""
         return columns_of_manifest(self.manifest)
 
     @property
     def columns(self) -> list[Column]:
-        """All that a row has."""
+        """Return all columns of a row, in order."""
         return self.source_columns.schema(self.task)
 
     @property
     def options(self) -> RunOptions:
-        """Those of the run that decide what the dataset is."""
+        """Return the run options that the rows depend on."""
         names = [field.name for field in fields(RunOptions) if field.name in self.manifest]
         return RunOptions(**{name: self.manifest[name] for name in names})
 
@@ -108,34 +108,34 @@ class Dataset:
     def _fields(self) -> Mapping[str, Any]:
         given: Mapping[str, Any] | None = self.manifest.get("fields")
         if not isinstance(given, dict):
-            raise UserError(f"{self.out} was made by an older version, which kept no options; make it again")
+            raise UserError(f"{self.out} was made by an older version that stored no options; make it again")
         return given
 
     @property
     def command(self) -> str:
-        """What was typed, but for the source's place and what only says how fast or where to."""
+        """Return the command that made the rows: SOURCE for the source, without options such as --workers and --out."""
         return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
 
 
 def open_dataset(out: Path | str) -> Dataset:
-    """The dataset in a folder. Refused where there is none, or an unfinished one."""
+    """Open the dataset in folder `out`. Raise `UserError` if there is none or it is unfinished."""
     out = open_location(out)
     if not (out / MANIFEST).exists():
         why = f"it has no {MANIFEST}" if out.exists() else "it does not exist"
-        raise UserError(f"{out} is no dataset made by pseudolabel: {why}; give the folder of one")
+        raise UserError(f"{out} is not a pseudolabel dataset: {why}; give the folder of one")
     if not (out / SUCCESS).exists():
-        raise UserError(f"{out} is not finished; run the command that made it again", 3)
+        raise UserError(f"{out} is not finished; rerun the command that began it", 3)
     try:
         manifest = read_json(out / MANIFEST, MANIFEST_SHAPE)
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:
-        raise UserError(f"{out} is of the task {manifest['task']!r}, which this version does not have")
+        raise UserError(f"{out} has the task {manifest['task']!r}, which this version does not have")
     return Dataset(out, manifest)
 
 
 def command_line(task: type[Task], given: Mapping[str, Any]) -> str:
-    """The command line of a task: SOURCE, and the options that are not as they are by default."""
+    """Return the command line of a task: SOURCE, then the options that differ from their defaults."""
     words = ["pseudolabel", task.name, "SOURCE"]
     for field in (*fields(task), *fields(RunOptions)):
         value, option = given.get(field.name, field.default), field.name.replace("_", "-")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP_BYTES = 32 << 20  # bytes of Arrow data per row group; the Hub's viewer rejects row groups far above 100 MB
-BATCH_ROWS = 64  # rows converted to Arrow at once
-BATCH_BYTES = 32 << 20  # bytes after which fewer rows are converted at once
+BATCH_ROWS = 64  # rows that are converted to Arrow at once
+BATCH_BYTES = 32 << 20  # rows of this total size are converted even if they are fewer
 
 
 class ShardWriter:
@@ -103,7 +103,7 @@ class ShardWriter:
             kind = OSError
             raise
         finally:
-            with suppress(OSError):  # where a flush failed, a close fails once more
+            with suppress(OSError):  # after a failed flush, close fails again
                 self._file.close()
             if kind is not None:  # do not close the Parquet writer: it would write a valid but short file
                 self.path.unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def _weight(value: Any) -> int:
 def _leaves(schema: pa.Schema) -> tuple[list[str], list[str]]:
     """Return the Parquet paths of the leaf columns: those of encoded media, and the others.
 
-    pyarrow ignores a per-column option unless its path leads to a leaf column, so nested paths are complete.
+    pyarrow ignores a per-column option unless its path leads to a leaf column, so nested paths are written in full.
     """
     import pyarrow as pa
 
@@ -155,8 +155,8 @@ class Records:
         return self.folder / f"{index:05d}.skipped.jsonl"
 
     def done(self, shards: Sequence[int], digests: Sequence[str]) -> list[dict[str, Any] | None]:
-        """Return the record of each shard, or None if the shard is not complete. A shard is complete if its record has
-        its digest of extents (`digests` are those of all shards) and all files in the record have their size."""
+        """Return the record of each shard, or None if the shard is incomplete. `digests` has the digest of every shard.
+        A complete shard has a record with its digest, and each file in the record exists with the right size."""
         there, data = self._store.sizes(RECORDS), self._store.sizes(DATA)
 
         def whole(index: int, said: bytes | None) -> dict[str, Any] | None:

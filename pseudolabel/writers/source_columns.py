@@ -1,4 +1,4 @@
-"""Kept: what `--keep` takes along into every row of the source: the folder its file lies in, and columns of tables."""
+"""Source columns, which `--keep` copies into every row: the folder of the file, and columns of tables or sidecars."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Reader, Rows, Task, row_columns
 
-SourceMetadata = tuple[dict[str, str], dict[str, Table]]  # types of columns, and metadata by the keys of folders
+SourceMetadata = tuple[dict[str, str], dict[str, Table]]  # column -> type, and folder key -> metadata file
 FOLDER = "folder"
-LABEL_NAMES = {"label", "labels", "label_ids"}  # which trainers take for one another
-COLUMN_MEANINGS = {FOLDER: "The name of the folder that the file lies in; null at the top of the source."}
-COLUMN_MEANING = "`{}` of the source, as it stands there; null where it has none."
+LABEL_NAMES = {"label", "labels", "label_ids"}  # trainers treat them as the same column
+COLUMN_MEANINGS = {FOLDER: "Name of the folder of the file; null at the top of the source."}
+COLUMN_MEANING = "`{}` of the source, unchanged; null if the source has no value."
 METADATA_HINT = (
-    f"; others come from a metadata.csv or metadata.jsonl beside the files, with a column {sidecars.FILE_NAME}"
+    f"; for other columns, put a metadata.csv or metadata.jsonl with a column {sidecars.FILE_NAME} beside the files"
 )
 
 
 @dataclass(frozen=True)
 class SourceColumns:
-    """The columns that are kept, and the metadata files beside media, by the keys of their folders."""
+    """The columns to copy from the source, and the metadata files beside media by the key of their folder."""
 
     columns: tuple[Column, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
 
     @cached_property
     def kinds(self) -> dict[str, str]:
-        """The types of those that are in tables."""
+        """Return the types of the columns that come from tables: all but `folder`."""
         return {column.name: column.type for column in self.columns if column.name != FOLDER}
 
     def schema(self, task: Task) -> list[Column]:
-        """All columns of a file, in order."""
+        """Return all columns of a shard, in order."""
         key, copy, *own = row_columns(task)
         return [key, copy, *self.columns, *own]
 
     @property
     def as_manifest(self) -> dict[str, Any]:
-        """For the manifest: the columns with their types, and the metadata files by their keys; nothing of nothing."""
+        """Return the manifest's `kept` (column -> type) and `metadata` (file key -> sha256); {} without columns."""
         if not self.columns:
             return {}
         tables = sorted(item for item in self.tables.items() if item[1].sha256)
@@ -60,17 +60,17 @@ class SourceColumns:
         return {"kept": {column.name: column.type for column in self.columns}, "metadata": digests}
 
     def save(self, path: Path) -> None:
-        """Write it down, with where the metadata files lie on this machine."""
+        """Save the columns, and the paths of the metadata files on this machine, as JSON."""
         columns = {column.name: column.type for column in self.columns}
         write_atomic(path, [json.dumps({"columns": columns, "tables": self.tables}, indent=1), "\n"])
 
-    # --- where values come from ---
+    # --- values ---
 
     def of(self, extent: Extent, reader: Reader) -> Iterator[tuple[str, Values | Skipped]]:
-        """The values for an extent's file, or for each document in it, under its key, in the order of the samples."""
+        """Yield (key, values or `Skipped`) for an extent's file, or each document in it, in the order of samples."""
         whole = {FOLDER: folder_name(extent.file)} if any(column.name == FOLDER for column in self.columns) else {}
         if self.kinds and isinstance(reader, TextReader) and columns.is_table(extent.where):
-            with suppress(UnusableSample):  # there are no documents from there on
+            with suppress(UnusableSample):  # the table is damaged here: it has no more documents
                 for position, values in reader.records(extent, self.kinds):
                     key = f"{extent.file}#{position}"
                     yield key, Skipped(key, str(values)) if isinstance(values, UnusableSample) else {**whole, **values}
@@ -91,35 +91,35 @@ NO_COLUMNS = SourceColumns()
 
 
 def folder_name(file: str) -> str | None:
-    """The name of the folder that a file lies in, by its key."""
+    """Return the name of a file's folder, given the key of the file; None at the top of the source."""
     above, _, own = file.rpartition("/")
     name = above.rpartition("/")[2]
-    if name == own:  # a file that is one of several sources: its key has its name twice
+    if name == own:  # the file is itself one of several sources: its key is `name/name`
         return None
     try:
         return unquote(name, errors="strict") or None
-    except UnicodeDecodeError:  # bytes that are no text, which the key spells
+    except UnicodeDecodeError:  # not UTF-8: keep the escapes of the key
         return name
 
 
-# --- before the run --------------------------------------------------------------------------------------------------
+# --- planning --------------------------------------------------------------------------------------------------------
 
 
 def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> SourceColumns:
-    """What these columns are in the source. Refused where there is no such column, or none that a row can have."""
+    """Find the columns of `--keep` in the source. Raise `UserError` if a column is missing or a row cannot have it."""
     if keep is None:
         return NO_COLUMNS
     names = keep.split(",")
     if task.packs:
         raise UserError(
-            f"a row of {task.name} is packed of several documents, so what is true of one is not true of it; "
-            "leave out --keep, or keep columns with cluster, which makes a row of each document"
+            f"--keep: a row of {task.name} contains several documents, so it has no single source; "
+            "leave out --keep, or use the task cluster, which makes one row of each document"
         )
     own = {column.name for column in row_columns(task)}
     for name in names:
         if name in own or (name in LABEL_NAMES and own & LABEL_NAMES):
             raise UserError(
-                f"--keep {name}: a row of {task.name} has a `{name if name in own else 'label'}` of its own"
+                f"--keep {name}: {task.name} has a `{name if name in own else 'label'}` of its own; keep other columns"
             )
     wanted, reader = [name for name in names if name != FOLDER], task.reader()
     look = _in_text if isinstance(reader, TextReader) else _beside_media
@@ -128,7 +128,7 @@ def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> Sourc
 
 
 def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
-    """Columns of tables of documents, by their heads."""
+    """Return the columns of tables of documents, from their headers."""
     places = (file.where for file in files.find_files(sources, reader.suffixes) if file.candidate)
     every = (
         (sidecars.display_place(where), partial(columns.column_types, where, reader.options.encoding))
@@ -147,26 +147,26 @@ def _beside_media(
     tables = {one.folder: one.table for one in around if one.folder is not None}
     for table in tables.values():
         if table.sha256:
-            sidecars.read_table(table.where, kinds)  # what is wrong in it is said before anything is made
+            sidecars.read_table(table.where, kinds)  # raise for a damaged file before the run writes anything
     return kinds, tables
 
 
 def columns_of_manifest(manifest: Mapping[str, Any]) -> SourceColumns:
-    """What a dataset's manifest says of it: which columns there are."""
+    """Return the source columns of a dataset from its manifest, without metadata files."""
     return SourceColumns(tuple(_column(name, kind) for name, kind in manifest.get("kept", {}).items()))
 
 
 def load_columns(path: Path) -> SourceColumns:
-    """What was written down."""
+    """Load what `SourceColumns.save` wrote."""
     frozen = json.loads(path.read_text("utf-8"))
     columns = tuple(_column(name, kind) for name, kind in frozen["columns"].items())
     return SourceColumns(columns, {folder: Table(*table) for folder, table in frozen["tables"].items()})
 
 
 def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) -> None:
-    """Refuse metadata that is not as it was when `out` was begun, and now says otherwise of a row made since.
+    """Raise `UserError` if metadata changed after `out` was begun and now differs from a stored row.
 
-    What it says of other files is no matter: where a source grows, so does what lies beside it.
+    Changes for other files are allowed: metadata grows with its source.
     """
     import pyarrow.parquet as pq
 
@@ -181,8 +181,8 @@ def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) 
                     said = {} if isinstance(values, UnusableSample) else values
                     for name in kept.kinds:
                         if not columns.identical_values(row[name], said.get(name)):
-                            told = f"`{name}` of {row['key']} is {row[name]!r} there and {said.get(name)!r} here"
-                            raise UserError(f"{out} {told}; put the metadata back, or --overwrite to start afresh", 4)
+                            told = f"`{name}` of {row['key']} is {row[name]!r}, but {said.get(name)!r} in the source"
+                            raise UserError(f"{out}: {told}; restore the metadata or add --overwrite to start again", 4)
 
 
 def _column(name: str, kind: str) -> Column:
@@ -190,15 +190,15 @@ def _column(name: str, kind: str) -> Column:
 
 
 def _strict(one: MetadataSource) -> dict[str, str]:
-    """The columns beside media. What cannot be read of text will be skipped; of these nothing is to be left out."""
+    """Return the columns of sidecars. Raise `UserError` for a damaged file: unlike a text table it is not skipped."""
     try:
         return one.kinds()
     except UnusableSample as bad:
-        raise UserError(f"{sidecars.display_place(one.where)}: {bad}; mend it, or leave out --keep") from None
+        raise UserError(f"{sidecars.display_place(one.where)}: {bad}; repair the file, or leave out --keep") from None
 
 
 def _kinds(every: Iterable[tuple[str, Callable[[], dict[str, str]]]]) -> dict[str, dict[str, str]]:
-    """Of each column its types, with the name of a table that has it so."""
+    """Return column -> type -> the first table, by name, in which the column has that type."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for where, known in every:
         kinds = or_skipped("", known)
@@ -208,7 +208,7 @@ def _kinds(every: Iterable[tuple[str, Callable[[], dict[str, str]]]]) -> dict[st
 
 
 def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others: str) -> dict[str, str]:
-    """The type of each column; refused where there is none, several, or none that can be kept."""
+    """Return the type of each column. Raise `UserError` if one is missing, has two types or an unsupported type."""
     for name in names:
         if name not in kinds:
             there = ", ".join(sorted({FOLDER, *kinds}))
@@ -217,34 +217,34 @@ def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others
         if more:
             other, there = more[0]
             raise UserError(
-                f"column {name!r} is {kind} in {where} and {other} in {there}; make them one, or keep others"
+                f"column {name!r} is {kind} in {where} and {other} in {there}; give it one type, or omit it"
             )
         if kind not in columns.SUPPORTED_TYPES:
             raise UserError(f"column {name!r} of {where} is {kind}; --keep takes text, numbers and booleans")
     return {name: next(iter(kinds[name])) for name in names}
 
 
-# --- beside the rows -------------------------------------------------------------------------------------------------
+# --- joining ---------------------------------------------------------------------------------------------------------
 
 
 class ColumnJoiner:
-    """Rows with what is kept of where they come from.
+    """A join of rows with the source columns of their samples.
 
-    Rows come in the order of their samples, and samples in that of their extents, so both sides are passed once.
+    Rows are in the order of samples, and samples in the order of extents, so one pass over both sides is enough.
     """
 
     def __init__(self, kept: SourceColumns, reader: Reader, extents: deque[Extent]) -> None:
-        """`extents` grows with what was pulled."""
+        """`extents` is a queue. It gets each extent when the reader starts to read the extent."""
         self._kept, self._reader, self._extents = kept, reader, extents
         self._found = self._every()
         self._key = ""
         self._values: Values | Skipped = {}
 
     def rows(self, made: Iterator[Rows | Skipped]) -> Iterator[Rows | Skipped]:
-        """What was made of samples; what cannot be kept of one is the reason to skip it."""
+        """Yield the rows with source columns, or `Skipped` for a sample whose source columns cannot be read."""
         for item in made:
             joined = item if isinstance(item, Skipped) else self._joined(item)
-            del item  # it may hold a picture, and the next one is decoded before this name is bound again
+            del item  # free a decoded image before the next one is decoded
             yield joined
             del joined
 
@@ -261,7 +261,7 @@ class ColumnJoiner:
         while self._key not in (key, file_of(key)):
             found = next(self._found, None)
             if found is None:
-                raise UserError(f"{key} is not there any more: its file was changed while the run was at work", code=3)
+                raise UserError(f"{key} is gone: its file changed during the run; run the same command again", code=3)
             self._key, self._values = found
         return self._values
 

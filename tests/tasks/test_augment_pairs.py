@@ -98,7 +98,7 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
     lines = [json.loads(line) for line in (tmp_path / "alone" / "_skipped.jsonl").read_text().splitlines()]
     assert sum(line["rows"] for line in lines) == 24
     assert {line["samples"] for line in lines} == {0}
-    assert "too few images read together with this one differ enough" in lines[0]["reason"]
+    assert "too few images read with this one differ enough" in lines[0]["reason"]
 
     cv2.imwrite(str(folder / "other.png"), photograph(90, 120, seed=8))
     done = run(AugmentPairs(size=32, negatives=1), folder, out=tmp_path / "five")

@@ -177,7 +177,7 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
 def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin", "f.gif"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"2 of images, 1 of \w+, 1 of \w+; choose with --modality images"):
+    with pytest.raises(UserError, match=r"2 of images, 1 of \w+, 1 of \w+; give one of them, as --modality images"):
         Cluster().resolve([tmp_path])
     assert ".wav" in Cluster(modality="sound").resolve([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
@@ -212,14 +212,14 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
-        ({"seconds": 3.0}, "--seconds is for sound, and the source is images"),
-        ({"gap": 3}, "--gap is for video, and the source is images"),
+        ({"seconds": 3.0}, "--seconds is only for sound, but the source holds images"),
+        ({"gap": 3}, "--gap is only for video, but the source holds images"),
         ({"features": "mfcc"}, "give hog, pixels, or a file"),
         ({"features": "nowhere.npy"}, "cannot be read"),
         ({"codebook": "nowhere.npz"}, "give the .npz"),
         ({"encoder": "nowhere.onnx"}, "cannot be loaded"),
         ({"encoder": "a.onnx", "features": "hog"}, "give one of them"),
-        ({"codebook": "a.npz", "clusters": 3}, "leave them out"),
+        ({"codebook": "a.npz", "clusters": 3}, "leave out --clusters"),
         ({"clusters": 40}, "--clusters 40: only 24 samples to learn from; give 24 or fewer"),
         ({"clusters": 1}, "give 2 to 100000"),
     ],
@@ -295,7 +295,7 @@ def test_a_sample_without_an_embedding_is_skipped(points: dict[str, np.ndarray],
     some, file, out = dict(list(points.items())[:-1]), tmp_path / "some.npz", tmp_path / "out"
     np.savez(file, key=np.array(list(some)), features=np.array(list(some.values())))
     run(Cluster(features=str(file)), SOURCES["images"], out=out, workers=1)
-    assert left_out(out)[list(points)[-1]] == "no features for it in some.npz"
+    assert left_out(out)[list(points)[-1]] == "no features for this sample in some.npz"
     alone, beside = (verify(out, against, workers=1) for against in ((), SOURCES["images"]))
     assert (alone.true, alone.consistent, beside.true) == (0, len(some), len(some))
 

@@ -243,7 +243,7 @@ def test_sentinels_in_the_source_are_none_of_ours(sentinels_as: str, tmp_path: P
 
 def test_a_mode_token_must_be_a_token_of_its_own(tokenizer_file: Path, tmp_path: Path) -> None:
     for bad in ("</s>", "[MASK]", "<extra_id_0>"):
-        with pytest.raises(UserError, match="has another meaning"):
+        with pytest.raises(UserError, match="names another special token"):
             CorruptSpans(mode_token=bad)
     with pytest.raises(UserError, match="--mode-token 7 is a word"):
         CorruptSpans(mode_token="7", tokenizer=str(tokenizer_file)).fit(iter(()), tmp_path, np.random.default_rng(0))

@@ -212,10 +212,10 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
         assert "labels_100hz" not in row
 
     task = MaskAudio(clusters=5, features=str(tmp_path / "npy"))
-    with pytest.raises(UnusableSample, match="no features for this key in npy"):
+    with pytest.raises(UnusableSample, match="no features for this sample in npy"):
         task.frame_features(Utterance("other.wav#0-9", np.zeros(9, np.int16), 16_000, 16_000))
     key = next(iter(features))
-    with pytest.raises(UnusableSample, match="frames of features for 49 of sound"):
+    with pytest.raises(UnusableSample, match="frames, the audio has 49 at 50 Hz"):
         list(
             MaskAudioLabeler(task, Centroids(centroids)).rows(
                 Utterance(key, np.ones(16_000, np.int16), 16_000, 16_000), rng
@@ -254,7 +254,7 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
         ({"seconds": 2.0, "min_seconds": 3.0}, "give less"),
         ({"codebook": "nowhere.npz"}, "cannot be read"),
         ({"features": "nowhere"}, "is not a folder"),
-        ({"features": ".", "targets": "best-rq"}, "are for --targets kmeans"),
+        ({"features": ".", "targets": "best-rq"}, "is only for --targets kmeans"),
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:
@@ -335,13 +335,13 @@ def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None
 def test_features_of_another_width_than_the_codebook_are_skipped(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((49, 4), np.float32))
     coded = MaskAudioLabeler(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
-    with pytest.raises(UnusableSample, match="4 numbers a frame, the codebook is for 6"):
+    with pytest.raises(UnusableSample, match="4 numbers per frame, the codebook 6"):
         list(coded.rows(Utterance("a", np.ones(16_000, np.int16), 16_000, 16_000), np.random.default_rng(0)))
 
 
 def test_few_frames_for_each_cluster_are_remarked(tmp_path: Path) -> None:
     run(MaskAudio(clusters=200), SOUNDS, out=tmp_path / "out", workers=1)
-    assert "frames to learn each cluster from" in (tmp_path / "out" / "README.md").read_text()
+    assert "frames per cluster; 39 or more are recommended" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_fewer_frames_than_clusters_are_refused(tmp_path: Path) -> None:

@@ -314,12 +314,12 @@ def test_clips_per_video_and_every_seconds(reel: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: ShuffleFrames(size=128, jitter=5), "need 138 pixels, --resize is 128"),
+        (lambda: ShuffleFrames(size=128, jitter=5), "needs 138 pixels, but --resize is 128"),
         (lambda: ShuffleFrames(preset="verify", frames=4), "--preset verify shows three frames"),
         (lambda: ShuffleFrames(frames=8), "--frames 8 is out of range"),
-        (lambda: MaskTubes(size=100), "no multiple of --patch 16"),
-        (lambda: MaskTubes(frames=15), "no multiple of --tubelet 2"),
-        (lambda: MaskTubes(ratio=0.001), "hides all or nothing"),
+        (lambda: MaskTubes(size=100), "not a multiple of --patch 16"),
+        (lambda: MaskTubes(frames=15), "not a multiple of --tubelet 2"),
+        (lambda: MaskTubes(ratio=0.001), "masks all or none"),
         (lambda: PredictPace(gap=1, gap_seconds=0.1), "give one of them"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Pools of workers: of this machine, of a Ray cluster; and what is known of samples that crash them."""
+"""Pools of workers, on this machine or a Ray cluster, and the search for samples that crash a worker."""

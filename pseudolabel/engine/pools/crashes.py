@@ -1,4 +1,4 @@
-"""Who is known to kill a worker, and who is suspected: kept on disk, for where the kernel takes the whole container."""
+"""Crashes: the samples that crash a worker, and the suspects, on disk in case the kernel kills the whole container."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pseudolabel.engine.pools import events
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.writers.manifest import read_or_refuse
 
-MAX_CRASHES = 4  # a job that killed so many workers, though no sample of it kills alone, ends the run
-CRASHED_RUNS = 3  # so many runs in a row must have died while they tried one sample alone, before it is to blame
+MAX_CRASHES = 4  # crashes of a job after which the run ends, if no single sample is the cause
+CRASHED_RUNS = 3  # runs in a row that must die in a trial of one sample before the sample is blamed
 
 
 class CrashLog:
-    """The exceptions, and what each shard was on when a run died."""
+    """The known failures, and the extent that each job was on when a run died."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class CrashLog:
 
     @classmethod
     def of(cls, folder: Path, mark: str) -> CrashLog:
-        """Those of one part, which knows all exceptions; without a mark those of all parts, whose files go."""
+        """Load the log of a part, with the known failures of all parts. Without `mark`, merge the logs of all parts."""
         own = folder / f"deaths{mark}.json"
         crash_log, others = cls(own), [path for path in sorted(folder.glob("deaths*.json")) if path.name != own.name]
         for noted in map(cls, others):
@@ -43,7 +43,7 @@ class CrashLog:
         return crash_log
 
     def record(self, extent: str, key: str, reason: str) -> None:
-        """From now on this sample is skipped, with that reason; the whole extent if it died before it gave one."""
+        """Skip this sample from now on, with this reason. Skip the whole extent if `key` is empty."""
         reading, labelling = self.exceptions
         if key:
             labelling = {**labelling, key: reason}
@@ -53,7 +53,7 @@ class CrashLog:
         self._write()
 
     def collect_status(self, folder: Path) -> None:
-        """Note what the workers of a dead run were on."""
+        """Record what the workers of a dead run were on, from the status files in `folder`."""
         for file in sorted(folder.glob("worker-*.json")):
             status = events.read_status(file)
             if status is not None and status.extent:
@@ -61,24 +61,22 @@ class CrashLog:
                 seen.append((status.trial, status.extent, status.key))
                 last = seen[-CRASHED_RUNS:]
                 if len(last) == CRASHED_RUNS and all(trial and [*rest] == [*last[-1][1:]] for trial, *rest in last):
-                    self.record(
-                        status.extent, status.key, f"ended {CRASHED_RUNS} runs in a row while it was tried alone"
-                    )
+                    self.record(status.extent, status.key, f"crashed {CRASHED_RUNS} runs in a row when tried alone")
         self._write()
 
     def suspected_extents(self, job: Job) -> list[Extent]:
-        """The extent the job was last on, if it was open in two runs that died."""
+        """Return the extent that the job was last on, if two runs died during the job."""
         seen = self._open.get(f"{job.kind} {job.shard.index}", [])
         if len(seen) < 2 or seen[-1][1] in self.exceptions.reading or seen[-1][2] in self.exceptions.labelling:
             return []
         return [extent for extent in job.shard.extents if extent.key == seen[-1][1]]
 
     def is_suspected(self, kind: str, index: int) -> bool:
-        """Whether the job will begin by a try: such ones come last, so that nothing else dies with them."""
+        """Return whether the job begins with a trial. Such jobs come last, so that no other job dies with them."""
         return len(self._open.get(f"{kind} {index}", [])) >= 2
 
     def clear(self, job: Job) -> None:
-        """What the job was on when runs died has been searched."""
+        """Forget what the job was on when runs died, because the search is over."""
         if self._open.pop(f"{job.kind} {job.shard.index}", None):
             self._write()
 
@@ -88,23 +86,23 @@ class CrashLog:
 
 
 class CrashBisector:
-    """Jobs whose worker died, held back until it is known which of their samples kills alone.
+    """A search for the extent that crashes a worker. The job of the worker is held back until the search ends.
 
-    First the sample the worker was on is tried alone, twice, for the worker may have been killed from outside. If it
-    lives and the job dies again, the killer was taken in before that: all extents up to it are tried together, and
-    halved as long as they kill.
+    The first trial is the extent that the worker was on. It is blamed after two crashes, because the worker may have
+    been killed from outside. If the trial passes and the job crashes again, an earlier extent is the cause: the next
+    trial is all extents up to this one, and a trial that crashes is halved.
     """
 
     def __init__(self, crash_log: CrashLog) -> None:
         self._deaths = crash_log
-        self._held: dict[int, Job] = {}  # by shard
-        self._tries: Counter[int] = Counter()  # of the job that is held, how many are not over
-        self._killed: Counter[int] = Counter()  # how often a job did, since a sample of it was last found out
-        self._alone: Counter[str] = Counter()  # how often an extent killed alone
-        self._unborn: Counter[int] = Counter()  # how often a job's worker died before it began
+        self._held: dict[int, Job] = {}  # shard -> its job
+        self._tries: Counter[int] = Counter()  # shard -> trials that are not over
+        self._killed: Counter[int] = Counter()  # shard -> crashes of its job since the last sample was blamed
+        self._alone: Counter[str] = Counter()  # extent -> crashes in a trial alone
+        self._unborn: Counter[int] = Counter()  # shard -> workers that died before the job began
 
     def hold(self, job: Job, suspects: Sequence[Extent]) -> list[Job]:
-        """The job's tries, which go before it; or the job itself, if nobody is suspected."""
+        """Hold the job back and return a trial of its suspects, or return the job if there are none."""
         job = job._replace(exceptions=self._deaths.exceptions)
         if not suspects:
             return [job]
@@ -113,7 +111,7 @@ class CrashBisector:
         return [job._replace(shard=Shard(job.shard.index, suspects), trial=True)]
 
     def died(self, death: events.Died) -> list[Job]:
-        """What to do next, now that a job's worker died."""
+        """Return the jobs to run next after a worker died. Raise `UserError` after too many crashes."""
         job, status = death.job, death.status
         if status is None and job.kind != "fit":
             return self._again(death)
@@ -125,24 +123,24 @@ class CrashBisector:
             on = f" on {status.key or status.extent}" if status else ""
             raise UserError(
                 f"{job.kind} of shard {index} {death.reason}{on} {MAX_CRASHES} times, "
-                "and no sample of it does so alone\n"
-                "give it more memory, or fewer --workers, and run the same command again to finish",
+                "and no single sample is the cause\n"
+                "use more memory or fewer --workers, and run the same command again to finish",
                 code=1,
             )
         at = next((i for i, extent in enumerate(extents) if status and extent.key == status.extent), -1)
         return self.hold(job, extents[at : at + 1] if self._killed[index] == 1 else extents[: at + 1])
 
     def note_progress(self) -> None:
-        """A worker has done something."""
+        """Reset the counts of workers that died before they began a job."""
         self._unborn.clear()
 
     def _again(self, death: events.Died) -> list[Job]:
-        """A worker that died before it began says nothing of the job."""
+        """Run the job again: its worker died before it began, so the job is not the cause."""
         index = death.job.shard.index
-        self._unborn[index] += 1  # of each job: a node that is lost takes the workers of many with it
+        self._unborn[index] += 1  # per job, because a lost node ends the workers of many jobs
         if self._unborn[index] == MAX_CRASHES:
             raise UserError(
-                f"worker processes die before they begin (the last {death.reason}); is there memory for them? "
+                f"worker processes die before they begin (last job: {death.reason}); is there enough memory? "
                 'In a script, call run() below `if __name__ == "__main__":`',
                 code=1,
             )
@@ -162,7 +160,7 @@ class CrashBisector:
         return self.over(trial)
 
     def over(self, trial: Job) -> list[Job]:
-        """A try has ended: the job it was made for is next, if it was the last."""
+        """End a trial. Return the job that was held back if this was its last trial."""
         index = trial.shard.index
         self._tries[index] -= 1
         if self._tries[index]:

@@ -1,4 +1,4 @@
-"""What a pool of workers tells the engine: progress, done, died, failed; and the status a worker leaves in its file."""
+"""Events that a pool sends to the engine (progressed, done, died, failed), and the status that a worker writes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 
-PULSE_SECONDS = 0.5  # seconds between two reports of progress
+PULSE_SECONDS = 0.5  # seconds between two progress reports
 
 
 class WorkerStatus(NamedTuple):
-    """What a worker is on, as it stands in its file: enough to find the culprit after a power cut."""
+    """The work that a worker is on, in its status file. It shows the cause of a crash even after a power cut."""
 
     tick: int
     kind: str
     trial: bool
     shard: int
-    extent: str  # "": between samples, where no clock runs
+    extent: str  # "": between samples, without a time limit
     key: str  # "": the extent is being read
 
 
@@ -36,7 +36,7 @@ class Done(NamedTuple):
 
 
 class Died(NamedTuple):
-    """The worker is gone; `status` is what it was on, `reason` how it went."""
+    """The worker died. `status`: the work it was on. `reason`: how it died."""
 
     job: Job
     status: WorkerStatus | None
@@ -45,7 +45,7 @@ class Died(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The job raised: a bug, or the storage, never bad input."""
+    """The job raised an exception: a bug or a storage failure, never bad input."""
 
     job: Job
     error: BaseException
@@ -53,11 +53,11 @@ class Failed(NamedTuple):
 
 
 Event = Progressed | Done | Died | Failed
-Work = Callable[[RunSpec, Job, Heartbeat], Any]  # does one job; a function of a module, for workers import it
+Work = Callable[[RunSpec, Job, Heartbeat], Any]  # does one job; a module-level function, so that workers can import it
 
 
 def read_status(file: Path) -> WorkerStatus | None:
-    """The status a worker left in its file, if it came to write one."""
+    """Return the status in a worker's file, or None if the worker wrote none."""
     try:
         return WorkerStatus(*json.loads(file.read_bytes().partition(b"\n")[0]))
     except (FileNotFoundError, ValueError):

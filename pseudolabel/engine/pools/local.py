@@ -1,7 +1,7 @@
-"""Processes that may die: a pool that loses nothing but the job a dead worker was on, and knows what that was.
+"""Local pool: worker processes that may crash. A crash loses only the job of its worker, and the cause is known.
 
-`ProcessPoolExecutor` breaks as a whole when one worker is killed and `multiprocessing.Pool` waits for ever, so each
-worker here has a pipe of its own, whose end tells of its death, and a file in which it says what it is on.
+If one worker is killed, `ProcessPoolExecutor` fails as a whole and `multiprocessing.Pool` waits for ever. So each
+worker here has its own pipe, which closes when the worker dies, and a status file with the work that it is on.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from pseudolabel.engine.pools.events import (
     read_status,
 )
 
-PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
-SPAWN = multiprocessing.get_context("spawn")  # forked children of threads (Arrow, tokenizers) may hang
-ONE_THREAD = {  # one process per core: OpenMP's also holds for Arrow and faiss
+PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
+SPAWN = multiprocessing.get_context("spawn")  # a fork may hang after threads started (Arrow, tokenizers)
+ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
     "OPENCV_LOG_LEVEL": "SILENT",
 }
-OUT_OF_MEMORY = 137  # the exit code of a worker that could get no more
+OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
 
 
 # --- inside a worker -------------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ class _Report:
     def on(self, extent: str, key: str) -> None:
         self._tick += 1
         line = json.dumps((self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
-        os.pwrite(self._file, f"{line}\n".encode(), 0)  # a longer old line's rest stays behind the line break
+        os.pwrite(self._file, f"{line}\n".encode(), 0)  # the rest of a longer old line stays after the newline
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
         for i, more in enumerate((samples, skipped, weight)):
@@ -72,8 +72,8 @@ class _Report:
 
 
 def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path) -> None:
-    """A worker's life: jobs in, results out, until the pipe ends or the parent dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    """Run jobs from the pipe in a worker and send back results, until the pipe closes or the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(noise, 1)  # native libraries print their warnings here, not on the user's terminal
     os.dup2(noise, 2)
@@ -88,15 +88,15 @@ def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path)
         try:
             answer: tuple[Any, ...] = ("done", work(spec, job, report))
         except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # a death like the kernel's own
-        except Exception as error:  # reported, and stops the run
+            os._exit(OUT_OF_MEMORY)  # as if the kernel had killed it
+        except Exception as error:  # sent to the parent, which ends the run
             answer = ("failed", _sendable(error), traceback.format_exc())
         report.on("", "")
         pipe.send(answer)
 
 
 def _die_with_parent() -> None:
-    """See to it that no orphan goes on: on Linux by the kernel, for native code may never let a thread run."""
+    """End this process when its parent dies. On Linux the kernel does it too: native code may block the thread."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -110,7 +110,7 @@ def _die_with_parent() -> None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error, where the parent needs its kind: a refusal or the storage's; else its words."""
+    """Return a copy that can be pickled. The parent needs the type of `UserError` and `OSError`; others become text."""
     if isinstance(error, UserError):
         return UserError(str(error), error.code)
     if isinstance(error, OSError) and error.errno is not None:
@@ -118,7 +118,7 @@ def _sendable(error: Exception) -> Exception:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-# --- the parent's side -----------------------------------------------------------------------------------------------
+# --- in the parent ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -132,12 +132,12 @@ class _Worker:
     stuck: bool = False
 
     def status(self) -> WorkerStatus | None:
-        """What the worker last said it is on."""
+        """Return the status that the worker wrote last."""
         return read_status(self.file)
 
 
 class LocalPool:
-    """`count` workers; `events` feeds them from a queue to which the caller may go on adding."""
+    """A pool of `count` worker processes. `events` runs jobs from a queue to which the caller may add jobs."""
 
     def __init__(self, spec: RunSpec, count: int, sample_seconds: float, work: Work = run_job) -> None:
         self._recipe, self._sample_seconds, self._work = spec, sample_seconds, work
@@ -145,7 +145,7 @@ class LocalPool:
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:
-        while len(self._workers) < self._count:  # all at once: they import while the first is fitting
+        while len(self._workers) < self._count:  # start all at once: the others import modules while one fits
             self._spawn()
         return self
 
@@ -156,9 +156,9 @@ class LocalPool:
             worker.process.join()
 
     def events(self, first: deque[Job], then: Iterator[Job]) -> Iterator[Event]:
-        """Run all jobs, those of `first` before those of `then`, and tell what becomes of each.
+        """Run all jobs, those of `first` before those of `then`, and yield their events.
 
-        A job that died is not tried again here: the caller, told of it, adds what shall be done to `first`.
+        A job whose worker died is not retried here: after `Died` the caller adds the next jobs to `first`.
         """
         while True:
             while sum(worker.job is not None for worker in self._workers) < self._count:
@@ -179,7 +179,7 @@ class LocalPool:
         worker.job, worker.tick, worker.since = job, -1, time.monotonic()
         try:
             worker.pipe.send(job)
-        except OSError:  # it died while it was idle, which is heard of as of any other death
+        except OSError:  # it died while idle; `_receive` reports it like any other death
             worker.file.unlink(missing_ok=True)
 
     def _spawn(self) -> _Worker:
@@ -229,7 +229,7 @@ class LocalPool:
         return Died(job, status if status and status.extent else None, reason, worker.stuck)
 
     def _watch(self, worker: _Worker) -> None:
-        """Kill a worker that has been on one sample for too long."""
+        """Kill a worker that was on one sample for more than `--sample-seconds`."""
         status = worker.status() if worker.job is not None else None
         if status is None or not status.extent or status.tick != worker.tick:
             worker.tick, worker.since = (status.tick if status else -1), time.monotonic()

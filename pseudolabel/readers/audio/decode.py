@@ -1,4 +1,4 @@
-"""Sound files opened and decoded by libsndfile, as far as they go, and brought to another rate."""
+"""Decode audio files with libsndfile, up to the first damage, and resample them."""
 
 from __future__ import annotations
 
@@ -14,57 +14,54 @@ from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 if TYPE_CHECKING:
     import soundfile
 
-MAX_FRAMES = 1 << 40  # frames no file has: what is above stands for "not known"
-MAX_PEAK = 1.5  # times full scale: lossy codecs go a little above 1; of more, too much would be clipped
-MIN_HZ = 4000  # Hz of a source: of less, no word is left
-SEEKABLE_SUBTYPES = (
-    "PCM",
-    "FLOAT",
-    "DOUBLE",
-    "ULAW",
-    "ALAW",
-)  # how the subtypes begin in which any frame can be found at once
+MAX_FRAMES = 1 << 40  # frames, more than any file has: stands for an unknown length
+MAX_PEAK = 1.5  # full scale is 1: lossy codecs exceed it slightly; clipping larger peaks would lose too much
+MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
+SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
 
 # --- libsndfile ------------------------------------------------------------------------------------------------------
 
 
 class Header(NamedTuple):
-    """What a header says, and whether a place in the file can be found by counting."""
+    """Facts from the header of an audio file."""
 
-    rate: int
+    rate: int  # Hz
     channels: int
-    frames: int
-    exact: bool
+    frames: int  # `MAX_FRAMES` if unknown
+    exact: bool  # the length is known, and the file can seek to any frame
 
 
 def _open(extent: Extent) -> tuple[soundfile.SoundFile, FaultRecordingFile]:
-    """Open a file at the extent's first frame."""
+    """Open a file at the extent's first frame. The caller closes the `SoundFile` and the file."""
     import soundfile
 
     file = FaultRecordingFile(open_file(extent.where))
     with ExitStack() as unless_open:
         unless_open.enter_context(file)
-        with file.decoding_errors("not a sound that libsndfile reads"):
+        with file.decoding_errors("not audio that libsndfile can read"):
             sound = soundfile.SoundFile(file)
-        sound.seekable = lambda: False  # else soundfile seeks after each read, which FLAC without a length cannot bear
+        sound.seekable = lambda: False  # else soundfile seeks after each read, which fails for FLAC of unknown length
         if extent.start:
-            with file.decoding_errors(f"has no place {extent.start}"):
+            with file.decoding_errors(f"cannot seek to frame {extent.start}"):
                 sound.seek(extent.start)
-        unless_open.pop_all()  # whoever reads it closes it
+        unless_open.pop_all()  # the caller closes the file
     return sound, file
 
 
 def _seek(sound: soundfile.SoundFile, frame: int) -> None:
-    with decoding_errors(f"has no place {frame}"):
+    with decoding_errors(f"cannot seek to frame {frame}"):
         sound.seek(frame)
 
 
 def _decoded(sound: soundfile.SoundFile, file: FaultRecordingFile, count: int) -> tuple[np.ndarray, str]:
-    """The next `count` frames, (n, channels) float32: fewer at the end, or before what cannot be decoded, and why."""
+    """Return the next `count` frames, (n, channels) float32, and "".
+
+    Return fewer frames at the end of the file. Return fewer frames and the reason if the file is damaged.
+    """
     blocks, left, reason = [np.empty((0, sound.channels), np.float32)], count, ""
     while left:
-        wanted = min(left, sound.samplerate)  # by the second, so that one that is broken costs no more
+        wanted = min(left, sound.samplerate)  # one second at a time: damage costs one second at most
         block = or_skipped("", partial(_read, sound, wanted))
         if file.fault:
             raise file.fault
@@ -95,21 +92,21 @@ def _header(path: str) -> Header:
 def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     """(n,) float32 at `rate` Hz, full scale 1 -> (m,) int16 at `to` Hz, by soxr's HQ.
 
-    Raise `UnusableSample` if the samples are no sound, and `FilteredSample` if they are silent.
+    Raise `UnusableSample` for a low rate, NaN, large peaks or no samples. Raise `FilteredSample` for silence.
     """
     import soxr
 
     if rate < MIN_HZ:
-        raise UnusableSample(f"recorded at {rate} Hz, too few for speech")
+        raise UnusableSample(f"the sample rate of {rate} Hz is too low for speech")
     loudest = float(np.abs(wave).max())
     if not np.isfinite(loudest):
-        raise UnusableSample("has samples that are no numbers")
+        raise UnusableSample("has samples that are NaN or infinite")
     if loudest > MAX_PEAK:
-        raise UnusableSample(f"has samples of {loudest:g}, where 1 is full scale")
+        raise UnusableSample(f"has samples of {loudest:g}, but full scale is 1")
     if (wave == wave[0]).all():
         raise FilteredSample("silent: all samples are the same")
     if rate != to:
         wave = soxr.resample(np.ascontiguousarray(wave), rate, to, quality="HQ")
     if not len(wave):
-        raise UnusableSample(f"{len(wave)} samples at {to} Hz")
+        raise UnusableSample(f"too short: {len(wave)} samples at {to} Hz")
     return np.asarray(np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16))

@@ -1,4 +1,4 @@
-"""Sound: files are cut into utterances, each (n,) int16 at one rate. They are read by range, and never held whole."""
+"""Reader of audio: cut files into utterances, (n,) int16 at one sample rate. No file is held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -13,43 +13,39 @@ from typer import Option
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.audio.decode import MAX_FRAMES, Header, _decoded, _header, _open, _seek, resample_to_int16
 
-EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
-MAX_UTTERANCE_VALUES = (
-    2**25
-)  # numbers of an utterance, all channels together: a header may name 1024 of them, or any rate
-CHANNELS_HELP = "What of several channels is used: mix them, split them into samples of their own, or the N-th, from 1."
+EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
+MAX_UTTERANCE_VALUES = 2**25  # frames x channels of an utterance: a bad header may claim 1024 channels or any rate
+CHANNELS_HELP = "Channels to use: mix averages them, split makes a sample of each, N takes the N-th (from 1)."
 
 
 @dataclass(frozen=True)
 class AudioOptions(Options):
-    """How sound is read."""
+    """Options for reading audio."""
 
     seconds: Annotated[float, Option(min=0.1, max=120, help="Length of the utterances that files are cut into.")] = 15.0
-    min_seconds: Annotated[float, Option(min=0, help="Leave out shorter ones, as the last of a file may be.")] = 1.0
-    rate: Annotated[int, Option(min=1000, max=192_000, help="Hz the sound is resampled to.")] = 16_000
+    min_seconds: Annotated[float, Option(min=0, help="Skip shorter utterances, such as the last of a file.")] = 1.0
+    rate: Annotated[int, Option(min=1000, max=192_000, help="Sample rate in Hz of the stored audio.")] = 16_000
     channels: Annotated[str, Option(help=CHANNELS_HELP)] = "mix"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels not in ("mix", "split") and not (self.channels.isdecimal() and int(self.channels)):
-            raise UserError(f"--channels {self.channels!r} is none of them; type mix, split, or a number from 1")
+            raise UserError(f"--channels {self.channels!r} is not valid; type mix, split, or a number from 1")
         if self.min_seconds > self.seconds:
-            raise UserError(
-                f"--min-seconds {self.min_seconds:g} leaves nothing of --seconds {self.seconds:g}; give less"
-            )
+            raise UserError(f"--min-seconds {self.min_seconds:g} is above --seconds {self.seconds:g}; give less")
 
 
 class Utterance(NamedTuple):
-    """A stretch of one channel, as it is stored."""
+    """Part of one channel, as it is stored."""
 
     key: str
     wave: np.ndarray  # (n,) int16
     rate: int  # Hz
-    heard: float  # Hz of the source: there is nothing in it above half of this
+    heard: float  # Hz, sample rate of the source: the wave has no frequency above half of it
 
 
 class AudioReader:
-    """The reader of sound: what libsndfile decodes, be it less than the header says."""
+    """Reader of audio. Uses all that libsndfile decodes, even if it is less than the header says."""
 
     suffixes: frozenset[str] = frozenset(
         (
@@ -62,7 +58,7 @@ class AudioReader:
         self.options = options
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
-        """Take the file unopened where it is small; else in pieces of whole utterances, where they can be found."""
+        """Yield a small file as one extent, unopened. Yield a large seekable file in pieces of whole utterances."""
         whole = Extent(key, path, 0, None, size)
         about = or_skipped(key, partial(_header, path)) if size > EXTENT_BYTES else None
         if not isinstance(about, Header) or not about.exact:
@@ -71,14 +67,15 @@ class AudioReader:
         length = self._length(about.rate)
         step = length * max(1, round(EXTENT_BYTES / size * about.frames / length))
         for start in range(0, about.frames, step):
-            stop = (
-                None if start + step >= about.frames else start + step
-            )  # the last one goes on to the end, wherever it is
+            stop = None if start + step >= about.frames else start + step  # the last one reads to the real end
             share = min(step, about.frames - start) / about.frames
             yield Extent(f"{key}#{start}-{stop or about.frames}", path, start, stop, round(size * share))
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """Cut the extent after `count` samples, as its header counts them, or after one; all channels go together."""
+        """Return the extent cut after `count` samples, and the number of samples in it, both by the header.
+
+        Channels of one utterance stay together. If the length is unknown, cut after one utterance.
+        """
         about = or_skipped(extent.key, partial(_header, extent.where))
         if isinstance(about, Skipped):
             return extent, 1
@@ -96,7 +93,7 @@ class AudioReader:
                 yield from self._utterances(extent)
 
     def _length(self, rate: int) -> int:
-        """Frames of an utterance."""
+        """Return the frames of an utterance."""
         return max(1, round(self.options.seconds * rate))
 
     def _utterances(self, extent: Extent) -> Iterator[Sample | Skipped]:
@@ -109,7 +106,7 @@ class AudioReader:
             at, length = extent.start, self._length(sound.samplerate)
             if length * sound.channels > MAX_UTTERANCE_VALUES:
                 long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.samplerate} Hz"
-                yield Skipped(extent.key, f"{long} are too much at once; give less of --seconds, if that is true")
+                yield Skipped(extent.key, f"{long} are too long; if the header is right, give less --seconds")
                 return
             while extent.stop is None or at < extent.stop:
                 wanted = length if extent.stop is None else min(length, extent.stop - at)
@@ -119,20 +116,20 @@ class AudioReader:
                 at += len(block)
                 if fault:
                     yield Skipped(f"{extent.file}#{at}-", f"does not decode from here on: {fault}")
-                    at += wanted - len(block)  # on to the next utterance, if it can be found
+                    at += wanted - len(block)  # continue at the next utterance, if the file can seek to it
                     if at >= sound.frames or isinstance(or_skipped("", partial(_seek, sound, at)), Skipped):
                         return
                 elif len(block) < wanted:
                     break
             if at == extent.start:
-                there = "no sound in it" if not extent.start else "nothing there: it ends before its header says"
+                there = "no audio in it" if not extent.start else "the file ends before the length in its header"
                 yield Skipped(extent.key, there)
 
     def _samples(self, file: str, at: int, block: np.ndarray, rate: int) -> Iterator[Sample | Skipped]:
-        """(n, channels) float32 -> a sample, or one for each channel."""
+        """Convert (n, channels) float32 to one sample, or to one sample per channel."""
         key, chosen = f"{file}#{at}-{at + len(block)}", self.options.channels
         if len(block) < self.options.min_seconds * rate:
-            reason = f"{len(block) / rate:.2f} s, --min-seconds is {self.options.min_seconds:g}"
+            reason = f"{len(block) / rate:.2f} s, below --min-seconds {self.options.min_seconds:g}"
             yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
         elif chosen == "mix":
             yield or_skipped(key, lambda: Sample(key, self._utterance(key, block.mean(1), rate)))
@@ -147,5 +144,5 @@ class AudioReader:
         return Sample(key, self._utterance(key, block[:, number - 1], rate))
 
     def _utterance(self, key: str, wave: np.ndarray, rate: int) -> Utterance:
-        """(n,) float32, full scale 1 -> the same at the rate asked for, in 16 bit."""
+        """Convert (n,) float32, full scale 1, to int16 at `--rate`."""
         return Utterance(key, resample_to_int16(wave, rate, self.options.rate), self.options.rate, rate)

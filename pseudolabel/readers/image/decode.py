@@ -1,4 +1,4 @@
-"""Any picture file's bytes to upright 8-bit RGB, by one policy, whichever library decodes."""
+"""Decode image files of any format to upright 8-bit RGB, by the same rules for every decoding library."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
-JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # markers a regular header has beside its frame
-DEEP_MODES = ("I", "F")  # how the modes begin that Pillow has for gray deeper than 8 bit: I;16, I;16B, I, F
-JPEG_END = b"\xff\xd9"  # of a JPEG; cannot occur inside its compressed data
+JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # markers of a regular header, except its frame
+DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
+JPEG_END = b"\xff\xd9"  # end marker of a JPEG; cannot occur inside compressed data
 
 
 def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
-    """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Content decides, not the name.
+    """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Detect the format from the content, not from the name.
 
-    - The first frame of an animation, the first page of a TIFF, the first picture of an MPO.
-    - EXIF orientation is applied; an EXIF block that cannot be read is none. Colour profiles are not applied.
-    - Gray and 1-bit fill all three channels; palettes are looked up; CMYK and YCCK become RGB as Pillow converts them.
-    - Transparency, of whatever kind, is matted on white.
-    - Deeper than 8 bit (integers of 16 and 32 bit, floats): `span` is brought to 0..255, all colour channels alike;
-      NaN is black. AVIF of 10 and 12 bit, and CMYK of 16, are read as 8 bit.
-    - A file that decodes only in part is `UnusableSample`, and so is one above `max_pixels`, before memory is taken for
-      it; pixels of WebP, and those deeper than 8 bit, count twice, for they take twice the memory while decoded.
+    - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
+    - Apply the EXIF orientation; ignore EXIF that cannot be read. Do not apply colour profiles.
+    - Repeat gray and 1-bit in all three channels. Resolve palettes. Convert CMYK and YCCK to RGB as Pillow does.
+    - Matte any transparency on white.
+    - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
+      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits.
+    - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
+      `max_pixels`. Pixels of WebP and of more than 8 bits count twice: decoding them takes twice the memory.
     """
     plain = _plain_jpeg(data)
     if plain and not plain.about:
         _allow(plain.width, plain.height, max_pixels)
         return _jpeg(data, plain)
-    with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opened, a GIF takes memory for its frame
+    with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
         picture = _open(data, max_pixels)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or _is_deep_colour(picture, data)
         _allow(*picture.size, max_pixels, 1 + heavy)
@@ -54,17 +54,17 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
 
 
 class PlainJpeg(NamedTuple):
-    """What the header of the commonest kind of picture says, and where it ends."""
+    """Header of a regular JPEG, the most common kind of image."""
 
     width: int
     height: int
     progressive: bool
-    about: bool  # whether there is EXIF, or whatever else may name an orientation
-    start: int
+    about: bool  # there is EXIF or other metadata, which may set an orientation
+    start: int  # offset of the start of scan, where the header ends
 
 
 def _plain_jpeg(data: bytes) -> PlainJpeg | None:
-    """Read the header of a regular JPEG of 8 bit and one or three components, in a tenth of Pillow's time."""
+    """Read the header of a regular JPEG of 8 bits and 1 or 3 components, in a tenth of Pillow's time; else None."""
     at, frame, about = 2, (0, 0, 0, 0, 0), False
     while data.startswith(b"\xff\xd8\xff") and at + 10 < len(data):
         marker, length = unpack_from(">HH", data, at)
@@ -83,7 +83,7 @@ def _plain_jpeg(data: bytes) -> PlainJpeg | None:
 
 @contextmanager
 def _undisturbed(most: int | None = None) -> Iterator[None]:
-    """Keep Pillow's warnings from the terminal, and its own limit on pixels out of the way of `max_pixels`."""
+    """Silence Pillow's warnings and set its pixel limit to `most`. None: no limit, because `_allow` checks the size."""
     from PIL import Image
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, most
@@ -96,35 +96,35 @@ def _undisturbed(most: int | None = None) -> Iterator[None]:
 
 
 def _allow(width: int, height: int, max_pixels: int, weight: int = 1) -> None:
-    """Refuse a picture that is too large to decode: where pixels take twice the memory, they count twice."""
+    """Raise `UnusableSample` if the image has more than `max_pixels`, each of them counted `weight` times."""
     if width * height * weight > max_pixels:
-        counted = ", each counted twice (WebP, or deeper than 8 bit)" if weight == 2 else ""
+        counted = ", each counted twice (WebP, or more than 8 bits per channel)" if weight == 2 else ""
         raise UnusableSample(f"{width} x {height} pixels{counted}, above --max-pixels {max_pixels}")
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header, and nothing after it."""
+    """Read only the header."""
     from PIL import Image, UnidentifiedImageError
 
     with decoding_errors("broken header"):
         try:
             return Image.open(BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:  # its own message is a memory address
-            raise UnusableSample("not a picture of a known format, or its header is broken") from None
+        except UnidentifiedImageError:  # its message only has a memory address
+            raise UnusableSample("not an image of a known format, or its header is broken") from None
         except Image.DecompressionBombError:
-            raise UnusableSample(f"a frame of far more pixels, above --max-pixels {max_pixels}") from None
+            raise UnusableSample(f"a frame has too many pixels, above --max-pixels {max_pixels}") from None
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation still to be applied: the decoders of TIFF apply it themselves."""
+    """Return the EXIF orientation that is still to be applied. Decoders of TIFF apply the orientation themselves."""
     try:
         return 1 if picture.format == "TIFF" else int(picture.getexif().get(0x0112, 1))
-    except Exception:  # EXIF is broken in millions of sound pictures, in every way there is
+    except Exception:  # EXIF is broken in millions of intact images, in many ways
         return 1
 
 
 def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
-    """Decode by OpenCV, in 0.6 of Pillow's time. It only prints that data were missing, so that is found out here."""
+    """Decode with OpenCV, in 0.6 of Pillow's time. Check for missing data, for which OpenCV only prints a warning."""
     import cv2
 
     if data.rfind(JPEG_END, plain.start) < 0:
@@ -134,16 +134,15 @@ def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise UnusableSample("broken JPEG")
-    flat = (
-        not plain.progressive and (image[-1, -32:] == image[-1, -1]).all()
-    )  # so ends what is filled up, and a white ground
+    # OpenCV fills missing data with one colour; a white background also ends like this
+    flat = not plain.progressive and (image[-1, -32:] == image[-1, -1]).all()
     if flat and _runs_short(data, data.find(JPEG_END, plain.start)):
-        raise UnusableSample("broken JPEG: its data end before the picture does")
+        raise UnusableSample("broken JPEG: its data ends before the image is complete")
     return np.asarray(image)
 
 
 def _runs_short(data: bytes, end: int) -> bool:
-    """Whether bytes put before the end marker change the picture, as they cannot where all of it is there."""
+    """Return whether bytes inserted before the end marker change the image. In a complete image they do not."""
     from PIL import Image
 
     def thumbnail(jpeg: bytes) -> np.ndarray:
@@ -156,14 +155,14 @@ def _runs_short(data: bytes, end: int) -> bool:
 
 
 def _is_deep_colour(picture: Image.Image, data: bytes) -> bool:
-    """Whether these are colours, or gray and alpha, of more than 8 bit, of which Pillow keeps only 8."""
+    """Return whether this is colour, or gray with alpha, of more than 8 bits. Pillow would keep only 8 bits."""
     if picture.mode not in ("RGB", "RGBA", "LA") or picture.format not in ("PNG", "TIFF"):
         return False
     return max((data[24],) if picture.format == "PNG" else picture.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]
 
 
 def _deep_colour(data: bytes, span: str) -> np.ndarray:
-    """Decode colours of 16 bit: `span` goes for the colours, alpha keeps its own scale."""
+    """Decode colours of 16 bits. Apply `span` to the colours only; alpha keeps its scale."""
     import cv2
     from PIL import Image
 
@@ -177,7 +176,7 @@ def _deep_colour(data: bytes, span: str) -> np.ndarray:
 
 
 def _pillow(picture: Image.Image, span: str) -> np.ndarray:
-    """Decode by Pillow, which raises where anything is missing."""
+    """Decode with Pillow, which raises if data is missing."""
     picture.load()
     values = _array(picture)
     if values.ndim == 3:
@@ -188,7 +187,7 @@ def _pillow(picture: Image.Image, span: str) -> np.ndarray:
 
 
 def _array(picture: Image.Image) -> np.ndarray:
-    """A loaded picture as (H, W, 3) uint8 RGB, or as its (H, W) numbers where they are deeper than 8 bit."""
+    """Convert a loaded image to (H, W, 3) uint8 RGB; gray of more than 8 bits to an array of its (H, W) values."""
     pixel = np.asarray(_flat(picture.crop((0, 0, 1, 1))))
     out = np.empty((picture.height, picture.width, *pixel.shape[2:]), pixel.dtype)
     for top in range(0, picture.height, BAND_ROWS):
@@ -198,7 +197,7 @@ def _array(picture: Image.Image) -> np.ndarray:
 
 
 def _flat(picture: Image.Image) -> Image.Image:
-    """Bring any mode of 8 bit to RGB on white; leave I;16, I and F, which Pillow would clip."""
+    """Convert any 8-bit mode to RGB on white. Return I;16, I and F unchanged, because Pillow would clip them."""
     from PIL import Image
 
     if picture.mode.startswith(DEEP_MODES):
@@ -209,7 +208,7 @@ def _flat(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-BAND_ROWS = 256  # rows converted at a time, so that no second copy of a large picture is held
+BAND_ROWS = 256  # rows converted at a time, which avoids a second copy of a large image
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -224,7 +223,7 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
-    """`"0.5%,99.5%"` or `"0,4095"` -> for each end its number, and whether it is a percentile. Raises `ValueError`."""
+    """`"0.5%,99.5%"` or `"0,4095"` -> (number, is percentile) of the low and high end. Else raise `ValueError`."""
     number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(%?)\s*"
     match = re.fullmatch(f"{number},{number}", span)
     if not match:
@@ -236,7 +235,7 @@ def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
 
 
 def stretch(values: np.ndarray, span: str) -> np.ndarray:
-    """Bring `span` of (H, W) or (H, W, C) numbers to 0..255 uint8, clipped. NaN and a constant picture are 0."""
+    """Map `span` of (H, W) or (H, W, C) values to 0..255 uint8, clipped. NaN and a constant image become 0."""
     low, high = _bounds(values, span)
     scale = 255 / (high - low) if high > low else 0.0
     out = np.empty(values.shape, np.uint8)
@@ -248,11 +247,12 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
 
 
 def _bounds(values: np.ndarray, span: str) -> tuple[float, float]:
-    """The two numbers `span` means for these values: percentiles are those of a regular grid of at most 2^20 pixels."""
+    """Return the two values of `span`. Percentiles are computed on a regular grid of at most 2^20 pixels."""
     step = int(np.ceil(np.sqrt(values.shape[0] * values.shape[1] / 2**20)))
     seen = values[::step, ::step]
     seen = seen[np.isfinite(seen)].astype(np.float64)
     if not seen.size:
         raise UnusableSample("no finite pixel")
     low, high = (float(np.percentile(seen, x)) if share else x for x, share in parse_span(span))
-    return (low, high) if high > low else (float(seen.min()), float(seen.max()))  # a few bright specks on plain ground
+    # percentiles may be equal, for example with a few bright specks on a plain background: use the whole range
+    return (low, high) if high > low else (float(seen.min()), float(seen.max()))

@@ -1,4 +1,4 @@
-"""Pictures: one file is one sample, (H, W, 3) uint8 RGB, upright."""
+"""Reader of images: each file is one sample, (H, W, 3) uint8 RGB, upright."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pseudolabel.readers.image.decode import decode, parse_span
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
-PIXELS_HELP = "Skip pictures of more pixels; those of WebP, and those deeper than 8 bit, count twice."
-RANGE_HELP = "LO,HI of pictures deeper than 8 bit that become black and white: values (0,4095) or percentiles."
-MAX_FILE_BYTES = 2**26  # bytes a file may have however few its pixels: other frames, metadata
+PIXELS_HELP = "Skip images with more pixels. Pixels of WebP and of more than 8 bits count twice."
+RANGE_HELP = "LO,HI that become black and white in images of more than 8 bits: values (0,4095) or percentiles."
+MAX_FILE_BYTES = 2**26  # bytes allowed for any file: it may hold more frames or metadata
 
 
 @dataclass(frozen=True)
 class ImageOptions(Options):
-    """How pictures are read."""
+    """Options for reading images."""
 
     range: Annotated[str, Option(help=RANGE_HELP)] = "0.5%,99.5%"
     max_pixels: Annotated[int, Option(min=1, help=PIXELS_HELP)] = 50_000_000
@@ -36,7 +36,7 @@ class ImageOptions(Options):
 
 
 class ImageReader:
-    """The reader of pictures: a file is an extent, and an extent is a sample."""
+    """Reader of images: a file is one extent, and an extent is one sample."""
 
     suffixes: frozenset[str] = frozenset(
         (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif")
@@ -46,15 +46,15 @@ class ImageReader:
         self.options = options
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
-        """Take the file unopened: whether it is a picture shows when it is read."""
+        """Yield the file as one extent, unopened. Only `read` finds out whether the file is an image."""
         yield Extent(key, path, 0, None, size)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """Leave the extent as it is: it holds one sample."""
+        """Return the extent unchanged and 1, its number of samples."""
         return extent, 1
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
-        """Decode the pictures of the split, one at a time."""
+        """Decode the images of the split, one at a time."""
         for extent in extents:
             if split.holds(extent.file):
                 yield or_skipped(extent.key, partial(self._sample, extent))
@@ -66,10 +66,10 @@ class ImageReader:
 
 
 def _bytes(where: str, limit: int) -> bytes:
-    """Read a file of at most `limit` bytes. A fault of the disk is none of the picture's and propagates."""
+    """Read a file of at most `limit` bytes. A fault of the disk propagates, since the image is not at fault."""
     with open_file(where) as file:
         if file_size(file) > limit:
-            raise UnusableSample(f"file of more than {limit} bytes, all that --max-pixels allows for")
+            raise UnusableSample(f"file of more than {limit} bytes; raise --max-pixels to read it")
         data = file.read()
     if not data:
         raise UnusableSample("empty file")

@@ -1,5 +1,4 @@
-"""Records: what stands in other columns of a table, beside its texts or its names of files. Text, but in Parquet any
-plain type; null where there is nothing."""
+"""Values of the other columns of a table: text, in Parquet also numbers and booleans; null if missing."""
 
 from __future__ import annotations
 
@@ -16,15 +15,10 @@ from pseudolabel.readers.text import streams, tables
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ColumnTypes = Mapping[str, str]  # the type of each column, as `Column` has it
+ColumnTypes = Mapping[str, str]  # column name -> type, as in `Column`
 Values = dict[str, Any]
 TEXT = "string"
-TYPE_ALIASES = {
-    "float": "float32",
-    "double": "float64",
-    "large_string": TEXT,
-    "string_view": TEXT,
-}  # otherwise by Arrow
+TYPE_ALIASES = {"float": "float32", "double": "float64", "large_string": TEXT, "string_view": TEXT}  # Arrow -> ours
 SUPPORTED_TYPES = {
     TEXT,
     "bool",
@@ -35,8 +29,8 @@ SUPPORTED_TYPES = {
 
 
 def column_types(path: str, encoding: str) -> dict[str, str]:
-    """The columns of a table with their types, also those that are not plain; of jsonl as its first lines have them.
-    What is no table has none. Raises `UnusableSample`."""
+    """Return column name -> type of a table, unsupported types included; for jsonl, of the first lines. Return {} if
+    the file is not a table. Raise `UnusableSample` if it cannot be read."""
     name = strip_compression(path)
     if name.endswith(".parquet"):
         with tables.open_parquet(path) as file:
@@ -50,17 +44,17 @@ def column_types(path: str, encoding: str) -> dict[str, str]:
 
 
 def is_table(path: str) -> bool:
-    """Whether it has columns, by its name."""
+    """Return whether a file is a table, by its name."""
     return strip_compression(path).endswith((".parquet", *tables.CSV, *tables.JSONL))
 
 
 def identical_values(one: Any, other: Any) -> bool:
-    """Whether two values are the same; what is no number is the same as what is none."""
+    """Return whether two values are equal. NaN equals NaN."""
     return bool(one == other or (one != one and other != other))
 
 
 def strip_compression(path: str) -> str:
-    """A path without what says that it is compressed, in small letters: its end tells how it is read."""
+    """Return a path in lower case, without `.gz` or `.zst`. The remaining suffix tells the format."""
     return path.lower().removesuffix(".gz").removesuffix(".zst")
 
 
@@ -69,11 +63,11 @@ def _spelt(kind: pa.DataType) -> str:
     return TYPE_ALIASES.get(name, name)
 
 
-# --- their values ----------------------------------------------------------------------------------------------------
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 def text_values(found: Iterable[tables.Record], wanted: ColumnTypes) -> Iterator[tuple[int, Values | UnusableSample]]:
-    """The values of records that have no types of their own: strings as they are, all else as JSON writes it."""
+    """Yield (position, values) of untyped records. Strings stay as they are; other values are written as JSON."""
     for position, record in found:
         try:
             if isinstance(record, UnusableSample):
@@ -84,23 +78,21 @@ def text_values(found: Iterable[tables.Record], wanted: ColumnTypes) -> Iterator
 
 
 def to_text(name: str, value: Any, kind: str = TEXT) -> str | None:
-    """A value that has no type of its own, as text. Raises `UnusableSample` where it cannot be written."""
+    """Return an untyped value as text. Raise `UnusableSample` if `kind` is not text, or if UTF-8 cannot encode it."""
     if value is None:
         return None
     if kind != TEXT:
-        raise UnusableSample(f"column {name!r} holds text here, and {kind} in Parquet")
+        raise UnusableSample(f"column {name!r} holds text here, but {kind} in Parquet")
     told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     try:
         told.encode()
     except UnicodeEncodeError as bad:
-        raise UnusableSample(
-            f"column {name!r} holds no text: character {bad.start} cannot be written as utf-8"
-        ) from None
+        raise UnusableSample(f"column {name!r} holds no text: utf-8 cannot encode character {bad.start}") from None
     return told
 
 
 def parquet_values(extent: Extent, wanted: ColumnTypes) -> Iterator[tuple[int, Values | UnusableSample]]:
-    """The values of Parquet, each of its own type."""
+    """Yield (row, values) of a Parquet extent. Each value keeps the type of its column."""
     row = extent.start
     with tables.open_parquet(extent.where) as file:
         there = [name for name in wanted if name in file.schema_arrow.names]
@@ -113,14 +105,14 @@ def parquet_values(extent: Extent, wanted: ColumnTypes) -> Iterator[tuple[int, V
 
 
 def row_values(row: TableRow, wanted: ColumnTypes) -> Values | UnusableSample:
-    """The values beside one row's media."""
+    """Return the values beside the media of one row."""
     near = _near(row._replace(number=0), container_stamp(row.container), tuple(wanted.items()))
     return near[row.number - row.first]
 
 
 @lru_cache(2)
 def _near(row: TableRow, _: object, wanted: tuple[tuple[str, str], ...]) -> list[Values | UnusableSample]:
-    """Of rows that are read together."""
+    """Return the values of rows that are read together."""
     with tables.open_parquet(row.container) as file:
         begin = sum(file.metadata.row_group(i).num_rows for i in range(row.group))
     extent = Extent("", row.container, begin + row.first, begin + row.stop, 0)
@@ -131,7 +123,7 @@ def _column(name: str, values: pa.Array, kind: str) -> list[Any]:
     import pyarrow as pa
 
     if (found := _spelt(values.type)) != kind:
-        return [UnusableSample(f"column {name!r} holds {found} here, and {kind} elsewhere")] * len(values)
+        return [UnusableSample(f"column {name!r} holds {found} here, but {kind} elsewhere")] * len(values)
     if kind != TEXT:
         return list(values.cast(tables.value_type(values.type)).to_pylist())
     return [_decoded(name, value) for value in values.cast(pa.large_binary()).to_pylist()]
@@ -141,4 +133,4 @@ def _decoded(name: str, value: bytes | None) -> str | UnusableSample | None:
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError as bad:
-        return UnusableSample(f"byte {bad.start} of column {name!r} is not utf-8, as Parquet's text has to be")
+        return UnusableSample(f"byte {bad.start} of column {name!r} is not utf-8, which Parquet requires")

@@ -1,7 +1,7 @@
-"""What lies beside media: metadata files, as Hugging Face's ImageFolder and AudioFolder have them.
+"""Sidecars of media: metadata files in the format of Hugging Face's ImageFolder and AudioFolder.
 
-`metadata.csv`, `.jsonl` or `.parquet` names files in its column `file_name`, relative to the folder it lies in
-(https://huggingface.co/docs/datasets/image_dataset). Of several that name a file, the nearest one above it counts.
+The column `file_name` of `metadata.csv`, `.jsonl` or `.parquet` names files, relative to the folder of the sidecar
+(https://huggingface.co/docs/datasets/image_dataset). If several sidecars name a file, the nearest one is used.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 ColumnSchema = Mapping[str, "pa.DataType"]
 FILE_NAME = "file_name"
 SIDECAR_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-UNUSUAL_PATH = r"\\|://|(^|/)\.{0,2}(/|$)"  # in a path that is not written as keys are
-CSV_BLOCK_BYTES = 4 << 20  # bytes of csv read at once; no line may be longer
-LINES_AT_ONCE = 1 << 14  # of jsonl: as objects they take five times as much as in Arrow
+UNUSUAL_PATH = r"\\|://|(^|/)\.{0,2}(/|$)"  # matches a path that is not in the form of keys
+CSV_BLOCK_BYTES = 4 << 20  # bytes of csv read at once; the maximum length of a line
+LINES_AT_ONCE = 1 << 14  # lines of jsonl; Python objects take five times the memory of Arrow
 
 
 class Table(NamedTuple):
-    """A metadata file, as it was when the run was planned; or, without a sum, a shard of WebDataset."""
+    """A metadata file with its SHA-256 when the run was planned, or a WebDataset shard with `sha256` ""."""
 
     where: str
     sha256: str
 
     def lines(self, kinds: ColumnTypes) -> Lines:
-        """Its lines, with some columns of them; read once in each process."""
+        """Return the lines, with the columns `kinds`. Each process reads the file once."""
         return _lines(self, tuple(kinds.items()))
 
 
 class MetadataSource(NamedTuple):
-    """Something that has columns beside media, and the name of the folder it is about; None: of its own rows."""
+    """A file with columns beside media. `folder` is the folder of the media, or None if they are the file's rows."""
 
     folder: str | None
     where: str
@@ -57,17 +57,17 @@ class MetadataSource(NamedTuple):
         return Table(self.where, "" if webdataset.is_shard(self.where) else metadata_sha256(self.where))
 
     def kinds(self) -> dict[str, str]:
-        """The columns and their types. Raises `UnusableSample`."""
+        """Return column name -> type. Raise `UnusableSample` if the file cannot be used as metadata."""
         if webdataset.is_shard(self.where):
             return webdataset.column_types(self.where)
         kinds = columns.column_types(self.where, "utf-8")
         if self.folder is not None and FILE_NAME not in kinds:
-            raise UnusableSample(f"has no column {FILE_NAME}, so nobody knows what its lines are about")
+            raise UnusableSample(f"has no column {FILE_NAME}, so its lines belong to no file")
         return kinds
 
 
 def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[MetadataSource]:
-    """The metadata files of a source, its tables that hold media, and its shards of WebDataset."""
+    """Return the metadata files, media tables and WebDataset shards. Raise `UserError` if two have one folder."""
     every: dict[tuple[str | None, str], MetadataSource] = {}
     for file in files.find_files(sources, SIDECAR_NAMES):
         key, name = unquote(file.key, errors="surrogateescape"), file_name(file.where)
@@ -85,8 +85,8 @@ def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[Metad
         before = every.setdefault((one.folder, one.where if one.folder is None else ""), one)
         if before.where != one.where:
             raise UserError(
-                f"{display_place(before.where)} and {display_place(one.where)} are of one folder; "
-                "leave one of them there"
+                f"{display_place(before.where)} and {display_place(one.where)} describe the same folder; "
+                "remove one of them"
             )
     return list(every.values())
 
@@ -97,18 +97,18 @@ def _media(where: str, media: Collection[str]) -> str:
 
 
 def display_place(where: str) -> str:
-    """A place, for people."""
+    """Return a location in readable form, for messages."""
     return where if "\0" not in where else f"{where.partition(chr(0))[0]}: {file_name(where)}"
 
 
 def metadata_sha256(where: str) -> str:
-    """sha256 of a file, wherever it lies."""
+    """Return the SHA-256 of the decompressed file at a location."""
     with streams.open_decompressed(where) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def values_of_file(metadata: Mapping[str, Table], file: str, kinds: ColumnTypes) -> Values | UnusableSample:
-    """What is said of a file, by its key; {} where it is not named."""
+    """Return the metadata of a file, given its key; {} if no metadata file names it."""
     parts = unquote(file, errors="surrogateescape").split("/")
     for depth in reversed(range(len(parts))):
         table = metadata.get("/".join(parts[:depth]))
@@ -118,15 +118,15 @@ def values_of_file(metadata: Mapping[str, Table], file: str, kinds: ColumnTypes)
 
 
 class Lines(NamedTuple):
-    """The lines of a metadata file as they stand there, and their order by name, in which one is looked up."""
+    """The lines of a metadata file in file order, and the order by name, for a binary search."""
 
-    names: pa.ChunkedArray  # (n,) paths as keys have them
-    order: pa.UInt64Array  # (n,)
+    names: pa.ChunkedArray  # (n,) paths in the form of keys
+    order: pa.UInt64Array  # (n,) line numbers
     values: pa.Table
-    faults: Mapping[str, UnusableSample] | None = None  # of a shard of WebDataset, where names have no suffix
+    faults: Mapping[str, UnusableSample] | None = None  # of a WebDataset shard, whose names have no suffix
 
     def of(self, name: str) -> Values | UnusableSample:
-        """What is said of a file; {} if it is not named."""
+        """Return the values of a file; {} if the file is not named; the error if its values are invalid."""
         if self.faults is not None:
             name = files.escape_key(webdataset.stem(name))
             if name in self.faults:
@@ -143,14 +143,12 @@ def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
     if not table.sha256:
         return _shard(table.where, dict(kinds))
     if metadata_sha256(table.where) != table.sha256:
-        raise UserError(
-            f"{display_place(table.where)} was changed while the run was at work; put it back and run again", code=4
-        )
+        raise UserError(f"{display_place(table.where)} changed during the run; restore the file and run again", code=4)
     return read_table(table.where, dict(kinds))
 
 
 def read_table(where: str, kinds: ColumnTypes) -> Lines:
-    """Read a metadata file. Refused where a line of it cannot be taken, or two say different things of one file."""
+    """Read a metadata file. Raise `UserError` if a line is invalid, or if two lines contradict each other."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -158,7 +156,7 @@ def read_table(where: str, kinds: ColumnTypes) -> Lines:
     types = {name: pa.large_string() if kind == TEXT else pa.type_for_alias(kind) for name, kind in wanted.items()}
     try:
         lines = READERS[where.rpartition(".")[2]](where, types)
-        lines.validate(full=True)  # text that is none
+        lines.validate(full=True)  # finds invalid text
         columns = {
             name: lines[name].cast(kind) if name in lines.column_names else pa.nulls(len(lines), kind)
             for name, kind in types.items()
@@ -167,14 +165,16 @@ def read_table(where: str, kinds: ColumnTypes) -> Lines:
         order = pc.sort_indices(names)
         _agree(names, order, pa.table(columns))
     except (UnusableSample, pa.ArrowException) as bad:
-        raise UserError(f"{display_place(where)}: {str(bad).splitlines()[0]}; mend it, or leave out --keep") from None
+        raise UserError(
+            f"{display_place(where)}: {str(bad).splitlines()[0]}; repair the file, or leave out --keep"
+        ) from None
     del lines
-    pa.default_memory_pool().release_unused()  # half as much again, which it took to read and to sort
+    pa.default_memory_pool().release_unused()  # reading and sorting took half as much again
     return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
 
 
 def _shard(where: str, kinds: ColumnTypes) -> Lines:
-    """The same of a shard of WebDataset. Of one sample that has no good values, others do not suffer."""
+    """Read a WebDataset shard. Invalid values of one sample become a fault, without effect on other samples."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -188,7 +188,7 @@ def _shard(where: str, kinds: ColumnTypes) -> Lines:
                 yield {"": files.escape_key(name), **values}
 
     samples, batches = good(), []
-    with suppress(UnusableSample):  # the archive ends there, as the scan has said
+    with suppress(UnusableSample):  # damaged from here on; the scan has reported it
         while some := list(islice(samples, LINES_AT_ONCE)):
             batches.append(pa.RecordBatch.from_pylist(some, schema))
     lines = pa.Table.from_batches(batches, schema)
@@ -242,16 +242,16 @@ def _parquet(where: str, types: ColumnSchema) -> pa.Table:
 READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 
 
-# --- their names -----------------------------------------------------------------------------------------------------
+# --- file names ------------------------------------------------------------------------------------------------------
 
 
 def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Paths below the folder, as keys have them. Raises `UnusableSample` where one is none."""
+    """Convert paths to the form of keys. Raise `UnusableSample` if one is not a path below the folder."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if names.null_count:
-        raise UnusableSample(f"a line of it has no {FILE_NAME}")
+        raise UnusableSample(f"a line has no {FILE_NAME}")
     odd = pc.match_substring_regex(names, UNUSUAL_PATH).combine_chunks()
     if not pc.any(odd).as_py():
         return names
@@ -263,16 +263,16 @@ def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
 def _as_key(name: str) -> str:
     path = normpath(name.replace("\\", "/"))
     if "://" in name or path.startswith(("/", "../")) or path in ("..", "."):
-        raise UnusableSample(f"it names {name!r}, which is no file below its folder")
+        raise UnusableSample(f"{name!r} is not a file below the folder of the metadata")
     return path
 
 
 def _agree(names: pa.ChunkedArray, order: pa.UInt64Array, lines: pa.Table) -> None:
-    """Raise `UnusableSample` where two lines say different things of one file."""
+    """Raise `UnusableSample` if two lines give different values for one file."""
     import pyarrow.compute as pc
 
     ordered = names.take(order)
     for at in pc.indices_nonzero(pc.equal(ordered[1:], ordered[:-1])).to_pylist():
         one, other = lines.take(order[at : at + 2]).drop_columns([FILE_NAME]).to_pylist()
         if one != other:
-            raise UnusableSample(f"it says two different things of {ordered[at].as_py()}")
+            raise UnusableSample(f"two lines give different values for {ordered[at].as_py()}")

@@ -1,6 +1,6 @@
-"""WebDataset: members of a tar archive with one name, up to its first dot, are the fields of one sample.
+"""WebDataset shards: tar archives. Members whose names agree up to the first dot are the fields of one sample.
 
-Beside media `.json` holds columns, `.cls` and `.txt` are columns (https://github.com/webdataset/webdataset).
+`.json` holds several columns; `.cls` and `.txt` are one column each (https://github.com/webdataset/webdataset).
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from pseudolabel.readers.text import tables
 
 TEXT_FIELDS = ("cls", "txt")
 FIELDS = ("json", *TEXT_FIELDS)
-HEAD_SAMPLES = 64  # samples that are looked at to know the columns
-MAX_FIELD_BYTES = 4 << 20  # bytes of a field
+HEAD_SAMPLES = 64  # samples read to find the columns
+MAX_FIELD_BYTES = 4 << 20  # maximum bytes of a field
 
 
 def is_shard(where: str) -> bool:
-    """Whether a file can be one, by its name."""
+    """Return whether a file can be a shard, by its name."""
     return where.lower().endswith((*archives.TARS, *archives.PACKED_TARS))
 
 
 def stem(name: str) -> str:
-    """What the names of a sample's fields have in common: `a/b.c/0001.left.jpg` -> `a/b.c/0001`."""
+    """Return the part of a member's name that names the sample: `a/b.c/0001.left.jpg` -> `a/b.c/0001`."""
     folder, slash, own = name.rpartition("/")
     return folder + slash + own.partition(".")[0]
 
 
 def column_types(where: str) -> dict[str, str]:
-    """The columns beside the media, by the first samples."""
+    """Return column name -> type of the columns in the first `HEAD_SAMPLES` samples."""
     found: dict[str, str] = {}
     for _, members in islice(_samples(where), HEAD_SAMPLES):
-        with suppress(UnusableSample):  # of that sample
+        with suppress(UnusableSample):  # of this sample alone
             for field, data in _fields(where, members):
                 found |= dict.fromkeys([field] if field in TEXT_FIELDS else tables.json_object(data), TEXT)
     return found
 
 
 def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | UnusableSample]]:
-    """The values of each sample, under what its names have in common; or why there are none."""
+    """Yield the name and the values of each sample, or the name and the error."""
     for name, members in _samples(where):
         try:
             record: dict[str, Any] = {}
@@ -68,7 +68,7 @@ def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]
         if field in FIELDS and member.locator:
             if member.size > MAX_FIELD_BYTES:
                 raise UnusableSample(
-                    f"its .{field} has {member.size >> 20} MB; at most {MAX_FIELD_BYTES >> 20} are read"
+                    f"the .{field} field has {member.size >> 20} MB; at most {MAX_FIELD_BYTES >> 20} MB are read"
                 )
             with open_file("\0".join(Location(where, member.locator, "", member.name))) as file:
                 yield field, file.read()
@@ -78,4 +78,4 @@ def _decoded(field: str, data: bytes) -> str:
     try:
         return data.decode().strip()
     except UnicodeDecodeError as bad:
-        raise UnusableSample(f"its .{field} is not utf-8 from byte {bad.start} on") from None
+        raise UnusableSample(f"byte {bad.start} of the .{field} field is not utf-8") from None

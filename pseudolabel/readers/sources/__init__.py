@@ -1,1 +1,1 @@
-"""Where files lie and how they are opened: folders, lists, archives, tables, stores."""
+"""Find and open source files: in folders, lists, archives, tables and stores."""

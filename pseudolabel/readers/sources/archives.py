@@ -1,4 +1,4 @@
-"""Archives: the members of zip and tar files as places, found without unpacking anything."""
+"""Find the members of zip and tar archives without unpacking them."""
 
 from __future__ import annotations
 
@@ -31,31 +31,28 @@ from pseudolabel.storage.byte_ranges import file_size
 TARS = (".tar",)
 PACKED_TARS = (".tar.gz", ".tgz")
 SUFFIXES = (".zip", *TARS, *PACKED_TARS)
-MAX_DIRECTORY_BYTES = 64 << 20  # bytes of the central directory of a zip archive, at most
-MAX_ZIP_MEMBERS = 250_000  # zipfile holds some 600 bytes for each: 150 MB
-MAX_HEADER_BYTES = 1 << 20  # bytes that stand before a member of a tar archive, at most
-MAX_SEEK_POINT_BYTES = 1 << 30  # bytes of seek points, at most
+MAX_DIRECTORY_BYTES = 64 << 20  # bytes of a zip archive's central directory
+MAX_ZIP_MEMBERS = 250_000  # zipfile takes about 600 bytes of memory for each: 150 MB
+MAX_HEADER_BYTES = 1 << 20  # bytes of all headers before a tar member
+MAX_SEEK_POINT_BYTES = 1 << 30  # bytes of all stored seek points
 
 
 class Member(NamedTuple):
-    """A file in an archive; without a locator it is no file one could read."""
+    """A member of an archive. `locator` is "" if the member is not a regular file."""
 
     name: str
     size: int
     locator: str
     block: str = ""
-    suffix: str = ""  # of its kind, where the name does not tell
+    suffix: str = ""  # suffix of the media type, if the name has none
 
 
 def members(where: str) -> Iterator[Member]:
-    """The files of an archive, in the order in which they lie.
-
-    Raises `UnusableSample` where it is damaged, or has none.
-    """
+    """Yield the files of an archive in stored order. Raise `UnusableSample` if it is damaged or contains no file."""
     found = _zip(where) if where.lower().endswith(".zip") else _tarred(where)
     first = next(found, None)
-    if first is None:  # so ends a zip whose end is damaged, and a tar that begins with zeros
-        raise UnusableSample("no file in it")
+    if first is None:  # also a zip with a damaged end, or a tar that begins with zeros
+        raise UnusableSample("the archive contains no file")
     yield first
     yield from found
 
@@ -69,10 +66,10 @@ def _tarred(where: str) -> Iterator[Member]:
 
 
 def _zip(where: str) -> Iterator[Member]:
-    with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("no zip archive, or a damaged one"):
+    with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("not a zip archive, or damaged"):
         infos = zipfile.ZipFile(_ZipDirectory(file, MAX_DIRECTORY_BYTES)).infolist()  # type: ignore[call-overload]
     for info in infos:
-        if info.create_system == 0:  # some tools of Windows separate folders by backslashes
+        if info.create_system == 0:  # some Windows tools separate folders by backslashes
             info.filename = info.filename.replace("\\", "/")
     files = [info for info in infos if not info.is_dir()]
     begins = np.sort(np.array([info.header_offset for info in files], np.int64))
@@ -80,7 +77,7 @@ def _zip(where: str) -> Iterator[Member]:
         begin, packed, size, method = info.header_offset, info.compress_size, info.file_size, info.compress_type
         first, after = (int(np.searchsorted(begins, begin, side)) for side in ("left", "right"))
         until = int(begins[after]) if after < len(begins) else sys.maxsize
-        told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker needs no central directory
+        told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker can read it without the directory
         if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
             told = "unusable a link; pack the file itself"
         elif info.flag_bits & 1:
@@ -101,8 +98,8 @@ def _zip(where: str) -> Iterator[Member]:
 def _tar(
     file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, packed: int = 0, points: str = ""
 ) -> Iterator[Member]:
-    """`packed`: the bytes of all of it, where it is gzipped. Small ones are kept whole, and have no blocks."""
-    with file.decoding_errors("no tar archive"):
+    """Yield the members. `packed`: bytes of a gzipped archive, 0 for a plain one. Small archives have no blocks."""
+    with file.decoding_errors("not a tar archive"):
         headers = _Headers(stream, MAX_HEADER_BYTES)
         tar = tarfile.TarFile(fileobj=headers)  # type: ignore[arg-type]
     while True:
@@ -111,18 +108,18 @@ def _tar(
         if info is None:
             break
         head = headers.take()[info.offset - info.offset_data :]
-        tar.members.clear()  # type: ignore[attr-defined] # it keeps them all
+        tar.members.clear()  # type: ignore[attr-defined] # tarfile would keep all members
         if not info.isdir():
             block = str(info.offset_data // STRETCH_BYTES) if packed > 2 * STRETCH_BYTES else ""
             yield Member(info.name, info.size, _located(info, head, packed, points), block)
-    if headers.last.strip(b"\0"):  # the last header: what is none ends an archive without a word
-        raise UnusableSample(f"damaged from byte {tar.offset} on: no header of a file")
+    if headers.last.strip(b"\0"):  # tarfile ends without an error at an invalid header
+        raise UnusableSample(f"damaged from byte {tar.offset} on: no valid header")
     if len(headers.last) < tarfile.BLOCKSIZE:
-        raise UnusableSample(f"ends at byte {tar.offset}, without the mark of an archive's end")
+        raise UnusableSample(f"ends at byte {tar.offset} without the end-of-archive marker")
     with file.decoding_errors("damaged"):
         while rest := stream.read(1 << 20):
             if rest.strip(b"\0"):
-                raise UnusableSample("more follows the mark of its end; pack it anew")
+                raise UnusableSample("data follows the end-of-archive marker; pack the archive again")
     file.check()
 
 
@@ -143,29 +140,29 @@ def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> st
 
 
 def _packed_tar(file: FaultRecordingFile, own: io.BufferedReader) -> Iterator[Member]:
-    """Read all of it: that finds the seek points, which workers on this machine then need not look for."""
+    """Read the whole archive, and save the seek points found, for the workers on this machine."""
     packed, points, end = file_size(own), os.path.join(_folder(), f"{time.time_ns()}"), gzip_end(own)
     stream = _Packed(file, own)
     try:
         yield from _tar(file, stream, packed, f"{end} {points}")
         with file.decoding_errors("damaged"):
-            stream.check(packed)  # it was read to its end, where the checksum is
+            stream.check(packed)  # read to the end, where the checksum is
     finally:
-        with suppress(OSError):  # as where that disk is full: they save time only
+        with suppress(OSError):  # for example a full disk: seek points only save time
             if sum(entry.stat().st_size for entry in os.scandir(_folder())) < MAX_SEEK_POINT_BYTES:
                 stream.inflated.export(points)
 
 
 @cache
 def _folder() -> str:
-    """A folder for seek points, as long as this process lives."""
+    """Return a temporary folder for seek points, deleted when this process ends."""
     folder = TemporaryDirectory(prefix="pseudolabel-", ignore_cleanup_errors=True)
     atexit.register(folder.cleanup)
     return folder.name
 
 
 class _Packed:
-    """A gzip stream, read from its begin to its end, and not let swell."""
+    """A gzip stream, read once from start to end. `read` stops at a decompression bomb."""
 
     def __init__(self, watched: FaultRecordingFile, file: io.BufferedReader) -> None:
         self._watched, self._file, self._at, self._crc = watched, file, 0, 0
@@ -173,7 +170,7 @@ class _Packed:
 
     def read(self, count: int) -> bytes:
         if is_bomb(self._at, self._file.tell()):
-            raise UnusableSample(f"from here on it {BOMB_REASON}")
+            raise UnusableSample(f"reading stopped: the archive {BOMB_REASON}")
         parts = []
         while count and (part := self._give(count)):
             self._at, self._crc, count = self._at + len(part), zlib.crc32(part, self._crc), count - len(part)
@@ -196,12 +193,12 @@ class _Packed:
         return self._at
 
     def check(self, packed: int) -> None:
-        """Raise `UnusableSample` if the checksum at the end differs; each of several streams has its own."""
+        """Raise `UnusableSample` on a checksum mismatch. Several streams, each with a checksum, are read again."""
         self._watched.seek(packed - 8)
         crc, size = struct.unpack("<II", self._watched.read(8))
         if size == self._at & 0xFFFFFFFF:
             if crc != self._crc:
-                raise UnusableSample("damaged: its checksum differs")
+                raise UnusableSample("damaged: checksum mismatch")
             return
         self._watched.seek(0)
         again = gzip.GzipFile(fileobj=self._watched)
@@ -210,7 +207,7 @@ class _Packed:
 
 
 class _Short:
-    """A file for zipfile and tarfile, which read as much as it claims: here no more than so many bytes at once."""
+    """A file for zipfile and tarfile. It limits one read to `most` bytes, whatever size a header claims."""
 
     def __init__(self, stream: FaultRecordingFile | _Packed, most: int) -> None:
         self._stream, self._most = stream, most
@@ -218,12 +215,12 @@ class _Short:
 
     def read(self, count: int = -1) -> bytes:
         if count > self._most:
-            raise UnusableSample(f"what describes its members is said to have more than {self._most >> 20} MB")
+            raise UnusableSample(f"the headers of the archive claim more than {self._most >> 20} MB")
         return self._stream.read(count)
 
 
 class _ZipDirectory(_Short):
-    """The same for the central directory of a zip archive, which zipfile reads at once and whose members it holds."""
+    """A `_Short` for the central directory, which zipfile reads at once. It limits the members held in memory."""
 
     def read(self, count: int = -1) -> bytes:
         data = super().read(count)
@@ -233,18 +230,18 @@ class _ZipDirectory(_Short):
 
 
 class _Headers(_Short):
-    """The same for the headers of a tar archive; it knows what was read of them."""
+    """A `_Short` for the headers of a tar archive. It records the bytes read."""
 
     last = _taken = b""
 
     def read(self, count: int = -1) -> bytes:
-        if len(self._taken) > self._most:  # of many small ones
+        if len(self._taken) > self._most:  # many small headers
             count = self._most + 1
         self.last = super().read(count)
         self._taken += self.last
         return self.last
 
     def take(self) -> bytes:
-        """What was read since this was asked last."""
+        """Return the bytes read since the last call."""
         taken, self._taken = self._taken, b""
         return taken

@@ -1,4 +1,4 @@
-"""Lists of files: `@files.txt`, or `-` for standard input, a path or an address a line."""
+"""Lists of files: `@files.txt`, or `-` for standard input, with one path or URL per line."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pseudolabel.readers.sources.location import unusable_location
 from pseudolabel.readers.sources.object_store import file_at
 from pseudolabel.storage.urls import is_url
 
-ListedFile = tuple[str, str, int]  # name, where, size; -1 for what is no file one could read
+ListedFile = tuple[str, str, int]  # name, location, size in bytes; -1 if not a regular file
 
 
 def open_list(given: Path | str) -> Any:
-    """The list that is meant by this, if it means one."""
+    """Return the `FileList` of `-` or `@...`; None for any other source."""
     return FileList(given) if given == "-" or (isinstance(given, str) and given.startswith("@")) else None
 
 
 class FileList:
-    """A source that is a list. Paths are relative to its folder; those of what is piped in, to the current one."""
+    """A list of files as a source. Paths are relative to the list's folder; in a pipe, to the current folder."""
 
-    parents: Sequence[Path] = ()  # it is no folder that a dataset could lie in
+    parents: Sequence[Path] = ()  # a list has no parent folders to compare with the output folder
 
     def __init__(self, given: str) -> None:
         path = None if given == "-" else Path(os.path.abspath(given[1:]))
@@ -47,17 +47,15 @@ class FileList:
         return self._path is None or self._path.is_file()
 
     def files(self) -> Iterator[ListedFile]:
-        """What is listed, named as written; if anything lies outside the list's folder, all from where they part.
-
-        So keys are unique, without "..", and the same wherever the whole lies.
-        """
+        """Yield the listed files. Names are relative to the list's folder; if a file is outside of it, to the deepest
+        common folder. So keys are unique, without "..", and do not change if list and files move together."""
         top = self._top()
         for line in self._lines():
             parts = self._parts(line)
             yield ("/".join(parts[len(top) :]), *_place(line, os.path.join(self._folder, line)))
 
     def _top(self) -> Sequence[str]:
-        """The folder that keys are relative to, in parts."""
+        """Return the folder that keys are relative to, as path parts."""
         common: Sequence[str] | None = None
         for line in self._lines():
             folder = self._parts(line)[:-1]
@@ -68,7 +66,7 @@ class FileList:
 
     def _parts(self, line: str) -> Sequence[str]:
         if is_url(line):
-            address = urlsplit(line)  # its path has no query, which may be a secret
+            address = urlsplit(line)  # `path` excludes the query, which may contain a secret
             return (address.scheme, address.netloc, *filter(None, address.path.split("/")))
         return Path(os.path.normpath(os.path.join(self._folder, line))).parts
 
@@ -78,22 +76,22 @@ class FileList:
             file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
             for line in file:
                 if b"\0" in line:
-                    raise UserError(f"{self} is no list of lines in UTF-8; give one path a line, without -print0")
+                    raise UserError(f"{self} is no UTF-8 text; give one path per line, without -print0")
                 if path := os.fsdecode(line.rstrip(b"\r\n")):
                     yield path
 
 
 @cache
 def _piped(given: str) -> IO[bytes]:
-    """All of standard input, or of a pipe: it can be read once, and is looked at more often."""
-    kept = TemporaryFile()  # noqa: SIM115 - lives as long as the process
+    """Copy standard input or a named pipe to a temporary file: a pipe can be read only once, a list is read again."""
+    kept = TemporaryFile()  # noqa: SIM115 - open until the process ends
     with open(given[1:], "rb") if given != "-" else nullcontext(sys.stdin.buffer) as pipe:
         copyfileobj(pipe, kept)
     return kept
 
 
 def _place(line: str, path: str) -> tuple[str, int]:
-    """Where it is, and its size. What cannot be found is left out like any other file, when it is read."""
+    """Return location and size of a listed file. A missing file is skipped later, when it is read."""
     try:
         if is_url(line):
             return file_at(line)

@@ -1,4 +1,4 @@
-"""Files: what lies below the sources, on disk or in a store, in folders, lists, archives and tables."""
+"""Find the files of the sources: on disk or in a store, in folders, lists, archives and tables."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
 TABLE_SUFFIX = ".parquet"
-METADATA = "metadata.parquet"  # of the files beside it, see `readers.metadata.sidecars`
-DUPLICATE_MARK = "\udc00"  # behind the name of the second of a name: "%" in its key, and no sign that a name can have
+METADATA = "metadata.parquet"  # metadata of the files beside it: see `readers.metadata.sidecars`
+DUPLICATE_MARK = "\udc00"  # ends a repeated name; "%" in the key; impossible in a real name
 
 
 class File(NamedTuple):
-    """A file below a source; no candidate where its name does not end as the task's reader wants."""
+    """A file of a source. `candidate`: the name has a suffix that the task's reader accepts."""
 
     key: str
     where: str
@@ -35,10 +35,10 @@ class File(NamedTuple):
 
 
 def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
-    """Yield every visible file below `sources`. Hidden names and symlinked folders are not followed.
+    """Yield every file below `sources`, except hidden names, symlinked folders and datasets of this package.
 
-    The key is the path relative to its source, with "/" between the parts; several sources prefix it by their names.
-    An archive, or a table of media, is like a folder; what is wrong with it, or in it, is a file that cannot be read.
+    The key is the path relative to the source, with "/"; if there are several sources, the source's name comes first.
+    Archives and media tables are read like folders. Damaged containers and members are yielded as unusable files.
     """
     ends = tuple(suffixes)
     for source in sources:
@@ -53,27 +53,25 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
 
 
 def check_sources(sources: Sequence[Path]) -> None:
-    """Refuse sources that are missing, or whose names would give two files one key."""
+    """Raise `UserError` if a source is missing, of a wrong kind, or has the name of another source."""
     for source in sources:
         if not _exists(source):
             raise UserError(f"{source} does not exist; give a folder or a file to read")
         if not isinstance(source, FileList) and not is_url(source) and not (source.is_dir() or source.is_file()):
-            raise UserError(f"{source} is a pipe or a device; give - and pipe a list of files into it")
+            raise UserError(f"{source} is a pipe or a device; give - as the source, and pipe in a list of files")
         if not isinstance(source, FileList) and (source / MANIFEST).exists():
-            raise UserError(
-                f"{source} is a dataset made by pseudolabel, not raw data; give the folder it was made from"
-            )
+            raise UserError(f"{source} is a dataset made by pseudolabel, not raw data; give the source of that dataset")
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give their parent")
+            raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give the parent")
 
 
 def _exists(source: Path) -> bool:
     if isinstance(source, FileList):
         return source.exists()
     if not is_url(source):
-        return os.path.exists(source)  # `Path.exists` raises where a name is too long
+        return os.path.exists(source)  # `Path.exists` raises if a name is too long
     try:
         return bool(with_retries(lambda: object_store.object_info(source), source))
     except FileNotFoundError:
@@ -86,7 +84,7 @@ def _exists(source: Path) -> bool:
 
 
 def _listed(source: Path) -> tuple[Iterable[ListedFile], bool]:
-    """The visible files of a source, and whether there is but one, which is the source."""
+    """Return the visible files of a source, and whether the source is a single file."""
     if isinstance(source, FileList):
         return _once(source.files()), False
     if is_url(source):
@@ -98,13 +96,13 @@ def _listed(source: Path) -> tuple[Iterable[ListedFile], bool]:
 
 
 def _once(found: Iterable[ListedFile]) -> Iterator[ListedFile]:
-    """The same, but that only the first of a name can be read. The second has `%2` behind its key, and so on."""
+    """Yield the files. The second file of a name is unusable, with `%2` at the end of its key; the third with `%3`."""
     seen: set[int] = set()
-    times: Counter[int] = Counter()  # that one was seen again
+    times: Counter[int] = Counter()  # repetitions of each name
     for name, where, size in found:
         if (known := hash64(escape_key(name))) in seen:
             times[known] += 1
-            where = unusable_location("there is another of this name before", where.rpartition("\0")[2])
+            where = unusable_location("an earlier file has the same name", where.rpartition("\0")[2])
             name, size = f"{name}{DUPLICATE_MARK}{times[known] + 1}", min(size, 0)
         seen.add(known)
         yield name, where, size
@@ -127,21 +125,21 @@ def _below(folder: str) -> Iterator[ListedFile]:
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size if entry.is_file() else -1
-    except OSError:  # a link in a circle, or gone since the folder was read
+    except OSError:  # a circular link, or deleted since the folder was read
         return -1
 
 
 def escape_key(name: str) -> str:
-    """A name as keys have it: "#", which sets off a range, "%" and bytes that are no UTF-8 as %23, %25 and the like."""
+    """Escape a name for a key: "#" (it begins a range), "%", NUL and bytes that are not UTF-8, as %23, %25, %00, ..."""
     odd = re.sub("[%#\0]", lambda sign: f"%{ord(sign[0]):02X}", name)
     return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(DUPLICATE_MARK, "%")
 
 
-# --- files in files --------------------------------------------------------------------------------------------------
+# --- containers ------------------------------------------------------------------------------------------------------
 
 
 def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
-    """Whether this is to be looked into. A table may be metadata, or text, which it is unless it has media."""
+    """Return whether to read the file as a container. If `ends` has ".parquet", a table is one only if it has media."""
     if name.rpartition("/")[2] == METADATA:
         return False
     if name.lower().endswith(archives.SUFFIXES):
@@ -157,7 +155,7 @@ def _kind(where: str, ends: tuple[str, ...]) -> str:
 
 
 def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
-    """What an archive or a table holds; behind a damage, there is nothing more but its reason."""
+    """Yield the members of an archive or a table. If it is damaged, end with one unusable file that has the reason."""
     members = _once(_members(name, prefix, where, ends))
     while found := or_skipped(name, partial(next, members, None)):
         if isinstance(found, Skipped):
@@ -168,7 +166,7 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
 
 
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
-    """Names in the container and places. Hidden ones are passed over, those that lead out of it cannot be read."""
+    """Yield name, location and size of each member. Omit hidden members; names that lead outside are unusable."""
     table = where.lower().endswith(TABLE_SUFFIX)
     for member in _rows(where, ends) if table else archives.members(where):
         parts = _parts(member.name)
@@ -176,12 +174,12 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             continue
         clean = "/".join(parts)
         if not parts or member.name.startswith("/") or ".." in parts or "\0" in clean:
-            yield member.name, unusable_location("its name is no path within the archive", clean), 0
+            yield member.name, unusable_location("its name is not a path inside the archive", clean), 0
         elif not member.locator:
             yield clean, clean, -1
         else:
             block = f"{prefix}#{member.block}" if member.block else ""
-            block = escape_key(prefix + clean) if member.block == member.name else block  # it is one by itself
+            block = escape_key(prefix + clean) if member.block == member.name else block  # a block by itself
             yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
 
 
@@ -190,7 +188,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
-    """The rows of a table: by the names it has for them, where they are like those of files, else by number."""
+    """Yield the rows of a media table. A row is named by its path if valid and not used yet, else by its number."""
     with open_file(where) as file:
         seen: set[int] = set()
         for row in parquet_media.find_rows(file, ends):
@@ -199,7 +197,7 @@ def _rows(where: str, ends: tuple[str, ...]) -> Iterator[Member]:
             name = "/".join(_parts(name)) if like else ""
             if not name or hash64(name) in seen:
                 name = str(row.number)
-                while hash64(name) in seen:  # by that name too there is another
+                while hash64(name) in seen:  # an earlier row has this number as its path
                     name += "+"
             seen.add(hash64(name))
             yield Member(name, row.size, row.locator, row.block, "" if name.lower().endswith(ends) else row.suffix)

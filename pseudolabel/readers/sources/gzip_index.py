@@ -1,7 +1,7 @@
-"""What is deflated, read from any place: a member of a zip archive, or a tar archive that is gzipped.
+"""Random access to deflated data: members of a zip archive, and gzipped tar archives.
 
-Seek points are noted while it is read, and the stretches that were read last are kept. So no more than a stretch is
-inflated for whatever is asked for, once its place was reached a first time.
+The first read of a position stores seek points. The chunks that were read last are cached (`STRETCH_BYTES` of inflated
+data each). So any later read inflates one chunk at most.
 """
 
 from __future__ import annotations
@@ -13,29 +13,27 @@ from functools import lru_cache
 
 from pseudolabel.contracts import UnusableSample
 
-STRETCH_BYTES = 8 << 20  # bytes inflated and kept together
-CACHED_STRETCHES = 3  # stretches of a stream
-SEEK_POINT_BYTES = 1 << 20  # bytes from one seek point to the next; more, where there would be too many
-MAX_SEEK_POINTS = 512  # of a stream; each takes 32 KB
-MIN_PIECE_BYTES = 1 << 14  # where that fails
-PIECE_BYTES = 4 << 20  # bytes inflated at once: each time, it begins at a seek point
+STRETCH_BYTES = 8 << 20  # inflated bytes of a chunk
+CACHED_STRETCHES = 3  # chunks per stream
+SEEK_POINT_BYTES = 1 << 20  # inflated bytes between seek points; doubled while a stream needs too many
+MAX_SEEK_POINTS = 512  # per stream, 32 KB each
+MIN_PIECE_BYTES = 1 << 14  # inflated bytes of one read, after a larger read failed
+PIECE_BYTES = 4 << 20  # inflated bytes of one read; each read begins at a seek point
 
 
 class SeekableGzip:
-    """A gzip stream in a file, which it keeps open. Seek points of another process, in the file `points`, save time."""
+    """A seekable gzip stream. It keeps `file` open. The file `points` may hold seek points of another process."""
 
     def __init__(self, file: io.BufferedReader, points: str = "") -> None:
         self._file, self._apart, self._known = file, SEEK_POINT_BYTES, False
-        self._held = lru_cache(CACHED_STRETCHES)(
-            lambda number: bytearray()
-        )  # the begin of a stretch, as far as it was wanted
+        self._held = lru_cache(CACHED_STRETCHES)(lambda number: bytearray())  # start of a chunk, as far as read
         self._open()
         if os.path.exists(points):
             self._stream.import_index(points)
             self._known = True
 
     def export(self, points: str) -> None:
-        """Save the seek points. Raises OSError where they find no room."""
+        """Save the seek points. Raise OSError if this fails, for example on a full disk."""
         try:
             self._stream.export_index(f"{points}.part")
             os.replace(f"{points}.part", points)
@@ -47,22 +45,22 @@ class SeekableGzip:
     def _open(self) -> None:
         from indexed_gzip import _IndexedGzipFile
 
-        self._file.seek(0)  # no checksum: it is not read in order
+        self._file.seek(0)  # no checksum: reads are not in order
         self._stream = _IndexedGzipFile(fileobj=self._file, spacing=self._apart, skip_crc_check=True)
 
     def give(self, at: int, count: int) -> bytes:
-        """At most so many bytes from a place on, up to the end of a stretch. `UnusableSample` where it is damaged."""
+        """Return at most `count` bytes from `at`, to the end of a chunk. Raise `UnusableSample` if `at` is damaged."""
         number, there = divmod(at, STRETCH_BYTES)
         held = self._held(number)
         try:
-            ahead = -(there + count) % PIECE_BYTES if there else 0  # from 0 on: what began in the one before
+            ahead = -(there + count) % PIECE_BYTES if there else 0  # not at 0: that read began in the previous chunk
             self._grow(held, number * STRETCH_BYTES, min(there + count + ahead, STRETCH_BYTES))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage
-            if isinstance(cause, UnusableSample) or getattr(cause, "errno", None) is not None:  # of the file it lies in
+            if isinstance(cause, UnusableSample) or getattr(cause, "errno", None) is not None:  # of the file
                 raise cause from None
             if there >= len(held):
-                raise UnusableSample(f"damaged from byte {at} on: it does not inflate") from None
+                raise UnusableSample(f"damaged from byte {at} on: cannot be inflated") from None
         return bytes(held[there : there + count])
 
     def _grow(self, held: bytearray, start: int, wanted: int) -> None:
@@ -73,7 +71,7 @@ class SeekableGzip:
             self._open()
         try:
             self._read(held, start, wanted, PIECE_BYTES)
-        except (OSError, ValueError, EOFError):  # what comes before a damage is used
+        except (OSError, ValueError, EOFError):  # use the data before the damage
             self._read(held, start, wanted, MIN_PIECE_BYTES)
 
     def _read(self, held: bytearray, start: int, wanted: int, most: int) -> None:

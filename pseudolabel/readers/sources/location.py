@@ -1,4 +1,4 @@
-"""Locations: text that names an object of a store, a member of an archive, or a row of a table."""
+"""Locations: texts that name an object of a store, a member of an archive, or a row of a table."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from typing import NamedTuple
 
 
 class Location(NamedTuple):
-    """A place that is no path on disk; `"\\0".join(place)` is its `where`."""
+    """A location that is not a path on disk. `"\\0".join(location)` is the `where` of an extent."""
 
-    container: str  # the path, the address or the place it lies in
-    locator: str  # its kind and what `OPENERS` want to know
-    block: str  # what it is best read with, or nothing
-    name: str  # tells what it is by its suffix
+    container: str  # path, URL or location of the archive or table; URL of the object
+    locator: str  # a key of `opening.OPENERS`, and the arguments of that function
+    block: str  # name of the block that is read as a whole, or ""
+    name: str  # file name, whose suffix tells the format
 
 
 def unusable_location(reason: str, name: str) -> str:
-    """The place of what was found and cannot be used."""
+    """Return the location of a file that was found but cannot be used."""
     return "\0".join(Location("", unusable_locator(reason), "", name.replace("\0", "")))
 
 
 def unusable_locator(reason: str) -> str:
-    """The locator of such a place. A reason may name what an archive says, which may hold anything."""
+    """Return the locator of an unusable file. Remove NUL and surrogates: `reason` may quote any text of an archive."""
     return f"unusable {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
 
 
 def file_name(where: str) -> str:
-    """The last part of a place's name."""
+    """Return the last part of a location's name."""
     return where.rpartition("\0")[2].rpartition("/")[2]
 
 
 class TableRow(NamedTuple):
-    """The rows of a table that are read together, and which of them is meant."""
+    """A row of a table, and the rows that are read together with it."""
 
     container: str
-    group: int  # row group that they are counted from
+    group: int  # row group from whose start rows are counted
     first: int
     stop: int
     number: int
 
 
 def table_row(where: str) -> TableRow | None:
-    """The row that a place is, if it is one."""
+    """Return the table row that a location names; None for any other location."""
     container, locator, *_ = where.rsplit("\0", 3) if "\0" in where else ("", "")
     if not locator.startswith("row "):
         return None

@@ -1,4 +1,4 @@
-"""Stores: what lies at an address, and below it."""
+"""Objects of a store: open, list and describe them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pseudolabel.storage.layout import MANIFEST
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import filesystem_and_path, open_location
 
-REQUEST_BYTES = 1 << 20  # bytes that a store is asked for at once, at least
-MAX_WHOLE_BYTES = 64 << 20  # bytes of an object that are taken where but a range was asked for
+REQUEST_BYTES = 1 << 20  # minimum bytes of one request
+MAX_WHOLE_BYTES = 64 << 20  # maximum bytes of a response that holds the whole object instead of a range
 
 
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
 def open_object(address: str, size: int) -> io.BufferedReader:
-    """An object of a store: what is read of it is asked for when it is read."""
+    """Open an object of `size` bytes. Each read requests only its range from the store."""
     return range_file(size, partial(_ranged, address), buffer=REQUEST_BYTES)
 
 
@@ -32,24 +32,22 @@ def _ranged(address: str, at: int, count: int) -> bytes:
     there, path = filesystem_and_path(open_location(address))
     data: bytes = request(lambda: there.cat_file(path, start=at, end=at + count), address)
     if len(data) > max(count, MAX_WHOLE_BYTES):
-        raise UserError(f"{address.partition('?')[0]}: the server sends no ranges of it; download it first")
-    return data[at:] if len(data) > count else data  # a server that knows no ranges sends it whole
+        raise UserError(f"{address.partition('?')[0]}: the server supports no range requests; download the file")
+    return data[at:] if len(data) > count else data  # without range support a server sends all
 
 
 def request(ask: Callable[[], T], address: str) -> T:
-    """What a store answers.
-
-    `UnusableSample` where it refuses this one object; OSError where it fails, or refuses all.
-    """
+    """Return `ask()`, with retries. Raise `UnusableSample` if the store refuses only this object, OSError if the store
+    fails or refuses the whole folder."""
     try:
         return with_retries(partial(_answered, ask), address)
     except (FileNotFoundError, PermissionError) as refusal:
-        if not address.startswith("http"):  # where nothing is known of folders
+        if not address.startswith("http"):  # HTTP has no folders
             there, folder = filesystem_and_path(open_location(address).parent)
             try:
                 with_retries(lambda: there.info(folder), address)
-            except (FileNotFoundError, PermissionError):  # as where what gives access has run out
-                raise OSError(EIO, f"the store refuses all of its folder: {refusal}", address) from None
+            except (FileNotFoundError, PermissionError):  # for example expired credentials
+                raise OSError(EIO, f"the store refuses access to the whole folder: {refusal}", address) from None
         denied = isinstance(refusal, PermissionError)
         raise UnusableSample("no permission to read it" if denied else "gone since the scan") from None
 
@@ -58,20 +56,20 @@ def _answered(ask: Callable[[], T]) -> T:
     try:
         return ask()
     except Exception as fault:
-        status = getattr(fault, "status", 0)  # of aiohttp
+        status = getattr(fault, "status", 0)  # of aiohttp: the HTTP status code
         if 400 <= status < 500 and status not in (408, 425, 429):
-            raise UnusableSample(f"the server answers {status}") from None
+            raise UnusableSample(f"the server answers with HTTP status {status}") from None
         raise
 
 
 def object_info(place: Path) -> dict[str, Any]:
-    """What a store says of what lies there."""
+    """Return the store's metadata of an object or a folder."""
     there, path = filesystem_and_path(place)
     return dict(there.info(path))
 
 
 def file_at(address: str) -> tuple[str, int]:
-    """The place of an object, and its size; -1 where it is a folder. `UnusableSample` where there is none."""
+    """Return the location and size of an object; size -1 for a folder. Raise `UnusableSample` if there is none."""
     place = open_location(address)
     there = request(lambda: object_info(place), address)
     if there["type"] == "directory":
@@ -80,7 +78,7 @@ def file_at(address: str) -> tuple[str, int]:
 
 
 def list_objects(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Name relative to a folder of a store, place, and size of the visible objects below, held a folder at a time."""
+    """Yield (name relative to `folder`, location, size) of each visible object; one folder is in memory at a time."""
     there, path = filesystem_and_path(folder)
     folders = [(path, "")]
     while folders:
@@ -101,12 +99,12 @@ def list_objects(folder: Path) -> Iterator[tuple[str, str, int]]:
 
 def _listed(there: Any, path: str) -> list[dict[str, Any]]:
     entries = list(with_retries(lambda: there.ls(path, detail=True), path))
-    there.invalidate_cache()  # it keeps all it was ever told
+    there.invalidate_cache()  # fsspec would keep every listing
     return entries
 
 
 def _object(address: str, size: int | None) -> str:
     if size is None:
-        raise UnusableSample("the server does not say how large it is")
+        raise UnusableSample("the server does not report the size of the file")
     name = address.partition("?")[0] if address.startswith("http") else address
     return "\0".join(Location(address, f"object {size}", "", name))

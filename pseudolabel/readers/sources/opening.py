@@ -1,7 +1,7 @@
-"""Places: what an extent's `where` names, opened. Whatever is read of a source is read through here.
+"""Open locations, the `where` of an extent. Every read of a source goes through this module.
 
-A place is a path on disk; or, with NUL between them, what it lies in, how it is found there, its block, and its name:
-an object of a store, a member of an archive, a row of a table.
+A location is a path on disk. For an object of a store, a member of an archive or a row of a table it is the container,
+the locator, the block and the name, joined by NUL.
 """
 
 from __future__ import annotations
@@ -21,18 +21,16 @@ from pseudolabel.readers.sources.gzip_index import PIECE_BYTES, SeekableGzip
 from pseudolabel.readers.sources.object_store import open_object
 from pseudolabel.storage.byte_ranges import ReadAt, file_size, range_file, read_at
 
-# --- for foreign libraries -------------------------------------------------------------------------------------------
+# --- for third-party libraries ---------------------------------------------------------------------------------------
 
 
 class FaultRecordingFile:
-    """A file for a foreign library, which takes any fault of the disk for the end of the file: here it is kept.
-
-    Raises `UnusableSample` where it is empty.
-    """
+    """A file for third-party libraries, which take a failed read for the end of the file. The error is recorded here.
+    Raise `UnusableSample` if the file is empty."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self.fault: OSError | UserError | None = None
-        self.damage = ""  # what is wrong with the archive it lies in
+        self.damage = ""  # damage of the archive that contains the file
         self._file = file
         if not file_size(self._file):
             self._file.close()
@@ -51,7 +49,7 @@ class FaultRecordingFile:
         try:
             return self._file.seek(offset, whence)
         except OSError as fault:
-            if fault.errno != EINVAL:  # a place before the begin: of the library's making
+            if fault.errno != EINVAL:  # EINVAL: the library seeks before the start
                 self.fault = fault
             return self._file.tell()
 
@@ -60,7 +58,7 @@ class FaultRecordingFile:
 
     @contextmanager
     def decoding_errors(self, what: str) -> Iterator[None]:
-        """Blame the file for whatever a foreign library raises, unless it is the disk that fails."""
+        """Convert any exception of a third-party library into `UnusableSample`; a recorded error is raised instead."""
         try:
             with decoding_errors(what):
                 yield
@@ -69,14 +67,14 @@ class FaultRecordingFile:
             raise
 
     def check(self) -> None:
-        """Raise what was kept, be it the disk's fault or that of what the file lies in."""
+        """Raise the recorded error: of the disk, or damage of the archive that contains the file."""
         if self.fault:
             raise self.fault from None
         if self.damage:
             raise UnusableSample(self.damage) from None
 
     def __repr__(self) -> str:
-        return "the file"  # in the library's messages
+        return "the file"  # appears in messages of the library
 
     def __enter__(self) -> FaultRecordingFile:
         return self
@@ -85,16 +83,16 @@ class FaultRecordingFile:
         self._file.close()
 
 
-MAX_INFLATED_BYTES = 4 << 20  # bytes of a zip member that are inflated at once
-MAX_OPEN_STREAMS = 3  # deflated ones that a process keeps open
-GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # what stands before deflated bytes in a gzip stream
-DEFLATED = 8  # a zip archive's word for it
-DATA_DESCRIPTOR = 8  # its flag of members that have their checksum behind them
+MAX_INFLATED_BYTES = 4 << 20  # bytes of a zip member; larger members are inflated in chunks
+MAX_OPEN_STREAMS = 3  # deflated streams that a process keeps open
+GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # header that turns deflated bytes into a gzip stream
+DEFLATED = 8  # compression method of zip
+DATA_DESCRIPTOR = 8  # zip flag: the checksum follows the data
 ARCHIVE_CHANGED = "its archive was changed since the scan"
 
 
 def open_file(where: str) -> io.BufferedReader:
-    """A file to read, and to seek in. Raises `UnusableSample` where it cannot be opened."""
+    """Open a location as a seekable binary file. Raise `UnusableSample` if it cannot be opened."""
     if "\0" not in where:
         return _file(where)
     container, locator, *_ = where.rsplit("\0", 3)
@@ -112,13 +110,13 @@ def _file(path: str) -> io.BufferedReader:
 
 
 def missing_file_error(path: str) -> Exception:
-    """What to raise where a file is not found: it alone is gone, or all of its folder is lost, as with a mount."""
+    """Return `UnusableSample` if only the file is gone, `FileNotFoundError` if its folder is gone too (lost mount)."""
     if os.path.isdir(os.path.dirname(path)):
         return UnusableSample("gone since the scan")
-    return FileNotFoundError(2, "the folder it lay in is gone", path)
+    return FileNotFoundError(2, "its folder is gone", path)
 
 
-# --- kinds of places -------------------------------------------------------------------------------------------------
+# --- kinds of locations ----------------------------------------------------------------------------------------------
 
 
 def _unusable(_: str, reason: str) -> io.BufferedReader:
@@ -161,7 +159,7 @@ def _zip_member(container: str, told: str) -> io.BufferedReader:
 
 
 def check_checksum(where: str) -> None:
-    """Read all of a zip member, which is to be read in parts: only of the whole there is a checksum."""
+    """Read a whole zip member to check its checksum. Reads of single ranges cannot check it."""
     if "\0" in where and where.rsplit("\0", 3)[1].startswith("zip "):
         with open_file(where) as file:
             while file.read(PIECE_BYTES):
@@ -169,11 +167,11 @@ def check_checksum(where: str) -> None:
 
 
 def _header(file: io.BufferedReader, at: int, crc: int) -> int:
-    """The length of the header before a zip member's bytes."""
+    """Return the length in bytes of the header before a zip member's data."""
     file.seek(at)
     head = file.read(30)
     if len(head) < 30 or not head.startswith(b"PK\3\4"):
-        raise UnusableSample("damaged: it is not where the archive's list says")
+        raise UnusableSample("damaged: no member at the position in the archive's directory")
     if not head[6] & DATA_DESCRIPTOR and struct.unpack("<I", head[14:18])[0] != crc:
         raise UnusableSample(ARCHIVE_CHANGED)
     name, extra = struct.unpack("<HH", head[26:])
@@ -182,15 +180,15 @@ def _header(file: io.BufferedReader, at: int, crc: int) -> int:
 
 def _inflated(packed: bytes, size: int) -> bytes:
     with decoding_errors("damaged"):
-        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)  # 0 would be no limit
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)  # a limit of 0 means no limit
     if len(data) != size:
-        raise UnusableSample("damaged: it unpacks to another size than the archive says")
+        raise UnusableSample("damaged: the unpacked size differs from the archive's directory")
     return data
 
 
 @lru_cache(MAX_OPEN_STREAMS)
 def _stream(container: str, member: str, _: object, points: str = "", end: str = "") -> SeekableGzip:
-    """A gzip stream: all of a file, which is to have this end, or a zip member as one."""
+    """Return a gzip stream: a whole file, whose `gzip_end` must be `end`, or a zip member."""
     file = open_file(container)
     if not member:
         if gzip_end(file) != end:
@@ -203,7 +201,7 @@ def _stream(container: str, member: str, _: object, points: str = "", end: str =
 
 
 def gzip_end(file: io.BufferedReader) -> str:
-    """What tells a gzip stream from another: its checksum, and how long it is packed and unpacked."""
+    """Return a text that identifies a gzip file: its size, and its last 8 bytes (checksum and unpacked size)."""
     size = file_size(file)
     end = read_at(file, max(0, size - 8))(0, 8)
     file.seek(0)
@@ -232,7 +230,7 @@ def _row(container: str, told: str) -> io.BufferedReader:
             near.read(file, index)
         data = near[index].as_buffer()
     if data is None:
-        raise UnusableSample("the table has no bytes of it, at most a path")
+        raise UnusableSample("the row has no bytes, at most a path")
     return range_file(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
 
@@ -240,16 +238,16 @@ def _row(container: str, told: str) -> io.BufferedReader:
 def _near(
     container: str, _: object, group: int, until: int, first: int, stop: int, mark: str, leaf: str
 ) -> parquet_media.RowCache:
-    _near.cache_clear()  # or there would be room for two
+    _near.cache_clear()  # otherwise two caches would be in memory
     return parquet_media.RowCache(group, until, first, stop, leaf)
 
 
 def container_stamp(container: str) -> object:
-    """What changes where a file is written anew: what is kept of it is not to be used any more."""
+    """Return modification time (ns) and size of the container's file, as a part of cache keys; None for a URL."""
     path = container.partition("\0")[0]
     try:
         about = os.stat(path)
-    except OSError:  # an address, or gone
+    except OSError:  # a URL, or a deleted file
         return None
     return about.st_mtime_ns, about.st_size
 

@@ -1,4 +1,4 @@
-"""The order of extents: by a hash or as in the source, sorted by way of temporary files."""
+"""The order of extents: random, by a hash, or the order of the source. Sorting uses temporary files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import IO, Any
 
 from pseudolabel.contracts import Extent, hash64
 
-SORT_RUN = (
-    200_000  # extents sorted in memory at a time, about 100 MB; beyond, sorted runs in temporary files are merged
-)
+SORT_RUN = 200_000  # extents sorted in memory, about 100 MB; more are merged from sorted temporary files
 Rank = tuple[Any, ...]
 Order = Callable[[Extent], Rank]
 Ranked = tuple[Rank, Extent]
 
 
 def random_order(seed: int) -> Order:
-    """By hash(seed, block), then hash(seed, key): classes and authors mix, and every worker would agree."""
+    """Order by hash(seed, block), then by hash(seed, key). This mixes classes and authors, equally in each process."""
 
     def order(extent: Extent) -> Rank:
         own = hash64(f"{seed}\0{extent.key}")
@@ -29,17 +27,17 @@ def random_order(seed: int) -> Order:
 
 
 def source_order(extent: Extent) -> Rank:
-    """By the bytes of the file's key, then by place in the file."""
+    """Order by the bytes of the file's key, then by the start in the file."""
     return extent.file.encode(), extent.start
 
 
 def sort_extents(extents: Iterable[Extent], order: Order) -> Iterator[Extent]:
-    """Sort; of many extents by way of temporary files."""
+    """Sort extents, with temporary files if there are more than `SORT_RUN`."""
     return (extent for _, extent in external_sort((order(extent), extent) for extent in extents))
 
 
 def external_sort(pairs: Iterable[Ranked]) -> Iterator[Ranked]:
-    """Sort by rank, 200,000 in memory at a time."""
+    """Sort (rank, extent) pairs by rank, 200,000 in memory at a time."""
     runs: list[Iterator[Ranked]] = []
     held: list[Ranked] = []
     for pair in pairs:
@@ -51,7 +49,7 @@ def external_sort(pairs: Iterable[Ranked]) -> Iterator[Ranked]:
 
 
 def _run(held: list[Ranked]) -> Iterator[Ranked]:
-    file = TemporaryFile()  # noqa: SIM115 - closed when it is read to its end
+    file = TemporaryFile()  # noqa: SIM115 - closed at the end of `_read`
     for rank, extent in held:
         pickle.dump((rank, tuple(extent)), file)
     file.seek(0)

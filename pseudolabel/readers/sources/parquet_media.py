@@ -1,4 +1,4 @@
-"""Media in tables: every row of a Parquet file that has a column of pictures, sounds or films is a file."""
+"""Media in tables: each row of a Parquet file with a column of images, audio or video is read as a file."""
 
 from __future__ import annotations
 
@@ -17,45 +17,39 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-COLUMN_NAMES = {  # what a reader wants that takes this suffix -> how columns of it are named
+COLUMN_NAMES = {  # suffix that a reader of this media type accepts -> words in the names of its columns
     ".jpg": ("image", "img", "photo", "picture", "jpg", "jpeg", "png"),
     ".wav": ("audio", "sound", "speech", "wav", "flac", "mp3"),
     ".mp4": ("video", "film", "clip", "movie", "mp4"),
 }
 BINARY_TYPES = {"binary", "large_binary"}
-NAME_COLUMNS = (
-    "path",
-    "file_name",
-    "filename",
-    "key",
-    "__key__",
-)  # columns that name the file of a row, the first there is
-CACHE_BYTES = 64 << 20  # bytes of rows that are kept, about: what is read together
-MAX_ROW_BYTES = 256 << 20  # bytes of a row, on the average of those it is read with: Arrow reads it whole
-HEAD_BYTES = 1 << 16  # bytes that tell a file from another, beside what is at its end
+NAME_COLUMNS = ("path", "file_name", "filename", "key", "__key__")  # columns with file names; the first is used
+CACHE_BYTES = 64 << 20  # approximate bytes of rows that are read together and cached
+MAX_ROW_BYTES = 256 << 20  # mean bytes of the rows read together: Arrow reads a row whole
+HEAD_BYTES = 1 << 16  # bytes at the start that identify a file, together with the footer
 
 
 class MediaColumn(NamedTuple):
-    """The column that holds the bytes."""
+    """The column that holds the media bytes."""
 
-    leaf: str  # its path in the schema: "image.bytes"
-    name: str | None  # of what names the files
-    suffix: str  # as files of its kind have
+    leaf: str  # path in the schema: "image.bytes"
+    name: str | None  # path of the column with file names
+    suffix: str  # file suffix of the media type
 
 
 class RowSpan(NamedTuple):
-    """Rows that are read together: some of the row groups `group` to `until`, counted from where these begin."""
+    """Rows that are read together: rows `first` to `stop`, counted from the start of row group `group`."""
 
     group: int
-    until: int
+    until: int  # row group after the last one
     first: int
     stop: int
     size: int  # bytes
-    swells: bool = False  # too much, when it is read
+    swells: bool = False  # a decompression bomb
 
 
 class Row(NamedTuple):
-    """A row as a file."""
+    """A table row, read as a file."""
 
     number: int
     name: str | None
@@ -66,12 +60,12 @@ class Row(NamedTuple):
 
 
 def media_suffixes(wanted: Collection[str]) -> list[str]:
-    """A suffix for each kind of media that is wanted."""
+    """Return one suffix for each wanted media type."""
     return [suffix for suffix in COLUMN_NAMES if suffix in wanted]
 
 
 def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
-    """Return the column of the wanted media, structs before plain bytes. Raise `UnusableSample` if it is ambiguous."""
+    """Return the wanted media column, structs before plain bytes. Raise `UnusableSample` unless exactly one fits."""
     structs = {field.name: _leaves(field.type) for field in schema}
     plain = [field.name for field in schema if str(field.type) in BINARY_TYPES]
     kinds = {name: _kind(schema, name) for name in (*structs, *plain)}
@@ -84,7 +78,7 @@ def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
     there = ", ".join(f"{field.name}: {field.type}" for field in schema)
     found = next((tier for tier in tiers if tier), [])
     if len(found) != 1:
-        raise UnusableSample(f"{'several columns' if found else 'no column'} of media to read; it has {there}"[:500])
+        raise UnusableSample(f"{'several media columns' if found else 'no media column'}; the table has {there}"[:500])
     (name,) = found
     suffix = kinds[name] or media_suffixes(wanted)[0]
     if name in plain:
@@ -96,13 +90,13 @@ def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
 
 
 def _leaves(kind: pa.DataType) -> set[str]:
-    """`bytes`, and `path` if it has one, of a Hugging Face media column; nothing of another."""
+    """Return the fields of a Hugging Face media column: `bytes`, and `path` if any; an empty set for others."""
     fields = {field.name: str(field.type) for field in kind} if str(kind).startswith("struct<") else {}
     return set(fields) if fields.get("bytes") in BINARY_TYPES and "string" in fields.get("path", "string") else set()
 
 
 def _kind(schema: pa.Schema, name: str) -> str:
-    """The suffix of a column's kind, by what `datasets` noted or by its name."""
+    """Return the suffix of a column's media type, by the metadata of `datasets` or by its name; "" if unknown."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][name]["_type"]
     except (KeyError, TypeError, ValueError):
@@ -112,7 +106,7 @@ def _kind(schema: pa.Schema, name: str) -> str:
 
 
 def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
-    """The rows of a Parquet file: only the names are read. Weights are the bytes of a part, shared out."""
+    """Yield the rows of a Parquet file; only names are read. Sizes are the mean bytes of rows read together."""
     with open_table(file) as parquet:
         chosen = media_column(parquet.schema_arrow, media_suffixes(wanted))
         names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(row_groups(parquet, chosen.leaf)))
@@ -130,29 +124,29 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
 
 
 def media_suffix(file: Any, wanted: Collection[str]) -> str:
-    """The suffix of the kind of media a Parquet file holds; `UnusableSample` where it holds none that is wanted."""
+    """Return the suffix of a Parquet file's media type. Raise `UnusableSample` if there is no wanted media."""
     with open_table(file) as parquet:
         return media_column(parquet.schema_arrow, media_suffixes(wanted)).suffix
 
 
 @contextmanager
 def open_table(file: Any) -> Iterator[pq.ParquetFile]:
-    """A Parquet file; what is wrong with it is `UnusableSample`."""
+    """Open a Parquet file. Convert errors of Arrow into `UnusableSample`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    own = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)  # Arrow copies less of what it opens
+    own = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)  # Arrow copies less from a path
     try:
         with pq.ParquetFile(file.name if own else file, pre_buffer=False, buffer_size=1 << 20) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as damage:
-        if getattr(damage, "errno", None) is not None:  # the system's; Arrow gives none
+        if getattr(damage, "errno", None) is not None:  # of the system; errors of Arrow have none
             raise
         raise UnusableSample(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
 
 
 def file_mark(file: Any) -> str:
-    """What tells a file from another: its begin, and its end, where the places and sizes of all in it stand."""
+    """Return a hash of the file's start and its footer, which has the positions and sizes of all its data."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 8))
     footer = min(int.from_bytes(file.read(8)[:4], "little"), CACHE_BYTES)
@@ -165,7 +159,7 @@ def file_mark(file: Any) -> str:
 
 
 def row_groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]:
-    """Of each row group: its rows, the bytes of a column there, and what they are packed to."""
+    """Yield for each row group: its rows, and the uncompressed and compressed bytes of one column."""
     about = parquet.metadata
     place = [about.schema.column(i).path for i in range(about.num_columns)].index(leaf)
     for group in (about.row_group(i) for i in range(about.num_row_groups)):
@@ -174,7 +168,7 @@ def row_groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, i
 
 
 def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
-    """Row groups, small ones together and large ones in pieces, so that each has about `ROOM`."""
+    """Join small row groups and split large ones into spans of about `CACHE_BYTES`."""
     rows = size = begin = 0
     for group, (count, more, packed) in enumerate(groups):
         if rows and size + more > CACHE_BYTES:
@@ -183,7 +177,7 @@ def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
         if not rows:
             begin = group
         rows, size = rows + count, size + more
-        if size > CACHE_BYTES:  # of one group, then
+        if size > CACHE_BYTES:  # a single group
             step = max(1, rows * CACHE_BYTES // size)
             for first in range(0, rows, step):
                 stop = min(first + step, rows)
@@ -202,7 +196,7 @@ def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[str | None]:
 
 
 def _leaf(batch: pa.RecordBatch) -> pa.Array:
-    """The column, or the one field of it that was read; null where either is."""
+    """Return the column, or the one field read of a struct; null if the struct or the field is null."""
     return batch.column(0).flatten()[0] if str(batch.schema.field(0).type).startswith("struct<") else batch.column(0)
 
 
@@ -210,24 +204,22 @@ def _leaf(batch: pa.RecordBatch) -> pa.Array:
 
 
 class RowCache:
-    """Rows that are read together: those of some row groups, counted from the first one's begin, from one to another.
-
-    Twice `ROOM` of them are kept from the first on; of those behind, where rows are larger than most, as many again.
-    """
+    """A cache of the rows of a `RowSpan`. It keeps up to twice `CACHE_BYTES` from the first row on. If rows are larger
+    than estimated, it keeps as many bytes again from a later row on."""
 
     def __init__(self, group: int, until: int, first: int, stop: int, leaf: str) -> None:
         self._where, self._first, self._stop, self._leaf = range(group, until), first, stop, leaf
-        self._kept: dict[int, list[pa.Array]] = {}  # by the first of them, one row each
+        self._kept: dict[int, list[pa.Array]] = {}  # first row -> rows, one array per row
 
     def holds(self, index: int) -> bool:
-        """Whether that row was read."""
+        """Return whether the row is in the cache."""
         return any(first <= index < first + len(rows) for first, rows in self._kept.items())
 
     def __getitem__(self, index: int) -> pa.Scalar:
         return next(rows[index - at][0] for at, rows in self._kept.items() if at <= index < at + len(rows))
 
     def read(self, file: Any, index: int) -> None:
-        """Read that row, and those around it. Raises `UnusableSample` where what comes before it swells too much."""
+        """Read a row and its neighbours. Raise `UnusableSample` if the rows up to it are a decompression bomb."""
         if self._first not in self._kept:
             self._kept[self._first] = self._span(file, self._first)
         if not self.holds(index):
@@ -235,20 +227,20 @@ class RowCache:
             self._kept[index] = self._span(file, index)
 
     def _span(self, file: Any, first: int) -> list[pa.Array]:
-        """Rows from one on, up to twice `ROOM`, and one at least."""
+        """Return rows from `first` on: up to twice `CACHE_BYTES`, but at least one row."""
         arrays: list[pa.Array] = []
         seen = size = 0
         with open_table(file) as parquet:
             within = islice(row_groups(parquet, self._leaf), self._where.start, self._where.stop)
             packed = sum(less for *_, less in within)
-            # one at a time: their sizes are not known before, as one that comes often may be stored but once
+            # row by row: sizes are not known before, because a repeated value may be stored only once
             for at, batch in enumerate(parquet.iter_batches(1, self._where, [self._leaf], use_threads=False)):
                 row = _leaf(batch)
                 seen += row.nbytes
                 if is_bomb(seen, packed):
                     if arrays:
                         break
-                    raise UnusableSample(f"from here on it {BOMB_REASON}")
+                    raise UnusableSample(f"reading stopped: the column {BOMB_REASON}")
                 if at >= first:
                     arrays.append(row)
                     size += row.nbytes

@@ -1,4 +1,4 @@
-"""Blocks: documents as tasks take them, about 1 MB in one buffer of UTF-8 and the offsets in it."""
+"""Blocks: about 1 MB of documents in one UTF-8 buffer, with their offsets. Tasks read text as blocks."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from pseudolabel.readers.text import streams
 from pseudolabel.readers.text.boundaries import BLOCK_BYTES, RawDocuments, split_document
 from pseudolabel.readers.text.tables import Cell
 
-MAX_DOCUMENT_BYTES = 16 << 20  # of a document; longer ones are cut
+MAX_DOCUMENT_BYTES = 16 << 20  # bytes; longer documents are cut into pieces
 
 
 class Block(NamedTuple):
-    """Documents, about 1 MB of them: document i is `data[starts[i]:ends[i]]`. What lies between belongs to none.
+    """About 1 MB of documents: document i is `data[starts[i]:ends[i]]`. Bytes between documents belong to no document.
 
-    A position names the document in its file: its first byte, or its row's number in csv, tsv and parquet. Bytes count
-    in the decompressed file; in an encoding like UTF-16, which is read from the top only, in that file as UTF-8. The
-    pieces of a document that was too long share its position.
+    A position identifies the document in its file: its first byte, or its row number in csv, tsv and parquet. Bytes are
+    counted in the decompressed file. Encodings such as UTF-16 cannot be cut before decoding; their bytes are counted
+    after conversion to UTF-8. All pieces of a document that is too long have the position of the document.
     """
 
-    data: np.ndarray  # (n,) uint8, UTF-8; the byte at ends[i], where there is one, is ASCII white space
+    data: np.ndarray  # (n,) uint8, UTF-8; if data has a byte at ends[i], the byte is ASCII white space
     starts: np.ndarray  # (d,) int64, ascending
     ends: np.ndarray  # (d,) int64
-    positions: np.ndarray  # (d,) int64, not descending
+    positions: np.ndarray  # (d,) int64, ascending; equal for pieces of one document
 
     def text(self, i: int) -> str:
-        """Document `i` as a string."""
+        """Return document `i`."""
         return self.data[self.starts[i] : self.ends[i]].tobytes().decode()
 
     def texts(self) -> list[bytes]:
-        """All documents, in UTF-8."""
+        """Return all documents as UTF-8."""
         data = self.data.data
         return [bytes(data[start:end]) for start, end in zip(self.starts.tolist(), self.ends.tolist(), strict=True)]
 
     def keep(self, mask: np.ndarray) -> Block:
-        """The block with only the documents where (d,) bool `mask` is true."""
+        """Return a block of the documents for which `mask`, (d,) bool, is true."""
         return Block(self.data, self.starts[mask], self.ends[mask], self.positions[mask])
 
 
-Fault = tuple[int, UnusableSample]  # the position of a document, and why it is none
+Fault = tuple[int, UnusableSample]  # the position of a document, and why it is unusable
 
 
 def pack(texts: Sequence[bytes], positions: Sequence[int]) -> Block:
@@ -54,8 +54,8 @@ def pack(texts: Sequence[bytes], positions: Sequence[int]) -> Block:
 
 
 def decode_block(run: RawDocuments, encoding: str) -> Iterator[Block | Fault]:
-    """Decode a run into a block: as it lies there where it is good UTF-8, else one document after the other."""
-    apart = (run.ends[:-1] < run.starts[1:]).all()  # not so where a piece had to be cut between characters
+    """Yield the faults of a run, then its block. Use valid UTF-8 without a copy; else decode each document."""
+    apart = (run.ends[:-1] < run.starts[1:]).all()  # false if a long document was cut inside a word
     if len(run.starts) and apart and codecs.lookup(encoding).name == "utf-8":
         first, last = int(run.starts[0]), int(run.ends[-1])
         data = memoryview(run.data)[first - run.at : last - run.at]
@@ -87,20 +87,20 @@ def _recoded(raw: bytes, place: int, encoding: str) -> bytes:
         raise UnusableSample(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.ENCODING_HINT}") from None
     if 0 in text:
         raise UnusableSample(
-            f"a zero at byte {place + raw.index(0)}: no text, or UTF-16 or UTF-32; {streams.ENCODING_HINT}"
+            f"zero at byte {place + raw.index(0)}: binary data, UTF-16 or UTF-32; {streams.ENCODING_HINT}"
         )
     return text
 
 
 def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
-    """Join the texts of cells into blocks. White space around them goes, long ones are cut."""
+    """Yield the texts of cells in blocks. Strip each text, and cut texts above `MAX_DOCUMENT_BYTES` into pieces."""
     held: list[bytes] = []
     positions: list[int] = []
     size = 0
     for position, cell in texts:
         if isinstance(cell, UnusableSample):
             yield position, cell
-            size += 64  # where nothing is usable, blocks come all the same
+            size += 64  # so that blocks are also yielded if no cell is usable
         elif text := cell.strip():
             spans = (
                 split_document(text, 0, len(text), MAX_DOCUMENT_BYTES)
@@ -117,7 +117,7 @@ def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
 
 
 def each_document(items: Iterable[Block | Fault]) -> Iterator[Cell]:
-    """The documents of blocks one by one."""
+    """Yield the documents of blocks, and the faults, one by one."""
     for item in items:
         if isinstance(item, Block):
             yield from zip(item.positions.tolist(), item.texts(), strict=True)

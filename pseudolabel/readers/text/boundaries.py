@@ -1,7 +1,6 @@
-"""Spans: where documents start and end in a stream of bytes that comes in chunks and may be longer than memory.
-
-A gap of white space parts two documents if it holds enough line ends: one where a line is a document, two where a
-paragraph is one. So does a gap too long to be held. A document is what lies between two such gaps.
+"""Boundaries of documents in a byte stream, which comes in chunks and may be larger than memory. A gap is a run of
+white space; all other bytes are solid. A gap separates two documents if it has enough line ends (1 if a line is a
+document, 2 if a paragraph is a document), or if it is longer than the longest document. Documents lie between them.
 """
 
 from __future__ import annotations
@@ -15,49 +14,50 @@ import numpy as np
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.text import streams
 
-BLOCK_BYTES = 1 << 20  # bytes of documents that are given together
-LOOKBACK_BYTES = 1 << 12  # bytes looked back at a time
+BLOCK_BYTES = 1 << 20  # bytes of documents that make a block, about
+LOOKBACK_BYTES = 1 << 12  # bytes read per step backwards
 LF = 10
-NOT_WHITE = re.compile(rb"\S")  # any byte but `streams.WHITE_SPACE`
+NOT_WHITE = re.compile(rb"\S")  # any byte except `streams.WHITE_SPACE`
 NO_POSITIONS = np.empty(0, np.int64)
 
 
 class RawDocuments(NamedTuple):
-    """Documents as they lie in the stream, not decoded. All places count from the top of the stream.
+    """Documents as bytes of the stream, not decoded. All offsets are counted from the top of the stream.
 
-    Pieces of a document that was too long are documents, with the position of the whole.
+    A document that is too long is cut into pieces. Each piece is a document with the position of the whole document.
     """
 
     data: bytes
-    at: int  # the place of data[0]
+    at: int  # the offset of data[0]
     starts: np.ndarray  # (d,) int64
     ends: np.ndarray  # (d,) int64
-    positions: np.ndarray  # (d,) int64: where the document starts of which this is all, or a piece
+    positions: np.ndarray  # (d,) int64: where the whole document starts
 
     def texts(self) -> list[bytes]:
-        """The bytes of each document."""
+        """Return the bytes of each document."""
         bounds = zip((self.starts - self.at).tolist(), (self.ends - self.at).tolist(), strict=True)
         return [self.data[start:end] for start, end in bounds]
 
 
 class BoundaryScanner:
-    """Finds the edges of documents, chunk by chunk, from place `at` on.
+    """Scanner of a stream from offset `at` on, for finding the boundaries of documents chunk by chunk.
 
-    `line_ends` part two documents, 0: nothing does. `gap` of them lie just before `at`; default: a document may start.
+    `line_ends` line ends separate documents; 0: only long gaps do. `gap` is the number of line ends just before `at`;
+    default: enough for a document to start there. `longest` is the size of the longest document in bytes.
     """
 
     def __init__(self, at: int, line_ends: int, longest: int, gap: int | None = None) -> None:
         self.at, self.line_ends, self.longest = at, line_ends, longest
         self.needed = max(1, line_ends)
         self.gap = self.needed if gap is None else gap
-        self.open = False  # whether a document has started and not ended
-        self.last = at  # just behind the last solid byte
+        self.open = False  # a document has started and not ended
+        self.last = at  # the offset after the last solid byte
 
     def find(self, chunk: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """The places where documents start, and where they end, in the next chunk. The first end may lie before it."""
+        """Return the starts and the ends of documents in the next chunk. The first end may lie in an earlier chunk."""
         data = np.frombuffer(chunk, np.uint8)
         white = np.flatnonzero((data == 32) | (data - 9 < 5))
-        before = white - np.arange(len(white))  # solid bytes before each white one: the same throughout a gap
+        before = white - np.arange(len(white))  # solid bytes before each white one: constant within a gap
         solid = len(data) - len(white)
         if self.at + np.searchsorted(before, 0, "right") - self.last > self.longest:
             self.gap = self.needed
@@ -75,20 +75,20 @@ class BoundaryScanner:
 
 
 class DocumentBuffer:
-    """What is read and not given yet: documents that have ended, and the one still open."""
+    """Buffer of documents that are read but not yet given: those that have ended, and the one still open."""
 
     def __init__(self, at: int) -> None:
         self.parts: list[bytes] = []
-        self.at = at  # the place of the first part
+        self.at = at  # the offset of the first part
         self.starts = self.ends = self.positions = NO_POSITIONS
 
     @property
     def open(self) -> bool:
-        """Whether the last document has not ended."""
+        """Return whether the last document has not ended."""
         return len(self.starts) > len(self.ends)
 
     def add(self, chunk: bytes, starts: np.ndarray, ends: np.ndarray) -> None:
-        """Take the next chunk, if it is part of any document, and the edges found in it."""
+        """Add the next chunk and the boundaries found in it. Drop the chunk if it is part of no document."""
         self.starts, self.positions = np.append(self.starts, starts), np.append(self.positions, starts)
         self.ends = np.append(self.ends, ends)[: len(self.starts)]
         if len(self.starts):
@@ -97,14 +97,14 @@ class DocumentBuffer:
             self.at += len(chunk)
 
     def is_enough(self, edges: BoundaryScanner) -> bool:
-        """Whether it is time to give: the ended documents make a block, or the open one cannot be held any longer."""
+        """Return whether to call `give`: the ended documents fill a block, or the open one exceeds `longest`."""
         ended = len(self.ends) > 0 and (self.starts[-1] if self.open else edges.at) - self.starts[0] >= BLOCK_BYTES
         return bool(ended or (self.open and edges.last - self.starts[-1] > edges.longest))
 
     def give(self, last: int, longest: int) -> RawDocuments:
-        """Give what has ended, and of the open document, which reaches to `last` so far, the pieces that are full."""
+        """Return the ended documents and the full pieces of the open one, which reaches to `last` so far."""
         data, at, is_open = b"".join(self.parts), self.at, self.open
-        self.parts = []  # early: they may be large
+        self.parts = []  # release early: the parts may be large
         starts, ends, positions = self.starts, np.append(self.ends, last)[: len(self.starts)], self.positions
         if (ends - starts).max(initial=0) > longest:
             spans = [
@@ -123,9 +123,9 @@ class DocumentBuffer:
 def cut_documents(
     chunks: Iterable[bytes], edges: BoundaryScanner, stop: int
 ) -> Iterator[RawDocuments | tuple[int, UnusableSample]]:
-    """Yield the documents that start before `stop`, which is read past for the end of the last one.
+    """Yield the documents that start before `stop`. Read past `stop` to find the end of the last document.
 
-    Where the stream breaks, the open document and all behind it are lost, and its place and the reason come last.
+    If the stream is damaged, the open document and all later ones are lost. The last item is then (offset, reason).
     """
     held = DocumentBuffer(edges.at)
     try:
@@ -147,12 +147,12 @@ def cut_documents(
 
 
 def split_document(data: bytes, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Cut data[start:end] at white space, or else between characters, into spans of at most `longest` bytes."""
+    """Yield spans of data[start:end] of at most `longest` bytes, cut at white space, or else between characters."""
     while end - start > longest:
         stop = max(data.rfind(white, start, start + longest + 1) for white in streams.WHITE_SPACE)
         if stop < 0:
             stop = start + longest
-            while data[stop] & 0xC0 == 0x80 and stop > start + longest - 3:  # within a character of UTF-8
+            while data[stop] & 0xC0 == 0x80 and stop > start + longest - 3:  # inside a UTF-8 character
                 stop -= 1
         yield start, start + len(data[start:stop].rstrip())
         start = _solid_from(data, stop)
@@ -165,7 +165,7 @@ def _solid_from(data: bytes, start: int) -> int:
 
 
 def boundaries_within(path: str, start: int, stop: int, top: int, line_ends: int, longest: int) -> BoundaryScanner:
-    """Edges from the first solid byte in a range of a file on, knowing what lies before it."""
+    """Return a scanner from the first solid byte of a range on, with the line ends before that byte as `gap`."""
     at = _first_solid(path, start, stop)
     gap = _line_ends_before(path, at, top, line_ends, longest) if at < stop else 0
     return BoundaryScanner(at, line_ends, longest, gap)
@@ -180,7 +180,7 @@ def _first_solid(path: str, start: int, stop: int) -> int:
 
 
 def _line_ends_before(path: str, at: int, top: int, needed: int, longest: int) -> int:
-    """How many line ends lie in the gap before `at`, `needed` at most: as if so many, where the gap parts anyway."""
+    """Count line ends in the gap before `at`, up to `needed`; a gap at the top or above `longest` has `needed`."""
     low, found = at, 0
     with streams.open_decompressed(path) as stream:
         while low > top and found < needed and at - low <= longest:

@@ -99,7 +99,7 @@ class TextReader:
                     yield Skipped(f"{extent.file}#{item[0]}", str(item[1]))
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """Return the extent cut after `count` documents, and their number. Pieces of one document stay together."""
+        """Return the extent cut after `count` documents, and how many it has. Pieces of a document stay together."""
         seen, total = [np.empty((2, 0), np.int64)], 0  # positions, and sizes
         for item in self._items(extent):
             if isinstance(item, Block):
@@ -145,7 +145,7 @@ class TextReader:
             if extent.where.lower().endswith(".parquet"):
                 yield from pack_cells(tables.parquet_cells(extent, self.options.column))
             else:
-                if extent.start == 0 and extent.stop is not None:  # the first range checks the whole file
+                if extent.start == 0 and extent.stop is not None:  # only the first range checks the file
                     check_checksum(extent.where)
                 yield from self._text(extent)
         except UnusableSample as bad:

@@ -1,4 +1,4 @@
-"""Text files as streams: decompressed where the name says so, and what their encoding allows to do with the bytes."""
+"""Streams of text files: decompress them by their suffix, and handle their encoding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import opening
 
 CHUNK_BYTES = 1 << 17
-MAX_LINE_BYTES = 32 << 20  # of jsonl and csv: a record has to be held whole to be parsed
-ENCODING_HINT = "give the right one with --encoding"
+MAX_LINE_BYTES = 32 << 20  # bytes of a jsonl or csv line: a record is parsed in memory
+ENCODING_HINT = "give another --encoding"
 WHITE_SPACE = b" \t\n\r\v\f"
-BYTE_ORDER_MARKS = {  # the longer ones first: one starts like a shorter one
+BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark starts with the mark of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -27,14 +27,14 @@ BYTE_ORDER_MARKS = {  # the longer ones first: one starts like a shorter one
 
 @contextmanager
 def open_decompressed(where: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
-    """Open a file to read its decompressed bytes; what is damaged is `UnusableSample`, a lost mount stops the run."""
+    """Open a file for its decompressed bytes. Raise `UnusableSample` for damage, `OSError` for a fault of the disk."""
     try:
         with opening.open_file(where) as file, _unpacked(where, file) as stream:
             yield stream
     except (EOFError, zlib.error) as damage:
         raise UnusableSample(f"damaged from here on: {damage}") from None
     except OSError as damage:
-        if damage.errno is not None:  # the system's; decompressors give none
+        if damage.errno is not None:  # from the system; decompressors set no errno
             raise
         raise UnusableSample(f"damaged from here on: {damage}") from None
 
@@ -50,7 +50,7 @@ def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.G
 
 
 def chunks(path: str, start: int = 0) -> Iterator[bytes]:
-    """Yield the bytes from `start` on; what comes before a damage comes."""
+    """Yield the decompressed bytes from `start` on. Raise `UnusableSample` at the first damaged byte."""
     with open_decompressed(path) as stream:
         if stream.seekable():
             stream.seek(start)
@@ -70,14 +70,14 @@ def recode(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             text = decoder.decode(chunk)
             yield (text.removeprefix("\ufeff") if top else text).encode(errors="surrogatepass")
         yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
-    except UnicodeDecodeError as bad:  # its object: what was left of the chunks before, and this one
+    except UnicodeDecodeError as bad:  # its object: the undecoded rest of earlier chunks, and this chunk
         raise UnusableSample(
             f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {ENCODING_HINT}"
         ) from None
 
 
 def lines(path: str, encoding: str) -> Iterator[str]:
-    """Yield the lines of a file with their ends as they are; bytes that do not decode become lone surrogates."""
+    """Yield the lines of a file with their line ends. Bytes that do not decode become lone surrogates."""
     known = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     with (
         open_decompressed(path) as stream,
@@ -93,7 +93,7 @@ def lines(path: str, encoding: str) -> Iterator[str]:
 
 
 def byte_order_mark(path: str) -> tuple[int, str | None]:
-    """The length of a UTF-8 mark at the top of a file, and the encoding that a UTF-16 or UTF-32 mark there names."""
+    """Return the size of the UTF-8 byte order mark (3 or 0), and the encoding of a UTF-16 or UTF-32 mark or None."""
     with open_decompressed(path) as stream:
         head = stream.read(4)
     named = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
@@ -102,10 +102,10 @@ def byte_order_mark(path: str) -> tuple[int, str | None]:
 
 @cache
 def cuts_at_white(encoding: str) -> bool:
-    """Whether bytes of ASCII white space always mean just that, so that a file may be cut there before it is decoded.
+    """Return whether bytes of ASCII white space are always white space. A file can then be cut there before decoding.
 
-    Tried, not listed: every ASCII byte has to mean itself, which leaves out UTF-16 and encodings with shift states, and
-    white space has to survive behind every other byte. It does in all of latin, cp125x, EUC, GBK, Big5 and Shift JIS.
+    Test the encoding by decoding. Every ASCII byte must decode to itself: not so in UTF-16 and with shift states. White
+    space must survive after every other byte: so in all of latin, cp125x, EUC, GBK, Big5 and Shift JIS.
     """
     alone = all(bytes([byte]).decode(encoding, "replace") == chr(byte) for byte in range(128))
     return alone and all(

@@ -1,5 +1,5 @@
-"""Tables: jsonl, csv, tsv and parquet. The texts of a column as cells, a text in UTF-8 and where it stands, one after
-another; and the records they stand in, for other columns of them."""
+"""Tables: read the rows of jsonl, csv, tsv and parquet with their positions. Cells are the texts of one column, records
+hold the values of other columns."""
 
 from __future__ import annotations
 
@@ -22,20 +22,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-Cell = tuple[int, bytes | UnusableSample]  # position, and the text there or why there is none; nulls give no cell
-Record = tuple[
-    int, Mapping[str, Any] | UnusableSample
-]  # position, and the values there by column, or why there are none
+Cell = tuple[int, bytes | UnusableSample]  # position, and the text or why it is unusable; nulls give no cell
+Record = tuple[int, Mapping[str, Any] | UnusableSample]  # position, and column -> value or why it is unusable
 JSONL = (".jsonl", ".ndjson")
 CSV = (".csv", ".tsv")
-BATCH_ROWS = 128  # of Parquet, at most: a small file may hold one text of 1 MB for each of its rows
-BATCH_BYTES = 4 << 20  # about
+BATCH_ROWS = 128  # rows of a Parquet batch, at most: each row of a small file may hold 1 MB of text
+BATCH_BYTES = 4 << 20  # bytes of a Parquet batch, about
 JSON = json.JSONDecoder()
 STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "binary_view"}
 
 
 def _lacking(column: str, names: Iterable[str]) -> NoReturn:
-    """Name the columns there are, be they what a broken header has: bytes that are no text, and without end."""
+    """Raise `UnusableSample` with the column names, which a broken header may fill with bytes that are not text."""
     among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
     raise UnusableSample(f"no column {column!r}; choose with --column among: {among or 'none'}")
 
@@ -44,7 +42,7 @@ def _lacking(column: str, names: Iterable[str]) -> NoReturn:
 
 
 def json_records(lines: Iterable[Cell]) -> Iterator[Record]:
-    """The objects in the lines of a file. A line that came in several pieces was too long to be held."""
+    """Yield the JSON objects of lines. A line in several pieces exceeds `MAX_LINE_BYTES` and is unusable."""
     for position, pieces in groupby(lines, key=itemgetter(0)):
         line, *more = (piece for _, piece in islice(pieces, 2))
         try:
@@ -56,7 +54,7 @@ def json_records(lines: Iterable[Cell]) -> Iterator[Record]:
 
 
 def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
-    """The column's strings."""
+    """Yield the column's strings, in UTF-8."""
     for position, record in records:
         try:
             text = _string(record, column)
@@ -68,13 +66,14 @@ def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
 
 
 def json_head(path: str, top: int) -> Iterator[dict[str, Any]]:
-    """The objects in the first lines of a file, from byte `top`: they tell which columns it has."""
+    """Yield the JSON objects in the first lines of a file, from byte `top`. They show which columns the file has."""
     lines = next(streams.chunks(path, top), b"").splitlines(keepends=True)
     return (record for line in lines if isinstance(record := _record(line), dict))
 
 
 def json_has(extent: Extent, top: int, column: str) -> bool:
-    """Whether the file has the column, by the lines from byte `top`. Where not, only its first extent says so."""
+    """Return whether the lines from byte `top` have the column; True if they have no object. For the first extent of a
+    file, raise `UnusableSample` instead of returning False."""
     names: dict[str, None] = {}
     for record in json_head(extent.where, top):
         if column in record:
@@ -89,18 +88,18 @@ def _record(line: bytes) -> Any:
     try:
         text = line.decode().rstrip()
         record, end = JSON.raw_decode(text)  # twice as fast as `json.loads`
-        return record if end == len(text) else UnusableSample(f"more than one value, at character {end}")
+        return record if end == len(text) else UnusableSample(f"more than one value; the first ends at character {end}")
     except (ValueError, RecursionError) as bad:
         return bad
 
 
 def json_object(line: bytes | UnusableSample) -> dict[str, Any]:
-    """The object in a line. Raises `UnusableSample` where there is none."""
+    """Return the object in a line. Raise `UnusableSample` if the line is not a JSON object."""
     if isinstance(line, UnusableSample):
         raise line
     record = _record(line)
     if not isinstance(record, dict):
-        raise UnusableSample(f"no JSON object: {record if isinstance(record, Exception) else type(record).__name__}")
+        raise UnusableSample(f"not a JSON object: {record if isinstance(record, Exception) else type(record).__name__}")
     return record
 
 
@@ -113,18 +112,18 @@ def _string(record: Mapping[str, Any] | UnusableSample, column: str) -> bytes | 
     if text is None:
         return None
     if not isinstance(text, str):
-        raise UnusableSample(f"column {column!r} holds no string here but a {type(text).__name__}")
+        raise UnusableSample(f"column {column!r}: expected a string, found {type(text).__name__}")
     try:
         return text.encode()
     except UnicodeEncodeError as bad:
-        raise UnusableSample(f"half a surrogate pair at character {bad.start} of the text") from None
+        raise UnusableSample(f"lone surrogate at character {bad.start} of the text") from None
 
 
-# --- csv and tsv: the position is the row's number, from 0 behind the header, blank lines not counted -----------------
+# --- csv and tsv: the position is the row's number, from 0 after the header; blank lines do not count -----------------
 
 
 def csv_cells(extent: Extent, column: str, encoding: str) -> Iterator[Cell]:
-    """The column's cells. A row that breaks the quoting, or has more or fewer fields than the header, is unusable."""
+    """Yield the column's cells. A row with invalid quoting, or of another length than the header, is unusable."""
     header, rows = csv_rows(extent.where, encoding)
     if header and column not in header:
         _lacking(column, header)
@@ -137,7 +136,7 @@ def csv_cells(extent: Extent, column: str, encoding: str) -> Iterator[Cell]:
 
 
 def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Record]:
-    """The fields of some columns, of those there are; an empty one is null."""
+    """Yield each row's fields in those columns of `names` that exist. An empty field is None."""
     header, rows = csv_rows(path, encoding)
     places = {name: header.index(name) for name in names if name in header}
     for row, fields in enumerate(rows):
@@ -148,14 +147,14 @@ def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Reco
 
 
 def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | UnusableSample]]:
-    """The header, and as many fields in each row, or why it is none."""
+    """Return the header and the rows. A row of more or fewer fields than the header is an `UnusableSample`."""
     csv.field_size_limit(streams.MAX_LINE_BYTES)
     delimiter = "\t" if ".tsv" in path.lower()[-8:] else ","
     rows = _rows(csv.reader(streams.lines(path, encoding), delimiter=delimiter, strict=True))
     header = next(rows, [])
     if isinstance(header, UnusableSample):
         raise header
-    wrong = f"fields under a header of {len(header)}: is it quoted right?"
+    wrong = f"fields, but the header has {len(header)}; check the quoting"
     return header, (
         fields
         if isinstance(fields, UnusableSample) or len(fields) == len(header)
@@ -165,7 +164,7 @@ def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | 
 
 
 def _rows(rows: Any) -> Iterator[list[str] | UnusableSample]:
-    """The rows that are not blank. Strict quoting says which lines an open quote has swallowed, and goes on behind."""
+    """Yield the rows that are not blank. Yield invalid quoting as `UnusableSample` and continue after its lines."""
     while True:
         above = rows.line_num
         try:
@@ -174,8 +173,8 @@ def _rows(rows: Any) -> Iterator[list[str] | UnusableSample]:
         except StopIteration:
             return
         except csv.Error as bad:
-            yield UnusableSample(f"lines {above + 1} to {rows.line_num} break the quoting: {bad}")
-        except UnusableSample as bad:  # the file is damaged: what follows is lost
+            yield UnusableSample(f"invalid quoting in lines {above + 1} to {rows.line_num}: {bad}")
+        except UnusableSample as bad:  # the file is damaged: later rows are lost
             yield bad
 
 
@@ -193,7 +192,7 @@ def _encoded(text: str, encoding: str) -> bytes | UnusableSample:
 
 
 def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> Iterator[Extent]:
-    """Row groups, small ones together; the whole file where its footer is broken or it has no such column."""
+    """Yield extents of about `span` bytes of row groups; the whole file if its footer or the column is unusable."""
     spans: list[tuple[int, int, int]] = []
     start = stop = weight = 0
     try:
@@ -214,7 +213,7 @@ def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> I
 
 
 def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
-    """The column's strings."""
+    """Yield the column's strings, in UTF-8."""
     import pyarrow as pa
 
     row = extent.start
@@ -231,7 +230,7 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
 
 
 def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of an extent, a few MB at a time: a row group may be far larger than memory, and a row be a book."""
+    """Yield the rows of an extent, a few MB at a time. A row group may exceed memory; a row may hold a whole book."""
     start, stop = extent.start, sys.maxsize if extent.stop is None else extent.stop
     ends = [0, *accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))]
     within = [i for i, (at, end) in enumerate(pairwise(ends)) if end > start and at < stop]
@@ -244,7 +243,7 @@ def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]
 
 
 def _row_size(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
-    """Bytes that a row has in these columns, on average."""
+    """Return the average uncompressed bytes of a row in these columns."""
     chunks = (group.column(i) for i in range(group.num_columns))
     wanted = (chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in columns)
     return int(sum(chunk.total_uncompressed_size for chunk in wanted) // max(1, group.num_rows))
@@ -252,22 +251,22 @@ def _row_size(group: pq.RowGroupMetaData, columns: Sequence[str]) -> int:
 
 @contextmanager
 def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
-    """Open a file. Raises `UnusableSample` where it is damaged, here or when it is read."""
+    """Open a Parquet file. Raise `UnusableSample` for damage that is found at opening or while reading."""
     with open_file(path) as stream, open_table(stream) as file:
         yield file
 
 
 def _check(file: pq.ParquetFile, column: str) -> None:
-    """Refuse a file that has no such column of strings."""
+    """Raise `UnusableSample` if the file has no such column, or if the column's values are not strings."""
     if column not in file.schema_arrow.names:
         _lacking(column, file.schema_arrow.names)
     kind = value_type(file.schema_arrow.field(column).type)
     if str(kind) not in STRINGS:
-        raise UnusableSample(f"column {column!r} holds no strings but {kind}; choose another with --column")
+        raise UnusableSample(f"column {column!r} has type {kind}, not string; choose another with --column")
 
 
 def value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of the values: of what is stored by a dictionary, that of its entries."""
+    """Return the type of the values; for a dictionary-encoded column, the type of its entries."""
     import pyarrow as pa
 
     return kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -278,6 +277,6 @@ def _checked(text: bytes) -> bytes | UnusableSample:
         text.decode()
     except UnicodeDecodeError as bad:
         return UnusableSample(
-            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8, as Parquet's have to be"
+            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8, which Parquet requires"
         )
     return text

@@ -1,4 +1,4 @@
-"""Which frames of a film make a clip: by time or by count, from nothing but the times of its frames."""
+"""Clip sampling: choose the frames of clips, by time or by count, from the times of a video's frames."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import numpy as np
 
 
 class Sampling(NamedTuple):
-    """How clips lie in a film."""
+    """Sampling of clips: which frames a clip has, and where clips start in a video."""
 
-    steps: tuple[int, ...]  # after how many gaps each frame of a clip comes: 0, and rising
-    length: int  # gaps from where a clip begins to where the next one may
-    gap: float  # frames, or seconds
-    seconds: bool
-    every: float | None = None  # seconds from where a clip begins to where the next one does; None: as soon as it may
-    most: int | None = None  # clips of a film, spread evenly; None: as many as there are
-    even: bool = False  # a gap of seconds is taken as the whole number of frames nearest to it
+    steps: tuple[int, ...]  # gaps from the first frame of a clip to each of its frames, from 0, ascending
+    length: int  # gaps from the start of a clip to the earliest start of the next
+    gap: float  # frames or seconds, see `seconds`
+    seconds: bool  # the unit of `gap` is seconds
+    every: float | None = None  # seconds from the start of a clip to the start of the next; None: `length` gaps
+    most: int | None = None  # most clips of a video, spread evenly; None: all
+    even: bool = False  # round a gap in seconds to a whole number of frames
 
     @property
     def span(self) -> float:
-        """From a clip's first frame to its last."""
+        """Return the distance from a clip's first frame to its last, in the unit of `gap`."""
         return self.steps[-1] * self.gap
 
     @property
     def gap_text(self) -> str:
-        """The gap, for people."""
+        """Return the gap and its unit for messages."""
         return f"{self.gap:g} s" if self.seconds else f"{self.gap:g} frame{'s' if self.gap > 1 else ''}"
 
 
 class Clips(NamedTuple):
-    """Where the clips of a stretch lie."""
+    """Clips that start in one part of a video."""
 
-    begins: np.ndarray  # (m,) float64 seconds, rising: each belongs to the stretch in which this lies
-    frames: np.ndarray  # (m, k) int64: which of the times are its frames'
+    begins: np.ndarray  # (m,) float64 seconds, ascending: where the clips start
+    frames: np.ndarray  # (m, k) int64: indices of their frames in the times
 
 
 def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> Clips:
-    """(n,) seconds, rising -> the clips that begin in `start <= t < stop` and are whole.
+    """(n,) seconds, ascending -> the complete clips that start in `start <= t < stop`.
 
-    By seconds, a frame is the nearest one to its time, so that a film gives the same clips at any frame rate; where
-    frames are far apart, one may be chosen twice. Clips begin at multiples of `every`, or of their length, from 0 on,
-    where a frame is nearer to that than to any other. By frames, they are counted from the first frame at or after
-    `start`, and end before `stop`, unless they begin `every` so many seconds.
+    With a gap in seconds, use the frame nearest to each time: a video gives the same clips at any frame rate. A frame
+    is used twice if frames are far apart. Clips start at those multiples of `every`, or of the clip length, from 0 on,
+    that are the nearest multiple of some frame. With a gap in frames, clips follow each other from the first frame at
+    or after `start`, and end before `stop`; with `every`, they start at its multiples instead.
     """
     if len(times) < 2:
         return Clips(np.empty(0), np.empty((0, len(how.steps)), np.int64))
@@ -50,7 +50,7 @@ def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> 
     if how.seconds and how.even:
         how = how._replace(gap=max(1, round(how.gap / between)), seconds=False)
     unit, steps = (1.0 if how.seconds else between), np.array(how.steps)
-    last = float(times[-1]) + between / 2 - how.span * unit  # a frame is shown until the next one would be
+    last = float(times[-1]) + between / 2 - how.span * unit  # half a frame later, the last frame is still shown
     if how.most:
         begins = times[_spread(how.most, int(times.searchsorted(last, "right")), how.length * how.gap * unit / between)]
     elif how.seconds or how.every:
@@ -69,13 +69,13 @@ def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> 
 
 
 def _spread(most: int, room: int, length: float) -> np.ndarray:
-    """Up to `most` of `room` frames, `length` apart or more, the middle one or two about the middle."""
+    """Return the indices of up to `most` of `room` frames, at least `length` apart, centred in `room`."""
     count = min(most, 1 + int((room - 1) / length)) if room > 0 else 0
     apart = max((room - 1) / max(count, 1), length)
     return np.asarray(np.rint((room - 1) / 2 + (np.arange(count) - (count - 1) / 2) * apart), np.int64)
 
 
 def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """(n,) rising, (...) -> (...) int64: which of `times` is nearest to each, the earlier one of two."""
+    """(n,) ascending, (...) -> (...) int64: the index of the nearest of `times`; of two equally near, the earlier."""
     after = np.searchsorted(times, wanted).clip(1, len(times) - 1)
     return np.asarray(after - (wanted - times[after - 1] <= times[after] - wanted))

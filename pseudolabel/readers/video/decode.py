@@ -1,4 +1,4 @@
-"""Films, as libav decodes them: times from the container's stamps, frames by going forward, and only those wanted."""
+"""Decode videos with libav: get times from the container, then decode forward only what the wanted frames need."""
 
 from __future__ import annotations
 
@@ -19,43 +19,34 @@ from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 if TYPE_CHECKING:
     import av
 
-FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists: they name other files
-INDEXED_FORMATS = ("mov", "matroska")  # how the names of formats begin that know where their key frames are
-SKIPPABLE_CODECS = (
-    "h264",
-    "hevc",
-    "mpeg4",
-    "mpeg2video",
-)  # decoders that leave out any frame if told so before its packet
-MAX_FRAME_PIXELS = 2**24  # pixels of a frame, of which libav keeps up to 17: 4096 x 4096
-MAX_PACKET_BYTES = (
-    2**28
-)  # bytes that a worker may take for a film, about; taken from the system and never touched, they cost nothing
-REORDER_FRAMES = 64  # frames by which packets may come earlier or later than they are shown
-MAX_CLOCK_STEP_BACK = (
-    1.0  # seconds by which a clock may go back, as where stamps were rounded: by more, another film begins
-)
+FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists, which open other files
+INDEXED_FORMATS = ("mov", "matroska")  # prefixes of names of formats with an index of key frames
+SKIPPABLE_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that obey `skip_frame` for each packet
+MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
+MAX_PACKET_BYTES = 2**28  # bytes that a worker may allocate for a video, about; untouched memory costs nothing
+REORDER_FRAMES = 64  # frames: largest distance between packet order and display order
+MAX_CLOCK_STEP_BACK = 1.0  # seconds, for rounded timestamps; a larger step back starts another video
 
 
 class Timeline(NamedTuple):
-    """When the frames of a stretch are shown, in that order, and what has to be decoded for each."""
+    """Frames of a part of a video in order of display, with the segments that must be decoded for them."""
 
-    begin: int | None  # the stamp that was sought to find its first packet; None: the file's begin
-    times: np.ndarray  # (n,) float64, rising: seconds from the film's first frame
-    stamps: np.ndarray  # (n,) int64, rising: the container's own
-    segments: np.ndarray  # (n,) int64: which one the frame's packet lies in; each begins with a key frame's
-    keys: np.ndarray  # (m,) int64: the stamp of the key frame that each segment begins with
-    fault: str  # why it ends where the film does not
+    begin: int | None  # the timestamp to seek to for the first packet; None: the top of the file
+    times: np.ndarray  # (n,) float64, ascending: seconds from the first frame of the video
+    stamps: np.ndarray  # (n,) int64, ascending: presentation timestamps of the container
+    segments: np.ndarray  # (n,) int64: index of the frame's segment; a segment starts at the packet of a key frame
+    keys: np.ndarray  # (m,) int64: the timestamp of each segment's key frame
+    fault: str  # why the timeline ends before the video does, or ""
 
     @property
     def closed(self) -> bool:
-        """Whether all frames are shown after the key frame that their segment begins with."""
+        """Return whether no frame is shown before the key frame of its segment (closed groups of pictures)."""
         return bool((self.stamps >= self.keys[self.segments]).all())
 
     def needed(self, wanted: np.ndarray) -> set[int]:
-        """The segments without which the frames of these indices cannot be decoded.
+        """Return the segments that are needed to decode the frames of these indices.
 
-        What is shown before the key frame of its segment refers to the segment before as well.
+        A frame that is shown before the key frame of its segment also refers to the segment before.
         """
         last = self.segments[wanted]
         first = np.minimum(np.searchsorted(np.maximum.accumulate(self.keys), self.stamps[wanted], "right") - 1, last)
@@ -64,31 +55,31 @@ class Timeline(NamedTuple):
 
 
 class VideoFile:
-    """The video of one file, open; to be closed. Raises `UnusableSample` where there is none that libav reads."""
+    """Video stream of one open file; `close` closes it. Raises `UnusableSample` if libav cannot read any video."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._open()
         container, context = self._stream.container, self._stream.codec_context
         self.tick = float(self._stream.time_base)  # seconds
-        self.origin: int = self._stream.start_time or 0  # the first frame's stamp, as the header says
+        self.origin: int = self._stream.start_time or 0  # the first frame's timestamp by the header
         self.counted = container.format.name == "avi"
         self.indexed = container.format.name.startswith(INDEXED_FORMATS)
-        self.aspect = float(self._stream.sample_aspect_ratio or 1)  # width over height of a pixel
+        self.aspect = float(self._stream.sample_aspect_ratio or 1)  # pixel aspect ratio, width / height
         if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
             self.close()
             raise UnusableSample(
-                f"frames of {context.width} x {context.height} pixels; at most {MAX_FRAME_PIXELS} are read"
+                f"frames of {context.width} x {context.height} pixels; the limit is {MAX_FRAME_PIXELS} pixels"
             )
 
     def entries(self) -> np.ndarray:
-        """(n,) seconds from the first frame: the key frames that the file's own index knows."""
-        or_skipped("", partial(self._seek, self.origin))  # what makes Matroska read its index
+        """Return (n,) seconds from the first frame: the key frames in the index of the file."""
+        or_skipped("", partial(self._seek, self.origin))  # makes libav read the index of Matroska
         index = [entry.timestamp for entry in self._stream.index_entries if entry.is_keyframe]
         return (np.array(index, np.int64) - (index[0] if index else 0)) * self.tick
 
     def look(self, start: float, until: float, more: int) -> Timeline:
-        """From the key frame before `start` on, to the `more`-th frame from `until` on: nothing is decoded."""
+        """Return the timeline from the key frame before `start` to `more` frames after `until`. Decode nothing."""
         first = self._timeline(None, -inf, REORDER_FRAMES if start > 0 or until < inf else sys.maxsize)
         self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
         if start <= 0 and until == inf:
@@ -106,7 +97,7 @@ class VideoFile:
         stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
         for segment, packet in self._numbered(self._packets()):
             if packet.dts is not None and packet.dts < clock - MAX_CLOCK_STEP_BACK / self.tick:
-                self.fault = f"its clock goes back by {(clock - packet.dts) * self.tick:.0f} s"
+                self.fault = f"its timestamps go back by {(clock - packet.dts) * self.tick:.0f} s"
                 break
             clock = clock if packet.dts is None else packet.dts
             if segment == len(keys):
@@ -122,7 +113,7 @@ class VideoFile:
         return Timeline(begin, self._time(rising), rising, numbers, np.asarray(keys, np.int64), self.fault)
 
     def frames(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[av.VideoFrame | None]:
-        """(k,) indices into the timeline, rising -> for each of them the frame, or None where it does not decode."""
+        """(k,) ascending indices into the timeline -> yield each frame, or None for a frame that does not decode."""
         stamps, at = timeline.stamps[wanted].tolist(), 0
         for stamp, frame in self._stamped(timeline, wanted):
             while at < len(stamps) and stamp is not None and stamps[at] < stamp:
@@ -136,9 +127,9 @@ class VideoFile:
         yield from [None] * (len(stamps) - at)
 
     def _stamped(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[tuple[int | None, av.VideoFrame]]:
-        """Frames with the time they are shown at, the wanted ones and some others.
+        """Yield (timestamp, frame) of the wanted frames and of some others.
 
-        AVI knows when a frame is decoded, and not when it is shown: there all of them are decoded and counted.
+        AVI stores when a frame is decoded, not when it is shown. So all frames of AVI are decoded and counted.
         """
         if self.counted:
             everything = set(range(len(timeline.keys)))
@@ -148,11 +139,15 @@ class VideoFile:
             yield from ((frame.pts, frame) for frame in self._decoded(timeline, timeline.needed(wanted), stamps))
 
     def _decoded(self, timeline: Timeline, needed: set[int], stamps: set[int] | None) -> Iterator[av.VideoFrame]:
-        """What needed segments give, up to their first damage; frames that none refers to only if among `stamps`."""
+        """Yield the frames of needed segments, each up to its first damage (AVI: up to the first damage at all).
+
+        Decode frames that no other frame refers to only if they are in `stamps`.
+        """
         at, sound, last = -1, True, max(needed, default=-1)
         for segment, packet in self._numbered(self._again(timeline)):
             decoder = self._stream.codec_context
-            if not decoder.is_open and timeline.closed:  # what is lost is not made up; an open film begins with a loss
+            # raise on damage instead of concealing it; an open group always starts with a missing reference
+            if not decoder.is_open and timeline.closed:
                 decoder.options = {**decoder.options, "err_detect": "explode"}
             if segment > at:
                 if at in needed and not (sound and segment in needed):
@@ -170,7 +165,7 @@ class VideoFile:
             yield from _given(self._stream.codec_context.decode, None)[0]
 
     def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
-        """The timeline's packets once more: sought, where that leads to its first key frame, else from a new begin."""
+        """Yield the timeline's packets again. Seek to its first key frame, or reopen the file at `timeline.begin`."""
         if self.indexed and len(timeline.keys):
             sought = or_skipped("", partial(self._seek, int(timeline.keys[0])))
             packets = self._packets()
@@ -184,14 +179,14 @@ class VideoFile:
 
     @staticmethod
     def _numbered(packets: Iterator[av.Packet]) -> Iterator[tuple[int, av.Packet]]:
-        """Every packet with the number of its segment; -1 before the first key frame."""
+        """Yield (segment, packet); the segment is -1 before the first key frame."""
         segment = -1
         for packet in packets:
             segment += packet.is_keyframe and packet.pts is not None
             yield segment, packet
 
     def _packets(self) -> Iterator[av.Packet]:
-        """From where the file is, up to its end or to where it breaks off: `fault` says why."""
+        """Yield packets from the current position to the end or the first damage. Set `fault` to the damage or ""."""
         self.fault = ""
         packets = self._stream.container.demux(self._stream)
         following = partial(libav_errors, "libav", next, packets, None)
@@ -202,25 +197,25 @@ class VideoFile:
             if isinstance(packet, Skipped):
                 self.fault = self._file.damage or packet.reason
                 return
-            if packet is None or (not packet.size and packet.dts is None):  # the last one tells the decoder to end
+            if packet is None or (not packet.size and packet.dts is None):  # the end of the stream
                 self.fault = self._file.damage
                 return
             if packet.size:
                 yield packet
 
     def _seek(self, stamp: int) -> None:
-        place = f"has no place {stamp * self.tick:.3f} s"
+        place = f"cannot seek to {stamp * self.tick:.3f} s"
         libav_errors(place, self._stream.container.seek, stamp, stream=self._stream)
 
     def _open(self, begin: int | None = None) -> None:
-        """Open the file, or open it anew; at the key frame before a stamp."""
+        """Open or reopen the file, at the key frame before timestamp `begin`."""
         import av
 
         self.close()
         self._file = FaultRecordingFile(open_file(self._path))
         try:
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            self._stream = _video(libav_errors("not a film that libav reads", av.open, self._file, **named))
+            self._stream = _video(libav_errors("not a video that libav can read", av.open, self._file, **named))
         except UnusableSample:
             self._file.__exit__()
             self._file.check()
@@ -229,7 +224,7 @@ class VideoFile:
             self._seek(begin)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if hasattr(self, "_stream"):
             self._stream.container.close()
             self._file.__exit__()
@@ -239,22 +234,20 @@ class VideoFile:
 
 
 def libav_errors(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
-    """Blame the file for what libav says of it. Its "I/O error" is a file that ends too early: the disk is watched."""
+    """Convert errors of libav into `UnusableSample`. EIO means a short file: disk faults are recorded apart."""
     try:
         return call(*given, **named)
     except MemoryError as fault:
-        bytes(
-            MAX_PACKET_BYTES
-        )  # raises anew where the machine is short of it; else the film asks for what there is nowhere
-        raise UnusableSample(f"{what}: asks for more memory than there is") from fault
+        bytes(MAX_PACKET_BYTES)  # raises again if this machine is short of memory; else the file is at fault
+        raise UnusableSample(f"{what}: needs more memory than is available") from fault
     except Exception as fault:
         early = getattr(fault, "errno", None) == EIO
         said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-        raise UnusableSample(f"{what}: {'it ends too early' if early else said.lower()}") from fault
+        raise UnusableSample(f"{what}: {'the file ends too early' if early else said.lower()}") from fault
 
 
 def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
-    """What comes out of the decoder up to the first damage, and whether there was none."""
+    """Return the decoder's frames up to the first damage, and whether there was no damage."""
     made = or_skipped("", partial(libav_errors, "libav", decode, *given))
     if isinstance(made, Skipped):
         return [], False
@@ -269,11 +262,11 @@ def _video(container: av.container.InputContainer) -> av.VideoStream:
     films = [s for s in (best, *container.streams.video) if s and not s.disposition & Disposition.attached_pic]
     if not films:
         raise UnusableSample(
-            f"no video in it, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}"
+            f"no video stream, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}"
         )
     chosen: av.VideoStream = films[0]
     if chosen.codec_context is None:
-        raise UnusableSample("no decoder for its video")
+        raise UnusableSample("libav has no decoder for its video stream")
     for other in container.streams:
         if other is not chosen:
             other.discard = Discard.all

@@ -1,4 +1,4 @@
-"""Frames of libav's as pictures: as a player shows them, and as small as they are wanted."""
+"""Convert frames of libav to RGB images as a player shows them, in the wanted size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pseudolabel.readers.video.decode import libav_errors
 if TYPE_CHECKING:
     import av
 
-MIN_SIDE = 32  # pixels of the short side: of less, nothing is seen to move
-MAX_ASPECT = 8  # times the short side
-ORIENTATIONS = {  # signs of a, b, c, d, where (x, y) is shown at (a x + c y, b x + d y) -> EXIF orientation
+MIN_SIDE = 32  # pixels of the short side: below it, no motion is visible
+MAX_ASPECT = 8  # long side / short side
+ORIENTATIONS = {  # signs of a, b, c, d -> EXIF orientation; pixel (x, y) is shown at (a x + c y, b x + d y)
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
     (-1, 0, 0, -1): 3,
@@ -28,7 +28,7 @@ ORIENTATIONS = {  # signs of a, b, c, d, where (x, y) is shown at (a x + c y, b 
 
 
 class FrameConverter:
-    """Frames as they are seen: upright, of square pixels, on white, their short side of as many pixels as wanted."""
+    """Converter of frames to upright images of square pixels, on white, with `short` pixels on the short side."""
 
     def __init__(self, short: int, aspect: float) -> None:
         from av.video.reformatter import VideoReformatter
@@ -36,13 +36,13 @@ class FrameConverter:
         self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """(h, w, 3) uint8 RGB.
+        """Return (h, w, 3) uint8 RGB. Raise `UnusableSample` if the frame is too small or too long.
 
-        libswscale shrinks and converts at once. Raises `UnusableSample` where it is too small.
+        libswscale scales and converts in one pass.
         """
         width, height = frame.width * self.aspect, float(frame.height)
         if min(frame.width, frame.height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
-            need = f"the short side needs {MIN_SIDE}, and the long side at most {MAX_ASPECT} times as many"
+            need = f"the short side needs {MIN_SIDE} pixels, the long side at most {MAX_ASPECT} times the short side"
             raise UnusableSample(f"frames of {frame.width} x {frame.height} pixels; {need}")
         scale = self.short / min(width, height)
         clear = any(part.is_alpha for part in frame.format.components)
@@ -60,7 +60,7 @@ class FrameConverter:
 
 
 def _orientation(frame: av.VideoFrame) -> int:
-    """What the container says of how to turn or mirror it, as one of EXIF's eight."""
+    """Return the container's rotation and mirroring as an EXIF orientation, 1 to 8."""
     from av.sidedata.sidedata import Type
 
     matrix = frame.side_data.get(Type.DISPLAYMATRIX) if frame.side_data else None

@@ -1,4 +1,4 @@
-"""Video: clips of films, each (n, h, w, 3) uint8 RGB, upright, with the time of every frame."""
+"""Reader of video: clips, each (n, h, w, 3) uint8 RGB, upright, with the time of every frame."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
 from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile
 from pseudolabel.readers.video.frames import FrameConverter
 
-EXTENT_BYTES = 16 << 20  # bytes of a file that are one extent, about: larger files are shared among workers
-TICKS_PER_SECOND = 1_000_000  # what places in films are counted in
-GAP_HELP = "Frames from each frame of a clip to the next. [{0.sampling.gap_text}]"
-SECONDS_HELP = "The same in seconds: the nearest frames, at whatever rate."
-EVERY_HELP = "Seconds from where a clip begins to where the next one does. [as soon as it is over]"
-MOST_HELP = "Clips of each film at most, spread evenly. [as many as there are]"
+EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
+TICKS_PER_SECOND = 1_000_000  # extents are in microseconds of the video
+GAP_HELP = "Distance in frames between consecutive frames of a clip. [{0.sampling.gap_text}]"
+SECONDS_HELP = "Like --gap, in seconds: use the nearest frames, at any frame rate."
+EVERY_HELP = "Seconds from the start of a clip to the start of the next. [the length of a clip]"
+MOST_HELP = "Maximum number of clips per video, spread evenly. [all]"
 
 
 @dataclass(frozen=True)
 class VideoOptions(Options):
-    """How films are read."""
+    """Options for reading videos."""
 
     gap: Annotated[int | None, Option(min=1, help=GAP_HELP)] = None
     gap_seconds: Annotated[float | None, Option(min=0.001, max=600, help=SECONDS_HELP)] = None
@@ -48,12 +48,12 @@ class VideoOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gap and self.gap_seconds:
-            raise UserError("--gap counts frames and --gap-seconds seconds; give one of them")
+            raise UserError("--gap and --gap-seconds both set the gap; give one of them")
         if self.every_seconds and self.clips_per_video:
-            raise UserError("--every-seconds and --clips-per-video both say how many clips there are; give one of them")
+            raise UserError("--every-seconds and --clips-per-video both set the number of clips; give one of them")
 
     def space_clips(self, usual: Sampling) -> Sampling:
-        """The usual way in which clips lie, but for what the options say."""
+        """Return the task's `usual` sampling, changed by the options."""
         usual = usual._replace(every=self.every_seconds, most=self.clips_per_video)
         if self.gap:
             return usual._replace(gap=self.gap, seconds=False)
@@ -61,23 +61,23 @@ class VideoOptions(Options):
 
 
 class Clip(NamedTuple):
-    """Frames of a film, in the order of time."""
+    """Frames of a video, in order of time."""
 
     frames: np.ndarray  # (n, h, w, 3) uint8
-    times: np.ndarray  # (n,) float64, rising: seconds from the film's first frame
+    times: np.ndarray  # (n,) float64, ascending: seconds from the first frame of the video
 
 
 class ExtentClips(NamedTuple):
-    """Where the clips of an extent lie."""
+    """Clips that start in an extent, with the open file for decoding them."""
 
     film: VideoFile
     timeline: Timeline
     begins: np.ndarray  # (m,) float64 seconds
-    frames: np.ndarray  # (m, k) int64: which of the timeline
+    frames: np.ndarray  # (m, k) int64: indices into the timeline
 
 
 class VideoReader:
-    """The reader of video: whatever of its frames decodes, and never more of them at a time than clips overlap."""
+    """Reader of video. Uses all frames that decode. Holds only the frames that overlapping clips need."""
 
     suffixes: frozenset[str] = frozenset(
         (
@@ -90,7 +90,7 @@ class VideoReader:
         self.sampling, self.short = sampling, short  # pixels of the short side
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
-        """Take the file unopened where it is small; else in pieces that begin with key frames its index knows."""
+        """Yield a small file as one extent, unopened. Yield a large file in pieces that start at indexed key frames."""
         entries = or_skipped(key, partial(_entries, path)) if size > EXTENT_BYTES and not self.sampling.most else None
         if not isinstance(entries, np.ndarray) or len(entries) < 2:
             yield Extent(key, path, 0, None, size)
@@ -102,7 +102,7 @@ class VideoReader:
             yield Extent(name, path, start, stop, size // pieces)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """Cut the extent after `count` clips, or leave it with as many as it has, one at least."""
+        """Return the extent cut after `count` clips, and the number of clips in it, at least 1."""
         found = or_skipped(extent.key, partial(self._find, extent))
         if isinstance(found, Skipped):
             return extent, 1
@@ -124,7 +124,7 @@ class VideoReader:
                         yield from self._samples(extent, *found)
 
     def _find(self, extent: Extent) -> ExtentClips:
-        """Find the clips that begin in the extent: look beyond it, as far as they go."""
+        """Return the clips that start in the extent. Read past the extent to the end of the last clip."""
         how = self.sampling
         start, stop = (
             (extent.start / TICKS_PER_SECOND) or -inf,
@@ -134,13 +134,13 @@ class VideoReader:
         with ExitStack() as unless_found:
             film = unless_found.enter_context(closing(VideoFile(extent.where)))
             timeline = film.look(start, *((inf, 0) if how.most else beyond))
-            unless_found.pop_all()  # whoever reads it closes it
+            unless_found.pop_all()  # the caller closes the video
         return ExtentClips(film, timeline, *place_clips(timeline.times, start, stop, how))
 
     def _samples(
         self, extent: Extent, film: VideoFile, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
     ) -> Iterator[Sample | Skipped]:
-        """Decode what clips need, in the order of time; a clip is ready when its last frame is."""
+        """Decode the frames of clips in order of time. Yield each clip after its last frame."""
         wanted, shown, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
         kept: dict[int, np.ndarray | Skipped] = {}
         for index, frame in zip(wanted.tolist(), film.frames(timeline, wanted), strict=True):
@@ -153,11 +153,11 @@ class VideoReader:
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
         if timeline.fault:
             end = timeline.times[-1] if len(timeline.times) else 0
-            yield Skipped(f"{extent.file}#{_told(end)}-", f"breaks off here: {timeline.fault}")
+            yield Skipped(f"{extent.file}#{_told(end)}-", f"cannot be read from here on: {timeline.fault}")
         elif not len(timeline.times):
-            yield Skipped(extent.key, "no frame in it")
+            yield Skipped(extent.key, "no frames in it")
         elif timeline.times[-1] < extent.start / TICKS_PER_SECOND:
-            yield Skipped(extent.key, "nothing there: it ends before its header says")
+            yield Skipped(extent.key, "the file ends before the length in its header")
         elif not len(chosen) and not extent.start:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
             span = self.sampling._replace(gap=self.sampling.span).gap_text
@@ -166,11 +166,14 @@ class VideoReader:
     def _sample(
         self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]
     ) -> Sample:
-        """The clip of some frames of a film. Raises `UnusableSample` where one is missing, or two are one."""
+        """Return the clip of the `chosen` frames.
+
+        Raise `UnusableSample` if a frame is lost or if shapes differ, `FilteredSample` if a frame is chosen twice.
+        """
         if (still := np.diff(chosen) <= 0).any():
             since = _told(times[chosen[still.argmax()]])
             raise FilteredSample(
-                f"no new frame for {self.sampling.gap_text} after {since} s; --gap-seconds is too short for it"
+                f"no new frame for {self.sampling.gap_text} after {since} s; give a longer --gap-seconds"
             )
         frames = []
         for frame in (kept[index] for index in chosen.tolist()):
@@ -178,16 +181,16 @@ class VideoReader:
                 raise UnusableSample(frame.reason)
             frames.append(frame)
         if len({frame.shape for frame in frames}) > 1:
-            raise UnusableSample("its frames change their shape")
+            raise UnusableSample("its frames differ in shape")
         return Sample(key, Clip(np.stack(frames), times[chosen]))
 
 
 def _entries(path: str) -> np.ndarray:
-    """Where the film's own index says that it can be entered, if its format has one to be trusted."""
+    """Return the seconds of the key frames in the file's index; none if its format has no reliable index."""
     with closing(VideoFile(path)) as film:
         return film.entries() if film.indexed else np.empty(0)
 
 
 def _told(seconds: float) -> str:
-    """To the microsecond, and no longer than need be."""
+    """Format seconds with up to 6 decimals."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")

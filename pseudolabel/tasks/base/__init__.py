@@ -1,1 +1,1 @@
-"""What tasks share: the base class and those of images and sound, of text, of video; what `cluster` knows of each."""
+"""Shared parts of the tasks: base classes for each modality, and the table of modalities that `cluster` reads."""

@@ -1,4 +1,4 @@
-"""Modalities: what a task over any of them must know of each. Another one is another entry of `MODALITIES`."""
+"""Modalities: what `cluster` needs to know of each one. To support another modality, add an entry to `MODALITIES`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pseudolabel.transforms.image import codec, ops
 
 
 class Modality(StrEnum):
-    """What a source is of."""
+    """The modality of a source; the value of `--modality`."""
 
     images = "images"
     sound = "sound"
@@ -37,25 +37,23 @@ class Modality(StrEnum):
 
 
 class Kind(NamedTuple):
-    """What is different for a modality."""
+    """The functions and facts that differ between modalities."""
 
-    options: type  # how it is read: a dataclass
+    options: type  # dataclass of the reader's options
     reader: Callable[[Any], Reader]
-    stored: Callable[
-        [Sample, int], StoredSample
-    ]  # a sample, and the side of pictures -> what the rows hold and features see
-    rows: Callable[[StoredSample, bool], Iterator[Row]]  # one for each key, with the input or without
-    restored: Callable[[Row], StoredSample]  # what a row with its input holds
-    columns: Callable[[Any], Sequence[Column]]  # of the input, first, and about it
-    sets: tuple[str, ...]  # of features; the first is what is used unless told otherwise
-    depends: tuple[str, ...]  # options that the features depend on
-    is_file: bool = False  # whether a file is a sample
-    encodes: bool = True  # whether a network can be given what is stored
-    averages: bool = False  # whether a sample is several pictures
+    stored: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as rows and features see it
+    rows: Callable[[StoredSample, bool], Iterator[Row]]  # one row per key; the flag: with the input column
+    restored: Callable[[Row], StoredSample]  # the inverse of `rows`, for a row with its input
+    columns: Callable[[Any], Sequence[Column]]  # task -> the input column, then columns about the input
+    sets: tuple[str, ...]  # names of feature sets; the first is the default
+    depends: tuple[str, ...]  # task options that the features depend on
+    is_file: bool = False  # whether each file is one sample
+    encodes: bool = True  # whether a network (`--encoder`) accepts the stored sample
+    averages: bool = False  # whether a sample is several images, whose features are averaged
 
 
 def _picture(sample: Sample, side: int) -> StoredSample:
-    """The picture as it will be decoded from the row: shrunk so that its short side is at most `side`, a JPEG."""
+    """Shrink an image to a short side of at most `side` pixels. Return its JPEG, and as payload the decoded JPEG."""
     height, width, _ = sample.payload.shape
     scale = min(1.0, side / min(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -68,7 +66,7 @@ def _picture_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
 
 
 def _clip(sample: Sample, side: int) -> StoredSample:
-    encoded = [codec.encode_jpeg(frame) for frame in sample.payload.frames]  # the reader has brought them to --size
+    encoded = [codec.encode_jpeg(frame) for frame in sample.payload.frames]  # resized to --size by the reader
     frames = np.stack([codec.decode_stored(codec.media(one)) for one in encoded])
     return StoredSample([sample.key], sample.payload._replace(frames=frames), encoded)
 
@@ -110,9 +108,9 @@ def _document_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
 
 def _sound_columns(task: Any) -> Sequence[Column]:
     return (
-        Column("audio", f"audio<{task.rate}>", "input", "The sound, whole. FLAC, mono."),
-        Column("seconds", "float32", "about", "How long the sound is."),
-        Column("ceiling", "float32", "about", "Highest Hz of the mel filters that its MFCC are made of."),
+        Column("audio", f"audio<{task.rate}>", "input", "The whole utterance, as mono FLAC."),
+        Column("seconds", "float32", "about", "Duration of the audio in seconds."),
+        Column("ceiling", "float32", "about", "Upper frequency limit in Hz of the mel filters of the MFCC."),
     )
 
 
@@ -123,7 +121,7 @@ MODALITIES: dict[Modality, Kind] = {
         stored=_picture,
         rows=_picture_rows,
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
-        columns=lambda task: [Column("image", "image", "input", "The picture, whole, shrunk to --size. JPEG.")],
+        columns=lambda task: [Column("image", "image", "input", "The whole image, shrunk to --size, as JPEG.")],
         sets=("hog", "pixels"),
         depends=("size",),
         is_file=True,
@@ -144,7 +142,7 @@ MODALITIES: dict[Modality, Kind] = {
         stored=_documents,
         rows=_document_rows,
         restored=lambda row: StoredSample([row["key"]], pack([row["text"].encode()], [0])),
-        columns=lambda task: [Column("text", "string", "input", "The document, whole.")],
+        columns=lambda task: [Column("text", "string", "input", "The whole document.")],
         sets=("tf-idf",),
         depends=(),
         encodes=False,
@@ -156,26 +154,22 @@ MODALITIES: dict[Modality, Kind] = {
         rows=_clip_rows,
         restored=_clip_restored,
         columns=lambda task: [
-            Column("frames", "list<image>", "input", "Frames of a clip, in the order of time. JPEG."),
-            Column("timestamps", "list<float64>", "about", "When each frame is, in seconds of the film."),
+            Column("frames", "list<image>", "input", "Frames of a clip in temporal order, as JPEG."),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame, in seconds of the video."),
         ],
         sets=("hog", "pixels"),
         depends=("size",),
         averages=True,
     ),
 }
-README_NAMES = (
-    "readme",
-    "license",
-    "licence",
-    "copying",
-)  # how files are named that stand beside data, of whatever kind
+README_NAMES = ("readme", "license", "licence", "copying")  # names of files that accompany data of any modality
 
 
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
-    """The modality that the source's files are of; refused where they are of several, or of none.
+    """Return the modality of the source's files. Raise `UserError` if there are several modalities, or none.
 
-    GIFs are pictures or films, as the files beside them are. Files named as notes are count where there are no others.
+    GIFs count as images or as video, like the other files of the source. Files named as in `README_NAMES` count only
+    if there are no other files.
     """
     suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
@@ -195,26 +189,26 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     counts = counts or notes
     if len(counts) > 1:
         said = ", ".join(f"{count:,} of {modality}" for modality, count in counts.most_common())
-        raise UserError(f"the source has files {said}; choose with --modality {counts.most_common()[0][0]}")
+        raise UserError(f"several modalities: {said}; give one of them, as --modality {counts.most_common()[0][0]}")
     if not counts:
         raise UserError(f"nothing to read in {' '.join(map(str, sources))}: no file of {', '.join(MODALITIES)}", code=5)
     return next(iter(counts))
 
 
 def check_own_options(task: Any, modality: Modality) -> None:
-    """Refuse options that are for another modality."""
+    """Raise `UserError` if an option of another modality is given."""
     own = {field.name for field in fields(MODALITIES[modality].options)} | set(MODALITIES[modality].depends)
     for other, kind in MODALITIES.items():
         defaults = {field.name: field.default for field in fields(type(task))}
         for name in {field.name for field in fields(kind.options)} | set(kind.depends):
             if other != modality and name not in own and getattr(task, name) != defaults[name]:
                 raise UserError(
-                    f"--{name.replace('_', '-')} is for {other}, and the source is {modality}; leave it out"
+                    f"--{name.replace('_', '-')} is only for {other}, but the source holds {modality}; leave it out"
                 )
 
 
 def file_keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str]:
-    """The keys of all samples of a source whose files are samples, in its order: by their bytes."""
+    """Yield the key of every sample, sorted by the bytes of the key. Each file of the source must be one sample."""
     reader = MODALITIES[modality].reader(task)
     every = (file for file in files.find_files(sources, reader.suffixes) if file.candidate)
     scanned = (extent for file in every for extent in reader.scan(file.key, file.where, file.size))

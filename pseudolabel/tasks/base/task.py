@@ -1,4 +1,4 @@
-"""What a task is: a frozen dataclass whose fields are the command's options, the Python API and the manifest."""
+"""Tasks: frozen dataclasses. Their fields are the command's options, the Python API and the manifest's fields."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterator[Piece]:
-    """A row of any task: its inputs as they are, then its labels."""
+    """Yield the pieces that display a row of any task: its inputs, then its labels."""
     for column in sorted(columns, key=lambda column: column.role != "input"):
         value, name = row[column.name], column.name
         if column.type == "image":
@@ -54,48 +54,48 @@ def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterat
             yield Fact(name, shorten(value))
 
 
-TASKS: dict[str, type[Task]] = {}  # by command name; a class of a module in this folder enters by being defined
+TASKS: dict[str, type[Task]] = {}  # by command name; a class registers itself when it is defined
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows ready to be written, and how many samples they are all the rows of."""
+    """A batch of rows to write, and how many samples the run then counts as used."""
 
     rows: Sequence[Row] | pa.RecordBatch
     count: int
-    source: Any = None  # what they were made of, as `check_rows` takes it; None where it is no longer held
+    source: Any = None  # the source of the rows, for `check_rows`; None if it is no longer in memory
 
 
 class Reader(Protocol):
-    """One modality. `scan` reads headers at most; `read` makes one pass over extents, pulling them one by one."""
+    """A reader of one modality. `scan` reads headers at most. `read` pulls extents one by one, in one pass."""
 
     @property
     def suffixes(self) -> frozenset[str]:
-        """Files that end so are candidates, the others are ignored."""
+        """Return the file name endings that the reader accepts. Other files are ignored."""
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]: ...
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]: ...
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
-        """The extent cut after its first `count` samples, and how many it holds then."""
+        """Cut the extent after its first `count` samples. Return the cut extent and its number of samples."""
 
 
 class Labeler(Protocol):
-    """Turns samples into rows. It sees a shard's whole stream, for tasks that pack or need neighbours."""
+    """A labeler turns the stream of a shard's samples into rows. A row may combine several samples of the stream."""
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]: ...
 
     def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        """Of each row the fault, if its label is false: by the row alone, or beside what `Rows.source` held."""
+        """Return for each row the fault if its label is false, else None. `source`: `Rows.source`, None if unknown."""
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The row as a person sees it."""
+        """Return the pieces that display the row."""
 
 
 def guess_among_classes(task: Task, artefacts: Path) -> str:
-    """Return how often a guess among the classes of the first label is right."""
+    """Return in words how often a random guess among the classes of the first label is right."""
     counts = [len(column.names) for column in task.columns() if column.type == "class" and column.role == "label"]
-    return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not a matter of classes"
+    return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not defined for this label"
 
 
 def no_notes(task: Task, artefacts: Path) -> Sequence[str]:
@@ -108,24 +108,24 @@ def never(task: Task) -> bool:
 
 @dataclass(frozen=True)
 class Description:
-    """What only describes a task: no row depends on it. The functions take the task, and the folder `fit` saved to."""
+    """The facts that describe a task; no row depends on them. Functions take the task and the folder `fit` saved to."""
 
-    paper: str  # authors, year, address
-    invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that would make the label false
-    chance_level: Callable[[Any, Path], str] = guess_among_classes  # how often a guess is right: what a model must beat
-    notes: Callable[[Any, Path], Sequence[str]] = no_notes  # what to know of the rows beside the columns' meanings
-    self_verifying: Callable[[Any], bool] = never  # whether a row alone proves its label, without its source
+    paper: str  # authors, year, URL
+    invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
+    chance_level: Callable[[Any, Path], str] = guess_among_classes  # how often a guess is right: the baseline
+    notes: Callable[[Any, Path], Sequence[str]] = no_notes  # remarks on the rows, beyond column meanings
+    self_verifying: Callable[[Any], bool] = never  # whether a row proves its label without its source
 
 
 @dataclass(frozen=True)
 class Task(Options, ABC):
-    """A pretext task. Its fields are its options; bad values raise `UserError` in `__post_init__`."""
+    """A pretext task. Its fields are its options. `__post_init__` raises `UserError` if a value is invalid."""
 
-    name: ClassVar[str]  # the command
+    name: ClassVar[str]  # name of the command
     description: ClassVar[Description]
-    artefact_copies: ClassVar[Mapping[str, str]] = {}  # options that name a file, and the artefact (a pattern) of it
-    observed_megabytes: ClassVar[int] = 0  # how much of the source `fit` sees; 0: nothing is learned
-    packs: ClassVar[bool] = False  # whether a row is of several samples, so that `--keep` has no one to keep of
+    artefact_copies: ClassVar[Mapping[str, str]] = {}  # option that names a file -> glob pattern of the copy
+    observed_megabytes: ClassVar[int] = 0  # maximum MB that `fit` receives; 0: nothing is learned
+    packs: ClassVar[bool] = False  # whether a row holds several samples; `--keep` is an error then
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -134,44 +134,44 @@ class Task(Options, ABC):
 
     @abstractmethod
     def reader(self) -> Reader:
-        """The reader of the task's modality, with the task's options."""
+        """Return the reader of the task's modality, with the task's options."""
 
     @abstractmethod
     def columns(self) -> Sequence[Column]:
-        """The columns after `key` and `copy`."""
+        """Return the columns after `key` and `copy`."""
 
     @abstractmethod
     def labeler(self, artefacts: Path) -> Labeler:
-        """What labels, given the folder that holds what `fit` saved."""
+        """Return the labeler. `artefacts` is the folder that `fit` saved to."""
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """What `fit` needs of the samples it is shown; runs in the workers."""
+        """Yield the arrays that `fit` learns from. Runs in the workers."""
         raise NotImplementedError
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Learn from what was observed, once, and save it into `artefacts`. Called also where nothing is learned."""
+        """Learn from the observed arrays and save into `artefacts`. Called once, also if nothing is learned."""
         return
 
     def resolve(self, sources: Sequence[Path]) -> Task:
-        """The task with what only the source can tell filled in; asked once, before anything is planned."""
+        """Return the task with the fields set that depend on the source. Called once, before planning."""
         return self
 
     def min_shard_extents(self) -> int:
-        """How many extents a shard must hold, at least, for a task that sets samples beside each other."""
+        """Return the minimum number of extents per shard. A task that combines samples needs more than 1."""
         return 1
 
     def options(self) -> Mapping[str, Any]:
-        """What the rows depend on: the fields, and the content of files they name."""
+        """Return everything that the rows depend on: the fields, and checksums of the files that fields name."""
         return asdict(self)
 
 
 def row_columns(task: Task) -> list[Column]:
-    """Return all columns of a file, in order. A task may give `key` or `copy` another meaning in its own columns."""
+    """Return all columns of a file, in order. A task's own columns may redefine `key` and `copy`."""
     return list({column.name: column for column in (KEY, COPY, *task.columns())}.values())
 
 
 class RowMaker(Protocol):
-    """What labels each sample by itself."""
+    """An object that labels each sample independently, with the methods of `SampleTask`."""
 
     def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
     def check_row(self, row: Row, source: Any) -> str | None: ...
@@ -179,18 +179,18 @@ class RowMaker(Protocol):
 
 
 class SampleTask(Task):
-    """A task that labels each sample alone. `rows` makes its rows, `check_row` proves one, `draw` displays one."""
+    """A task that labels each sample independently: `rows` makes rows, `check_row` proves one, `draw` displays one."""
 
     @abstractmethod
     def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
-        """The rows of one sample. Raises `UnusableSample` where the sample cannot bear this task."""
+        """Yield the rows of one sample. Raise `UnusableSample` if the sample is unfit for this task."""
 
     def check_row(self, row: Row, source: Any) -> str | None:
-        """The fault, if the row's label is false: by what the row alone betrays, or beside the payload, if given."""
+        """Return the fault if the row's label is false, else None. `source`: the sample's payload, None if unknown."""
         return None
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """The row as a person sees it."""
+        """Return the pieces that display the row."""
         return default_display(self.columns(), row)
 
     def labeler(self, artefacts: Path) -> Labeler:
@@ -198,7 +198,7 @@ class SampleTask(Task):
 
 
 class PerSampleLabeler(NamedTuple):
-    """The labeler of a task that has `rows`, or whose artefacts have."""
+    """The labeler of tasks that label each sample independently."""
 
     task: RowMaker
 
@@ -207,14 +207,14 @@ class PerSampleLabeler(NamedTuple):
             key, count = sample.key, sample.count
             made = [or_skipped(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
             source = sample.payload
-            del sample  # a picture may be large, and the next one is decoded before this name is bound again
+            del sample  # an image may be large, and the next one is decoded before this name is rebound
             rows = [row for part in made if not isinstance(part, Skipped) for row in part]
             lost = [part for part in made if isinstance(part, Skipped)]
             if rows:
                 yield Rows(rows, count, source)
             elif not lost:
-                yield Skipped(key, "gave no row", unusable=False, count=count)
-            if lost:  # chance may find enough in one copy and not in another
+                yield Skipped(key, "no row could be made", unusable=False, count=count)
+            if lost:  # random numbers differ between copies: one may fail and another succeed
                 lacking = len(lost) * len(rows) // (copies - len(lost)) if rows else 0
                 yield replace(lost[0], count=0 if rows else count, rows=lacking)
             del source
@@ -232,7 +232,7 @@ class PerSampleLabeler(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageTask(ImageOptions, SampleTask):
-    """A task over pictures: `rows` takes (H, W, 3) uint8 RGB, upright."""
+    """A task over images: `rows` takes `(H, W, 3)` uint8 RGB, upright."""
 
     def reader(self) -> Reader:
         return ImageReader(self)
@@ -240,7 +240,7 @@ class ImageTask(ImageOptions, SampleTask):
 
 @dataclass(frozen=True)
 class AudioTask(AudioOptions, Task):
-    """A task over sound: its labeler takes utterances."""
+    """A task over audio: its labeler takes utterances."""
 
     def reader(self) -> Reader:
         return AudioReader(self)

@@ -1,4 +1,4 @@
-"""Tasks over tokens: the options they share, the vocabulary they learn, and the rows of those that pack documents."""
+"""Base classes of text tasks: shared options, the learned vocabulary, and rows packed from a stream of documents."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextTask(TextOptions, Task):
-    """A task over documents: its labeler takes blocks of them."""
+    """A task over documents: its labeler takes blocks of documents."""
 
     def reader(self) -> Reader:
         return TextReader(self)
 
 
-BATCH_TOKENS = 1 << 19  # tokens in a batch of rows, about
+BATCH_TOKENS = 1 << 19  # approximate number of tokens in a batch of rows
 
 
 def guess_among_tokens(task: TokenTask, artefacts: Path) -> str:
     if any(column.type == "class" for column in task.columns()):
         return guess_among_classes(task, artefacts)
     _, special, _ = task.load_tokenizer(artefacts, words=False, literal=True)
-    return f"1 in {len(special.pool):,} for each token asked for, guessing among the vocabulary"
+    return f"1 in {len(special.pool):,} for each token to predict, guessing among the vocabulary"
 
 
 @dataclass(frozen=True)
 class TokenTask(TextTask):
-    """A task over tokens. Without a tokenizer it learns one from the source."""
+    """A task over tokens. Without `--tokenizer` it learns a WordPiece tokenizer from the source."""
 
     artefact_copies: ClassVar[Mapping[str, str]] = {"tokenizer": "tokenizer.json"}
     packs: ClassVar[bool] = True
 
-    length: Annotated[int, Option(min=4, max=65_536, help="Tokens in a row.")] = 128
+    length: Annotated[int, Option(min=4, max=65_536, help="Tokens per row.")] = 128
     tokenizer: Annotated[
-        str, Option(help="A tokenizer.json or a hub name. Without it a vocabulary is learned from the source.")
+        str, Option(help="Path of a tokenizer.json, or a name on the Hugging Face Hub. [learned from the source]")
     ] = ""
-    vocab_size: Annotated[int, Option(min=100, help="Pieces in the learned vocabulary, at most.")] = 30_522
-    as_text: Annotated[bool, Option(help="Add columns of text: what is shown, and what is asked for.")] = False
+    vocab_size: Annotated[int, Option(min=100, help="Maximum size of the learned vocabulary.")] = 30_522
+    as_text: Annotated[bool, Option(help="Add columns with input and label as text.")] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +66,7 @@ class TokenTask(TextTask):
 
     @cached_property
     def tokenizer_json(self) -> str:
-        """The content of the given tokenizer's tokenizer.json."""
+        """Return the content of the tokenizer.json of `--tokenizer`."""
         return tokenizer_description(self.tokenizer)
 
     def options(self) -> Mapping[str, Any]:
@@ -74,12 +74,12 @@ class TokenTask(TextTask):
         return {**super().options(), **content}
 
     def needs(self) -> tuple[str, ...]:
-        """The special tokens without which a tokenizer is of no use here."""
+        """Return the roles of the special tokens that the tokenizer must have."""
         return "cls", "sep", "pad", "mask"
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
-        """16: some five seconds of training."""
+        """Return 16, for some five seconds of training; 0 with `--tokenizer`."""
         return 0 if self.tokenizer else 16
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
@@ -97,13 +97,13 @@ class TokenTask(TextTask):
     def load_tokenizer(
         self, artefacts: Path, words: bool, literal: bool
     ) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
-        """The tokenizer that was saved, for the options of `Tokens`; how it writes, if that is asked for."""
+        """Load the tokenizer that `fit` saved, with these options of `Tokens`, and with `--as-text` the detokenizer."""
         tokens = load_tokens((artefacts / "tokenizer.json").read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
         return tokens, load_special(tokens.tokenizer, self.needs()), written
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
-        """Rows of this task's schema."""
+        """Return a batch of rows with this task's schema."""
         import pyarrow as pa
 
         schema = pa.schema([(column.name, column.arrow) for column in row_columns(self)])
@@ -112,32 +112,32 @@ class TokenTask(TextTask):
 
 @dataclass(frozen=True)
 class PackedTask(TokenTask):
-    """A task whose rows are stretches of the stream of documents."""
+    """A task whose rows are consecutive pieces of the stream of documents."""
 
     @abstractmethod
     def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
-        """How documents become rows of text."""
+        """Return how documents are packed into rows of text."""
 
     @abstractmethod
     def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
-        """The task's columns for some rows."""
+        """Return the task's columns for a batch of rows."""
 
     @abstractmethod
     def check_rows(
         self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
     ) -> Sequence[str | None]:
-        """Of each row the fault, if its label is false; `source`: (r, w) ids, the text it was made of."""
+        """Return for each row the fault if its label is false, else None. `source`: `(r, w)` ids of the packed text."""
 
     @abstractmethod
     def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
-        """The row as a person sees it."""
+        """Return the pieces that display the row."""
 
     def whole_words(self) -> bool:
-        """Whether `label` must know where words begin."""
+        """Return whether `label` needs to know where words begin."""
         return False
 
     def literal(self) -> bool:
-        """Whether the names of special tokens, where they stand in the source, are those tokens."""
+        """Return whether the name of a special token in the source text becomes that token."""
         return True
 
     def labeler(self, artefacts: Path) -> Labeler:
@@ -145,43 +145,43 @@ class PackedTask(TokenTask):
 
 
 def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
-    """A list column as (r, width). Raises `UnusableSample` where a row is of another length."""
+    """Return a list column as `(r, width)`. Raise `UnusableSample` if a list has another length."""
     column = rows.column(name)
     if (np.diff(column.offsets.to_numpy()) != width).any():
-        raise UnusableSample(f"`{name}` is not of {width} tokens")
+        raise UnusableSample(f"`{name}` has a length other than {width}")
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
 
 def framing_faults(ids: np.ndarray, attention: np.ndarray, special: SpecialTokens) -> list[tuple[np.ndarray, str]]:
-    """(r, L) ids, (r, L) -> (r,) bool where rows are not [CLS] ... [SEP] [PAD]..., each with the reason."""
+    """Return pairs of `(r,)` bool and a reason for `(r, L)` inputs; true for rows not [CLS] ... [SEP] [PAD]..."""
     columns, last = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64) - 1
     attended = columns <= last[:, None]
     return [
-        (((ids < 0) | (ids >= len(special.table))).any(1), "it has ids that are none of the vocabulary"),
-        ((attention != attended).any(1), "`attention_mask` is not 1 up to a place and 0 from there on"),
-        ((ids[:, 0] != special.cls) | (ids[np.arange(len(ids)), last] != special.sep), "it is not [CLS] ... [SEP]"),
-        ((~attended & (ids != special.pad)).any(1), "what is not attended to is no padding"),
+        (((ids < 0) | (ids >= len(special.table))).any(1), "the row has ids outside the vocabulary"),
+        ((attention != attended).any(1), "`attention_mask` is not ones followed by zeros"),
+        ((ids[:, 0] != special.cls) | (ids[np.arange(len(ids)), last] != special.sep), "the row is not [CLS]...[SEP]"),
+        ((~attended & (ids != special.pad)).any(1), "a token with `attention_mask` 0 is not [PAD]"),
     ]
 
 
 def first_faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
-    """(r,) bool where rows are wrong, with the reason -> of each row its first."""
+    """Return the first reason of each row, or None. A test is `(r,)` bool, true for faulty rows, and a reason."""
     found = np.select([wrong for wrong, _ in tests], np.arange(len(tests)), -1)
     return [tests[which][1] if which >= 0 else None for which in found.tolist()]
 
 
 class PackedText(NamedTuple):
-    """Rows of text as packed, and what is needed to write them."""
+    """A batch of packed rows of text, and the tokens and detokenizer to write them with."""
 
     ids: np.ndarray  # (r, w) int32
-    inside: np.ndarray  # (r, w) bool: goes on with the word of the token before; nowhere, unless `whole_words`
-    turn: int  # which of the packing's widths
+    inside: np.ndarray  # (r, w) bool: the token continues a word; all False unless `whole_words`
+    turn: int  # index of the row width among those of the packing
     special: SpecialTokens
-    spelling: Detokenizer | None  # if the rows are wanted as text, too
+    spelling: Detokenizer | None  # None without `--as-text`
 
 
 class PackedLabeler(NamedTuple):
-    """The labeler: a shard's documents as one stream, cut into rows, each labelled as often as there are copies."""
+    """The labeler of packed tasks: cuts a shard's stream of documents into rows, and labels each row once per copy."""
 
     task: PackedTask
     tokens: Tokens
@@ -193,7 +193,7 @@ class PackedLabeler(NamedTuple):
             yield from self._rows(packed, chance, copies)
 
     def _rows(self, packed: Packed, chance: Chance, copies: int) -> Iterator[Rows]:
-        """The rows of these texts: batches, of which the first says how many documents are done with."""
+        """Yield batches of rows of these texts. Only the first batch carries the document count."""
         size = max(1, BATCH_TOKENS // packed.texts.shape[1])
         for copy in range(copies):
             rng = chance(packed.key, copy)

@@ -1,4 +1,4 @@
-"""What tasks over films share: where clips lie, the square that is cut out of them, and whether enough moves in it."""
+"""Base class of video tasks: which clips are taken, the square cut from each clip, and the minimum motion."""
 
 from __future__ import annotations
 
@@ -18,19 +18,17 @@ from pseudolabel.tasks.base.task import Reader, Row, SampleTask
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.video import motion
 
-MAX_SQUARES = 10  # squares that are looked at where too little moves in the first
-SIZE_HELP = "Pixels of the side of the square that is cut out of a film. [{0.framing.size}]"
-RESIZE_HELP = "Pixels of the film's short side, before that. [{0.framing.resize}]"
-PLACE_HELP = "Where it is cut; busiest: where most moves. [{0.framing.place}]"
-JITTER_HELP = "Pixels by which the square of each frame, or clip, may lie off. [{0.framing.jitter}]"
-MOTION_HELP = "Leave out what nobody could label, of fewer gray levels between labels, on thumbnails; 0 takes all."
-CUT_HELP = (
-    "Leave out where a larger share of colours changes at once: a cut, less surely in black and white; 1 takes all."
-)
+MAX_SQUARES = 10  # random squares that are tried until one has enough motion
+SIZE_HELP = "Side in pixels of the square cut from each frame. [{0.framing.size}]"
+RESIZE_HELP = "Short side in pixels of the frame before the square is cut. [{0.framing.resize}]"
+PLACE_HELP = "Position of the square; busiest: where most motion is. [{0.framing.place}]"
+JITTER_HELP = "Maximum random shift in pixels of the square, per frame or clip. [{0.framing.jitter}]"
+MOTION_HELP = "Minimum difference between labels, in gray levels on thumbnails; skip clips with less. 0: keep all."
+CUT_HELP = "Skip clips with a cut: over this share of colours changes at once. Less reliable in grayscale. 1: keep all."
 
 
 class Crop(StrEnum):
-    """Where the square lies."""
+    """The position of the square in the frame."""
 
     random = "random"
     centre = "centre"
@@ -38,29 +36,29 @@ class Crop(StrEnum):
 
 
 class Framing(NamedTuple):
-    """What is shown of a film."""
+    """The square that is cut from each frame."""
 
     size: int  # pixels of the square's side
-    resize: int  # pixels of the film's short side, before the square is cut out
+    resize: int  # pixels of the frame's short side, before the square is cut
     place: Crop
-    jitter: int
+    jitter: int  # pixels
 
 
 class Square(NamedTuple):
     """A square cut out of every frame of a clip."""
 
     frames: np.ndarray  # (n, size, size, 3) uint8
-    boxes: np.ndarray  # (n, 4): left, top, right, bottom in the frame as it was resized
+    boxes: np.ndarray  # (n, 4): left, top, right, bottom in the resized frame
     motion: float
 
 
 BOXES = Column(
-    "boxes", "list<list<int32>>", "about", "Where each square was: left, top, right, bottom in the resized frame."
+    "boxes", "list<list<int32>>", "about", "Position of each square: left, top, right, bottom in the resized frame."
 )
 
 
 def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
-    """Some of the frames, evenly chosen, as a film strip."""
+    """Return up to `most` evenly spaced frames as a film strip."""
     some = np.linspace(0, len(media) - 1, min(most, len(media))).round().astype(int).tolist()
     return Tiles(
         caption, [codec.decode_stored(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ()
@@ -69,7 +67,7 @@ def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), m
 
 @dataclass(frozen=True)
 class VideoTask(VideoOptions, SampleTask):
-    """A task over films: `rows` takes a `Clip`."""
+    """A task over video: `rows` takes a `Clip`."""
 
     size: Annotated[int | None, Option(min=16, max=2048, help=SIZE_HELP)] = None
     resize: Annotated[int | None, Option(min=16, max=4096, help=RESIZE_HELP)] = None
@@ -82,22 +80,22 @@ class VideoTask(VideoOptions, SampleTask):
         super().__post_init__()
         size, resize, _, jitter = self.framing
         if size + 2 * jitter > resize:
-            room = f"a square of {size} and a jitter of {jitter} need {size + 2 * jitter} pixels"
-            raise UserError(f"{room}, --resize is {resize}; give a larger one, or a smaller --size")
+            room = f"--size {size} with --jitter {jitter} needs {size + 2 * jitter} pixels"
+            raise UserError(f"{room}, but --resize is {resize}; give a larger --resize or a smaller --size")
 
     @property
     @abstractmethod
     def sampling(self) -> Sampling:
-        """Which frames a clip has, and where the next one begins."""
+        """Return which frames a clip has, and where the next clip begins."""
 
     @property
     def usual(self) -> Framing:
-        """What is shown where nothing else is given."""
+        """Return the default framing."""
         return Framing(112, 128, Crop.random, 0)
 
     @property
     def framing(self) -> Framing:
-        """What is shown: what is given, and else the usual."""
+        """Return the framing: given options, else the defaults."""
         given = {name: getattr(self, name) for name in Framing._fields}
         return self.usual._replace(**{name: value for name, value in given.items() if value is not None})
 
@@ -114,19 +112,19 @@ class VideoTask(VideoOptions, SampleTask):
         return VideoReader(self.sampling, self.framing.resize)
 
     def frames_fault(self, media: Sequence[Row], row: Row, source: Clip | None) -> str | None:
-        """The fault, if frames are not what the source shows at their `timestamps`, in their `boxes`."""
+        """Return the fault if the frames differ from the source at their `timestamps` and `boxes`, else None."""
         times = np.ravel(row["timestamps"])
-        boxes = np.repeat(row["boxes"], len(times) // len(row["boxes"]), 0)  # one for each, or for each clip
+        boxes = np.repeat(row["boxes"], len(times) // len(row["boxes"]), 0)  # one box per frame or per clip
         if not len(times) == len(media) == len(boxes):
-            return f"{len(media)} frames, {len(times)} `timestamps` and {len(boxes)} `boxes`"
+            return f"the numbers differ: {len(media)} frames, {len(times)} `timestamps`, {len(boxes)} `boxes`"
         if source is None:
             return None
         for shown, time, box in zip(media, times, boxes, strict=True):
             at = int(np.abs(source.times - time).argmin())
             if abs(source.times[at] - time) > 1e-6:
-                return f"its source has no frame at {time:.6g} s"
+                return f"the source has no frame at {time:.6g} s"
             if not ops.equal_up_to_jpeg(codec.decode_stored(shown), ops.crop(source.frames[at], box)):
-                return f"the frame of {time:.6g} s is not what the source shows then"
+                return f"the frame at {time:.6g} s differs from the source"
         return None
 
     def cut_moving_square(
@@ -134,9 +132,9 @@ class VideoTask(VideoOptions, SampleTask):
     ) -> Square:
         """Cut the same square out of all frames; each group of `unit` frames shares one jitter.
 
-        `motion_of`: thumbnails (n, 32, 32) float32 -> the smallest difference between what rows of different labels
-        show, in gray levels, without the jitter. Raise `FilteredSample` if no square reaches `min_motion`, or if the
-        clip holds a cut to another shot.
+        `motion_of`: `(n, 32, 32)` float32 thumbnails, without jitter -> the smallest difference in gray levels between
+        rows with different labels. Raise `FilteredSample` if no square reaches `min_motion`, or if the clip has a cut
+        to another shot.
         """
         motion.require_one_shot(clip.frames, self.max_cut)
         size, _, _, jitter = self.framing
@@ -151,7 +149,7 @@ class VideoTask(VideoOptions, SampleTask):
         return Square(np.stack(cut_out), np.hstack([corners, corners + size]), moved)
 
     def _corners(self, frames: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
-        """Left and top of squares that leave room for the jitter."""
+        """Yield left and top of candidate squares that leave room for the jitter."""
         size, _, place, jitter = self.framing
         inner = frames[:, jitter : frames.shape[1] - jitter, jitter : frames.shape[2] - jitter]
         room = np.array(inner.shape[2:0:-1]) - size + 1

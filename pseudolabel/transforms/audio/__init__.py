@@ -1,1 +1,1 @@
-"""Sound as arrays."""
+"""Operations on audio arrays."""

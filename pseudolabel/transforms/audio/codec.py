@@ -1,4 +1,4 @@
-"""Encoded sound: FLAC to and from arrays."""
+"""Codec for stored audio: arrays to FLAC and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pseudolabel.contracts import UnusableSample, decoding_errors
 
 
 def encode_flac(wave: np.ndarray, rate: int) -> bytes:
-    """(n,) int16 -> the bytes of a FLAC of one channel and 16 bits: nothing is lost."""
+    """(n,) int16 -> bytes of a lossless FLAC file with one channel and 16 bits."""
     import soundfile
 
     file = BytesIO()
@@ -21,14 +21,11 @@ def encode_flac(wave: np.ndarray, rate: int) -> bytes:
 
 
 def decode_flac(media: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """What a media column holds -> (n,) int16 and its rate.
-
-    Raises `UnusableSample` where it is no sound of one channel.
-    """
+    """Value of a media column -> (n,) int16 and the rate in Hz. Raise `UnusableSample` unless it is mono audio."""
     import soundfile
 
-    with decoding_errors("holds a sound that cannot be decoded"):
+    with decoding_errors("holds audio that cannot be decoded"):
         wave, rate = soundfile.read(BytesIO(media["bytes"]), dtype="int16")
     if wave.ndim != 1:
-        raise UnusableSample(f"holds a sound of {wave.shape[1]} channels")
+        raise UnusableSample(f"holds audio with {wave.shape[1]} channels instead of 1")
     return wave, rate

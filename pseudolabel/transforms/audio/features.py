@@ -1,7 +1,7 @@
-"""Sound as arrays: (n,) int16 at 16 kHz, one channel, and the features of it that tasks share.
+"""Audio features that tasks share, from (n,) int16 with one channel, by default at 16 kHz.
 
-Windows are of 25 ms, each 10 ms after the last, and lie wholly in the sound, as Kaldi's do by default (snip_edges).
-At 16 kHz the window 2t covers the very samples that frame t of the conv encoder of wav2vec 2.0 and HuBERT sees.
+Windows have 25 ms and a hop of 10 ms, and lie completely inside the audio, as in Kaldi by default (snip_edges).
+At 16 kHz, window 2t covers the same samples as frame t of the conv encoder of wav2vec 2.0 and HuBERT.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from itertools import pairwise
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-RATE = 16_000  # samples a second
-WINDOW, HOP = 400, 160  # samples at that rate: 25 and 10 ms
-CONV_STRIDE = 320  # samples from frame to frame of the conv encoder, which sees WINDOW of them
-MIN_MEL_HZ = 20.0  # Hz: lowest of the mel filters
-PREEMPHASIS = 0.97  # of a sample is taken from the next
-MIN_ENERGY = 1.1920929e-07  # energy: below it no logarithm is taken (Kaldi's: the epsilon of float32)
+RATE = 16_000  # Hz
+WINDOW, HOP = 400, 160  # samples at RATE: 25 and 10 ms
+CONV_STRIDE = 320  # samples between frames of the conv encoder; each frame sees WINDOW samples
+MIN_MEL_HZ = 20.0  # Hz; lowest frequency of the mel filters
+PREEMPHASIS = 0.97  # share of a sample that is subtracted from the next sample
+MIN_ENERGY = 1.1920929e-07  # lower limit of the energy before the logarithm (as Kaldi: float32 epsilon)
 LIFTER = 22
 CEPSTRA, FILTERS = 13, 23
-HANN, POVEY = 1.0, 0.85  # the power of Hann's window that a window is
-PARTS = 5  # of a sound, whose order `statistics` tells
-STATISTICS = 2 * 3 * CEPSTRA + PARTS * CEPSTRA  # 143 numbers
-FRAMES_AT_ONCE = 128  # frames: their spectra stay in the cache
+HANN, POVEY = 1.0, 0.85  # exponents of Hann's window
+PARTS = 5  # consecutive parts of the audio; `statistics` has their means in order
+STATISTICS = 2 * 3 * CEPSTRA + PARTS * CEPSTRA  # 143 values
+FRAMES_AT_ONCE = 128  # frames; their spectra fit into the CPU cache
 
 
 def frame_count(samples: int, hop: int, window: int = WINDOW) -> int:
-    """How many windows lie in so many samples: by `HOP`, Kaldi's frames; by `CONV_STRIDE`, the conv encoder's.
+    """Return the number of windows in `samples`: Kaldi's frames for `HOP`, the conv encoder's for `CONV_STRIDE`.
 
-    The rows of a feature are `frame_count(n, HOP)`; each second one, from the first, is the conv encoder's:
-    ceil(frames(n, HOP) / 2) == frames(n, CONV_STRIDE).
+    A feature has `frame_count(n, HOP)` rows. Every second row, from the first, belongs to a frame of the conv encoder:
+    ceil(frame_count(n, HOP) / 2) == frame_count(n, CONV_STRIDE).
     """
     return max(0, (samples - window) // hop + 1)
 
 
 def mfcc(wave: np.ndarray, rate: int, ceiling: float) -> np.ndarray:
-    """(n,) int16 -> (T, 39) float32: 13 MFCC, their deltas, and the deltas of those, 100 a second.
+    """(n,) int16 -> (T, 39) float32: 13 MFCC, their deltas and the deltas of the deltas, 100 frames a second.
 
-    What fairseq's examples/hubert/simple_kmeans/dump_mfcc_feature.py makes of a wave in [-1, 1):
-    torchaudio.compliance.kaldi.mfcc(use_energy=False), and torchaudio.functional.compute_deltas twice. Povey's window,
-    23 mel filters, the natural logarithm, the orthonormal DCT, liftered by 22. Kaldi itself takes int16 for numbers as
-    they are, by which the first coefficient is larger by sqrt(23) * 2 * ln(32768), about 100.
+    Same as fairseq's examples/hubert/simple_kmeans/dump_mfcc_feature.py for a waveform in [-1, 1):
+    torchaudio.compliance.kaldi.mfcc(use_energy=False), then torchaudio.functional.compute_deltas twice. They use
+    Povey's window, 23 mel filters, the natural logarithm, the orthonormal DCT and lifter 22. Kaldi itself does not
+    scale int16 samples; its first coefficient is larger by sqrt(23) * 2 * ln(32768), about 100.
 
-    `filter_ceiling` is the highest frequency of the mel filters, in Hz: `rate` / 2 there. Above the half of the rate
-    that a sound was recorded at there is only silence, and filters set there would tell nothing but that.
+    `ceiling` is the highest frequency of the mel filters in Hz, from `filter_ceiling`; fairseq uses `rate` / 2.
+    Upsampled audio is silent above half its original rate, so filters above that frequency carry no information.
     """
     static = _log_mel(wave, rate, ceiling, FILTERS, POVEY) @ _cosines()
     once = deltas(static)
@@ -52,23 +52,23 @@ def mfcc(wave: np.ndarray, rate: int, ceiling: float) -> np.ndarray:
 
 
 def log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int = 80) -> np.ndarray:
-    """(n,) int16 -> (T, `bins`) float32: natural logarithms of mel energies, 100 a second, for BEST-RQ.
+    """(n,) int16 -> (T, bins) float32: natural logarithms of mel energies, 100 frames a second, for BEST-RQ.
 
-    As NeMo has it for that (parts/preprocessing/features.py, FilterbankFeatures): a wave in [-1, 1), pre-emphasis of
-    0.97, Hann's window (symmetric) of 25 ms by 10 ms, an FFT of 512, power, 80 filters, the natural logarithm.
-    As Kaldi has it, so that all is shared with `mfcc`: windows lie in the sound (NeMo's are centred, and pad it), each
-    frame loses its mean (NeMo: none does), triangles of height 1 in mel, 1127 ln(1 + f / 700), from 20 Hz to
-    `filter_ceiling` (NeMo: Slaney's mel and equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24). No
-    dither (NeMo: 1e-5), and not normalised: that is the caller's. Where `filter_ceiling` is below 3 kHz, some of 80
-    filters fall between the frequencies of the FFT, and are constant.
+    Same as NeMo (parts/preprocessing/features.py, FilterbankFeatures): a waveform in [-1, 1), pre-emphasis of 0.97, a
+    symmetric Hann window of 25 ms with a hop of 10 ms, an FFT of 512, power, 80 filters, the natural logarithm.
+    Same as Kaldi, to share the code of `mfcc`: windows inside the audio (NeMo: centred and padded), the mean of each
+    frame subtracted (NeMo: not), triangles of height 1 on the mel scale 1127 ln(1 + f / 700) from 20 Hz to `ceiling`
+    (NeMo: Slaney's mel scale, equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24). No dither (NeMo:
+    1e-5). The caller normalises. If `ceiling` is below 3 kHz, some of 80 filters lie between the frequencies of the FFT
+    and are constant.
     """
     return _log_mel(wave, rate, ceiling, bins, HANN)
 
 
 def deltas(features: np.ndarray) -> np.ndarray:
-    """(T, D) -> (T, D): the slope at each frame, sum of n (c[t + n] - c[t - n]) over n = 1, 2, by 10.
+    """(T, D) -> (T, D): the slope at each frame, sum of n (c[t + n] - c[t - n]) over n = 1, 2, divided by 10.
 
-    Beyond its ends the first and the last frame go on. torchaudio.functional.compute_deltas of win_length 5.
+    The first and last frame are repeated at the ends. Same as torchaudio.functional.compute_deltas(win_length=5).
     """
     if not len(features):
         return features
@@ -77,20 +77,20 @@ def deltas(features: np.ndarray) -> np.ndarray:
 
 
 def stack_frames(features: np.ndarray, count: int) -> np.ndarray:
-    """(T, D) -> (T // count, count * D): so many consecutive frames side by side; the rest at the end is dropped."""
+    """(T, D) -> (T // count, count * D): join each `count` consecutive frames; drop the remainder at the end."""
     rows = len(features) // count
     return features[: rows * count].reshape(rows, count * features.shape[1])
 
 
 def filter_ceiling(rate: int, heard: float) -> float:
-    """Highest Hz of the mel filters for a sound at `rate`, recorded at `heard`: half of the lower one."""
+    """Return the highest frequency of the mel filters in Hz: half the lower of `rate` and the original rate `heard`."""
     return min(rate, heard) / 2
 
 
 def statistics(features: np.ndarray) -> np.ndarray:
-    """(T, 39) of `mfcc`, T of 1 or more -> (143,): mean and deviation, and the means of five parts in order.
+    """(T, 39) of `mfcc`, T >= 1 -> (143,): mean, standard deviation, and the means of five consecutive parts.
 
-    The parts are of the 13 MFCC alone, without the mean of the whole: how the sound goes, be it loud or not.
+    The parts hold only the 13 MFCC, minus their overall mean: the course of the audio, independent of loudness.
     """
     static = features[:, :CEPSTRA] - features[:, :CEPSTRA].mean(0)
     bounds = np.linspace(0, len(features), PARTS + 1).astype(int)
@@ -101,8 +101,8 @@ def statistics(features: np.ndarray) -> np.ndarray:
 def _log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int, power: float) -> np.ndarray:
     """(n,) int16 -> (T, bins) float32, as Kaldi's src/feat (feature-window.cc, feature-fbank.cc, mel-computations.cc).
 
-    There each frame loses its mean, m, and is then pre-emphasised. Here the wave is, and each frame loses 0.03 m:
-    the same but for the frame's first sample, and that one the window makes 0.
+    Kaldi subtracts the mean m of each frame, then pre-emphasises the frame. This code pre-emphasises the waveform and
+    subtracts 0.03 m. Only the first sample of a frame differs, and the window multiplies the first sample by 0.
     """
     from scipy.fft import rfft
 
@@ -115,7 +115,7 @@ def _log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int, power: floa
         x = wave[i * hop : (i + len(rows) - 1) * hop + size].astype(np.float32) / 32768
         cut = sliding_window_view(x, size)[::hop]
         means = (1 - PREEMPHASIS) * cut.mean(1, keepdims=True)
-        x[1:] -= PREEMPHASIS * x[:-1]  # and so `cut`
+        x[1:] -= PREEMPHASIS * x[:-1]  # `cut` is a view of `x` and changes too
         block = padded[: len(rows)]
         np.subtract(cut, means, out=block[:, :size])
         block[:, :size] *= window
@@ -125,22 +125,21 @@ def _log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int, power: floa
 
 
 def _fft(size: int) -> int:
-    """The power of two that a window of so many samples is padded to."""
+    """Return the FFT length: the power of two to which a window of `size` samples is padded."""
     return 1 << (size - 1).bit_length()
 
 
 @lru_cache
 def _window(size: int, power: float) -> np.ndarray:
-    """(size,) float32: Hann's window, 0 at both ends, to this power."""
+    """Return (size,) float32: Hann's window, 0 at both ends, raised to `power`."""
     return (np.hanning(size) ** power).astype(np.float32)
 
 
 @lru_cache
 def _bank(rate: int, size: int, bins: int, ceiling: float) -> np.ndarray:
-    """(F, bins) float32: the weight of each of the F frequencies of a spectrum in each of the mel filters.
+    """Return (F, bins) float32: the weights of the F frequencies of a spectrum in the mel filters.
 
-    Triangles in mel from `FLOOR` to `filter_ceiling` Hz, each from the middle of the one before to the middle of the
-    next.
+    Triangles on the mel scale from `MIN_MEL_HZ` to `ceiling` Hz; each starts and ends at its neighbours' centres.
     """
 
     def mel(hertz: np.ndarray) -> np.ndarray:
@@ -155,7 +154,7 @@ def _bank(rate: int, size: int, bins: int, ceiling: float) -> np.ndarray:
 
 @lru_cache
 def _cosines() -> np.ndarray:
-    """(FILTERS, CEPSTRA) float32: the orthonormal DCT, its cepstra liftered."""
+    """Return (FILTERS, CEPSTRA) float32: the orthonormal DCT, multiplied by the lifter."""
     k, n = np.arange(CEPSTRA), np.arange(FILTERS)[:, None]
     cosines = np.sqrt(2 / FILTERS) * np.cos(np.pi / FILTERS * (n + 0.5) * k)
     cosines[:, 0] = np.sqrt(1 / FILTERS)

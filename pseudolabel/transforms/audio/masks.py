@@ -1,4 +1,4 @@
-"""Masks over time: stretches of frames that are hidden, as speech models are asked to tell them."""
+"""Masks over audio frames: the spans that a speech model has to predict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class SpanMaskPreset(StrEnum):
-    """Whose stretches."""
+    """The model whose span length and masking probability are used."""
 
     wav2vec2 = "wav2vec2"
     hubert = "hubert"
@@ -16,10 +16,10 @@ class SpanMaskPreset(StrEnum):
 
 
 def span_mask(preset: SpanMaskPreset, frames: int, hz: float, rng: np.random.Generator) -> np.ndarray:
-    """(frames,) bool at `hz` frames a second, true where hidden: some frames always, and never all, if there are two.
+    """Return (frames,) bool at `hz` frames a second, true for hidden frames.
 
-    Of long sounds wav2vec 2.0 hides 49 % (prob 0.65), HuBERT 57 % (prob 0.80), in stretches of 0.2 s, and BEST-RQ 33 %
-    in stretches of 0.4 s. Stretches overlap.
+    At least one frame is hidden; of two frames or more, at least one stays visible. In long audio wav2vec 2.0 hides
+    49 % (prob 0.65), HuBERT 57 % (prob 0.80), in spans of 0.2 s; BEST-RQ hides 33 % in spans of 0.4 s. Spans overlap.
     """
     if preset == SpanMaskPreset.best_rq:
         return _scattered(frames, round(0.4 * hz), 1 - (1 - 0.01) ** (100 / hz), rng)
@@ -27,10 +27,10 @@ def span_mask(preset: SpanMaskPreset, frames: int, hz: float, rng: np.random.Gen
 
 
 def _counted(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
-    """About prob * frames / length stretches, two at least, that begin at different places.
+    """Hide about prob * frames / length spans, at least two, with different starts.
 
-    facebookresearch/fairseq, fairseq/data/data_utils.py, compute_mask_indices, with mask_type static and min_masks 2;
-    where a sound is shorter than two stretches, they are shorter as well, and none is refused.
+    facebookresearch/fairseq, fairseq/data/data_utils.py, compute_mask_indices with mask_type static and min_masks 2.
+    If the audio is shorter than two spans, the spans are shortened to half of its frames; no audio is rejected.
     """
     length = max(1, min(length, frames // 2))
     count = max(2, int(prob * frames / length + rng.random()))
@@ -40,7 +40,7 @@ def _counted(frames: int, length: int, prob: float, rng: np.random.Generator) ->
 
 
 def _scattered(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
-    """A stretch begins at any frame with the same chance (Chiu et al. 2022, section 3: 0.01 for each 10 ms)."""
+    """Start a span at each frame with probability `prob` (Chiu et al. 2022, section 3: 0.01 per 10 ms)."""
     length = max(1, min(length, frames // 2))
     return _hidden(frames, np.flatnonzero(rng.random(frames) < prob), length, rng)
 

@@ -1,1 +1,1 @@
-"""Features, clusters and codebooks."""
+"""Feature sets, clusters and codebooks."""

@@ -1,4 +1,4 @@
-"""Feature sets: what numbers say of samples, for clusters to be found in. None needs a download."""
+"""Feature sets: samples -> numbers that are clustered. No set needs a download."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
-MAX_FIT_DOCUMENTS = 200_000  # that topics are learned from, or a few more: of short ones there are many to a megabyte
-CLIP_FRAMES = 4  # of a clip
-FROM_FILE, FROM_ENCODER = "file", "encoder"  # what features are called that are no set of ours
+MAX_FIT_DOCUMENTS = 200_000  # documents in a fit of topics, up to a whole block; a megabyte holds many short ones
+CLIP_FRAMES = 4  # frames per clip
+FROM_FILE, FROM_ENCODER = "file", "encoder"  # origins of features that are no built-in set
 FEATURES_HELP = (
-    "hog, pixels; mfcc; tf-idf; or embeddings: a .npz or .parquet of key and features, or, where each file "
-    "is a sample, a .npy with a row for each in the order of keys."
+    "hog or pixels (images, video), mfcc (sound), tf-idf (text), or a file of embeddings: .npz or .parquet "
+    "with key and features, or, if each file is one sample, .npy with one row per file in the order of keys."
 )
 LearnedArrays = Mapping[str, np.ndarray]
 
 
 class StoredSample(NamedTuple):
-    """A sample as it is stored, which is what features are of: a picture, sound or clip, or a block of documents."""
+    """A sample as stored, from which features are computed: an image, an utterance, a clip or a block of documents."""
 
-    keys: Sequence[str]  # n, of the rows
+    keys: Sequence[str]  # n, one per row
     payload: Any
-    encoded: Sequence[bytes] = ()  # of a picture, or each frame of a clip: decoded, they are the payload
+    encoded: Sequence[bytes] = ()  # the encoded image, or each encoded frame of a clip; `payload` is decoded
 
 
 class FeatureSet(Protocol):
-    """Three steps, for what is learned of a sample of the source is not known while that is taken."""
+    """Features in three steps: `raw` for part of the source, `fit` on these raw arrays, `features` for all samples."""
 
     @property
     def blank(self) -> np.ndarray:
-        """What `raw` might give of one sample."""
+        """Return an example of a raw array of one sample."""
 
     @property
     def bytes_each(self) -> tuple[int, int]:
-        """Of a sample: in what `raw` gives, about, and in the features that are held to learn from."""
+        """Return the bytes per sample of the raw array (approximate) and of the features that the fit holds."""
 
     def raw(self, stored: StoredSample) -> np.ndarray:
-        """All that features depend on, small; runs in the workers."""
+        """Return all that the features depend on, as a small array. Workers call it."""
 
     def fit(self, seen: list[np.ndarray], points: int, rng: np.random.Generator) -> tuple[LearnedArrays, np.ndarray]:
-        """What `raw` gave of several, which is used up -> what is learned of it, and (n, D) features, of `points` or
-        about as many."""
+        """Return the arrays fitted to the raw arrays `seen`, and (n, D) features with n about `points`. `seen` may be
+        emptied."""
 
     def features(self, raw: np.ndarray, learned: LearnedArrays) -> np.ndarray:
-        """(n, D) float32; a row of NaN where there is nothing to tell by."""
+        """Return (n, D) float32 features; a sample without features has a row of NaN."""
 
 
 class StatelessFeatures(NamedTuple):
-    """Nothing is learned: what is seen of a sample is its features."""
+    """Features without a fit: the raw array is the features."""
 
     raw: Callable[[StoredSample], np.ndarray]  # -> (n, D)
     width: int  # D
@@ -80,7 +80,7 @@ class StatelessFeatures(NamedTuple):
 
 
 class ClipMeanFeatures(NamedTuple):
-    """Features of a clip: the mean of what those of pictures are of its frames, of which each clip has as many."""
+    """Features of a clip: the mean over the image features of its frames. All clips have equally many frames."""
 
     pictures: FeatureSet
 
@@ -106,10 +106,10 @@ class ClipMeanFeatures(NamedTuple):
 
 
 class TermFeatures:
-    """The terms of documents are seen, their weights and topics are learned."""
+    """Features of documents: the raw array holds terms; the fit learns term weights and topics."""
 
     blank = np.array([[1, 0], [0, 0]], np.int32)
-    bytes_each = 800, 4 * text_features.DIMENSIONS  # of a hundred words
+    bytes_each = 800, 4 * text_features.DIMENSIONS  # about 100 words per document
 
     def raw(self, stored: StoredSample) -> np.ndarray:
         return text_features.terms(stored.payload)
@@ -125,7 +125,7 @@ class TermFeatures:
 
 
 class PrecomputedFeatures(NamedTuple):
-    """Rows of a file, by key: seen are their numbers alone, so that a block of documents does not fill the sample."""
+    """Rows of a file, found by key. Raw arrays hold row numbers only: one block of documents does not fill the fit."""
 
     embeddings: Embeddings
 
@@ -150,7 +150,7 @@ class PrecomputedFeatures(NamedTuple):
 
 
 def concatenate(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts as one, which are used up: both are never there."""
+    """Concatenate the parts and empty the list, so that memory never holds both in full."""
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     at = len(whole)
     while parts:
@@ -161,17 +161,17 @@ def concatenate(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def hog(stored: StoredSample) -> np.ndarray:
-    """(1, 996): oriented gradients, and colours by place."""
+    """Return (1, 996): histograms of oriented gradients, and colour statistics by region."""
     return np.hstack([image_features.hog(stored.payload), image_features.color_statistics(stored.payload)])[None]
 
 
 def pixels(stored: StoredSample) -> np.ndarray:
-    """(1, 768): 16 x 16 pixels, of which PCA keeps what varies most."""
+    """Return (1, 768): 16 x 16 RGB pixels. PCA later keeps the directions of largest variance."""
     return image_features.thumbnail(stored.payload, 16)[None]
 
 
 def mfcc(stored: StoredSample) -> np.ndarray:
-    """(1, 143): statistics of 13 MFCC and their deltas; NaN of what is too short for a frame."""
+    """Return (1, 143): statistics of 13 MFCC and their deltas; NaN if the utterance is shorter than a frame."""
     sound: Utterance = stored.payload
     frames = audio_features.mfcc(sound.wave, sound.rate, audio_features.filter_ceiling(sound.rate, sound.heard))
     return (
@@ -190,7 +190,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
 
 
 def encoder_features(path: Path, width: int) -> FeatureSet:
-    """What the user's own network makes of a picture or a sound: so many numbers."""
+    """Return the features of the user's network: `width` numbers per image or utterance."""
 
     def one(stored: StoredSample) -> np.ndarray:
         if isinstance(stored.payload, Utterance):
@@ -201,13 +201,13 @@ def encoder_features(path: Path, width: int) -> FeatureSet:
 
 
 def origin(features: str, sets: Sequence[str], modality: str) -> str:
-    """Return where features come from: FILE, or the name of a set.
+    """Return the origin of features: `FROM_FILE` or the name of a set.
 
-    Raise `UserError` if it is none of the modality's.
+    Raise `UserError` if the modality has no such set.
     """
     if Path(features).suffix in FEATURE_SUFFIXES:
         return FROM_FILE
     if features not in sets:
         known, ends = ", ".join(sets), ", ".join(FEATURE_SUFFIXES)
-        raise UserError(f"features {features!r} are none of {modality}; give {known}, or a file ending in {ends}")
+        raise UserError(f"features {features!r} are not for {modality}; give {known}, or a file ending in {ends}")
     return features

@@ -1,6 +1,6 @@
-"""k-means: the same bytes on any number of threads, for each block of points is one thread's, whichever it is.
+"""k-means with a result that does not depend on the number of threads: one thread computes a whole block of points.
 
-And clusters of equal size: optimal transport by Sinkhorn's steps, as in SeLa (Asano et al. 2020) and SwAV.
+Clusters of equal size come from optimal transport by Sinkhorn iterations, as in SeLa (Asano et al. 2020) and SwAV.
 """
 
 from __future__ import annotations
@@ -15,50 +15,39 @@ import numpy as np
 
 from pseudolabel.contracts import UserError, usable_cores
 
-CELLS_PER_CLUSTER, POINTS_PER_CELL = (
-    3,
-    20,
-)  # cells to a cluster that it is merged from, and points to a cell they are found by
-MAX_CELLS = 5000  # all their distances to each other are held, twice: 200 MB
-DISTANCE_NOISE = 16 * float(
-    np.finfo(np.float32).eps
-)  # of |x| ** 2: what |x| ** 2 + |c| ** 2 - 2 x c may be off where x is c, twice
-MAX_REPAIR_ROUNDS = 100  # of repair, at most; one or two is what it takes
-CELL_STEPS = 2
-MAX_STEPS = 25  # of Lloyd's, at most
-MIN_GAIN, MIN_GAIN_FEW = (
-    3e-3,
-    3e-4,
-)  # of the inertia, that a step must take off for there to be another: of many points, of few
-BLOCK_POINTS = 4096  # points
-FIRST_SOFTNESS, SOFTNESSES = (
-    0.1,
-    6,
-)  # how soft the assignment is at first, in squares of distances; each time it is halved
-SOFT_STEPS = 10  # at each softness
-PRICE_ROUNDS = 3  # of prices and means in turn
-BLOCK_COSTS = 1024  # points, whose costs are held
+CELLS_PER_CLUSTER, POINTS_PER_CELL = 3, 20  # cells merged into a cluster, points that a cell is computed from
+MAX_CELLS = 5000  # all pairwise distances of cells are in memory, twice: 200 MB
+# Of |x| ** 2. This is twice the rounding error of |x| ** 2 + |c| ** 2 - 2 x c where x equals c.
+DISTANCE_NOISE = 16 * float(np.finfo(np.float32).eps)
+MAX_REPAIR_ROUNDS = 100  # one or two are usual
+CELL_STEPS = 2  # Lloyd iterations on cells
+MAX_STEPS = 25  # Lloyd iterations
+# Lloyd iterations stop when one reduces the inertia by less than this share: on many points, on few.
+MIN_GAIN, MIN_GAIN_FEW = 3e-3, 3e-4
+BLOCK_POINTS = 4096  # points in a block that is assigned
+FIRST_SOFTNESS, SOFTNESSES = 0.1, 6  # first temperature, in squared distances; number of temperatures, each halved
+SOFT_STEPS = 10  # Sinkhorn iterations per temperature
+PRICE_ROUNDS = 3  # rounds of prices; the means are updated between two rounds
+BLOCK_COSTS = 1024  # points in a block of costs
 
 
 class KMeansResult(NamedTuple):
-    """Centroids, and each point's nearest among them."""
+    """Centroids, and the nearest centroid of each point."""
 
     centroids: np.ndarray  # (k, d) float32
     labels: np.ndarray  # (n,) int64
-    squares: np.ndarray  # (n,) float32, of distances
+    squares: np.ndarray  # (n,) float32: squared distances to the nearest centroid
 
 
 def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np.ndarray:
-    """(n, d) float32 -> (k, d) float32 centroids, none of them empty; of length 1 if `spherical`.
+    """Return (k, d) float32 centroids of (n, d) float32 points, no cluster empty, of length 1 if `spherical`.
 
-    Lloyd's steps from what Ward's method (1963) makes of three times as many cells of a sample: it merges the two that
-    cost least, again and again, and so begins nearer to the end than seeds drawn as k-means++ draws them. First steps
-    on the sample, then on all points.
+    Find 3 k cells of a sample by Lloyd iterations. Merge the cheapest pair by Ward's method (1963) until k are left.
+    Then run Lloyd iterations on the sample, and after that on all points. This start is nearer to the final centroids
+    than seeds drawn as in k-means++. Raise `UserError` if there are fewer than k different points.
     """
     if len(points) < k:
-        raise UserError(
-            f"{len(points)} points cannot be {k} clusters; give --clusters {max(1, len(points))} or fewer", 3
-        )
+        raise UserError(f"--clusters {k}: only {len(points)} points; give {max(1, len(points))} or fewer", 3)
     rng = np.random.default_rng(seed)
     cells = min(len(points), max(k, min(CELLS_PER_CLUSTER * k, MAX_CELLS)))
     order = rng.permutation(len(points))
@@ -76,7 +65,7 @@ def kmeans(points: np.ndarray, k: int, seed: int, spherical: bool = False) -> np
 
 @contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of one thread per usable core. No other process works while a task learns."""
+    """Yield a pool of one thread per usable core. No other process works during a fit."""
     import faiss
 
     with ThreadPoolExecutor(usable_cores(), initializer=partial(faiss.omp_set_num_threads, 1)) as pool:
@@ -84,7 +73,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def assign(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d), (k, d) -> (n,) int64 the nearest centroid, and (n,) float32 the square of how far it is."""
+    """Return the nearest of (k, d) centroids for (n, d) points, (n,) int64, and (n,) float32 squared distances."""
     import faiss
 
     index = faiss.IndexFlatL2(points.shape[1])
@@ -95,7 +84,7 @@ def assign(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray) 
 
 
 def means(points: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d), (n,) -> (k, d) the mean of each cluster, 0 where it is empty, and (k,) int64 how many it has."""
+    """Return (k, d) means and (k,) int64 sizes of clusters, by the (n,) labels of points. An empty one has mean 0."""
     from scipy.sparse import csr_array
 
     sizes = np.bincount(labels, minlength=k)
@@ -112,7 +101,7 @@ def lloyd(
     steps: int = MAX_STEPS,
     gain: float = MIN_GAIN,
 ) -> KMeansResult:
-    """Lloyd's steps, until one gains too little. A centroid that no point is nearest to stays where it is."""
+    """Run Lloyd iterations until one lowers the inertia by at most the share `gain`. Empty clusters do not move."""
     before = np.inf
     for step in range(steps + 1):
         labels, squares = assign(pool, points, centroids)
@@ -127,40 +116,40 @@ def lloyd(
 
 
 def on_sphere(points: np.ndarray) -> np.ndarray:
-    """(n, d) -> the same, each of length 1."""
+    """Return (n, d) points scaled to length 1."""
     return np.asarray(points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12))
 
 
 def ward_merge(cells: np.ndarray, k: int) -> np.ndarray:
-    """(m, d) -> (k, d): the means of the clusters that Ward's method makes of them."""
+    """Merge (m, d) cells into k clusters by Ward's method, and return the (k, d) means of the cells."""
     from scipy.cluster.hierarchy import cut_tree, ward
 
     return means(cells, cut_tree(ward(cells.astype(np.float64)), k)[:, 0], k)[0]
 
 
 def repair_empty(pool: ThreadPoolExecutor, points: np.ndarray, found: KMeansResult) -> np.ndarray:
-    """Put each centroid that no point is nearest to on one of the points farthest from their own, all different."""
+    """Return centroids without empty clusters: move each unused centroid to a different point far from its centroid."""
     centroids, labels, squares = found
     k, noise = len(centroids), DISTANCE_NOISE * float(np.einsum("nd,nd->n", points, points).max())
     for _ in range(MAX_REPAIR_ROUNDS):
         idle = np.bincount(labels, minlength=k) == 0
-        idle[np.setdiff1d(np.arange(k), np.unique(centroids, axis=0, return_index=True)[1])] = True  # one is twice
+        idle[np.setdiff1d(np.arange(k), np.unique(centroids, axis=0, return_index=True)[1])] = True  # a duplicate
         empty = np.flatnonzero(idle)
         if not len(empty):
             return centroids
         far = farthest(points, squares, len(empty), noise)
-        if not far:  # each point is where its centroid is, as far as can be told
+        if not far:  # every point equals its centroid, up to rounding
             break
         centroids = centroids.copy()
         centroids[empty[: len(far)]] = points[far]
         labels, squares = assign(pool, points, centroids)
     some = count_distinct(points)
-    some = some if some < k else k - len(empty)  # the others are too near to those to be told apart
-    raise UserError(f"there are only {some} different points; give --clusters {some} or fewer", 3)
+    some = some if some < k else k - len(empty)  # the others differ from these by rounding only
+    raise UserError(f"--clusters is too large: only {some} different points; give {some} or fewer", 3)
 
 
 def farthest(points: np.ndarray, squares: np.ndarray, count: int, noise: float) -> list[int]:
-    """Which `count` points are farthest, no two of them the same, none nearer than rounding; fewer if there are."""
+    """Return the numbers of at most `count` different points with the largest `squares`, all above `noise`."""
     chosen: dict[bytes, int] = {}
     for i in np.argsort(-squares, kind="stable").tolist():
         if len(chosen) == count or squares[i] <= noise:
@@ -170,7 +159,7 @@ def farthest(points: np.ndarray, squares: np.ndarray, count: int, noise: float) 
 
 
 def count_distinct(points: np.ndarray) -> int:
-    """(n, d) -> how many of them are different."""
+    """Return how many of the (n, d) points are different."""
     return len({hash(point.tobytes()) for point in points})
 
 
@@ -178,10 +167,10 @@ def count_distinct(points: np.ndarray) -> int:
 
 
 def balance(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(n, d) points, (k, d) centroids -> (k, d) centroids and (k,) float32 prices: a point belongs to the cluster of
-    least distance ** 2 + price, and so each has about n / k of them.
+    """Return (k, d) centroids and (k,) float32 prices for clusters of about n / k of the (n, d) points.
 
-    The prices are the dual variables of the transport: a new point is labelled by them, by itself.
+    A point belongs to the cluster with the smallest distance ** 2 + price. The prices are the dual variables of the
+    optimal transport; with them a new point can be labelled alone.
     """
     prices = np.zeros(len(centroids))
     with threads() as pool:
@@ -196,7 +185,7 @@ def balance(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple
 
 
 def sinkhorn(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """Sinkhorn's steps: each makes a cluster dearer by the logarithm of how many times n / k its share is."""
+    """Return the prices after Sinkhorn iterations. Each adds temperature * log(share / (n / k)) to every price."""
     fair = len(points) / len(centroids)
     for halvings in range(SOFTNESSES):
         soft = FIRST_SOFTNESS / 2**halvings
@@ -207,7 +196,7 @@ def sinkhorn(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray
 
 
 def _softmax(soft: float, costs: np.ndarray) -> np.ndarray:
-    """(b, k) costs -> (k,) the shares that clusters have in these points, which are one each."""
+    """Return (k,) shares of the clusters in b points, from (b, k) costs. The shares of one point add up to 1."""
     weights = np.exp((costs.min(1, keepdims=True) - costs) / soft)
     return np.asarray((weights / weights.sum(1, keepdims=True)).sum(0))
 
@@ -219,7 +208,7 @@ def _blocks(
     prices: np.ndarray,
     take: Callable[[np.ndarray], np.ndarray],
 ) -> list[np.ndarray]:
-    """What `take` makes of the costs of some points at a time, (b, k) float32, in order."""
+    """Return `take(costs)` of every block, in order. Costs are (b, k) float32: distance ** 2 + price - |x| ** 2."""
     own = ((centroids**2).sum(1) + prices).astype(np.float32)
 
     def block(i: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The user's own network, an ONNX file: what it is given, and which numbers are taken of what it gives."""
+"""ONNX encoder: the user's network, its input, and the part of its output that is used as features."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from pseudolabel.transforms.image import ops
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-DEFAULT_SIDE = 224  # pixels, where the network takes any size
-IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}  # ImageNet's
-PREPROCESSOR_FILE = "preprocessor_config.json"  # beside the network, as Hugging Face saves it: image_mean, image_std
+DEFAULT_SIDE = 224  # pixels, if the network takes any size
+IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}  # the defaults
+PREPROCESSOR_FILE = "preprocessor_config.json"  # beside the network, as saved by Hugging Face: image_mean, image_std
 
 
 class Network(NamedTuple):
-    """A network of one input, loaded."""
+    """A loaded network with one input."""
 
     session: InferenceSession
-    side: int  # pixels of a picture, for one of pictures
+    side: int  # pixels of the input, if the network takes images
     mean: np.ndarray
     deviation: np.ndarray
-    digest: str  # SHA-256 of all that its numbers depend on: the file, the mean, the deviation
+    digest: str  # SHA-256 of all that features depend on: the file, the mean, the deviation
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB -> (D,) float32. The network is given (1, 3, side, side) float32: the largest square in
-        the middle, resized, over 255, less the mean and over the deviation."""
+        """Return (D,) float32 features of an (H, W, 3) uint8 RGB image. The input is (1, 3, side, side) float32: the
+        largest square in the centre, resized, divided by 255, minus the mean, divided by the deviation."""
         height, width, _ = image.shape
         short = min(height, width)
         top, left = (height - short) // 2, (width - short) // 2
@@ -43,46 +43,44 @@ class Network(NamedTuple):
         return self._finite(x.transpose(2, 0, 1))
 
     def sound(self, wave: np.ndarray) -> np.ndarray:
-        """(n,) int16 -> (D,) float32. The network is given (1, n) float32 in [-1, 1)."""
+        """Return (D,) float32 features of an (n,) int16 waveform. The input is (1, n) float32 in [-1, 1)."""
         return self._finite(wave.astype(np.float32) / 32768)
 
     def _finite(self, x: np.ndarray) -> np.ndarray:
         found = self.of(x)
         if not np.isfinite(found).all():
-            raise UnusableSample("the network gave NaN or infinity for it")
+            raise UnusableSample("the output of the network has NaN or infinity")
         return found
 
     def of(self, x: np.ndarray) -> np.ndarray:
-        """The first output for a batch of one: (1, D) as it is, (1, T, D) its mean over T, (1, D, H, W) over H, W.
+        """Return the first output for a batch of one: (1, D) itself, (1, T, D) averaged over T, (1, D, H, W) over H, W.
 
-        Raises `UnusableSample` where the network cannot take it, as a sound that is too short for it.
+        Raise `UnusableSample` if the network fails on `x`, for example because a waveform is too short.
         """
         name = self.session.get_inputs()[0].name
-        with decoding_errors("the network cannot take it"):
+        with decoding_errors("the network fails on this input"):
             given = {name: np.ascontiguousarray(x[None], np.float32)}
             (out,) = np.asarray(self.session.run(None, given)[0], np.float32)
             if out.ndim not in (1, 2, 3) or not out.size:
-                raise UnusableSample(
-                    f"the network gave {(1, *out.shape)}; it is to give (1, D), (1, T, D) or (1, D, H, W)"
-                )
+                raise UnusableSample(f"the output is {(1, *out.shape)}, not (1, D), (1, T, D) or (1, D, H, W)")
             return np.asarray(out.mean(0) if out.ndim == 2 else out.reshape(len(out), -1).mean(1))
 
 
 def load_network(path: Path) -> Network:
-    """Load an ONNX file, to run on one thread. Refused where it cannot be, or takes more than one input."""
+    """Load an ONNX file for one thread. Raise `UserError` if loading fails or the input is not one float32 tensor."""
     return _loaded(path, file_stamp(path), file_stamp(path.with_name(PREPROCESSOR_FILE)))
 
 
 def output_width(path: Path, wave: int | None) -> int:
-    """D, of a network of sounds of `wave` samples, or of pictures. Refused where it takes no such input."""
+    """Return D for waveforms of `wave` samples, or for images if None. Raise `UserError` if the network fails."""
     loaded = load_network(path)
     wanted = (3, loaded.side, loaded.side) if wave is None else (wave,)
     try:
         return len(loaded.of(np.zeros(wanted, np.float32)))
     except UnusableSample as bad:
         (takes,) = loaded.session.get_inputs()
-        what = f"takes {takes.name} of shape {takes.shape}, and is given {(1, *wanted)}"
-        raise UserError(f"--encoder {path} {what}: {bad}; give one for this modality, of any batch") from None
+        what = f"takes {takes.name} of shape {takes.shape}, but is given {(1, *wanted)}"
+        raise UserError(f"--encoder {path} {what}: {bad}; give one for this modality and a batch of one") from None
 
 
 @lru_cache(maxsize=1)
@@ -94,27 +92,27 @@ def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Ne
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # weights in other files would be sought in the current folder: nothing is to be found there
+    # onnxruntime would read external weights from the current folder; this folder does not exist
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
     try:
         content = path.read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         about = json.loads(path.with_name(PREPROCESSOR_FILE).read_text("utf-8")) if beside != (0, 0) else {}
         spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in IMAGENET.items()]
-    except Exception as fault:  # a foreign decoder, of a file that may be anything
+    except Exception as fault:  # a third-party decoder, and a file with any content
         why = " ".join(str(fault).split())[:120]
-        raise UserError(f"--encoder {path} cannot be loaded: {why}; give one .onnx file, weights and all") from None
+        raise UserError(f"--encoder {path} cannot be loaded: {why}; give one .onnx file with all weights") from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         takes = ", ".join(f"{one.name} {one.type}" for one in inputs)
-        raise UserError(f"--encoder {path} takes {takes}; give one whose only input is float32")
+        raise UserError(f"--encoder {path} takes {takes}; give a network with one input, of float32")
     side = inputs[0].shape[-1] if inputs[0].shape else DEFAULT_SIDE
     own = sha256(content + b"".join(array.tobytes() for array in spread)).hexdigest()
     return Network(session, side if isinstance(side, int) else DEFAULT_SIDE, spread[0], spread[1], own)
 
 
 def copy_network(path: Path, to: Path) -> None:
-    """Keep a network, and what lies beside it."""
+    """Copy a network, and its `PREPROCESSOR_FILE` if there is one."""
     shutil.copy(path, to)
     if path.with_name(PREPROCESSOR_FILE).exists():
         shutil.copy(path.with_name(PREPROCESSOR_FILE), to.with_name(PREPROCESSOR_FILE))

@@ -1,1 +1,1 @@
-"""Images as arrays."""
+"""Operations on image arrays."""

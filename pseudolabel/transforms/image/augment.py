@@ -1,4 +1,4 @@
-"""Views of a picture for contrastive learning: what is done to it is drawn first, then done, and can be done again."""
+"""Augmented views for contrastive learning: draw parameters, apply them, store them, and apply them again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pseudolabel.contracts import Column, Options, UserError
 from pseudolabel.transforms.image import color, ops
 from pseudolabel.transforms.image.crops import Box, CropRule, crop
 
-UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors
+UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors of a view without colour jitter
 
 
 class AugmentParams(NamedTuple):
-    """How one kind of view is drawn."""
+    """The parameters from which one kind of view is drawn."""
 
     rule: CropRule = CropRule.torchvision
-    cubic: bool = False  # how a crop is enlarged
-    size: int = 224
+    cubic: bool = False  # enlarge a crop by bicubic interpolation
+    size: int = 224  # pixels of the view's side
     min_area: float = 0.08
     max_area: float = 1.0
     jitter: float = 0.8
@@ -33,7 +33,7 @@ class AugmentParams(NamedTuple):
     blur: float = 0.5
     solarise: float = 0.0
     flip: float = 0.5
-    sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the blur
+    sigma: tuple[float, float] = (0.1, 2.0)  # pixels; range of the blur
 
 
 STRONG = AugmentParams(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
@@ -57,11 +57,11 @@ PRESETS = {
         DINO._replace(blur=0.1, solarise=0.2),
         DINO._replace(size=96, min_area=0.05, max_area=0.4),
     ),
-}  # of each view; of swav and dino, of the two global crops and of all local ones
+}  # one entry per view; swav and dino: two global crops, then one entry for all local crops
 
 
 def describe_presets(*presets: str) -> str:
-    """What presets have, and what their views differ in: `byol: area 0.08 to 1, ..., blur 1 and 0.1`."""
+    """Return a help text with the parameters of presets: `byol: area 0.08 to 1, ..., blur 1 and 0.1`."""
 
     def values(name: str, recipes: Sequence[AugmentParams]) -> str:
         each = [f"{getattr(recipe, name):g}" for recipe in recipes]
@@ -73,61 +73,53 @@ def describe_presets(*presets: str) -> str:
         areas = list(dict.fromkeys(f"{recipe.min_area:g} to {recipe.max_area:g}" for recipe in recipes))
         names = ("brightness", "contrast", "saturation", "hue", "blur", "solarise")
         lines.append(f"{preset}: area {' and '.join(areas)}, {', '.join(values(name, recipes) for name in names)}")
-    return f"Whose views; what is given goes before. {'. '.join(lines)}."
+    return f"Method whose augmentation is used; given options override it. {'. '.join(lines)}."
 
 
 @dataclass(frozen=True)
 class ViewOptions(Options):
-    """How views are drawn. A preset sets all of it; what is given goes before, for all views alike."""
+    """Options for drawing views. A preset sets all values; a given option overrides its value for all views."""
 
-    jitter: Annotated[float | None, Option(min=0, max=1, help="Share of views whose colours are jittered. [0.8]")] = (
-        None
-    )
-    brightness: Annotated[float | None, Option(min=0, max=10, help="Brightness is times 1 - X to 1 + X.")] = None
-    contrast: Annotated[float | None, Option(min=0, max=10, help="Contrast is times 1 - X to 1 + X.")] = None
-    saturation: Annotated[float | None, Option(min=0, max=10, help="Saturation is times 1 - X to 1 + X.")] = None
-    hue: Annotated[float | None, Option(min=0, max=0.5, help="Hue is turned by up to X of the circle, either way.")] = (
-        None
-    )
-    gray: Annotated[float | None, Option(min=0, max=1, help="Share of views made gray. [0.2]")] = None
+    jitter: Annotated[float | None, Option(min=0, max=1, help="Share of views with colour jitter. [0.8]")] = None
+    brightness: Annotated[float | None, Option(min=0, max=10, help="Random brightness factor: 1 - X to 1 + X.")] = None
+    contrast: Annotated[float | None, Option(min=0, max=10, help="Random contrast factor: 1 - X to 1 + X.")] = None
+    saturation: Annotated[float | None, Option(min=0, max=10, help="Random saturation factor: 1 - X to 1 + X.")] = None
+    hue: Annotated[float | None, Option(min=0, max=0.5, help="Random hue shift: -X to X of the colour circle.")] = None
+    gray: Annotated[float | None, Option(min=0, max=1, help="Share of views converted to gray. [0.2]")] = None
     blur: Annotated[float | None, Option(min=0, max=1, help="Share of views blurred.")] = None
-    sigma: Annotated[tuple[float, float] | None, Option(help="Pixels of the blur, at least and at most. [0.1 2]")] = (
-        None
-    )
-    solarise: Annotated[float | None, Option(min=0, max=1, help="Share of views whose bright parts are inverted.")] = (
-        None
-    )
-    flip: Annotated[float | None, Option(min=0, max=1, help="Share of views mirrored. [0.5]")] = None
-    exact: Annotated[
-        bool, Option("--exact", help="Colours as floats until the view is done, not rounded after each step.")
-    ] = False
+    sigma: Annotated[tuple[float, float] | None, Option(help="Smallest and largest blur in pixels. [0.1 2]")] = None
+    solarise: Annotated[float | None, Option(min=0, max=1, help="Share of views with bright values inverted.")] = None
+    flip: Annotated[float | None, Option(min=0, max=1, help="Share of views mirrored left to right. [0.5]")] = None
+    exact: Annotated[bool, Option("--exact", help="Compute colours as floats; round only once, at the end.")] = False
 
     def with_given_options(self, recipe: AugmentParams) -> AugmentParams:
-        """The recipe, with whatever options are given in the preset's place. Refused where it cannot be drawn."""
+        """Return the parameters with the given options in place. Raise `UserError` for an invalid range."""
         given = {name: getattr(self, name, None) for name in AugmentParams._fields}
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
-            raise UserError(f"crops of {wrong} of a picture: give the least share first, both above 0 and up to 1")
+            raise UserError(f"crop area {wrong}: give the smaller share first, both above 0 and up to 1")
         if not 0 < recipe.sigma[0] <= recipe.sigma[1] <= 100:
-            raise UserError(f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the least first, both above 0")
+            raise UserError(
+                f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the smaller value first, above 0 and up to 100"
+            )
         return recipe
 
 
 class View(NamedTuple):
-    """What was done to a picture, in this order, to make a view of it."""
+    """The parameters of one view, in the order of application."""
 
     box: Box
     flip: bool
-    factors: tuple[float, ...]  # of brightness, contrast, saturation, hue
-    order: tuple[int, ...]  # in which these were applied; empty where none was
+    factors: tuple[float, ...]  # brightness, contrast, saturation, hue
+    order: tuple[int, ...]  # indices of the factors as applied; empty without colour jitter
     gray: bool
-    sigma: float  # of the blur; 0 where there was none
+    sigma: float  # pixels of the blur; 0 without blur
     solarise: bool
 
 
 def draw_view(recipe: AugmentParams, height: int, width: int, rng: np.random.Generator) -> View:
-    """Draw a view of a picture. Numbers are rounded to what is stored, so that a row makes the very view again."""
+    """Draw the parameters of a view, rounded as the columns store them: a stored row reproduces the view exactly."""
     box = crop(recipe.rule, height, width, (recipe.min_area, recipe.max_area), rng)
     flip, jitter, gray, blur, solarise, sigma, *chances = rng.random(10).tolist()
     order = tuple(rng.permutation(4).tolist()) if jitter < recipe.jitter else ()
@@ -146,16 +138,16 @@ def draw_view(recipe: AugmentParams, height: int, width: int, rng: np.random.Gen
 
 
 def _stored(number: float) -> float:
-    """Rounded to 32 bits, as the column keeps it."""
+    """Round to 32 bits, as the column stores it."""
     return float(np.float32(number))
 
 
 def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8 -> (size, size, 3) uint8. `exact`: in float32 until the end, as TensorFlow and JAX do.
+    """(H, W, 3) uint8 -> (size, size, 3) uint8. `exact`: compute in float32 until the end, as TensorFlow and JAX do.
 
-    Crop, flip, jitter, gray, blur, solarise: as in every reference, but that MoCo's flip comes last, which is the same.
-    Contrast is about the picture's mean gray and saturation about each pixel's, as in torchvision; the code of SimCLR
-    and of BYOL has each channel's mean and HSV's saturation, and BYOL adds to the brightness instead.
+    All references crop, flip, jitter, gray, blur and solarise in this order; MoCo flips last, with the same result.
+    Contrast is relative to the image's mean gray, saturation to each pixel's gray, as in torchvision. SimCLR's and
+    BYOL's code use each channel's mean and the saturation of HSV; BYOL adds to the brightness instead.
     """
     left, top, right, bottom = view.box
     out = ops.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)
@@ -169,13 +161,13 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
 
 
 def view_columns(views: Sequence[View]) -> dict[str, Any]:
-    """The columns that say what was done, an entry for each view."""
+    """Return the values of `VIEW_COLUMNS`, one entry per view."""
     parts = (list(part) for part in zip(*views, strict=True))
     return {column.name: list(map(_plain, part)) for column, part in zip(VIEW_COLUMNS, parts, strict=True)}
 
 
 def read_views(row: Mapping[str, Any]) -> list[View]:
-    """What was done, read back from a row."""
+    """Return the views of a row: the inverse of `view_columns`."""
     parts = zip(*(row[column.name] for column in VIEW_COLUMNS), strict=True)
     return [View(Box(*box), flip, tuple(factors), tuple(order), *rest) for box, flip, factors, order, *rest in parts]
 
@@ -185,16 +177,16 @@ def _plain(value: Any) -> Any:
 
 
 VIEW_COLUMNS = (
-    Column("boxes", "list<list<int32>>", "about", "Of each view: left, top, right, bottom in the upright picture."),
-    Column("flips", "list<bool>", "about", "Of each view: whether it was mirrored, left to right."),
+    Column("boxes", "list<list<int32>>", "about", "Crop of each view: left, top, right, bottom in the upright image."),
+    Column("flips", "list<bool>", "about", "Whether each view was mirrored left to right."),
     Column(
         "factors",
         "list<list<float32>>",
         "about",
-        "Of each view: of brightness, contrast, saturation (1: as it was), hue.",
+        "Factors of brightness, contrast, saturation (1: unchanged) and hue shift (0: unchanged) of each view.",
     ),
-    Column("orders", "list<list<int8>>", "about", "Of each view: in which order these four were applied; empty: not."),
-    Column("grays", "list<bool>", "about", "Of each view: whether it was made gray."),
-    Column("sigmas", "list<float32>", "about", "Of each view: pixels of the blur, 0 for none."),
-    Column("solarised", "list<bool>", "about", "Of each view: whether its bright parts were inverted."),
+    Column("orders", "list<list<int8>>", "about", "Order of the four factors of each view, as indices; empty: unused."),
+    Column("grays", "list<bool>", "about", "Whether each view was converted to gray."),
+    Column("sigmas", "list<float32>", "about", "Blur of each view in pixels; 0: none."),
+    Column("solarised", "list<bool>", "about", "Whether the bright values of each view were inverted."),
 )

@@ -1,4 +1,4 @@
-"""Encoded pictures: JPEG and PNG to and from arrays, and media columns of them."""
+"""Codec for stored images: arrays to JPEG and PNG and back, and values of media columns."""
 
 from __future__ import annotations
 
@@ -11,48 +11,42 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 
-MAX_STORED_PIXELS = 2**27  # pixels of a picture that is stored; 400 MB when decoded
+MAX_STORED_PIXELS = 2**27  # limit for a stored image; 400 MB when decoded
 
 
 def image_size(encoded: bytes) -> tuple[int, int]:
-    """The bytes of a picture -> its width and height, by its header alone.
-
-    Raises `UnusableSample` where it has none.
-    """
+    """Bytes of an image -> (width, height), read from the header. Raise `UnusableSample` for a damaged header."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a large picture; it is not decoded
+            warnings.simplefilter("ignore")  # Pillow warns about large images; only the header is read
             return Image.open(BytesIO(encoded)).size
-    except Exception as fault:  # whatever the foreign decoder raises: these bytes are all it touches
-        raise UnusableSample("holds a picture that cannot be decoded") from fault
+    except Exception as fault:  # the decoder reads only these bytes, so the input is at fault
+        raise UnusableSample("holds an image that cannot be decoded") from fault
 
 
 def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
-    """What a media column holds -> (H, W, 3) uint8 RGB.
-
-    Raises `UnusableSample` where it is no picture, or an absurd one.
-    """
+    """Value of a media column -> (H, W, 3) uint8 RGB. Raise `UnusableSample` for a damaged or too large image."""
     import cv2
 
     encoded = media["bytes"] or b""
     width, height = image_size(encoded)
-    if width * height > MAX_STORED_PIXELS:  # a few bytes may claim more pixels than there is memory for
-        raise UnusableSample(f"holds a picture of {width} x {height} pixels, larger than any that is made")
+    if width * height > MAX_STORED_PIXELS:  # a few bytes may claim more pixels than fit into memory
+        raise UnusableSample(f"holds an image of {width} x {height} pixels, larger than any image that a task writes")
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise UnusableSample("holds a picture that cannot be decoded")
+        raise UnusableSample("holds an image that cannot be decoded")
     return np.asarray(image)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """(H, W, 3) uint8 RGB -> the bytes of a JPEG that keeps colour at full resolution (4:4:4)."""
+    """(H, W, 3) uint8 RGB -> bytes of a JPEG without chroma subsampling (4:4:4)."""
     return encode_tiles(image, [(0, 0)], max(image.shape[:2]), quality)[0]
 
 
 def encode_tiles(image: np.ndarray, corners: Sequence[Sequence[int]], side: int, quality: int = 95) -> list[bytes]:
-    """(H, W, 3) uint8 RGB and k (left, top) -> the bytes of k JPEGs (4:4:4) of the squares that begin there."""
+    """(H, W, 3) uint8 RGB and k corners (left, top) -> bytes of k JPEGs (4:4:4) of squares of `side` pixels."""
     import cv2
 
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
@@ -61,25 +55,25 @@ def encode_tiles(image: np.ndarray, corners: Sequence[Sequence[int]], side: int,
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """(H, W) uint8 -> the bytes of a gray PNG: nothing is lost."""
+    """(H, W) uint8 -> bytes of a lossless gray PNG."""
     return _encoded(".png", image)
 
 
 def _encoded(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes:
-    """OpenCV only says so where it wrote nothing, as of pictures that are too large for the codec."""
+    """Raise `ValueError` if OpenCV reports that it wrote nothing, e.g. for an image too large for the codec."""
     import cv2
 
     done, encoded = cv2.imencode(kind, image, options)
     if not done:
-        raise ValueError(f"{image.shape[1]} x {image.shape[0]} pixels cannot be written as {kind}")
+        raise ValueError(f"{image.shape[1]} x {image.shape[0]} pixels cannot be encoded as {kind}")
     return bytes(encoded)
 
 
 def media(encoded: bytes) -> dict[str, bytes | None]:
-    """Encoded bytes as a media column holds them."""
+    """Encoded bytes -> value of a media column."""
     return {"bytes": encoded, "path": None}
 
 
 def jpeg(image: np.ndarray) -> dict[str, bytes | None]:
-    """(H, W, 3) uint8 RGB -> a JPEG, as a media column holds it."""
+    """(H, W, 3) uint8 RGB -> value of a media column that holds a JPEG."""
     return media(encode_jpeg(image))

@@ -1,4 +1,4 @@
-"""Random crops: boxes of whole pixels, drawn by the rules of the reference codes."""
+"""Random crops: boxes of whole pixels, drawn by the rules of the reference implementations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 
-MIN_SOURCE_SIDE = 16  # pixels of the short side; of less, a crop shows the interpolation and little else
-MAX_ASPECT = 4 / 3  # how unequal the sides of a crop may be drawn, as they will be shown
-MIN_COVERED = 0.1  # least share of the picture in TensorFlow's crops: min_object_covered, the object being the picture
-MIN_SIDE = 8  # pixels of a square
+MIN_SOURCE_SIDE = 16  # pixels of the short side; a crop of a smaller image shows mostly interpolation
+MAX_ASPECT = 4 / 3  # largest aspect ratio of a crop, relative to the output's; the smallest is 3 / 4
+MIN_COVERED = 0.1  # smallest share of the image in TensorFlow's crops: min_object_covered, with the image as object
+MIN_SIDE = 8  # pixels of a square's side
 
 
 class CropRule(StrEnum):
-    """Whose random resized crop."""
+    """The implementation whose random resized crop is used."""
 
     torchvision = "torchvision"
     tensorflow = "tensorflow"
@@ -26,7 +26,7 @@ class CropRule(StrEnum):
 
 
 class Box(NamedTuple):
-    """Left, top, right, bottom in pixels of the upright picture; right and bottom are one beyond."""
+    """A box in pixels of the upright image; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -37,22 +37,22 @@ class Box(NamedTuple):
 def crop(
     rule: CropRule, height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float = 1
 ) -> Box:
-    """Draw a crop of `area` (least and most share of the picture); `shape` is width over height of what it becomes.
+    """Draw a crop of `area` (smallest and largest share of the image); `shape` is width / height of the output.
 
-    Raises `UnusableSample` where the picture is too small.
+    Raise `UnusableSample` if the image is too small.
     """
     check_size(height, width)
     return CROPS[rule](height, width, area, rng, shape)
 
 
 def check_size(height: int, width: int) -> None:
-    """Raise `UnusableSample` where a picture is too small to cut views from."""
+    """Raise `UnusableSample` if an image is too small to crop."""
     if min(height, width) < MIN_SOURCE_SIDE:
-        raise UnusableSample(f"{width} x {height} pixels, too small: the short side needs {MIN_SOURCE_SIDE}")
+        raise UnusableSample(f"{width} x {height} pixels, too small: the short side needs {MIN_SOURCE_SIDE} or more")
 
 
 def torchvision(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
-    """Area uniform, ratio log-uniform, ten attempts, then the largest middle that is not too long.
+    """Draw a uniform area and a log-uniform ratio, ten attempts; else take the largest central box of a valid ratio.
 
     pytorch/vision, transforms/transforms.py, RandomResizedCrop.get_params.
     """
@@ -67,7 +67,7 @@ def torchvision(height: int, width: int, area: tuple[float, float], rng: np.rand
 
 
 def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
-    """As torchvision's, but what is too long for the picture is cut.
+    """Draw as torchvision, in one attempt; a side that is longer than the image is cut.
 
     google-deepmind/deepmind-research, byol/utils/dataset.py, _decode_and_random_crop.
     """
@@ -77,10 +77,10 @@ def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Gene
 
 
 def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
-    """Ratio uniform, then the height uniform among those of the right area; a tenth of the picture at least.
+    """Draw a uniform ratio, then a uniform height among those of a valid area: at least a tenth of the image.
 
-    sample_distorted_bounding_box_op.cc of tensorflow, as google-research/simclr's data_util.py, crop_and_resize, calls
-    it: 100 attempts. Then, as of very long pictures or of less than a tenth, torchvision's (there: the whole picture).
+    sample_distorted_bounding_box_op.cc of TensorFlow, as google-research/simclr's data_util.py, crop_and_resize, calls
+    it: 100 attempts. If all fail (very long image, area below a tenth), crop as torchvision (TensorFlow: whole image).
     """
     least, most = (share * height * width for share in area)
     for _ in range(100):
@@ -89,7 +89,7 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
         top = min(round(sqrt(most / ratio)), int((width + 0.5 - 1e-7) / ratio), height)
         h = min(round(sqrt(least / ratio)), top)
         h += int(size * (top - h + 1))
-        h += round(h * ratio) * h < least  # what rounding took or gave is no reason to fail
+        h += round(h * ratio) * h < least  # rounding alone must not fail an attempt
         h -= round(h * ratio) * h > most
         w = round(h * ratio)
         if least <= h * w <= most and 0 < w <= width and 0 < h <= height and h * w >= MIN_COVERED * height * width:
@@ -101,7 +101,7 @@ CROPS = {CropRule.torchvision: torchvision, CropRule.tensorflow: tensorflow, Cro
 
 
 def _sides(pixels: int, area: tuple[float, float], shape: float, size: float, ratio: float) -> tuple[int, int]:
-    """Area uniform, ratio log-uniform, by two chances of 0 to 1: height and width, be they in the picture or not."""
+    """Return height and width, possibly beyond the image; `size` and `ratio` are random numbers in [0, 1)."""
     least, most = area
     ratio = shape * MAX_ASPECT ** (2 * ratio - 1)
     wanted = pixels * (least + size * (most - least))
@@ -109,21 +109,21 @@ def _sides(pixels: int, area: tuple[float, float], shape: float, size: float, ra
 
 
 def _placed(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
-    """Anywhere in the picture, by two chances of 0 to 1."""
+    """Return an h x w box inside the image; `x` and `y` from 0 to 1 set its position."""
     left, top = int(x * (width - w + 1)), int(y * (height - h + 1))
     return Box(left, top, left + w, top + h)
 
 
 def square(height: int, width: int, share: float, rng: np.random.Generator) -> Box:
-    """A square of `share` of the short side, anywhere: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
+    """Draw a square of `share` of the short side: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
     check_size(height, width)
     side = round(min(height, width) * share)
     if side < MIN_SIDE:
-        raise UnusableSample(f"{width} x {height} pixels, too small: a square of {share:g} has fewer than {MIN_SIDE}")
+        raise UnusableSample(f"{width} x {height} pixels, too small: --crop {share:g} gives a side below {MIN_SIDE}")
     return _placed(height, width, side, side, *rng.random(2).tolist())
 
 
 def squares(height: int, width: int, share: float, rng: np.random.Generator) -> Iterator[Box]:
-    """Some squares, for tasks that cannot tell anything of each: ten at most."""
+    """Yield ten random squares, for tasks that cannot label every square."""
     for _ in range(10):
         yield square(height, width, share, rng)

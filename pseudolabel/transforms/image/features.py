@@ -1,4 +1,4 @@
-"""Image features for clustering: (H, W, 3) uint8 RGB -> (D,) gradients, color statistics, or a thumbnail."""
+"""Image features for clustering: (H, W, 3) uint8 RGB -> (D,) gradients, colour statistics or a thumbnail."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from pseudolabel.transforms.image import ops
 
-HOG_SIDE = 96  # pixels that a picture is squeezed to for its gradients
-CELL, BINS = 16, 9  # pixels of a cell's side, directions of a gradient
-BLOCK_NORM_OFFSET = 0.1 * 4 * BINS  # added to the length of a block, so that the noise of plain ground stays small
-COLOR_GRID = 4  # places on each side that colours are looked up in
+HOG_SIDE = 96  # pixels; an image is resized to this square for its gradients
+CELL, BINS = 16, 9  # pixels of a cell's side; directions of a gradient
+BLOCK_NORM_OFFSET = 0.1 * 4 * BINS  # added to a block's norm, so that noise in flat areas stays small
+COLOR_GRID = 4  # cells per side for the colour statistics
 
 
 def hog(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (900,): histograms of oriented gradients of the lightness, Dalal & Triggs 2005.
+    """(H, W, 3) -> (900,): histograms of oriented gradients (HOG) of the lightness, Dalal & Triggs 2005.
 
-    Each gradient is shared by the two nearest of 9 directions without sign, in 6 x 6 cells of 16 pixels; each block of
-    2 x 2 cells is brought to length 1, clipped at 0.2, and brought to length 1 again.
+    Each gradient is split between the two nearest of 9 unsigned directions, in 6 x 6 cells of 16 pixels. Each block of
+    2 x 2 cells is normalised to length 1, clipped at 0.2, and normalised again.
     """
     import cv2
 
     gray = cv2.cvtColor(ops.resize(image, HOG_SIDE, HOG_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     strength, angle = cv2.cartToPolar(across, down)
-    turns = angle * np.float32(BINS / np.pi)  # a half turn is BINS
+    turns = angle * np.float32(BINS / np.pi)  # in bins: a half turn has BINS
     below = np.floor(turns)
     upper = strength * (turns - below)
     first = below.astype(np.int64) % BINS
@@ -39,7 +39,7 @@ def hog(image: np.ndarray) -> np.ndarray:
 
 
 def color_statistics(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (96,): mean and deviation of CIE L, a and b, over 100, in each of 4 x 4 places."""
+    """(H, W, 3) -> (96,): mean and standard deviation of CIE L, a and b, divided by 100, in 4 x 4 cells."""
     import cv2
 
     side = 2 * HOG_SIDE // 3
@@ -53,5 +53,5 @@ def color_statistics(image: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
-    """(H, W, 3) -> (3 * side * side,) uint8: so many pixels on a side, row by row."""
+    """(H, W, 3) -> (3 * side * side,) uint8: the image resized to `side` x `side`, row by row."""
     return ops.resize(image, side, side).ravel()

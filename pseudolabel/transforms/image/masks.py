@@ -1,4 +1,4 @@
-"""Masks over a grid of patches: True where a patch is hidden, and always as many as asked for."""
+"""Masks over a grid of patches: true for hidden patches, with an exact number of them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from math import exp, log, sqrt
 
 import numpy as np
 
-MIN_ASPECT = 0.3  # of a block, to 1 / 0.3
-MIN_BLOCK_PATCHES = 16  # patches a block aims at, at least
-MAX_ATTEMPTS = 10
-GRAY = 128  # of a hidden patch, for a person to see
+MIN_ASPECT = 0.3  # aspect ratios of a block: 0.3 to 1 / 0.3
+MIN_BLOCK_PATCHES = 16  # patches; smallest target area of a block
+MAX_ATTEMPTS = 10  # to place one block
+GRAY = 128  # value of a hidden patch in a rendered image
 
 
 def random_mask(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width) bool: `count` patches, each set of them as likely (facebookresearch/mae, random_masking)."""
+    """(height, width) bool: hide `count` patches, all sets equally likely (facebookresearch/mae, random_masking)."""
     mask = np.zeros(height * width, bool)
     mask[rng.permutation(len(mask))[:count]] = True
     return mask.reshape(height, width)
 
 
 def block_mask(height: int, width: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width) bool: rectangles that may overlap, until `count` patches are hidden.
+    """(height, width) bool: hide exactly `count` patches in rectangles, which may overlap.
 
-    microsoft/unilm, beit/masking_generator.py, which stops short of the count in a third of its masks; here patches
-    beside the blocks make up for what is lacking.
+    microsoft/unilm, beit/masking_generator.py. The reference hides fewer than `count` in a third of its masks; here
+    patches next to the blocks are hidden until the count is reached.
     """
     mask = np.zeros((height, width), bool)
     while (left := count - np.count_nonzero(mask)) and _block(mask, int(left), rng):
@@ -36,7 +36,7 @@ def block_mask(height: int, width: int, count: int, rng: np.random.Generator) ->
 
 
 def _block(mask: np.ndarray, most: int, rng: np.random.Generator) -> bool:
-    """Hide one more rectangle of at most `most` new patches; whether one was found."""
+    """Hide one more rectangle with 1 to `most` new patches. Return whether one was found."""
     height, width = mask.shape
     for _ in range(MAX_ATTEMPTS):
         area, aspect = (
@@ -54,7 +54,7 @@ def _block(mask: np.ndarray, most: int, rng: np.random.Generator) -> bool:
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
-    """The mask and the patches above, below, left and right of it."""
+    """Return the mask extended by the patches above, below, left and right of it."""
     out = mask.copy()
     out[1:] |= mask[:-1]
     out[:-1] |= mask[1:]
@@ -64,10 +64,10 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def grid_mask(height: int, width: int, unit: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width) bool: `count` squares of patches (microsoft/SimMIM, data/data_simmim.py, MaskGenerator)."""
+    """(height, width) bool: hide `count` squares of patches (microsoft/SimMIM, data/data_simmim.py, MaskGenerator)."""
     return random_mask(height // unit, width // unit, count, rng).repeat(unit, 0).repeat(unit, 1)
 
 
 def gray_out(image: np.ndarray, mask: np.ndarray, patch: int) -> np.ndarray:
-    """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the patches of the mask gray."""
+    """(H, W, 3), (H / patch, W / patch) bool -> (H, W, 3) with the hidden patches in gray."""
     return np.where(mask.repeat(patch, 0).repeat(patch, 1)[..., None], np.uint8(GRAY), image)

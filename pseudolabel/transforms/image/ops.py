@@ -1,4 +1,4 @@
-"""Pictures as arrays: (H, W, 3) uint8 RGB, and the few operations that tasks share."""
+"""Image operations that tasks share, on (H, W, 3) uint8 RGB."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import numpy as np
 
 from pseudolabel.transforms.image.color import LUMA
 
-JPEG_TOLERANCE = (
-    12.0  # of 255: what JPEG takes from a place of 8 x 8 pixels at q95, at most, with room for another codec
-)
-THUMBNAIL_TOLERANCE = 12.0  # the mean of the same, of thumbnails of one place that were made in two ways
+JPEG_TOLERANCE = 12.0  # of 255; largest mean loss in 8 x 8 pixels at JPEG quality 95, with a margin for other codecs
+THUMBNAIL_TOLERANCE = 12.0  # of 255; largest mean difference of two thumbnails of one region, resized in different ways
 
 
 def mirror(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (H, W, 3), left and right swapped."""
+    """(H, W, 3) -> (H, W, 3), mirrored left to right."""
     import cv2
 
-    return np.asarray(cv2.flip(image, 1))  # a view of negative strides is copied pixel by pixel, at 40 times the cost
+    return np.asarray(cv2.flip(image, 1))  # copying a view with negative strides, pixel by pixel, is 40 times slower
 
 
 def rotate_quarters(image: np.ndarray, quarters: int) -> np.ndarray:
-    """(H, W, 3) -> the same counter-clockwise by 0 to 3 quarters of a circle."""
+    """(H, W, 3) -> the image rotated counter-clockwise by 0 to 3 quarter turns."""
     import cv2
 
     codes = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
@@ -30,11 +28,10 @@ def rotate_quarters(image: np.ndarray, quarters: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, height: int, width: int, cubic: bool = False) -> np.ndarray:
-    """(H, W, 3) -> (height, width, 3): shrunk by a whole number with area averaging, then bilinear for the rest.
+    """(H, W, 3) -> (height, width, 3): shrink by a whole factor with area averaging, then interpolate bilinearly.
 
-    Where it is enlarged, and `cubic`, it is bicubic.
-
-    Averaging whole blocks keeps aliasing out at a fraction of a decode's time; of fractions of pixels it costs more.
+    With `cubic`, an image that is enlarged is interpolated bicubically. Averaging whole blocks prevents aliasing in a
+    fraction of a decode's time; averaging fractions of pixels takes longer.
     """
     import cv2
 
@@ -48,21 +45,22 @@ def resize(image: np.ndarray, height: int, width: int, cubic: bool = False) -> n
 
 
 def dhash(image: np.ndarray) -> tuple[int, int]:
-    """(H, W, 3) -> 64 bits of which few change with size, codec or brightness; and those of the picture mirrored.
+    """(H, W, 3) -> the difference hash (64 bits) of the image and of the mirrored image.
 
-    Is each cell of a 9 x 8 thumbnail brighter than the one to its right? (Krawetz 2013, "Kind of like that".)
+    A bit says whether a cell of a 9 x 8 thumbnail is brighter than its right neighbour (Krawetz 2013, "Kind of like
+    that"). Size, codec and brightness change few bits.
     """
     import cv2
 
     some = cv2.cvtColor(cv2.resize(image, (9 * 16, 8 * 16), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2GRAY)
-    cells = cv2.resize(some, (9, 8), interpolation=cv2.INTER_AREA)  # of 16 x 16 places each; of all, six times as slow
+    cells = cv2.resize(some, (9, 8), interpolation=cv2.INTER_AREA)  # 16 x 16 samples each; all pixels: 6 times slower
     brighter = (cells[:, :-1] > cells[:, 1:], cells[:, :0:-1] > cells[:, -2::-1])
     one, mirrored = (int.from_bytes(np.packbits(bits).tobytes(), "big") for bits in brighter)
     return one, mirrored
 
 
 def equal_up_to_jpeg(one: np.ndarray, other: np.ndarray) -> bool:
-    """(H, W, 3) twice: whether they are one picture, up to what JPEG loses: in every place of 8 x 8 pixels."""
+    """Return whether two (H, W, 3) images are equal up to the loss of JPEG, in every window of 8 x 8 pixels."""
     import cv2
 
     if one.shape != other.shape:
@@ -72,7 +70,7 @@ def equal_up_to_jpeg(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
-    """(H, W, 3 or 1), of any sizes: whether thumbnails of 4 x 4 of their lightness are about the same."""
+    """Return whether 4 x 4 thumbnails of the lightness of two (H, W, 3 or 1) images of any size are similar."""
     import cv2
 
     gray = [image @ np.array(LUMA, np.float32) if image.shape[2] == 3 else image[..., 0] for image in (one, other)]
@@ -81,13 +79,13 @@ def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def crop(image: np.ndarray, box: Sequence[int]) -> np.ndarray:
-    """(H, W, 3) and left, top, right, bottom -> the part of it in there."""
+    """(H, W, 3) and left, top, right, bottom -> the part of the image inside the box."""
     left, top, right, bottom = box
     return image[top:bottom, left:right]
 
 
 def crop_subpixel(image: np.ndarray, box: Sequence[float], side: int = 128) -> np.ndarray:
-    """(H, W, 3) and left, top, right, bottom, fractions of pixels as well -> (side, side, 3): what lies in there."""
+    """(H, W, 3) and left, top, right, bottom in fractional pixels -> (side, side, 3), bilinear sampling."""
     import cv2
 
     left, top, right, bottom = box

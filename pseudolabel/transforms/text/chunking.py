@@ -1,6 +1,6 @@
-"""Words: where text can be cut between them without changing a token, and which tokens go on with one.
+"""Chunking: places where text can be cut without changing a token id, and tokens that continue a word.
 
-The truth about both is the tokenizer's own: `ids` and `word_ids` of the `Encoding` of a document.
+The reference for both is the tokenizer's own `Encoding` of a document, its `ids` and `word_ids`.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ import numpy as np
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-BLANKS = b" \t\n\r"  # the white space of every tokenizer; BERT's deletes \v and \f as control characters
-PUNCTUATION = string.punctuation.encode()  # each is a word by itself, for BERT
+BLANKS = b" \t\n\r"  # white space for every tokenizer; BERT's deletes \v and \f as control characters
+PUNCTUATION = string.punctuation.encode()  # for BERT, each is a word
 WORD_CHARACTERS = (string.ascii_letters + string.digits).encode()
-RARE_PUNCTUATION = "|~^`"  # of these signs
-IDEOGRAPHS = range(0xE5, 0xEA)  # lead bytes of U+5000 to U+9FFF, each a word by itself, for BERT
-# Neither sees further than a space: the one changes characters, the other cuts at white space (and elsewhere, or not).
+RARE_PUNCTUATION = "|~^`"  # candidates for the separator
+IDEOGRAPHS = range(0xE5, 0xEA)  # lead bytes of U+5000 to U+9FFF; for BERT, each character is a word
+# None of these looks across a space: normalizers change characters, pre-tokenizers cut at white space or more often.
 NORMALIZERS = frozenset({"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"})
 DROPPERS = frozenset({"BertPreTokenizer", "WhitespaceSplit", "Whitespace"})
-KEEPERS = {"ByteLevel": "use_regex", "Metaspace": "split"}  # where this is set, a word begins with the space before it
-# What is not white by its bytes: in UTF-8 the white characters beyond ASCII (U+0085, U+00A0, U+1680, U+180E, which was
-# one, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000) end otherwise than with ENDS and begin otherwise than
-# with LEADS. Normalised, no other character ends with white space, unless a DELETER takes away what it is made of.
+KEEPERS = {"ByteLevel": "use_regex", "Metaspace": "split"}  # if set, a word begins with the space before it
+# Bytes that are certainly not white space. In UTF-8, white space beyond ASCII (U+0085, U+00A0, U+1680, U+180E in older
+# Unicode, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000) has no last byte in ENDS and no first byte in
+# LEADS. After normalisation no other character ends with white space, unless one of DELETERS deletes its other parts.
 PRINTABLE = range(0x21, 0x7F)
 ENDS = sorted({*range(0x80, 0xC0)} - {*range(0x80, 0x8B), 0x8E, 0x9F, 0xA0, 0xA8, 0xA9, 0xAF})
-LEADS = {2: range(0xC3, 0xE0), 3: (0xE0, *range(0xE4, 0xEE)), 4: range(0xF0, 0xF5)}  # by the bytes of the character
-DELETERS = frozenset({"BertNormalizer", "StripAccents"})  # but nothing PRINTED
-WHITE_SPACE_CLASS = 1  # of a byte: white space that belongs to no chunk
-NEVER, AFTER, ALWAYS = 0, 1, 2  # of two bytes: whether text is cut between them, AFTER a known character or anyhow
+LEADS = {2: range(0xC3, 0xE0), 3: (0xE0, *range(0xE4, 0xEE)), 4: range(0xF0, 0xF5)}  # by the character's length
+DELETERS = frozenset({"BertNormalizer", "StripAccents"})  # these never delete a PRINTABLE character
+WHITE_SPACE_CLASS = 1  # the class of a byte of white space that belongs to no chunk
+NEVER, AFTER, ALWAYS = 0, 1, 2  # between two bytes: no cut, a cut only after a known character, always a cut
 
 
 class NotChunkable(Exception):
-    """Why a tokenizer must be called document by document."""
+    """The reason why a tokenizer must get whole documents."""
 
 
 class ChunkRules(NamedTuple):
-    """Where a tokenizer's text can be cut into chunks without changing an id."""
+    """Rules for cutting the text of a tokenizer into chunks without changing a token id."""
 
-    kinds: np.ndarray  # (256,) uint8, by byte: DROPPED, or the size of the known character that begins with it, or 0
-    pairs: np.ndarray  # (256, 256) uint8, by the bytes on either side: NEVER, AFTER or ALWAYS
-    separator: str = ""  # a token no chunk holds, to tokenise many at once; "" if there is none
+    kinds: np.ndarray  # (256,) uint8, by byte: WHITE_SPACE_CLASS, the length of a known character it begins, or 0
+    pairs: np.ndarray  # (256, 256) uint8, by the bytes before and after: NEVER, AFTER or ALWAYS
+    separator: str = ""  # a token that no chunk contains, to join chunks for one call; "" if there is none
 
     def chunks(self, data: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) uint8 text, (n,) bool in a document -> (n,) bool belongs to a chunk, (n,) bool begins one."""
+        """Return (n,) bool: in a chunk, and (n,) bool: begins one. `data`: (n,) uint8. `inside`: (n,) in a document."""
         kind = self.kinds.take(data) * inside
         solid = inside & (kind != WHITE_SPACE_CLASS)
         cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:])
@@ -58,18 +58,18 @@ class ChunkRules(NamedTuple):
 
 
 def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
-    """Read from a tokenizer's description where its text can be cut; raise `NotChunkable` if nowhere for certain.
+    """Return the rules for a tokenizer's description. Raise `NotChunkable` if no cut is certainly safe.
 
-    `literal` says whether special tokens that stand in the text are taken for such.
+    `literal`: the name of a special token in the text counts as that token.
     """
     normalizers, cutters, added = steps(about["normalizer"]), steps(about["pre_tokenizer"]), about["added_tokens"]
     names, cutter = [step["type"] for step in normalizers], cutters[0] if len(cutters) == 1 else {"type": "several"}
     keeps = bool(cutter.get(KEEPERS.get(cutter["type"], "")))
     if not keeps and cutter["type"] not in DROPPERS:
         given = ", ".join(step["type"] for step in cutters) or "none"
-        raise NotChunkable(f"its pre-tokenizer ({given}) may look across white space")
+        raise NotChunkable(f"its pre-tokenizer ({given}) may read across white space")
     if not NORMALIZERS.issuperset(names):
-        raise NotChunkable(f"its normalizer ({', '.join(names)}) may look across white space")
+        raise NotChunkable(f"its normalizer ({', '.join(names)}) may read across white space")
     for token in added:
         check_token(token, keeps)
     raw = [token["content"] for token in added if not token["normalized"]]
@@ -80,7 +80,7 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
         made = bert(bool(normalizers) and normalizers[0]["handle_chinese_chars"])
     else:
         made = dropping()
-    for token in added:  # found before the text is cut into words, and without regard to case if it is normalised
+    for token in added:  # found before the text is cut into words; a normalised token ignores case
         for text in {token["content"], token["content"].lower(), token["content"].upper()}:
             code = list(text.encode())
             made.pairs[code[:-1], code[1:]] = NEVER
@@ -95,28 +95,28 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
 
 
 def check_token(token: dict[str, Any], keeps: bool) -> None:
-    """Raise `NotChunkable` if a token that is found in the text may lie across white space.
+    """Raise `NotChunkable` if an added token may match across white space.
 
-    Chunks that keep the white space before them keep all that a token may have or strip on its left, and if need be
-    what is not there.
+    With `keeps`, a chunk includes the white space before it, so also any white space that a token contains or strips
+    on its left.
     """
     text = token["content"]
     loose = re.search(r"\S\s", text) if keeps else token["lstrip"] or text.split() != [text]
     if loose or token["rstrip"] or token["single_word"]:
-        raise NotChunkable(f"its token {text!r} depends on what is around it")
+        raise NotChunkable(f"its token {text!r} depends on the text around it")
     if token["normalized"] and not text.isascii():
-        raise NotChunkable(f"its token {text!r} is sought in the normalised text")
+        raise NotChunkable(f"its token {text!r} is matched in normalised text and is not ASCII")
 
 
 def dropping() -> ChunkRules:
-    """Words are what stands between white space, or less."""
+    """Return rules for words that never include white space: cut at white space."""
     made = ChunkRules(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
     made.kinds[list(BLANKS)] = WHITE_SPACE_CLASS
     return made
 
 
 def bert(chinese: bool) -> ChunkRules:
-    """Each sign is a word by itself, and so are Chinese characters, if they are set apart."""
+    """Return rules for BERT: each punctuation character is a word, and with `chinese` each Chinese character, too."""
     made = dropping()
     if chinese:
         made.kinds[IDEOGRAPHS] = 3
@@ -127,11 +127,11 @@ def bert(chinese: bool) -> ChunkRules:
 
 
 def keeping(cutter: dict[str, Any], normalizers: list[str]) -> ChunkRules:
-    """Words have a space before them: text is cut before white space, where what precedes it is certainly none.
+    """Return rules for words that begin with a space: cut before white space unless white space may precede it.
 
-    Metaspace knows no white space but U+0020. GPT-2's expression (openai/gpt-2, src/encoder.py, `self.pat`) looks back
-    at nothing, and at white space ahead only behind white space; it parts letters and digits from signs, but may join
-    letters to an apostrophe before them. Where it sets a space before what has none, each chunk must have its own.
+    For Metaspace only U+0020 is white space. GPT-2's expression (openai/gpt-2, src/encoder.py, `self.pat`) never looks
+    back, and looks ahead to white space only from white space. It splits letters and digits from punctuation, but may
+    join an apostrophe with letters after it. If the tokenizer adds a missing space, each chunk must begin with a space.
     """
     made = ChunkRules(np.zeros(256, np.uint8), np.zeros((256, 256), np.uint8))
     alone = cutter["type"] == "Metaspace" or cutter["add_prefix_space"]
@@ -149,7 +149,7 @@ def keeping(cutter: dict[str, Any], normalizers: list[str]) -> ChunkRules:
 
 
 def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The steps of a normalizer or pre-tokenizer, sequences unfolded."""
+    """Return the steps of a normalizer or pre-tokenizer, with sequences flattened."""
     if component is None:
         return []
     if component["type"] != "Sequence":
@@ -159,33 +159,32 @@ def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def mask_between(bounds: np.ndarray, length: int) -> np.ndarray:
-    """(2 k,) ascending starts and ends in turn -> (length,) bool, true within."""
+    """Return (length,) bool: between a start and its end. `bounds`: (2 k,) ascending, starts and ends in turn."""
     lengths = np.diff(bounds, prepend=0, append=length)
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
 
 
-# --- what goes on with a word ----------------------------------------------------------------------------------------
+# --- tokens that continue a word -------------------------------------------------------------------------------------
 
 
 class WordMarks(NamedTuple):
-    """What the pieces of a vocabulary tell of themselves, wherever they stand."""
+    """The pieces of a vocabulary that begin or continue a word in every context."""
 
-    heads: np.ndarray  # (v,) bool: begins a word
-    tails: np.ndarray | None  # (v,) bool: goes on with a word, as none else does; None if that is for `word_ids` to say
+    heads: np.ndarray  # (v,) bool: the piece begins a word
+    tails: np.ndarray | None  # (v,) bool: the piece continues a word, and no other does; None if `word_ids` are needed
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, about: dict[str, Any]) -> WordMarks:
-        """Read them from a tokenizer and its description."""
+        """Return the pieces of a tokenizer with this description."""
         prefix = tail(about)
         return cls(
             pieces_with_prefix(tokenizer, head(tokenizer)), pieces_with_prefix(tokenizer, prefix) if prefix else None
         )
 
     def going_on(self, ids: np.ndarray, words: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Which tokens go on with the word of the token before.
+        """Return (t,) bool: the token continues the word of the token before.
 
-        (t,) ids of k texts in a row, (t,) their `word_ids` unless there are `tails`, (k,) how many each text has ->
-        (t,) bool.
+        `ids`: (t,) of k concatenated texts; `words`: (t,) `word_ids`, not used with `tails`; `lengths`: (k,) tokens.
         """
         if self.tails is not None:
             return self.tails.take(ids)
@@ -196,9 +195,9 @@ class WordMarks(NamedTuple):
 
 
 def head(tokenizer: Tokenizer) -> str:
-    """What the pieces begin with that begin a word, where the tokenizer does not part text at spaces; else "".
+    """Return the prefix of pieces that begin a word if the tokenizer does not split text at spaces, else "".
 
-    A document is one word to it (Llama's, Gemma's). A word begins with what it writes for a space.
+    For such a tokenizer (Llama's, Gemma's) a document is one word. The prefix is its symbol for a space.
     """
     text, cutter = "a b", tokenizer.pre_tokenizer
     if tokenizer.normalizer:
@@ -208,9 +207,9 @@ def head(tokenizer: Tokenizer) -> str:
 
 
 def tail(about: dict[str, Any]) -> str:
-    """What the pieces begin with that go on with a word, where no word can begin so; else "".
+    """Return the prefix of pieces that continue a word if no word can begin with it, else "".
 
-    So it is for BERT's WordPiece: a "#" is a word by itself.
+    BERT's WordPiece has such a prefix, because "#" is always a word.
     """
     model, cutters = about["model"], [step["type"] for step in steps(about["pre_tokenizer"])]
     if model["type"] != "WordPiece" or cutters != ["BertPreTokenizer"]:
@@ -224,7 +223,7 @@ def tail(about: dict[str, Any]) -> str:
 
 
 def pieces_with_prefix(tokenizer: Tokenizer, prefix: str) -> np.ndarray:
-    """(v,) bool: the pieces that begin with `prefix`, if it is anything."""
+    """Return (v,) bool: the piece begins with `prefix`. False for all if `prefix` is empty."""
     vocabulary = tokenizer.get_vocab()
     table = np.zeros(max(vocabulary.values(), default=-1) + 1, bool)
     table[[i for piece, i in vocabulary.items() if prefix and piece.startswith(prefix)]] = True

@@ -1,4 +1,4 @@
-"""Spelling: rows of tokens as a person reads them, with blanks and what fills them."""
+"""Detokenizer: rows of tokens -> readable texts with blanks, and the answers for the blanks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
 
-CONTEXT_TOKENS = 4  # tokens before one, by which a decoder writes it
+CONTEXT_TOKENS = 4  # preceding tokens that a token is decoded with
 
 
 class Detokenizer:
-    """How tokens are written, and their blanks: the decoder joins "is", "##[MASK]" as it would "is", "##n"."""
+    """A writer of tokens and blanks. A blank has its token's marks: "is", "##[MASK]" is decoded like "is", "##n"."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.decode = tokenizer.decoder.decode if tokenizer.decoder else " ".join
@@ -35,22 +35,22 @@ class Detokenizer:
         self.answers = np.array([self.decode([p.removeprefix(inner)]).strip() for p in pieces], object)
 
     def read(self, ids: np.ndarray, chosen: np.ndarray, special: SpecialTokens) -> list[pa.Array]:
-        """(r, L) ids, (r, L) bool -> the texts with their blanks, and the lists of what fills them."""
-        unwritten = [special.cls, special.sep, special.pad, special.mask]  # all [MASK]s are blanks, none the text's own
+        """Return r texts with a blank for each chosen token, and r lists of answers. `ids`, `chosen`: (r, L)."""
+        unwritten = [special.cls, special.sep, special.pad, special.mask]  # [MASK] is written for blanks only
         written = ~np.isin(ids, unwritten)
         pieces = np.where(chosen, self.marks[ids] + "[MASK]" + self.ends[ids], self.pieces[ids])[written]
-        document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # a row ends with [SEP], too
+        document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # [SEP] also ends a row
         texts = self.texts(pieces, np.nonzero(written)[0], document, len(ids))
         return [to_strings(texts), self.fillings(ids, chosen)]
 
     def spell(self, rows: Ragged, blanks: np.ndarray) -> pa.Array:
-        """Rows of ids -> their texts, in which these ids are words by themselves."""
+        """Return the texts of rows. Each id of `blanks` is written as a word."""
         pieces, row = self.pieces[rows.values], np.repeat(np.arange(len(rows.lengths)), rows.lengths)
         pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
         return to_strings(self.texts(pieces, row, row, len(rows.lengths)))
 
     def fill_masks(self, shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[Span]:
-        """(n,) ids, (n,) labels -> the text as it was, with marks: what is asked for, and what is shown there."""
+        """Return the original text of (n,) ids as spans, marked "blank", "kept" or "changed" (with the token shown)."""
         asked = labels >= 0
         marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")
         texts = self.each(np.where(asked, labels, shown))
@@ -58,7 +58,7 @@ class Detokenizer:
         return [Span(*span) for span in zip(texts, marks.tolist(), notes, strict=True)]
 
     def each(self, ids: np.ndarray) -> list[str]:
-        """(n,) ids -> the text of each token, with the space before it, if there is one."""
+        """Return the text of each of (n,) ids, with the space before it if there is one."""
         pieces, texts = self.pieces[ids].tolist(), []
         for i, answer in enumerate(self.answers[ids].tolist()):
             before, with_it = (self.decode(pieces[max(0, i - CONTEXT_TOKENS) : end]) for end in (i, i + 1))
@@ -66,7 +66,7 @@ class Detokenizer:
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
-        """(n,) pieces, the rows and the parts they lie in -> `count` texts; a row's parts are lines, decoded apart."""
+        """Return `count` texts of (n,) pieces with (n,) rows and parts. A part is decoded alone, as a line of a row."""
         starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
         texts, flat = [""] * count, pieces.tolist()
         for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):
@@ -74,7 +74,7 @@ class Detokenizer:
         return texts
 
     def fillings(self, ids: np.ndarray, chosen: np.ndarray) -> pa.Array:
-        """(r, L) ids, (r, L) bool -> r lists of words: what stands where it was chosen."""
+        """Return r lists with the words of the chosen tokens. `ids`, `chosen`: (r, L)."""
         import pyarrow as pa
 
         offsets = np.append(0, chosen.sum(1).cumsum()).astype(np.int32)

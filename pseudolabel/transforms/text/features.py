@@ -1,4 +1,4 @@
-"""Texts as numbers: hashed TF-IDF, and its largest singular directions (latent semantic analysis, Deerwester 1990)."""
+"""Text features: hashed TF-IDF and its largest singular directions (latent semantic analysis, Deerwester 1990)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pseudolabel.readers.text.blocks import Block
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-HASH_BUCKETS = 1 << 16  # that terms are hashed into
-DIMENSIONS = 128  # numbers to a document
-POWER_ITERATIONS = 4  # times the randomised SVD multiplies by A' A: text has a long tail
-EXTRA_DIRECTIONS = 16  # directions it finds beside those that are kept
-# what continues a word without being a letter: accents, vowel signs, and the two joiners between them
+HASH_BUCKETS = 1 << 16  # buckets for hashed terms
+DIMENSIONS = 128  # numbers per document
+POWER_ITERATIONS = 4  # multiplications by A' A in the randomised SVD; the singular values of text have a long tail
+EXTRA_DIRECTIONS = 16  # directions that the randomised SVD finds and drops
+# characters that continue a word but are not letters: accents, vowel signs, and the joiners U+200C and U+200D
 MARKS = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
 LETTERS = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
 ALONE = r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-# a word; a character of a script that writes without spaces is one by itself
+# a word, or one character of a script without spaces
 TERM = re.compile(rf"{ALONE}[{MARKS}]*|{LETTERS}(?:['’]{LETTERS})?")
 
 
 class Buckets(dict[str, int]):
-    """term -> its bucket, by CRC-32: the same in every process."""
+    """A cache of the bucket of each term, by CRC-32, which is the same in every process."""
 
     def __missing__(self, term: str) -> int:
         self[term] = bucket = crc32(term.encode()) % HASH_BUCKETS
@@ -37,10 +37,10 @@ class Buckets(dict[str, int]):
 
 
 def terms(block: Block) -> np.ndarray:
-    """The terms of a block's d documents, in lower case and NFC: (1 + m, 2) int32, the document and the bucket of each.
+    """Return the m terms of d documents, in lower case and NFC, as (1 + m, 2) int32: document and bucket of each term.
 
-    The first row is (d, 0), for the last documents may have none.
-    A pair of words that follow each other is no term: on short texts it adds noise and four times the buckets.
+    The first row is (d, 0), because the last documents may have no terms.
+    Pairs of adjacent words are not terms: on short texts they add noise and four times the buckets.
     """
     buckets = Buckets()
     texts = (unicodedata.normalize("NFC", text.decode().lower()) for text in block.texts())
@@ -50,14 +50,14 @@ def terms(block: Block) -> np.ndarray:
 
 
 class Topics(NamedTuple):
-    """What is learned of terms."""
+    """Fitted weights and directions of terms."""
 
-    term_buckets: np.ndarray  # (t,) int32, ascending: those that were met
+    term_buckets: np.ndarray  # (t,) int32, ascending: the buckets seen in the fit
     term_weights: np.ndarray  # (t,) float32: ln((1 + n) / (1 + documents with the term)) + 1
-    term_directions: np.ndarray  # (t, SIZE or fewer) float32
+    term_directions: np.ndarray  # (t, DIMENSIONS or fewer) float32
 
     def features(self, found: np.ndarray) -> np.ndarray:
-        """(1 + m, 2) of `terms` -> (d, SIZE) float32; NaN where no term is known."""
+        """Return (d, DIMENSIONS or fewer) float32 for the result of `terms`; NaN for a document without known terms."""
         documents, pairs = int(found[0, 0]), found[1:]
         at = np.searchsorted(self.term_buckets, pairs[:, 1]).clip(max=len(self.term_buckets) - 1)
         known = self.term_buckets[at] == pairs[:, 1]
@@ -68,7 +68,7 @@ class Topics(NamedTuple):
 
 
 def tf_idf(pairs: np.ndarray, documents: int, weights: np.ndarray) -> csr_array:
-    """(1 + ln count) * weight, each document of length 1: (documents, t) float32, sparse."""
+    """Return sparse (documents, t) float32: (1 + ln count) * weight, each document scaled to length 1."""
     from scipy.sparse import csr_array
 
     counts = csr_array((np.ones(len(pairs), np.float32), pairs.T), shape=(documents, len(weights)))
@@ -81,14 +81,14 @@ def tf_idf(pairs: np.ndarray, documents: int, weights: np.ndarray) -> csr_array:
 
 
 def fit_topics(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
-    """What `terms` gave -> the weights of terms, and directions by the randomised SVD of Halko, Martinsson & Tropp 2011
-    (algorithms 4.4 and 5.1)."""
+    """Fit weights, and directions by the randomised SVD of Halko, Martinsson & Tropp 2011 (algorithms 4.4 and 5.1), to
+    results of `terms`. Raise `UserError` if there are no terms."""
     begins = np.cumsum([0, *(part[0, 0] for part in parts)])
     total = int(begins[-1])
     moved = [part[1:] + np.array([begin, 0], np.int32) for part, begin in zip(parts, begins, strict=False)]
     pairs = np.concatenate(moved)
     if not len(pairs):
-        raise UserError("there is no word to learn from in all that was looked at", 3)
+        raise UserError("no words to learn from in the documents read; give other documents", 3)
     buckets, at = np.unique(pairs[:, 1], return_inverse=True)
     pairs = np.stack([pairs[:, 0], at.ravel().astype(np.int32)], 1)
     spread = np.bincount(np.unique(pairs[:, 0].astype(np.int64) * len(buckets) + pairs[:, 1]) % len(buckets))

@@ -1,4 +1,4 @@
-"""Masking: a row's tokens are parted into units, some units are chosen, and other tokens are shown in their place."""
+"""Masking: split a row's tokens into units, choose units, and replace their tokens."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
 if TYPE_CHECKING:
     from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
-MAX_WORD_TOKENS = 16  # tokens; what is longer is hardly a word, but a sentence without spaces
+MAX_WORD_TOKENS = 16  # tokens; a longer word is probably a sentence without spaces
 GEOMETRIC_P = 0.2  # p of SpanBERT's span lengths: README of facebookresearch/SpanBERT, --geometric-p
 
 
 class Unit(StrEnum):
-    """What is hidden as a whole."""
+    """The unit that is masked as a whole."""
 
     token = "token"
     word = "word"
@@ -29,7 +29,7 @@ class Unit(StrEnum):
 
 
 class Rounding(StrEnum):
-    """How ratio * n becomes a number of tokens."""
+    """The rounding of ratio * n to a number of tokens."""
 
     nearest = "nearest"
     up = "up"
@@ -37,21 +37,21 @@ class Rounding(StrEnum):
 
 
 class SpanLengths(StrEnum):
-    """How the words of a span are drawn: P(n) ~ 0.8^n, or P(n) ~ 1/n."""
+    """The distribution of the words per span: P(n) ~ 0.8^n, or P(n) ~ 1/n."""
 
     geometric = "geometric"
     inverse = "inverse"
 
 
 class Replace(StrEnum):
-    """What shares one draw of 80/10/10."""
+    """The unit that shares one random draw of 80/10/10."""
 
     token = "token"
     unit = "unit"
 
 
 class MaskingPreset(StrEnum):
-    """Whose masking."""
+    """The model whose masking is followed."""
 
     bert = "bert"
     roberta = "roberta"
@@ -61,7 +61,7 @@ class MaskingPreset(StrEnum):
 
 
 class MaskingParams(NamedTuple):
-    """What a preset sets; each is an option of the same name."""
+    """The parameters that a preset sets; each has an option of the same name."""
 
     unit: Unit = Unit.token
     ratio: float = 0.15
@@ -75,26 +75,23 @@ class MaskingParams(NamedTuple):
 PRESETS = {
     MaskingPreset.bert: MaskingParams(),  # google-research/bert, create_pretraining_data.py
     MaskingPreset.roberta: MaskingParams(rounding=Rounding.chance),  # fairseq, data/mask_tokens_dataset.py
-    MaskingPreset.spanbert: MaskingParams(
-        Unit.span, rounding=Rounding.up, replace=Replace.unit
-    ),  # pretraining/fairseq/data/masking.py
-    MaskingPreset.albert: MaskingParams(
-        Unit.span, span_lengths=SpanLengths.inverse, span_words=3
-    ),  # albert, create_pretraining_data.py
-    MaskingPreset.mosaicbert: MaskingParams(
-        ratio=0.3, bernoulli=True
-    ),  # MosaicBERT's model card: 30 %, by the Hugging Face collator
+    # SpanBERT's pretraining/fairseq/data/masking.py
+    MaskingPreset.spanbert: MaskingParams(Unit.span, rounding=Rounding.up, replace=Replace.unit),
+    # google-research/albert, create_pretraining_data.py
+    MaskingPreset.albert: MaskingParams(Unit.span, span_lengths=SpanLengths.inverse, span_words=3),
+    # MosaicBERT's model card: 30 %, with the collator of Hugging Face
+    MaskingPreset.mosaicbert: MaskingParams(ratio=0.3, bernoulli=True),
 }
 
 
 def describe_preset(rule: MaskingParams) -> str:
-    """What a rule has that BERT's has not; of BERT's, all."""
+    """Return the parameters that differ from BERT's; for BERT, all parameters."""
     base = None if rule == MaskingParams() else MaskingParams()
     return ", ".join(f"{n.replace('_', '-')} {v}" for n, v in rule._asdict().items() if v != getattr(base, n, None))
 
 
 PRESET_HELP = (
-    "Whose masking: what is not given follows it. "
+    "Model whose masking is followed; other options override it. "
     + ". ".join(f"{p}: {describe_preset(r)}" for p, r in PRESETS.items())
     + "."
 )
@@ -102,27 +99,25 @@ PRESET_HELP = (
 
 @dataclass(frozen=True)
 class MaskingOptions(Options):
-    """What is hidden of a row. A preset sets all of it; what is given goes before."""
+    """Options of masking. A preset sets all parameters; an option that is given overrides its preset."""
 
     preset: Annotated[MaskingPreset, Option(help=PRESET_HELP)] = MaskingPreset.bert
-    unit: Annotated[Unit | None, Option(help="What is hidden as a whole.")] = None
-    ratio: Annotated[float | None, Option(help="Share of a row's tokens to be told.")] = None
-    rounding: Annotated[Rounding | None, Option(help="How that share becomes a number.")] = None
-    bernoulli: Annotated[bool | None, Option(help="Choose each unit by itself, so that their number varies.")] = None
-    replace: Annotated[Replace | None, Option(help="What is masked, changed or kept by one draw.")] = None
-    span_lengths: Annotated[SpanLengths | None, Option(help="Words of a span: P(n) ~ 0.8^n or 1/n.")] = None
-    span_words: Annotated[int | None, Option(min=1, max=100, help="Words of a span, at most.")] = None
+    unit: Annotated[Unit | None, Option(help="Unit that is masked as a whole.")] = None
+    ratio: Annotated[float | None, Option(help="Share of a row's tokens that have a label.")] = None
+    rounding: Annotated[Rounding | None, Option(help="How the share is rounded to a number of tokens.")] = None
+    bernoulli: Annotated[bool | None, Option(help="Choose units independently, so their number varies.")] = None
+    replace: Annotated[Replace | None, Option(help="Unit that is masked, changed or kept by one draw.")] = None
+    span_lengths: Annotated[SpanLengths | None, Option(help="Words per span: P(n) ~ 0.8^n or 1/n.")] = None
+    span_words: Annotated[int | None, Option(min=1, max=100, help="Maximum words per span.")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.rule.ratio <= 1:
-            raise UserError(
-                f"--ratio {self.ratio} is no share of the tokens; type one above 0 and up to 1, such as 0.15"
-            )
+            raise UserError(f"--ratio {self.ratio} is out of range; give a number above 0 and up to 1, such as 0.15")
 
     @cached_property
     def rule(self) -> MaskingParams:
-        """What holds: the options that are given, else those of the preset."""
+        """Return the parameters: the options that are given, else those of the preset."""
         given = {name: getattr(self, name) for name in MaskingParams._fields if getattr(self, name) is not None}
         return PRESETS[self.preset]._replace(**given)
 
@@ -131,20 +126,20 @@ class MaskingOptions(Options):
 
 
 class ChosenTokens(NamedTuple):
-    """What is to be told of some rows, and which of it shares a draw."""
+    """The tokens that get a label, and the units that share a random draw."""
 
     tokens: np.ndarray  # (r, L) bool
     heads: np.ndarray  # (r, L) bool: the first token of each unit
 
 
 def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng: np.random.Generator) -> ChosenTokens:
-    """(r, L) bool may be hidden, (r, L) bool goes on with the word of the token before -> what is to be told.
+    """Choose the tokens to label from the (r, L) bool `candidates`. `inside`: (r, L) bool, continues a word.
 
-    Units are shuffled and taken until `budget` tokens are. Words stay whole: one that no longer fits is left out, and
-    later ones may fit (google-research/bert, create_pretraining_data.py, lines 374-380); of a span the first words are
-    taken that fit (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code draws spans that
-    may overlap until it has enough, and cuts the last one anywhere; here they lie side by side, and so do ALBERT's.
-    A row of which chance takes nothing gives the unit that came nearest to it.
+    Units are taken in random order until `budget` tokens are chosen. Words stay whole: a word that does not fit is
+    skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). Of a span, the
+    first words that fit are taken (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code
+    draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans lie side by side,
+    ALBERT's as well. If no unit of a row is selected, the unit with the smallest random draw is selected.
     """
     wanted, tokens = budget(candidates.sum(1), rule, rng), np.zeros_like(candidates)
     if rule.unit == Unit.token and not rule.bernoulli:
@@ -153,7 +148,7 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
     heads = span_starts(begins, candidates, rule, rng) if rule.unit == Unit.span else begins
     size, unit = word_sizes(begins, candidates), np.cumsum(heads[begins]) - 1  # of each word
     counts, number = begins.sum(1), np.count_nonzero(heads)
-    if rule.bernoulli:  # as the Hugging Face collator does, but for a row of which it takes nothing
+    if rule.bernoulli:  # as in the Hugging Face collator, but every row has a unit
         chance = rng.random(number)[unit]
         lowest = np.minimum.reduceat(np.append(chance, 1), np.cumsum(counts) - counts)
         taken = chance <= np.repeat(np.maximum(rule.ratio, lowest), counts)
@@ -165,7 +160,7 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
 
 
 def budget(candidates: np.ndarray, rule: MaskingParams, rng: np.random.Generator) -> np.ndarray:
-    """(r,) int candidates of each row -> (r,) int64: how many tokens are to be told, at least one."""
+    """Return (r,) int64: the tokens to label, at least one. `candidates`: (r,) int, candidates per row."""
     share = rule.ratio * candidates
     if rule.rounding == Rounding.nearest:
         number = np.rint(share)
@@ -177,10 +172,10 @@ def budget(candidates: np.ndarray, rule: MaskingParams, rng: np.random.Generator
 
 
 def word_starts(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """(r, L) bool, (r, L) bool, (r,) int -> (r, L) bool: the first token of each word.
+    """Return the first token of each word: (r, L) bool, (r, L) bool, (r,) int -> (r, L) bool.
 
-    A word that is longer than `LONGEST` and `most` tokens, and any that is longer than `most` where none is not, could
-    never be hidden, as a Chinese sentence for some tokenizers: each of its tokens is a word then.
+    A word longer than `most` tokens can never be masked, for example a Chinese sentence for some tokenizers. If it is
+    also longer than `MAX_WORD_TOKENS`, or the row has no shorter word, each of its tokens is a word.
     """
     begins = candidates.copy()
     begins[:, 1:] &= ~(inside[:, 1:] & candidates[:, :-1])
@@ -193,7 +188,7 @@ def word_starts(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) ->
 
 
 def word_sizes(begins: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """(r, L) bool, (r, L) bool -> (w,) int64: how many tokens each word has."""
+    """Return the number of tokens of each word: (r, L) bool, (r, L) bool -> (w,) int64."""
     first = begins[candidates]
     return np.diff(np.flatnonzero(first), append=len(first))
 
@@ -201,9 +196,9 @@ def word_sizes(begins: np.ndarray, candidates: np.ndarray) -> np.ndarray:
 def span_starts(
     begins: np.ndarray, candidates: np.ndarray, rule: MaskingParams, rng: np.random.Generator
 ) -> np.ndarray:
-    """(r, L) bool, (r, L) bool -> (r, L) bool: the first token of each span of a document's words, side by side.
+    """Return the first token of each span of a document's words: (r, L) bool, (r, L) bool -> (r, L) bool.
 
-    Every word draws a length, as though a span began with it; spans are those met on the way from the first word.
+    Every word draws a span length. The first span begins at the first word, every other span where one ends.
     """
     fresh = candidates.copy()
     fresh[:, 1:] &= ~candidates[:, :-1]
@@ -220,9 +215,9 @@ def span_starts(
 
 
 def fitting(size: np.ndarray, heads: np.ndarray, order: np.ndarray, counts: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """(w,) int words of r rows, (w,) bool begins a unit, (w,) uint64 < 2^48, (r,) int how many, (r,) int -> (w,) bool.
+    """Return (w,) bool: words that fit into their row's `room`, taken by `order`. A unit's words are in text order.
 
-    Of each row's words, in that order, those that fit into its room; those of a unit in the order of the text.
+    `size`: (w,) int tokens. `heads`: (w,) bool, begins a unit. `order`: (w,) uint64 < 2^48. `counts`: (r,) int words.
     """
     column = np.arange(counts.max(initial=0), dtype=np.uint64)
     there = column < counts[:, None]
@@ -235,13 +230,13 @@ def fitting(size: np.ndarray, heads: np.ndarray, order: np.ndarray, counts: np.n
     return taken[there]
 
 
-# --- showing ---------------------------------------------------------------------------------------------------------
+# --- replacing -------------------------------------------------------------------------------------------------------
 
 
 def replace_masked(
     ids: np.ndarray, chosen: ChosenTokens, special: SpecialTokens, replace: Replace, rng: np.random.Generator
 ) -> np.ndarray:
-    """(r, L) ids -> (r, L) ids: of the chosen 80 % become [MASK], 10 % a random token, and 10 % stay."""
+    """Return (r, L) ids in which 80 % of the chosen become [MASK], 10 % become a random token, and 10 % stay."""
     shown, at = ids.copy(), np.nonzero(chosen.tokens)
     fate = rng.random(len(at[0]))
     if replace == Replace.unit:
@@ -252,14 +247,14 @@ def replace_masked(
     return shown
 
 
-# --- undoing ---------------------------------------------------------------------------------------------------------
+# --- checking --------------------------------------------------------------------------------------------------------
 
 
 def masking_faults(shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[tuple[np.ndarray, str]]:
-    """(r, L) ids, (r, L) labels -> (r,) bool where masking cannot have made these, each with the reason."""
+    """Return for each fault the rows that have it, (r,) bool, and the reason. `shown`, `labels`: (r, L) ids."""
     asked = labels != IGNORE_INDEX
     return [
-        ((asked & ~special.is_text(labels)).any(1), "`labels` asks for what is no text"),
-        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids` shows no text at a blank"),
-        (~asked.any(1) & special.is_text(shown).any(1), "`labels` asks for nothing"),
+        ((asked & ~special.is_text(labels)).any(1), "`labels` has an id that is not text"),
+        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids` has no text at a label"),
+        (~asked.any(1) & special.is_text(shown).any(1), "`labels` has no token"),
     ]

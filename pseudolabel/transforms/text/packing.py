@@ -1,4 +1,4 @@
-"""Packing: a shard's documents as one stream of tokens, cut into rows, of which nothing is lost."""
+"""Packing: join a shard's documents into one stream of tokens and cut it into rows, without losing a token."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from pseudolabel.transforms.text.tokenize import Tokens
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MIN_BLOCK_BYTES = 256 << 10  # bytes of text worked on at once, at least
+MIN_BLOCK_BYTES = 256 << 10  # bytes of text processed at once, at least
 
 
 class Packed(NamedTuple):
-    """Rows of one width that are complete with these blocks."""
+    """The rows of one width that a group of blocks completes."""
 
-    key: str  # of the last block, which chance is drawn by
-    keys: pa.Array  # (r,) strings: the file, document and token each row begins with
+    key: str  # of the last block; seeds the random number generator
+    keys: pa.Array  # (r,) strings: file, document and token where each row begins
     texts: np.ndarray  # (r, w) int32
-    documents: int  # taken in
-    turn: int  # which of the widths
+    documents: int  # in the group; 0 if already counted
+    turn: int  # index of the width
 
 
 class PackingState(NamedTuple):
-    """The beginning of a row that the next blocks go on with, and how much there was of the document it lies in."""
+    """The incomplete row that the next blocks continue, and the number of tokens so far in its document."""
 
     key: str = ""
     ids: np.ndarray = np.empty(0, np.int32)  # (k,) int32, k <= width
     document: tuple[str, int] = ("", 0)  # file and position
     tokens: int = 0
-    turn: int = 0  # which of the widths the row has
+    turn: int = 0  # index of the row's width
 
 
 class Packing(NamedTuple):
-    """Documents, each followed by a separator if there is one, as rows of these widths in turn."""
+    """A cutter of documents into rows of the widths in turn. `sep` follows each document unless it is None."""
 
     tokens: Tokens
     sep: int | None
     widths: tuple[int, ...]
 
     def rows(self, samples: Iterator[Sample]) -> Iterator[Packed]:
-        """The rows of a stream of blocks; what is left at its end makes a last and shorter one."""
+        """Yield the rows of a stream of blocks. The last row may be shorter."""
         kept = PackingState()
         for group in group_blocks(samples):
             keys, every, bounds, left = self.cut(group, kept)
@@ -57,16 +57,16 @@ class Packing(NamedTuple):
                 yield Packed(self.key(group[-1].key, turn), keys[first :: len(self.widths)], texts, documents, turn)
                 documents = 0
             kept = left
-        last = kept.ids if self.sep is None else kept.ids[:-1]  # its last separator is the row's own
+        last = kept.ids if self.sep is None else kept.ids[:-1]  # the task's [SEP] replaces the last separator
         if len(last):
             yield Packed(self.key(kept.key, kept.turn), to_strings([kept.key]), last[None], 0, kept.turn)
 
     def key(self, key: str, turn: int) -> str:
-        """What chance is drawn by for the rows of this turn."""
+        """Return the key that seeds the random number generator for the rows of a width."""
         return f"{key}/{turn}" if len(self.widths) > 1 else key
 
     def cut(self, group: Sequence[Sample], kept: PackingState) -> tuple[pa.Array, np.ndarray, np.ndarray, PackingState]:
-        """The (r,) keys, (t,) ids and (r,) first tokens of the rows complete with these blocks, and what is left."""
+        """Return (r,) keys, (t,) ids and (r,) first tokens of the rows that a group completes, and the new state."""
         import pyarrow as pa
 
         block, files, owners = merge_blocks(group)
@@ -78,7 +78,7 @@ class Packing(NamedTuple):
             starts[0] -= kept.tokens
         turns = np.roll(self.widths, -kept.turn)
         bounds = np.cumsum(np.resize(turns, len(every) // min(self.widths) + 1))
-        bounds = np.append(0, bounds[bounds < len(every)])  # a token is left: the last one's is its [SEP]
+        bounds = np.append(0, bounds[bounds < len(every)])  # at least one token stays: [SEP] for the last row
         at = bounds - len(kept.ids)
         keys = row_keys(files, which, starts, at[at >= 0])
         keys = pa.concat_arrays([to_strings([kept.key] if at[0] < 0 else []), keys])
@@ -89,7 +89,7 @@ class Packing(NamedTuple):
 
 
 def group_blocks(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sample]]:
-    """Blocks one by one, small ones by the dozen: most of what a block costs does not depend on its size."""
+    """Yield groups of `times` * MIN_BLOCK_BYTES or more: most of the cost of a block is independent of its size."""
     group: list[Sample] = []
     size = 0
     for sample in samples:
@@ -103,7 +103,7 @@ def group_blocks(samples: Iterable[Sample], times: int = 1) -> Iterator[list[Sam
 
 
 def merge_blocks(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]:
-    """One block of several, the files its d documents come from, and (d,) which one each does."""
+    """Return one block of d documents, their files, and (d,) the file number of each document."""
     blocks = [sample.payload for sample in group]
     files = list(dict.fromkeys(file_of(sample.key) for sample in group))
     number = {file: i for i, file in enumerate(files)}
@@ -118,9 +118,9 @@ def merge_blocks(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]
 
 
 def token_stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: int | None) -> tuple[np.ndarray, ...]:
-    """(t,) ids of d documents, (2, d) their names -> the ids with `sep` after each, (k,) starts, (2, k) names of these.
+    """Return the (t,) ids of d documents with `sep` after each, the (k,) starts of documents and their (2, k) names.
 
-    A name is a file and a position. Documents without a token leave no trace, pieces of one that was cut are one.
+    A name is a file and a position. Documents without tokens are dropped. Pieces of one document count as one.
     """
     filled = np.flatnonzero(np.diff(offsets))
     starts, names = offsets[filled], names[:, filled]
@@ -131,7 +131,7 @@ def token_stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: i
 
 
 def row_keys(files: list[str], names: np.ndarray, starts: np.ndarray, at: np.ndarray) -> pa.Array:
-    """Name (r,) places in a stream by file, document and token: "a.txt#1024+7"."""
+    """Return the names of (r,) places in a stream, with file, document and token: "a.txt#1024+7"."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -143,14 +143,14 @@ def row_keys(files: list[str], names: np.ndarray, starts: np.ndarray, at: np.nda
 
 
 def to_lists(rows: np.ndarray) -> pa.Array:
-    """(r, w) -> r Arrow lists of w."""
+    """Return (r, w) as an Arrow array of r lists."""
     import pyarrow as pa
 
     return pa.ListArray.from_arrays(np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1], rows.reshape(-1))
 
 
 def to_strings(texts: list[str]) -> pa.Array:
-    """An Arrow array, also of none."""
+    """Return an Arrow array of strings, typed even if empty."""
     import pyarrow as pa
 
     return pa.array(texts, pa.string())

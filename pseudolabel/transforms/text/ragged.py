@@ -1,4 +1,4 @@
-"""Segments: sequences cut at random, drawn from, and filled, many at once and without a loop over their items."""
+"""Ragged rows: random choices, random cuts and filling of many rows at once, without a loop over their items."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(r, L) bool, (r,) int -> (r, L) bool: so many of the candidates of each row, every choice alike.
+    """Choose `wanted` candidates of each row, all sets with equal probability: (r, L) bool, (r,) int -> (r, L) bool.
 
-    Every place draws a number, told from the row's others by its column in the low bits; the candidates' smallest win.
+    Every place draws a number, with its column in the low bits to avoid ties. The smallest of the candidates win.
     """
     rows, length = candidates.shape
     if not length:
         return candidates
     low = (length - 1).bit_length()
-    kind: Any = np.uint32 if low <= 10 else np.uint64  # so that enough is left to chance
+    kind: Any = np.uint32 if low <= 10 else np.uint64  # enough random bits beside the column
     number: np.ndarray = rng.integers(0, np.iinfo(kind).max, (rows, length), kind, endpoint=True)
     number = number >> kind(low) << kind(low) | np.arange(length, dtype=kind)
     number[~candidates] = np.iinfo(kind).max
@@ -28,9 +28,9 @@ def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generato
 
 
 def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """(rows, parts) int64, each at least 1, that add up to `total` in each row; every such composition alike.
+    """Return (rows, parts) int64, each at least 1, with sum `total` per row, all with equal probability.
 
-    T5's `_random_segmentation`, text-to-text-transfer-transformer's t5/data/preprocessors.py.
+    See T5's `_random_segmentation`, text-to-text-transfer-transformer's t5/data/preprocessors.py.
     """
     cuts = choose_k(np.ones((rows, total - 1), bool), np.full(rows, parts - 1), rng)
     places = np.nonzero(cuts)[1].reshape(rows, parts - 1) + 1
@@ -38,10 +38,10 @@ def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> 
 
 
 def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """(r, k) int sizes in order, 0 for none, (r, k) bool begins a group, (r,) int -> (r, k) bool.
+    """Return (r, k) bool: taken. `sizes`: (r, k) int, 0 for no item. `heads`: (r, k), begins a group. `room`: (r,) int.
 
-    In turn, each is taken that fits into what room is left; of a group, none after the first that does not.
-    Each round takes all up to the first that does not fit, which never will; few rounds are left after the first.
+    Items are taken in order if they fit into the room left. After a misfit, the rest of its group is skipped.
+    A round takes all items up to the first misfit, which can never fit later. Few rounds follow the first.
     """
     taken = np.zeros(sizes.shape, bool)
     rows, left, still = np.arange(len(sizes)), room.astype(np.int64), sizes
@@ -60,9 +60,9 @@ def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndar
 
 
 def follow_links(following: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """(n,) int, the item after each, n after the last; (n,) bool -> (n,) bool: met when going on from the first ones.
+    """Return (n,) bool: reached from the `first` items. `following`: (n,) int, the next item, n if there is none.
 
-    The steps double: after k rounds all within 2^k - 1 steps are met.
+    Steps double: k rounds reach all items within 2^k - 1 steps.
     """
     met, jump = np.append(first, False), np.append(following, len(following)).astype(np.int32)
     while True:
@@ -75,13 +75,13 @@ def follow_links(following: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 class Ragged(NamedTuple):
-    """Rows of different lengths, one after the other."""
+    """Rows of different lengths, concatenated."""
 
     values: np.ndarray  # (n,) int32
-    lengths: np.ndarray  # (r,) int64, n in all
+    lengths: np.ndarray  # (r,) int64, with sum n
 
     def frame(self, width: int, fill: int, front: Sequence[int], back: int) -> np.ndarray:
-        """-> (r, width): each row with `front` before it, `back` behind it, and then `fill`."""
+        """Return (r, width) int32: `front`, then the row, then `back`, then `fill`."""
         columns, ends = np.arange(width), (self.lengths + len(front))[:, None]
         out = np.full((len(self.lengths), width), fill, np.int32)
         out[:, : len(front)] = front
@@ -91,5 +91,5 @@ class Ragged(NamedTuple):
 
 
 def equal_rows(rows: np.ndarray) -> Ragged:
-    """(r, w), all rows of one length."""
+    """Return (r, w) rows of equal length as `Ragged`."""
     return Ragged(rows.reshape(-1), np.full(len(rows), rows.shape[1]))

@@ -1,4 +1,4 @@
-"""Pairing: documents, sentence by sentence, become pairs of segments that follow each other or do not."""
+"""Sentence pairs: documents -> sentences -> pairs of segments, which follow each other or not."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from pseudolabel.transforms.text.ragged import follow_links
 from pseudolabel.transforms.text.sentences import split_sentences
 from pseudolabel.transforms.text.tokenize import Tokens
 
-FEW_DOCUMENTS = 8  # documents
+FEW_DOCUMENTS = 8  # other documents; with so few, the document tells the label
 
 
 class Negatives(StrEnum):
-    """What a pair is that is not as it was."""
+    """The kind of a negative pair."""
 
     swapped = "swapped"
     random = "random"
 
 
 class DocumentProgress(NamedTuple):
-    """Of the last document so far, how many tokens there were."""
+    """The number of tokens read so far from the last document."""
 
     document: tuple[str, int]  # file and position
     tokens: int
 
 
 class SentenceText(NamedTuple):
-    """Some documents, sentence by sentence; sentences without a token are none."""
+    """Documents as sentences. Sentences without tokens are dropped."""
 
-    ids: np.ndarray  # (t,) int32, with INSIDE
+    ids: np.ndarray  # (t,) int32, with CONTINUES_WORD
     bounds: np.ndarray  # (s + 1,) int32: sentence i is ids[bounds[i]:bounds[i + 1]]
-    document: np.ndarray  # (s,) int32, the number of the document it lies in
+    document: np.ndarray  # (s,) int32: the document of each sentence
     first: np.ndarray  # (d,) int64: the first sentence of each document
-    last: np.ndarray  # (d,) int64: one after its last
-    begin: np.ndarray  # (d,) int64: its first token, negative if there were others before these
-    names: np.ndarray  # (2, d) int64: number of its file, and position
+    last: np.ndarray  # (d,) int64: the last sentence of each document, plus 1
+    begin: np.ndarray  # (d,) int64: the first token of each document; negative if an earlier group has it
+    names: np.ndarray  # (2, d) int64: the file number and position of each document
     files: list[str]
-    pieces: np.ndarray  # (p,) int64: the number of the document for each piece of one that was read
+    pieces: np.ndarray  # (p,) int64: the document of each piece that was read
 
     def lacking(self, negatives: Negatives) -> Iterator[Skipped]:
-        """Documents, piece by piece, of which no pair can be made."""
+        """Yield each piece of a document that can make no pair."""
         count = self.last - self.first
         for document in self.pieces[~self.usable(negatives)[self.pieces]].tolist():
             key = f"{self.files[self.names[0, document]]}#{self.names[1, document]}"
-            reason = "one sentence, and no other to put beside it" if count[document] else "no sentence"
+            reason = "only one sentence, which makes no pair" if count[document] else "no sentence"
             yield Skipped(key, reason, unusable=False)
 
     def usable(self, negatives: Negatives) -> np.ndarray:
-        """(d,) bool: pairs can be made of it. Chance has no part in it."""
+        """Return (d,) bool: the document can make pairs. The result is not random."""
         least = 2 if negatives == Negatives.swapped or len(self.document) < 3 else 1
         usable: np.ndarray = self.last - self.first >= least
         return usable
@@ -62,7 +62,7 @@ class SentenceText(NamedTuple):
 def read_sentences(
     group: Sequence[Sample], tokens: Tokens, per_line: bool, told: DocumentProgress
 ) -> tuple[SentenceText, DocumentProgress]:
-    """The documents of these blocks, and how far the last one went."""
+    """Return the sentences of a group of blocks, and the progress in its last document."""
     block, files, owners = merge_blocks(group)
     parted = split_sentences(block, per_line)
     ids, offsets = tokens.encode(parted)
@@ -87,40 +87,39 @@ def read_sentences(
 
 
 class SentencePairs(NamedTuple):
-    """Two segments each: `a` and `b` are their first tokens, with how many."""
+    """Pairs of segments: the first token and the number of tokens of both, (c,) each."""
 
-    chunk: np.ndarray  # (c,) int64: the first token of the sentences the pair was made of
+    chunk: np.ndarray  # (c,) int64: the first token of the sentences that make the pair
     a: np.ndarray
     a_size: np.ndarray
     b: np.ndarray
     b_size: np.ndarray
-    label: np.ndarray  # (c,) bool
+    label: np.ndarray  # (c,) bool: the pair is negative
 
 
 def make_pairs(
     text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
 ) -> SentencePairs:
-    """All pairs of a text, of at most `most` tokens. Every sentence draws, as though a chunk began with it.
+    """Return all pairs of a text, of at most `most` tokens. Every sentence draws numbers, as if it began a chunk.
 
-    create_instances_from_document of google-research/bert, create_pretraining_data.py: 239-241 the length aimed at,
-    256 sentences are taken until it is met, 260-262 how many come first, 271 the coin, 273-289 the other segment,
-    292-293 sentences not used are put back; of google-research/albert's: 338-343 segments are swapped.
+    As create_instances_from_document in google-research/bert, create_pretraining_data.py: lines 239-241 target length,
+    256 enough sentences for it, 260-262 size of the first segment, 271 coin, 273-289 random segment, 292-293 unused
+    sentences go back. As google-research/albert's: lines 338-343 swapped segments.
     """
     n, bounds = np.arange(len(text.document), dtype=np.int32), text.bounds
     end = text.last.astype(np.int32)[text.document]
     aim = np.where(rng.random(len(n)) < short, rng.integers(2, most + 1, len(n), np.int32), np.int32(most))
     stop = np.minimum(np.searchsorted(bounds, bounds[:-1] + aim).astype(np.int32), end)
-    if negatives == Negatives.swapped or len(n) < 3:  # two at least, and none left over
+    if negatives == Negatives.swapped or len(n) < 3:  # at least two sentences, and not one left over
         stop = np.minimum(np.maximum(stop, n + 2), end)
         stop = np.where(end - stop == 1, end, stop)
     cut = n + 1 + (rng.random(len(n)) * np.maximum(stop - n - 1, 1)).astype(np.int32)
     false = rng.random(len(n)) < 0.5
     if negatives == Negatives.random:
-        false = (false | (stop - n == 1)) & (
-            len(n) > first_negative(cut, stop, len(n)) - n
-        )  # there is a sentence elsewhere
+        # A negative needs a sentence elsewhere.
+        false = (false | (stop - n == 1)) & (len(n) > first_negative(cut, stop, len(n)) - n)
     following = np.where(false & (negatives == Negatives.random), cut, stop)
-    following[following == end] = len(n)  # not on to the next document
+    following[following == end] = len(n)  # the last chunk of a document has no next one
     begins = np.zeros(len(n), bool)
     begins[text.first[text.usable(negatives)]] = True
     chunks = np.flatnonzero(follow_links(following, begins))
@@ -138,8 +137,8 @@ def make_pairs(
 
 
 def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
-    """How far it is from a chunk to what is elsewhere: beyond its sentences, and beyond the one that follows the first
-    segment, be it of the next document."""
+    """Return the first sentence that counts as elsewhere: after the chunk, and after the sentence that follows the
+    first segment, even if that sentence is in the next document."""
     far: np.ndarray = np.minimum(np.maximum(stop, cut + 1), count)
     return far
 
@@ -147,10 +146,10 @@ def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
 def elsewhere(
     text: SentenceText, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(c,) first sentences of chunks, (c,) `first_negative` -> (c,) a sentence elsewhere, (c,) how far it may go.
+    """Draw the first sentence of each random segment, (c,), and its limit, (c,). `after`: (c,) of `first_negative`.
 
-    Of another document, each as likely, any sentence. Where there are only a `FEW` others, it could be told by the
-    document alone; there, any sentence that is not of the chunk, each as likely.
+    All other documents have equal probability, as have their sentences. With at most `FEW_DOCUMENTS` others, the
+    document alone would tell the label. Then all sentences outside the chunk have equal probability.
     """
     own, full = text.document[chunks], np.flatnonzero(text.last - text.first)
     chance = rng.random((2, len(chunks)))
@@ -158,7 +157,7 @@ def elsewhere(
         other = (chance[0] * (len(full) - 1)).astype(np.int64)
         other = full[other + (other >= np.searchsorted(full, own))]
         start = text.first[other] + (chance[1] * (text.last[other] - text.first[other])).astype(np.int64)
-        near = start == after - 1  # which begins the next document
+        near = start == after - 1  # the sentence after the first segment, in the next document
         start[near] = text.first[full[(np.searchsorted(full, other[near]) + 1) % len(full)]]
         return start, text.last[text.document[start]]
     start = (chance[1] * (len(text.document) - (after - chunks))).astype(np.int64)
@@ -171,8 +170,8 @@ def elsewhere(
 def truncate_pairs(
     a: np.ndarray, a_size: np.ndarray, b: np.ndarray, b_size: np.ndarray, most: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Two segments of each pair -> the same without what is too much: tokens of the longer one, the second if both are,
-    one after the other, from its front or its end, as likely (truncate_seq_pair, 418-433 of BERT's)."""
+    """Truncate pairs to `most` tokens: drop tokens one by one from the longer segment, or the second at equal length,
+    at front or end with equal probability (truncate_seq_pair, lines 418-433 of BERT's)."""
     a_kept = np.minimum(a_size, np.maximum(most - b_size, (most + 1) // 2))
     b_kept = np.minimum(b_size, most - a_kept)
     return a + rng.binomial(a_size - a_kept, 0.5), a_kept, b + rng.binomial(b_size - b_kept, 0.5), b_kept

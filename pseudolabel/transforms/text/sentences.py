@@ -1,4 +1,4 @@
-"""Sentences: where they end, in documents of any script, by a few rules and no model."""
+"""Sentences: split documents of any script by a few rules, without a model."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import numpy as np
 
 from pseudolabel.readers.text.blocks import Block
 
-SPACED_STOPS = ".!?…‼⁇⁈⁉‽\u037e։؟۔।॥።፧။៕។།"  # these want white space after them; U+037E asks in Greek
-FREE_STOPS = "。｡！？๚๛"  # these do not
+SPACED_STOPS = ".!?…‼⁇⁈⁉‽\u037e։؟۔।॥።፧။៕។།"  # these need white space after them; U+037E is the Greek question mark
+FREE_STOPS = "。｡！？๚๛"  # these need none
 TITLE_ABBREVIATIONS = (
     "Mr Mrs Ms Messrs Mme Mmes Mlle Mlles MM Mgr Sr Sra Hr Dr Prof Rev Hon St Ste Capt Col Gen Lt vs cf Cf al"
 )
 NUMBER_ABBREVIATIONS = "No Nos no Nr p pp Vol vol Fig fig Ch ch Art art Jan Feb Mar Apr Jun Jul Aug Sept Oct Nov Dec"
-INITIALS = "A-HJ-ZÀ-ÖØ-ÞΑ-ΩА-Я"  # "I" is a word of its own
-BLANK_LINE = b"\n\n"  # a blank line, which no rule looks across
-SLICE_CHARACTERS = 1 << 16  # characters whose codes the processor's cache can hold
+INITIALS = "A-HJ-ZÀ-ÖØ-ÞΑ-ΩА-Я"  # "I" is a word
+BLANK_LINE = b"\n\n"  # a blank line; no rule looks across it
+SLICE_CHARACTERS = 1 << 16  # characters whose codes fit into the processor's cache
 
 
 def split_sentences(block: Block, per_line: bool = False) -> Block:
-    """Part the documents of a block into sentences: the same data with (s,) starts, ends and positions of these.
+    """Split the documents of a block into sentences: the same data, with (s,) starts, ends and positions of sentences.
 
-    White space around a sentence, as `str.isspace` has it, belongs to none, and all else to exactly one. The position
-    is the document's. Unlike documents, sentences may touch. With `per_line` every line is one. Else a sentence ends
+    White space (`str.isspace`) around a sentence belongs to no sentence; every other character belongs to exactly one.
+    A sentence has its document's position. Sentences may touch. With `per_line` each line is one. Else a sentence ends
 
-    - at a blank line; a single line end is a space, as text is wrapped;
-    - after . ! ? … and the stops of other scripts, with the quotes, brackets, * and _ that close after them (first a
-      space, perhaps: « Non ! »), where white space follows and then neither another stop nor a lower-case letter, nor
-      such a letter behind a dash or an opening bracket;
-    - but not after an abbreviation (`TITLES`; `COUNTED` before a number), an initial or a letter between stops
-      (J. R. R. Tolkien, U.S., e.g.), or the number of an item that begins a line (1. 2.);
-    - after 。！？ and the quotes and brackets that close after them, whatever follows; after ．, but not in ３．１４;
-    - at white space between two Thai letters, since Thai has no stop; ๆ and ฯ, which spaces may surround, are none.
+    - at a blank line; a single line end counts as a space, because text is wrapped;
+    - after . ! ? … and the stops of other scripts, with closing quotes, brackets, * and _ (a space may precede them:
+      « Non ! »), if white space follows, and after it no stop, no lower-case letter, and no lower-case letter behind a
+      dash or an opening bracket;
+    - but not after an abbreviation (`TITLE_ABBREVIATIONS`; `NUMBER_ABBREVIATIONS` before a number), an initial or a
+      letter between stops (J. R. R. Tolkien, U.S., e.g.), or the number of an item that begins a line (1. 2.);
+    - after 。！？ and closing quotes and brackets, whatever follows; after ．, but not in ３．１４;
+    - at white space between two Thai letters, because Thai has no stop; ๆ and ฯ do not count, as spaces surround them.
 
-    The rules are ours: google-research/bert's create_pretraining_data.py asks its user for one sentence per line.
+    The rules are this project's: google-research/bert's create_pretraining_data.py expects one sentence per line.
     """
     raw = BLANK_LINE.join([b"", *block.texts(), b""])
     text = raw.decode()
@@ -61,15 +61,15 @@ def split_sentences(block: Block, per_line: bool = False) -> Block:
 
 
 def put_back(places: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Places in what is left without (r,) ascending places -> the same in the whole."""
+    """Convert places in a text without (r,) ascending `removed` places to places in the whole text."""
     return places + np.searchsorted(removed - np.arange(len(removed)), places, "right")
 
 
-# --- what the rules look at ------------------------------------------------------------------------------------------
+# --- kinds of characters ---------------------------------------------------------------------------------------------
 
 
 def kind(character: str) -> str:
-    """What a character is to the rules, as one of the letters that `END` is written in."""
+    """Return the kind of a character: a letter that `SENTENCE_END` is written in."""
     sort = category(character)
     if character.isspace():
         return character if character in "\r\n" else " "
@@ -96,18 +96,18 @@ def kind(character: str) -> str:
 
 @cache
 def table() -> np.ndarray:
-    """(65536,) uint8: the kind of each character of the basic plane. The last is unassigned, and serves all beyond."""
+    """Return (65536,) uint8: the kind of each character of the basic plane. The last, unassigned, is for all beyond."""
     return np.frombuffer("".join(map(kind, map(chr, range(1 << 16)))).encode(), np.uint8)
 
 
 def kinds_of(text: str) -> np.ndarray:
-    """(n,) uint8: the kind of each character."""
+    """Return (n,) uint8: the kind of each character."""
     slices = (text[i : i + SLICE_CHARACTERS].encode("utf-32-le") for i in range(0, len(text), SLICE_CHARACTERS))
     return np.concatenate([table().take(np.frombuffer(codes, "<u4"), mode="clip") for codes in slices])
 
 
-# Every alternative begins with one letter, so that `re` looks for these alone. What » closes with a space before it,
-# white space or punctuation follows; else it opens.
+# Every alternative begins with a single letter, so that `re` searches for these letters only. A » after a space closes
+# if white space or punctuation follows it; else it opens.
 SENTENCE_END = re.compile(
     rb"""
     \. [)"]*+ (?: [ ] \) [)"]*+ (?= [\s,.] ) )?+ (?= \s++ [^a.] ) (?! [ ]++ -++ [ ]*+ a )
@@ -122,7 +122,7 @@ SENTENCE_END = re.compile(
 
 
 def before_stop(words: str) -> str:
-    """A pattern that looks back at one of these words and a stop: words of one length at a time, as `re` wants it."""
+    """Return a pattern that looks back at one of the words and a stop. `re` needs one look-behind per word length."""
     lengths = groupby(sorted(words.split(), key=len), len)
     return "|".join(rf"(?<=\b(?:{'|'.join(group)})\.)" for _, group in lengths)
 

@@ -1,4 +1,4 @@
-"""Corruption: which spans are cut out of a text, and what is left of it and told of it."""
+"""Span corruption: cut random spans out of a text, build inputs and labels, and restore the text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pseudolabel.transforms.text.ragged import Ragged, choose_k, composition
 
 
 def noise_counts(length: int, density: float, mean: float) -> tuple[int, int]:
-    """How many of `length` tokens are cut out, and in how many spans: random_spans_noise_mask of T5's preprocessors."""
+    """Return how many of `length` tokens are cut out, and in how many spans: T5's random_spans_noise_mask."""
     noise = min(max(round(length * density), 1), max(length - 1, 1))
     return noise, min(max(round(noise / mean), 1), noise, max(length - noise, 1))
 
 
 def text_and_label_lengths(inputs: int, density: float, mean: float, extra: int) -> tuple[int, int]:
-    """Tokens of text for inputs of this length with `extra` ones, and of labels: random_spans_helper of the same."""
+    """Return text tokens for `inputs` tokens with `extra` among them, and label tokens: T5's random_spans_helper."""
 
     def inputs_of(text: int) -> int:
         noise, spans = noise_counts(text, density, mean)
@@ -34,7 +34,7 @@ def text_and_label_lengths(inputs: int, density: float, mean: float, extra: int)
 
 
 def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.random.Generator) -> np.ndarray:
-    """-> (rows, length) bool: what is cut out. Kept and cut spans take turns, each division into them alike likely."""
+    """Return (rows, length) bool: cut out. Kept and cut spans alternate; all divisions have equal probability."""
     noise, spans = noise_counts(length, density, mean)
     if noise == length:
         return np.ones((rows, length), bool)
@@ -47,14 +47,14 @@ def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.ran
 
 
 def span_starts(noise: np.ndarray) -> np.ndarray:
-    """(r, n) bool -> (r, n) bool: the first token of each span."""
+    """Return the first token of each span: (r, n) bool -> (r, n) bool."""
     first = noise.copy()
     first[:, 1:] &= ~noise[:, :-1]
     return first
 
 
 def with_sentinels(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
-    """(r, n) ids, (r, n) bool, (s,) ids -> the rows with the sentinels in the spans' places, s in each."""
+    """Return (r, n) ids with the (s,) sentinels in place of the s spans of each row. `noise`: (r, n) bool."""
     shown, first = ids.copy(), span_starts(noise)
     shown[first] = np.tile(sentinels, len(ids))
     keep = ~noise | first
@@ -62,7 +62,7 @@ def with_sentinels(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) ->
 
 
 def target_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
-    """(r, n) ids, (r, n) bool, (s,) ids -> rows of the spans, each after its sentinel."""
+    """Return the s spans of each row of (r, n) ids, each after its sentinel. `noise`: (r, n) bool."""
     first = np.flatnonzero(span_starts(noise)[noise])
     return Ragged(np.insert(ids[noise], first, np.tile(sentinels, len(ids))), noise.sum(1) + len(sentinels))
 
@@ -70,11 +70,11 @@ def target_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> R
 def infill(
     ids: np.ndarray, begins: np.ndarray, density: float, mean: float, mask: int, rng: np.random.Generator
 ) -> Ragged:
-    """(r, n) ids, (r, n) bool: a word begins -> the rows with one mask for each span of words.
+    """Return (r, n) ids with one mask for each span of words. `begins`: (r, n) bool, first tokens of words.
 
-    add_whole_word_mask of fairseq's denoising_dataset.py: the lengths of spans are Poisson numbers, drawn until there
-    are ceil(density * words) of them, and the last is cut to fit. A row's words and spans stand in random order, of
-    words that of the text. Spans of no words beyond those that keep the input as short as the text are left out.
+    As in add_whole_word_mask of fairseq's denoising_dataset.py, span lengths are Poisson numbers, drawn until their sum
+    is ceil(density * words); the last one is cut to fit. Spans are in random places between words, which keep their
+    order. A span of no words is left out if it would make the input longer than the text.
     """
     count = begins.sum(1)
     wanted = np.ceil(density * count).astype(np.int64)
@@ -85,13 +85,13 @@ def infill(
     empty = spans & (size == 0)
     spans &= ~empty | (np.cumsum(empty, 1) <= (wanted - (spans & ~empty).sum(1))[:, None])
 
-    # Items are what the output is made of: words, and masks for spans; `is_mask` is one row of items after the other.
+    # The output consists of items: words, and masks for spans. `is_mask` has the items of all rows, concatenated.
     items = count - wanted + spans.sum(1)
     there = np.arange(items.max(initial=0)) < items[:, None]
     is_mask = choose_k(there, spans.sum(1), rng)[there]
     words_of = np.ones(len(is_mask), np.int64)
     words_of[is_mask] = size[spans]
-    hidden = np.repeat(is_mask, words_of)  # by word
+    hidden = np.repeat(is_mask, words_of)  # one per word
     tokens_of = np.ones(len(is_mask), np.int64)
     tokens_of[~is_mask] = np.bincount(np.cumsum(begins) - 1)[~hidden]
     out = np.full(tokens_of.sum(), mask, np.int32)
@@ -100,18 +100,18 @@ def infill(
     return Ragged(out, np.diff(totals))
 
 
-# --- undoing ---------------------------------------------------------------------------------------------------------
+# --- restoring -------------------------------------------------------------------------------------------------------
 
 
 class CorruptedParts(NamedTuple):
-    """What is kept of a text, what was cut out, each part but the first after its sentinel; of bart, all the text."""
+    """Kept and cut parts of a text. All but the first begin with a sentinel. For bart, `cut` is the whole text."""
 
     kept: list[np.ndarray]
     cut: list[np.ndarray]
 
 
 def restore_text(parts: CorruptedParts) -> np.ndarray | None:
-    """The text with its spans put back; None where sentinels do not answer to each other."""
+    """Return the text with its spans put back. Return None if the sentinels of kept and cut parts differ."""
     kept, cut = parts
     if [part[:1].tolist() for part in kept[1:]] != [part[:1].tolist() for part in cut[1:]] or len(cut[0]):
         return None
@@ -120,7 +120,7 @@ def restore_text(parts: CorruptedParts) -> np.ndarray | None:
 
 
 def matches_text(parts: Sequence[np.ndarray], text: np.ndarray) -> bool:
-    """Whether what is kept, of which all parts but the first begin with a mask, stands in the text in this order."""
+    """Return whether the kept parts are in `text`, in order. All parts but the first begin with a mask."""
     first, *rest = parts[0], *(part[1:] for part in parts[1:])
     if not rest or not np.array_equal(text[: len(first)], first):
         return np.array_equal(text, first)

@@ -1,7 +1,7 @@
-"""Tokens: blocks of documents become flat token ids, exactly those the tokenizer gives for each document, only sooner.
+"""Tokenisation: blocks of documents -> flat token ids. They equal the tokenizer's ids of each document, but are faster.
 
-Text repeats itself. A block is cut into chunks at places across which the tokenizer is known not to look, the distinct
-chunks are found by Arrow, and only those never met before are tokenised; the rest is gathering by index.
+Text repeats itself. A block is cut into chunks where the tokenizer is known not to look across the cut. Arrow finds the
+distinct chunks, only new chunks are tokenised, and the ids are gathered by index.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pseudolabel.transforms.text.chunking import BLANKS, ChunkRules, NotChunkabl
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-CONTINUES_WORD = np.int32(1 << 30)  # in the id of a token that goes on with the word of the token before it
-CALL_BYTES = 1 << 12  # bytes of documents tokenised in one call; longer ones alone
-SLICE_BYTES = 1_500_000  # bytes worked on at once: the tokenizer takes a hundred times that in memory
-MAX_CACHED_CHUNKS = 300_000  # chunks remembered
-LONG_CHUNK_BYTES = 64  # bytes; longer chunks are seldom met again
+CONTINUES_WORD = np.int32(1 << 30)  # bit of the id of a token that continues the word of the token before it
+CALL_BYTES = 1 << 12  # bytes of documents tokenised in one call; a longer document has its own call
+SLICE_BYTES = 1_500_000  # bytes processed at once; the tokenizer needs a hundred times as much memory
+MAX_CACHED_CHUNKS = 300_000  # chunks in the cache
+LONG_CHUNK_BYTES = 64  # bytes; longer chunks are not looked up again, because they rarely repeat
 CHUNKS_PER_CALL = 200  # new chunks tokenised in one call
 PROBE_TEXTS = (
     "Straße d’été, a/b: (c)! don't 3.14 x_y",
@@ -41,13 +41,11 @@ PROBE_TEXTS = (
 
 
 def slices(data: np.ndarray, places: np.ndarray, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Cut data[start:stop] into stretches of SLICE bytes at most, where (n,) bool `places` allows if it can be done."""
+    """Yield slices of data[start:stop] of at most SLICE_BYTES, cut where (n,) bool `places` is true if possible."""
     while stop - start > SLICE_BYTES:
         high = start + SLICE_BYTES - int(places[start + SLICE_BYTES : start : -1].argmax())
-        if not places[high]:
-            high = (
-                start + SLICE_BYTES - int((data[start + SLICE_BYTES : start : -1] & 0xC0 != 0x80).argmax())
-            )  # between characters
+        if not places[high]:  # cut between characters
+            high = start + SLICE_BYTES - int((data[start + SLICE_BYTES : start : -1] & 0xC0 != 0x80).argmax())
         yield start, high
         start = high
     yield start, stop
@@ -57,14 +55,14 @@ def slices(data: np.ndarray, places: np.ndarray, start: int, stop: int) -> Itera
 
 
 class Tokens:
-    """A tokenizer for blocks: its ids are those of `tokenizer.encode(document, add_special_tokens=False)`.
+    """A tokenizer for blocks, with the ids of `tokenizer.encode(document, add_special_tokens=False)`.
 
-    With `words`, those of tokens that go on with the word of the token before carry the bit INSIDE: all but the first
-    of those with one number in that encoding's `word_ids`, where a token added to the vocabulary is a word by itself.
-    Without `literal`, special tokens that stand in the text are text like any other.
+    With `words`, the id of a token that continues a word has the bit CONTINUES_WORD. Tokens with the same number in the
+    encoding's `word_ids` are one word; an added token is a word by itself. Without `literal`, the name of a special
+    token in the text is ordinary text.
 
-    Two things are cut that the tokenizer alone could only take with gigabytes: a stretch of SLICE bytes without a place
-    to cut at, and, where it must be called document by document, one longer than SLICE, before white space.
+    Two kinds of text are cut, because the tokenizer would need gigabytes for them: SLICE_BYTES without a place to cut,
+    and, if the tokenizer must get whole documents, a document longer than SLICE_BYTES, which is cut before white space.
     """
 
     def __init__(self, tokenizer: Tokenizer, words: bool = False, literal: bool = True) -> None:
@@ -73,17 +71,17 @@ class Tokens:
         tokenizer.encode_special_tokens = not literal
         self.tokenizer, about = tokenizer, json.loads(tokenizer.to_str())
         self.caller = PlainTokenizer(tokenizer, WordMarks.of(tokenizer, about) if words else None)
-        self.served: Counter[str] = Counter()  # blocks, "fast" or "plain"
-        self.obstacle = ""  # why the plain way, if so
+        self.served: Counter[str] = Counter()  # blocks encoded, by way: "fast" or "plain"
+        self.obstacle = ""  # why blocks are encoded the plain way
         try:
             self.chunks: Chunks | None = Chunks(self.caller, chunk_rules(about, literal))
         except NotChunkable as why:
             self.chunks, self.obstacle = None, str(why)
         if self.chunks and not self._agrees(self.chunks):
-            self.chunks, self.obstacle = None, "its ids differ on the strings tried first"
+            self.chunks, self.obstacle = None, "the ids of its chunks differ on the probe texts"
 
     def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """A block of d documents -> (t,) int32 ids, (d + 1,) int64 offsets: document i's are from offsets[i] on."""
+        """Return (t,) int32 ids and (d + 1,) int64 offsets: document i is ids[offsets[i]:offsets[i + 1]]."""
         self.served["fast" if self.chunks else "plain"] += 1
         return encode_chunked(self.chunks, block) if self.chunks else encode_plain(self.caller, block)
 
@@ -99,29 +97,29 @@ class Tokens:
 
 @lru_cache(maxsize=1)
 def load_tokens(description: str, words: bool = False, literal: bool = True) -> Tokens:
-    """The tokenizer of a tokenizer.json's content; kept, with the chunks it knows, for the next shard."""
+    """Load a tokenizer from the content of tokenizer.json. It is cached, with its known chunks, for the next shard."""
     from tokenizers import Tokenizer
 
     return Tokens(Tokenizer.from_str(description), words, literal)
 
 
 class PlainTokenizer(NamedTuple):
-    """The tokenizer as it is."""
+    """The tokenizer without chunks."""
 
     tokenizer: Tokenizer
-    marks: WordMarks | None  # None if nobody asks for words
+    marks: WordMarks | None  # None if words are not needed
 
     def ids(self, groups: Iterable[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Groups of texts, each tokenised in one call -> (t,) int32 ids in a row, (k,) int64 how many each text has."""
+        """Return (t,) int32 concatenated ids and (k,) int64 ids per text. Each group is tokenised in one call."""
         numbered = self.marks is not None and self.marks.tails is None
-        call = self.tokenizer.encode_batch if numbered else self.tokenizer.encode_batch_fast  # which knows no words
+        call = self.tokenizer.encode_batch if numbered else self.tokenizer.encode_batch_fast  # without `word_ids`
         ids, words, lengths = array("i"), array("i"), array("q")
         for texts in groups:
             for made in call(texts, add_special_tokens=False):
                 ids.extend(made.ids)
                 lengths.append(len(made))
                 if numbered:
-                    words.extend(made.word_ids)  # type: ignore[arg-type]  # None is for tokens that are added
+                    words.extend(made.word_ids)  # type: ignore[arg-type]  # None only for added special tokens
         flat, each = np.array(ids, np.int32), np.array(lengths, np.int64)
         if self.marks:
             flat[self.marks.going_on(flat, np.array(words), each)] |= CONTINUES_WORD
@@ -129,7 +127,7 @@ class PlainTokenizer(NamedTuple):
 
 
 def encode_plain(caller: PlainTokenizer, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """`Tokens.encode`, document by document, small ones many in one call."""
+    """Encode a block as `Tokens.encode` does, by documents, with many small ones in one call."""
     data, white = block.data, np.isin(block.data, list(BLANKS))
     lows, highs = block.starts, block.ends
     for i in np.flatnonzero(highs - lows > SLICE_BYTES)[::-1].tolist():
@@ -145,7 +143,7 @@ def encode_plain(caller: PlainTokenizer, block: Block) -> tuple[np.ndarray, np.n
 
 
 def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]:
-    """`Tokens.encode`, chunk by chunk."""
+    """Encode a block as `Tokens.encode` does, by chunks."""
     data, starts = block.data, block.starts
     inside = mask_between(np.stack([starts, block.ends], 1).ravel(), len(data))
     ids, offsets, done, low = [np.empty(0, np.int32)], np.zeros(len(starts) + 1, np.int64), 0, 0
@@ -153,7 +151,7 @@ def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]
         ahead = slice(low, low + SLICE_BYTES + 1)
         solid, begins = known.cuts.chunks(data[ahead], inside[ahead])
         fresh = np.append(0, starts[slice(*np.searchsorted(starts, [low, low + len(begins)]))] - low)
-        begins[fresh] = solid[fresh]  # documents may touch
+        begins[fresh] = solid[fresh]  # even if documents touch
         (_, size), *_ = slices(data[ahead], begins, 0, len(begins))
         part, totals = known.encode(data[low : low + size], solid[:size], begins[:size])
         first, last = np.searchsorted(starts, [low, low + size])
@@ -166,7 +164,7 @@ def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]
 
 
 class Chunks:
-    """The chunks met so far and their ids: chunk i is ids[starts[i]:starts[i + 1]]."""
+    """A cache of chunks and their ids: chunk i is ids[starts[i]:starts[i + 1]]."""
 
     def __init__(self, caller: PlainTokenizer, cuts: ChunkRules) -> None:
         self.caller, self.cuts = caller, cuts
@@ -178,7 +176,7 @@ class Chunks:
         self.ids, self.starts = array("i"), array("q", [0])
 
     def encode(self, data: np.ndarray, solid: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) text and its c chunks -> (t,) int32 ids, (c + 1,) how many of them stand before each chunk."""
+        """Return (t,) int32 ids of (n,) uint8 text in c chunks, and (c + 1,) the number of ids before each chunk."""
         import pyarrow as pa
 
         packed = data.compress(solid)
@@ -208,11 +206,11 @@ class Chunks:
         return found
 
     def _tokenise(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """k texts -> their ids in a row, (k,) how many each has."""
+        """Return the concatenated ids of k texts, and (k,) ids per text."""
         if self.separator is not None:
             ids, _ = self.caller.ids([[f" {self.cuts.separator} ".join(texts)]])
             between = ids == self.separator
-            if np.count_nonzero(between) == len(texts) - 1:  # else the separator stands in a text, too
+            if np.count_nonzero(between) == len(texts) - 1:  # else a text contains the separator, too
                 ends = np.append(np.flatnonzero(between), len(ids))
                 return ids[~between], np.diff(ends, prepend=-1) - 1
         return self.caller.ids([texts])

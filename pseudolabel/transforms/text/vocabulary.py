@@ -1,4 +1,4 @@
-"""Vocabularies: a tokenizer from a file or the hub, which of its tokens are no text, or one learned from the source."""
+"""Vocabulary: load a tokenizer from a file or the hub, find its special tokens, or learn one from the source."""
 
 from __future__ import annotations
 
@@ -24,49 +24,47 @@ ROLES = {
 
 
 def tokenizer_description(name: str) -> str:
-    """The content of a tokenizer.json, from a file or the hub."""
+    """Return the content of a tokenizer.json. Raise `UserError` if it cannot be loaded or is unusable."""
     from tokenizers import Tokenizer
 
     path = Path(name)
     local = path.is_file()
     if not local and (path.suffix == ".json" or path.exists()):
-        raise UserError(f"--tokenizer {name} is no file; type the path of a tokenizer.json, or a name on the hub")
+        raise UserError(f"--tokenizer {name} is not a file; give the path of a tokenizer.json, or a name on the hub")
     try:
         tokenizer = Tokenizer.from_file(name) if local else Tokenizer.from_pretrained(name)
     except Exception as error:
-        remedy = "type the path of a tokenizer.json, or the name of a model on the hub that has one"
+        remedy = "give the path of a tokenizer.json, or the name of a model on the hub that has one"
         raise UserError(f"--tokenizer {name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from None
     if getattr(tokenizer.model, "dropout", None):
         raise UserError(f"--tokenizer {name} splits words at random; set its model's dropout to null")
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown and tokenizer.token_to_id(unknown) is None:
-        raise UserError(
-            f"--tokenizer {name} has no {unknown} token in its vocabulary, which its model asks for; add it"
-        )
+        raise UserError(f"--tokenizer {name} has no {unknown} in its vocabulary, but its model needs it; add the token")
     return path.read_bytes().decode() if local else str(tokenizer.to_str())
 
 
 class SpecialTokens(NamedTuple):
-    """The tokens that are no text; an id is -1 where the tokenizer has none and the task needs none."""
+    """Special tokens, which are not text. An id is -1 if the tokenizer lacks a token that the task does not need."""
 
     cls: int
     sep: int
     pad: int
     mask: int
     unk: int
-    table: np.ndarray  # (v,) bool: ids that are never hidden, by id
-    pool: np.ndarray  # (p,) int32: all others, which random tokens are drawn from
-    added: Mapping[str, int]  # the tokens that stand beside the model's vocabulary, by name
+    table: np.ndarray  # (v,) bool, by id: special, so never masked
+    pool: np.ndarray  # (p,) int32: all other ids, from which random tokens are drawn
+    added: Mapping[str, int]  # ids of the tokens outside the model's vocabulary, by name
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = REQUIRED_ROLES) -> SpecialTokens:
-        """Find them by their usual names; refused where one that is needed is missing."""
+        """Find the special tokens by their usual names. Raise `UserError` if one of `needed` is missing."""
         vocabulary = tokenizer.get_vocab()
         roles, model = {}, json.loads(tokenizer.to_str())["model"]
         for role, names in ROLES.items():
             roles[role] = next((vocabulary[name] for name in names if name in vocabulary), -1)
             if role in needed and roles[role] < 0:
-                remedy = "give one made for this, as BERT's or T5's are, or leave --tokenizer out to have one learned"
+                remedy = "give a tokenizer that has one, such as BERT's or T5's, or leave --tokenizer out to learn one"
                 raise UserError(f"the tokenizer has no {' or '.join(names)} token; {remedy}")
         if roles["unk"] < 0:
             named = vocabulary.get(model.get("unk_token") or "", -1)
@@ -80,27 +78,27 @@ class SpecialTokens(NamedTuple):
         return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]), added=names_of)
 
     def is_text(self, ids: np.ndarray) -> np.ndarray:
-        """Of each id, whether it is of a token that may be hidden; of -100 and what else is none, it is not."""
+        """Return whether each id is a token that may be masked. False for -100 and other numbers that are no ids."""
         known = (ids >= 0) & (ids < len(self.table))
         return np.asarray(known & ~self.table[np.where(known, ids, 0)])
 
     def plain(self, ids: np.ndarray) -> np.ndarray:
-        """Ids of text that means no special token: [UNK] for those that a Unigram model makes of it all the same."""
+        """Return ids of text without special tokens. [UNK] replaces those that a Unigram model makes of text."""
         return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)
 
 
-load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # shard after shard asks for those of the same tokenizer
-# --- one of the source's own -----------------------------------------------------------------------------------------
+load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # every shard uses the same tokenizer
+# --- a tokenizer learned from the source -----------------------------------------------------------------------------
 
 SPECIAL_NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-MAX_DISTINCT_WORDS = 200_000  # distinct words the trainer is shown: it takes a kilobyte or more for each
+MAX_DISTINCT_WORDS = 200_000  # words for the trainer, which needs a kilobyte or more for each
 
 
 def train_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
     """Learn a cased WordPiece tokenizer of at most `size` pieces from the most frequent words.
 
-    The trainer numbers pieces of one letter in the order of a hash table, another one in every process, and what it
-    merges depends on the numbers (tokenizers #1794): so all of them are declared, in order, and it may add none.
+    The trainer numbers letters in the order of a hash table, which differs between processes, and its merges depend on
+    the numbers (tokenizers #1794). Therefore all letters are declared in order, and the trainer may add none.
     """
     from tokenizers.trainers import WordPieceTrainer
 
@@ -116,7 +114,7 @@ def train_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def letters(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], most: int) -> list[str]:
-    """The `most` frequent characters in order, then those that continue words as "##c"."""
+    """Return the `most` frequent characters, sorted, then the sorted ones that continue words, as "##c"."""
     counts: Counter[str] = Counter()
     for word, count in words:
         for letter in word:
@@ -125,13 +123,13 @@ def letters(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], most: int) -
     for letter in sorted(counts, key=lambda c: (-counts[c], c))[:most]:
         normal = tokenizer.normalizer.normalize_str("a" + letter)
         cut = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
-        first += [letter] if cut != ["a"] else []  # else white space, or deleted
-        inner += ["##" + letter] if cut == ["a" + letter] else []  # else a word by itself
+        first += [letter] if cut != ["a"] else []  # else it is white space or deleted
+        inner += ["##" + letter] if cut == ["a" + letter] else []  # else it is a word
     return sorted(first) + sorted(inner)
 
 
 def wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
-    """BERT's tokenizer, cased, with this vocabulary."""
+    """Return BERT's cased tokenizer with this vocabulary."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))

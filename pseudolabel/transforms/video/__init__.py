@@ -1,1 +1,1 @@
-"""Clips as arrays."""
+"""Operations on video clip arrays."""

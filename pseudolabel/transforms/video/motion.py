@@ -1,4 +1,4 @@
-"""How much of a clip moves, on thumbnails: what tells frames apart, and where another shot begins."""
+"""Motion and cuts in a clip, measured on thumbnails of its frames."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import numpy as np
 
 from pseudolabel.contracts import FilteredSample
 
-THUMBNAIL_SIDE = 32  # pixels of a thumbnail: little is left of grain and of the codec's noise, and a hand is still seen
-COLOUR_LEVELS = 8  # levels of each channel that count as one colour
+THUMBNAIL_SIDE = 32  # pixels; small enough to remove grain and codec noise, large enough to show a hand
+COLOUR_LEVELS = 8  # histogram levels per colour channel
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
-    """(n, H, W, 3) uint8 -> (n, 32, 32) float32 gray levels, each of mean 0 and all of one contrast.
-
-    So a camera that adapts its exposure is no motion.
-    """
+    """(n, H, W, 3) uint8 -> (n, 32, 32) float32 gray levels; mean 0 and equal contrast cancel exposure changes."""
     import cv2
 
     small = (cv2.resize(frame, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA) for frame in frames)
@@ -28,21 +25,21 @@ def thumbnails(frames: np.ndarray) -> np.ndarray:
 
 
 def min_pairwise_difference(shown: np.ndarray) -> float:
-    """(n, ...) -> the mean absolute difference of the two of them that are most alike."""
+    """(n, ...) -> the mean absolute difference of the two most similar frames."""
     flat = shown.reshape(len(shown), -1)
     return min(float(np.abs(flat[i + 1 :] - flat[i]).mean(1).min()) for i in range(len(flat) - 1))
 
 
 def mean_frame_difference(shown: np.ndarray) -> float:
-    """(n, ...) -> the mean absolute difference from one to the next."""
+    """(n, ...) -> the mean absolute difference of consecutive frames."""
     return float(np.abs(np.diff(shown, axis=0)).mean())
 
 
 def cut_score(frames: np.ndarray) -> float:
-    """(n, H, W, 3) uint8 -> the largest share of a frame whose colours are not those of the frame before: 1 for a cut.
+    """(n, H, W, 3) uint8 -> the largest share of the colours that changes between two frames, up to 1 at a cut.
 
-    Colours are counted, not places: what moves takes its colours along. They are counted as they are and relative to
-    the frame's mean, and the lesser share is taken: neither exposure nor a flat colour between two levels is a cut.
+    Colour histograms ignore positions, so motion changes them little. Histograms of the frame and of the frame minus
+    its mean are compared. The smaller change counts: neither exposure nor a flat colour between two levels is a cut.
     """
     import cv2
 
@@ -56,7 +53,7 @@ def cut_score(frames: np.ndarray) -> float:
 
 
 def _colours(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (512,) the share of each of 8 x 8 x 8 colours."""
+    """(H, W, 3) -> (512,): the share of each of 8 x 8 x 8 colours."""
     import cv2
 
     counts = cv2.calcHist([frame.astype(np.float32)], [0, 1, 2], None, [COLOUR_LEVELS] * 3, [0, 256] * 3)
@@ -64,16 +61,16 @@ def _colours(frame: np.ndarray) -> np.ndarray:
 
 
 def require_one_shot(frames: np.ndarray, max_cut: float) -> None:
-    """Raise `FilteredSample` if another shot begins among (n, H, W, 3) uint8 frames; `max_cut` of 1 accepts all."""
+    """Raise `FilteredSample` if (n, H, W, 3) uint8 frames hold a cut to another shot; `max_cut` of 1 accepts all."""
     cut = cut_score(frames) if max_cut < 1 else 0.0
     if cut > max_cut:
-        raise FilteredSample(f"{cut:.2f} of the colours change at once, as at a cut; --max-cut is {max_cut:g}")
+        raise FilteredSample(f"a cut: {cut:.2f} of the colours change between two frames; --max-cut is {max_cut:g}")
 
 
 def require_motion(
     corners: Iterable[tuple[int, int]], measure: Callable[[int, int], float], min_motion: float
 ) -> tuple[int, int, float]:
-    """Return left and top of the first square that moves enough, and its motion.
+    """Return left, top and motion of the first square with enough motion.
 
     `measure(left, top)` gives the motion of a square in gray levels on thumbnails. Raise `FilteredSample` if the motion
     of every square is below `min_motion`.
@@ -84,11 +81,11 @@ def require_motion(
         if moved >= min_motion:
             return left, top, moved
         most = max(most, moved)
-    raise FilteredSample(f"too little moves: {most:.2f} gray levels, --min-motion is {min_motion:g}")
+    raise FilteredSample(f"too little motion: {most:.2f} gray levels; --min-motion is {min_motion:g}")
 
 
 def most_motion_square(frames: np.ndarray, side: int) -> tuple[int, int]:
-    """(n, H, W, 3) uint8 -> left and top of the square of `side` pixels in which most changes from frame to frame."""
+    """(n, H, W, 3) uint8 -> left and top of the square of `side` pixels with the most change between frames."""
     import cv2
 
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames]

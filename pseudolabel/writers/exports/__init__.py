@@ -1,1 +1,1 @@
-"""Datasets written as the files of a trainer."""
+"""Exports of datasets in the file formats of trainers."""
