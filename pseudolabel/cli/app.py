@@ -1,7 +1,4 @@
-"""The command line: one command for each task, made from the fields of the task and of `RunOptions`.
-
-A command is built when it is called. Help and errors need no other command.
-"""
+"""The command line: one command for each task, the commands for finished datasets, and the exit codes."""
 
 from __future__ import annotations
 
@@ -19,8 +16,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pseudolabel.cli.lazy import Commands, LazyCommand, lazy_group
-from pseudolabel.cli.options import options_of, own_options, task_from_options, with_options
+from pseudolabel.cli.commands import (
+    Commands,
+    LazyCommand,
+    lazy_group,
+    options_of,
+    own_options,
+    task_from_options,
+    with_options,
+)
 from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, shorten
 from pseudolabel.engine.parts import finish, plan_parts
 from pseudolabel.engine.progress import Progress
@@ -36,20 +40,22 @@ from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.writers.dataset import open_dataset
 from pseudolabel.writers.exports.hubert import Trainer, export
 
-SOURCES_HELP = "Folders, files, archives, tables, addresses; @FILE or - for a list of them."
+SOURCES_HELP = "Folders, files, archives, tables or URLs; @FILE or - reads a list of them."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=SOURCES_HELP, show_default=False)]
 DatasetFolder = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 SourceOrText = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all chance.")]
+Seed = Annotated[int, typer.Option(help="Seed of the random number generator.")]
 Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
-Open = Annotated[bool, typer.Option("--open", help="Open it in the browser.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read and made, and make nothing.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Estimate the rows and the time from a few samples; write nothing.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on standard error.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
-AGAINST_HELP = "The source it was made from, to undo every row beside it; once for each folder or file."
+AGAINST_HELP = "The source of the dataset: compare each row with one made anew. Repeat for each folder or file."
 
 
 def run_command(task: type[Task]) -> Callable[..., None]:
@@ -68,7 +74,7 @@ def run_command(task: type[Task]) -> Callable[..., None]:
 
 
 def list_tasks() -> None:
-    """List the tasks: what the input is, what the label is, and the paper."""
+    """List the tasks with their inputs, labels and papers."""
     for name, task in TASKS.items():
         columns = row_columns(task())
         inputs = ", ".join(column.name for column in columns if column.role == "input")
@@ -78,25 +84,25 @@ def list_tasks() -> None:
 
 def export_dataset(
     dataset: DatasetFolder,
-    to: Annotated[Trainer, typer.Option(help="Whose files.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder of the files; default DIR-TRAINER here.")] = None,
+    to: Annotated[Trainer, typer.Option(help="The trainer that reads the files.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-TRAINER in the current folder]")] = None,
     json_: Json = False,
 ) -> None:
-    """Write the files that a trainer of HuBERT reads, from a dataset that mask-audio made."""
+    """Write the files that a HuBERT trainer reads, from a dataset of mask-audio."""
     print_summary(export(dataset, to, out), json_)
 
 
 def verify_dataset(
     dataset: DatasetFolder,
     against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST_HELP)] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes; 0: all cores this process may use.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of worker processes; 0: one per usable core.")] = 0,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prove a dataset: its files against what was signed, then the label of every row undone.
+    """Check a dataset: the checksums of its files, then the label of each row.
 
-    Without --against a row is true where it proves its label by itself, and consistent where it could not betray a
-    false one. With it, each row is undone beside its source and made again from it. Exit code 0, or 3 for any fault.
+    Without --against, a row is "true" if it proves its label, and "consistent" if it has no contradiction but cannot
+    prove its label. With --against, each row is made again from the source and compared. Exit code 3 for any fault.
     """
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
     print_summary(
@@ -111,12 +117,12 @@ def verify_dataset(
 
 def preview_dataset(
     dataset: DatasetFolder,
-    out: Annotated[Path | None, typer.Option(help="Where to write the page; default DIR/index.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the page. [DIR/index.html]")] = None,
     open_: Open = False,
 ) -> None:
-    """Draw some rows of a dataset, with the facts above them, on one page that needs no network."""
+    """Write an HTML page with the facts of a dataset and some of its rows. The page needs no network."""
     if open_ and not out and is_url(dataset):
-        raise UserError(f"a browser cannot open what lies in {dataset}; add --out page.html")
+        raise UserError(f"a browser cannot open a page in {dataset}; add --out page.html")
     where = preview(dataset, out)
     typer.echo(where)
     if open_:
@@ -124,14 +130,13 @@ def preview_dataset(
 
 
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
-    """Say what a dataset is: its task, its command, its rows, how its labels are spread, and what was left out."""
-    print_summary(described(describe(open_dataset(dataset)), json_), json_)
+    """Describe a dataset: its task, command, rows, label distribution and skipped samples."""
+    facts = describe(open_dataset(dataset))
+    print_summary(facts if json_ else description_table(facts), json_)
 
 
-def described(made: dict[str, Any], as_json: bool) -> dict[str, Any]:
-    """The facts, for a table in lines of text."""
-    if as_json:
-        return made
+def description_table(made: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a dataset as the lines of a table for people."""
     lists = ("labels", "left_out", "remarks", "versions")
     table = {name: value for name, value in made.items() if name not in lists}
     table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
@@ -173,9 +178,7 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
     )
 
 
-FINISH_HELP = (
-    "Check that all parts of a planned dataset are there, and write what comes last; exit code 3 where some are not."
-)
+FINISH_HELP = "Finish a planned dataset: check that all parts are there, then write its manifest; exit code 3 if not."
 
 
 def finish_command() -> Callable[..., None]:
@@ -214,8 +217,10 @@ def ready(function: Callable[..., None]) -> LazyCommand:
     return LazyCommand(lambda: function, cleandoc(function.__doc__ or ""))
 
 
-SHOW_HELP = "Show three rows of SOURCE, or of a sentence, and say what is asked. Nothing is stored."
-PLAN_HELP = "List SOURCE and learn what must be learned, for --part I/N to make shards of anywhere; finish comes last."
+SHOW_HELP = "Show three rows made from SOURCE or from a sentence, and explain their labels. Nothing is stored."
+PLAN_HELP = (
+    "List SOURCE and fit what the task fits; then --part I/N makes the shards on any machine, and finish ends it."
+)
 SHOW_COMMANDS = task_commands(show_command, "Show three rows of {}. {}")
 PLAN_COMMANDS = task_commands(plan_command, "Plan {}. {}")
 app = lazy_group(
@@ -232,14 +237,14 @@ app = lazy_group(
     },
     name="pseudolabel",
     help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
-    epilog="Rerun the same command to finish an interrupted run. Exit codes: 0 done, 1 internal error, 2 usage, 3 too "
-    "many skipped, no rows, or a fault that verify found, 4 the folder holds another dataset or a running one, "
-    "5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
+    epilog="Run the same command again to resume an interrupted run. Exit codes: 0 success, 1 internal error, 2 wrong "
+    "usage, 3 too many samples skipped, no rows, or faults found by verify, 4 the output folder is in use or holds "
+    "another dataset, 5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
 )
 
 
 def main() -> NoReturn:
-    """The console script: every way to end has its exit code and at most two lines."""
+    """Run the command line. Each error ends with its exit code and a message of one or two lines."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -252,14 +257,12 @@ def main() -> NoReturn:
         code = fail("interrupted; run the same command again to finish", signalled.code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        code = fail(
-            f"storage failed: {where}{error.strerror or error}; when it is mended, run the same command again", 74
-        )
+        code = fail(f"storage failed: {where}{error.strerror or error}; run the same command again to resume", 74)
     sys.exit(code)
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM; the exit code is the shell's for that signal."""
+    """Ctrl-C or SIGTERM. The exit code is 128 plus the number of the signal, as in a shell."""
 
     def __init__(self, number: int) -> None:
         self.code = 128 + number
@@ -270,6 +273,6 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def fail(message: str, code: int) -> int:
-    """Say on standard error what went wrong; give the exit code back."""
+    """Print an error message on standard error; return the exit code."""
     print(f"pseudolabel: {message}", file=sys.stderr, flush=True)
     return code
