@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from runs import (
 )
 
 from pseudolabel import TASKS, Task
+from pseudolabel.cli.app import main
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +77,25 @@ def pseudolabel(tmp_path: Path) -> Command:
 
     def command(*words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(arguments(*words), cwd=tmp_path, capture_output=True, text=True)
+
+    return command
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in an empty folder, in this process: enough for a command that is refused."""
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["pseudolabel", *map(str, words)])
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), *capsys.readouterr())
 
     return command
 

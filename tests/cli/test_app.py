@@ -100,7 +100,7 @@ def test_a_lost_shard_is_made_again(made: Path, pseudolabel: Command) -> None:
         (["nonsense"], 2, "nonsense"),
     ],
 )
-def test_refusals(words: list[object], code: int, says: str, pseudolabel: Command, tmp_path: Path) -> None:
+def test_refusals(words: list[object], code: int, says: str, here: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other" / "deep").mkdir(parents=True)
     (tmp_path / "other" / "note.txt").write_text("mine")
@@ -109,7 +109,7 @@ def test_refusals(words: list[object], code: int, says: str, pseudolabel: Comman
         (tmp_path / name / Path(suffix).name).write_bytes((FIXTURES / "images" / suffix).read_bytes())
     (tmp_path / "maskless.json").write_text(MASKLESS)
     before = snapshot(tmp_path)
-    done = pseudolabel(*words)
+    done = here(*words)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -118,16 +118,16 @@ def test_refusals(words: list[object], code: int, says: str, pseudolabel: Comman
         assert snapshot(tmp_path) == before
 
 
-def test_another_dataset_is_refused(made: Path, pseudolabel: Command) -> None:
+def test_another_dataset_is_refused(made: Path, here: Command) -> None:
     before = snapshot(made)
     for change in (["--seed", 1], ["--grid", 2], ["--copies", 2]):
-        done = pseudolabel("jigsaw", FIXTURES / "images", "--out", made, *change)
+        done = here("jigsaw", FIXTURES / "images", "--out", made, *change)
         assert done.returncode == 4
         assert change[0].lstrip("-") in done.stderr
         assert "--overwrite" in done.stderr
-    less = pseudolabel("jigsaw", FIXTURES / "images" / "lakes", "--out", made)
+    less = here("jigsaw", FIXTURES / "images" / "lakes", "--out", made)
     assert (less.returncode, "files is 25, not 8" in less.stderr) == (4, True)
-    assert pseudolabel("jigsaw", made).returncode == 2, "a dataset is no source"
+    assert here("jigsaw", made).returncode == 2, "a dataset is no source"
     assert snapshot(made) == before
 
 

@@ -49,6 +49,9 @@ def gone(before: int, work: Callable[[], Any]) -> bool:
     return code == 9
 
 
+every_write = pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     rng = np.random.default_rng(3)
@@ -70,13 +73,14 @@ def whole(out: Path, expected: dict[str, str], source: Path) -> None:
     assert found.sound, found.faults
 
 
-def test_finish_that_is_gone_before_any_write(source: Path, tmp_path: Path) -> None:
+@every_write
+def test_finish_that_is_gone_before_any_write(step: int, source: Path, tmp_path: Path) -> None:
     task, made = TASKS["rotate"](), tmp_path / "made"
     run(task, source, **options(tmp_path / "clean"))
     plan_parts(task, source, **options(made))
     for part in ("1/2", "2/2"):
         run(task, source, **options(made), part=part)
-    for before in range(99):
+    for before in range(0, 99, step):
         out = Path(shutil.copytree(made, tmp_path / f"at-{before}"))
         came = gone(before, lambda out=out: finish(out))
         if (out / "_SUCCESS").exists():
@@ -90,8 +94,9 @@ def test_finish_that_is_gone_before_any_write(source: Path, tmp_path: Path) -> N
     assert not {name for name in left if name.startswith(("_work", "plan", "kept", "lock-"))}
 
 
+@every_write
 def test_an_extension_that_is_gone_before_any_write_and_a_source_that_goes_on_growing(
-    source: Path, tmp_path: Path
+    step: int, source: Path, tmp_path: Path
 ) -> None:
     task, base = TASKS["rotate"](), tmp_path / "base"
     later = [path.rename(tmp_path / path.name) for path in sorted(source.iterdir())[3:]]
@@ -101,7 +106,7 @@ def test_an_extension_that_is_gone_before_any_write_and_a_source_that_goes_on_gr
         path.rename(source / path.name)
     run(task, source, **options(Path(shutil.copytree(base, tmp_path / "two"))), extend=True)
     two = sums(tmp_path / "two")
-    for before in range(0, 99, 2):
+    for before in range(0, 99, step):
         out = Path(shutil.copytree(base, tmp_path / f"at-{before}"))
         came = gone(before, lambda out=out: run(task, source, **options(out), extend=True))
         if (out / "_SUCCESS").exists():

@@ -22,7 +22,7 @@ def ended(run: subprocess.Popen[str]) -> int:
 
 
 def test_parts_give_the_bytes_of_a_whole_run(corpus: Path, pseudolabel: Command, tmp_path: Path) -> None:
-    job = ["mask-text", corpus, "--vocab-size", 500, *ONE]
+    job = ["mask-text", corpus / "0.txt", corpus / "1.txt", "--vocab-size", 500, *ONE]
     assert pseudolabel(*job, "--out", "clean").returncode == 0
     words, out = [*job, "--out", "parts"], tmp_path / "parts"
     done = pseudolabel(*words, "--part", "1/3")

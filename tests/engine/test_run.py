@@ -70,7 +70,7 @@ def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> No
 
 def test_workers_killed_while_learning_and_while_idle(corpus: Path, pseudolabel: Command, tmp_path: Path) -> None:
     """A worker is lost while it observes the source, and one while it waits for the other to fit."""
-    words = ["mask-text", corpus, "--vocab-size", 500, *ONE, "--workers", 2]
+    words = ["mask-text", corpus / "0.txt", corpus / "1.txt", "--vocab-size", 500, *ONE, "--workers", 2]
     assert pseudolabel(*words, "--out", "clean").returncode == 0
     for said in ("observe", "fit"):
         run = start([*words, "--out", said], tmp_path)
