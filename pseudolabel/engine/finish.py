@@ -126,7 +126,7 @@ def tidy(out: Path) -> None:
 def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
     """Raise `UserError` if samples are lost, too many are unusable, or there is no row."""
     if summary.seen != summary.used + summary.skipped + summary.filtered:
-        raise UserError(f"{out}: used + skipped + filtered is not the {summary.seen} seen; please report it", code=3)
+        raise UserError(f"{out}: used + skipped + filtered != {summary.seen} samples seen; please report it", code=3)
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
         raise UserError(

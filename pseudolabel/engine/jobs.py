@@ -55,7 +55,7 @@ class RunSpec:
         return local_artefacts(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
-        """Return a split's (key, copy) -> random number generator. Splits differ: a key of text may be in both."""
+        """Return a split's (key, copy) -> random number generator. It differs by split: a text key may be in both."""
         return chance_for(self.seed, self.task.name if split == "train" else f"{self.task.name} {split}")
 
     def schema(self, shard: int) -> pa.Schema:
@@ -97,7 +97,7 @@ class Heartbeat(Protocol):
         """Report that the job now labels this sample or, if `key` is empty, reads this extent."""
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
-        """Add to the counts: samples seen, samples skipped among them, and bytes read."""
+        """Add to the counts: samples seen, samples skipped or filtered among them, and bytes read."""
 
 
 class NoHeartbeat:

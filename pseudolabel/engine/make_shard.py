@@ -57,7 +57,7 @@ class Counts:
 
 @dataclass
 class ShardReading:
-    """One pass over a shard's extents for one split. It counts the samples and writes the skipped ones to `skips`."""
+    """One pass over a shard's extents for one split. It counts samples and logs skipped or filtered ones in `skips`."""
 
     job: Job
     split: Split
@@ -70,7 +70,7 @@ class ShardReading:
         self._read = deque[Extent]()  # extents whose rows are not all yielded yet
 
     def label(self, task: Task, labeler: Labeler, chance: Chance, copies: int) -> Iterator[Rows]:
-        """Yield the rows of the samples, joined with the source columns. Count the samples that give none.
+        """Yield the rows of the samples, joined with the source columns. Count used, skipped and filtered samples.
 
         Delete each result before you ask for the next one: it may hold a decoded image.
         """
@@ -197,7 +197,7 @@ def _commit(spec: RunSpec, record: dict[str, Any], staging: Path) -> None:
 
 
 def observe(spec: RunSpec, job: Job, report: Heartbeat) -> int:
-    """Save the arrays that `fit` needs from the train split; stop at `observed_megabytes`. Return their bytes."""
+    """Save arrays of the train split for `fit`; stop at `observed_megabytes`. Return the number of bytes."""
     reading, size = ShardReading(job, splits(spec.validation)[0], report, Counts()), 0
     staged = spec.staging() / f"seen-{job.shard.index:05d}.npy"
     with staged.open("wb") as file:

@@ -48,7 +48,7 @@ def plan_parts(
 
 
 def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress: Progress, started: float) -> Summary:
-    """Make every N-th shard of a frozen plan, from the I-th on. Other processes make the other parts."""
+    """Make `--part I/N`: every N-th shard of the saved plan, from the I-th on. Other processes make the other parts."""
     number, count = options.share
     out = resolve_output(task.name, sources, options.out)
     task, begun_as = task.resolve(sources), read_manifest(out)
@@ -86,7 +86,7 @@ def load_frozen_plan(out: Path, name: str) -> Plan:
 
 
 def check_mounted(plan: Plan, shards: Sequence[int]) -> None:
-    """Raise `UserError` if no file of a part exists, for example on a node that has not mounted the source."""
+    """Raise `UserError` if no shard's first file exists, for example on a node that has not mounted the source."""
     places = [plan[index].extents[0].where.partition("\0")[0] for index in shards]
     if not any(is_url(path) or not path or os.path.exists(path) for path in places):
         raise UserError(f"no file of the source exists here, e.g. {places[0]}; is the source mounted?", code=74)

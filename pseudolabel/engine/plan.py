@@ -88,8 +88,8 @@ class Ledger:
 def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
     """Yield shards. Shard i ends at min(cap, 2^(i // 16)) MB of weight, so that small sources give work to every core.
 
-    A shard has `least` extents or more, for tasks that need neighbours: one large photograph may reach the
-    weight alone. A rest of fewer extents joins the last shard.
+    A shard has at least `least` extents, for tasks that combine samples: one large photograph alone may reach the
+    weight. If fewer extents are left at the end, they join the last shard.
     """
     before: list[Extent] = []
     shard: list[Extent] = []
@@ -108,7 +108,7 @@ def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One unit of work: the extents of `data/*-00000.parquet`."""
+    """The extents whose rows go to `data/<split>-<index>.parquet`."""
 
     index: int
     extents: Sequence[Extent]

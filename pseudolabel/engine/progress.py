@@ -73,7 +73,7 @@ class Progress:
         """Drop the reports on the shard of a worker that died, and print a note."""
         self._open.pop(death.job.shard.index, None)
         if not death.job.trial:
-            what = death.status.key if death.status else death.job.kind
+            what = (death.status.key or death.status.extent) if death.status else death.job.kind
             self.note(f"a worker died on shard {death.job.shard.index}: {what} {death.reason}")
 
     def note(self, text: str) -> None:

@@ -61,7 +61,7 @@ def rows(
 
 
 def read_all(shard: Shard, source_columns: SourceColumns) -> ShardReading:
-    """Return the reading of all samples of a shard, of any split."""
+    """Return a reading of all samples of a shard, without a validation split."""
     return ShardReading(Job("make", shard), splits(0.0)[0], NoHeartbeat(), Counts(), source_columns=source_columns)
 
 

@@ -65,8 +65,8 @@ class Target:
         least = self.task.min_shard_extents()
         if self.before is not None and 0 < self.before.new < least:
             progress.note(
-                f"only {self.before.new} new: {self.task.name} combines each sample with others of {least} extents, "
-                "so some rows may be lacking; extend by more at once"
+                f"only {self.before.new} new files or parts of files: {self.task.name} combines samples of "
+                f"at least {least}, so some rows may be lacking; add more files at once"
             )
 
 

@@ -169,7 +169,7 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def spreads(dataset: Dataset) -> list[LabelSpread]:
-    """Return the distribution of each label: of classes over all rows of some files, of lists over a few row groups."""
+    """Return each label's distribution. Classes are counted in all rows of some files, others in a few row groups."""
     columns = [c for c in class_columns(dataset) if c.role == "label" and c.type not in ("string", "list<string>")]
     some, total, found = sample_files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
     few = sample_row_groups(dataset, some)

@@ -91,7 +91,7 @@ def _options(dataset: Dataset, findings: Findings) -> None:
     """Check that the options in the manifest follow from its fields."""
     try:
         now = json.loads(json.dumps(dict(dataset.task.options())))
-    except OSError:  # a file that an option names is gone: the manifest has its checksum, not always a copy
+    except OSError:  # the file of an option is gone, so its checksum cannot be computed
         return
     then = dataset.manifest["options"]
     wrong = [

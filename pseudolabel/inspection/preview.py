@@ -1,4 +1,4 @@
-"""Preview page: the facts of a dataset and some of its rows, drawn by its task. Only the data shown is read."""
+"""Preview page: the facts of a dataset and some of its rows, drawn by its task. It reads only a part of the data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pseudolabel.writers.dataset import Dataset, open_dataset
 MIN_ROWS = 24  # rows to show, or ROWS_PER_CLASS of each class if these are more
 ROWS_PER_CLASS = 4
 CANDIDATE_ROWS = 256  # first rows of a row group, among which the rows to show are chosen
-MAX_BATCH_BYTES = 8 << 20  # bytes of the candidate rows, about; if rows are large, there are fewer
+MAX_BATCH_BYTES = 8 << 20  # approximate size of the candidate rows; there are fewer candidates if rows are large
 BATCH_ROWS = 8  # rows decoded at once
 MAX_PAGE_BYTES = 4_800_000  # bytes of the facts and the cards, at most
 MAX_BARS = 12  # classes in a table; more classes become a bar chart
@@ -56,7 +56,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
 
 
 def choose_rows(dataset: Dataset) -> Iterator[Row]:
-    """Yield rows of a few row groups, equally many of each class. A hash of key and copy chooses: always the same."""
+    """Yield rows of a few row groups, equally many per class. A hash of key and copy selects them, always the same."""
     label = class_of(class_columns(dataset))
     count = max(MIN_ROWS, ROWS_PER_CLASS * len(label.names) if label else 0)
     few = sample_row_groups(dataset, sample_files(dataset))

@@ -25,8 +25,8 @@ PNG_MAGIC = b"\x89PNG"
 
 
 def invalid_values(columns: Sequence[Column], copies: int, rows: pa.RecordBatch) -> list[str]:
-    """Return the first invalid value of each row, or "". Invalid are: null at any depth, NaN and infinity, a class or
-    copy out of range, an image or audio that cannot be decoded, a box without a pixel."""
+    """Return the first invalid value of each row, or "". Invalid values: null at any depth, NaN and infinity, a class
+    or copy out of range, an image or audio that cannot be decoded, a box without a pixel."""
     found = [""] * len(rows)
     for column in columns:
         for row, reason in _odd(column, copies, rows.column(column.name)):
@@ -43,7 +43,7 @@ def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, s
         yield from ((row, "is null") for row in of[~np.asarray(values.is_valid())].tolist())
         if not pa.types.is_list(values.type):
             break
-        if column.name in ("box", "boxes") and not pa.types.is_list(values.type.value_type):  # in all tasks
+        if column.name in ("box", "boxes") and not pa.types.is_list(values.type.value_type):  # all tasks' box columns
             yield from _boxes(values, of)
         of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
     if kind == "image" or kind.startswith("audio<"):

@@ -1,4 +1,4 @@
-"""Show three rows of a source and what a model predicts. Nothing is stored, except a temporary page for media."""
+"""Show three rows of a source, with the labels to predict. Nothing is stored, except a temporary page for media."""
 
 from __future__ import annotations
 

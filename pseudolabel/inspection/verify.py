@@ -58,10 +58,10 @@ def verify(
 
     With `against`, check each label with the source, and make each row again. `workers=1` uses this process alone.
 
-    Images and videos are proven by boxes, rotations, orders and times: the source is cut by these, without randomness
-    and without the task's own code. Masks are proven by what they must hide. Codes and clusters are computed again
-    from the row, and text is tokenized and packed again, by the same code that made them: for these, `verify` shows
-    that nothing was changed, not that the code is correct. The tests show that.
+    Labels of images and videos (boxes, rotations, orders, times) are proven by cutting the source with them again,
+    without randomness and without the task's own code. Masks must have the count and shape that the options set.
+    Codes and clusters are computed again from the row, and text is tokenized and packed again, by the same code that
+    made them: for these, `verify` shows that nothing was changed, not that the code is correct. The tests show that.
     """
     dataset = open_dataset(out)
     sources = resolve_sources(against) if against else []

@@ -122,7 +122,7 @@ def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
 
 
 def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
-    """Compare the recorded skips with those found now; reasons only if `exact`, as packages may word them otherwise."""
+    """Compare the recorded skips with those found now. Compare reasons only if `exact`: packages may change them."""
     names = ("key", "kind", "samples", *(["reason"] if exact else []))
     try:
         lists = (manifest_check.read_skipped(path), map(json.loads, again.splitlines()))
@@ -131,8 +131,8 @@ def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
         findings.blame(f"{RECORDS}/{path.name}", str(fault))
         return
     for key, kind, _, *reason in (then - now) + (now - then):
-        who = "only the dataset" if (key, kind) in {left[:2] for left in then - now} else "only its source"
-        findings.blame(key, f"{who} has this sample as {kind}{': ' if reason else ''}{''.join(reason)}")
+        who = "only the dataset lists" if (key, kind) in {left[:2] for left in then - now} else "only its source gives"
+        findings.blame(key, f"{who} this sample as {kind}{': ' if reason else ''}{''.join(reason)}")
 
 
 def _labeler(spec: RunSpec) -> Labeler:
@@ -212,7 +212,7 @@ class ShardComparer:
             count += other.many
         if count and (rows := stored.take(count)) is not None:
             self._compare(rows, made[: len(rows)], source if len(rows) == len(made) else None)
-            return made[count:] if len(rows) == count else made[:0]  # the file is damaged after these
+            return made[count:] if len(rows) == count else made[:0]  # the file is damaged after these rows
         again = next(_runs(made)).many
         names = [run.name for run in _runs(there[: again + LOOKAHEAD_ROWS]) for _ in range(run.many)]
         many = len(names) - names[::-1].index((key, copy))  # rows of other keys among them are misplaced
@@ -261,7 +261,7 @@ def _runs(rows: pa.RecordBatch) -> Iterator[NamedRun]:
 
 
 def match_rows(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
-    """Return the index in `made` that matches each row, or None: first equal rows in order, then those left over."""
+    """Return the index in `made` that matches each row, or None: equal rows in order, then any rows that are left."""
     found, at = list[int | None](), 0
     for i in range(len(rows)):
         near = range(at, min(at + LOOKAHEAD_ROWS, len(made)))

@@ -70,7 +70,7 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     yield from (f"\n{remark[:1].upper()}{remark[1:]}." for remark in manifest["remarks"])
     yield from ("", "## What makes the label false", "")
     invalidating = ", ".join(task.description.invalidating_augmentations)
-    yield f"Later augmentations: {invalidating or 'none, if they change only the input'}."
+    yield f"Augmentations applied after loading: {invalidating or 'none, if they change only the input'}."
     yield f"`pseudolabel verify {quote(name)} --against SOURCE` checks the label of every row against its source."
     yield from ("", "## How to load it", "", "In `datasets` and PyTorch:", "")
     yield from ("```python", *_python(task, name), "```", "")

@@ -32,7 +32,7 @@ MANIFEST_SHAPE = {
 
 
 def read_json(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
-    """Parse a JSON file, or `text`, a line of it. Raise `UnusableSample` if it is missing or does not match `shape`."""
+    """Parse a JSON file, or `text`: all or one line of it. Raise `UnusableSample` if missing or unlike `shape`."""
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
     except StoreFailure:
@@ -64,14 +64,14 @@ class Dataset:
 
     @cached_property
     def task(self) -> Task:
-        """Return the task with its original options. An option that named a file names its copy in the artefacts."""
+        """Return the task with its original options. The path of a file is replaced by its copy in the artefacts."""
         kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
         known = {field.name for field in fields(kind)}
         if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
             raise UserError(f"{self.out} was made by {by} with --{option}, which this version does not have")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
-        given = {name: value for name, value in given.items() if name in known}  # rows do not depend on the others
+        given = {name: value for name, value in given.items() if name in known}  # rows do not depend on unknown fields
         for name, pattern in kind.artefact_copies.items():
             if given.get(name):
                 given[name] = str(next(self.artefacts.glob(pattern), self.artefacts / pattern))
@@ -83,7 +83,7 @@ class Dataset:
 
     @cached_property
     def artefacts(self) -> Path:
-        """Return the local folder with the artefacts of `fit`. A temporary copy is deleted with this object."""
+        """Return the local folder with the artefacts of `fit`. If it is a copy, it is deleted with this object."""
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
         weakref.finalize(self, shutil.rmtree, folder)
         return local_artefacts(self.out, Path(folder))

@@ -24,7 +24,7 @@ def existing_manifest(out: Path, manifest: dict[str, Any], any_source: bool = Fa
     With `any_source` its source may differ: the caller has compared it with the ledger.
     """
     made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
-    if not (out / MANIFEST).exists() or not made:  # no artefact, no shard: for example, `fit` raised an error
+    if not (out / MANIFEST).exists() or not made:  # nothing is made yet, for example because `fit` raised an error
         return {}
     before = read_manifest(out)
     for name, new in identity_of(manifest).items():

@@ -40,7 +40,7 @@ def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None)
 
 
 def default_name(source: Path) -> str:
-    """Return the name of a source for its dataset: without the suffix of a list, an archive or a table."""
+    """Return the start of a dataset name: the source's name without the suffix of a list, an archive or a table."""
     ends = [TABLE_SUFFIX, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
     end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
     return source.name[: len(source.name) - len(end)] or source.name
@@ -72,7 +72,7 @@ def local_artefacts(out: Path, folder: Path) -> Path:
 
 
 def clear_output(out: Path) -> None:
-    """Delete the dataset except its lock. The manifest goes last: until then it identifies the remaining shards."""
+    """Delete the dataset except its lock. Delete the manifest last, because it identifies the remaining shards."""
     home, records = store(out), out / RECORDS
     home.discard(SUCCESS)
     artefacts = [name for name in home.sizes("") if name[0] not in "._" and name not in (CARD, PREVIEW)]

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 ROW_GROUP_BYTES = 32 << 20  # bytes of Arrow data per row group; the Hub's viewer rejects row groups far above 100 MB
 BATCH_ROWS = 64  # rows that are converted to Arrow at once
-BATCH_BYTES = 32 << 20  # rows of this total size are converted even if they are fewer
+BATCH_BYTES = 32 << 20  # bytes of rows that are converted before BATCH_ROWS is reached
 
 
 class ShardWriter:
     """A writer of one Parquet file. After a clean exit the file is whole and on disk; after an error it does not exist.
 
-    Row groups end by size in bytes. Images and audio are stored uncompressed, because they are encoded already. Other
+    A row group ends at ROW_GROUP_BYTES. Images and audio are stored uncompressed: they are already encoded. Other
     columns use zstd and dictionaries. Each page has a checksum. Equal rows give equal bytes with the same pyarrow.
     """
 

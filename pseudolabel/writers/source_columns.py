@@ -35,7 +35,7 @@ METADATA_HINT = (
 
 @dataclass(frozen=True)
 class SourceColumns:
-    """The columns to copy from the source, and the metadata files beside media by the key of their folder."""
+    """The columns to copy from the source, and the metadata files beside media: folder key -> file."""
 
     columns: tuple[Column, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class SourceColumns:
         """Yield (key, values or `Skipped`) for an extent's file, or each document in it, in the order of samples."""
         whole = {FOLDER: folder_name(extent.file)} if any(column.name == FOLDER for column in self.columns) else {}
         if self.kinds and isinstance(reader, TextReader) and columns.is_table(extent.where):
-            with suppress(UnusableSample):  # the table is damaged here: it has no more documents
+            with suppress(UnusableSample):  # the table is damaged, so the reader finds no more documents in it
                 for position, values in reader.records(extent, self.kinds):
                     key = f"{extent.file}#{position}"
                     yield key, Skipped(key, str(values)) if isinstance(values, UnusableSample) else {**whole, **values}
@@ -106,7 +106,7 @@ def folder_name(file: str) -> str | None:
 
 
 def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> SourceColumns:
-    """Find the columns of `--keep` in the source. Raise `UserError` if a column is missing or a row cannot have it."""
+    """Find the columns of `--keep` in the source. Raise `UserError` if one is missing, or if `task` cannot keep it."""
     if keep is None:
         return NO_COLUMNS
     names = keep.split(",")
@@ -128,7 +128,7 @@ def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> Sourc
 
 
 def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
-    """Return the columns of tables of documents, from their headers."""
+    """Return the columns of tables of documents, from headers, Parquet schemas or first JSON lines."""
     places = (file.where for file in files.find_files(sources, reader.suffixes) if file.candidate)
     every = (
         (sidecars.display_place(where), partial(columns.column_types, where, reader.options.encoding))
@@ -166,7 +166,7 @@ def load_columns(path: Path) -> SourceColumns:
 def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) -> None:
     """Raise `UserError` if metadata changed after `out` was begun and now differs from a stored row.
 
-    Changes for other files are allowed: metadata grows with its source.
+    Metadata of files without a stored row may change, because metadata grows with its source.
     """
     import pyarrow.parquet as pq
 

@@ -53,7 +53,7 @@ class CrashLog:
         self._write()
 
     def collect_status(self, folder: Path) -> None:
-        """Record what the workers of a dead run were on, from the status files in `folder`."""
+        """Record the extent and sample of each worker of a dead run, from the status files in `folder`."""
         for file in sorted(folder.glob("worker-*.json")):
             status = events.read_status(file)
             if status is not None and status.extent:
@@ -76,7 +76,7 @@ class CrashLog:
         return len(self._open.get(f"{kind} {index}", [])) >= 2
 
     def clear(self, job: Job) -> None:
-        """Forget what the job was on when runs died, because the search is over."""
+        """Forget where runs died during this job, because the search is over."""
         if self._open.pop(f"{job.kind} {job.shard.index}", None):
             self._write()
 

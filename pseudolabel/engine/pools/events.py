@@ -19,7 +19,7 @@ class WorkerStatus(NamedTuple):
     kind: str
     trial: bool
     shard: int
-    extent: str  # "": between samples, without a time limit
+    extent: str  # "": the worker reads no extent; no time limit
     key: str  # "": the extent is being read
 
 

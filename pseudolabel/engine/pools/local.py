@@ -96,7 +96,7 @@ def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path)
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent dies. On Linux the kernel does it too: native code may block the thread."""
+    """End this process when its parent dies. On Linux the kernel kills it too, as native code may block `watch`."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -229,7 +229,7 @@ class LocalPool:
         return Died(job, status if status and status.extent else None, reason, worker.stuck)
 
     def _watch(self, worker: _Worker) -> None:
-        """Kill a worker that was on one sample for more than `--sample-seconds`."""
+        """Kill a worker that reads or labels one sample for more than `--sample-seconds`."""
         status = worker.status() if worker.job is not None else None
         if status is None or not status.extent or status.tick != worker.tick:
             worker.tick, worker.since = (status.tick if status else -1), time.monotonic()
