@@ -1,11 +1,9 @@
 """Pseudo-labelled datasets from raw text, images, video and sound: `run(Jigsaw(grid=3), "images/", out="tiles/")`."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from pseudolabel.contracts import FilteredSample, RunOptions, UnusableSample, UserError
-from pseudolabel.engine.finish import Summary
-from pseudolabel.engine.parts import finish, plan_parts
-from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.run import run
-from pseudolabel.engine.stream import rows
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.tasks.arrow_of_time import ArrowOfTime
 from pseudolabel.tasks.augment_pairs import AugmentPairs
@@ -24,6 +22,22 @@ from pseudolabel.tasks.predict_pace import PredictPace
 from pseudolabel.tasks.rotate import Rotate
 from pseudolabel.tasks.shuffle_clips import ShuffleClips
 from pseudolabel.tasks.shuffle_frames import ShuffleFrames
+
+if TYPE_CHECKING:
+    from pseudolabel.engine.finish import Summary
+    from pseudolabel.engine.parts import finish, plan_parts
+    from pseudolabel.engine.progress import Progress
+    from pseudolabel.engine.run import run
+    from pseudolabel.engine.stream import rows
+
+ENGINE = {
+    "Progress": "progress",
+    "Summary": "finish",
+    "finish": "parts",
+    "plan_parts": "parts",
+    "rows": "stream",
+    "run": "run",
+}
 
 __all__ = [
     "TASKS",
@@ -56,3 +70,10 @@ __all__ = [
     "rows",
     "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the engine when a name of it is used: help, usage errors and workers do not wait for all of it."""
+    if name not in ENGINE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"pseudolabel.engine.{ENGINE[name]}"), name)

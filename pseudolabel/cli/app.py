@@ -1,4 +1,7 @@
-"""The command line: one command for each task, the commands for finished datasets, and the exit codes."""
+"""The command line: one command for each task, the commands for finished datasets, and the exit codes.
+
+A command imports what it needs when it runs. Help and usage errors import neither engine nor inspection.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +28,10 @@ from pseudolabel.cli.commands import (
     task_from_options,
     with_options,
 )
-from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, shorten
-from pseudolabel.engine.parts import finish, plan_parts
-from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.run import run
-from pseudolabel.engine.stream import dry_run
-from pseudolabel.inspection.describe import LabelSpread, describe, first_paragraph
-from pseudolabel.inspection.preview import preview
-from pseudolabel.inspection.show import show
-from pseudolabel.inspection.verify import verify
+from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, first_paragraph, shorten
 from pseudolabel.storage.urls import is_url
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
-from pseudolabel.writers.dataset import open_dataset
-from pseudolabel.writers.exports.hubert import Trainer, export
 
 SOURCES_HELP = "Folders, files, archives, tables or URLs; @FILE or - reads a list of them."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=SOURCES_HELP, show_default=False)]
@@ -64,6 +57,10 @@ def run_command(task: type[Task]) -> Callable[..., None]:
     def run_task(
         source: Sources, *, dry_run_: DryRun = False, json_: Json = False, quiet: Quiet = False, **given: Any
     ) -> None:
+        from pseudolabel.engine.progress import Progress
+        from pseudolabel.engine.run import run
+        from pseudolabel.engine.stream import dry_run
+
         made = task_from_options(task, given)
         if dry_run_:
             print_summary(dry_run(made, source, **given), json_)
@@ -84,11 +81,13 @@ def list_tasks() -> None:
 
 def export_dataset(
     dataset: DatasetFolder,
-    to: Annotated[Trainer, typer.Option(help="The trainer that reads the files.", show_default=False)],
+    to: Annotated[str, typer.Option(help="The trainer that reads the files: fairseq.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-TRAINER in the current folder]")] = None,
     json_: Json = False,
 ) -> None:
     """Write the files that a HuBERT trainer reads, from a dataset of mask-audio."""
+    from pseudolabel.writers.exports.hubert import export
+
     print_summary(export(dataset, to, out), json_)
 
 
@@ -104,6 +103,9 @@ def verify_dataset(
     Without --against, a row is "true" if it proves its label, and "consistent" if it has no contradiction but cannot
     prove its label. With --against, each row is made again from the source and compared. Exit code 3 for any fault.
     """
+    from pseudolabel.engine.progress import Progress
+    from pseudolabel.inspection.verify import verify
+
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
     print_summary(
         {name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_
@@ -121,6 +123,8 @@ def preview_dataset(
     open_: Open = False,
 ) -> None:
     """Write an HTML page with the facts of a dataset and some of its rows. The page needs no network."""
+    from pseudolabel.inspection.preview import preview
+
     if open_ and not out and is_url(dataset):
         raise UserError(f"a browser cannot open a page in {dataset}; add --out page.html")
     where = preview(dataset, out)
@@ -131,12 +135,17 @@ def preview_dataset(
 
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
     """Describe a dataset: its task, command, rows, label distribution and skipped samples."""
+    from pseudolabel.inspection.describe import describe
+    from pseudolabel.writers.dataset import open_dataset
+
     facts = describe(open_dataset(dataset))
     print_summary(facts if json_ else description_table(facts), json_)
 
 
 def description_table(made: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a dataset as the lines of a table for people."""
+    from pseudolabel.inspection.describe import LabelSpread
+
     lists = ("labels", "left_out", "remarks", "versions")
     table = {name: value for name, value in made.items() if name not in lists}
     table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
@@ -154,6 +163,8 @@ def show_command(task: type[Task]) -> Callable[..., None]:
     def show_task(
         source: SourceOrText, *, keep: Keep = None, seed: Seed = 0, open_: Open = False, **given: Any
     ) -> None:
+        from pseudolabel.inspection.show import show
+
         for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
             typer.echo(line)
             if open_ and line.startswith("\npictures: "):
@@ -168,9 +179,11 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
     """Return a command whose options are those of a run, except `--part`."""
 
     def plan_task(source: Sources, *, json_: Json = False, quiet: Quiet = False, **given: Any) -> None:
-        print_summary(
-            asdict(plan_parts(task_from_options(task, given), source, progress=Progress(quiet), **given)), json_
-        )
+        from pseudolabel.engine.parts import plan_parts
+        from pseudolabel.engine.progress import Progress
+
+        made = task_from_options(task, given)
+        print_summary(asdict(plan_parts(made, source, progress=Progress(quiet), **given)), json_)
 
     shared = [option for option in options_of(RunOptions) if option.name != "part"]
     return with_options(
@@ -185,6 +198,9 @@ def finish_command() -> Callable[..., None]:
     """Return the command that finishes a planned dataset."""
 
     def finish_dataset(dataset: PlannedFolder, *, json_: Json = False, **given: Any) -> None:
+        from pseudolabel.engine.parts import finish
+        from pseudolabel.engine.progress import Progress
+
         print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
 
     limit_options = [option for option in options_of(RunOptions) if option.name == "max_skipped"]

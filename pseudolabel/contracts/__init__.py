@@ -1,6 +1,17 @@
 """Types that all packages share: samples, errors, random number generators, columns, options and display pieces."""
 
-from pseudolabel.contracts.display import Fact, MarkedText, Picture, Piece, Span, Tiles, Wave, escape_controls, shorten
+from pseudolabel.contracts.display import (
+    Fact,
+    MarkedText,
+    Picture,
+    Piece,
+    Span,
+    Tiles,
+    Wave,
+    escape_controls,
+    first_paragraph,
+    shorten,
+)
 from pseudolabel.contracts.errors import (
     FilteredSample,
     SampleError,
@@ -49,6 +60,7 @@ __all__ = [
     "decoding_errors",
     "escape_controls",
     "file_of",
+    "first_paragraph",
     "hash64",
     "or_skipped",
     "parse_choice",

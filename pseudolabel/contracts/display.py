@@ -33,7 +33,7 @@ class Tiles(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A part of a text. `mark` is "" (plain), "blank", "changed" or "kept"; `note` is the text to predict there."""
+    """A part of a text. `mark` is "" or, to predict, "blank", "changed" (`note` is shown instead) or "kept" (shown)."""
 
     text: str
     mark: str = ""
@@ -64,6 +64,11 @@ def escape_controls(text: str) -> str:
     """Escape characters that control a terminal or the writing direction, for example as `\\u001b`."""
     odd = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t\u200d")
     return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd})
+
+
+def first_paragraph(text: str) -> str:
+    """Return the first paragraph of a docstring as one line."""
+    return " ".join(text.strip().partition("\n\n")[0].split())
 
 
 def shorten(value: Any) -> str:

@@ -44,7 +44,7 @@ class UserError(Exception):
 
 
 def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
-    """Return the member of `choices` named `value`. Raise `UserError` if no member has this name."""
+    """Return the member of `choices` with this `value`. Raise `UserError`, with the option `name`, if there is none."""
     try:
         return choices(value)
     except ValueError:
@@ -61,7 +61,7 @@ def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
 
 @contextmanager
 def decoding_errors(what: str) -> Iterator[None]:
-    """Convert any exception of a third-party decoder into `UnusableSample`: the decoder reads nothing but the input."""
+    """Convert exceptions of a decoder into `UnusableSample`: a decoder sees only the input, so the input is bad."""
     try:
         yield
     except SampleError:

@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts.errors import UserError, parse_choice
 
-KEEP_HELP = "Source columns to copy into each row: folder, columns of tables, or of metadata.csv beside the media."
+KEEP_HELP = "Columns to copy into each row: `folder`, or columns of the tables, or of metadata.csv beside the media."
 PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
 OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"
 
@@ -92,9 +92,9 @@ class RunOptions(Options):
     ray_address: Annotated[
         str | None, Option(help="Running Ray cluster, HOST:6379. [RAY_ADDRESS; if unset, a local one is started]")
     ] = None
-    shard_size: Annotated[int, Option(min=1, help="Maximum MB of source per shard.")] = 256
-    copies: Annotated[int, Option(min=1, help="Rows per sample, each with new random numbers.")] = 1
-    limit: Annotated[int | None, Option(min=1, help="Use only the first N samples.")] = None
+    shard_size: Annotated[int, Option(min=1, help="Approximate maximum MB of source per shard.")] = 256
+    copies: Annotated[int, Option(min=1, help="Copies of each sample, each with new random numbers.")] = 1
+    limit: Annotated[int | None, Option(min=1, help="Use N random samples, or with --in-order the first N.")] = None
     validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of files or documents for validation.")] = 0.0
     in_order: Annotated[bool, Option("--in-order", help="Keep the order of the source; do not shuffle.")] = False
     keep: Annotated[str | None, Option(metavar="COLUMNS", help=KEEP_HELP)] = None
@@ -118,7 +118,7 @@ class RunOptions(Options):
         if not 1 <= number <= count:
             raise UserError(f"--part {self.part} is not I/N with I from 1 to N; for three parts type 1/3, 2/3 or 3/3")
         if self.extend and self.limit is not None:
-            raise UserError("--extend adds all new samples, but --limit uses only the first N; give one of them")
+            raise UserError("--extend adds all new samples, but --limit uses only N samples; give one of them")
         if self.overwrite and (self.part or self.extend):
             raise UserError(
                 f"--overwrite deletes the dataset, --{'part' if self.part else 'extend'} continues it; give one of them"

@@ -1,4 +1,4 @@
-"""Randomness independent of the process: a random number generator per sample, and the split by hash."""
+"""Random numbers that are the same in every process: a generator per sample, and the split by hash."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> a random number generator of its own
+Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> the random number generator of this copy
 
 
 def chance_for(seed: int, task: str) -> Chance:
@@ -32,7 +32,7 @@ def hash64(text: str) -> int:
 class Split(NamedTuple):
     """A split of the source: all files (for text: documents) with `low <= hash < high`, the hash scaled to [0, 1).
 
-    The hash depends neither on the seed nor on the task, so a file is in the same split in every dataset.
+    The hash depends neither on the seed nor on the task: the same `--validation` gives a file the same split.
     """
 
     name: str

@@ -25,13 +25,13 @@ class Extent(NamedTuple):
 
     @property
     def block(self) -> str:
-        """Return the name of the block that is read as a whole: `key`, except in tables and packed archives."""
+        """Return the name of the block that is read as a whole: `key`, except in tables and gzipped tar archives."""
         return self.where.rpartition("\0")[0].rpartition("\0")[2] or self.key
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Data read from an extent: one sample, such as an image, or a block of `count` documents."""
+    """Data read from an extent: one input, such as an image, or `count` documents together."""
 
     key: str
     payload: Any

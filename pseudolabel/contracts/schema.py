@@ -21,7 +21,7 @@ class Column(NamedTuple):
 
     @property
     def arrow(self) -> pa.DataType:
-        """Return the exact Arrow type that `datasets` expects. Any other type silently loses the feature."""
+        """Return the exact Arrow type for `datasets`. For other types, `datasets` silently drops the feature."""
         return _arrow(self.type)
 
     @property

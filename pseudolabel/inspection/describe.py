@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, decoding_errors, shorten
+from pseudolabel.contracts import (
+    IGNORE_INDEX,
+    Column,
+    UnusableSample,
+    UserError,
+    decoding_errors,
+    first_paragraph,
+    shorten,
+)
 from pseudolabel.inspection import manifest_check
 from pseudolabel.storage.layout import SKIPPED
 from pseudolabel.storage.retry import StoreFailure
@@ -63,11 +71,6 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "remarks": manifest["remarks"],
         "versions": manifest["versions"],
     }
-
-
-def first_paragraph(text: str) -> str:
-    """Return the first paragraph of a docstring as one line."""
-    return " ".join(text.strip().partition("\n\n")[0].split())
 
 
 @contextmanager

@@ -9,10 +9,19 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pseudolabel.contracts import Column, Fact, MarkedText, Piece, RunOptions, UserError, escape_controls, shorten
+from pseudolabel.contracts import (
+    Column,
+    Fact,
+    MarkedText,
+    Piece,
+    RunOptions,
+    UserError,
+    escape_controls,
+    first_paragraph,
+    shorten,
+)
 from pseudolabel.engine.scan import resolve_sources, scan
 from pseudolabel.engine.stream import fit_here, rows
-from pseudolabel.inspection.describe import first_paragraph
 from pseudolabel.inspection.html import render_page
 from pseudolabel.inspection.preview import make_cards, sections
 from pseudolabel.tasks.base.task import Labeler, Row, Task, row_columns

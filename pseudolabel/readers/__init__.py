@@ -1,1 +1,1 @@
-"""Readers: turn the bytes of a source into samples. One folder per modality; `sources` finds and opens files."""
+"""Readers of samples, one folder per modality. `sources` finds and opens files; `metadata` reads columns, sidecars."""

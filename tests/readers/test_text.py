@@ -204,7 +204,7 @@ def test_what_is_not_utf8_is_skipped_alone_with_the_byte_and_the_hint(tmp_path: 
     assert texts(items)[:3] == ["eins", "zwölf", "drei"]
     assert items[3] == (20, "!byte 21 (0xfc) is not utf-8; give another --encoding")
     assert items[4] == (26, "sechs")
-    assert items[5][1].startswith("!zero at byte 34")
+    assert items[5][1].startswith("!NUL at byte 34")
     assert items[6][1] == "end"
     assert texts(read(path, encoding="latin-1"))[3] == "fünf"
 
@@ -245,7 +245,7 @@ def test_utf16_is_named_in_the_hint_once_per_file(tmp_path: Path) -> None:
     path.write_bytes(("word " * 99).encode("utf-16"))
     for document in ("line", "paragraph", "file"):
         items = read(path, 100, document=document)
-        assert items == [(0, "!its byte order mark says utf-16; give --encoding utf-16")]
+        assert items == [(0, "!the byte order mark says utf-16; give --encoding utf-16")]
 
 
 def test_a_stream_that_does_not_decode_is_lost_from_there_on(tmp_path: Path) -> None:
@@ -378,7 +378,11 @@ def test_parquet_is_read_by_row_groups_of_any_string_type(tmp_path: Path) -> Non
     pq.write_table(pa.table({"text": [1, 2]}), path)
     assert read(path) == [(0, "!column 'text' has type int64, not string; choose another with --column")]
     pq.write_table(pa.table({"text": pa.array([b"a", b"\xfc", b"b"])}), path)
-    assert read(path) == [(0, "a"), (1, "!byte 0 of the text (0xfc) is not utf-8, which Parquet requires"), (2, "b")]
+    assert read(path) == [
+        (0, "a"),
+        (1, "!byte 0 of the text (0xfc) is not utf-8; text in Parquet must be utf-8"),
+        (2, "b"),
+    ]
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -512,3 +516,14 @@ def test_columns_that_are_no_text_are_told_and_no_more_of_them_than_can_be_read(
     (item,) = reader.read(reader.scan("a.csv", str(tmp_path / "a.csv"), 100), splits(0)[0])
     assert item.reason.encode()
     assert len(item.reason) < 300
+
+
+@pytest.mark.parametrize("rows", [["x" * 262_144] * 4, ['"bad" quotes"'] * 40_000])
+def test_a_limit_on_a_table_whose_last_block_is_empty(rows: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["text", *rows, ""]))
+    reader = TextReader(TextOptions())
+    extent = Extent("a.csv", str(path), 0, None, path.stat().st_size)
+    cut, held = reader.first(extent, 2)
+    assert held == 2
+    assert cut.stop is not None

@@ -360,7 +360,7 @@ def test_a_clock_that_goes_back_ends_the_film_and_is_told(tmp_path: Path) -> Non
     (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
     items = read(tmp_path / "both.ts")
     assert numbers(items) == [[100 + start + step for step in (0, 8, 16, 24)] for start in (0, 32, 64)]
-    assert reasons(items) == ["cannot be read from here on: its timestamps go back by 4 s"]
+    assert reasons(items) == ["cannot be read from here on: the timestamps go back by 4 s"]
 
 
 def test_the_film_is_read_and_not_its_thumbnail(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
         ({"clusters": 1}, "give 2 to 100000"),
         ({"clusters": 5, "targets": "best-rq"}, "leave it out"),
         ({"rate": 16_001}, "give a multiple of 200"),
-        ({"seconds": 2.0, "min_seconds": 3.0}, "give less"),
+        ({"seconds": 2.0, "min_seconds": 3.0}, "lower --min-seconds"),
         ({"codebook": "nowhere.npz"}, "cannot be read"),
         ({"features": "nowhere"}, "is not a folder"),
         ({"features": ".", "targets": "best-rq"}, "is only for --targets kmeans"),

@@ -236,7 +236,7 @@ def test_a_value_that_cannot_be_kept_is_the_reason_to_skip(tmp_path: Path) -> No
     summary = run(Cluster(clusters=2), tmp_path / "in", out=tmp_path / "out", keep="id", workers=1)
     assert (summary.seen, summary.used, summary.skipped) == (12, 11, 1)
     (left,) = map(json.loads, (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines())
-    assert left["reason"] == "column 'id' holds no text: utf-8 cannot encode character 0"
+    assert left["reason"] == "column 'id' is not valid Unicode at position 0"
     assert int(left["key"].partition("#")[2]) == len("\n".join(lines[:3])) + 1
     assert verify(tmp_path / "out", tmp_path / "in", workers=1).sound
 

@@ -92,7 +92,7 @@ def _header(path: str) -> Header:
 def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
     """(n,) float32 at `rate` Hz, full scale 1 -> (m,) int16 at `to` Hz, by soxr's HQ.
 
-    Raise `UnusableSample` for a low rate, NaN, large peaks or no samples. Raise `FilteredSample` for silence.
+    Raise `UnusableSample` for a low rate, NaN, large peaks or no samples at `to` Hz, `FilteredSample` for silence.
     """
     import soxr
 

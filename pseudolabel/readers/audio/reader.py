@@ -32,7 +32,7 @@ class AudioOptions(Options):
         if self.channels not in ("mix", "split") and not (self.channels.isdecimal() and int(self.channels)):
             raise UserError(f"--channels {self.channels!r} is not valid; type mix, split, or a number from 1")
         if self.min_seconds > self.seconds:
-            raise UserError(f"--min-seconds {self.min_seconds:g} is above --seconds {self.seconds:g}; give less")
+            raise UserError(f"--min-seconds {self.min_seconds:g} above --seconds {self.seconds:g}; lower --min-seconds")
 
 
 class Utterance(NamedTuple):
@@ -122,7 +122,7 @@ class AudioReader:
                 elif len(block) < wanted:
                     break
             if at == extent.start:
-                there = "no audio in it" if not extent.start else "the file ends before the length in its header"
+                there = "no audio in the file" if not extent.start else "the file is shorter than its header says"
                 yield Skipped(extent.key, there)
 
     def _samples(self, file: str, at: int, block: np.ndarray, rate: int) -> Iterator[Sample | Skipped]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
-JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # markers of a regular header, except its frame
+JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # regular header markers, except start of frame
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
 JPEG_END = b"\xff\xd9"  # end marker of a JPEG; cannot occur inside compressed data
 
@@ -29,7 +29,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
     - Apply the EXIF orientation; ignore EXIF that cannot be read. Do not apply colour profiles.
     - Repeat gray and 1-bit in all three channels. Resolve palettes. Convert CMYK and YCCK to RGB as Pillow does.
-    - Matte any transparency on white.
+    - Composite transparent pixels on white.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
@@ -212,7 +212,7 @@ BAND_ROWS = 256  # rows converted at a time, which avoids a second copy of a lar
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
+    """Apply an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -235,7 +235,7 @@ def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
 
 
 def stretch(values: np.ndarray, span: str) -> np.ndarray:
-    """Map `span` of (H, W) or (H, W, C) values to 0..255 uint8, clipped. NaN and a constant image become 0."""
+    """Map `span` of (H, W[, C]) values to 0..255 uint8, clipped. NaN gives 0; with percentiles, constant images too."""
     low, high = _bounds(values, span)
     scale = 255 / (high - low) if high > low else 0.0
     out = np.empty(values.shape, np.uint8)
@@ -247,7 +247,7 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
 
 
 def _bounds(values: np.ndarray, span: str) -> tuple[float, float]:
-    """Return the two values of `span`. Percentiles are computed on a regular grid of at most 2^20 pixels."""
+    """Return the two values of `span`. Percentiles are computed on a regular grid of at most about 2^20 pixels."""
     step = int(np.ceil(np.sqrt(values.shape[0] * values.shape[1] / 2**20)))
     seen = values[::step, ::step]
     seen = seen[np.isfinite(seen)].astype(np.float64)

@@ -16,7 +16,7 @@ from pseudolabel.storage.byte_ranges import file_size
 
 PIXELS_HELP = "Skip images with more pixels. Pixels of WebP and of more than 8 bits count twice."
 RANGE_HELP = "LO,HI that become black and white in images of more than 8 bits: values (0,4095) or percentiles."
-MAX_FILE_BYTES = 2**26  # bytes allowed for any file: it may hold more frames or metadata
+MAX_FILE_BYTES = 2**26  # bytes allowed even if --max-pixels is small: a file may hold more frames or metadata
 
 
 @dataclass(frozen=True)

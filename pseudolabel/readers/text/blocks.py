@@ -19,8 +19,8 @@ MAX_DOCUMENT_BYTES = 16 << 20  # bytes; longer documents are cut into pieces
 class Block(NamedTuple):
     """About 1 MB of documents: document i is `data[starts[i]:ends[i]]`. Bytes between documents belong to no document.
 
-    A position identifies the document in its file: its first byte, or its row number in csv, tsv and parquet. Bytes are
-    counted in the decompressed file. Encodings such as UTF-16 cannot be cut before decoding; their bytes are counted
+    A position identifies a document in its file. It is the byte offset of the document (jsonl: of its line), or the row
+    number in csv, tsv and parquet. The offset counts decompressed bytes; in an encoding such as UTF-16 it counts bytes
     after conversion to UTF-8. All pieces of a document that is too long have the position of the document.
     """
 
@@ -54,7 +54,7 @@ def pack(texts: Sequence[bytes], positions: Sequence[int]) -> Block:
 
 
 def decode_block(run: RawDocuments, encoding: str) -> Iterator[Block | Fault]:
-    """Yield the faults of a run, then its block. Use valid UTF-8 without a copy; else decode each document."""
+    """Yield the faults of documents, then their block. Valid UTF-8 is not copied; otherwise decode each document."""
     apart = (run.ends[:-1] < run.starts[1:]).all()  # false if a long document was cut inside a word
     if len(run.starts) and apart and codecs.lookup(encoding).name == "utf-8":
         first, last = int(run.starts[0]), int(run.ends[-1])
@@ -87,7 +87,7 @@ def _recoded(raw: bytes, place: int, encoding: str) -> bytes:
         raise UnusableSample(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.ENCODING_HINT}") from None
     if 0 in text:
         raise UnusableSample(
-            f"zero at byte {place + raw.index(0)}: binary data, UTF-16 or UTF-32; {streams.ENCODING_HINT}"
+            f"NUL at byte {place + raw.index(0)}: binary data, UTF-16 or UTF-32; {streams.ENCODING_HINT}"
         )
     return text
 
@@ -100,7 +100,7 @@ def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
     for position, cell in texts:
         if isinstance(cell, UnusableSample):
             yield position, cell
-            size += 64  # so that blocks are also yielded if no cell is usable
+            size += 64  # unusable cells count too: after many, a block is yielded even if it is empty
         elif text := cell.strip():
             spans = (
                 split_document(text, 0, len(text), MAX_DOCUMENT_BYTES)

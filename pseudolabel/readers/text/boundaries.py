@@ -1,6 +1,6 @@
 """Boundaries of documents in a byte stream, which comes in chunks and may be larger than memory. A gap is a run of
 white space; all other bytes are solid. A gap separates two documents if it has enough line ends (1 if a line is a
-document, 2 if a paragraph is a document), or if it is longer than the longest document. Documents lie between them.
+document, 2 if a paragraph is a document), or if it is longer than the maximum size of a document.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BoundaryScanner:
     """Scanner of a stream from offset `at` on, for finding the boundaries of documents chunk by chunk.
 
     `line_ends` line ends separate documents; 0: only long gaps do. `gap` is the number of line ends just before `at`;
-    default: enough for a document to start there. `longest` is the size of the longest document in bytes.
+    default: enough for a document to start there. `longest` is the maximum size of a document in bytes.
     """
 
     def __init__(self, at: int, line_ends: int, longest: int, gap: int | None = None) -> None:
@@ -61,7 +61,7 @@ class BoundaryScanner:
         solid = len(data) - len(white)
         if self.at + np.searchsorted(before, 0, "right") - self.last > self.longest:
             self.gap = self.needed
-        ends_in = before[data[white] == LF] if self.line_ends else NO_POSITIONS  # the gap of each line end
+        ends_in = before[data[white] == LF] if self.line_ends else NO_POSITIONS  # `before` at each line end
         gaps = np.append(np.zeros(self.gap, np.int64), ends_in)
         cuts = gaps[self.needed - 1 :][gaps[self.needed - 1 :] == gaps[: len(gaps) - self.needed + 1]]
         cuts = cuts[np.diff(cuts, prepend=-1) > 0]
@@ -125,7 +125,7 @@ def cut_documents(
 ) -> Iterator[RawDocuments | tuple[int, UnusableSample]]:
     """Yield the documents that start before `stop`. Read past `stop` to find the end of the last document.
 
-    If the stream is damaged, the open document and all later ones are lost. The last item is then (offset, reason).
+    If the stream is damaged, yield (position, error) last. The rest of the open document and later ones are lost.
     """
     held = DocumentBuffer(edges.at)
     try:
@@ -147,7 +147,7 @@ def cut_documents(
 
 
 def split_document(data: bytes, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Yield spans of data[start:end] of at most `longest` bytes, cut at white space, or else between characters."""
+    """Yield spans of data[start:end] of at most `longest` bytes, cut at white space, else between UTF-8 characters."""
     while end - start > longest:
         stop = max(data.rfind(white, start, start + longest + 1) for white in streams.WHITE_SPACE)
         if stop < 0:
@@ -180,7 +180,7 @@ def _first_solid(path: str, start: int, stop: int) -> int:
 
 
 def _line_ends_before(path: str, at: int, top: int, needed: int, longest: int) -> int:
-    """Count line ends in the gap before `at`, up to `needed`; a gap at the top or above `longest` has `needed`."""
+    """Count line ends in the gap before `at`, up to `needed`; `needed` if the gap is at `top` or exceeds `longest`."""
     low, found = at, 0
     with streams.open_decompressed(path) as stream:
         while low > top and found < needed and at - low <= longest:

@@ -72,7 +72,7 @@ class TextReader:
         self.options = options
 
     def scan(self, key: str, path: str, size: int, span: int = EXTENT_BYTES) -> Iterator[Extent]:
-        """Yield ranges of `span` bytes if the file can be cut before decoding, else the whole file."""
+        """Yield extents of about `span` bytes if the file can be read in ranges, else the whole file."""
         name = path.lower()
         if name.endswith(".parquet"):
             yield from tables.parquet_extents(key, path, size, self.options.column, span)
@@ -103,7 +103,7 @@ class TextReader:
         seen, total = [np.empty((2, 0), np.int64)], 0  # positions, and sizes
         for item in self._items(extent):
             if isinstance(item, Block):
-                if total > count and item.positions[:1] > seen[-1][0, -1]:  # not one more piece of the last document
+                if total > count and (item.positions[:1] > seen[-1][0, -1:]).any():  # the last document is complete
                     break
                 seen.append(np.stack([item.positions, item.ends - item.starts]))
             else:
@@ -122,8 +122,8 @@ class TextReader:
     def records(
         self, extent: Extent, wanted: columns.ColumnTypes
     ) -> Iterator[tuple[int, columns.Values | UnusableSample]]:
-        """Yield (position, values of the `wanted` columns, or why they are unusable) for each text of the extent.
-        Raise `UnusableSample` at damage after which `read` finds no more documents."""
+        """Yield a pair for each text of the extent: its position, and the values of the `wanted` columns or why they
+        are unusable. Raise `UnusableSample` at damage only if `read` finds no documents after the damage."""
         path, name = extent.where, columns.strip_compression(extent.where)
         if name.endswith(".parquet"):
             return columns.parquet_values(extent, wanted)
@@ -157,7 +157,7 @@ class TextReader:
         top, wide = streams.byte_order_mark(extent.where)
         if wide and streams.cuts_at_white(encoding):
             if extent.start == 0:
-                raise UnusableSample(f"its byte order mark says {wide}; give --encoding {wide}")
+                raise UnusableSample(f"the byte order mark says {wide}; give --encoding {wide}")
         elif name.endswith(CSV):
             yield from pack_cells(tables.csv_cells(extent, column, encoding))
         elif not name.endswith(JSONL):

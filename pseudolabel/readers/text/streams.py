@@ -70,7 +70,7 @@ def recode(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             text = decoder.decode(chunk)
             yield (text.removeprefix("\ufeff") if top else text).encode(errors="surrogatepass")
         yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
-    except UnicodeDecodeError as bad:  # its object: the undecoded rest of earlier chunks, and this chunk
+    except UnicodeDecodeError as bad:  # bad.object: the undecoded rest of earlier chunks, and this chunk
         raise UnusableSample(
             f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {ENCODING_HINT}"
         ) from None
@@ -104,8 +104,8 @@ def byte_order_mark(path: str) -> tuple[int, str | None]:
 def cuts_at_white(encoding: str) -> bool:
     """Return whether bytes of ASCII white space are always white space. A file can then be cut there before decoding.
 
-    Test the encoding by decoding. Every ASCII byte must decode to itself: not so in UTF-16 and with shift states. White
-    space must survive after every other byte: so in all of latin, cp125x, EUC, GBK, Big5 and Shift JIS.
+    Every ASCII byte must decode to itself; in UTF-16 and in encodings with shift states it does not. White space must
+    decode to itself after every byte above 127; in all of latin, cp125x, EUC, GBK, Big5 and Shift JIS it does.
     """
     alone = all(bytes([byte]).decode(encoding, "replace") == chr(byte) for byte in range(128))
     return alone and all(

@@ -26,14 +26,14 @@ Cell = tuple[int, bytes | UnusableSample]  # position, and the text or why it is
 Record = tuple[int, Mapping[str, Any] | UnusableSample]  # position, and column -> value or why it is unusable
 JSONL = (".jsonl", ".ndjson")
 CSV = (".csv", ".tsv")
-BATCH_ROWS = 128  # rows of a Parquet batch, at most: each row of a small file may hold 1 MB of text
+BATCH_ROWS = 128  # maximum rows of a Parquet batch: a dictionary may repeat 1 MB of text in each row of a small file
 BATCH_BYTES = 4 << 20  # bytes of a Parquet batch, about
 JSON = json.JSONDecoder()
 STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "binary_view"}
 
 
 def _lacking(column: str, names: Iterable[str]) -> NoReturn:
-    """Raise `UnusableSample` with the column names, which a broken header may fill with bytes that are not text."""
+    """Raise `UnusableSample` with the column names, escaped and shortened: a broken header may hold any bytes."""
     among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
     raise UnusableSample(f"no column {column!r}; choose with --column among: {among or 'none'}")
 
@@ -72,8 +72,8 @@ def json_head(path: str, top: int) -> Iterator[dict[str, Any]]:
 
 
 def json_has(extent: Extent, top: int, column: str) -> bool:
-    """Return whether the lines from byte `top` have the column; True if they have no object. For the first extent of a
-    file, raise `UnusableSample` instead of returning False."""
+    """Return whether the first lines, from byte `top`, have the column; True if they have no object. For the first
+    extent of a file, raise `UnusableSample` instead of returning False."""
     names: dict[str, None] = {}
     for record in json_head(extent.where, top):
         if column in record:
@@ -192,7 +192,7 @@ def _encoded(text: str, encoding: str) -> bytes | UnusableSample:
 
 
 def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> Iterator[Extent]:
-    """Yield extents of about `span` bytes of row groups; the whole file if its footer or the column is unusable."""
+    """Yield extents of whole row groups, of about `span` bytes; the whole file if its footer or column is unusable."""
     spans: list[tuple[int, int, int]] = []
     start = stop = weight = 0
     try:
@@ -277,6 +277,6 @@ def _checked(text: bytes) -> bytes | UnusableSample:
         text.decode()
     except UnicodeDecodeError as bad:
         return UnusableSample(
-            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8, which Parquet requires"
+            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8; text in Parquet must be utf-8"
         )
     return text

@@ -15,7 +15,7 @@ class Sampling(NamedTuple):
     gap: float  # frames or seconds, see `seconds`
     seconds: bool  # the unit of `gap` is seconds
     every: float | None = None  # seconds from the start of a clip to the start of the next; None: `length` gaps
-    most: int | None = None  # most clips of a video, spread evenly; None: all
+    most: int | None = None  # maximum clips per video, spread evenly; None: all
     even: bool = False  # round a gap in seconds to a whole number of frames
 
     @property
@@ -33,16 +33,16 @@ class Clips(NamedTuple):
     """Clips that start in one part of a video."""
 
     begins: np.ndarray  # (m,) float64 seconds, ascending: where the clips start
-    frames: np.ndarray  # (m, k) int64: indices of their frames in the times
+    frames: np.ndarray  # (m, k) int64: indices into the times of the video's frames
 
 
 def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> Clips:
     """(n,) seconds, ascending -> the complete clips that start in `start <= t < stop`.
 
     With a gap in seconds, use the frame nearest to each time: a video gives the same clips at any frame rate. A frame
-    is used twice if frames are far apart. Clips start at those multiples of `every`, or of the clip length, from 0 on,
-    that are the nearest multiple of some frame. With a gap in frames, clips follow each other from the first frame at
-    or after `start`, and end before `stop`; with `every`, they start at its multiples instead.
+    is used twice if frames are far apart. Clips start at multiples of `every` (None: of the clip length), from 0 on. A
+    multiple is left out if every frame is nearer to another one. With a gap in frames, clips follow each other from the
+    first frame at or after `start`, and end before `stop`; with `every`, they start at its multiples instead.
     """
     if len(times) < 2:
         return Clips(np.empty(0), np.empty((0, len(how.steps)), np.int64))
@@ -50,7 +50,7 @@ def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> 
     if how.seconds and how.even:
         how = how._replace(gap=max(1, round(how.gap / between)), seconds=False)
     unit, steps = (1.0 if how.seconds else between), np.array(how.steps)
-    last = float(times[-1]) + between / 2 - how.span * unit  # half a frame later, the last frame is still shown
+    last = float(times[-1]) + between / 2 - how.span * unit  # latest start; half a frame interval of tolerance
     if how.most:
         begins = times[_spread(how.most, int(times.searchsorted(last, "right")), how.length * how.gap * unit / between)]
     elif how.seconds or how.every:

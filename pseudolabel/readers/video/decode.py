@@ -23,7 +23,7 @@ FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # n
 INDEXED_FORMATS = ("mov", "matroska")  # prefixes of names of formats with an index of key frames
 SKIPPABLE_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that obey `skip_frame` for each packet
 MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
-MAX_PACKET_BYTES = 2**28  # bytes that a worker may allocate for a video, about; untouched memory costs nothing
+MAX_PACKET_BYTES = 2**28  # bytes allocated as a test if libav finds no memory; untouched memory costs nothing
 REORDER_FRAMES = 64  # frames: largest distance between packet order and display order
 MAX_CLOCK_STEP_BACK = 1.0  # seconds, for rounded timestamps; a larger step back starts another video
 
@@ -79,7 +79,7 @@ class VideoFile:
         return (np.array(index, np.int64) - (index[0] if index else 0)) * self.tick
 
     def look(self, start: float, until: float, more: int) -> Timeline:
-        """Return the timeline from the key frame before `start` to `more` frames after `until`. Decode nothing."""
+        """Return the timeline from a key frame before `start` s to `more` frames after `until` s. Decode nothing."""
         first = self._timeline(None, -inf, REORDER_FRAMES if start > 0 or until < inf else sys.maxsize)
         self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
         if start <= 0 and until == inf:
@@ -97,7 +97,7 @@ class VideoFile:
         stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
         for segment, packet in self._numbered(self._packets()):
             if packet.dts is not None and packet.dts < clock - MAX_CLOCK_STEP_BACK / self.tick:
-                self.fault = f"its timestamps go back by {(clock - packet.dts) * self.tick:.0f} s"
+                self.fault = f"the timestamps go back by {(clock - packet.dts) * self.tick:.0f} s"
                 break
             clock = clock if packet.dts is None else packet.dts
             if segment == len(keys):
@@ -139,14 +139,14 @@ class VideoFile:
             yield from ((frame.pts, frame) for frame in self._decoded(timeline, timeline.needed(wanted), stamps))
 
     def _decoded(self, timeline: Timeline, needed: set[int], stamps: set[int] | None) -> Iterator[av.VideoFrame]:
-        """Yield the frames of needed segments, each up to its first damage (AVI: up to the first damage at all).
+        """Yield the frames of needed segments, each up to its first damage (AVI: stop at the first damage of the file).
 
-        Decode frames that no other frame refers to only if they are in `stamps`.
+        Skip frames that no other frame refers to, except those in `stamps`. If `stamps` is None, decode all.
         """
         at, sound, last = -1, True, max(needed, default=-1)
         for segment, packet in self._numbered(self._again(timeline)):
             decoder = self._stream.codec_context
-            # raise on damage instead of concealing it; an open group always starts with a missing reference
+            # raise on damage instead of concealing it; not for open groups: their first frames lack a reference
             if not decoder.is_open and timeline.closed:
                 decoder.options = {**decoder.options, "err_detect": "explode"}
             if segment > at:
@@ -234,7 +234,7 @@ class VideoFile:
 
 
 def libav_errors(what: str, call: Callable[..., T], *given: Any, **named: Any) -> T:
-    """Convert errors of libav into `UnusableSample`. EIO means a short file: disk faults are recorded apart."""
+    """Convert errors of libav into `UnusableSample`. EIO means a short file; `FaultRecordingFile` keeps disk faults."""
     try:
         return call(*given, **named)
     except MemoryError as fault:
@@ -266,7 +266,7 @@ def _video(container: av.container.InputContainer) -> av.VideoStream:
         )
     chosen: av.VideoStream = films[0]
     if chosen.codec_context is None:
-        raise UnusableSample("libav has no decoder for its video stream")
+        raise UnusableSample("libav has no decoder for the video stream")
     for other in container.streams:
         if other is not chosen:
             other.discard = Discard.all

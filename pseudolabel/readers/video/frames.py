@@ -36,7 +36,7 @@ class FrameConverter:
         self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return (h, w, 3) uint8 RGB. Raise `UnusableSample` if the frame is too small or too long.
+        """Return (h, w, 3) uint8 RGB. Raise `UnusableSample` below `MIN_SIDE` or above `MAX_ASPECT`.
 
         libswscale scales and converts in one pass.
         """

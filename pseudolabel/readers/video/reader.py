@@ -90,7 +90,8 @@ class VideoReader:
         self.sampling, self.short = sampling, short  # pixels of the short side
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
-        """Yield a small file as one extent, unopened. Yield a large file in pieces that start at indexed key frames."""
+        """Yield a large file in pieces that start at indexed key frames. Yield a file as one extent if it is small
+        (then unopened) or has no index, or if the number of clips is limited."""
         entries = or_skipped(key, partial(_entries, path)) if size > EXTENT_BYTES and not self.sampling.most else None
         if not isinstance(entries, np.ndarray) or len(entries) < 2:
             yield Extent(key, path, 0, None, size)
@@ -155,9 +156,9 @@ class VideoReader:
             end = timeline.times[-1] if len(timeline.times) else 0
             yield Skipped(f"{extent.file}#{_told(end)}-", f"cannot be read from here on: {timeline.fault}")
         elif not len(timeline.times):
-            yield Skipped(extent.key, "no frames in it")
+            yield Skipped(extent.key, "no frames in the file")
         elif timeline.times[-1] < extent.start / TICKS_PER_SECOND:
-            yield Skipped(extent.key, "the file ends before the length in its header")
+            yield Skipped(extent.key, "the file is shorter than its header says")
         elif not len(chosen) and not extent.start:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
             span = self.sampling._replace(gap=self.sampling.span).gap_text
@@ -166,10 +167,8 @@ class VideoReader:
     def _sample(
         self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]
     ) -> Sample:
-        """Return the clip of the `chosen` frames.
-
-        Raise `UnusableSample` if a frame is lost or if shapes differ, `FilteredSample` if a frame is chosen twice.
-        """
+        """Return the clip of the `chosen` frames. Raise `UnusableSample` if a frame is lost or if shapes differ,
+        `FilteredSample` if a frame is chosen twice."""
         if (still := np.diff(chosen) <= 0).any():
             since = _told(times[chosen[still.argmax()]])
             raise FilteredSample(
@@ -181,7 +180,7 @@ class VideoReader:
                 raise UnusableSample(frame.reason)
             frames.append(frame)
         if len({frame.shape for frame in frames}) > 1:
-            raise UnusableSample("its frames differ in shape")
+            raise UnusableSample("the frames of the clip differ in shape")
         return Sample(key, Clip(np.stack(frames), times[chosen]))
 
 
