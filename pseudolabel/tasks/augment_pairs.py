@@ -42,8 +42,8 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     negative row combines encoded views of two positive rows. The two images are of the same shard and split and are not
     similar: their difference hashes differ in more than 8 of 64 bits, mirrored or not. If too few of the images read
     together differ enough, negative rows are missing. `pseudolabel.transforms.image.augment.make_view` makes each view
-    again from the source and the stored parameters. Crops follow the reference's code (SimCLR: at least a tenth of
-    the image). Colours always follow torchvision; SimCLR and BYOL use other colour operations of the same strength.
+    again from the source and the stored parameters. Crops follow the code of the method (SimCLR: at least a tenth of
+    the image). Colours always follow torchvision; SimCLR's and BYOL's code has other operations of the same strength.
     """
 
     name: ClassVar[str] = "augment-pairs"
@@ -101,7 +101,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         if self.negatives and row["label"] != (row["partner"] == row["key"]):
             return "`label` contradicts `partner` and `key`"
         if not self.negatives and not row["label"]:
-            return "`label` is different, but --negatives 0 makes only pairs of the same image"
+            return "`label` is 0 (different), but --negatives 0 makes only pairs of the same image"
         if source is not None:
             for number, view, recipe in zip((1, 2), augment.read_views(row), self.recipes, strict=True):
                 made = augment.make_view(source, view, recipe, self.exact)
@@ -128,7 +128,7 @@ class SeenPicture(NamedTuple):
 
 
 class PairLabeler(NamedTuple):
-    """The labeler that yields positive rows, and negative rows with images read together."""
+    """The labeler that yields positive rows, and negative rows that combine two images read together."""
 
     task: AugmentPairs
 
@@ -178,7 +178,7 @@ class PairLabeler(NamedTuple):
                 rows += [row, *(different(row, pool[other].rows[row["copy"]]) for other in others)]
             yield Rows(rows, 1)
             if lacking := len(seen.rows) * (self.task.negatives - count):
-                reason = f"too few images read with this one differ enough; {lacking} negative rows are missing"
+                reason = f"too few images read together differ enough from this one; {lacking} negative rows missing"
                 yield Skipped(seen.rows[0]["key"], reason, unusable=False, count=0, rows=lacking)
 
 

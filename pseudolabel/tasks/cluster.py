@@ -37,7 +37,7 @@ from pseudolabel.transforms.clustering.clusters import MAX_CLUSTERS, MIN_POINTS_
 from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, FROM_ENCODER, FROM_FILE, FeatureSet
 
 CODEBOOK_FILE = "centroids.npz"
-MAX_FEATURE_MEGABYTES = 160  # MB of features to learn from; k-means needs as much again, and 200 MB at its start
+MAX_FEATURE_MEGABYTES = 160  # MB of features to learn from; k-means needs 160 MB more, and 200 MB to initialise
 ENCODER_FILE = "encoder.onnx"
 CLUSTERS_HELP = "Number of clusters. [one per 39 samples learned from, 2 to 1000]"
 ENCODER_HELP = "Cluster the outputs of this .onnx network for images, frames or audio. Needs pseudolabel[onnx]."
@@ -46,13 +46,13 @@ CODEBOOK_HELP = "Reuse the clusters of an earlier dataset: its centroids.npz. No
 
 
 class ClusterRows(NamedTuple):
-    """The row maker of cluster: the task and its codebook."""
+    """The `RowMaker` of the task `cluster`: the task and its codebook."""
 
     task: Cluster
     book: codebooks.Codebook
 
     def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        """Yield one sample per key, with its row as payload. The documents of a block are assigned together."""
+        """Yield one sample per key. Payload: its row, None (no features) or the error. Assign a block in one call."""
         task = self.task
         for sample in samples:
             stored = task.kind.stored(sample, task.size)
@@ -80,7 +80,7 @@ class ClusterRows(NamedTuple):
         yield row
 
     def check_row(self, row: Row, source: Row | None) -> str | None:
-        """Recompute the assignment from the stored input. Without the input, check only that the cluster exists."""
+        """Recompute the assignment from the stored input. If that is impossible, check only that the cluster exists."""
         task, (centroids, learned) = self.task, (self.book.clusters, self.book.learned)
         if not task.description.self_verifying(task):
             known = 0 <= row["cluster"] < len(centroids.sizes)
@@ -94,7 +94,7 @@ class ClusterRows(NamedTuple):
 
 
 class ClusterLabeler(PerSampleLabeler):
-    """The labeler of cluster. It assigns the documents of a block together."""
+    """The labeler of the task `cluster`. It assigns a block of documents in one call."""
 
     task: ClusterRows
 
@@ -113,20 +113,20 @@ def _chance_level(task: Cluster, artefacts: Path) -> str:
 
 
 def _self_verifying(task: Cluster) -> bool:
-    return task.origin != FROM_FILE and not task.no_inputs  # stored inputs give the labels, but not a file's features
+    return task.origin != FROM_FILE and not task.no_inputs  # a file's features cannot be computed again
 
 
 @dataclass(frozen=True)
 class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     """Find clusters among images, utterances, documents or video clips; the label is the cluster of the sample.
 
-    `cluster` is the nearest of k centroids to the whitened features of exactly the stored input. `distance` is the
-    distance to this centroid, from 0 to about 2. `margin` is how much farther the second centroid is. Features are
-    `hog` (996 numbers) or `pixels` (768) for images, their mean over the frames for clips, `mfcc` (143) for utterances,
-    `tf-idf` (128) for documents, or embeddings of any model.
+    `cluster` is the nearest of k centroids to the whitened features of exactly the stored input; `--balanced` adds
+    a price per cluster to squared distances. `distance` is the distance to this centroid, from 0 to about 2. `margin`
+    is how much farther the second centroid is. Features are `hog` (996 numbers) or `pixels` (768) for images, their
+    mean over the frames for clips, `mfcc` (143) for utterances, `tf-idf` (128) for documents, or given embeddings.
 
-    To measure how well clusters agree with folders, make the dataset with `--keep folder` and compare copy 0 of the two
-    columns: scikit-learn's `normalized_mutual_info_score(rows["folder"], rows["cluster"])`.
+    To measure how well clusters agree with folders, make the dataset with `--keep folder` and, in rows with `copy` 0,
+    compare the two columns: scikit-learn's `normalized_mutual_info_score(rows["folder"], rows["cluster"])`.
     """
 
     name: ClassVar[str] = "cluster"
@@ -143,7 +143,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     features: Annotated[str, Option(help=feature_sets.FEATURES_HELP)] = ""
     encoder: Annotated[str, Option(help=ENCODER_HELP)] = ""
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
-    balanced: Annotated[bool, Option("--balanced", help="Make clusters of equal size.")] = False
+    balanced: Annotated[bool, Option("--balanced", help="Make clusters of about equal size.")] = False
     spherical: Annotated[bool, Option("--spherical", help="Spherical k-means: centroids of length 1.")] = False
     modality: Annotated[Modality | None, Option(help="Modality to read if the source has several.")] = None
     size: Annotated[int, Option(min=8, max=8192, help=SIZE_HELP)] = 256
@@ -160,7 +160,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     @property
     def kind(self) -> Kind:
-        """Return the functions and facts of the modality, or of images until the modality is known."""
+        """Return the entry of `MODALITIES` for the modality, or for images until the modality is known."""
         return MODALITIES[self.modality or Modality.images]
 
     def resolve(self, sources: Sequence[Path]) -> Task:
@@ -173,7 +173,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         if task.origin == FROM_ENCODER:
             if not task.kind.encodes:
                 raise UserError(f"--encoder is not for {modality}; compute embeddings and give --features FILE")
-            task.encoder_width  # noqa: B018 - raises `UserError` if it does not fit
+            task.encoder_width  # noqa: B018 - raises `UserError` for an unsuitable network
         if task.codebook:
             task.book.check(task.codebook, task.about, task.origin, task.feature_set)
         return task
@@ -240,15 +240,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         content |= {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
         return {**kept, "features": self.origin, **content}
 
-    # --- the task ---
-
     @property
     def points(self) -> int:
-        """Return how many samples to learn from: 39 per cluster for at least 1000 clusters, up to 160 MB."""
-        return min(
-            MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS),
-            MAX_FEATURE_MEGABYTES * MEGABYTE // self.feature_set.bytes_each[1],
-        )
+        """Return how many samples to learn from: 39 * max(--clusters, 1000), but at most 160 MB of features."""
+        most = MAX_FEATURE_MEGABYTES * MEGABYTE // self.feature_set.bytes_each[1]
+        return min(MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS), most)
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]

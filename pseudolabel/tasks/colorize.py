@@ -38,11 +38,11 @@ class Colorize(ImageTask):
     )
 
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 176
-    stride: Annotated[int, Option(min=1, help="Pixels between neighbouring labels, in both directions.")] = 4
+    stride: Annotated[int, Option(min=1, help="Distance in pixels from one label to the next, in both directions.")] = 4
     soft: Annotated[int, Option(min=0, max=32, help="Also store the N nearest bins and their weights; paper: 5.")] = 0
     least_colour: Annotated[
         float,
-        Option(min=0, help="Skip an image if a and b at all labels are at most this far from gray (0)."),
+        Option(min=0, help="Skip an image if |a| and |b| are at most this value at all labels. Gray: 0."),
     ] = 5.0
     crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square / short side of the image.")] = 176 / 256
     flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored left to right.")] = 0.5
@@ -94,7 +94,7 @@ class Colorize(ImageTask):
         yield {**row, "image": codec.media(codec.encode_png(lightness))}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Return a fault if the bins do not match the colours of the source, or the image its lightness."""
+        """Return a fault if the bins do not match the source's colours, or the image does not match its lightness."""
         if len(row["bins"]) != (self.size // self.stride) ** 2:
             return f"the row has {len(row['bins'])} `bins` instead of {(self.size // self.stride) ** 2}"
         if not 0 <= min(row["bins"]) <= max(row["bins"]) < len(bin_centers()):
@@ -119,7 +119,7 @@ class Colorize(ImageTask):
         )
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """Yield the lightness, and the lightness in the colours of the bins."""
+        """Yield the gray image, and the image in the colours of the bins."""
         import cv2
 
         side, lightness = self.size // self.stride, codec.decode_stored(row["image"])

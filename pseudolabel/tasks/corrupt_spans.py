@@ -111,11 +111,11 @@ class CorruptSpans(PackedTask):
 
     `input_ids` is the text with a sentinel in place of each span: <extra_id_0>, <extra_id_1> and so on. `labels` is
     each sentinel followed by its span. Both end with the end-of-sequence token. Documents are joined without a
-    separator, as in T5's reduce_concat_tokens. [UNK] counts as text. A text starts with a kept part and ends with a
-    span. With `--preset bart`, one mask token replaces each span, and `labels` is the whole text. Span lengths are
-    Poisson numbers of words; a span of 0 words adds a mask. Unlike fairseq's denoising_dataset.py, spans never overlap,
-    so their share is exact, and a span of 0 words lies between words. `ul2-s` follows the table of the UL2 paper: the
-    last quarter is one span. The code printed there draws the end of the prefix at random and has no sentinel.
+    separator, as in T5's reduce_concat_tokens. [UNK] can be cut out as well. A text starts with a kept part and ends
+    with a span. With `--preset bart`, one mask token replaces each span, and `labels` is the whole text. Its spans have
+    Poisson-distributed numbers of words; a span of 0 words adds a mask. Unlike in fairseq's denoising_dataset.py, these
+    spans never overlap, so exactly `--density` is cut out, and a span of 0 words lies between words. `ul2-s` follows a
+    table of the UL2 paper: the last quarter is one span. The paper's code draws its start and has no sentinel.
     """
 
     name: ClassVar[str] = "corrupt-spans"
@@ -138,7 +138,7 @@ class CorruptSpans(PackedTask):
             if not 0 < density <= 0.95:
                 raise UserError(f"--density {density} is out of range; give more than 0 and up to 0.95, such as 0.15")
             if not (1 <= mean <= 1000 or (mean == math.inf and not self.infilling)):
-                raise UserError(f"--mean-span {mean} is out of range; give 1 to 1000, or inf unless for bart")
+                raise UserError(f"--mean-span {mean} is out of range; give 1 to 1000, or inf (not with bart)")
         if self.length < 4 + bool(self.recipe.mode):
             raise UserError(f"--length {self.length} leaves no room for text; give 5 or more, such as 512")
         taken = [name for names in ROLES.values() for name in names]
@@ -197,7 +197,7 @@ class CorruptSpans(PackedTask):
         return [*filter(None, [self.recipe.mode]), *([] if self.infilling else sentinels)]
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Save the tokenizer with its missing sentinels added. Existing sentinels become special tokens."""
+        """Save the tokenizer, with missing sentinels and the mode token added, all as special tokens."""
         super().fit(seen, artefacts, rng)
         from tokenizers import Tokenizer
 
@@ -210,11 +210,11 @@ class CorruptSpans(PackedTask):
             tokenizer.add_special_tokens(lacking)
             ids = tokenizer.get_vocab()
             if len(set(ids.values())) < len(ids):
-                raise UserError("the tokenizer's ids have gaps, so no token can be added; give one without gaps")
+                raise UserError("the tokenizer's ids have gaps, so no token can be added; give another tokenizer")
             tokenizer.save(str(artefacts / "tokenizer.json"))
 
     def literal(self) -> bool:
-        return False  # a sentinel's name in the source is text; otherwise rows could not be inverted
+        return False  # a sentinel's name in the source is text; otherwise the text could not be restored
 
     def whole_words(self) -> bool:
         return self.infilling
@@ -269,7 +269,7 @@ class CorruptSpans(PackedTask):
         return None if source is None or np.array_equal(text, source) else "the restored text differs from the source"
 
     def split_spans(self, row: Row, special: SpecialTokens) -> CorruptedParts:
-        """Drop special tokens, split the row before each sentinel or mask. Raise `UnusableSample` if malformed."""
+        """Drop the mode, start and end tokens; split before sentinels or masks. Raise `UnusableSample` if malformed."""
         ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
         asked, front = np.count_nonzero(labels != IGNORE_INDEX), bool(self.recipe.mode) + self.infilling
         if min(ids.min(), labels[labels != IGNORE_INDEX].min(initial=0)) < 0 or max(ids.max(), labels.max()) >= len(

@@ -29,15 +29,15 @@ LOCAL_COUNTS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 
 def _chance_level(task: CropViews, artefacts: Path) -> str:
-    return "1 in N, guessing which of N images a crop is of"
+    return "1 in N, guessing the image of a crop among N images"
 
 
 @dataclass(frozen=True)
 class CropViews(augment.ViewOptions, ImageTask):
-    """Make two large and several small augmented crops of each image; the label is that they are of one image.
+    """Make two large and several small augmented crops of each image; the label is the image they are cut from.
 
-    Rows with the same `key` hold crops of the same image. In the columns of parameters, `global_crops` come first, then
-    `local_crops`. `pseudolabel.transforms.image.augment.make_view` makes each crop again from the source and its row.
+    Rows with the same `key` hold crops of the same image. Columns with parameters list `global_crops` first, then
+    `local_crops`. `pseudolabel.transforms.image.augment.make_view` makes each crop again from the source and the row.
     """
 
     name: ClassVar[str] = "crop-views"

@@ -18,7 +18,7 @@ from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 from pseudolabel.transforms.image.permutations import permutation_set
 
-SMALLEST_CELL = 8  # pixels of the source; a smaller tile shows mostly the codec's blocks
+SMALLEST_CELL = 8  # pixels of the source; a smaller tile shows mostly compression artefacts
 
 
 class JigsawPreset(StrEnum):
@@ -134,7 +134,7 @@ class Jigsaw(ImageTask):
         }
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Return a fault if the permutation is not its class's, or if boxes or tiles do not match its cells."""
+        """Return a fault if the permutation is not that of `label`, or if a box or tile does not match its cell."""
         cell, tile, jitter = self.sizes
         permutation, boxes = np.array(row["permutation"]), np.array(row["boxes"])
         if not np.array_equal(permutation_set(self.grid**2, self.count)[0][row["label"]], permutation):

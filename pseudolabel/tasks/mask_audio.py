@@ -43,7 +43,7 @@ CEILING_HELP = (
     "Upper limit of the mel filters in Hz. If sample rates differ, give half the lowest; else codes reveal the rate. "
     "[half of each source's rate]"
 )
-PRESET_HELP = "Published masks: wav2vec2 masks 49 % of frames, hubert 57 %, best-rq 33 %. [hubert; for best-rq best-rq]"
+PRESET_HELP = "Published masks: wav2vec2 49 % of frames, hubert 57 %, best-rq 33 %. [by --targets: hubert or best-rq]"
 
 
 class Targets(StrEnum):
@@ -69,7 +69,7 @@ def _chance_level(task: MaskAudio, artefacts: Path) -> str:
 
 
 def _self_verifying(task: MaskAudio) -> bool:
-    return not task.features  # the stored audio gives the codes, but not a model's features
+    return not task.features  # codes can be computed from the stored audio, unless they need a model's features
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class MaskAudio(AudioTask):
     """Mask spans of an utterance; the label is the code of each frame, from k-means or from a random projection.
 
     `labels[i]` is the code of frame i, `mask[i]` whether frame i is masked, both at `label_hz`. With k-means, frame i
-    is the input of frame i of the conv encoder of wav2vec 2.0 and HuBERT: 400 samples from sample 320 i on, at 16 kHz.
+    is the input of frame i of the conv encoder of wav2vec 2.0 and HuBERT: samples 320 i to 320 i + 399 at 16 kHz.
     `labels_100hz` has a code every 10 ms; `labels` has every other one. With BEST-RQ, frame i is four frames of 10 ms.
-    Codes are computed from exactly the audio that is stored.
+    Without `--features`, codes are computed from exactly the stored audio.
     """
 
     name: ClassVar[str] = "mask-audio"
@@ -104,15 +104,13 @@ class MaskAudio(AudioTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rate % 200:
-            raise UserError(
-                f"--rate {self.rate}: 5 ms is not a whole number of samples; give a multiple of 200, as 16000"
-            )
+            raise UserError(f"--rate {self.rate}: give a multiple of 200, as 16000, so that 5 ms are whole samples")
         if self.features and self.targets == Targets.best_rq:
             raise UserError("--features is only for --targets kmeans; leave it out, best-rq computes its features")
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):
             raise UserError("--clusters is only for learning k-means; leave it out with --codebook or best-rq")
         if self.codebook:
-            self.loaded_codebook  # noqa: B018 - raises `UserError` if it does not fit
+            self.loaded_codebook  # noqa: B018 - raises `UserError` if made with other options
         if self.features:
             self.precomputed  # noqa: B018
 
@@ -131,9 +129,12 @@ class MaskAudio(AudioTask):
     @cached_property
     def loaded_codebook(self) -> Centroids | Projection:
         """Return the codebook of `--codebook`."""
-        return codebooks.load_frame_codebook(
-            Path(self.codebook), Centroids if self.targets == Targets.kmeans else Projection, self.about
-        )
+        return self.load_codebook(Path(self.codebook))
+
+    def load_codebook(self, path: Path) -> Centroids | Projection:
+        """Read a codebook of the kind that the targets need."""
+        kind = Centroids if self.targets == Targets.kmeans else Projection
+        return codebooks.load_frame_codebook(path, kind, self.about)
 
     @cached_property
     def precomputed(self) -> FrameFeatures:
@@ -153,7 +154,7 @@ class MaskAudio(AudioTask):
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
-        """Return 32 for MFCC (100 clusters of 2,000 frames), 192 for a model's features (500 of 130), else 0."""
+        """Return 32 for MFCC (100 clusters x 2,000 frames), 192 for a model's features (500 x 130 frames), else 0."""
         if self.targets != Targets.kmeans or self.codebook:
             return 0
         return 192 if self.features else 32
@@ -227,10 +228,7 @@ class MaskAudio(AudioTask):
         codebooks.save_arrays(artefacts / self.book, book._asdict(), about)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        kind = Centroids if self.targets == Targets.kmeans else Projection
-        return PerSampleLabeler(
-            MaskAudioLabeler(self, codebooks.load_frame_codebook(artefacts / self.book, kind, self.about))
-        )
+        return PerSampleLabeler(MaskAudioLabeler(self, self.load_codebook(artefacts / self.book)))
 
     def frame_features(self, sound: Utterance) -> np.ndarray:
         """Return `(n, D)` float32 features: MFCC at 100 Hz, those of `--features` at 50 Hz, or BEST-RQ's at 25 Hz."""
@@ -242,12 +240,12 @@ class MaskAudio(AudioTask):
         return audio_features.stack_frames((mel - mel.mean(0)) / (mel.std(0) + 1e-5), FRAMES_PER_LABEL)
 
     def highest(self, sound: Utterance) -> float:
-        """Return the upper limit of the mel filters in Hz: `--ceiling`, at most half the source's sample rate."""
+        """Return the mel filters' upper limit in Hz: `--ceiling`, at most half of `--rate` and of the source's rate."""
         return min(sound.rate / 2, sound.heard / 2, self.ceiling or np.inf)
 
 
 class MaskAudioLabeler(NamedTuple):
-    """The row maker of mask-audio: the task and its codebook."""
+    """The `RowMaker` of the task `mask-audio`: the task and its codebook."""
 
     task: MaskAudio
     book: Centroids | Projection

@@ -53,7 +53,7 @@ def _self_verifying(task: MaskPatches) -> bool:
 
 @dataclass(frozen=True)
 class MaskPatches(ImageTask):
-    """Choose patches of each image to hide; the label is the mask. The image is stored whole and holds the targets.
+    """Choose patches of each image to hide; the label is the mask. The image is stored unmasked and holds the targets.
 
     `mask[i]` is true if patch i, counted row by row, is hidden, as in `bool_masked_pos` of BEiT and SimMIM. ViTMAE
     takes random masks as `noise=mask.float()` if its `mask_ratio` is the same. All masks of a dataset hide the same
@@ -110,7 +110,7 @@ class MaskPatches(ImageTask):
         if self.strategy == Strategy.block and min(self.grid) < 3:
             raise UserError(f"a grid of {self.grid[0]} x {self.grid[1]} patches is too small for blocks; lower --patch")
         if not 0 < self.count < self.total:
-            raise UserError(f"--ratio {self.share:g} hides none or all of {self.total} patches; give a ratio between")
+            raise UserError(f"--ratio {self.share:g} hides none or all of {self.total} squares; give e.g. 0.5")
 
     @property
     def whole(self) -> int:
@@ -203,7 +203,7 @@ class MaskPatches(ImageTask):
         yield row
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
-        """Return a fault if a mask has a wrong count or partial squares, or the image does not match the source."""
+        """Return a fault if a mask hides a wrong number of patches or splits a square, or if the image is wrong."""
         squares, each = (*self.grid,), self.whole // self.patch
         for mask in [row["mask"]] if self.masks == 1 else row["masks"]:
             hides = np.array(mask, bool).reshape(squares)
@@ -221,7 +221,7 @@ class MaskPatches(ImageTask):
         return None if ops.equal_up_to_jpeg(image, shown) else "`image` does not match `box` in the source"
 
     def draw(self, row: Row) -> Iterable[Piece]:
-        """Yield the image with the patches of up to three masks hidden, and the whole image."""
+        """Yield the image under each of up to three masks, and the unmasked image."""
         image, masks = codec.decode_stored(row["image"]), [row["mask"]] if self.masks == 1 else row["masks"]
         seen = [image_masks.gray_out(image, np.array(mask).reshape(self.grid), self.patch) for mask in masks[:3]]
         yield Tiles("patches hidden, and the whole image", [*seen, image], 2)

@@ -27,7 +27,7 @@ def _chance_level(task: MaskTubes, artefacts: Path) -> str:
 
 
 def _self_verifying(task: MaskTubes) -> bool:
-    return True  # the clip is stored whole, whatever the mask
+    return True  # any mask of the right size is valid; the targets are in the clip itself
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class MaskTubes(VideoTask):
         if self.frames % self.tubelet:
             raise UserError(f"--frames {self.frames} is not a multiple of --tubelet {self.tubelet}; give one that is")
         if not 0 < self.hidden < self.side**2:
-            raise UserError(f"--ratio {self.ratio:g} masks all or none of {self.side**2} patches; give one between")
+            raise UserError(f"--ratio {self.ratio:g} masks all or none of {self.side**2} patches; give e.g. 0.5")
 
     @property
     def sampling(self) -> Sampling:

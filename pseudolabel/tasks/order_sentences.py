@@ -51,7 +51,7 @@ PAIR_COLUMNS = {
     Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER_MEANING, ("in order", "swapped")),
     Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
 }
-RANDOM_BLOCK_FACTOR = 16  # times as much text per group, if segments of other documents are needed
+RANDOM_BLOCK_FACTOR = 16  # x MIN_BLOCK_BYTES = 4 MB of text per group, from which random segments are drawn
 LABELS_COLUMN = Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100.")
 TEXT_COLUMN = Column("text", "string", "input", "The two segments as a person reads them, a line each.")
 ANSWERS_COLUMN = Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order.")
@@ -64,9 +64,9 @@ class OrderSentences(MaskingOptions, TokenTask):
     A row is `[CLS] first [SEP] second [SEP]`. With `--negatives swapped` (ALBERT), `sentence_order_label` is 1 if the
     second segment precedes the first in the source. With `--negatives random` (BERT), `next_sentence_label` is 1 if the
     second segment is from another place. Segments are whole sentences; if they are too long for a row, tokens are
-    dropped at either end. Unlike google-research/albert's create_pretraining_data.py, a document of one sentence makes
-    no row, and no chunk has only one sentence, so "swapped" is always true. A random segment is from another document
-    of the same 4 MB of text. If that text has few documents, as with books, the segment is from any other place in it.
+    dropped at either end. Unlike google-research/albert's create_pretraining_data.py, `swapped` makes no row of one
+    sentence, so its label is always true. With `random`, the second segment of a negative pair is from another document
+    of the same 4 MB of text; if the 4 MB have few documents, as with books, from any other place in the 4 MB.
     """
 
     name: ClassVar[str] = "order-sentences"

@@ -15,8 +15,8 @@ from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserErro
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 
-SMALLEST_PATCH = 8  # pixels of the source; a smaller patch shows mostly the codec's blocks
-COARSE_SIDES = (10, 95)  # pixels; range of the side to which a coarsened patch of 96 is shrunk
+SMALLEST_PATCH = 8  # pixels of the source; a smaller patch shows mostly compression artefacts
+COARSE_SIDES = (10, 95)  # pixels; range of the side to which a patch of 96 pixels is downsampled
 PLACE_NAMES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
 PLACES = np.array([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])  # (8, 2): columns, rows
 
@@ -35,8 +35,8 @@ class PredictContext(ImageTask):
 
     `label` counts the eight positions around `patch` row by row: 0 is above left, 7 is below right; all are equally
     likely. A gap between the patches and a jitter of each patch interrupt lines that both patches would share. Some
-    patches are coarsened. All colour channels but one are dropped, or the green-magenta axis is projected away;
-    otherwise a network can infer the position of a patch in the image from its colour fringes.
+    patches are downsampled and enlarged. All colour channels but one are dropped, or the green-magenta axis is
+    projected away; otherwise a network can infer the position of a patch in the image from its colour fringes.
     """
 
     name = "predict-context"
@@ -72,7 +72,7 @@ class PredictContext(ImageTask):
 
     @property
     def least_side(self) -> int:
-        """Return the pixels that two patches, their gap and their jitter need in a row."""
+        """Return the shortest side in pixels that holds two patches, the gap and the jitter."""
         return 2 * self.patch + self.gap + self.jitter
 
     def columns(self) -> Sequence[Column]:
@@ -138,7 +138,7 @@ class PredictContext(ImageTask):
         return ops.similar_thumbnail(patch, source)
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
-        """Return the smallest and largest scale, without random numbers. Raise `UnusableSample` if none is possible."""
+        """Return the smallest and largest scale; neither is random. Raise `UnusableSample` if no scale is possible."""
         least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))
         if self.patch / most < SMALLEST_PATCH:
             raise UnusableSample(

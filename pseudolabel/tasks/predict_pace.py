@@ -18,18 +18,18 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.25  # largest ratio between --gap-seconds and the nearest whole number of frames
+MAX_GAP_RATIO = 1.25  # not used; largest ratio between --gap-seconds and the gap in whole frames
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
 @dataclass(frozen=True)
 class PredictPace(VideoTask):
-    """Show every frame of a clip, or every second, or every third; the label is the pace, from 0, named `1x`, `2x`...
+    """Show every n-th frame of a clip, n random from 1 to `--paces`; the label is n - 1, named `1x`, `2x`...
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
     sources of several frame rates; otherwise one pace looks different at each rate. All paces begin with the same
-    frame. Unlike in the paper's code, frames never wrap around at the end of the video, where the seam may reveal the
-    pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
+    frame. Unlike in the paper's code, a clip never wraps around from the end of the video to its start: the seam may
+    reveal the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
     """
 
     name = "predict-pace"
@@ -38,7 +38,7 @@ class PredictPace(VideoTask):
         invalidating_augmentations=("leaving out frames", "interpolating frames"),
     )
 
-    paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second, and so on.")] = 4
+    paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second frame, etc.")] = 4
     frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16
 
     @cached_property

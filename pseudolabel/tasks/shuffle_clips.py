@@ -22,7 +22,7 @@ from pseudolabel.transforms.video import motion
 
 @dataclass(frozen=True)
 class ShuffleClips(VideoTask):
-    """Show consecutive short clips of a video in another order; the label is the order.
+    """Show consecutive short clips of a video in random order; the label is the order.
 
     `order[i]` is the true position of the clip shown at i, `label` the index of `order` in `itertools.permutations`
     (train_vcop.py of xudejing/video-clip-order-prediction). Clips are skipped if two of them look alike frame by frame,
@@ -37,7 +37,7 @@ class ShuffleClips(VideoTask):
 
     clips: Annotated[int, Option(min=2, max=6, help="Clips per row.")] = 3
     frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16
-    interval: Annotated[int, Option(min=0, max=10_000, help="Frames left out between clips, at the same gap.")] = 8
+    interval: Annotated[int, Option(min=0, max=10_000, help="Frames left out between clips, in steps of --gap.")] = 8
 
     @property
     def sampling(self) -> Sampling:
@@ -62,7 +62,7 @@ class ShuffleClips(VideoTask):
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """Yield the row that shows the clips in another order. `clip` holds the frames of all clips, in order."""
+        """Yield the row that shows the clips in random order. `clip` holds the frames of all clips, in order."""
         square = self.cut_moving_square(
             clip, rng, lambda small: motion.min_pairwise_difference(self._each(small)), unit=self.frames
         )
@@ -78,7 +78,7 @@ class ShuffleClips(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Check that the label is that of the order, that sorted timestamps rise, and that frames equal the source."""
+        """Check that `label` matches `order`, that timestamps sorted by `order` rise, and frames equal the source."""
         if self.orders[row["label"]] != tuple(row["order"]):
             return "`label` is not the class of `order`"
         if (np.diff(np.concatenate([row["timestamps"][i] for i in np.argsort(row["order"])])) <= 0).any():

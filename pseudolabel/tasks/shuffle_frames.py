@@ -22,7 +22,7 @@ from pseudolabel.transforms.video import motion
 
 IN_ORDER_SHARE = 0.25  # share of rows in order with --preset verify; the paper found 75 % negatives best
 PRESET_HELP = (
-    "order: the label is the order. opn: the order up to reversal, in squares of 80 with most motion and jitter 5. "
+    "order: the label is the order. opn: the order up to reversal; squares of 80 where most motion is, jitter 5. "
     "verify: whether the frames are in order."
 )
 VERIFY_FRAMES = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames; only the last triple is in order
@@ -38,15 +38,15 @@ class FramePreset(StrEnum):
 
 @dataclass(frozen=True)
 class ShuffleFrames(VideoTask):
-    """Show frames of a clip in another order; the label is the order.
+    """Show frames of a clip in random order; the label is the order.
 
     `order[i]` is the true position of the frame shown at i; `timestamps` rise if frames are sorted by `order`. `label`
-    is the index of the order in `itertools.permutations`. With `--preset opn`, an order and its reverse are one class,
-    named after the one with the first frame before the last: 12 classes for 4 frames (Lee et al. 2017; the trainer has
-    to reduce frames to one channel as they do). With `--preset verify`, three of five frames are shown, in half of the
-    rows backwards, and the label is whether they are in order. The middle frame is from its place or from outside the
-    other two (Misra et al. 2016: (b, c, d), (b, a, d), (b, e, d)). Clips with two frames that look alike are skipped,
-    because their order cannot be inferred.
+    is the index of the order in `itertools.permutations`. With `--preset opn`, an order and its reverse are one class.
+    The class is named after the order that has the first frame before the last: 12 classes for 4 frames (Lee et al.
+    2017). The trainer must reduce frames to one channel, as in this paper. With `--preset verify`, three of five frames
+    are shown, in half of the rows backwards; the label is whether they are in order. The frame in the middle lies
+    between the other two, or before or after both (Misra et al. 2016: (b, c, d), (b, a, d), (b, e, d)). Clips with
+    two frames that look alike are skipped, because their order cannot be inferred.
     """
 
     name = "shuffle-frames"
@@ -128,7 +128,7 @@ class ShuffleFrames(VideoTask):
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
-        """Yield the row that shows the frames of the clip in another order."""
+        """Yield the row that shows the frames of the clip in random order."""
         square = self.cut_moving_square(clip, rng, motion.min_pairwise_difference)
         order = self.draw_order(rng)
         yield {
@@ -141,7 +141,7 @@ class ShuffleFrames(VideoTask):
         }
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
-        """Check that the label is that of the order, that sorted timestamps rise, and that frames equal the source."""
+        """Check that `label` matches `order`, that timestamps sorted by `order` rise, and frames equal the source."""
         if self.label(row["order"]) != row["label"]:
             return "`label` is not the class of `order`"
         if (np.diff(np.array(row["timestamps"])[np.argsort(row["order"])]) <= 0).any():

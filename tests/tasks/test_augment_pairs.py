@@ -98,7 +98,7 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
     lines = [json.loads(line) for line in (tmp_path / "alone" / "_skipped.jsonl").read_text().splitlines()]
     assert sum(line["rows"] for line in lines) == 24
     assert {line["samples"] for line in lines} == {0}
-    assert "too few images read with this one differ enough" in lines[0]["reason"]
+    assert "too few images read together differ enough" in lines[0]["reason"]
 
     cv2.imwrite(str(folder / "other.png"), photograph(90, 120, seed=8))
     done = run(AugmentPairs(size=32, negatives=1), folder, out=tmp_path / "five")
@@ -214,9 +214,9 @@ def test_options_go_before_the_preset() -> None:
         (AugmentPairs, {"negatives": -1}, "give 0 to 1000"),
         (AugmentPairs, {"gray": 1.5}, "give 0 to 1"),
         (AugmentPairs, {"hue": 0.6}, "give 0 to 0.5"),
-        (AugmentPairs, {"min_area": 0.6, "max_area": 0.5}, "give the smaller share first"),
-        (CropViews, {"local_area": (0.3, 0.2)}, "give the smaller share first"),
-        (CropViews, {"global_area": (0.0, 0.2)}, "above 0 and up to 1"),
+        (AugmentPairs, {"min_area": 0.6, "max_area": 0.5}, "give shares with 0 < smallest <= largest"),
+        (CropViews, {"local_area": (0.3, 0.2)}, "give shares with 0 < smallest <= largest"),
+        (CropViews, {"global_area": (0.0, 0.2)}, "give shares with 0 < smallest <= largest"),
         (CropViews, {"locals": -1}, "give 0 to 100"),
         (CropViews, {"local_area": (0.1, 0.2, 0.3)}, "give 2 numbers"),
         (CropViews, {"sigma": (2.0, 0.1)}, "give the smaller value first"),

@@ -177,7 +177,7 @@ def test_documents_without_a_word_are_left_out(tmp_path: Path) -> None:
 def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "c.txt", "d.wav", "e.bin", "f.gif"):
         (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"2 of images, 1 of \w+, 1 of \w+; give one of them, as --modality images"):
+    with pytest.raises(UserError, match=r"images \(2\), \w+ \(1\), \w+ \(1\); give one, such as --modality images"):
         Cluster().resolve([tmp_path])
     assert ".wav" in Cluster(modality="sound").resolve([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
@@ -193,9 +193,9 @@ def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Pat
         (["a.mp4", "b.gif", "c.gif"], "video"),
         (["a.wav", "README.md", "licence.txt", "COPYING"], "sound"),
         (["a/README.md", "b/README.md"], "text"),
-        (["a.gif"], "1 of images, 1 of video"),
-        (["a.gif", "b.wav"], "1 of sound, 1 of images, 1 of video"),
-        (["readme-not.txt", "b.wav"], "1 of text"),
+        (["a.gif"], r"images \(1\), video \(1\)"),
+        (["a.gif", "b.wav"], r"sound \(1\), images \(1\), video \(1\)"),
+        (["readme-not.txt", "b.wav"], r"text \(1\), sound \(1\)"),
     ],
 )
 def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modality: str, tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
-        ({"seconds": 3.0}, "--seconds is only for sound, but the source holds images"),
-        ({"gap": 3}, "--gap is only for video, but the source holds images"),
+        ({"seconds": 3.0}, "--seconds is for sound, not for images; leave it out"),
+        ({"gap": 3}, "--gap is for video, not for images; leave it out"),
         ({"features": "mfcc"}, "give hog, pixels, or a file"),
         ({"features": "nowhere.npy"}, "cannot be read"),
         ({"codebook": "nowhere.npz"}, "give the .npz"),
@@ -367,7 +367,7 @@ def test_embeddings_of_documents_are_learned_from_all_files(tmp_path: Path) -> N
     options = {"document": "line", "clusters": 2, "no_inputs": True}
     run(Cluster(features=str(tmp_path / "x.npz"), **options), tmp_path / "in", out=tmp_path / "out", workers=1)
     assert codebooks.load_codebook(tmp_path / "out" / "centroids.npz").clusters.sizes.sum() == 6000
-    with pytest.raises(UserError, match="has no keys, but files hold several samples; give an"):
+    with pytest.raises(UserError, match="has no keys, but source files hold several samples; give"):
         Cluster(features=str(tmp_path / "x.npy"), **options).resolve([tmp_path / "in"])
 
 

@@ -37,12 +37,12 @@ class Modality(StrEnum):
 
 
 class Kind(NamedTuple):
-    """The functions and facts that differ between modalities."""
+    """A modality: its reader, the stored form of its samples, its columns and its feature sets."""
 
     options: type  # dataclass of the reader's options
     reader: Callable[[Any], Reader]
-    stored: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as rows and features see it
-    rows: Callable[[StoredSample, bool], Iterator[Row]]  # one row per key; the flag: with the input column
+    stored: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as it is stored
+    rows: Callable[[StoredSample, bool], Iterator[Row]]  # (sample, whether to store its input) -> one row per key
     restored: Callable[[Row], StoredSample]  # the inverse of `rows`, for a row with its input
     columns: Callable[[Any], Sequence[Column]]  # task -> the input column, then columns about the input
     sets: tuple[str, ...]  # names of feature sets; the first is the default
@@ -53,7 +53,7 @@ class Kind(NamedTuple):
 
 
 def _picture(sample: Sample, side: int) -> StoredSample:
-    """Shrink an image to a short side of at most `side` pixels. Return its JPEG, and as payload the decoded JPEG."""
+    """Shrink an image to a short side of at most `side` pixels, as JPEG. The payload is the decoded JPEG."""
     height, width, _ = sample.payload.shape
     scale = min(1.0, side / min(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -168,8 +168,8 @@ README_NAMES = ("readme", "license", "licence", "copying")  # names of files tha
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     """Return the modality of the source's files. Raise `UserError` if there are several modalities, or none.
 
-    GIFs count as images or as video, like the other files of the source. Files named as in `README_NAMES` count only
-    if there are no other files.
+    GIFs have the modality of the other images or videos of the source. Without any, they count as both. Files named as
+    in `README_NAMES` count only if there are no other files.
     """
     suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
@@ -188,8 +188,8 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
             counts.update(dict.fromkeys(kinds, count))
     counts = counts or notes
     if len(counts) > 1:
-        said = ", ".join(f"{count:,} of {modality}" for modality, count in counts.most_common())
-        raise UserError(f"several modalities: {said}; give one of them, as --modality {counts.most_common()[0][0]}")
+        said = ", ".join(f"{modality} ({count:,})" for modality, count in counts.most_common())
+        raise UserError(f"several modalities: {said}; give one, such as --modality {counts.most_common()[0][0]}")
     if not counts:
         raise UserError(f"nothing to read in {' '.join(map(str, sources))}: no file of {', '.join(MODALITIES)}", code=5)
     return next(iter(counts))
@@ -202,9 +202,7 @@ def check_own_options(task: Any, modality: Modality) -> None:
         defaults = {field.name: field.default for field in fields(type(task))}
         for name in {field.name for field in fields(kind.options)} | set(kind.depends):
             if other != modality and name not in own and getattr(task, name) != defaults[name]:
-                raise UserError(
-                    f"--{name.replace('_', '-')} is only for {other}, but the source holds {modality}; leave it out"
-                )
+                raise UserError(f"--{name.replace('_', '-')} is for {other}, not for {modality}; leave it out")
 
 
 def file_keys(task: Any, modality: Modality, sources: Sequence[Path]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Tasks: frozen dataclasses. Their fields are the command's options, the Python API and the manifest's fields."""
+"""Base classes of tasks: frozen dataclasses whose fields are options, Python arguments and manifest entries."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch of rows to write, and how many samples the run then counts as used."""
+    """A batch of rows to write, and the number of samples that the run then counts as used."""
 
     rows: Sequence[Row] | pa.RecordBatch
     count: int
@@ -68,7 +68,7 @@ class Rows:
 
 
 class Reader(Protocol):
-    """A reader of one modality. `scan` reads headers at most. `read` pulls extents one by one, in one pass."""
+    """A reader of one modality. `scan` reads at most headers. `read` iterates over the extents once."""
 
     @property
     def suffixes(self) -> frozenset[str]:
@@ -108,13 +108,13 @@ def never(task: Task) -> bool:
 
 @dataclass(frozen=True)
 class Description:
-    """The facts that describe a task; no row depends on them. Functions take the task and the folder `fit` saved to."""
+    """Metadata of a task; no row depends on it. `chance_level` and `notes` take the task and the folder of `fit`."""
 
     paper: str  # authors, year, URL
     invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
     chance_level: Callable[[Any, Path], str] = guess_among_classes  # how often a guess is right: the baseline
     notes: Callable[[Any, Path], Sequence[str]] = no_notes  # remarks on the rows, beyond column meanings
-    self_verifying: Callable[[Any], bool] = never  # whether a row proves its label without its source
+    self_verifying: Callable[[Any], bool] = never  # whether labels of this task can be checked without the source
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ class Task(Options, ABC):
 
     name: ClassVar[str]  # name of the command
     description: ClassVar[Description]
-    artefact_copies: ClassVar[Mapping[str, str]] = {}  # option that names a file -> glob pattern of the copy
+    artefact_copies: ClassVar[Mapping[str, str]] = {}  # option that names a file -> glob pattern of its artefact
     observed_megabytes: ClassVar[int] = 0  # maximum MB that `fit` receives; 0: nothing is learned
-    packs: ClassVar[bool] = False  # whether a row holds several samples; `--keep` is an error then
+    packs: ClassVar[bool] = False  # whether a row can span several documents; `--keep` is an error then
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -153,7 +153,7 @@ class Task(Options, ABC):
         return
 
     def resolve(self, sources: Sequence[Path]) -> Task:
-        """Return the task with the fields set that depend on the source. Called once, before planning."""
+        """Return the task, with the fields that depend on the source filled in. Called once, before planning."""
         return self
 
     def min_shard_extents(self) -> int:
@@ -179,11 +179,11 @@ class RowMaker(Protocol):
 
 
 class SampleTask(Task):
-    """A task that labels each sample independently: `rows` makes rows, `check_row` proves one, `draw` displays one."""
+    """A task that labels each sample independently: `rows` makes rows, `check_row` checks one, `draw` displays one."""
 
     @abstractmethod
     def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
-        """Yield the rows of one sample. Raise `UnusableSample` if the sample is unfit for this task."""
+        """Yield the rows of one sample. Raise `UnusableSample` or `FilteredSample` if the sample gives none."""
 
     def check_row(self, row: Row, source: Any) -> str | None:
         """Return the fault if the row's label is false, else None. `source`: the sample's payload, None if unknown."""

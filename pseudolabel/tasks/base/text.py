@@ -79,7 +79,7 @@ class TokenTask(TextTask):
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
-        """Return 16, for some five seconds of training; 0 with `--tokenizer`."""
+        """Return 16 (about five seconds of training), or 0 with `--tokenizer`."""
         return 0 if self.tokenizer else 16
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
@@ -97,7 +97,7 @@ class TokenTask(TextTask):
     def load_tokenizer(
         self, artefacts: Path, words: bool, literal: bool
     ) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
-        """Load the tokenizer that `fit` saved, with these options of `Tokens`, and with `--as-text` the detokenizer."""
+        """Load the tokenizer of `fit`, and the detokenizer if `--as-text` is set. `words`, `literal`: see `Tokens`."""
         tokens = load_tokens((artefacts / "tokenizer.json").read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
         return tokens, load_special(tokens.tokenizer, self.needs()), written
@@ -153,7 +153,7 @@ def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
 
 
 def framing_faults(ids: np.ndarray, attention: np.ndarray, special: SpecialTokens) -> list[tuple[np.ndarray, str]]:
-    """Return pairs of `(r,)` bool and a reason for `(r, L)` inputs; true for rows not [CLS] ... [SEP] [PAD]..."""
+    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not [CLS] ... [SEP] [PAD]..., and the reason."""
     columns, last = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64) - 1
     attended = columns <= last[:, None]
     return [
@@ -171,11 +171,11 @@ def first_faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
 
 
 class PackedText(NamedTuple):
-    """A batch of packed rows of text, and the tokens and detokenizer to write them with."""
+    """A batch of packed rows of text, with the special tokens and the detokenizer for writing them."""
 
     ids: np.ndarray  # (r, w) int32
     inside: np.ndarray  # (r, w) bool: the token continues a word; all False unless `whole_words`
-    turn: int  # index of the row width among those of the packing
+    turn: int  # index of the row width in `Packing.widths`
     special: SpecialTokens
     spelling: Detokenizer | None  # None without `--as-text`
 
@@ -193,7 +193,7 @@ class PackedLabeler(NamedTuple):
             yield from self._rows(packed, chance, copies)
 
     def _rows(self, packed: Packed, chance: Chance, copies: int) -> Iterator[Rows]:
-        """Yield batches of rows of these texts. Only the first batch carries the document count."""
+        """Yield the labelled rows in batches. Only the first batch has the number of documents, the others have 0."""
         size = max(1, BATCH_TOKENS // packed.texts.shape[1])
         for copy in range(copies):
             rng = chance(packed.key, copy)

@@ -23,8 +23,8 @@ SIZE_HELP = "Side in pixels of the square cut from each frame. [{0.framing.size}
 RESIZE_HELP = "Short side in pixels of the frame before the square is cut. [{0.framing.resize}]"
 PLACE_HELP = "Position of the square; busiest: where most motion is. [{0.framing.place}]"
 JITTER_HELP = "Maximum random shift in pixels of the square, per frame or clip. [{0.framing.jitter}]"
-MOTION_HELP = "Minimum difference between labels, in gray levels on thumbnails; skip clips with less. 0: keep all."
-CUT_HELP = "Skip clips with a cut: over this share of colours changes at once. Less reliable in grayscale. 1: keep all."
+MOTION_HELP = "Minimum motion in gray levels on thumbnails (see column motion); skip clips with less. 0: keep all."
+CUT_HELP = "Skip clips with a cut: more than this share of colours changes at once. Less reliable in gray. 1: keep all."
 
 
 class Crop(StrEnum):
@@ -130,11 +130,11 @@ class VideoTask(VideoOptions, SampleTask):
     def cut_moving_square(
         self, clip: Clip, rng: np.random.Generator, motion_of: Callable[[np.ndarray], float], unit: int = 1
     ) -> Square:
-        """Cut the same square out of all frames; each group of `unit` frames shares one jitter.
+        """Cut a square out of all frames; each group of `unit` frames has one random shift, the jitter.
 
-        `motion_of`: `(n, 32, 32)` float32 thumbnails, without jitter -> the smallest difference in gray levels between
-        rows with different labels. Raise `FilteredSample` if no square reaches `min_motion`, or if the clip has a cut
-        to another shot.
+        `motion_of`: `(n, 32, 32)` float32 thumbnails, without jitter -> motion in gray levels, in most tasks the
+        smallest difference between rows with different labels. Raise `FilteredSample` if no square reaches
+        `min_motion`, or if the clip has a cut to another shot.
         """
         motion.require_one_shot(clip.frames, self.max_cut)
         size, _, _, jitter = self.framing
