@@ -11,7 +11,7 @@ from pseudolabel.storage.stores import store
 
 
 def file_stamp(path: Path) -> tuple[int, int]:
-    """Return the modification time in ns and the size in bytes; (0, 0) if the file does not exist."""
+    """Return the modification time in ns and the size in bytes; (0, 0) if `stat` fails."""
     try:
         found = path.stat()
     except OSError:
@@ -26,7 +26,7 @@ def file_sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, parts: Iterable[str]) -> None:
-    """Write a text file atomically: it is complete or absent. On return it is on disk or in the store."""
+    """Write a text file atomically: readers see the old file or the whole new one. On return the new one is durable."""
     home = store(path.parent)
     with home.stage(path.name) as staged:
         with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:

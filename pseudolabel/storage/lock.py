@@ -118,7 +118,7 @@ class Lease:
     def _renew(self) -> None:
         """Renew the lease until it is released or another run has taken it."""
         while not self._over.wait(RENEW_SECONDS) and not self._lost:
-            with suppress(OSError):  # the next write to the store reports its failure
+            with suppress(OSError):  # if the store fails, the next write of the run raises
                 self._lost = self._holder() != self._token
                 if not self._lost:
                     self._write(self._pipe)
@@ -147,9 +147,9 @@ class Lease:
 
 @contextmanager
 def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
-    """Hold the lock of an output folder on disk, or of one `part`, beside other parts. The kernel releases the lock
-    when the process ends. Raise `UserError` if another run holds it."""
-    with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # "+" for LOCK_SH on NFS
+    """Hold the lock of an output folder on disk, or of one `part`: other parts may run. The kernel releases the lock
+    when the process ends. Raise `UserError` if another run holds the lock."""
+    with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # LOCK_SH on NFS needs "+"
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if part:
@@ -161,7 +161,7 @@ def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
 
 @contextmanager
 def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
-    """Hold the lease at `place` and delete expired leases of `rivals`. Yield a check that raises if it is lost."""
+    """Hold the lease at `place`; delete expired `rivals`. Yield a check that raises `UserError` after a lost lease."""
     lease = Lease(place, note)
     lease.take()
     try:

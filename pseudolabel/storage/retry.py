@@ -17,7 +17,7 @@ FINAL_ERRORS = {  # answers about the object, not failures of the store: no retr
 
 
 class StoreFailure(OSError):
-    """A request that still fails after all retries. The error, unlike that of a disk, says nothing about the file."""
+    """A request that still fails after all retries. Unlike an error of a disk, it says nothing about the file."""
 
 
 def with_retries(ask: Callable[[], T], what: object) -> T:
@@ -29,7 +29,7 @@ def with_retries(ask: Callable[[], T], what: object) -> T:
             return ask()
         except (SampleError, UserError):
             raise
-        except Exception as fault:  # each store raises its own: botocore, aiohttp, the event loop
+        except Exception as fault:  # each store has its own exceptions: botocore, aiohttp, asyncio
             told = " ".join(str(fault).split())[:160] or type(fault).__name__
             for kind, number in FINAL_ERRORS.items():
                 if isinstance(fault, kind):

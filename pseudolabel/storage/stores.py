@@ -22,7 +22,7 @@ from pseudolabel.storage.urls import is_url
 if TYPE_CHECKING:
     from pseudolabel.storage.remote import RemotePath
 
-CONCURRENT_READS, BATCH_FILES = 16, 1024  # small objects: concurrent requests; objects in memory
+CONCURRENT_READS, BATCH_FILES = 16, 1024  # of small objects: requests at once, objects in memory
 
 
 class Store(Protocol):
@@ -56,7 +56,7 @@ class Store(Protocol):
         """Delete a folder with its content, and its `work_dir`."""
 
     def lock(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
-        """Hold the lock of the folder, or of one `part`, beside other parts. Yield a check that raises `UserError` if
+        """Hold the lock of the folder, or of one `part`: other parts may run. Yield a check that raises `UserError` if
         the lock was lost. `note` receives a message if the wait is long."""
 
 
@@ -66,7 +66,7 @@ def store(folder: Path) -> Store:
 
 
 def parquet_source(path: Path) -> Any:
-    """Return what pyarrow and NumPy read: a path on disk, which is faster than a Python file; else an open file."""
+    """Return a file for pyarrow and NumPy: an open file for a URL, else the path, which they read faster."""
     return path.open("rb") if is_url(path) else path
 
 
@@ -188,7 +188,7 @@ class Bucket:
             self.work_dir(folder).parent.rmdir()
         place = self.folder / folder
 
-        def removed() -> None:  # repeated until nothing is left: a listing may end early without an error
+        def removed() -> None:  # `with_retries` repeats it until `rm` finds nothing: a listing may be incomplete
             place.fs.rm(place.path, recursive=True)
             raise OSError(EAGAIN, "some objects cannot be deleted")
 

@@ -24,7 +24,7 @@ def open_location(given: Path | str) -> Path:
         return Path(os.path.abspath(given))
     scheme, _, rest = str(given).partition("://")
     if "@" in rest.partition("/")[0]:
-        raise UserError(f"a {scheme}:// URL must contain no password; set credentials as the store's own tools expect")
+        raise UserError(f"a {scheme}:// URL must contain no password; put it in the environment or a config file")
     try:
         from pseudolabel.storage.remote import RemotePath
 

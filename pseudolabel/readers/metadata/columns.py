@@ -1,4 +1,4 @@
-"""Values of the other columns of a table: text, in Parquet also numbers and booleans; null if missing."""
+"""Values of the columns beside the text or media of a table: strings, in Parquet also numbers and booleans, or null."""
 
 from __future__ import annotations
 
@@ -78,16 +78,16 @@ def text_values(found: Iterable[tables.Record], wanted: ColumnTypes) -> Iterator
 
 
 def to_text(name: str, value: Any, kind: str = TEXT) -> str | None:
-    """Return an untyped value as text. Raise `UnusableSample` if `kind` is not text, or if UTF-8 cannot encode it."""
+    """Return an untyped value as text. Raise `UnusableSample` if `kind` is not text, or the value not Unicode."""
     if value is None:
         return None
     if kind != TEXT:
-        raise UnusableSample(f"column {name!r} holds text here, but {kind} in Parquet")
+        raise UnusableSample(f"column {name!r} holds text here, but {kind} in a Parquet file")
     told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     try:
         told.encode()
     except UnicodeEncodeError as bad:
-        raise UnusableSample(f"column {name!r} holds no text: utf-8 cannot encode character {bad.start}") from None
+        raise UnusableSample(f"column {name!r} is not valid Unicode at position {bad.start}") from None
     return told
 
 

@@ -36,7 +36,7 @@ LINES_AT_ONCE = 1 << 14  # lines of jsonl; Python objects take five times the me
 
 
 class Table(NamedTuple):
-    """A metadata file with its SHA-256 when the run was planned, or a WebDataset shard with `sha256` ""."""
+    """A metadata file with the SHA-256 it had when the run was planned, or a WebDataset shard with `sha256` ""."""
 
     where: str
     sha256: str
@@ -47,7 +47,7 @@ class Table(NamedTuple):
 
 
 class MetadataSource(NamedTuple):
-    """A file with columns beside media. `folder` is the folder of the media, or None if they are the file's rows."""
+    """A file with metadata of media. `folder` is the folder of the media, or None if the media are rows of the file."""
 
     folder: str | None
     where: str
@@ -67,7 +67,7 @@ class MetadataSource(NamedTuple):
 
 
 def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[MetadataSource]:
-    """Return the metadata files, media tables and WebDataset shards. Raise `UserError` if two have one folder."""
+    """Return the metadata files, media tables and WebDataset shards. Raise `UserError` if two describe one folder."""
     every: dict[tuple[str | None, str], MetadataSource] = {}
     for file in files.find_files(sources, SIDECAR_NAMES):
         key, name = unquote(file.key, errors="surrogateescape"), file_name(file.where)
@@ -123,7 +123,7 @@ class Lines(NamedTuple):
     names: pa.ChunkedArray  # (n,) paths in the form of keys
     order: pa.UInt64Array  # (n,) line numbers
     values: pa.Table
-    faults: Mapping[str, UnusableSample] | None = None  # of a WebDataset shard, whose names have no suffix
+    faults: Mapping[str, UnusableSample] | None = None  # WebDataset: name without suffix -> error
 
     def of(self, name: str) -> Values | UnusableSample:
         """Return the values of a file; {} if the file is not named; the error if its values are invalid."""
@@ -169,7 +169,7 @@ def read_table(where: str, kinds: ColumnTypes) -> Lines:
             f"{display_place(where)}: {str(bad).splitlines()[0]}; repair the file, or leave out --keep"
         ) from None
     del lines
-    pa.default_memory_pool().release_unused()  # reading and sorting took half as much again
+    pa.default_memory_pool().release_unused()  # reading and sorting needed 50 % more memory
     return Lines(names, order, pa.table({name: columns[name] for name in kinds}))
 
 

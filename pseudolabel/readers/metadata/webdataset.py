@@ -39,7 +39,7 @@ def column_types(where: str) -> dict[str, str]:
     """Return column name -> type of the columns in the first `HEAD_SAMPLES` samples."""
     found: dict[str, str] = {}
     for _, members in islice(_samples(where), HEAD_SAMPLES):
-        with suppress(UnusableSample):  # of this sample alone
+        with suppress(UnusableSample):  # an unusable sample does not affect the others
             for field, data in _fields(where, members):
                 found |= dict.fromkeys([field] if field in TEXT_FIELDS else tables.json_object(data), TEXT)
     return found

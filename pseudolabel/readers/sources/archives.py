@@ -38,7 +38,7 @@ MAX_SEEK_POINT_BYTES = 1 << 30  # bytes of all stored seek points
 
 
 class Member(NamedTuple):
-    """A member of an archive. `locator` is "" if the member is not a regular file."""
+    """A member of an archive. `locator` is "" if the member is neither a file nor a link."""
 
     name: str
     size: int
@@ -77,7 +77,7 @@ def _zip(where: str) -> Iterator[Member]:
         begin, packed, size, method = info.header_offset, info.compress_size, info.file_size, info.compress_type
         first, after = (int(np.searchsorted(begins, begin, side)) for side in ("left", "right"))
         until = int(begins[after]) if after < len(begins) else sys.maxsize
-        told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker can read it without the directory
+        told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker needs no central directory
         if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
             told = "unusable a link; pack the file itself"
         elif info.flag_bits & 1:
@@ -193,7 +193,7 @@ class _Packed:
         return self._at
 
     def check(self, packed: int) -> None:
-        """Raise `UnusableSample` on a checksum mismatch. Several streams, each with a checksum, are read again."""
+        """Raise `UnusableSample` on a checksum mismatch. Read a file of several gzip members again to check each."""
         self._watched.seek(packed - 8)
         crc, size = struct.unpack("<II", self._watched.read(8))
         if size == self._at & 0xFFFFFFFF:
@@ -207,7 +207,7 @@ class _Packed:
 
 
 class _Short:
-    """A file for zipfile and tarfile. It limits one read to `most` bytes, whatever size a header claims."""
+    """A file for zipfile and tarfile. It raises `UnusableSample` if a header claims a size above `most` bytes."""
 
     def __init__(self, stream: FaultRecordingFile | _Packed, most: int) -> None:
         self._stream, self._most = stream, most
@@ -220,7 +220,7 @@ class _Short:
 
 
 class _ZipDirectory(_Short):
-    """A `_Short` for the central directory, which zipfile reads at once. It limits the members held in memory."""
+    """A `_Short` for the central directory, which zipfile reads at once. It raises if there are too many members."""
 
     def read(self, count: int = -1) -> bytes:
         data = super().read(count)
@@ -235,7 +235,7 @@ class _Headers(_Short):
     last = _taken = b""
 
     def read(self, count: int = -1) -> bytes:
-        if len(self._taken) > self._most:  # many small headers
+        if len(self._taken) > self._most:  # many small headers: the next line raises
             count = self._most + 1
         self.last = super().read(count)
         self._taken += self.last

@@ -47,8 +47,8 @@ class FileList:
         return self._path is None or self._path.is_file()
 
     def files(self) -> Iterator[ListedFile]:
-        """Yield the listed files. Names are relative to the list's folder; if a file is outside of it, to the deepest
-        common folder. So keys are unique, without "..", and do not change if list and files move together."""
+        """Yield the listed files. Names are relative to the list's folder or, if a file is outside, to the deepest
+        folder that contains all files. So keys are unique, have no "..", and stay the same if list and files move."""
         top = self._top()
         for line in self._lines():
             parts = self._parts(line)
@@ -76,7 +76,7 @@ class FileList:
             file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
             for line in file:
                 if b"\0" in line:
-                    raise UserError(f"{self} is no UTF-8 text; give one path per line, without -print0")
+                    raise UserError(f"{self} contains a NUL byte; give UTF-8 text, one path per line, without -print0")
                 if path := os.fsdecode(line.rstrip(b"\r\n")):
                     yield path
 

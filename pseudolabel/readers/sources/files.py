@@ -22,7 +22,7 @@ from pseudolabel.storage.urls import is_url
 
 TABLE_SUFFIX = ".parquet"
 METADATA = "metadata.parquet"  # metadata of the files beside it: see `readers.metadata.sidecars`
-DUPLICATE_MARK = "\udc00"  # ends a repeated name; "%" in the key; impossible in a real name
+DUPLICATE_MARK = "\udc00"  # before the number of a repeated name; "%" in the key; never in a real name
 
 
 class File(NamedTuple):
@@ -139,7 +139,7 @@ def escape_key(name: str) -> str:
 
 
 def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
-    """Return whether to read the file as a container. If `ends` has ".parquet", a table is one only if it has media."""
+    """Return whether the file is read as a container. If `ends` has ".parquet", a table must contain media."""
     if name.rpartition("/")[2] == METADATA:
         return False
     if name.lower().endswith(archives.SUFFIXES):
@@ -166,7 +166,7 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
 
 
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
-    """Yield name, location and size of each member. Omit hidden members; names that lead outside are unusable."""
+    """Yield name, location and size of each member. Omit hidden members; a path out of the archive is unusable."""
     table = where.lower().endswith(TABLE_SUFFIX)
     for member in _rows(where, ends) if table else archives.members(where):
         parts = _parts(member.name)
@@ -179,7 +179,7 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             yield clean, clean, -1
         else:
             block = f"{prefix}#{member.block}" if member.block else ""
-            block = escape_key(prefix + clean) if member.block == member.name else block  # a block by itself
+            block = escape_key(prefix + clean) if member.block == member.name else block  # a zip member, its own block
             yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
 
 

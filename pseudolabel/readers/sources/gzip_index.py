@@ -26,7 +26,7 @@ class SeekableGzip:
 
     def __init__(self, file: io.BufferedReader, points: str = "") -> None:
         self._file, self._apart, self._known = file, SEEK_POINT_BYTES, False
-        self._held = lru_cache(CACHED_STRETCHES)(lambda number: bytearray())  # start of a chunk, as far as read
+        self._held = lru_cache(CACHED_STRETCHES)(lambda number: bytearray())  # chunk number -> its bytes read so far
         self._open()
         if os.path.exists(points):
             self._stream.import_index(points)
@@ -45,19 +45,19 @@ class SeekableGzip:
     def _open(self) -> None:
         from indexed_gzip import _IndexedGzipFile
 
-        self._file.seek(0)  # no checksum: reads are not in order
+        self._file.seek(0)  # skip_crc_check below: reads are not in order
         self._stream = _IndexedGzipFile(fileobj=self._file, spacing=self._apart, skip_crc_check=True)
 
     def give(self, at: int, count: int) -> bytes:
-        """Return at most `count` bytes from `at`, to the end of a chunk. Raise `UnusableSample` if `at` is damaged."""
+        """Return at most `count` bytes from `at`, within one chunk. Raise `UnusableSample` if byte `at` is damaged."""
         number, there = divmod(at, STRETCH_BYTES)
         held = self._held(number)
         try:
-            ahead = -(there + count) % PIECE_BYTES if there else 0  # not at 0: that read began in the previous chunk
+            ahead = -(there + count) % PIECE_BYTES if there else 0  # at 0: the rest of a read of the previous chunk
             self._grow(held, number * STRETCH_BYTES, min(there + count + ahead, STRETCH_BYTES))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage
-            if isinstance(cause, UnusableSample) or getattr(cause, "errno", None) is not None:  # of the file
+            if isinstance(cause, UnusableSample) or getattr(cause, "errno", None) is not None:  # error of the file
                 raise cause from None
             if there >= len(held):
                 raise UnusableSample(f"damaged from byte {at} on: cannot be inflated") from None

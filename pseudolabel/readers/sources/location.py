@@ -9,7 +9,7 @@ class Location(NamedTuple):
     """A location that is not a path on disk. `"\\0".join(location)` is the `where` of an extent."""
 
     container: str  # path, URL or location of the archive or table; URL of the object
-    locator: str  # a key of `opening.OPENERS`, and the arguments of that function
+    locator: str  # a key of `opening.OPENERS`, then the arguments for its function
     block: str  # name of the block that is read as a whole, or ""
     name: str  # file name, whose suffix tells the format
 

@@ -25,8 +25,8 @@ from pseudolabel.storage.byte_ranges import ReadAt, file_size, range_file, read_
 
 
 class FaultRecordingFile:
-    """A file for third-party libraries, which take a failed read for the end of the file. The error is recorded here.
-    Raise `UnusableSample` if the file is empty."""
+    """A file for third-party libraries. A failed read is recorded, and returns b"" like the end of the file; `check`
+    raises the recorded error. The constructor raises `UnusableSample` if the file is empty."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self.fault: OSError | UserError | None = None
@@ -92,7 +92,7 @@ ARCHIVE_CHANGED = "its archive was changed since the scan"
 
 
 def open_file(where: str) -> io.BufferedReader:
-    """Open a location as a seekable binary file. Raise `UnusableSample` if it cannot be opened."""
+    """Open a location as a seekable file. Raise `UnusableSample` for a bad file, `OSError` for a bad disk or store."""
     if "\0" not in where:
         return _file(where)
     container, locator, *_ = where.rsplit("\0", 3)
@@ -171,7 +171,7 @@ def _header(file: io.BufferedReader, at: int, crc: int) -> int:
     file.seek(at)
     head = file.read(30)
     if len(head) < 30 or not head.startswith(b"PK\3\4"):
-        raise UnusableSample("damaged: no member at the position in the archive's directory")
+        raise UnusableSample("damaged: no member at the position that the archive's directory gives")
     if not head[6] & DATA_DESCRIPTOR and struct.unpack("<I", head[14:18])[0] != crc:
         raise UnusableSample(ARCHIVE_CHANGED)
     name, extra = struct.unpack("<HH", head[26:])
@@ -230,7 +230,7 @@ def _row(container: str, told: str) -> io.BufferedReader:
             near.read(file, index)
         data = near[index].as_buffer()
     if data is None:
-        raise UnusableSample("the row has no bytes, at most a path")
+        raise UnusableSample("the row has no bytes; a path alone is not read")
     return range_file(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
 

@@ -17,7 +17,7 @@ Ranked = tuple[Rank, Extent]
 
 
 def random_order(seed: int) -> Order:
-    """Order by hash(seed, block), then by hash(seed, key). This mixes classes and authors, equally in each process."""
+    """Order by hash(seed, block), then hash(seed, key). This mixes classes and authors, in each process alike."""
 
     def order(extent: Extent) -> Rank:
         own = hash64(f"{seed}\0{extent.key}")

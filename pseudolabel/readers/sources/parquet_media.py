@@ -25,7 +25,7 @@ COLUMN_NAMES = {  # suffix that a reader of this media type accepts -> words in 
 BINARY_TYPES = {"binary", "large_binary"}
 NAME_COLUMNS = ("path", "file_name", "filename", "key", "__key__")  # columns with file names; the first is used
 CACHE_BYTES = 64 << 20  # approximate bytes of rows that are read together and cached
-MAX_ROW_BYTES = 256 << 20  # mean bytes of the rows read together: Arrow reads a row whole
+MAX_ROW_BYTES = 256 << 20  # maximum of the mean bytes per row in a `RowSpan`: Arrow reads a row whole
 HEAD_BYTES = 1 << 16  # bytes at the start that identify a file, together with the footer
 
 
@@ -140,7 +140,7 @@ def open_table(file: Any) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(file.name if own else file, pre_buffer=False, buffer_size=1 << 20) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as damage:
-        if getattr(damage, "errno", None) is not None:  # of the system; errors of Arrow have none
+        if getattr(damage, "errno", None) is not None:  # an error of the system; Arrow sets no errno
             raise
         raise UnusableSample(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
 
@@ -159,7 +159,7 @@ def file_mark(file: Any) -> str:
 
 
 def row_groups(parquet: pq.ParquetFile, leaf: str) -> Iterator[tuple[int, int, int]]:
-    """Yield for each row group: its rows, and the uncompressed and compressed bytes of one column."""
+    """Yield for each row group: the number of rows, and the uncompressed and compressed bytes of one column."""
     about = parquet.metadata
     place = [about.schema.column(i).path for i in range(about.num_columns)].index(leaf)
     for group in (about.row_group(i) for i in range(about.num_row_groups)):
@@ -196,7 +196,7 @@ def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[str | None]:
 
 
 def _leaf(batch: pa.RecordBatch) -> pa.Array:
-    """Return the column, or the one field read of a struct; null if the struct or the field is null."""
+    """Return the column that was read or, for a struct, its field that was read; null if struct or field is null."""
     return batch.column(0).flatten()[0] if str(batch.schema.field(0).type).startswith("struct<") else batch.column(0)
 
 
