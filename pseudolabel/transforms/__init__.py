@@ -1,1 +1,1 @@
-"""Methods: functions on arrays, and the models they fit, load and save; no readers, output folders or workers."""
+"""Functions on arrays, and the models that they fit, load and save. They open no source and write no output folder."""

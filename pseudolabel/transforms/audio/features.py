@@ -1,4 +1,4 @@
-"""Audio features that tasks share, from (n,) int16 with one channel, by default at 16 kHz.
+"""Audio features that tasks share, from (n,) int16 mono audio of any rate. Constants in samples are for 16 kHz.
 
 Windows have 25 ms and a hop of 10 ms, and lie completely inside the audio, as in Kaldi by default (snip_edges).
 At 16 kHz, window 2t covers the same samples as frame t of the conv encoder of wav2vec 2.0 and HuBERT.
@@ -27,10 +27,9 @@ FRAMES_AT_ONCE = 128  # frames; their spectra fit into the CPU cache
 
 
 def frame_count(samples: int, hop: int, window: int = WINDOW) -> int:
-    """Return the number of windows in `samples`: Kaldi's frames for `HOP`, the conv encoder's for `CONV_STRIDE`.
-
-    A feature has `frame_count(n, HOP)` rows. Every second row, from the first, belongs to a frame of the conv encoder:
-    ceil(frame_count(n, HOP) / 2) == frame_count(n, CONV_STRIDE).
+    """Return the number of windows in audio with `samples` samples. `HOP` gives Kaldi's frames, `CONV_STRIDE` those of
+    the conv encoder. Features of n samples have `frame_count(n, HOP)` rows. Every second row, from the first, belongs
+    to a frame of the conv encoder: ceil(frame_count(n, HOP) / 2) == frame_count(n, CONV_STRIDE).
     """
     return max(0, (samples - window) // hop + 1)
 
@@ -54,13 +53,13 @@ def mfcc(wave: np.ndarray, rate: int, ceiling: float) -> np.ndarray:
 def log_mel(wave: np.ndarray, rate: int, ceiling: float, bins: int = 80) -> np.ndarray:
     """(n,) int16 -> (T, bins) float32: natural logarithms of mel energies, 100 frames a second, for BEST-RQ.
 
-    Same as NeMo (parts/preprocessing/features.py, FilterbankFeatures): a waveform in [-1, 1), pre-emphasis of 0.97, a
-    symmetric Hann window of 25 ms with a hop of 10 ms, an FFT of 512, power, 80 filters, the natural logarithm.
-    Same as Kaldi, to share the code of `mfcc`: windows inside the audio (NeMo: centred and padded), the mean of each
-    frame subtracted (NeMo: not), triangles of height 1 on the mel scale 1127 ln(1 + f / 700) from 20 Hz to `ceiling`
-    (NeMo: Slaney's mel scale, equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24). No dither (NeMo:
-    1e-5). The caller normalises. If `ceiling` is below 3 kHz, some of 80 filters lie between the frequencies of the FFT
-    and are constant.
+    As in NeMo (parts/preprocessing/features.py, FilterbankFeatures): a waveform in [-1, 1), pre-emphasis of 0.97, a
+    symmetric Hann window of 25 ms with a hop of 10 ms, an FFT of 512, power, 80 filters, the natural logarithm. The
+    rest is as in Kaldi, to share the code of `mfcc`: windows inside the audio (NeMo: centred and padded), the mean of
+    each frame subtracted (NeMo: not), triangles of height 1 on the mel scale 1127 ln(1 + f / 700) from 20 Hz to
+    `ceiling` (NeMo: Slaney's mel scale, equal areas, from 0 Hz), max(energy, 1.19e-7) (NeMo: energy + 2^-24), no dither
+    (NeMo: 1e-5). The caller normalises. If `ceiling` is below 3 kHz, some of 80 filters lie between the frequencies of
+    the FFT and are constant.
     """
     return _log_mel(wave, rate, ceiling, bins, HANN)
 
@@ -90,7 +89,7 @@ def filter_ceiling(rate: int, heard: float) -> float:
 def statistics(features: np.ndarray) -> np.ndarray:
     """(T, 39) of `mfcc`, T >= 1 -> (143,): mean, standard deviation, and the means of five consecutive parts.
 
-    The parts hold only the 13 MFCC, minus their overall mean: the course of the audio, independent of loudness.
+    The means of parts use the 13 MFCC only, minus their overall mean. They show how the audio changes, not loudness.
     """
     static = features[:, :CEPSTRA] - features[:, :CEPSTRA].mean(0)
     bounds = np.linspace(0, len(features), PARTS + 1).astype(int)

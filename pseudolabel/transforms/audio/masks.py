@@ -27,7 +27,7 @@ def span_mask(preset: SpanMaskPreset, frames: int, hz: float, rng: np.random.Gen
 
 
 def _counted(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
-    """Hide about prob * frames / length spans, at least two, with different starts.
+    """Hide about prob * frames / length spans with different starts: at least two, but one in fewer than 3 frames.
 
     facebookresearch/fairseq, fairseq/data/data_utils.py, compute_mask_indices with mask_type static and min_masks 2.
     If the audio is shorter than two spans, the spans are shortened to half of its frames; no audio is rejected.

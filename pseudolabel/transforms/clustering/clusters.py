@@ -1,7 +1,6 @@
 """Clusters: features -> cluster number, distance to the cluster's centroid, and margin to the second centroid.
 
-Features go through PCA, whitening and scaling to length 1 before k-means, as in DeepCluster (Caron et al. 2018,
-section 3).
+Before k-means, features get PCA, whitening and length 1, as in DeepCluster (Caron et al. 2018, section 3).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pseudolabel.transforms.clustering.kmeans import balance, count_distinct, km
 BATCH_ROWS = 8  # rows of a matrix product, padded with zeros: a sample's result is the same in any batch
 SMALL_CLUSTER_FACTOR = 10  # a cluster is reported as small below 1/10 of the mean size
 MIN_POINTS_PER_CLUSTER = 39  # points; faiss warns below the same number
-MAX_CLUSTERS = 1000  # clusters, unless --clusters is larger
+MAX_CLUSTERS = 1000  # largest default number of clusters
 DISTANCE_TOLERANCE = 1e-4  # distances are 0 to about 2; a smaller difference is a rounding error
 MAX_DIMENSIONS = 256  # after PCA
 MIN_POINTS_PER_DIMENSION = 20  # points; with fewer, the smallest variances are noise, which whitening amplifies
@@ -75,7 +74,7 @@ class Clusters(NamedTuple):
     sizes: np.ndarray  # (k,) int64: samples of the fit in each cluster
 
     def whole(self) -> bool:
-        """Return whether all arrays are finite and have the shapes and kinds of numbers above."""
+        """Return whether k >= 2, and all arrays are finite, with the shapes and kinds of numbers above."""
         (width, kept), k = self.basis.shape, len(self.centroids)
         shapes = [(width,), (width, kept), (k, kept), (k,), (k,)]
         kinds = [array.dtype.kind for array in self]
@@ -102,7 +101,7 @@ class Clusters(NamedTuple):
         return Assignment(first, near, next_ - near)
 
     def fault(self, features: np.ndarray, cluster: int, distance: float, margin: float) -> str | None:
-        """Return why the assignment of (1, D) features is false, or None. All centroids are compared; ties are true."""
+        """Return the fault of an assignment of (1, D) features, or None. All centroids are compared; ties are valid."""
         from scipy.spatial.distance import cdist
 
         away = cdist(Whitening(self.mean, self.basis).points(features), self.centroids)[0]

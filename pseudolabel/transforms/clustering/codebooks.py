@@ -33,7 +33,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray]
             arrays = {name: np.asarray(file[name]) for name in file.files}
         about = json.loads(str(arrays.pop("about"))) if "about" in arrays else {}
         about |= {name: arrays.pop(name).item() for name in [*arrays] if arrays[name].ndim == 0}
-    except Exception as fault:  # a third-party decoder, and a file with any content
+    except Exception as fault:  # a third-party decoder may raise anything for a bad file
         raise UserError(f"--codebook {path} cannot be read ({type(fault).__name__}); {REMEDY}") from None
     if lacking := [name for name in names if name not in arrays]:
         raise UserError(f"--codebook {path} has no {lacking[0]}; {REMEDY}")
@@ -65,7 +65,7 @@ class Codebook(NamedTuple):
             self.clusters.assign(blank)
         except UserError:
             raise
-        except Exception as fault:  # arrays of any kind and shape
+        except Exception as fault:  # the arrays may have any type and shape
             why = f"its arrays do not fit {origin} features ({type(fault).__name__})"
             raise UserError(f"--codebook {name}: {why}; {REMEDY}") from None
 
@@ -103,7 +103,7 @@ class Centroids(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """A random codebook: the code is the unit vector nearest to the projected frame (Chiu et al. 2022, BEST-RQ)."""
+    """A random codebook: a code is the index of the unit vector nearest to a projection (Chiu et al. 2022, BEST-RQ)."""
 
     projection: np.ndarray  # (D, 16) float32
     codebook: np.ndarray  # (k, 16) float32, rows of length 1

@@ -17,12 +17,12 @@ from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
-MAX_FIT_DOCUMENTS = 200_000  # documents in a fit of topics, up to a whole block; a megabyte holds many short ones
+MAX_FIT_DOCUMENTS = 200_000  # a fit of topics ends with the block that reaches this; a megabyte may hold many documents
 CLIP_FRAMES = 4  # frames per clip
 FROM_FILE, FROM_ENCODER = "file", "encoder"  # origins of features that are no built-in set
 FEATURES_HELP = (
-    "hog or pixels (images, video), mfcc (sound), tf-idf (text), or a file of embeddings: .npz or .parquet "
-    "with key and features, or, if each file is one sample, .npy with one row per file in the order of keys."
+    "hog or pixels (images, video), mfcc (audio), tf-idf (text), or a file of embeddings: .npz or .parquet with key "
+    "and features, or, if each source file is one sample, .npy with one row per source file, in the order of keys."
 )
 LearnedArrays = Mapping[str, np.ndarray]
 
@@ -125,7 +125,7 @@ class TermFeatures:
 
 
 class PrecomputedFeatures(NamedTuple):
-    """Rows of a file, found by key. Raw arrays hold row numbers only: one block of documents does not fill the fit."""
+    """Rows of a file, found by key. Raw arrays are row numbers: one block does not use up the memory of the fit."""
 
     embeddings: Embeddings
 
@@ -201,10 +201,7 @@ def encoder_features(path: Path, width: int) -> FeatureSet:
 
 
 def origin(features: str, sets: Sequence[str], modality: str) -> str:
-    """Return the origin of features: `FROM_FILE` or the name of a set.
-
-    Raise `UserError` if the modality has no such set.
-    """
+    """Return the origin of features: `FROM_FILE` or a set's name. Raise `UserError` if the modality has no such set."""
     if Path(features).suffix in FEATURE_SUFFIXES:
         return FROM_FILE
     if features not in sets:

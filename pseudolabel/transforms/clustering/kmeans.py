@@ -15,9 +15,9 @@ import numpy as np
 
 from pseudolabel.contracts import UserError, usable_cores
 
-CELLS_PER_CLUSTER, POINTS_PER_CELL = 3, 20  # cells merged into a cluster, points that a cell is computed from
+CELLS_PER_CLUSTER, POINTS_PER_CELL = 3, 20  # cells (small clusters) that make a cluster, points that make a cell
 MAX_CELLS = 5000  # all pairwise distances of cells are in memory, twice: 200 MB
-# Of |x| ** 2. This is twice the rounding error of |x| ** 2 + |c| ** 2 - 2 x c where x equals c.
+# A share of |x| ** 2: twice the rounding error of |x| ** 2 + |c| ** 2 - 2 x c where x equals c.
 DISTANCE_NOISE = 16 * float(np.finfo(np.float32).eps)
 MAX_REPAIR_ROUNDS = 100  # one or two are usual
 CELL_STEPS = 2  # Lloyd iterations on cells
@@ -128,7 +128,7 @@ def ward_merge(cells: np.ndarray, k: int) -> np.ndarray:
 
 
 def repair_empty(pool: ThreadPoolExecutor, points: np.ndarray, found: KMeansResult) -> np.ndarray:
-    """Return centroids without empty clusters: move each unused centroid to a different point far from its centroid."""
+    """Return centroids without empty clusters: move unused ones to distinct points far from their centroids."""
     centroids, labels, squares = found
     k, noise = len(centroids), DISTANCE_NOISE * float(np.einsum("nd,nd->n", points, points).max())
     for _ in range(MAX_REPAIR_ROUNDS):
@@ -144,12 +144,12 @@ def repair_empty(pool: ThreadPoolExecutor, points: np.ndarray, found: KMeansResu
         centroids[empty[: len(far)]] = points[far]
         labels, squares = assign(pool, points, centroids)
     some = count_distinct(points)
-    some = some if some < k else k - len(empty)  # the others differ from these by rounding only
+    some = some if some < k else k - len(empty)  # more points are distinct, but by rounding only
     raise UserError(f"--clusters is too large: only {some} different points; give {some} or fewer", 3)
 
 
 def farthest(points: np.ndarray, squares: np.ndarray, count: int, noise: float) -> list[int]:
-    """Return the numbers of at most `count` different points with the largest `squares`, all above `noise`."""
+    """Return the indices of at most `count` different points with the largest `squares`, all above `noise`."""
     chosen: dict[bytes, int] = {}
     for i in np.argsort(-squares, kind="stable").tolist():
         if len(chosen) == count or squares[i] <= noise:
@@ -185,7 +185,7 @@ def balance(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple
 
 
 def sinkhorn(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray, prices: np.ndarray) -> np.ndarray:
-    """Return the prices after Sinkhorn iterations. Each adds temperature * log(share / (n / k)) to every price."""
+    """Return prices after Sinkhorn iterations. Each adds temperature * log(sum of shares / (n / k)) to every price."""
     fair = len(points) / len(centroids)
     for halvings in range(SOFTNESSES):
         soft = FIRST_SOFTNESS / 2**halvings
@@ -196,7 +196,7 @@ def sinkhorn(pool: ThreadPoolExecutor, points: np.ndarray, centroids: np.ndarray
 
 
 def _softmax(soft: float, costs: np.ndarray) -> np.ndarray:
-    """Return (k,) shares of the clusters in b points, from (b, k) costs. The shares of one point add up to 1."""
+    """Return (k,) sums of the clusters' shares in b points, from (b, k) costs. The shares of one point add up to 1."""
     weights = np.exp((costs.min(1, keepdims=True) - costs) / soft)
     return np.asarray((weights / weights.sum(1, keepdims=True)).sum(0))
 

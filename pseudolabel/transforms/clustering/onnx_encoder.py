@@ -80,7 +80,7 @@ def output_width(path: Path, wave: int | None) -> int:
     except UnusableSample as bad:
         (takes,) = loaded.session.get_inputs()
         what = f"takes {takes.name} of shape {takes.shape}, but is given {(1, *wanted)}"
-        raise UserError(f"--encoder {path} {what}: {bad}; give one for this modality and a batch of one") from None
+        raise UserError(f"--encoder {path} {what}: {bad}; give a network for this modality and batch of one") from None
 
 
 @lru_cache(maxsize=1)
@@ -92,14 +92,14 @@ def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Ne
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # onnxruntime would read external weights from the current folder; this folder does not exist
+    # onnxruntime would read external weights from the current folder; give it a folder that does not exist
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "none"))
     try:
         content = path.read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         about = json.loads(path.with_name(PREPROCESSOR_FILE).read_text("utf-8")) if beside != (0, 0) else {}
         spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in IMAGENET.items()]
-    except Exception as fault:  # a third-party decoder, and a file with any content
+    except Exception as fault:  # a third-party decoder may raise anything for a bad file
         why = " ".join(str(fault).split())[:120]
         raise UserError(f"--encoder {path} cannot be loaded: {why}; give one .onnx file with all weights") from None
     inputs = session.get_inputs()

@@ -59,12 +59,15 @@ def match_embeddings(path: Path, keys: Iterable[str] | None) -> Embeddings:
             raise UserError(f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite float32 numbers")
     if own is None and keys is None:
         raise UserError(
-            f"--features {path} has no keys, but files hold several samples; give an .npz or Parquet file with key"
+            f"--features {path} has no keys, but source files hold several samples; give .npz or .parquet with key"
         )
     keys = list(keys or ()) if own is None else own
     if len(keys) != len(matrix):
         what = "samples in the source; give one row per sample, in the order of keys, or a column key"
-        raise UserError(f"--features {path} has {len(matrix)} rows for {len(keys)} {what if own is None else 'keys'}")
+        raise UserError(
+            f"--features {path} has {len(matrix)} rows for {len(keys)} "
+            f"{what if own is None else 'keys; give one row per key'}"
+        )
     hashes = np.array([hash64(key) for key in keys], np.uint64)
     order = np.argsort(hashes, kind="stable")
     if len(twice := np.flatnonzero(np.diff(hashes[order]) == 0)):
@@ -83,7 +86,7 @@ def _loaded(path: Path, written: tuple[int, int]) -> tuple[np.ndarray, list[str]
         matrix, keys = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}[path.suffix](path)
     except UserError:
         raise
-    except Exception as fault:  # a third-party decoder, and a file with any content
+    except Exception as fault:  # a third-party decoder may raise anything for a bad file
         raise UserError(f"--features {path} cannot be read ({type(fault).__name__}); give {FILE_KINDS}") from None
     if matrix.ndim != 2 or not matrix.size or matrix.dtype.kind not in "fiu":
         raise UserError(f"--features {path} is of shape {matrix.shape}, {matrix.dtype}; give numbers of shape (n, D)")

@@ -17,7 +17,7 @@ UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors of a view without colour jitter
 
 
 class AugmentParams(NamedTuple):
-    """The parameters from which one kind of view is drawn."""
+    """The ranges, probabilities and sizes from which the parameters of one kind of view are drawn."""
 
     rule: CropRule = CropRule.torchvision
     cubic: bool = False  # enlarge a crop by bicubic interpolation
@@ -87,7 +87,7 @@ class ViewOptions(Options):
     hue: Annotated[float | None, Option(min=0, max=0.5, help="Random hue shift: -X to X of the colour circle.")] = None
     gray: Annotated[float | None, Option(min=0, max=1, help="Share of views converted to gray. [0.2]")] = None
     blur: Annotated[float | None, Option(min=0, max=1, help="Share of views blurred.")] = None
-    sigma: Annotated[tuple[float, float] | None, Option(help="Smallest and largest blur in pixels. [0.1 2]")] = None
+    sigma: Annotated[tuple[float, float] | None, Option(help="Range of the blur's sigma in pixels. [0.1 2]")] = None
     solarise: Annotated[float | None, Option(min=0, max=1, help="Share of views with bright values inverted.")] = None
     flip: Annotated[float | None, Option(min=0, max=1, help="Share of views mirrored left to right. [0.5]")] = None
     exact: Annotated[bool, Option("--exact", help="Compute colours as floats; round only once, at the end.")] = False
@@ -98,7 +98,7 @@ class ViewOptions(Options):
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
-            raise UserError(f"crop area {wrong}: give the smaller share first, both above 0 and up to 1")
+            raise UserError(f"crop area {wrong}: give shares with 0 < smallest <= largest <= 1")
         if not 0 < recipe.sigma[0] <= recipe.sigma[1] <= 100:
             raise UserError(
                 f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the smaller value first, above 0 and up to 100"
@@ -112,7 +112,7 @@ class View(NamedTuple):
     box: Box
     flip: bool
     factors: tuple[float, ...]  # brightness, contrast, saturation, hue
-    order: tuple[int, ...]  # indices of the factors as applied; empty without colour jitter
+    order: tuple[int, ...]  # indices of the factors in the order of application; empty without colour jitter
     gray: bool
     sigma: float  # pixels of the blur; 0 without blur
     solarise: bool
@@ -138,7 +138,7 @@ def draw_view(recipe: AugmentParams, height: int, width: int, rng: np.random.Gen
 
 
 def _stored(number: float) -> float:
-    """Round to 32 bits, as the column stores it."""
+    """Round a number to float32, as columns store it."""
     return float(np.float32(number))
 
 
@@ -147,7 +147,7 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
 
     All references crop, flip, jitter, gray, blur and solarise in this order; MoCo flips last, with the same result.
     Contrast is relative to the image's mean gray, saturation to each pixel's gray, as in torchvision. SimCLR's and
-    BYOL's code use each channel's mean and the saturation of HSV; BYOL adds to the brightness instead.
+    BYOL's code use each channel's mean and the saturation of HSV; for brightness, BYOL's code adds a number.
     """
     left, top, right, bottom = view.box
     out = ops.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)

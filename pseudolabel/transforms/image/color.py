@@ -1,6 +1,6 @@
 """Colour operations on (H, W, 3) RGB, 0 to 255: uint8 is rounded and clipped after each step, float32 only clipped.
 
-Each operation is defined as in torchvision and Pillow. Factor 1 (hue: 0) changes nothing.
+The operations of `JITTER` are defined as in torchvision and Pillow. Factor 1 (hue: 0) changes nothing.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def drop_channels(image: np.ndarray, keep: int, rng: np.random.Generator) -> np.
 
 
 def project_green_magenta(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (H, W, 3): remove each colour's part along a = (-1, 2, -1) by I - a'a / aa' (same paper, 3.1)."""
+    """(H, W, 3) -> (H, W, 3): remove each colour's component along a = (-1, 2, -1) by I - a'a / aa' (Doersch, 3.1)."""
     import cv2
 
     away = np.eye(3) - GREEN_MAGENTA.T @ GREEN_MAGENTA / (GREEN_MAGENTA @ GREEN_MAGENTA.T)
@@ -92,7 +92,7 @@ JITTER = (brightness, contrast, saturation, hue)
 
 
 def jitter(image: np.ndarray, factors: Sequence[float], order: Sequence[int]) -> np.ndarray:
-    """Apply the operations of `JITTER` in `order` (indices), each with its own one of the four `factors`."""
+    """Apply the operations of `JITTER` in `order` (indices). Operation i takes `factors[i]`."""
     for i in order:
         image = JITTER[i](image, factors[i])
     return image
@@ -108,7 +108,7 @@ def _blended(image: np.ndarray, factor: float, gray: float = 0.0, shift: float =
     return np.asarray(out if out.dtype == np.uint8 else np.clip(out, 0, 255, out=out))
 
 
-STEP = 10  # distance of bin centres, in units of a and b
+STEP = 10  # distance between centres of colour bins, in units of a and b of CIE Lab
 SIGMA = 5.0  # width of the Gaussian that weights the bins, in units of a and b
 # richzhang/colorization, resources/pts_in_hull.npy: for each a, the smallest and the largest b. The list was measured
 # and cannot be computed: the gamut of sRGB has 261 such bins, the list 313.

@@ -77,7 +77,7 @@ def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Gene
 
 
 def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
-    """Draw a uniform ratio, then a uniform height among those of a valid area: at least a tenth of the image.
+    """Draw a uniform ratio, then a uniform height that gives a valid area, until a tenth of the image is covered.
 
     sample_distorted_bounding_box_op.cc of TensorFlow, as google-research/simclr's data_util.py, crop_and_resize, calls
     it: 100 attempts. If all fail (very long image, area below a tenth), crop as torchvision (TensorFlow: whole image).
@@ -115,7 +115,7 @@ def _placed(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
 
 
 def square(height: int, width: int, share: float, rng: np.random.Generator) -> Box:
-    """Draw a square of `share` of the short side: `Resize(256), RandomCrop(224)` is a share of 224 / 256."""
+    """Draw a square whose side is `share` of the short side: `Resize(256), RandomCrop(224)` is 224 / 256."""
     check_size(height, width)
     side = round(min(height, width) * share)
     if side < MIN_SIDE:

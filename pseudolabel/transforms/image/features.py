@@ -14,7 +14,7 @@ COLOR_GRID = 4  # cells per side for the colour statistics
 
 
 def hog(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (900,): histograms of oriented gradients (HOG) of the lightness, Dalal & Triggs 2005.
+    """(H, W, 3) -> (900,): histograms of oriented gradients (HOG) of the luma, Dalal & Triggs 2005.
 
     Each gradient is split between the two nearest of 9 unsigned directions, in 6 x 6 cells of 16 pixels. Each block of
     2 x 2 cells is normalised to length 1, clipped at 0.2, and normalised again.
@@ -24,7 +24,7 @@ def hog(image: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(ops.resize(image, HOG_SIDE, HOG_SIDE), cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     strength, angle = cv2.cartToPolar(across, down)
-    turns = angle * np.float32(BINS / np.pi)  # in bins: a half turn has BINS
+    turns = angle * np.float32(BINS / np.pi)  # angle in units of bins; half a turn is BINS bins
     below = np.floor(turns)
     upper = strength * (turns - below)
     first = below.astype(np.int64) % BINS

@@ -64,7 +64,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def grid_mask(height: int, width: int, unit: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width) bool: hide `count` squares of patches (microsoft/SimMIM, data/data_simmim.py, MaskGenerator)."""
+    """(height, width) bool: hide `count` squares of side `unit` (microsoft/SimMIM, data_simmim.py, MaskGenerator)."""
     return random_mask(height // unit, width // unit, count, rng).repeat(unit, 0).repeat(unit, 1)
 
 

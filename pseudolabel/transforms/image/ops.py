@@ -30,8 +30,8 @@ def rotate_quarters(image: np.ndarray, quarters: int) -> np.ndarray:
 def resize(image: np.ndarray, height: int, width: int, cubic: bool = False) -> np.ndarray:
     """(H, W, 3) -> (height, width, 3): shrink by a whole factor with area averaging, then interpolate bilinearly.
 
-    With `cubic`, an image that is enlarged is interpolated bicubically. Averaging whole blocks prevents aliasing in a
-    fraction of a decode's time; averaging fractions of pixels takes longer.
+    With `cubic`, an image that is enlarged is interpolated bicubically. Averaging whole blocks prevents aliasing and
+    takes a fraction of the time of decoding; averaging fractions of pixels takes longer.
     """
     import cv2
 
@@ -53,7 +53,7 @@ def dhash(image: np.ndarray) -> tuple[int, int]:
     import cv2
 
     some = cv2.cvtColor(cv2.resize(image, (9 * 16, 8 * 16), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGB2GRAY)
-    cells = cv2.resize(some, (9, 8), interpolation=cv2.INTER_AREA)  # 16 x 16 samples each; all pixels: 6 times slower
+    cells = cv2.resize(some, (9, 8), interpolation=cv2.INTER_AREA)  # 16 x 16 samples a cell; all pixels: 6 times slower
     brighter = (cells[:, :-1] > cells[:, 1:], cells[:, :0:-1] > cells[:, -2::-1])
     one, mirrored = (int.from_bytes(np.packbits(bits).tobytes(), "big") for bits in brighter)
     return one, mirrored
@@ -70,7 +70,7 @@ def equal_up_to_jpeg(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def similar_thumbnail(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether 4 x 4 thumbnails of the lightness of two (H, W, 3 or 1) images of any size are similar."""
+    """Return whether 4 x 4 thumbnails of the luma of two (H, W, 3 or 1) images of any size are similar."""
     import cv2
 
     gray = [image @ np.array(LUMA, np.float32) if image.shape[2] == 3 else image[..., 0] for image in (one, other)]

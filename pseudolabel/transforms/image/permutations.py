@@ -66,7 +66,7 @@ def _times(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _far_apart(n: int, count: int) -> np.ndarray:
     """Build a lexicode: take each candidate at distance >= d from all taken, for the largest d that gives `count`."""
-    if factorial(n) <= POOL:  # all permutations; in this order distance 3 finds the even ones first
+    if factorial(n) <= POOL:  # lexicographic; a search at distance 3 takes the even permutations first
         pool = np.array(list(permutations(range(n))), np.int8).T
     else:
         pool = _chance(n).permuted(np.tile(np.arange(n, dtype=np.int8)[:, None], POOL), axis=0)

@@ -22,16 +22,16 @@ IDEOGRAPHS = range(0xE5, 0xEA)  # lead bytes of U+5000 to U+9FFF; for BERT, each
 # None of these looks across a space: normalizers change characters, pre-tokenizers cut at white space or more often.
 NORMALIZERS = frozenset({"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "StripAccents"})
 DROPPERS = frozenset({"BertPreTokenizer", "WhitespaceSplit", "Whitespace"})
-KEEPERS = {"ByteLevel": "use_regex", "Metaspace": "split"}  # if set, a word begins with the space before it
+KEEPERS = {"ByteLevel": "use_regex", "Metaspace": "split"}  # with this option, a word begins with the space before it
 # Bytes that are certainly not white space. In UTF-8, white space beyond ASCII (U+0085, U+00A0, U+1680, U+180E in older
 # Unicode, U+2000 to U+200A, U+2028, U+2029, U+202F, U+205F, U+3000) has no last byte in ENDS and no first byte in
-# LEADS. After normalisation no other character ends with white space, unless one of DELETERS deletes its other parts.
+# LEADS. No other character is normalised to text that ends with white space, unless DELETERS delete the rest of it.
 PRINTABLE = range(0x21, 0x7F)
 ENDS = sorted({*range(0x80, 0xC0)} - {*range(0x80, 0x8B), 0x8E, 0x9F, 0xA0, 0xA8, 0xA9, 0xAF})
 LEADS = {2: range(0xC3, 0xE0), 3: (0xE0, *range(0xE4, 0xEE)), 4: range(0xF0, 0xF5)}  # by the character's length
 DELETERS = frozenset({"BertNormalizer", "StripAccents"})  # these never delete a PRINTABLE character
 WHITE_SPACE_CLASS = 1  # the class of a byte of white space that belongs to no chunk
-NEVER, AFTER, ALWAYS = 0, 1, 2  # between two bytes: no cut, a cut only after a known character, always a cut
+NEVER, AFTER, ALWAYS = 0, 1, 2  # between two bytes: no cut, a cut if `kinds` has the character before it, always a cut
 
 
 class NotChunkable(Exception):
@@ -41,12 +41,12 @@ class NotChunkable(Exception):
 class ChunkRules(NamedTuple):
     """Rules for cutting the text of a tokenizer into chunks without changing a token id."""
 
-    kinds: np.ndarray  # (256,) uint8, by byte: WHITE_SPACE_CLASS, the length of a known character it begins, or 0
+    kinds: np.ndarray  # (256,) uint8, by first byte: WHITE_SPACE_CLASS, the length of a character before AFTER, or 0
     pairs: np.ndarray  # (256, 256) uint8, by the bytes before and after: NEVER, AFTER or ALWAYS
     separator: str = ""  # a token that no chunk contains, to join chunks for one call; "" if there is none
 
     def chunks(self, data: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n,) bool: in a chunk, and (n,) bool: begins one. `data`: (n,) uint8. `inside`: (n,) in a document."""
+        """(n,) uint8, (n,) bool, true in documents -> (n,) bool, true in chunks, (n,) bool, true at their starts."""
         kind = self.kinds.take(data) * inside
         solid = inside & (kind != WHITE_SPACE_CLASS)
         cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:])
@@ -80,7 +80,7 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
         made = bert(bool(normalizers) and normalizers[0]["handle_chinese_chars"])
     else:
         made = dropping()
-    for token in added:  # found before the text is cut into words; a normalised token ignores case
+    for token in added:  # added tokens are found before words are cut; a normalised one ignores case
         for text in {token["content"], token["content"].lower(), token["content"].upper()}:
             code = list(text.encode())
             made.pairs[code[:-1], code[1:]] = NEVER
@@ -97,8 +97,7 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
 def check_token(token: dict[str, Any], keeps: bool) -> None:
     """Raise `NotChunkable` if an added token may match across white space.
 
-    With `keeps`, a chunk includes the white space before it, so also any white space that a token contains or strips
-    on its left.
+    With `keeps`, a chunk includes the white space before it, so a token may begin with it or strip it on the left.
     """
     text = token["content"]
     loose = re.search(r"\S\s", text) if keeps else token["lstrip"] or text.split() != [text]
@@ -159,7 +158,7 @@ def steps(component: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def mask_between(bounds: np.ndarray, length: int) -> np.ndarray:
-    """Return (length,) bool: between a start and its end. `bounds`: (2 k,) ascending, starts and ends in turn."""
+    """Return (length,) bool, true from a start to its end. `bounds`: (2 k,) ascending, starts and ends in turn."""
     lengths = np.diff(bounds, prepend=0, append=length)
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
 
@@ -171,7 +170,7 @@ class WordMarks(NamedTuple):
     """The pieces of a vocabulary that begin or continue a word in every context."""
 
     heads: np.ndarray  # (v,) bool: the piece begins a word
-    tails: np.ndarray | None  # (v,) bool: the piece continues a word, and no other does; None if `word_ids` are needed
+    tails: np.ndarray | None  # (v,) bool: only these pieces continue a word; None if `word_ids` are needed
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, about: dict[str, Any]) -> WordMarks:

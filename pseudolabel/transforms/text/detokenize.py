@@ -21,7 +21,7 @@ CONTEXT_TOKENS = 4  # preceding tokens that a token is decoded with
 
 
 class Detokenizer:
-    """A writer of tokens and blanks. A blank has its token's marks: "is", "##[MASK]" is decoded like "is", "##n"."""
+    """A decoder of tokens and blanks. A blank keeps the word marks of its token: "##[MASK]" in place of "##n"."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.decode = tokenizer.decoder.decode if tokenizer.decoder else " ".join
@@ -39,7 +39,7 @@ class Detokenizer:
         unwritten = [special.cls, special.sep, special.pad, special.mask]  # [MASK] is written for blanks only
         written = ~np.isin(ids, unwritten)
         pieces = np.where(chosen, self.marks[ids] + "[MASK]" + self.ends[ids], self.pieces[ids])[written]
-        document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # [SEP] also ends a row
+        document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # [SEP] ends documents and rows
         texts = self.texts(pieces, np.nonzero(written)[0], document, len(ids))
         return [to_strings(texts), self.fillings(ids, chosen)]
 
@@ -66,7 +66,7 @@ class Detokenizer:
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
-        """Return `count` texts of (n,) pieces with (n,) rows and parts. A part is decoded alone, as a line of a row."""
+        """Return `count` texts of (n,) pieces, each with its row and part. A part is decoded to a line of its row."""
         starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
         texts, flat = [""] * count, pieces.tolist()
         for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):

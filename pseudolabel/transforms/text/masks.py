@@ -29,7 +29,7 @@ class Unit(StrEnum):
 
 
 class Rounding(StrEnum):
-    """The rounding of ratio * n to a number of tokens."""
+    """The rounding of ratio * candidates to a number of tokens."""
 
     nearest = "nearest"
     up = "up"
@@ -44,14 +44,14 @@ class SpanLengths(StrEnum):
 
 
 class Replace(StrEnum):
-    """The unit that shares one random draw of 80/10/10."""
+    """The tokens that share one random draw: mask in 80 % of draws, change in 10 %, keep in 10 %."""
 
     token = "token"
     unit = "unit"
 
 
 class MaskingPreset(StrEnum):
-    """The model whose masking is followed."""
+    """The model whose masking is used."""
 
     bert = "bert"
     roberta = "roberta"
@@ -91,7 +91,7 @@ def describe_preset(rule: MaskingParams) -> str:
 
 
 PRESET_HELP = (
-    "Model whose masking is followed; other options override it. "
+    "Model whose masking is used; other options override it. "
     + ". ".join(f"{p}: {describe_preset(r)}" for p, r in PRESETS.items())
     + "."
 )
@@ -106,7 +106,7 @@ class MaskingOptions(Options):
     ratio: Annotated[float | None, Option(help="Share of a row's tokens that have a label.")] = None
     rounding: Annotated[Rounding | None, Option(help="How the share is rounded to a number of tokens.")] = None
     bernoulli: Annotated[bool | None, Option(help="Choose units independently, so their number varies.")] = None
-    replace: Annotated[Replace | None, Option(help="Unit that is masked, changed or kept by one draw.")] = None
+    replace: Annotated[Replace | None, Option(help="Tokens that share one random draw of mask, change or keep.")] = None
     span_lengths: Annotated[SpanLengths | None, Option(help="Words per span: P(n) ~ 0.8^n or 1/n.")] = None
     span_words: Annotated[int | None, Option(min=1, max=100, help="Maximum words per span.")] = None
 
@@ -133,13 +133,13 @@ class ChosenTokens(NamedTuple):
 
 
 def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng: np.random.Generator) -> ChosenTokens:
-    """Choose the tokens to label from the (r, L) bool `candidates`. `inside`: (r, L) bool, continues a word.
+    """Choose the tokens to label from the (r, L) bool `candidates`. `inside`: (r, L) bool, true where a word continues.
 
     Units are taken in random order until `budget` tokens are chosen. Words stay whole: a word that does not fit is
     skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). Of a span, the
     first words that fit are taken (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code
-    draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans lie side by side,
-    ALBERT's as well. If no unit of a row is selected, the unit with the smallest random draw is selected.
+    draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans are adjacent and never
+    overlap, with any preset. With `bernoulli`, a row without a selected unit gets that with the smallest random draw.
     """
     wanted, tokens = budget(candidates.sum(1), rule, rng), np.zeros_like(candidates)
     if rule.unit == Unit.token and not rule.bernoulli:
@@ -160,7 +160,7 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
 
 
 def budget(candidates: np.ndarray, rule: MaskingParams, rng: np.random.Generator) -> np.ndarray:
-    """Return (r,) int64: the tokens to label, at least one. `candidates`: (r,) int, candidates per row."""
+    """Return (r,) int64: how many tokens to label, at least one. `candidates`: (r,) int, candidates per row."""
     share = rule.ratio * candidates
     if rule.rounding == Rounding.nearest:
         number = np.rint(share)
@@ -217,7 +217,7 @@ def span_starts(
 def fitting(size: np.ndarray, heads: np.ndarray, order: np.ndarray, counts: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Return (w,) bool: words that fit into their row's `room`, taken by `order`. A unit's words are in text order.
 
-    `size`: (w,) int tokens. `heads`: (w,) bool, begins a unit. `order`: (w,) uint64 < 2^48. `counts`: (r,) int words.
+    `size`: (w,) int tokens. `heads`: (w,) bool, first of a unit. `order`: (w,) uint64 < 2^48. `counts`: (r,) int words.
     """
     column = np.arange(counts.max(initial=0), dtype=np.uint64)
     there = column < counts[:, None]
@@ -255,6 +255,6 @@ def masking_faults(shown: np.ndarray, labels: np.ndarray, special: SpecialTokens
     asked = labels != IGNORE_INDEX
     return [
         ((asked & ~special.is_text(labels)).any(1), "`labels` has an id that is not text"),
-        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids` has no text at a label"),
+        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids`: no mask or text at a label"),
         (~asked.any(1) & special.is_text(shown).any(1), "`labels` has no token"),
     ]

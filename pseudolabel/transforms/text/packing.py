@@ -28,7 +28,7 @@ class Packed(NamedTuple):
 
 
 class PackingState(NamedTuple):
-    """The incomplete row that the next blocks continue, and the number of tokens so far in its document."""
+    """The incomplete row that the next blocks continue, and the number of tokens so far in its last document."""
 
     key: str = ""
     ids: np.ndarray = np.empty(0, np.int32)  # (k,) int32, k <= width
@@ -38,7 +38,7 @@ class PackingState(NamedTuple):
 
 
 class Packing(NamedTuple):
-    """A cutter of documents into rows of the widths in turn. `sep` follows each document unless it is None."""
+    """A cutter of documents into rows, whose widths are `widths` in turn. `sep`, if not None, follows each document."""
 
     tokens: Tokens
     sep: int | None
@@ -78,7 +78,7 @@ class Packing(NamedTuple):
             starts[0] -= kept.tokens
         turns = np.roll(self.widths, -kept.turn)
         bounds = np.cumsum(np.resize(turns, len(every) // min(self.widths) + 1))
-        bounds = np.append(0, bounds[bounds < len(every)])  # at least one token stays: [SEP] for the last row
+        bounds = np.append(0, bounds[bounds < len(every)])  # a full last row stays, because `rows` drops its [SEP]
         at = bounds - len(kept.ids)
         keys = row_keys(files, which, starts, at[at >= 0])
         keys = pa.concat_arrays([to_strings([kept.key] if at[0] < 0 else []), keys])
@@ -120,7 +120,8 @@ def merge_blocks(group: Sequence[Sample]) -> tuple[Block, list[str], np.ndarray]
 def token_stream(ids: np.ndarray, offsets: np.ndarray, names: np.ndarray, sep: int | None) -> tuple[np.ndarray, ...]:
     """Return the (t,) ids of d documents with `sep` after each, the (k,) starts of documents and their (2, k) names.
 
-    A name is a file and a position. Documents without tokens are dropped. Pieces of one document count as one.
+    A name is a file and a position. Documents without tokens are dropped. Pieces of one document have one start and
+    one name, but `sep` follows each piece.
     """
     filled = np.flatnonzero(np.diff(offsets))
     starts, names = offsets[filled], names[:, filled]

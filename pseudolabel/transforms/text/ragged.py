@@ -38,10 +38,11 @@ def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> 
 
 
 def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Return (r, k) bool: taken. `sizes`: (r, k) int, 0 for no item. `heads`: (r, k), begins a group. `room`: (r,) int.
+    """Return (r, k) bool, true for items that are taken. `sizes`: (r, k) int, 0 for no item. `room`: (r,) int.
 
-    Items are taken in order if they fit into the room left. After a misfit, the rest of its group is skipped.
-    A round takes all items up to the first misfit, which can never fit later. Few rounds follow the first.
+    Items are taken in order if they fit into the room left. After a misfit, the rest of its group is skipped; `heads`,
+    (r, k) bool, is true for the first item of a group. A round takes all items up to the first misfit, which can never
+    fit later. Few rounds follow the first.
     """
     taken = np.zeros(sizes.shape, bool)
     rows, left, still = np.arange(len(sizes)), room.astype(np.int64), sizes
@@ -60,7 +61,7 @@ def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndar
 
 
 def follow_links(following: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return (n,) bool: reached from the `first` items. `following`: (n,) int, the next item, n if there is none.
+    """Return (n,) bool, true if reached from the `first` items. `following`: (n,) int, the next item, n at the end.
 
     Steps double: k rounds reach all items within 2^k - 1 steps.
     """

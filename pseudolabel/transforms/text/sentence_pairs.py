@@ -14,7 +14,7 @@ from pseudolabel.transforms.text.ragged import follow_links
 from pseudolabel.transforms.text.sentences import split_sentences
 from pseudolabel.transforms.text.tokenize import Tokens
 
-FEW_DOCUMENTS = 8  # other documents; with so few, the document tells the label
+FEW_DOCUMENTS = 8  # other documents; with so few, the document of a segment reveals the label
 
 
 class Negatives(StrEnum):
@@ -103,8 +103,8 @@ def make_pairs(
     """Return all pairs of a text, of at most `most` tokens. Every sentence draws numbers, as if it began a chunk.
 
     As create_instances_from_document in google-research/bert, create_pretraining_data.py: lines 239-241 target length,
-    256 enough sentences for it, 260-262 size of the first segment, 271 coin, 273-289 random segment, 292-293 unused
-    sentences go back. As google-research/albert's: lines 338-343 swapped segments.
+    256 enough sentences for it, 260-262 size of the first segment, 271 random label, 273-289 random segment, 292-293
+    unused sentences go back. As google-research/albert's: lines 338-343 swapped segments.
     """
     n, bounds = np.arange(len(text.document), dtype=np.int32), text.bounds
     end = text.last.astype(np.int32)[text.document]
@@ -137,8 +137,8 @@ def make_pairs(
 
 
 def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
-    """Return the first sentence that counts as elsewhere: after the chunk, and after the sentence that follows the
-    first segment, even if that sentence is in the next document."""
+    """Return the first sentence after each chunk where a random segment may begin. It is not the sentence that follows
+    the first segment, even if that sentence is in the next document."""
     far: np.ndarray = np.minimum(np.maximum(stop, cut + 1), count)
     return far
 
@@ -146,10 +146,10 @@ def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
 def elsewhere(
     text: SentenceText, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the first sentence of each random segment, (c,), and its limit, (c,). `after`: (c,) of `first_negative`.
-
-    All other documents have equal probability, as have their sentences. With at most `FEW_DOCUMENTS` others, the
-    document alone would tell the label. Then all sentences outside the chunk have equal probability.
+    """Draw the first sentence of each random segment, (c,). Return it and the sentence before which the segment must
+    end, (c,). `after`: (c,) of `first_negative`. All other documents have equal probability, as have their sentences.
+    With at most `FEW_DOCUMENTS` others, the document would reveal the label. Then all sentences outside the chunk have
+    equal probability.
     """
     own, full = text.document[chunks], np.flatnonzero(text.last - text.first)
     chance = rng.random((2, len(chunks)))

@@ -29,9 +29,9 @@ def split_sentences(block: Block, per_line: bool = False) -> Block:
     A sentence has its document's position. Sentences may touch. With `per_line` each line is one. Else a sentence ends
 
     - at a blank line; a single line end counts as a space, because text is wrapped;
-    - after . ! ? … and the stops of other scripts, with closing quotes, brackets, * and _ (a space may precede them:
-      « Non ! »), if white space follows, and after it no stop, no lower-case letter, and no lower-case letter behind a
-      dash or an opening bracket;
+    - after . ! ? … and the stops of other scripts, and the closing quotes, brackets, * and _ that follow (a space may
+      come between: « Non ! »), if white space is next, and then no stop, no lower-case letter, and no dash or opening
+      bracket before a lower-case letter;
     - but not after an abbreviation (`TITLE_ABBREVIATIONS`; `NUMBER_ABBREVIATIONS` before a number), an initial or a
       letter between stops (J. R. R. Tolkien, U.S., e.g.), or the number of an item that begins a line (1. 2.);
     - after 。！？ and closing quotes and brackets, whatever follows; after ．, but not in ３．１４;
@@ -61,7 +61,7 @@ def split_sentences(block: Block, per_line: bool = False) -> Block:
 
 
 def put_back(places: np.ndarray, removed: np.ndarray) -> np.ndarray:
-    """Convert places in a text without (r,) ascending `removed` places to places in the whole text."""
+    """Convert places in a shortened text to places in the whole text. `removed`: (r,) ascending, in the whole text."""
     return places + np.searchsorted(removed - np.arange(len(removed)), places, "right")
 
 
@@ -69,7 +69,7 @@ def put_back(places: np.ndarray, removed: np.ndarray) -> np.ndarray:
 
 
 def kind(character: str) -> str:
-    """Return the kind of a character: a letter that `SENTENCE_END` is written in."""
+    """Return the kind of a character, as a one-character code that `SENTENCE_END` uses."""
     sort = category(character)
     if character.isspace():
         return character if character in "\r\n" else " "
@@ -96,7 +96,7 @@ def kind(character: str) -> str:
 
 @cache
 def table() -> np.ndarray:
-    """Return (65536,) uint8: the kind of each character of the basic plane. The last, unassigned, is for all beyond."""
+    """Return (65536,) uint8, the kind of each character of the basic plane. The last one is for characters beyond."""
     return np.frombuffer("".join(map(kind, map(chr, range(1 << 16)))).encode(), np.uint8)
 
 
@@ -106,8 +106,8 @@ def kinds_of(text: str) -> np.ndarray:
     return np.concatenate([table().take(np.frombuffer(codes, "<u4"), mode="clip") for codes in slices])
 
 
-# Every alternative begins with a single letter, so that `re` searches for these letters only. A » after a space closes
-# if white space or punctuation follows it; else it opens.
+# Every alternative begins with one fixed kind, so that `re` searches for these kinds only. A » after a space closes if
+# white space or punctuation follows it; else it opens.
 SENTENCE_END = re.compile(
     rb"""
     \. [)"]*+ (?: [ ] \) [)"]*+ (?= [\s,.] ) )?+ (?= \s++ [^a.] ) (?! [ ]++ -++ [ ]*+ a )

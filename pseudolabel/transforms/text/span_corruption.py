@@ -18,7 +18,7 @@ def noise_counts(length: int, density: float, mean: float) -> tuple[int, int]:
 
 
 def text_and_label_lengths(inputs: int, density: float, mean: float, extra: int) -> tuple[int, int]:
-    """Return text tokens for `inputs` tokens with `extra` among them, and label tokens: T5's random_spans_helper."""
+    """Return how many text tokens give `inputs` tokens, with `extra`, and how many labels: T5's random_spans_helper."""
 
     def inputs_of(text: int) -> int:
         noise, spans = noise_counts(text, density, mean)
@@ -34,7 +34,7 @@ def text_and_label_lengths(inputs: int, density: float, mean: float, extra: int)
 
 
 def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.random.Generator) -> np.ndarray:
-    """Return (rows, length) bool: cut out. Kept and cut spans alternate; all divisions have equal probability."""
+    """Return (rows, length) bool, true where cut. Kept and cut spans alternate; all divisions are equally likely."""
     noise, spans = noise_counts(length, density, mean)
     if noise == length:
         return np.ones((rows, length), bool)

@@ -1,4 +1,4 @@
-"""Tokenisation: blocks of documents -> flat token ids. They equal the tokenizer's ids of each document, but are faster.
+"""Tokenisation: blocks of documents -> flat token ids. They equal the tokenizer's, but are computed faster.
 
 Text repeats itself. A block is cut into chunks where the tokenizer is known not to look across the cut. Arrow finds the
 distinct chunks, only new chunks are tokenised, and the ids are gathered by index.
@@ -61,8 +61,8 @@ class Tokens:
     encoding's `word_ids` are one word; an added token is a word by itself. Without `literal`, the name of a special
     token in the text is ordinary text.
 
-    Two kinds of text are cut, because the tokenizer would need gigabytes for them: SLICE_BYTES without a place to cut,
-    and, if the tokenizer must get whole documents, a document longer than SLICE_BYTES, which is cut before white space.
+    The tokenizer needs gigabytes for long text. So text is cut in two cases, although ids may change there: after
+    SLICE_BYTES without a safe place, and before white space in a longer document that the tokenizer must get whole.
     """
 
     def __init__(self, tokenizer: Tokenizer, words: bool = False, literal: bool = True) -> None:
@@ -71,7 +71,7 @@ class Tokens:
         tokenizer.encode_special_tokens = not literal
         self.tokenizer, about = tokenizer, json.loads(tokenizer.to_str())
         self.caller = PlainTokenizer(tokenizer, WordMarks.of(tokenizer, about) if words else None)
-        self.served: Counter[str] = Counter()  # blocks encoded, by way: "fast" or "plain"
+        self.served: Counter[str] = Counter()  # blocks encoded each way: "fast" or "plain"
         self.obstacle = ""  # why blocks are encoded the plain way
         try:
             self.chunks: Chunks | None = Chunks(self.caller, chunk_rules(about, literal))
@@ -110,7 +110,7 @@ class PlainTokenizer(NamedTuple):
     marks: WordMarks | None  # None if words are not needed
 
     def ids(self, groups: Iterable[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Return (t,) int32 concatenated ids and (k,) int64 ids per text. Each group is tokenised in one call."""
+        """Return (t,) int32 concatenated ids and (k,) int64 lengths of texts. Each group is tokenised in one call."""
         numbered = self.marks is not None and self.marks.tails is None
         call = self.tokenizer.encode_batch if numbered else self.tokenizer.encode_batch_fast  # without `word_ids`
         ids, words, lengths = array("i"), array("i"), array("q")
@@ -151,7 +151,7 @@ def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]
         ahead = slice(low, low + SLICE_BYTES + 1)
         solid, begins = known.cuts.chunks(data[ahead], inside[ahead])
         fresh = np.append(0, starts[slice(*np.searchsorted(starts, [low, low + len(begins)]))] - low)
-        begins[fresh] = solid[fresh]  # even if documents touch
+        begins[fresh] = solid[fresh]  # a document begins a chunk, even if it touches the one before
         (_, size), *_ = slices(data[ahead], begins, 0, len(begins))
         part, totals = known.encode(data[low : low + size], solid[:size], begins[:size])
         first, last = np.searchsorted(starts, [low, low + size])
@@ -206,7 +206,7 @@ class Chunks:
         return found
 
     def _tokenise(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the concatenated ids of k texts, and (k,) ids per text."""
+        """Return the concatenated ids of k texts, and (k,) the number of ids per text."""
         if self.separator is not None:
             ids, _ = self.caller.ids([[f" {self.cuts.separator} ".join(texts)]])
             between = ids == self.separator

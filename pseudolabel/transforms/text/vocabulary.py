@@ -54,7 +54,7 @@ class SpecialTokens(NamedTuple):
     unk: int
     table: np.ndarray  # (v,) bool, by id: special, so never masked
     pool: np.ndarray  # (p,) int32: all other ids, from which random tokens are drawn
-    added: Mapping[str, int]  # ids of the tokens outside the model's vocabulary, by name
+    added: Mapping[str, int]  # ids of the tokenizer's added tokens, by name
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = REQUIRED_ROLES) -> SpecialTokens:
@@ -83,7 +83,7 @@ class SpecialTokens(NamedTuple):
         return np.asarray(known & ~self.table[np.where(known, ids, 0)])
 
     def plain(self, ids: np.ndarray) -> np.ndarray:
-        """Return ids of text without special tokens. [UNK] replaces those that a Unigram model makes of text."""
+        """Return `ids` with [UNK] in place of special tokens, which a Unigram model may make of plain text."""
         return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)
 
 
@@ -114,7 +114,7 @@ def train_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def letters(tokenizer: Tokenizer, words: Sequence[tuple[str, int]], most: int) -> list[str]:
-    """Return the `most` frequent characters, sorted, then the sorted ones that continue words, as "##c"."""
+    """Return the commonest characters, up to `most`, sorted; then those that can continue words, as "##c", sorted."""
     counts: Counter[str] = Counter()
     for word, count in words:
         for letter in word:
