@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
@@ -20,12 +21,18 @@ HASH_BUCKETS = 1 << 16  # buckets for hashed terms
 DIMENSIONS = 128  # numbers per document
 POWER_ITERATIONS = 4  # multiplications by A' A in the randomised SVD; the singular values of text have a long tail
 EXTRA_DIRECTIONS = 16  # directions that the randomised SVD finds and drops
-# characters that continue a word but are not letters: accents, vowel signs, and the joiners U+200C and U+200D
-MARKS = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
-LETTERS = rf"[^\W_]+(?:[{MARKS}]+[^\W_]*)*"
-ALONE = r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
-# a word, or one character of a script without spaces
-TERM = re.compile(rf"{ALONE}[{MARKS}]*|{LETTERS}(?:['’]{LETTERS})?")
+
+
+@cache
+def _term() -> re.Pattern[str]:
+    """Return the pattern of a term: a word, or one character of a script that is written without spaces.
+
+    A word goes on through marks: accents, vowel signs, and the two joiners between them.
+    """
+    marks = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
+    letters = rf"[^\W_]+(?:[{marks}]+[^\W_]*)*"
+    single = r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+    return re.compile(rf"{single}[{marks}]*|{letters}(?:['’]{letters})?")
 
 
 class Buckets(dict[str, int]):
@@ -44,7 +51,7 @@ def terms(block: Block) -> np.ndarray:
     """
     buckets = Buckets()
     texts = (unicodedata.normalize("NFC", text.decode().lower()) for text in block.texts())
-    found = [[buckets[term] for term in TERM.findall(text)] for text in texts]
+    found = [[buckets[term] for term in _term().findall(text)] for text in texts]
     owners = np.repeat(np.arange(len(found)), [len(one) for one in found])
     return np.vstack([(len(found), 0), np.stack([owners, np.concatenate([np.empty(0), *found])], 1)]).astype(np.int32)
 
