@@ -191,7 +191,7 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
     )
 
 
-FINISH_HELP = "Finish a planned dataset: check that all parts are there, then write its manifest; exit code 3 if not."
+FINISH_HELP = "Finish a planned dataset: write its manifest, or end with exit code 3 if a shard is missing."
 
 
 def finish_command() -> Callable[..., None]:
@@ -235,7 +235,7 @@ def ready(function: Callable[..., None]) -> LazyCommand:
 
 SHOW_HELP = "Show three rows made from SOURCE or from a sentence, and explain their labels. Nothing is stored."
 PLAN_HELP = (
-    "List SOURCE and fit what the task fits; then --part I/N makes the shards on any machine, and finish ends it."
+    "List SOURCE and fit, if the task needs a fit; then make shards with --part I/N on any machine, and run finish."
 )
 SHOW_COMMANDS = task_commands(show_command, "Show three rows of {}. {}")
 PLAN_COMMANDS = task_commands(plan_command, "Plan {}. {}")

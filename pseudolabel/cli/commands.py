@@ -38,7 +38,7 @@ def own_options(task: type[Task]) -> list[Parameter]:
 
 def options_of(dataclass: type) -> list[Parameter]:
     """Return one option for each field of a dataclass."""
-    hints = get_type_hints(dataclass, include_extras=True)  # each in the module of the class that declares it
+    hints = get_type_hints(dataclass, include_extras=True)  # resolves names in the module of the declaring class
     return [
         Parameter(
             field.name,

@@ -33,7 +33,7 @@ class Tiles(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A part of a text. `mark` is "" or, to predict, "blank", "changed" (`note` is shown instead) or "kept" (shown)."""
+    """A text part. `mark`: "", or if it is to predict "blank" (hidden), "changed" (shown as `note`), "kept" (shown)."""
 
     text: str
     mark: str = ""

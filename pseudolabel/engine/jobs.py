@@ -55,7 +55,7 @@ class RunSpec:
         return local_artefacts(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
-        """Return a split's (key, copy) -> random number generator. It differs by split: a text key may be in both."""
+        """Return the (key, copy) -> random number generator of a split. Splits may share text keys but no generator."""
         return chance_for(self.seed, self.task.name if split == "train" else f"{self.task.name} {split}")
 
     def schema(self, shard: int) -> pa.Schema:

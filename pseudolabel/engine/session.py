@@ -74,7 +74,7 @@ class RunSession:
         number, count = self.options.share
         mine = range(number - 1, len(self.plan), count)
         self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
-        # the largest shards first, so that all workers end at about the same time; shards suspected of a crash last
+        # the last shards are usually the largest: make them first, so that workers end together; suspected ones last
         order = sorted(missing, key=lambda index: (self.crash_log.is_suspected("make", index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):
             pass
@@ -84,7 +84,7 @@ class RunSession:
         artefacts = self.records.folder / ARTEFACTS
         if artefacts.exists():
             return
-        if not self.task.observed_megabytes:  # fits in a moment, while the workers start
+        if not self.task.observed_megabytes:  # this fit is quick: run it while the workers start
             write_atomic(artefacts, [json.dumps(fit(self.spec), indent=1)])
             return
         self.progress.note(f"learning from at most {self.task.observed_megabytes} MB of the source")

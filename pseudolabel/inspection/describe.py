@@ -121,7 +121,7 @@ class Group(NamedTuple):
 
 
 def class_columns(dataset: Dataset) -> list[Column]:
-    """Return the dataset's columns; an int64 label, such as a cluster, becomes a class from 0 to its largest value."""
+    """Return the dataset's columns; an int64 label, such as a cluster, gets classes 0 to its largest value."""
     return [
         c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
         if c.type == "int64" and c.role == "label"

@@ -56,7 +56,7 @@ class StoredRows:
         self._rows, self.at = pa.concat_batches([rows, self._rows]), self.at - len(rows)
 
     def ahead(self, key: str, copy: int) -> int:
-        """Return how many of the next rows come before this key and copy; -1 if LOOKAHEAD_ROWS rows lack it."""
+        """Return how many of the next rows come before this key and copy; -1 if no row of LOOKAHEAD_ROWS has both."""
         import pyarrow.compute as pc
 
         window = self.keys.slice(self.at, LOOKAHEAD_ROWS)

@@ -109,7 +109,7 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], findings: Findi
         return found
     if options.limit is not None:
         findings.blame(
-            "the source", "it changed, so the first samples within --limit are unknown; only the rows were checked"
+            "the source", "it changed, so the samples that --limit selected are unknown; only the rows were checked"
         )
         return None
     listed = or_skipped("", partial(_listing, dataset))

@@ -188,7 +188,7 @@ class ShardComparer:
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
                 left = self._matched(made, source)
-                source = None  # the source belongs to all rows of the item, not to the rest
+                source = None  # it can only check all rows of the item together
                 made = left
             del source
         for rows in self.stored.all() if self.stored else ():
@@ -223,8 +223,8 @@ class ShardComparer:
         return made[:0]
 
     def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
-        """Check rows of one key and copy whose count differs from `made`. If these are the `last` ones of the item,
-        return how many rows at the end may match rows that are made next; otherwise 0."""
+        """Check rows of one key and copy whose count differs from `made`. Return how many rows at the end may match
+        rows that are made next: 0 unless `last`, which says that no row of the item follows `made`."""
         pairs = match_rows(self.spec.columns, rows, made, self.exact)
         over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
         pairs = pairs[: len(pairs) - over]

@@ -161,7 +161,8 @@ def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
 
 @contextmanager
 def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
-    """Hold the lease at `place`; delete expired `rivals`. Yield a check that raises `UserError` after a lost lease."""
+    """Hold the lease at `place`. Delete expired leases of `rivals`; raise `UserError` if a rival renews its lease.
+    Yield a check that raises `UserError` after a lost lease."""
     lease = Lease(place, note)
     lease.take()
     try:

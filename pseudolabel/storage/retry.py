@@ -17,7 +17,7 @@ FINAL_ERRORS = {  # answers about the object, not failures of the store: no retr
 
 
 class StoreFailure(OSError):
-    """A request that still fails after all retries. Unlike an error of a disk, it says nothing about the file."""
+    """A request that still fails after all retries. The store is at fault, not the file."""
 
 
 def with_retries(ask: Callable[[], T], what: object) -> T:

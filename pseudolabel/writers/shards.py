@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP_BYTES = 32 << 20  # bytes of Arrow data per row group; the Hub's viewer rejects row groups far above 100 MB
 BATCH_ROWS = 64  # rows that are converted to Arrow at once
-BATCH_BYTES = 32 << 20  # bytes of rows that are converted before BATCH_ROWS is reached
+BATCH_BYTES = 32 << 20  # rows of this total size are converted even if there are fewer than BATCH_ROWS
 
 
 class ShardWriter:

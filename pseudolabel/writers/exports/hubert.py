@@ -74,7 +74,7 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         (work / "dict.km.txt").write_text("".join(f"{i} 1\n" for i in range(labels.classes)))
         about = README.format(dataset=source, folder=folder, **labels._asdict())
         (work / "README.txt").write_text(about, "utf-8", "backslashreplace")
-        os.sync()  # fsync of each of a million files would take hours
+        os.sync()  # one call for all files and folders of the export
         (home := Disk(folder.parent)).commit(work, folder.name)
         home.fsync("")
     facts = {"out": str(folder), "rows": rows, "label_rate": labels.hz, "classes": labels.classes}
