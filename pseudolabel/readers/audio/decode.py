@@ -90,7 +90,7 @@ def _header(path: str) -> Header:
 
 
 def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """(n,) float32 at `rate` Hz, full scale 1 -> (m,) int16 at `to` Hz, by soxr's HQ.
+    """(n,) float32 at `rate` Hz, full scale 1 -> (m,) int16 at `to` Hz, by soxr at its quality HQ.
 
     Raise `UnusableSample` for a low rate, NaN, large peaks or no samples at `to` Hz, `FilteredSample` for silence.
     """

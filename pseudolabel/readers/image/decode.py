@@ -64,7 +64,7 @@ class PlainJpeg(NamedTuple):
 
 
 def _plain_jpeg(data: bytes) -> PlainJpeg | None:
-    """Read the header of a regular JPEG of 8 bits and 1 or 3 components, in a tenth of Pillow's time; else None."""
+    """Return the header of a regular JPEG (8 bits, 1 or 3 components), None for others; in a tenth of Pillow's time."""
     at, frame, about = 2, (0, 0, 0, 0, 0), False
     while data.startswith(b"\xff\xd8\xff") and at + 10 < len(data):
         marker, length = unpack_from(">HH", data, at)
@@ -155,7 +155,7 @@ def _runs_short(data: bytes, end: int) -> bool:
 
 
 def _is_deep_colour(picture: Image.Image, data: bytes) -> bool:
-    """Return whether this is colour, or gray with alpha, of more than 8 bits. Pillow would keep only 8 bits."""
+    """Return whether the image is colour, or gray with alpha, of more than 8 bits. Pillow would keep only 8 bits."""
     if picture.mode not in ("RGB", "RGBA", "LA") or picture.format not in ("PNG", "TIFF"):
         return False
     return max((data[24],) if picture.format == "PNG" else picture.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
 PIXELS_HELP = "Skip images with more pixels. Pixels of WebP and of more than 8 bits count twice."
-RANGE_HELP = "LO,HI that become black and white in images of more than 8 bits: values (0,4095) or percentiles."
+RANGE_HELP = "LO,HI: in images of more than 8 bits, LO becomes black and HI white; values (0,4095) or percentiles."
 MAX_FILE_BYTES = 2**26  # bytes allowed even if --max-pixels is small: a file may hold more frames or metadata
 
 

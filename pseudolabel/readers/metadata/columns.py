@@ -78,7 +78,7 @@ def text_values(found: Iterable[tables.Record], wanted: ColumnTypes) -> Iterator
 
 
 def to_text(name: str, value: Any, kind: str = TEXT) -> str | None:
-    """Return an untyped value as text. Raise `UnusableSample` if `kind` is not text, or the value not Unicode."""
+    """Return an untyped value as text. Raise `UnusableSample` if `kind` is not text or the value is not Unicode."""
     if value is None:
         return None
     if kind != TEXT:

@@ -98,7 +98,7 @@ def _zip(where: str) -> Iterator[Member]:
 def _tar(
     file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, packed: int = 0, points: str = ""
 ) -> Iterator[Member]:
-    """Yield the members. `packed`: bytes of a gzipped archive, 0 for a plain one. Small archives have no blocks."""
+    """Yield the members. `packed`: bytes of a gzipped archive, 0 for others. Only large gzipped archives get blocks."""
     with file.decoding_errors("not a tar archive"):
         headers = _Headers(stream, MAX_HEADER_BYTES)
         tar = tarfile.TarFile(fileobj=headers)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def _folder() -> str:
 
 
 class _Packed:
-    """A gzip stream, read once from start to end. `read` stops at a decompression bomb."""
+    """A gzip stream, read once from start to end. `read` raises `UnusableSample` at a decompression bomb."""
 
     def __init__(self, watched: FaultRecordingFile, file: io.BufferedReader) -> None:
         self._watched, self._file, self._at, self._crc = watched, file, 0, 0
@@ -235,7 +235,7 @@ class _Headers(_Short):
     last = _taken = b""
 
     def read(self, count: int = -1) -> bytes:
-        if len(self._taken) > self._most:  # many small headers: the next line raises
+        if len(self._taken) > self._most:  # many small headers: the next read raises
             count = self._most + 1
         self.last = super().read(count)
         self._taken += self.last

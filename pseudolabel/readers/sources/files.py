@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 
 def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
-    """Yield every file below `sources`, except hidden names, symlinked folders and datasets of this package.
+    """Yield every file below `sources` but hidden names and datasets of this package. Do not enter symlinked folders.
 
     The key is the path relative to the source, with "/"; if there are several sources, the source's name comes first.
     Archives and media tables are read like folders. Damaged containers and members are yielded as unusable files.

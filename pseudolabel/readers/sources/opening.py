@@ -88,7 +88,7 @@ MAX_OPEN_STREAMS = 3  # deflated streams that a process keeps open
 GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # header that turns deflated bytes into a gzip stream
 DEFLATED = 8  # compression method of zip
 DATA_DESCRIPTOR = 8  # zip flag: the checksum follows the data
-ARCHIVE_CHANGED = "its archive was changed since the scan"
+ARCHIVE_CHANGED = "the archive or table was changed since the scan"
 
 
 def open_file(where: str) -> io.BufferedReader:

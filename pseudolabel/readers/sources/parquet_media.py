@@ -205,7 +205,7 @@ def _leaf(batch: pa.RecordBatch) -> pa.Array:
 
 class RowCache:
     """A cache of the rows of a `RowSpan`. It keeps up to twice `CACHE_BYTES` from the first row on. If rows are larger
-    than estimated, it keeps as many bytes again from a later row on."""
+    than estimated, it also keeps up to twice `CACHE_BYTES` from a later row on."""
 
     def __init__(self, group: int, until: int, first: int, stop: int, leaf: str) -> None:
         self._where, self._first, self._stop, self._leaf = range(group, until), first, stop, leaf

@@ -1,5 +1,5 @@
 """Tables: read the rows of jsonl, csv, tsv and parquet with their positions. Cells are the texts of one column, records
-hold the values of other columns."""
+hold the values of several columns."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> 
 
     With a gap in seconds, use the frame nearest to each time: a video gives the same clips at any frame rate. A frame
     is used twice if frames are far apart. Clips start at multiples of `every` (None: of the clip length), from 0 on. A
-    multiple is left out if every frame is nearer to another one. With a gap in frames, clips follow each other from the
-    first frame at or after `start`, and end before `stop`; with `every`, they start at its multiples instead.
+    multiple is left out if every frame is nearer to another multiple. With a gap in frames, clips follow each other
+    from the first frame at or after `start`, and end before `stop`; with `every`, they start at multiples of `every`.
     """
     if len(times) < 2:
         return Clips(np.empty(0), np.empty((0, len(how.steps)), np.int64))

@@ -38,7 +38,7 @@ class Whitening(NamedTuple):
 
 
 def fit_whitening(features: np.ndarray) -> Whitening:
-    """Fit a whitening to (n, D) features; d is at most 256 and n / 20. Raise `UserError` if all rows are the same."""
+    """Fit a whitening to (n, D) features; d <= min(256, max(2, n / 20)). Raise `UserError` if all rows are the same."""
     from scipy.linalg import eigh
 
     n, width = features.shape

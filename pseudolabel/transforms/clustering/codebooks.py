@@ -44,7 +44,7 @@ def check_about(name: str | Path, about: About, wanted: About) -> None:
     """Raise `UserError` if the options of the codebook `name` differ from `wanted`."""
     for key, value in wanted.items():
         if about.get(key) != value:
-            raise UserError(f"--codebook {name} is for {key} {about.get(key)}, not {value}; give the same value")
+            raise UserError(f"--codebook {name} is for {key} {about.get(key)}, not {value}; give the codebook's value")
 
 
 class Codebook(NamedTuple):

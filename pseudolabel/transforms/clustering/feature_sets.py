@@ -125,7 +125,7 @@ class TermFeatures:
 
 
 class PrecomputedFeatures(NamedTuple):
-    """Rows of a file, found by key. Raw arrays are row numbers: one block does not use up the memory of the fit."""
+    """Rows of a file, found by key. Raw arrays hold row numbers only, so a large block takes little memory."""
 
     embeddings: Embeddings
 

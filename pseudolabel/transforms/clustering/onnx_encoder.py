@@ -80,7 +80,7 @@ def output_width(path: Path, wave: int | None) -> int:
     except UnusableSample as bad:
         (takes,) = loaded.session.get_inputs()
         what = f"takes {takes.name} of shape {takes.shape}, but is given {(1, *wanted)}"
-        raise UserError(f"--encoder {path} {what}: {bad}; give a network for this modality and batch of one") from None
+        raise UserError(f"--encoder {path} {what}: {bad}; give a network for this modality and a batch of 1") from None
 
 
 @lru_cache(maxsize=1)

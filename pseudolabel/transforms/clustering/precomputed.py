@@ -59,11 +59,11 @@ def match_embeddings(path: Path, keys: Iterable[str] | None) -> Embeddings:
             raise UserError(f"--features {path}: row {i + bad[0]} holds NaN or infinity; give finite float32 numbers")
     if own is None and keys is None:
         raise UserError(
-            f"--features {path} has no keys, but source files hold several samples; give .npz or .parquet with key"
+            f"--features {path} has no keys, but source files hold several samples; give .npz or .parquet with 'key'"
         )
     keys = list(keys or ()) if own is None else own
     if len(keys) != len(matrix):
-        what = "samples in the source; give one row per sample, in the order of keys, or a column key"
+        what = "samples in the source; give one row per sample, in the order of keys, or a column 'key'"
         raise UserError(
             f"--features {path} has {len(matrix)} rows for {len(keys)} "
             f"{what if own is None else 'keys; give one row per key'}"
@@ -118,7 +118,7 @@ def _parquet(path: Path) -> tuple[np.ndarray, list[str] | None]:
     table = pq.read_table(path, columns=[name for name in ("key", "features") if name in names])
     column = table["features"].combine_chunks()
     if column.null_count:
-        raise UserError(f"--features {path}: {column.null_count} rows are null; remove them, and add a column key")
+        raise UserError(f"--features {path}: {column.null_count} rows are null; remove them, and add a column 'key'")
     widths = np.unique(column.value_lengths().to_numpy())
     if len(widths) > 1:
         raise UserError(f"--features {path}: rows have {widths[0]} to {widths[-1]} numbers; give rows of equal length")

@@ -66,7 +66,7 @@ class Detokenizer:
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
-        """Return `count` texts of (n,) pieces, each with its row and part. A part is decoded to a line of its row."""
+        """Return `count` texts of (n,) pieces. `rows`, `parts`: (n,), of each piece. A part becomes a line of a row."""
         starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
         texts, flat = [""] * count, pieces.tolist()
         for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):

@@ -27,7 +27,7 @@ EXTRA_DIRECTIONS = 16  # directions that the randomised SVD finds and drops
 def _term() -> re.Pattern[str]:
     """Return the pattern of a term: a word, or one character of a script that is written without spaces.
 
-    A word goes on through marks: accents, vowel signs, and the two joiners between them.
+    A word may contain marks: accents, vowel signs, and U+200C and U+200D between them.
     """
     marks = "\u200c\u200d" + "".join(chr(i) for i in range(0x300, 0xFFFF) if unicodedata.category(chr(i))[0] == "M")
     letters = rf"[^\W_]+(?:[{marks}]+[^\W_]*)*"
@@ -60,7 +60,7 @@ class Topics(NamedTuple):
     """Fitted weights and directions of terms."""
 
     term_buckets: np.ndarray  # (t,) int32, ascending: the buckets seen in the fit
-    term_weights: np.ndarray  # (t,) float32: ln((1 + n) / (1 + documents with the term)) + 1
+    term_weights: np.ndarray  # (t,) float32: ln((1 + documents) / (1 + documents with the term)) + 1
     term_directions: np.ndarray  # (t, DIMENSIONS or fewer) float32
 
     def features(self, found: np.ndarray) -> np.ndarray:
@@ -88,8 +88,8 @@ def tf_idf(pairs: np.ndarray, documents: int, weights: np.ndarray) -> csr_array:
 
 
 def fit_topics(parts: Sequence[np.ndarray], rng: np.random.Generator) -> Topics:
-    """Fit weights, and directions by the randomised SVD of Halko, Martinsson & Tropp 2011 (algorithms 4.4 and 5.1), to
-    results of `terms`. Raise `UserError` if there are no terms."""
+    """Fit weights and directions to results of `terms`. Directions: by the randomised SVD of Halko, Martinsson & Tropp
+    2011 (algorithms 4.4 and 5.1). Raise `UserError` if there are no terms."""
     begins = np.cumsum([0, *(part[0, 0] for part in parts)])
     total = int(begins[-1])
     moved = [part[1:] + np.array([begin, 0], np.int32) for part, begin in zip(parts, begins, strict=False)]

@@ -139,7 +139,7 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
     skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). Of a span, the
     first words that fit are taken (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code
     draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans are adjacent and never
-    overlap, with any preset. With `bernoulli`, a row without a selected unit gets that with the smallest random draw.
+    overlap, with any preset. With `bernoulli`, a row without a selected unit gets the unit with the smallest draw.
     """
     wanted, tokens = budget(candidates.sum(1), rule, rng), np.zeros_like(candidates)
     if rule.unit == Unit.token and not rule.bernoulli:
@@ -198,7 +198,7 @@ def span_starts(
 ) -> np.ndarray:
     """Return the first token of each span of a document's words: (r, L) bool, (r, L) bool -> (r, L) bool.
 
-    Every word draws a span length. The first span begins at the first word, every other span where one ends.
+    Every word draws a span length. The first span begins at the first word, each later span where the one before ends.
     """
     fresh = candidates.copy()
     fresh[:, 1:] &= ~candidates[:, :-1]

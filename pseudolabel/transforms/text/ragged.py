@@ -11,7 +11,7 @@ import numpy as np
 def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Choose `wanted` candidates of each row, all sets with equal probability: (r, L) bool, (r,) int -> (r, L) bool.
 
-    Every place draws a number, with its column in the low bits to avoid ties. The smallest of the candidates win.
+    Each place draws a number (low bits: its column, to avoid ties). Candidates with the smallest numbers are chosen.
     """
     rows, length = candidates.shape
     if not length:

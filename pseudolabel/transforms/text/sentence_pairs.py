@@ -171,7 +171,7 @@ def truncate_pairs(
     a: np.ndarray, a_size: np.ndarray, b: np.ndarray, b_size: np.ndarray, most: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Truncate pairs to `most` tokens: drop tokens one by one from the longer segment, or the second at equal length,
-    at front or end with equal probability (truncate_seq_pair, lines 418-433 of BERT's)."""
+    at front or end with equal probability (truncate_seq_pair, lines 418-433 of BERT's code)."""
     a_kept = np.minimum(a_size, np.maximum(most - b_size, (most + 1) // 2))
     b_kept = np.minimum(b_size, most - a_kept)
     return a + rng.binomial(a_size - a_kept, 0.5), a_kept, b + rng.binomial(b_size - b_kept, 0.5), b_kept

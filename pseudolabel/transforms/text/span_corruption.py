@@ -18,7 +18,7 @@ def noise_counts(length: int, density: float, mean: float) -> tuple[int, int]:
 
 
 def text_and_label_lengths(inputs: int, density: float, mean: float, extra: int) -> tuple[int, int]:
-    """Return how many text tokens give `inputs` tokens, with `extra`, and how many labels: T5's random_spans_helper."""
+    """Return how many text tokens give `inputs - extra` tokens, and how many labels: T5's random_spans_helper."""
 
     def inputs_of(text: int) -> int:
         noise, spans = noise_counts(text, density, mean)

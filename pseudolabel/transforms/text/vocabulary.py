@@ -1,4 +1,4 @@
-"""Vocabulary: load a tokenizer from a file or the hub, find its special tokens, or learn one from the source."""
+"""Vocabulary: load a tokenizer from a file or the hub, or learn it from the source, and find its special tokens."""
 
 from __future__ import annotations
 
