@@ -18,7 +18,7 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.25  # largest ratio between --gap-seconds and the nearest whole number of frames
+MAX_GAP_RATIO = 1.25  # largest ratio between --gap-seconds and the step of the slowest pace in a clip
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
@@ -27,9 +27,10 @@ class PredictPace(VideoTask):
     """Show every frame of a clip, or every second, or every third; the label is the pace, from 0, named `1x`, `2x`...
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
-    sources of several frame rates; otherwise one pace looks different at each rate. All paces begin with the same
-    frame. Unlike in the paper's code, frames never wrap around at the end of the video, where the seam may reveal the
-    pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
+    sources of several frame rates; otherwise one pace looks different at each rate. Clips whose step is more than 1.25
+    times as long or as short are skipped. All paces begin with the same frame. Unlike in the paper's code, frames never
+    wrap around at the end of the video, where the seam may reveal the pace. Clips that look the same at two paces, or
+    whose frames are not evenly spaced, are skipped.
     """
 
     name = "predict-pace"
@@ -68,6 +69,8 @@ class PredictPace(VideoTask):
         took = np.diff(clip.times) / np.diff(every)
         if took.max() > MAX_STEP_RATIO * took.min():
             raise FilteredSample(f"unevenly spaced frames: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms apart")
+        if self.gap_seconds:
+            _require_pace(float((clip.times[-1] - clip.times[0]) / every[-1]), self.gap_seconds)
         square = self.cut_moving_square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
         label = int(rng.integers(self.paces))
         yield {
@@ -91,3 +94,10 @@ class PredictPace(VideoTask):
     def draw(self, row: Row) -> Iterable[Piece]:
         """Yield the frames as shown, with their timestamps."""
         yield frame_strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])
+
+
+def _require_pace(step: float, asked: float) -> None:
+    """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
+    if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
+        nearest = "the nearest whole number of frames to --gap-seconds"
+        raise FilteredSample(f"{nearest} {asked:g} takes {step:.3g} s; give --gap-seconds {step:.3g} or a longer one")
