@@ -84,6 +84,10 @@ class VideoFile:
         self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
         if start <= 0 and until == inf:
             return first._replace(times=self._time(first.stamps))
+        return self.look_again(start, until, more)
+
+    def look_again(self, start: float, until: float, more: int) -> Timeline:
+        """Return the timeline of another part, after `look`."""
         if start > 0:
             begin = self.origin + int(start / self.tick)
             self._seek(begin)

@@ -26,6 +26,7 @@ from pseudolabel.contracts import (
 )
 from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
 from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile
+from pseudolabel.readers.video.deinterlace import Shown, deinterlace, shown_frames
 from pseudolabel.readers.video.frames import FrameConverter
 
 EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
@@ -141,11 +142,11 @@ class VideoReader:
         self, extent: Extent, film: VideoFile, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
     ) -> Iterator[Sample | Skipped]:
         """Decode the frames of clips in order of time. Yield each clip after its last frame."""
-        wanted, shown, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
+        wanted, convert, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
         kept: dict[int, np.ndarray | Skipped] = {}
-        for index, frame in zip(wanted.tolist(), film.frames(timeline, wanted), strict=True):
+        for index, shown in zip(wanted.tolist(), shown_frames(film, timeline, wanted), strict=True):
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
-            kept[index] = lost if frame is None else or_skipped("", partial(shown, frame))
+            kept[index] = lost if shown is None else or_skipped("", partial(_image, shown, convert))
             while done < len(chosen) and chosen[done, -1] <= index:
                 key = f"{extent.file}#{_told(begins[done])}-{_told(timeline.times[chosen[done, -1]])}"
                 yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
@@ -183,6 +184,10 @@ class VideoReader:
         if len({frame.shape for frame in frames}) > 1:
             raise UnusableSample("its frames differ in shape")
         return Sample(key, Clip(np.stack(frames), times[chosen]))
+
+
+def _image(shown: Shown, convert: FrameConverter) -> np.ndarray:
+    return convert(deinterlace(shown))
 
 
 def _entries(path: str) -> np.ndarray:
