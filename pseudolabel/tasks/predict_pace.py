@@ -14,7 +14,7 @@ from pseudolabel.contracts import Column, FilteredSample, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
@@ -37,6 +37,7 @@ class PredictPace(VideoTask):
     description = Description(
         paper="Wang et al. 2020, https://arxiv.org/abs/2008.05861",
         invalidating_augmentations=("leaving out frames", "interpolating frames"),
+        notes=treatment_notes,
     )
 
     paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second, and so on.")] = 4

@@ -334,6 +334,7 @@ def test_clips_per_video_and_every_seconds(reel: Path, tmp_path: Path) -> None:
         float(key.split("#")[1].split("-")[0]) for key in pq.read_table(tmp_path / "three" / "data")["key"].to_pylist()
     ]
     assert len(begins) == 3
+    assert "interlaced frames are deinterlaced" in (tmp_path / "three" / "README.md").read_text().lower()
     assert sorted(begins)[1] == pytest.approx((16 - 1.5) / 2, abs=0.05), "the one in the middle is in the middle"
     made = rows(ShuffleFrames(every_seconds=4.0), reel)
     assert sorted(float(row["key"].split("#")[1].split("-")[0]) for row in made) == [0, 4, 8, 12]

@@ -35,6 +35,10 @@ GAP_HELP = "Distance in frames between consecutive frames of a clip. [{0.samplin
 SECONDS_HELP = "Like --gap, in seconds: use the nearest frames, at any frame rate."
 EVERY_HELP = "Seconds from the start of a clip to the start of the next. [the length of a clip]"
 MOST_HELP = "Maximum number of clips per video, spread evenly. [all]"
+TREATMENT = (
+    "interlaced frames are deinterlaced (bwdif of libavfilter, one frame for each), transparent ones lie on white; "
+    "videos of high dynamic range or wide gamut (PQ, HLG, BT.2020) are skipped"
+)
 
 
 @dataclass(frozen=True)
