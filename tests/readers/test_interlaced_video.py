@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,7 +12,7 @@ from drawn import opened, photograph
 from reels import filtered, woven, write
 
 from pseudolabel import ArrowOfTime, rows
-from pseudolabel.contracts import Sample, Split
+from pseudolabel.contracts import Sample, Skipped, Split
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip, VideoReader
 
@@ -109,6 +110,52 @@ def test_frames_of_both_kinds_in_one_film(tmp_path: Path) -> None:
     for clip in found.values():
         for image, time in zip(clip.frames, clip.times, strict=True):
             assert equal(image, truth[round(time * 25)])
+
+
+@pytest.mark.parametrize(("order", "parity"), [(2, "tff"), (3, "bff"), (1, ""), (0, "")])
+def test_the_container_says_it_where_the_codec_cannot(order: int, parity: str, tmp_path: Path) -> None:
+    path = coded(tmp_path / "a.mkv", "ffv1", woven(FIELDS[:80], parity != "bff"), order)
+    settings = ("bwdif", f"mode=send_frame:parity={parity}:deint=all") if parity else ("null", "")
+    truth = [frame.to_ndarray(format="rgb24") for frame in filtered(path, *settings)]
+    found = clips(path, VideoReader(Sampling((0, 1), 2, 2, seconds=False), HEIGHT))
+    assert len(found) == 10
+    for clip in found.values():
+        for image, time in zip(clip.frames, clip.times, strict=True):
+            assert equal(image, truth[round(time * 25)])
+
+
+def test_a_png_that_loads_in_passes_is_not_interlaced(tmp_path: Path) -> None:
+    path = coded(tmp_path / "a.mov", "png", FIELDS[:40], 0, layout="rgb24", **INTERLACED)
+    assert filtered(path, "null")[0].interlaced_frame, "so libav calls it"
+    found = clips(path, VideoReader(Sampling((0, 1), 2, 2, seconds=False), HEIGHT))
+    for clip in found.values():
+        for image, time in zip(clip.frames, clip.times, strict=True):
+            assert equal(image, FIELDS[round(time * 25)])
+
+
+def test_fields_as_pictures_of_their_own_are_refused_by_name(tmp_path: Path) -> None:
+    fields = [np.ascontiguousarray(image[i % 2 :: 2]) for i, image in enumerate(FIELDS[:40])]
+    path = write(tmp_path / "a.mp4", fields, "libx265", **{"x265-params": "interlace=tff:log-level=none"})
+    reader = VideoReader(Sampling((0, 1), 2, 2, seconds=False), HEIGHT)
+    items = list(reader.read(reader.scan("a.mp4", str(path), path.stat().st_size), ALL))
+    assert items
+    for item in items:
+        assert isinstance(item, Skipped)
+        assert item.reason.startswith("HEVC in separate fields is not read")
+
+
+def coded(path: Path, codec: str, frames: list[np.ndarray], order: int, layout: str = "yuv420p", **given: str) -> Path:
+    """Encode a film whose container says the order of fields, by its number in libavcodec."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=25, options=given)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, layout
+        stream.codec_context.field_order = order
+        for i, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(format=layout)
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
 
 
 def parted(image: np.ndarray) -> int:

@@ -20,6 +20,7 @@ from pseudolabel.readers.video.streams import (
     MAX_FRAME_PIXELS,
     choose_decoder,
     choose_stream,
+    fields_of,
     index_fault,
     require_standard_range,
 )
@@ -73,6 +74,7 @@ class VideoFile:
         self.counted = container.format.name == "avi"
         self.indexed = container.format.name.startswith(INDEXED_FORMATS)
         self.aspect = float(self._stream.sample_aspect_ratio or 1)  # pixel aspect ratio, width / height
+        self.fields = fields_of(context)
         with ExitStack() as unless_usable:
             unless_usable.callback(self.close)
             if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:

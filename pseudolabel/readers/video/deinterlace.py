@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile, libav_errors
+from pseudolabel.readers.video.streams import Fields
 
 if TYPE_CHECKING:
     import av
 
-FILTER = "mode=send_frame:parity=auto:deint=interlaced:threads=1"  # one frame for each; auto: the frame says its order
 
 TICK = Fraction(1, 1000)  # seconds; the filter needs a unit, but looks at no time
 
@@ -24,6 +25,7 @@ TICK = Fraction(1, 1000)  # seconds; the filter needs a unit, but looks at no ti
 class Shown(NamedTuple):
     """A frame, with its neighbours if it is interlaced."""
 
+    fields: Fields
     frame: av.VideoFrame
     before: av.VideoFrame | None = None  # None: the frame is the first, or the one before does not decode
     after: av.VideoFrame | None = None
@@ -35,10 +37,10 @@ def shown_frames(film: VideoFile, timeline: Timeline, wanted: np.ndarray) -> Ite
     Neighbours are decoded only from the first interlaced frame on, so other videos cost no more.
     """
     for at, frame in enumerate(film.frames(timeline, wanted)):
-        if frame and frame.interlaced_frame:
+        if frame and film.fields.interlace(frame):
             yield from _with_neighbours(film, timeline, wanted[at:])
             return
-        yield frame and Shown(frame)
+        yield frame and Shown(film.fields, frame)
 
 
 def _with_neighbours(film: VideoFile, timeline: Timeline, wanted: np.ndarray) -> Iterator[Shown | None]:
@@ -52,7 +54,7 @@ def _with_neighbours(film: VideoFile, timeline: Timeline, wanted: np.ndarray) ->
         while max(near) <= index and (following := next(frames, None)):
             near[following[0]] = following[1]
         frame = near[index]
-        yield frame and Shown(frame, near.get(index - 1), near.get(index + 1))
+        yield frame and Shown(film.fields, frame, near.get(index - 1), near.get(index + 1))
         near = {place: near[place] for place in near if place >= index}
 
 
@@ -65,19 +67,27 @@ def _frame_before(film: VideoFile, timeline: Timeline, index: int) -> av.VideoFr
 
 
 def deinterlace(shown: Shown) -> av.VideoFrame:
-    """Return the frame itself if it is progressive, else its first field with the lines between made by the filter."""
-    return libav_errors("libavfilter", _filter, shown) if shown.frame.interlaced_frame else shown.frame
+    """Return the frame itself if it is progressive, else its first field with the lines between made by the filter.
+
+    Raise `UnusableSample` if the frame is one field, as HEVC stores them: half as high, each second one a line lower.
+    """
+    if not shown.fields.interlace(shown.frame):
+        return shown.frame
+    if shown.fields.separate:
+        raise UnusableSample("HEVC in separate fields is not read; convert it: ffmpeg -vf weave,bwdif=mode=send_frame")
+    return libav_errors("libavfilter", _filter, shown)
 
 
 def _filter(shown: Shown) -> av.VideoFrame:
     import av
 
-    frame, *near = shown
+    fields, frame, *near = shown
     before, after = (other if other and _shape(other) == _shape(frame) else None for other in near)
-    graph = av.filter.Graph()
+    graph, chosen = av.filter.Graph(), "interlaced" if fields.parity == "auto" else "all"
+    settings = f"mode=send_frame:parity={fields.parity}:deint={chosen}:threads=1"
     width, height, _ = _shape(frame)
     source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=TICK)
-    graph.link_nodes(source, graph.add("bwdif", FILTER), graph.add("buffersink")).configure()
+    graph.link_nodes(source, graph.add("bwdif", settings), graph.add("buffersink")).configure()
     for given in (before, frame, after):
         if given:
             graph.push(given)

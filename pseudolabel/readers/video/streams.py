@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pseudolabel.contracts import UnusableSample
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders of these codecs drop the alpha
+TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
+PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
+FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
 WIDE_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics: high dynamic range
 WIDE_PRIMARIES = {9: "BT.2020"}  # ITU-T H.273, colour primaries
 TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,format=yuv420p"
@@ -66,6 +69,24 @@ def choose_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     decoder.thread_count = 1
     decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
     return decoder
+
+
+class Fields(NamedTuple):
+    """How the frames of a stream are made of fields, two moments in alternate lines."""
+
+    flagged: bool  # whether frames themselves say that they are interlaced
+    parity: str  # the field shown first, of all frames; auto: each frame says it
+    separate: bool  # whether a frame that says so is only one field
+
+    def interlace(self, frame: av.VideoFrame) -> bool:
+        """Return whether the frame is interlaced."""
+        return self.parity != "auto" or (self.flagged and frame.interlaced_frame)
+
+
+def fields_of(decoder: av.VideoCodecContext) -> Fields:
+    """Return what frames say of fields, or of codecs that say nothing, what the container says."""
+    parity = "auto" if decoder.name in TELLING_CODECS else FIRST_FIELDS.get(int(decoder.field_order), "auto")
+    return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
 
 
 class Colours(Protocol):
