@@ -101,4 +101,4 @@ def _require_pace(step: float, asked: float) -> None:
     """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
         nearest = "the nearest whole number of frames to --gap-seconds"
-        raise FilteredSample(f"{nearest} {asked:g} takes {step:.3g} s; give --gap-seconds {step:.3g} or a longer one")
+        raise FilteredSample(f"{nearest} {asked:g} takes {step:.3g} s; give --gap-seconds {step:.3g}")
