@@ -20,6 +20,7 @@ from pseudolabel.contracts import Sample, Skipped, Split, UnusableSample
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.frames import FrameConverter
 from pseudolabel.readers.video.reader import Clip, VideoReader
+from pseudolabel.readers.video.streams import ALPHA_DECODERS
 
 ALL = Split("train", 0, 1)
 FRAMES = [counted(i) for i in range(40)]
@@ -124,6 +125,15 @@ def test_a_film_without_alpha_is_as_libavs_own_decoder_has_it(codec: str, tmp_pa
     for clip in clips(path):
         for image, time in zip(clip.frames, clip.times, strict=True):
             assert np.abs(image.astype(int) - truth[round(time * 25)]).max() <= 2
+
+
+def test_without_a_decoder_for_its_alpha_a_film_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ALPHA_DECODERS, "vp9", "a-codec-that-no-libav-has")
+    said = reason(transparent(tmp_path / "a.webm", "libvpx-vp9"))
+    assert said == (
+        "transparent VP9 needs the decoder a-codec-that-no-libav-has, which this PyAV lacks; "
+        "install the wheel of PyPI: pip install av"
+    )
 
 
 def test_the_transparent_film_of_moviepy_lies_on_white(shared: Path) -> None:

@@ -63,7 +63,7 @@ def choose_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
         except UnknownCodecError:
             raise UnusableSample(
                 f"transparent {decoder.name.upper()} needs the decoder {name}, which this PyAV lacks; "
-                f"install the wheel of PyPI: pip install av"
+                "install the wheel of PyPI: pip install av"
             ) from None
         with_alpha.extradata, decoder = decoder.extradata, with_alpha
     decoder.thread_count = 1
