@@ -14,13 +14,14 @@ from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 
 def _notes(task: ArrowOfTime, artefacts: Path) -> Sequence[str]:
-    return ("black bars, camera motion and codec artefacts may reveal the direction as well (Wei et al. 2018)",)
+    artefacts_tell = "black bars, camera motion and codec artefacts may reveal the direction as well (Wei et al. 2018)"
+    return (artefacts_tell, *treatment_notes(task, artefacts))
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class ClusterLabeler(PerSampleLabeler):
 def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
     """Return how the clusters were learned, and whether from too few samples."""
     sizes = codebooks.load_codebook(artefacts / CODEBOOK_FILE).clusters.sizes
-    return clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None)
+    return [*clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None), *task.kind.notes]
 
 
 def _chance_level(task: Cluster, artefacts: Path) -> str:

@@ -14,7 +14,16 @@ from pseudolabel.contracts import Column, Piece, Tiles, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, CUT_HELP, MOTION_HELP, Crop, Framing, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import (
+    BOXES,
+    CUT_HELP,
+    MOTION_HELP,
+    Crop,
+    Framing,
+    VideoTask,
+    frame_strip,
+    treatment_notes,
+)
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.image import masks as image_masks
 from pseudolabel.transforms.video import motion
@@ -44,6 +53,7 @@ class MaskTubes(VideoTask):
         paper="Tong et al. 2022, https://arxiv.org/abs/2203.12602",
         chance_level=_chance_level,
         self_verifying=_self_verifying,
+        notes=treatment_notes,
     )
 
     frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16

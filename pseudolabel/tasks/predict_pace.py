@@ -14,11 +14,11 @@ from pseudolabel.contracts import Column, FilteredSample, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.25  # not used; largest ratio between --gap-seconds and the gap in whole frames
+MAX_GAP_RATIO = 1.25  # largest ratio between --gap-seconds and the step of the slowest pace in a clip
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
@@ -27,15 +27,17 @@ class PredictPace(VideoTask):
     """Show every n-th frame of a clip, n random from 1 to `--paces`; the label is n - 1, named `1x`, `2x`...
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
-    sources of several frame rates; otherwise one pace looks different at each rate. All paces begin with the same
-    frame. Unlike in the paper's code, a clip never wraps around from the end of the video to its start: the seam may
-    reveal the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
+    sources of several frame rates; otherwise one pace looks different at each rate. Clips whose step is more than 1.25
+    times as long or as short are skipped. All paces begin with the same frame. Unlike in the paper's code, a clip never
+    wraps around from the end of the video to its start: the seam may reveal the pace. Clips that look the same at two
+    paces, or whose frames are not evenly spaced, are skipped.
     """
 
     name = "predict-pace"
     description = Description(
         paper="Wang et al. 2020, https://arxiv.org/abs/2008.05861",
         invalidating_augmentations=("leaving out frames", "interpolating frames"),
+        notes=treatment_notes,
     )
 
     paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second frame, etc.")] = 4
@@ -68,6 +70,8 @@ class PredictPace(VideoTask):
         took = np.diff(clip.times) / np.diff(every)
         if took.max() > MAX_STEP_RATIO * took.min():
             raise FilteredSample(f"unevenly spaced frames: {1000 * took.min():.0f} to {1000 * took.max():.0f} ms apart")
+        if self.gap_seconds:
+            _require_pace(float((clip.times[-1] - clip.times[0]) / every[-1]), self.gap_seconds)
         square = self.cut_moving_square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
         label = int(rng.integers(self.paces))
         yield {
@@ -91,3 +95,10 @@ class PredictPace(VideoTask):
     def draw(self, row: Row) -> Iterable[Piece]:
         """Yield the frames as shown, with their timestamps."""
         yield frame_strip("as shown", row["clip"], [f"{time:.2f} s" for time in row["timestamps"]])
+
+
+def _require_pace(step: float, asked: float) -> None:
+    """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
+    if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
+        nearest = "the nearest whole number of frames to --gap-seconds"
+        raise FilteredSample(f"{nearest} {asked:g} takes {step:.3g} s; give --gap-seconds {step:.3g}")

@@ -15,7 +15,7 @@ from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
@@ -33,6 +33,7 @@ class ShuffleClips(VideoTask):
     description = Description(
         paper="Xu et al. 2019, https://doi.org/10.1109/CVPR.2019.01058",
         invalidating_augmentations=("clip shuffle", "reverse in time"),
+        notes=treatment_notes,
     )
 
     clips: Annotated[int, Option(min=2, max=6, help="Clips per row.")] = 3

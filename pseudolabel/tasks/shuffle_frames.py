@@ -16,7 +16,7 @@ from pseudolabel.contracts import Column, Piece, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_strip, treatment_notes
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
@@ -53,6 +53,7 @@ class ShuffleFrames(VideoTask):
     description = Description(
         paper="Lee et al. 2017, https://arxiv.org/abs/1708.01246; Misra et al. 2016, https://arxiv.org/abs/1603.08561",
         invalidating_augmentations=("frame shuffle", "reverse in time"),
+        notes=treatment_notes,
     )
 
     preset: Annotated[FramePreset, Option(help=PRESET_HELP)] = FramePreset.order

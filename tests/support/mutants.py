@@ -108,6 +108,13 @@ def films(folder: Path) -> Iterator[tuple[str, bytes]]:
     for suffix, names in codecs.items():
         for codec in names:
             yield suffix, reels.write(folder / f"film{suffix}", frames, codec, **options.get(codec, {})).read_bytes()
+    for suffix, codec, given in (
+        (".mp4", "libx264", {"flags": "+ildct+ilme"}),
+        (".ts", "mpeg2video", {"flags": "+ildct+ilme"}),
+        (".webm", "libvpx", {"layout": "yuva420p", "auto-alt-ref": "0"}),
+        (".webm", "libvpx-vp9", {"layout": "yuva420p", "auto-alt-ref": "0"}),
+    ):
+        yield suffix, reels.write(folder / f"film{suffix}", frames, codec, **given).read_bytes()
 
 
 def texts() -> Iterator[tuple[str, bytes]]:

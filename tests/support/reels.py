@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,10 +39,11 @@ def write(
     times: Sequence[float] | None = None,
     rate: int = 25,
     turn: int = 0,
+    layout: str = "",
     **options: str,
 ) -> Path:
     """Encode frames shown at `times` seconds, or at an even rate; to be turned by `turn` degrees when shown."""
-    layout = {"mjpeg": "yuvj420p", "gif": "rgb8"}.get(codec, "yuv420p")
+    layout = layout or {"mjpeg": "yuvj420p", "gif": "rgb8"}.get(codec, "yuv420p")
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix in (".mp4", ".mov") else {}) as out:
         stream = out.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = frames[0].shape[:2]
@@ -57,3 +59,27 @@ def write(
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return path
+
+
+def woven(fields: Sequence[np.ndarray], top_first: bool = True) -> list[np.ndarray]:
+    """Interlace images in pairs: the first shows in the even lines, or in the odd ones, the second in the others."""
+    frames = []
+    for first, second in zip(fields[::2], fields[1::2], strict=True):
+        frames.append(first.copy())
+        frames[-1][int(top_first) :: 2] = second[int(top_first) :: 2]
+    return frames
+
+
+def filtered(path: Path, name: str, settings: str = "") -> list[av.VideoFrame]:
+    """All frames of a film behind a filter of libav, decoded from the top, in one go."""
+    with av.open(str(path)) as container:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(template=container.streams.video[0])
+        graph.link_nodes(source, graph.add(name, settings), graph.add("buffersink")).configure()
+        made: list[av.VideoFrame] = []
+        for frame in [*container.decode(video=0), None]:
+            graph.push(frame)
+            with suppress(av.error.BlockingIOError, av.error.EOFError):
+                while True:
+                    made.append(graph.pull())
+    return made

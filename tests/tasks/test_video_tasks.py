@@ -284,6 +284,34 @@ def test_an_uneven_rate_has_no_pace(tmp_path: Path) -> None:
     assert rows(ShuffleFrames(gap_seconds=0.3), path)
 
 
+@pytest.mark.parametrize(("rate", "gap", "steps"), [(10, 0.04, 2.5), (10, 0.08, 1.25), (10, 0.14, 0.71), (25, 0.04, 1)])
+def test_a_pace_that_whole_frames_cannot_give_is_filtered(rate: int, gap: float, steps: float, tmp_path: Path) -> None:
+    """`steps`: how many times the gap that was asked for lies between two frames of the slowest pace."""
+    path, task = write(tmp_path / "a.mp4", [counted(i) for i in range(100)], rate=rate), PredictPace(gap_seconds=gap)
+    if 1 / 1.25 <= steps <= 1.25:
+        for row in rows(task, path):
+            step = np.diff(row["timestamps"]).mean() / (row["label"] + 1)
+            assert step == pytest.approx(steps * gap)
+        return
+    with pytest.raises(UserError, match="no row"):
+        run(task, path, out=tmp_path / "out")
+    lines = (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines()
+    assert lines
+    assert all(f"--gap-seconds {gap} takes 0.1 s; give --gap-seconds 0.1" in line for line in lines)
+    assert all('"filtered"' in line for line in lines)
+
+
+def test_a_film_whose_rate_falls_midway_keeps_its_pace(tmp_path: Path) -> None:
+    """Ten frames a second in the first half, 25 in the second: only the second has the pace that is asked for."""
+    times = [*np.arange(100) / 10, *(10 + np.arange(250) / 25)]
+    path = write(tmp_path / "a.mkv", [counted(i) for i in range(350)], times=times)
+    made = rows(PredictPace(gap_seconds=0.04), path)
+    assert made
+    for row in made:
+        assert row["timestamps"][0] >= 9.9
+        assert np.diff(row["timestamps"]).mean() == pytest.approx(0.04 * (row["label"] + 1), abs=0.002)
+
+
 def test_a_copy_that_shows_nothing_takes_no_other_with_it(tmp_path: Path) -> None:
     """What moves is in a corner: squares at random find it in some copies; the others are lacking, not the sample."""
     frames = [np.full((HEIGHT, 400, 3), 90, np.uint8) for _ in range(80)]
@@ -306,6 +334,7 @@ def test_clips_per_video_and_every_seconds(reel: Path, tmp_path: Path) -> None:
         float(key.split("#")[1].split("-")[0]) for key in pq.read_table(tmp_path / "three" / "data")["key"].to_pylist()
     ]
     assert len(begins) == 3
+    assert "interlaced frames are deinterlaced" in (tmp_path / "three" / "README.md").read_text().lower()
     assert sorted(begins)[1] == pytest.approx((16 - 1.5) / 2, abs=0.05), "the one in the middle is in the middle"
     made = rows(ShuffleFrames(every_seconds=4.0), reel)
     assert sorted(float(row["key"].split("#")[1].split("-")[0]) for row in made) == [0, 4, 8, 12]

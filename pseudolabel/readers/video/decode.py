@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from errno import EIO
 from functools import partial
 from itertools import takewhile
@@ -15,6 +16,14 @@ import numpy as np
 
 from pseudolabel.contracts import Skipped, T, UnusableSample, or_skipped
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
+from pseudolabel.readers.video.streams import (
+    MAX_FRAME_PIXELS,
+    choose_decoder,
+    choose_stream,
+    fields_of,
+    index_fault,
+    require_standard_range,
+)
 
 if TYPE_CHECKING:
     import av
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
 FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists, which open other files
 INDEXED_FORMATS = ("mov", "matroska")  # prefixes of names of formats with an index of key frames
 SKIPPABLE_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that obey `skip_frame` for each packet
-MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
 MAX_PACKET_BYTES = 2**28  # bytes allocated as a test if libav finds no memory; untouched memory costs nothing
 REORDER_FRAMES = 64  # frames: largest distance between packet order and display order
 MAX_CLOCK_STEP_BACK = 1.0  # seconds, for rounded timestamps; a larger step back starts another video
@@ -66,11 +74,15 @@ class VideoFile:
         self.counted = container.format.name == "avi"
         self.indexed = container.format.name.startswith(INDEXED_FORMATS)
         self.aspect = float(self._stream.sample_aspect_ratio or 1)  # pixel aspect ratio, width / height
-        if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
-            self.close()
-            raise UnusableSample(
-                f"frames of {context.width} x {context.height} pixels; the limit is {MAX_FRAME_PIXELS} pixels"
-            )
+        self.fields = fields_of(context)
+        with ExitStack() as unless_usable:
+            unless_usable.callback(self.close)
+            if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
+                raise UnusableSample(
+                    f"frames of {context.width} x {context.height} pixels; the limit is {MAX_FRAME_PIXELS} pixels"
+                )
+            require_standard_range(context)
+            unless_usable.pop_all()
 
     def entries(self) -> np.ndarray:
         """Return (n,) seconds from the first frame: the key frames in the index of the file."""
@@ -84,6 +96,10 @@ class VideoFile:
         self.origin = int(first.stamps[0]) if len(first.stamps) else self.origin
         if start <= 0 and until == inf:
             return first._replace(times=self._time(first.stamps))
+        return self.look_again(start, until, more)
+
+    def look_again(self, start: float, until: float, more: int) -> Timeline:
+        """Return the timeline of another part, after `look`."""
         if start > 0:
             begin = self.origin + int(start / self.tick)
             self._seek(begin)
@@ -145,7 +161,7 @@ class VideoFile:
         """
         at, sound, last = -1, True, max(needed, default=-1)
         for segment, packet in self._numbered(self._again(timeline)):
-            decoder = self._stream.codec_context
+            decoder = self._decoder
             # raise on damage instead of concealing it; not for open groups: their first frames lack a reference
             if not decoder.is_open and timeline.closed:
                 decoder.options = {**decoder.options, "err_detect": "explode"}
@@ -162,7 +178,7 @@ class VideoFile:
                 frames, sound = _given(decoder.decode, packet)
                 yield from frames
         if at in needed and sound:
-            yield from _given(self._stream.codec_context.decode, None)[0]
+            yield from _given(self._decoder.decode, None)[0]
 
     def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
         """Yield the timeline's packets again. Seek to its first key frame, or reopen the file at `timeline.begin`."""
@@ -206,6 +222,8 @@ class VideoFile:
     def _seek(self, stamp: int) -> None:
         place = f"cannot seek to {stamp * self.tick:.3f} s"
         libav_errors(place, self._stream.container.seek, stamp, stream=self._stream)
+        if self._decoder.is_open:
+            self._decoder.flush_buffers()
 
     def _open(self, begin: int | None = None) -> None:
         """Open or reopen the file, at the key frame before timestamp `begin`."""
@@ -215,11 +233,14 @@ class VideoFile:
         self._file = FaultRecordingFile(open_file(self._path))
         try:
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            self._stream = _video(libav_errors("not a video that libav can read", av.open, self._file, **named))
-        except UnusableSample:
+            container = libav_errors("not a video that libav can read", av.open, self._file, **named)
+            self._stream = choose_stream(container)
+            self._decoder = choose_decoder(self._stream)
+        except UnusableSample as unusable:
+            fault = index_fault(self._file)
             self._file.__exit__()
             self._file.check()
-            raise
+            raise UnusableSample(f"{fault}; {unusable}" if fault else str(unusable)) from unusable
         if begin is not None:
             self._seek(begin)
 
@@ -253,23 +274,3 @@ def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[lis
         return [], False
     sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
     return sound, len(sound) == len(made)
-
-
-def _video(container: av.container.InputContainer) -> av.VideoStream:
-    from av.stream import Discard, Disposition
-
-    best = container.streams.best("video")
-    films = [s for s in (best, *container.streams.video) if s and not s.disposition & Disposition.attached_pic]
-    if not films:
-        raise UnusableSample(
-            f"no video stream, only {', '.join(sorted({s.type for s in container.streams})) or 'nothing'}"
-        )
-    chosen: av.VideoStream = films[0]
-    if chosen.codec_context is None:
-        raise UnusableSample("libav has no decoder for the video stream")
-    for other in container.streams:
-        if other is not chosen:
-            other.discard = Discard.all
-    chosen.codec_context.thread_count = 1
-    chosen.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
-    return chosen

@@ -9,6 +9,7 @@ import numpy as np
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.image.decode import upright
 from pseudolabel.readers.video.decode import libav_errors
+from pseudolabel.readers.video.streams import require_standard_range
 
 if TYPE_CHECKING:
     import av
@@ -36,10 +37,11 @@ class FrameConverter:
         self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return (h, w, 3) uint8 RGB. Raise `UnusableSample` below `MIN_SIDE` or above `MAX_ASPECT`.
+        """Return (h, w, 3) uint8 RGB. Raise `UnusableSample` below `MIN_SIDE`, above `MAX_ASPECT`, or for HDR.
 
         libswscale scales and converts in one pass.
         """
+        require_standard_range(frame)
         width, height = frame.width * self.aspect, float(frame.height)
         if min(frame.width, frame.height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
             need = f"the short side needs {MIN_SIDE} pixels, the long side at most {MAX_ASPECT} times the short side"

@@ -26,6 +26,7 @@ from pseudolabel.contracts import (
 )
 from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
 from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile
+from pseudolabel.readers.video.deinterlace import Shown, deinterlace, shown_frames
 from pseudolabel.readers.video.frames import FrameConverter
 
 EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
@@ -34,6 +35,10 @@ GAP_HELP = "Distance in frames between consecutive frames of a clip. [{0.samplin
 SECONDS_HELP = "Like --gap, in seconds: use the nearest frames, at any frame rate."
 EVERY_HELP = "Seconds from the start of a clip to the start of the next. [the length of a clip]"
 MOST_HELP = "Maximum number of clips per video, spread evenly. [all]"
+TREATMENT = (
+    "interlaced frames are deinterlaced (bwdif of libavfilter, one frame for each), transparent ones lie on white; "
+    "videos of high dynamic range or wide gamut (PQ, HLG, BT.2020) are skipped"
+)
 
 
 @dataclass(frozen=True)
@@ -142,11 +147,11 @@ class VideoReader:
         self, extent: Extent, film: VideoFile, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
     ) -> Iterator[Sample | Skipped]:
         """Decode the frames of clips in order of time. Yield each clip after its last frame."""
-        wanted, shown, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
+        wanted, convert, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
         kept: dict[int, np.ndarray | Skipped] = {}
-        for index, frame in zip(wanted.tolist(), film.frames(timeline, wanted), strict=True):
+        for index, shown in zip(wanted.tolist(), shown_frames(film, timeline, wanted), strict=True):
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
-            kept[index] = lost if frame is None else or_skipped("", partial(shown, frame))
+            kept[index] = lost if shown is None else or_skipped("", partial(_image, shown, convert))
             while done < len(chosen) and chosen[done, -1] <= index:
                 key = f"{extent.file}#{_told(begins[done])}-{_told(timeline.times[chosen[done, -1]])}"
                 yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
@@ -182,6 +187,10 @@ class VideoReader:
         if len({frame.shape for frame in frames}) > 1:
             raise UnusableSample("the frames of the clip differ in shape")
         return Sample(key, Clip(np.stack(frames), times[chosen]))
+
+
+def _image(shown: Shown, convert: FrameConverter) -> np.ndarray:
+    return convert(deinterlace(shown))
 
 
 def _entries(path: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.sources.order import sort_extents, source_order
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.readers.text.reader import TextOptions, TextReader
-from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
+from pseudolabel.readers.video.reader import TREATMENT, Clip, VideoOptions, VideoReader
 from pseudolabel.tasks.base.task import Reader, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
@@ -49,6 +49,7 @@ class Kind(NamedTuple):
     depends: tuple[str, ...]  # task options that the features depend on
     is_file: bool = False  # whether each file is one sample
     encodes: bool = True  # whether a network (`--encoder`) accepts the stored sample
+    notes: tuple[str, ...] = ()  # how the input was read, for the card
     averages: bool = False  # whether a sample is several images, whose features are averaged
 
 
@@ -159,6 +160,7 @@ MODALITIES: dict[Modality, Kind] = {
         ],
         sets=("hog", "pixels"),
         depends=("size",),
+        notes=(TREATMENT,),
         averages=True,
     ),
 }

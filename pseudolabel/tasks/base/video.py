@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,8 @@ from typer import Option
 
 from pseudolabel.contracts import Column, Tiles, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
-from pseudolabel.readers.video.reader import Clip, VideoOptions, VideoReader
-from pseudolabel.tasks.base.task import Reader, Row, SampleTask
+from pseudolabel.readers.video.reader import TREATMENT, Clip, VideoOptions, VideoReader
+from pseudolabel.tasks.base.task import Reader, Row, SampleTask, Task
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.video import motion
 
@@ -55,6 +56,11 @@ class Square(NamedTuple):
 BOXES = Column(
     "boxes", "list<list<int32>>", "about", "Where each square was: left, top, right, bottom in the resized frame."
 )
+
+
+def treatment_notes(task: Task, artefacts: Path) -> Sequence[str]:
+    """Return how frames are shown, for the card."""
+    return (TREATMENT,)
 
 
 def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:

@@ -1,0 +1,128 @@
+"""Choose the stream of an open video and its decoder, and say what is wrong with files that have none."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pseudolabel.contracts import UnusableSample
+
+if TYPE_CHECKING:
+    import av
+
+MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders of these codecs drop the alpha
+TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
+PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
+FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
+WIDE_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics: high dynamic range
+WIDE_PRIMARIES = {9: "BT.2020"}  # ITU-T H.273, colour primaries
+TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,format=yuv420p"
+FIRST_BOXES = (
+    b"ftyp",
+    b"styp",
+    b"moof",
+    b"mdat",
+    b"free",
+    b"skip",
+    b"wide",
+    b"pnot",
+)  # of an MP4 or MOV, but the index
+MAX_BOXES = 10_000
+
+
+def choose_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the stream that libav thinks best, else the first, of those that are no cover art. Discard all others."""
+    from av.stream import Discard, Disposition
+
+    best = container.streams.best("video")
+    streams = [s for s in (best, *container.streams.video) if s]
+    films = [s for s in streams if not s.disposition & Disposition.attached_pic]
+    if not films:
+        others = {s.type for s in container.streams} - {"video"} | ({"cover art"} if streams else set())
+        raise UnusableSample(f"no video stream, only {', '.join(sorted(others)) or 'nothing'}")
+    chosen: av.VideoStream = films[0]
+    if chosen.codec_context is None:
+        raise UnusableSample("libav has no decoder for the video stream")
+    for other in container.streams:
+        if other is not chosen:
+            other.discard = Discard.all
+    return chosen
+
+
+def choose_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
+    """Return a decoder of the stream, with its alpha channel if WebM says that it has one."""
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    decoder = stream.codec_context
+    if decoder.name in ALPHA_DECODERS and stream.metadata.get("alpha_mode") == "1":
+        name = ALPHA_DECODERS[decoder.name]
+        try:
+            with_alpha = Codec(name, "r").create("video")
+        except UnknownCodecError:
+            raise UnusableSample(
+                f"transparent {decoder.name.upper()} needs the decoder {name}, which this PyAV lacks; "
+                "install the wheel of PyPI: pip install av"
+            ) from None
+        with_alpha.extradata, decoder = decoder.extradata, with_alpha
+    decoder.thread_count = 1
+    decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+    return decoder
+
+
+class Fields(NamedTuple):
+    """How the frames of a stream are made of fields, two moments in alternate lines."""
+
+    flagged: bool  # whether frames themselves say that they are interlaced
+    parity: str  # the field shown first, of all frames; auto: each frame says it
+    separate: bool  # whether a frame that says so is only one field
+
+    def interlace(self, frame: av.VideoFrame) -> bool:
+        """Return whether the frame is interlaced."""
+        return self.parity != "auto" or (self.flagged and frame.interlaced_frame)
+
+
+def fields_of(decoder: av.VideoCodecContext) -> Fields:
+    """Return what frames say of fields, or of codecs that say nothing, what the container says."""
+    parity = "auto" if decoder.name in TELLING_CODECS else FIRST_FIELDS.get(int(decoder.field_order), "auto")
+    return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
+
+
+class Colours(Protocol):
+    """A frame or a decoder of PyAV."""
+
+    color_trc: int
+    color_primaries: int
+
+
+def require_standard_range(colours: Colours) -> None:
+    """Raise `UnusableSample` if colours are of high dynamic range or wide gamut: as BT.709 they would look faded."""
+    names = WIDE_TRANSFERS.get(int(colours.color_trc)), WIDE_PRIMARIES.get(int(colours.color_primaries))
+    if any(names):
+        raise UnusableSample(f"HDR or wide gamut ({', '.join(filter(None, names))}) is not read; convert it: {TO_SDR}")
+
+
+class Seekable(Protocol):
+    """A file as libav reads it."""
+
+    def seek(self, offset: int, whence: int = ...) -> int: ...
+    def read(self, count: int = ...) -> bytes: ...
+
+
+def index_fault(file: Seekable) -> str:
+    """Return why an MP4 or MOV that does not open has no index, from its outermost boxes (ISO 14496-12); else ""."""
+    size, at = file.seek(0, os.SEEK_END), 0
+    for _ in range(MAX_BOXES):
+        file.seek(at)
+        head = file.read(16)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if kind == b"moov":
+            return "its index (the moov box) is cut off" if at + length > size else ""
+        if not at and kind not in FIRST_BOXES:
+            return ""
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length
+        at += length
+        if length < 8 or at >= size:  # 0: the last box, of any length
+            return "its index (the moov box) is missing: the recording or the copy of it was cut off"
+    return ""
