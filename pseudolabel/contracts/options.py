@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts.errors import UserError, parse_choice
 
-KEEP_HELP = "Columns to copy into each row: `folder`, or columns of the tables, or of metadata.csv beside the media."
+KEEP_HELP = "Columns to copy, as A,B: `folder` (of the file), columns of tables, or of a metadata.csv beside the files."
 PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
 OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"
 
@@ -90,7 +90,7 @@ class RunOptions(Options):
         Engine.LOCAL
     )
     ray_address: Annotated[
-        str | None, Option(help="Running Ray cluster, HOST:6379. [RAY_ADDRESS; if unset, a local one is started]")
+        str | None, Option(help="Running Ray cluster, HOST:6379. [$RAY_ADDRESS; if unset, a local one is started]")
     ] = None
     shard_size: Annotated[int, Option(min=1, help="Approximate maximum MB of source per shard.")] = 256
     copies: Annotated[int, Option(min=1, help="Copies of each sample, each with new random numbers.")] = 1
@@ -98,8 +98,8 @@ class RunOptions(Options):
     validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of files or documents for validation.")] = 0.0
     in_order: Annotated[bool, Option("--in-order", help="Keep the order of the source; do not shuffle.")] = False
     keep: Annotated[str | None, Option(metavar="COLUMNS", help=KEEP_HELP)] = None
-    max_skipped: Annotated[str, Option(help="Maximum unusable samples: a share (0.5, 5%) or a count (100).")] = "0.5"
-    sample_seconds: Annotated[float, Option(min=0.1, help="Skip a sample after this many seconds.")] = 300.0
+    max_skipped: Annotated[str, Option(help="Fail above this share (5%) or count (100) of unusable samples.")] = "0.5"
+    sample_seconds: Annotated[float, Option(min=0.1, help="Skip a sample that takes more seconds to process.")] = 300.0
     part: Annotated[str | None, Option(metavar="I/N", help=PART_HELP)] = None
     extend: Annotated[bool, Option("--extend", help="Add shards for new source samples; keep existing shards.")] = False
     overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (

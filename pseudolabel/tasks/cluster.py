@@ -39,8 +39,8 @@ from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, FROM_ENC
 CODEBOOK_FILE = "centroids.npz"
 MAX_FEATURE_MEGABYTES = 160  # MB of features to learn from; k-means needs 160 MB more, and 200 MB to initialise
 ENCODER_FILE = "encoder.onnx"
-CLUSTERS_HELP = "Number of clusters. [one per 39 samples learned from, 2 to 1000]"
-ENCODER_HELP = "Cluster the outputs of this .onnx network for images, frames or audio. Needs pseudolabel[onnx]."
+CLUSTERS_HELP = "Number of clusters. [samples learned from / 39, but at least 2 and at most 1000]"
+ENCODER_HELP = "Cluster the outputs of this .onnx network (images, video, audio). Needs pip install pseudolabel[onnx]."
 SIZE_HELP = "Short side in pixels: the maximum for images, exact for video."
 CODEBOOK_HELP = "Reuse the clusters of an earlier dataset: its centroids.npz. Nothing is learned."
 
@@ -52,7 +52,7 @@ class ClusterRows(NamedTuple):
     book: codebooks.Codebook
 
     def each(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        """Yield one sample per key. Payload: its row, None (no features) or the error. Assign a block in one call."""
+        """Yield one sample per key. Payload: its row, None (no features) or the error."""
         task = self.task
         for sample in samples:
             stored = task.kind.stored(sample, task.size)
@@ -120,10 +120,11 @@ def _self_verifying(task: Cluster) -> bool:
 class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     """Find clusters among images, utterances, documents or video clips; the label is the cluster of the sample.
 
-    `cluster` is the nearest of k centroids to the whitened features of exactly the stored input; `--balanced` adds
-    a price per cluster to squared distances. `distance` is the distance to this centroid, from 0 to about 2. `margin`
-    is how much farther the second centroid is. Features are `hog` (996 numbers) or `pixels` (768) for images, their
-    mean over the frames for clips, `mfcc` (143) for utterances, `tf-idf` (128) for documents, or given embeddings.
+    `cluster` is the nearest of k centroids to the whitened features of exactly the stored input; `--balanced` adds a
+    constant per cluster to squared distances. `distance` is the distance to this centroid, from 0 to about 2. `margin`
+    is how much farther the second-best centroid is; with `--balanced`, it can be negative. Features are `hog` (996
+    numbers) or `pixels` (768) for images, their mean over the frames for clips, `mfcc` (143) for utterances, `tf-idf`
+    (128) for documents, or given embeddings.
 
     To measure how well clusters agree with folders, make the dataset with `--keep folder` and, in rows with `copy` 0,
     compare the two columns: scikit-learn's `normalized_mutual_info_score(rows["folder"], rows["cluster"])`.
@@ -280,7 +281,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
                 return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
-        """Learn what the features need, then the clusters. Save everything that the labeler needs."""
+        """Fit the feature set, then the clusters. Save the codebook, and the network of `--encoder`."""
         if self.encoder:
             onnx_encoder.copy_network(Path(self.encoder), artefacts / ENCODER_FILE)
         if self.codebook:

@@ -115,7 +115,7 @@ class CorruptSpans(PackedTask):
     with a span. With `--preset bart`, one mask token replaces each span, and `labels` is the whole text. Its spans have
     Poisson-distributed numbers of words; a span of 0 words adds a mask. Unlike in fairseq's denoising_dataset.py, these
     spans never overlap, so exactly `--density` is cut out, and a span of 0 words lies between words. `ul2-s` follows a
-    table of the UL2 paper: the last quarter is one span. The paper's code draws its start and has no sentinel.
+    table of the UL2 paper: the last quarter is one span. The paper's code draws the start at random, without sentinel.
     """
 
     name: ClassVar[str] = "corrupt-spans"

@@ -36,7 +36,7 @@ def _chance_level(task: CropViews, artefacts: Path) -> str:
 class CropViews(augment.ViewOptions, ImageTask):
     """Make two large and several small augmented crops of each image; the label is the image they are cut from.
 
-    Rows with the same `key` hold crops of the same image. Columns with parameters list `global_crops` first, then
+    Rows of one `key` hold crops of one image. Columns of parameters have a value per crop: `global_crops` first, then
     `local_crops`. `pseudolabel.transforms.image.augment.make_view` makes each crop again from the source and the row.
     """
 

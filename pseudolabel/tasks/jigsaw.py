@@ -48,7 +48,8 @@ PRESETS = {
 class Jigsaw(ImageTask):
     """Cut a square of each image into tiles and shuffle the tiles; the label is the permutation.
 
-    `permutation[i]` is the cell, counted row by row, from which the tile at position i was cut.
+    The square is a grid of cells; each tile is cut from one cell. `permutation[i]` is the cell, counted row by row,
+    from which the tile at position i was cut.
     """
 
     name = "jigsaw"
@@ -57,9 +58,7 @@ class Jigsaw(ImageTask):
         invalidating_augmentations=("hflip", "vflip", "rot90", "shuffle"),
     )
 
-    preset: Annotated[JigsawPreset, Option(help="Use the sizes of the paper's text or of its authors' code.")] = (
-        JigsawPreset.paper225
-    )
+    preset: Annotated[JigsawPreset, Option(help="Default values: the paper's or its code's.")] = JigsawPreset.paper225
     grid: Annotated[int, Option(min=2, max=10, help="Tiles per side of the grid.")] = 3
     permutations: Annotated[
         int | None,

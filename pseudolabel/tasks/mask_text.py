@@ -34,12 +34,12 @@ class MaskText(MaskingOptions, PackedTask):
     """Mask some tokens, words or spans of words of a text; the labels are the original tokens.
 
     `labels[i]` is the original token at position i if it is to be predicted, else -100. Of the tokens to predict, 80 %
-    are shown as [MASK], 10 % as a random token and 10 % unchanged. By default, a row with n tokens that are
-    not special has max(1, round(ratio * n)) tokens to predict. Differences from google-research/bert's
-    create_pretraining_data.py: a row is a piece of the stream of documents, not a pair of sentences; the number of
-    tokens to predict has no maximum; n excludes [CLS] and [SEP]; special tokens are never masked or drawn as random
-    tokens. Words are the pre-tokens of the tokenizer. If it does not split text at spaces (Llama's), a word begins with
-    its symbol for a space.
+    are shown as [MASK], 10 % as a random token and 10 % unchanged. By default, a row with n tokens that are not special
+    has max(1, round(ratio * n)) tokens to predict. Differences from google-research/bert's create_pretraining_data.py:
+    a row is a piece of the stream of documents, not a pair of sentences; the number of tokens to predict has no
+    maximum; n excludes [CLS] and [SEP]; special tokens are never masked or drawn as random tokens. Words are the
+    pre-tokens of the tokenizer. For a tokenizer that does not split text at spaces, such as Llama's, a word begins at
+    the tokenizer's symbol for a space.
     """
 
     name: ClassVar[str] = "mask-text"

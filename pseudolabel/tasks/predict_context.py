@@ -157,7 +157,7 @@ class PredictContext(ImageTask):
         return np.asarray(np.clip(moved, 0, size - self.patch))
 
     def without_shortcuts(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Coarsen a patch and reduce its colours: cdoersch/deepcontext, train.py, prep_image; paper, section 3.1."""
+        """Downsample at random and reduce colours: cdoersch/deepcontext, train.py, prep_image; paper, section 3.1."""
         coarse, area, channel = rng.random(), rng.uniform(*np.square(COARSE_SIDES)), int(rng.integers(3))
         if coarse < self.coarsen:
             side = max(1, round(sqrt(area) * self.patch / 96))

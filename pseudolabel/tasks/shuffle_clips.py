@@ -25,8 +25,8 @@ class ShuffleClips(VideoTask):
     """Show consecutive short clips of a video in random order; the label is the order.
 
     `order[i]` is the true position of the clip shown at i, `label` the index of `order` in `itertools.permutations`
-    (train_vcop.py of xudejing/video-clip-order-prediction). Clips are skipped if two of them look alike frame by frame,
-    because their order cannot be inferred. Videos that are too short for all clips are skipped.
+    (train_vcop.py of xudejing/video-clip-order-prediction). A row is skipped if two of its clips look alike frame by
+    frame, because their order cannot be inferred. Videos that are too short for all clips are skipped.
     """
 
     name = "shuffle-clips"

@@ -22,7 +22,7 @@ from pseudolabel.transforms.video import motion
 
 IN_ORDER_SHARE = 0.25  # share of rows in order with --preset verify; the paper found 75 % negatives best
 PRESET_HELP = (
-    "order: the label is the order. opn: the order up to reversal; squares of 80 where most motion is, jitter 5. "
+    "order: the label is the order. opn: the order up to reversal; 80-pixel squares where most motion is, jitter 5. "
     "verify: whether the frames are in order."
 )
 VERIFY_FRAMES = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # of five frames; only the last triple is in order
@@ -71,7 +71,7 @@ class ShuffleFrames(VideoTask):
 
     @property
     def usual(self) -> Framing:
-        opn = Framing(80, 240, Crop.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 of 100 pixels
+        opn = Framing(80, 240, Crop.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 pixels, cut from 100
         return opn if self.preset == FramePreset.opn else super().usual
 
     @property

@@ -123,7 +123,7 @@ class Task(Options, ABC):
 
     name: ClassVar[str]  # name of the command
     description: ClassVar[Description]
-    artefact_copies: ClassVar[Mapping[str, str]] = {}  # option that names a file -> glob pattern of its artefact
+    artefact_copies: ClassVar[Mapping[str, str]] = {}  # option that names a file -> glob of the copy that `fit` saves
     observed_megabytes: ClassVar[int] = 0  # maximum MB that `fit` receives; 0: nothing is learned
     packs: ClassVar[bool] = False  # whether a row can span several documents; `--keep` is an error then
 

@@ -23,7 +23,7 @@ MAX_SQUARES = 10  # random squares that are tried until one has enough motion
 SIZE_HELP = "Side in pixels of the square cut from each frame. [{0.framing.size}]"
 RESIZE_HELP = "Short side in pixels of the frame before the square is cut. [{0.framing.resize}]"
 PLACE_HELP = "Position of the square; busiest: where most motion is. [{0.framing.place}]"
-JITTER_HELP = "Maximum random shift in pixels of the square, per frame or clip. [{0.framing.jitter}]"
+JITTER_HELP = "Maximum random shift in pixels of the square: per frame, in shuffle-clips per clip. [{0.framing.jitter}]"
 MOTION_HELP = "Minimum motion in gray levels on thumbnails (see column motion); skip clips with less. 0: keep all."
 CUT_HELP = "Skip clips with a cut: more than this share of colours changes at once. Less reliable in gray. 1: keep all."
 

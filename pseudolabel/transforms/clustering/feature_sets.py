@@ -21,8 +21,8 @@ MAX_FIT_DOCUMENTS = 200_000  # a fit of topics ends with the block that reaches 
 CLIP_FRAMES = 4  # frames per clip
 FROM_FILE, FROM_ENCODER = "file", "encoder"  # origins of features that are no built-in set
 FEATURES_HELP = (
-    "hog or pixels (images, video), mfcc (audio), tf-idf (text), or a file of embeddings: .npz or .parquet with key "
-    "and features, or, if each source file is one sample, .npy with one row per source file, in the order of keys."
+    "hog or pixels (images, video), mfcc (audio), tf-idf (text), or a file of embeddings: .npz or .parquet with `key` "
+    "and `features`; or .npy with one row per source file, sorted by key, if each file is one sample."
 )
 LearnedArrays = Mapping[str, np.ndarray]
 

@@ -103,11 +103,11 @@ class MaskingOptions(Options):
 
     preset: Annotated[MaskingPreset, Option(help=PRESET_HELP)] = MaskingPreset.bert
     unit: Annotated[Unit | None, Option(help="Unit that is masked as a whole.")] = None
-    ratio: Annotated[float | None, Option(help="Share of a row's tokens that have a label.")] = None
-    rounding: Annotated[Rounding | None, Option(help="How the share is rounded to a number of tokens.")] = None
+    ratio: Annotated[float | None, Option(help="Share of a row's tokens to predict.")] = None
+    rounding: Annotated[Rounding | None, Option(help="Rounding of the token count; chance: random up or down.")] = None
     bernoulli: Annotated[bool | None, Option(help="Choose units independently, so their number varies.")] = None
-    replace: Annotated[Replace | None, Option(help="Tokens that share one random draw of mask, change or keep.")] = None
-    span_lengths: Annotated[SpanLengths | None, Option(help="Words per span: P(n) ~ 0.8^n or 1/n.")] = None
+    replace: Annotated[Replace | None, Option(help="Draw mask, change or keep for each token or for each unit.")] = None
+    span_lengths: Annotated[SpanLengths | None, Option(help="Distribution of n words per span: 0.8^n, or 1/n.")] = None
     span_words: Annotated[int | None, Option(min=1, max=100, help="Maximum words per span.")] = None
 
     def __post_init__(self) -> None:
