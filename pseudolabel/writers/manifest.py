@@ -70,14 +70,19 @@ def format_of(manifest: Mapping[str, Any]) -> Any:
     return manifest.get("format", 1)
 
 
-def check_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Raise `UserError` if the dataset was begun in another format or with other packages: its shards could differ."""
+def check_format(out: Path, before: Mapping[str, Any]) -> None:
+    """Raise `UserError` if the dataset was begun in another format."""
     if format_of(before) != FORMAT:
         raise UserError(
-            f"{out} has format {format_of(before)}, but this version makes format {FORMAT}: the same source gives other "
-            "rows\ncomplete it with the version that began it, or add --overwrite to make it again",
+            f"{out} has format {format_of(before)}, but this version makes format {FORMAT}, with other rows\n"
+            "complete it with the version that began it, or add --overwrite to make it again",
             code=4,
         )
+
+
+def check_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Raise `UserError` if the dataset was begun in another format or with other packages: its shards could differ."""
+    check_format(out, before)
     if before["versions"] != manifest["versions"]:
         what = first_difference("version", before["versions"], manifest["versions"])
         raise UserError(f"{out} was made with other packages: {what}\ninstall its versions, or add --overwrite", code=4)
