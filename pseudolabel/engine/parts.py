@@ -22,7 +22,14 @@ from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.dataset import Dataset
-from pseudolabel.writers.manifest import check_versions, existing_manifest, read_manifest, read_or_refuse, versions
+from pseudolabel.writers.manifest import (
+    check_format,
+    check_versions,
+    existing_manifest,
+    read_manifest,
+    read_or_refuse,
+    versions,
+)
 from pseudolabel.writers.output_folder import resolve_output
 
 
@@ -101,6 +108,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
     dataset = Dataset(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, manifest)
+    check_format(out, manifest)
     with store(out).lock(progress.note) as ours:
         plan = load_frozen_plan(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
         if lacking := missing_shards(out, plan):

@@ -17,6 +17,7 @@ from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.manifest import (
+    FORMAT,
     check_versions,
     existing_manifest,
     read_manifest,
@@ -45,7 +46,12 @@ class Target:
         found, extended = self.scan, self.before is not None
         source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
         more = {"ignored": found.ignored, "extended": extended, "fields": asdict(self.task), "versions": versions()}
-        return {"pseudolabel": 1, **identity(self.task, source, found.source_columns, self.options), **more}
+        return {
+            "pseudolabel": 1,
+            "format": FORMAT,
+            **identity(self.task, source, found.source_columns, self.options),
+            **more,
+        }
 
     def is_complete(self) -> bool:
         """Return whether the dataset is finished and no shard is missing."""

@@ -22,7 +22,7 @@ from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
 from pseudolabel.tasks import Task
 from pseudolabel.writers.dataset import Dataset, open_dataset
-from pseudolabel.writers.manifest import first_difference, versions
+from pseudolabel.writers.manifest import FORMAT, first_difference, format_of, versions
 from pseudolabel.writers.source_columns import SourceColumns
 
 
@@ -64,6 +64,11 @@ def verify(
     made them: for these, `verify` shows that nothing was changed, not that the code is correct. The tests show that.
     """
     dataset = open_dataset(out)
+    if against and format_of(dataset.manifest) != FORMAT:
+        raise UserError(
+            f"{out} has format {format_of(dataset.manifest)}: rows that this version makes from its source differ\n"
+            "leave out --against to check the rows alone, or make the dataset again with --overwrite"
+        )
     sources = resolve_sources(against) if against else []
     task = dataset.task.resolve(sources) if sources else dataset.task
     findings = Findings()

@@ -113,12 +113,16 @@ def _foreign(found: pa.Schema, expected: pa.Schema) -> str:
 
 
 def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
-    """Return the JSON object under `name` in the schema's metadata; {} if there is none."""
+    """Return the JSON object under `name` in the schema's metadata, without column meanings; {} if there is none."""
     try:
         said = json.loads((schema.metadata or {}).get(name, b"{}"))
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    if not isinstance(said, dict):
+        return {}
+    if isinstance(columns := said.get("columns"), dict):  # another version may word the meanings otherwise
+        said["columns"] = {column: about.get("role") for column, about in columns.items() if isinstance(about, dict)}
+    return said
 
 
 def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ VERSIONED_PACKAGES = (  # packages whose version may change the bytes of a shard
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
 )
+
+
+FORMAT = 2  # raised when the same source gives other rows; a manifest without it has format 1
 
 
 def existing_manifest(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:
@@ -62,8 +65,24 @@ def _damaged(path: Path) -> UserError:
     return UserError(f"{path} is damaged; add --overwrite to delete the dataset and start again", code=4)
 
 
+def format_of(manifest: Mapping[str, Any]) -> Any:
+    """Return the format of a dataset."""
+    return manifest.get("format", 1)
+
+
+def check_format(out: Path, before: Mapping[str, Any]) -> None:
+    """Raise `UserError` if the dataset was begun in another format."""
+    if format_of(before) != FORMAT:
+        raise UserError(
+            f"{out} has format {format_of(before)}, but this version makes format {FORMAT}, with other rows\n"
+            "complete it with the version that began it, or add --overwrite to make it again",
+            code=4,
+        )
+
+
 def check_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) -> None:
-    """Raise `UserError` if the dataset was begun with other package versions: shards could differ in their bytes."""
+    """Raise `UserError` if the dataset was begun in another format or with other packages: its shards could differ."""
+    check_format(out, before)
     if before["versions"] != manifest["versions"]:
         what = first_difference("version", before["versions"], manifest["versions"])
         raise UserError(f"{out} was made with other packages: {what}\ninstall its versions, or add --overwrite", code=4)
@@ -82,7 +101,7 @@ def first_difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of a manifest that identify the dataset."""
-    apart = ("versions", "pseudolabel", "fields", "ignored", "extended", "metadata")
+    apart = ("format", "versions", "pseudolabel", "fields", "ignored", "extended", "metadata")
     return {name: value for name, value in manifest.items() if name not in apart}
 
 

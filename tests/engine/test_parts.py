@@ -7,13 +7,18 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import ONE, finished, kill, start, wait_for
 from runs import Command, arguments, sums
 
-from pseudolabel import UserError, finish, run
+from pseudolabel import UserError, finish, plan_parts, run
+from pseudolabel.inspection.describe import describe
+from pseudolabel.inspection.preview import preview
+from pseudolabel.inspection.verify import verify
 from pseudolabel.tasks import TASKS
+from pseudolabel.writers.dataset import open_dataset
 
 
 def ended(run: subprocess.Popen[str]) -> int:
@@ -108,3 +113,45 @@ def test_what_cannot_be_is_refused(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not planned"):
         finish(tmp_path)
     assert not subprocess.run(arguments("finish", tmp_path), capture_output=True).stdout
+
+
+def as_format_1(out: Path) -> None:
+    """What a version before made: its manifest has no format."""
+    manifest = json.loads((out / "_manifest.json").read_text())
+    assert manifest.pop("format") == 2
+    (out / "_manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_dataset_of_format_1_is_checked_and_never_continued(pictures: Path, tmp_path: Path) -> None:
+    folder, task = tmp_path / "in", TASKS["rotate"]()
+    shutil.copytree(pictures / "class-0", folder)
+    options: dict[str, Any] = {"workers": 1, "shard_size": 1}
+    run(task, folder, out=tmp_path / "whole", **options)
+    plan_parts(task, folder, out=tmp_path / "planned", **options)
+    for name in ("whole", "planned"):
+        as_format_1(tmp_path / name)
+    before = sums(tmp_path / "whole")
+    assert verify(tmp_path / "whole", workers=1).sound
+    assert preview(tmp_path / "whole").exists()
+    assert describe(open_dataset(tmp_path / "whole"))["rows"] == {"train": 60}
+    assert run(task, folder, out=tmp_path / "whole", **options).status == "already finished"
+    with pytest.raises(UserError, match="has format 1: rows"):
+        verify(tmp_path / "whole", folder, workers=1)
+    (folder / "new.png").write_bytes((pictures / "class-1" / "001.png").read_bytes())
+    begun = Path(shutil.copytree(tmp_path / "whole", tmp_path / "begun"))
+    (begun / "_SUCCESS").unlink()
+    (begun / "data" / "train-00000.parquet").unlink()
+    for call in (
+        lambda: run(task, folder, out=tmp_path / "whole", extend=True, **options),
+        lambda: run(task, folder, out=tmp_path / "planned", part="1/2", **options),
+        lambda: finish(tmp_path / "planned"),
+    ):
+        with pytest.raises(UserError, match="has format 1, but this version makes format 2") as refused:
+            call()
+        assert refused.value.code == 4
+    (folder / "new.png").unlink()
+    with pytest.raises(UserError, match="but this version makes format 2"):
+        run(task, folder, out=begun, **options)
+    assert sums(tmp_path / "whole") == before
+    assert run(task, folder, out=begun, overwrite=True, **options).status == "finished"
+    assert json.loads((begun / "_manifest.json").read_text())["format"] == 2
