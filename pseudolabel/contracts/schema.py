@@ -35,9 +35,9 @@ class Column(NamedTuple):
 
 
 KEY = Column(
-    "key", "string", "about", "Where the row comes from: the file relative to the source, and the place in it."
+    "key", "string", "about", "Origin of the row: the file relative to the source, and the position in the file."
 )
-COPY = Column("copy", "int32", "about", "Which of the `--copies` of the sample this is, from 0.")
+COPY = Column("copy", "int32", "about", "Number of this row among the `--copies` of its sample, from 0.")
 
 
 def _arrow(name: str) -> pa.DataType:

@@ -46,12 +46,10 @@ class ArrowOfTime(VideoTask):
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("clip", "list<image>", "input", "The frames, in the order in which they are to be looked at."),
-            Column("label", "class", "label", "Which way time goes.", ("forwards", "backwards")),
-            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
-            Column(
-                "motion", "float32", "about", "Gray levels by which the clip differs, on thumbnails, from its reverse."
-            ),
+            Column("clip", "list<image>", "input", "Frames of the clip, in the order shown."),
+            Column("label", "class", "label", "Direction of time in the clip.", ("forwards", "backwards")),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("motion", "float32", "about", "Difference to the reversed clip, in gray levels on thumbnails."),
             BOXES,
         )
 

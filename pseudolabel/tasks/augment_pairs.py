@@ -69,12 +69,12 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         return {**own, "recipes": [recipe._asdict() for recipe in self.recipes]}
 
     def columns(self) -> Sequence[Column]:
-        partner = "The key of the picture that `view_2` is of; `key` is that of `view_1`."
+        partner = "The key of the image of `view_2`; `key` is the key of the image of `view_1`."
         return (
-            Column("label", "class", "label", "Whether both views are of the same picture.", ("different", "same")),
+            Column("label", "class", "label", "Whether both views are of the same image.", ("different", "same")),
             *([Column("partner", "string", "about", partner)] if self.negatives else []),
-            Column("view_1", "image", "input", "A view of the picture."),
-            Column("view_2", "image", "input", "Another of it, or one of another picture."),
+            Column("view_1", "image", "input", "A view of the image."),
+            Column("view_2", "image", "input", "Another view of the image, or a view of a different image."),
             *augment.VIEW_COLUMNS,
         )
 

@@ -258,9 +258,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     def columns(self) -> Sequence[Column]:
         shown = self.kind.columns(self)
         return (
-            Column("cluster", "int64", "label", "The number of the cluster that the sample is in, from 0."),
-            Column("distance", "float32", "about", "How far its features are from the cluster's centroid."),
-            Column("margin", "float32", "about", "How much farther they are from the second centroid."),
+            Column("cluster", "int64", "label", "Number of the sample's cluster, from 0."),
+            Column("distance", "float32", "about", "Distance from the sample's features to the centroid."),
+            Column("margin", "float32", "about", "How much farther the second nearest centroid is."),
             *(column for column in shown if column.role != "input" or not self.no_inputs),
         )
 

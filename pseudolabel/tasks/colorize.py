@@ -57,13 +57,13 @@ class Colorize(ImageTask):
         where = f"row by row in a grid of {side} x {side}"
         softly = (
             Column("soft_bins", "list<list<int16>>", "label", f"The {self.soft} nearest bins, nearest first, {where}."),
-            Column("soft_weights", "list<list<float32>>", "label", "Their weights, which sum to 1."),
+            Column("soft_weights", "list<list<float32>>", "label", "The weights of `soft_bins`; their sum is 1."),
         )
         return (
-            Column("bins", "list<int16>", "label", f"The bin in ab_bins.npy nearest to the colour, {where}."),
+            Column("bins", "list<int16>", "label", f"Index in ab_bins.npy of the bin nearest to the colour, {where}."),
             *(softly if self.soft else ()),
-            Column("box", "list<int32>", "about", "Where the square was: left, top, right, bottom in the picture."),
-            Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
+            Column("box", "list<int32>", "about", "Box of the square: left, top, right, bottom in the image."),
+            Column("flip", "bool", "about", "Whether the square was mirrored left to right."),
             Column("image", "image", "input", "The lightness of the square, one channel."),
         )
 

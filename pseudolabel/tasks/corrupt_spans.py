@@ -178,11 +178,11 @@ class CorruptSpans(PackedTask):
         shown = "a mask token" if self.infilling else "a sentinel"
         asked = "The text" if self.infilling else "Each sentinel followed by its span"
         return [
-            Column("input_ids", "list<int32>", "input", f"Token ids: the text with {shown} for each span cut out."),
+            Column("input_ids", "list<int32>", "input", f"Token ids of the text, with {shown} in place of each span."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
-            Column("labels", "list<int32>", "label", f"{asked}, to be told token by token; -100 for padding."),
-            Column("text", "string", "input", "The input as a person reads it."),
-            Column("target", "string", "label", "What is to be told as a person reads it."),
+            Column("labels", "list<int32>", "label", f"{asked}, as token ids to predict; -100 for padding."),
+            Column("text", "string", "input", "The input as text."),
+            Column("target", "string", "label", "The labels as text."),
         ][: 5 if self.as_text else 3]
 
     def needs(self) -> tuple[str, ...]:

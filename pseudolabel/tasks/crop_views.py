@@ -83,9 +83,9 @@ class CropViews(augment.ViewOptions, ImageTask):
 
     def columns(self) -> Sequence[Column]:
         return (
-            KEY._replace(role="label", meaning="The picture: crops of one key are of one picture."),
-            Column("global_crops", "list<image>", "input", "Large crops of the picture, augmented."),
-            Column("local_crops", "list<image>", "input", "Small crops of the picture, augmented."),
+            KEY._replace(role="label", meaning="The image: crops with the same key are of the same image."),
+            Column("global_crops", "list<image>", "input", "Large crops of the image, augmented."),
+            Column("local_crops", "list<image>", "input", "Small crops of the image, augmented."),
             *augment.VIEW_COLUMNS,
         )
 

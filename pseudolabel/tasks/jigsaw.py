@@ -97,15 +97,15 @@ class Jigsaw(ImageTask):
         chosen, distance = permutation_set(self.grid**2, self.count)
         names = tuple("-".join(map(str, permutation)) for permutation in chosen.tolist())
         apart = (
-            f"Index of the permutation in permutations.npy; any two of the {self.count} differ in {distance} places."
+            f"Index in permutations.npy; any two of the {self.count} permutations differ in {distance} places or more."
         )
-        home = "permutation[i] is the cell, counted row by row, whose tile is at position i."
-        box = "Where each tile was: left, top, right, bottom in pixels of the upright picture."
+        home = "permutation[i] is the cell, counted row by row, from which the tile at position i was cut."
+        box = "Box of each tile: left, top, right, bottom in pixels of the upright image."
         return (
             Column("label", "class", "label", apart, names),
             Column("permutation", "list<int64>", "label", home),
             Column("boxes", "list<list<float32>>", "about", box),
-            Column("tiles", "list<image>", "input", "The shuffled tiles, each encoded by itself."),
+            Column("tiles", "list<image>", "input", "The shuffled tiles, each encoded separately."),
         )
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:

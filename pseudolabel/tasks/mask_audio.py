@@ -178,23 +178,21 @@ class MaskAudio(AudioTask):
 
     def columns(self) -> Sequence[Column]:
         ten = Column(
-            "labels_100hz", "list<int32>", "label", "The code of each frame of 10 ms; `labels` is every second."
+            "labels_100hz", "list<int32>", "label", "The code of each 10 ms frame; `labels` has every other one."
         )
         return (
-            Column("labels", "list<int32>", "label", f"The code of each frame, {self.hz:g} in a second."),
+            Column("labels", "list<int32>", "label", f"The code of each frame, {self.hz:g} per second."),
             *([ten] if self.twice else []),
-            Column("mask", "list<bool>", "label", "True where a frame is to be hidden, and its code to be told."),
-            Column("label_hz", "float32", "about", "Frames in a second, of `labels` and of `mask`."),
-            Column("seconds", "float32", "about", "How long the sound is."),
+            Column("mask", "list<bool>", "label", "True if the frame is to be masked and its code predicted."),
+            Column("label_hz", "float32", "about", "Frames per second of `labels` and `mask`."),
+            Column("seconds", "float32", "about", "Duration of the audio in seconds."),
             Column(
                 "ceiling",
                 "float32",
                 "about",
-                "Highest Hz of the mel filters that codes are made of: MFCC's, or BEST-RQ's.",
+                "Upper limit in Hz of the mel filters, of MFCC or BEST-RQ.",
             ),
-            Column(
-                "audio", f"audio<{self.rate}>", "input", "The sound, whole: the model hides the frames. FLAC, mono."
-            ),
+            Column("audio", f"audio<{self.rate}>", "input", "The whole utterance, mono FLAC; the model masks frames."),
         )
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:

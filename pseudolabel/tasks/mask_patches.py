@@ -159,21 +159,17 @@ class MaskPatches(ImageTask):
 
     def columns(self) -> Sequence[Column]:
         down, across = self.grid
-        where = f"true where a patch is hidden, row by row in a grid of {down} x {across}."
+        where = f"true for hidden patches, row by row in a grid of {down} x {across}."
         if self.masks == 1:
             mask, shown = Column("mask", "list<bool>", "label", f"{where[:1].upper()}{where[1:]}"), "image"
         else:
-            mask, shown = Column("masks", "list<list<bool>>", "label", f"Of each mask: {where}"), "list<image>"
+            mask, shown = Column("masks", "list<list<bool>>", "label", f"For each mask: {where}"), "list<image>"
         about = (
-            Column(
-                "box", "list<int32>", "about", "Where the crop was: left, top, right, bottom in the upright picture."
-            ),
-            Column("flip", "bool", "about", "Whether it was mirrored, left to right."),
+            Column("box", "list<int32>", "about", "Box of the crop: left, top, right, bottom in the upright image."),
+            Column("flip", "bool", "about", "Whether the crop was mirrored left to right."),
         )
-        image = Column(
-            "image", "image", "input", "A crop of the picture, nothing of it hidden: that is for the trainer to do."
-        )
-        rendered = Column("rendered", shown, "about", "The picture with its patches hidden, for a person to see.")
+        image = Column("image", "image", "input", "A crop of the image, with no patch hidden; the trainer hides them.")
+        rendered = Column("rendered", shown, "about", "The image with its patches hidden, for display.")
         return (mask, *about, image, *([rendered] if self.render else []))
 
     def mask(self, rng: np.random.Generator) -> np.ndarray:

@@ -54,11 +54,11 @@ class MaskText(MaskingOptions, PackedTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids: [CLS] text [SEP], with some of the text hidden."),
-            Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100."),
+            Column("input_ids", "list<int32>", "input", "Token ids of [CLS] text [SEP], with some tokens masked."),
+            Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
-            Column("text", "string", "input", "The row as a person reads it, with a [MASK] for each token to be told."),
-            Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order."),
+            Column("text", "string", "input", "The row as text, with [MASK] for each token to predict."),
+            Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order."),
         ][: 5 if self.as_text else 3]
 
     def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:

@@ -96,12 +96,10 @@ class MaskTubes(VideoTask):
     def columns(self) -> Sequence[Column]:
         cubes = f"{self.frames // self.tubelet} x {self.side} x {self.side}"
         return (
-            Column(
-                "clip", "list<image>", "input", "The frames, nothing of them hidden: that is for the trainer to do."
-            ),
-            Column("bool_masked_pos", "list<bool>", "label", f"True where a cube is hidden, of {cubes}."),
-            Column("timestamps", "list<float64>", "about", "When each frame is, in seconds of the film."),
-            Column("motion", "float32", "about", "Mean gray levels of change from frame to frame on thumbnails."),
+            Column("clip", "list<image>", "input", "Frames of the clip, not masked: the trainer applies the mask."),
+            Column("bool_masked_pos", "list<bool>", "label", f"True for each masked cube, of {cubes} cubes."),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame, in seconds of the video."),
+            Column("motion", "float32", "about", "Mean change from frame to frame, in gray levels on thumbnails."),
             BOXES,
         )
 

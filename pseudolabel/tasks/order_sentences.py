@@ -44,17 +44,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ORDER_MEANING, NEXT_MEANING = (
-    "Whether the second segment came before the first.",
-    "Whether the second segment is from elsewhere.",
+    "Whether the second segment precedes the first in the source.",
+    "Whether the second segment is from another place.",
 )
 PAIR_COLUMNS = {
     Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER_MEANING, ("in order", "swapped")),
     Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
 }
 RANDOM_BLOCK_FACTOR = 16  # x MIN_BLOCK_BYTES = 4 MB of text per group, from which random segments are drawn
-LABELS_COLUMN = Column("labels", "list<int32>", "label", "The token that stood here where it is to be told, else -100.")
-TEXT_COLUMN = Column("text", "string", "input", "The two segments as a person reads them, a line each.")
-ANSWERS_COLUMN = Column("answers", "list<string>", "label", "What fills the blanks of `text`, in order.")
+LABELS_COLUMN = Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100.")
+TEXT_COLUMN = Column("text", "string", "input", "The two segments as text, one per line.")
+ANSWERS_COLUMN = Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order.")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids: [CLS] first segment [SEP] second segment [SEP]."),
+            Column("input_ids", "list<int32>", "input", "Token ids of [CLS] first segment [SEP] second segment [SEP]."),
             Column("token_type_ids", "list<int8>", "input", "1 for the second segment and its [SEP], else 0."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             PAIR_COLUMNS[self.negatives],

@@ -76,12 +76,12 @@ class PredictContext(ImageTask):
         return 2 * self.patch + self.gap + self.jitter
 
     def columns(self) -> Sequence[Column]:
-        box = "Where `patch` and `neighbour` were: left, top, right, bottom in pixels of the upright picture."
+        box = "Boxes of `patch` and `neighbour`: left, top, right, bottom in pixels of the upright image."
         return (
-            Column("label", "class", "label", "Where `neighbour` lies as seen from `patch`.", PLACE_NAMES),
+            Column("label", "class", "label", "Position of `neighbour` relative to `patch`.", PLACE_NAMES),
             Column("boxes", "list<list<float32>>", "about", box),
-            Column("patch", "image", "input", "A patch of the picture."),
-            Column("neighbour", "image", "input", "One of the eight patches around it."),
+            Column("patch", "image", "input", "A patch of the image."),
+            Column("neighbour", "image", "input", "One of the eight patches around `patch`."),
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:

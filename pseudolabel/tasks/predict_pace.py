@@ -56,10 +56,10 @@ class PredictPace(VideoTask):
     def columns(self) -> Sequence[Column]:
         names = tuple(f"{pace}x" for pace in range(1, self.paces + 1))
         return (
-            Column("clip", "list<image>", "input", "Frames of a clip, some left out between them."),
-            Column("label", "class", "label", "How many times as fast as the slowest it is shown.", names),
-            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
-            Column("motion", "float32", "about", "Gray levels by which the two paces most alike differ on thumbnails."),
+            Column("clip", "list<image>", "input", "Frames of the clip at its pace, in temporal order."),
+            Column("label", "class", "label", "Pace of the clip, as a multiple of the slowest pace.", names),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("motion", "float32", "about", "Smallest difference of two paces, in gray levels on thumbnails."),
             BOXES,
         )
 

@@ -37,10 +37,10 @@ class Rotate(ImageTask):
 
     def columns(self) -> Sequence[Column]:
         return (
-            Column("label", "class", "label", "Degrees by which the picture was turned, counter-clockwise.", TURNS),
-            Column("box", "list<int32>", "about", "Where the square was: left, top, right, bottom in the picture."),
-            Column("flip", "bool", "about", "Whether it was mirrored, left to right, before it was turned."),
-            Column("image", "image", "input", "The square, turned."),
+            Column("label", "class", "label", "Rotation in degrees, counter-clockwise.", TURNS),
+            Column("box", "list<int32>", "about", "Box of the square: left, top, right, bottom in the image."),
+            Column("flip", "bool", "about", "Whether the square was mirrored left to right before the rotation."),
+            Column("image", "image", "input", "The rotated square."),
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:

@@ -54,12 +54,12 @@ class ShuffleClips(VideoTask):
     def columns(self) -> Sequence[Column]:
         names = tuple("-".join(map(str, order)) for order in self.orders)
         return (
-            Column("clips", "list<list<image>>", "input", "The frames of each clip, in order; the clips are not."),
-            Column("order", "list<int32>", "label", "The true place, from 0, of each clip shown."),
-            Column("label", "class", "label", "The order: the true places of the clips shown.", names),
-            Column("timestamps", "list<list<float64>>", "about", "When each frame shown is, in seconds of the film."),
-            Column("motion", "float32", "about", "Gray levels by which the two clips most alike differ on thumbnails."),
-            BOXES._replace(meaning="Where the square of each clip was: left, top, right, bottom in the resized frame."),
+            Column("clips", "list<list<image>>", "input", "Clips in the order shown; frames in temporal order."),
+            Column("order", "list<int32>", "label", "True position, from 0, of each clip shown."),
+            Column("label", "class", "label", "The order, as true positions of the clips shown.", names),
+            Column("timestamps", "list<list<float64>>", "about", "Timestamp of each frame, in seconds of the video."),
+            Column("motion", "float32", "about", "Smallest difference of two clips, in gray levels on thumbnails."),
+            BOXES._replace(meaning="Position of each clip's square: left, top, right, bottom in the resized frame."),
         )
 
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:

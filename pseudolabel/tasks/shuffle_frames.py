@@ -98,18 +98,14 @@ class ShuffleFrames(VideoTask):
         else:
             orders = {label: order for order, label in [*self.classes.items()][::-1]}  # the first of each class
             names = tuple("-".join(map(str, orders[label])) for label in range(len(orders)))
-            label = Column("label", "class", "label", "The order: the true places of the frames shown.", names)
-        of = " of five" if self.preset == FramePreset.verify else ""
+            label = Column("label", "class", "label", "The order, as true positions of the frames shown.", names)
+        of = " among five frames" if self.preset == FramePreset.verify else ""
         return (
-            Column(
-                "frames", "list<image>", "input", "Frames of a clip, in the order in which they are to be looked at."
-            ),
-            Column("order", "list<int32>", "label", f"The true place, from 0{of}, of each frame shown."),
+            Column("frames", "list<image>", "input", "Frames of the clip, in the order shown."),
+            Column("order", "list<int32>", "label", f"True position{of}, from 0, of each frame shown."),
             label,
-            Column("timestamps", "list<float64>", "about", "When each frame shown is, in seconds of the film."),
-            Column(
-                "motion", "float32", "about", "Gray levels by which the two frames most alike differ on thumbnails."
-            ),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("motion", "float32", "about", "Smallest difference of two frames, in gray levels on thumbnails."),
             BOXES,
         )
 

@@ -26,8 +26,8 @@ from pseudolabel.tasks.base.task import Reader, Rows, Task, row_columns
 SourceMetadata = tuple[dict[str, str], dict[str, Table]]  # column -> type, and folder key -> metadata file
 FOLDER = "folder"
 LABEL_NAMES = {"label", "labels", "label_ids"}  # trainers treat them as the same column
-COLUMN_MEANINGS = {FOLDER: "The name of the folder that the file lies in; null at the top of the source."}
-COLUMN_MEANING = "`{}` of the source, as it stands there; null where it has none."
+COLUMN_MEANINGS = {FOLDER: "Name of the folder of the file; null at the top of the source."}
+COLUMN_MEANING = "`{}` of the source, unchanged; null if the source has no value."
 METADATA_HINT = (
     f"; for other columns, put a metadata.csv or metadata.jsonl with a column {sidecars.FILE_NAME} beside the files"
 )

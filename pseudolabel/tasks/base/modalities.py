@@ -109,9 +109,9 @@ def _document_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
 
 def _sound_columns(task: Any) -> Sequence[Column]:
     return (
-        Column("audio", f"audio<{task.rate}>", "input", "The sound, whole. FLAC, mono."),
-        Column("seconds", "float32", "about", "How long the sound is."),
-        Column("ceiling", "float32", "about", "Highest Hz of the mel filters that its MFCC are made of."),
+        Column("audio", f"audio<{task.rate}>", "input", "The whole utterance, as mono FLAC."),
+        Column("seconds", "float32", "about", "Duration of the audio in seconds."),
+        Column("ceiling", "float32", "about", "Upper frequency limit in Hz of the mel filters of the MFCC."),
     )
 
 
@@ -122,7 +122,7 @@ MODALITIES: dict[Modality, Kind] = {
         stored=_picture,
         rows=_picture_rows,
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
-        columns=lambda task: [Column("image", "image", "input", "The picture, whole, shrunk to --size. JPEG.")],
+        columns=lambda task: [Column("image", "image", "input", "The whole image, shrunk to --size, as JPEG.")],
         sets=("hog", "pixels"),
         depends=("size",),
         is_file=True,
@@ -143,7 +143,7 @@ MODALITIES: dict[Modality, Kind] = {
         stored=_documents,
         rows=_document_rows,
         restored=lambda row: StoredSample([row["key"]], pack([row["text"].encode()], [0])),
-        columns=lambda task: [Column("text", "string", "input", "The document, whole.")],
+        columns=lambda task: [Column("text", "string", "input", "The whole document.")],
         sets=("tf-idf",),
         depends=(),
         encodes=False,
@@ -155,8 +155,8 @@ MODALITIES: dict[Modality, Kind] = {
         rows=_clip_rows,
         restored=_clip_restored,
         columns=lambda task: [
-            Column("frames", "list<image>", "input", "Frames of a clip, in the order of time. JPEG."),
-            Column("timestamps", "list<float64>", "about", "When each frame is, in seconds of the film."),
+            Column("frames", "list<image>", "input", "Frames of a clip in temporal order, as JPEG."),
+            Column("timestamps", "list<float64>", "about", "Timestamp of each frame, in seconds of the video."),
         ],
         sets=("hog", "pixels"),
         depends=("size",),

@@ -54,7 +54,7 @@ class Square(NamedTuple):
 
 
 BOXES = Column(
-    "boxes", "list<list<int32>>", "about", "Where each square was: left, top, right, bottom in the resized frame."
+    "boxes", "list<list<int32>>", "about", "Position of each square: left, top, right, bottom in the resized frame."
 )
 
 

@@ -177,16 +177,16 @@ def _plain(value: Any) -> Any:
 
 
 VIEW_COLUMNS = (
-    Column("boxes", "list<list<int32>>", "about", "Of each view: left, top, right, bottom in the upright picture."),
-    Column("flips", "list<bool>", "about", "Of each view: whether it was mirrored, left to right."),
+    Column("boxes", "list<list<int32>>", "about", "Crop of each view: left, top, right, bottom in the upright image."),
+    Column("flips", "list<bool>", "about", "Whether each view was mirrored left to right."),
     Column(
         "factors",
         "list<list<float32>>",
         "about",
-        "Of each view: of brightness, contrast, saturation (1: as it was), hue.",
+        "Factors of brightness, contrast, saturation (1: unchanged) and hue shift (0: unchanged) of each view.",
     ),
-    Column("orders", "list<list<int8>>", "about", "Of each view: in which order these four were applied; empty: not."),
-    Column("grays", "list<bool>", "about", "Of each view: whether it was made gray."),
-    Column("sigmas", "list<float32>", "about", "Of each view: pixels of the blur, 0 for none."),
-    Column("solarised", "list<bool>", "about", "Of each view: whether its bright parts were inverted."),
+    Column("orders", "list<list<int8>>", "about", "Order of the four factors of each view, as indices; empty: unused."),
+    Column("grays", "list<bool>", "about", "Whether each view was converted to gray."),
+    Column("sigmas", "list<float32>", "about", "Blur of each view in pixels; 0: none."),
+    Column("solarised", "list<bool>", "about", "Whether the bright values of each view were inverted."),
 )
