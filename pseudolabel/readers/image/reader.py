@@ -10,7 +10,8 @@ from typing import Annotated
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.image.decode import decode, parse_span
+from pseudolabel.readers.image.decode import decode
+from pseudolabel.readers.image.tone import parse_span
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
