@@ -14,7 +14,7 @@ JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # marker
 JPEG_END = b"\xff\xd9"  # end marker of a JPEG; cannot occur inside compressed data
 # what libjpeg says of damaged compressed data; of headers it says other things, which harm no pixel
 SCAN_DAMAGE = re.compile(
-    "premature end|Huffman|arithmetic|instead of RST|progression|before marker 0xd9", re.IGNORECASE
+    r"premature end|Huffman|arithmetic|instead of RST|progression|before marker 0xd\d", re.IGNORECASE
 )
 ZEROS = bytes(16)  # rare in intact data, common where a part of a file was never written
 
@@ -57,6 +57,9 @@ def decode_jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
     try:
         image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
     except ValueError as fault:
+        trimmed = _without_padding(data, end)
+        if "before marker 0xd9" in str(fault) and len(trimmed) < len(data):
+            return decode_jpeg(trimmed, plain)
         _raise_if_damaged(str(fault))
         image = _opencv(data)
     else:
@@ -94,6 +97,12 @@ def _opencv(data: bytes) -> np.ndarray:
     if image is None:
         raise UnusableSample("broken JPEG")
     return np.asarray(image)
+
+
+def _without_padding(data: bytes, end: int) -> bytes:
+    """Shorten a run of one byte before the end marker to two, as many as libjpeg passes over: some cameras pad."""
+    kept = len(data[:end].rstrip(data[end - 1 : end])) + 2
+    return data[:kept] + data[end:] if kept < end else data
 
 
 def _bare(data: bytes, plain: PlainJpeg, end: int) -> bytes:
