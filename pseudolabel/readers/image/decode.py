@@ -127,11 +127,14 @@ def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
     if picture.format == "JPEG":
         check_jpeg(data)
     picture.load()
+    clear = picture.info.get("transparency")
+    if picture.format == "PNG" and data[24] in (2, 4) and isinstance(clear, int) and picture.mode == "L":
+        picture.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow scales the pixels, but not this
     values = _array(picture)
     if values.ndim == 3:
         return values
     image = np.repeat(stretch(values, span)[..., None], 3, axis=2)
-    image[values == picture.info.get("transparency")] = 255
+    image[values == clear] = 255
     return image
 
 
