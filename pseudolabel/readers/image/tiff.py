@@ -7,6 +7,7 @@ known size; NumPy arranges them (TIFF 6.0, and Adobe's TIFF Technical Note 3 for
 
 from __future__ import annotations
 
+import re
 import zlib
 from io import BytesIO
 from math import ceil
@@ -84,7 +85,8 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
         tiled = 322 in directory
         rows, columns = (*tag(323), *tag(322)) if tiled else (min(tag(278, height)[0], height), width)
         starts, sizes = (tag(324), tag(325)) if tiled else (tag(273), tag(279, 0))
-        extra, fill, inks, orientation = tag(338), tag(266, 1)[0], tag(332, 1)[0], tag(274, 1)[0]
+        extra, fill, inks = tag(338), tag(266, 1)[0], tag(332, 1)[0]
+        orientation = tag(274, _xmp_orientation(directory.get(700)))[0]
         if min(width, height, samples, rows, columns) < 1:
             raise UnusableSample("broken header: no pixels")
 
@@ -111,6 +113,12 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
         width, height, samples, colour, alpha, dtype, packed, planes == 2 and samples > 1, compression, predictor,
         tiled, (rows, columns), starts, sizes, orientation,
     )  # fmt: skip
+
+
+def _xmp_orientation(packet: object) -> int:
+    """Return the orientation that XMP sets, by which Pillow goes in all formats if EXIF sets none."""
+    found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', packet) if isinstance(packet, bytes) else None
+    return int(found[1]) if found else 1
 
 
 def _want(condition: bool, name: str) -> None:
