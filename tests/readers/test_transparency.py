@@ -11,14 +11,13 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from carriers import write_bmp, write_png
+from carriers import BGRA, write_bmp, write_png
 from PIL import Image
 
 from pseudolabel.readers.image.decode import decode
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (24, 32, 4), np.uint8)
-MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 
 
 def shown(data: bytes) -> np.ndarray:
@@ -137,7 +136,7 @@ def test_alpha_of_tiff(compression: str | None, separate: bool, alpha: str) -> N
 @pytest.mark.parametrize("version", [4, 5])
 @pytest.mark.parametrize(
     ("masks", "fields"),
-    [(MASKS, True), ((*MASKS[:3], 0), True), ((0xFF, 0xFF00, 0xFF0000, 0xFF000000), True), (MASKS, False)],
+    [(BGRA, True), ((*BGRA[:3], 0), True), ((0xFF, 0xFF00, 0xFF0000, 0xFF000000), True), (BGRA, False)],
     ids=["BGRA", "BGR and nothing", "RGBA", "BI_RGB"],
 )
 def test_alpha_of_bmp(version: int, masks: tuple[int, int, int, int], fields: bool) -> None:

@@ -7,6 +7,8 @@ import zlib
 
 import numpy as np
 
+BGRA = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)  # masks of red, green, blue and alpha
+
 
 def write_png(values: np.ndarray, depth: int, colour: int, clear: bytes = b"", palette: bytes = b"") -> bytes:
     """(H, W) or (H, W, C) samples as PNG of a depth and colour type, with a tRNS chunk if it is not empty."""

@@ -32,7 +32,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
-      `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every four bytes if
+      `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
       that is more: decoding them takes as much more memory.
     """
     plain = read_plain_jpeg(data)

@@ -15,7 +15,7 @@ from pseudolabel.readers.image.tone import parse_span
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
-PIXELS_HELP = "Skip images with more pixels. Pixels of WebP and of more than 8 bits count twice."
+PIXELS_HELP = "Skip images with more pixels. More than 8 bits, and WebP, count twice; deep TIFF once per 3 bytes."
 RANGE_HELP = "LO,HI that become black and white in images of more than 8 bits: values (0,4095) or percentiles."
 MAX_FILE_BYTES = 2**26  # bytes allowed for any file: it may hold more frames or metadata
 

@@ -51,8 +51,8 @@ class DeepTiff(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """How often a pixel counts against `max_pixels`: once for every four bytes, and at least twice."""
-        return max(2, ceil(self.samples * self.dtype.itemsize / 4))
+        """How often a pixel counts against `max_pixels`: once for every three bytes, and at least twice."""
+        return max(2, ceil(self.samples * self.dtype.itemsize / 3))
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -132,7 +132,11 @@ def decode_deep_tiff(data: bytes, page: DeepTiff, span: str) -> np.ndarray:
 
     values = _values(data, page)
     if page.colour == CMYK:
-        return np.asarray(Image.fromarray((values >> 8).astype(np.uint8), "CMYK").convert("RGB"))
+        image = np.empty((*values.shape[:2], 3), np.uint8)
+        for top in range(0, len(values), BAND_ROWS):
+            inks = (values[top : top + BAND_ROWS] >> 8).astype(np.uint8)
+            image[top : top + BAND_ROWS] = Image.fromarray(inks, "CMYK").convert("RGB")
+        return image
     if page.colour == WHITE_IS_ZERO:
         np.invert(values, out=values)
     colours = values[..., :3] if page.colour == RGB else values[..., :1]
