@@ -44,6 +44,7 @@ def written(values: np.ndarray, **options: object) -> bytes:
         (written(RAMP.astype(np.uint64)), "64-bit integers"),
         (written(RAMP.astype(np.int64)), "64-bit signed integers"),
         (written(RAMP.astype(np.complex64)), "64-bit complex numbers"),
+        (written(RAMP.astype(np.uint16), bigtiff=True, byteorder=">"), "64-bit offsets in big-endian order"),
         (written(RAMP.astype(np.int8)), "8-bit signed integers"),
         (
             written(np.zeros((40, 50, 3), np.uint16), photometric="rgb", bitspersample=12),

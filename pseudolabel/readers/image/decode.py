@@ -53,7 +53,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
             if plain:
                 image = decode_jpeg(data, plain)
             elif deep:
-                image = _deep_png(picture, data, span)
+                image = _deep_png(data, span)
             else:
                 image = _pillow(picture, data, span)
         return upright(image, _orientation(picture))
@@ -107,12 +107,11 @@ def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
     return picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
 
 
-def _deep_png(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
+def _deep_png(data: bytes, span: str) -> np.ndarray:
     """Decode colours of 16 bits. Apply `span` to the colours only; alpha keeps its scale."""
     import cv2
     from PIL import Image
 
-    picture.load()  # raises if data is damaged, for which OpenCV returns what it has
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if deep is None:
         raise UnusableSample("truncated or broken")

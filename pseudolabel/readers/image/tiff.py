@@ -66,6 +66,7 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
 
     if not data.startswith(MAGIC):
         return None
+    _want(not data.startswith(b"MM\0+"), "64-bit offsets in big-endian order")  # Pillow reads these offsets wrongly
     with decoding_errors("broken header"):
         directory = ImageFileDirectory_v2(data[: 16 if b"+" in data[:4] else 8])
         stream = BytesIO(data)
