@@ -26,7 +26,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Detect the format from the content, not from the name.
 
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
-    - Apply the EXIF orientation; ignore EXIF that cannot be read. Do not apply colour profiles.
+    - Apply the orientation of EXIF, or else of XMP; ignore what cannot be read. Do not apply colour profiles.
     - Repeat gray and 1-bit in all three channels. Resolve palettes. Convert CMYK and YCCK to RGB as Pillow does.
     - Matte any transparency on white.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
