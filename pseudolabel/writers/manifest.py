@@ -14,7 +14,7 @@ from pseudolabel.storage.layout import LEDGER, LOCK, MANIFEST, RECORDS, TRACE
 
 VERSIONED_PACKAGES = (  # packages whose version may change the bytes of a shard
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
-    *("soundfile", "soxr", "scipy", "faiss-cpu", "av"),
+    *("soundfile", "soxr", "scipy", "faiss-cpu", "av", "simplejpeg"),
 )
 
 

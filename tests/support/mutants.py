@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import reels
 import soundfile
+from carriers import BGRA, write_bmp, write_png
 from PIL import Image
 from runs import FIXTURES, SHARED
+from tiffs import pairwise_layouts, write_tiff
 
 from pseudolabel.readers.audio.reader import AudioReader
 from pseudolabel.readers.image.reader import ImageReader
@@ -60,7 +62,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     packed = [{"compression": how} for how in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")]
     variants = {
         ".jpg": [(whole, {}), (whole, {"progressive": True}), (whole.convert("L"), {}), (whole.convert("CMYK"), {}),
-                 (whole, {"exif": turned})],
+                 (whole, {"exif": turned}), (whole, {"restart_marker_rows": 1})],
         ".png": [(whole, {}), (whole.quantize(60), {}), (clear, {}), (deep, {}), (whole.convert("1"), {})],
         ".apng": [(whole, {**frames, "format": "PNG"})],
         ".webp": [(whole, {}), (clear, {"lossless": True}), (whole, frames), (whole, {"exif": turned})],
@@ -74,6 +76,9 @@ def pictures() -> Iterator[tuple[str, bytes]]:
             file = io.BytesIO()
             picture.save(file, **{"format": Image.registered_extensions()[suffix], **options})
             yield suffix, file.getvalue()
+    yield from ((".tiff", write_tiff(layout)) for layout in pairwise_layouts()[::6] if not layout.refused)
+    yield ".bmp", write_bmp(np.asarray(clear), 5, BGRA, fields=True)
+    yield ".png", write_png(np.asarray(whole.convert("L")) // 16, 4, 0, clear=b"\0\3")
 
 
 def sounds() -> Iterator[tuple[str, bytes]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from drawn import arrow, far, opened, photograph, rows, sampled
+from PIL import Image
 
 from pseudolabel import Rotate, UnusableSample, UserError
+from pseudolabel.readers.image.decode import decode
 
 ANGLES = {0: 90, 1: 180, 2: 270, 3: 0}  # where the arrow points, counter-clockwise from the right, after so many turns
 
@@ -55,8 +59,21 @@ def test_too_small_is_unusable(shape: tuple[int, int]) -> None:
 
 
 def test_what_looks_the_same_upside_down_has_no_label() -> None:
+    stripes = np.zeros((100, 120, 3), np.uint8)
+    stripes[:, 3:] = 90  # the only line is at the border, where hardly a square is
     with pytest.raises(UnusableSample, match="looks the same upside down"):
+        rows(Rotate(crop=0.5), stripes)
+
+
+def test_a_blank_picture_is_called_blank() -> None:
+    with pytest.raises(UnusableSample, match=r"^blank: all pixels have one colour$"):
         rows(Rotate(), np.full((100, 120, 3), 90, np.uint8))
+    clear = np.random.default_rng(0).integers(0, 256, (100, 120, 4), np.uint8)
+    clear[..., 3] = 0
+    stream = BytesIO()
+    Image.fromarray(clear).save(stream, "PNG")
+    with pytest.raises(UnusableSample, match=r"^blank: .*, as an empty or fully transparent image shows$"):
+        rows(Rotate(), decode(stream.getvalue(), "0,1", 50_000_000))
 
 
 def test_a_flat_square_is_not_the_end_of_the_picture() -> None:

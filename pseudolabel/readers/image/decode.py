@@ -2,83 +2,61 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from struct import unpack_from
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
+from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_plain_jpeg
+from pseudolabel.readers.image.tiff import decode_deep_tiff, read_deep_tiff
+from pseudolabel.readers.image.tone import BAND_ROWS, stretch
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
-JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # regular header markers, except start of frame
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
-JPEG_END = b"\xff\xd9"  # end marker of a JPEG; cannot occur inside compressed data
 
 
 def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Detect the format from the content, not from the name.
 
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
-    - Apply the EXIF orientation; ignore EXIF that cannot be read. Do not apply colour profiles.
+    - Apply the orientation of EXIF, or else of XMP; ignore what cannot be read. Do not apply colour profiles.
     - Repeat gray and 1-bit in all three channels. Resolve palettes. Convert CMYK and YCCK to RGB as Pillow does.
     - Composite transparent pixels on white.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
-      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits.
+      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
-      `max_pixels`. Pixels of WebP and of more than 8 bits count twice: decoding them takes twice the memory.
+      `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
+      that is more: decoding them takes as much more memory.
     """
-    plain = _plain_jpeg(data)
+    plain = read_plain_jpeg(data)
     if plain and not plain.about:
         _allow(plain.width, plain.height, max_pixels)
-        return _jpeg(data, plain)
+        return decode_jpeg(data, plain)
     with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
+        page = read_deep_tiff(data)
+        if page:
+            _allow(*page.extent, max_pixels, page.weight)
+            with decoding_errors("cannot decode this TIFF"):
+                return upright(decode_deep_tiff(data, page, span), page.orientation)
         picture = _open(data, max_pixels)
-        heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or _is_deep_colour(picture, data)
+        deep = _is_deep_png(picture, data)
+        heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
         _allow(*picture.size, max_pixels, 1 + heavy)
         with decoding_errors(f"cannot decode this {picture.format}"):
             if plain:
-                image = _jpeg(data, plain)
-            elif _is_deep_colour(picture, data):
-                image = _deep_colour(data, span)
+                image = decode_jpeg(data, plain)
+            elif deep:
+                image = _deep_png(data, span)
             else:
-                image = _pillow(picture, span)
+                image = _pillow(picture, data, span)
         return upright(image, _orientation(picture))
-
-
-class PlainJpeg(NamedTuple):
-    """Header of a regular JPEG, the most common kind of image."""
-
-    width: int
-    height: int
-    progressive: bool
-    about: bool  # there is EXIF or other metadata, which may set an orientation
-    start: int  # offset of the start of scan, where the header ends
-
-
-def _plain_jpeg(data: bytes) -> PlainJpeg | None:
-    """Return the header of a regular JPEG (8 bits, 1 or 3 components), None for others; in a tenth of Pillow's time."""
-    at, frame, about = 2, (0, 0, 0, 0, 0), False
-    while data.startswith(b"\xff\xd8\xff") and at + 10 < len(data):
-        marker, length = unpack_from(">HH", data, at)
-        if marker == 0xFFDA:  # start of scan
-            kind, bits, height, width, components = frame
-            whole = bits == 8 and components in (1, 3) and width * height > 0
-            return PlainJpeg(width, height, kind == 0xFFC2, about, at) if whole else None
-        if marker in (0xFFC0, 0xFFC1, 0xFFC2):  # start of frame: baseline, extended, progressive
-            frame = (marker, *unpack_from(">BHHB", data, at + 4))
-        elif marker not in JPEG_TABLES:
-            return None
-        about |= marker == 0xFFE1
-        at += 2 + length
-    return None
 
 
 @contextmanager
@@ -98,7 +76,8 @@ def _undisturbed(most: int | None = None) -> Iterator[None]:
 def _allow(width: int, height: int, max_pixels: int, weight: int = 1) -> None:
     """Raise `UnusableSample` if the image has more than `max_pixels`, each of them counted `weight` times."""
     if width * height * weight > max_pixels:
-        counted = ", each counted twice (WebP, or more than 8 bits per channel)" if weight == 2 else ""
+        times = "twice" if weight == 2 else f"{weight} times"
+        counted = f", each counted {times} (WebP, or more than 8 bits per channel)" if weight > 1 else ""
         raise UnusableSample(f"{width} x {height} pixels{counted}, above --max-pixels {max_pixels}")
 
 
@@ -123,45 +102,12 @@ def _orientation(picture: Image.Image) -> int:
         return 1
 
 
-def _jpeg(data: bytes, plain: PlainJpeg) -> np.ndarray:
-    """Decode with OpenCV, in 0.6 of Pillow's time. Check for missing data, for which OpenCV only prints a warning."""
-    import cv2
-
-    if data.rfind(JPEG_END, plain.start) < 0:
-        raise UnusableSample("truncated JPEG")
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    with decoding_errors("broken JPEG"):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise UnusableSample("broken JPEG")
-    # OpenCV fills missing data with one colour; a white background also ends like this
-    flat = not plain.progressive and (image[-1, -32:] == image[-1, -1]).all()
-    if flat and _runs_short(data, data.find(JPEG_END, plain.start)):
-        raise UnusableSample("broken JPEG: its data ends before the image is complete")
-    return np.asarray(image)
+def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
+    """Return whether this is colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
+    return picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
 
 
-def _runs_short(data: bytes, end: int) -> bool:
-    """Return whether bytes inserted before the end marker change the image. In a complete image they do not."""
-    from PIL import Image
-
-    def thumbnail(jpeg: bytes) -> np.ndarray:
-        picture = Image.open(BytesIO(jpeg), formats=("JPEG",))
-        picture.draft(picture.mode, (1, 1))
-        return np.asarray(picture)
-
-    with _undisturbed(), decoding_errors("broken JPEG"):
-        return not np.array_equal(thumbnail(data), thumbnail(data[:end] + bytes(range(255)) * 8 + data[end:]))
-
-
-def _is_deep_colour(picture: Image.Image, data: bytes) -> bool:
-    """Return whether the image is colour, or gray with alpha, of more than 8 bits. Pillow would keep only 8 bits."""
-    if picture.mode not in ("RGB", "RGBA", "LA") or picture.format not in ("PNG", "TIFF"):
-        return False
-    return max((data[24],) if picture.format == "PNG" else picture.tag_v2.get(258, (8,))) > 8  # type: ignore[attr-defined]
-
-
-def _deep_colour(data: bytes, span: str) -> np.ndarray:
+def _deep_png(data: bytes, span: str) -> np.ndarray:
     """Decode colours of 16 bits. Apply `span` to the colours only; alpha keeps its scale."""
     import cv2
     from PIL import Image
@@ -175,14 +121,19 @@ def _deep_colour(data: bytes, span: str) -> np.ndarray:
     return _array(Image.fromarray(np.dstack([image, (deep[..., 3] >> 8).astype(np.uint8)])))
 
 
-def _pillow(picture: Image.Image, span: str) -> np.ndarray:
+def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
     """Decode with Pillow, which raises if data is missing."""
+    if picture.format == "JPEG":
+        check_jpeg(data)
     picture.load()
+    clear = picture.info.get("transparency")
+    if picture.format == "PNG" and data[24] in (2, 4) and isinstance(clear, int) and picture.mode == "L":
+        picture.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow scales the pixels, but not this
     values = _array(picture)
     if values.ndim == 3:
         return values
     image = np.repeat(stretch(values, span)[..., None], 3, axis=2)
-    image[values == picture.info.get("transparency")] = 255
+    image[values == clear] = 255
     return image
 
 
@@ -208,9 +159,6 @@ def _flat(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-BAND_ROWS = 256  # rows converted at a time, which avoids a second copy of a large image
-
-
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """Apply an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
     if orientation in (5, 6, 7, 8):
@@ -220,39 +168,3 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         image = image[:, ::-1]
     return np.ascontiguousarray(image)
-
-
-def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
-    """`"0.5%,99.5%"` or `"0,4095"` -> (number, is percentile) of the low and high end. Else raise `ValueError`."""
-    number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(%?)\s*"
-    match = re.fullmatch(f"{number},{number}", span)
-    if not match:
-        raise ValueError(span)
-    low, high = (float(match[1]), match[2] == "%"), (float(match[3]), match[4] == "%")
-    if (low[1] == high[1] and low[0] >= high[0]) or any(share and not 0 <= x <= 100 for x, share in (low, high)):
-        raise ValueError(span)
-    return low, high
-
-
-def stretch(values: np.ndarray, span: str) -> np.ndarray:
-    """Map `span` of (H, W[, C]) values to 0..255 uint8, clipped. NaN gives 0; with percentiles, constant images too."""
-    low, high = _bounds(values, span)
-    scale = 255 / (high - low) if high > low else 0.0
-    out = np.empty(values.shape, np.uint8)
-    with np.errstate(all="ignore"):
-        for top in range(0, len(values), BAND_ROWS):
-            band = (values[top : top + BAND_ROWS].astype(np.float64) - low) * scale
-            out[top : top + BAND_ROWS] = np.nan_to_num(band, nan=0, posinf=255, neginf=0).clip(0, 255).round()
-    return out
-
-
-def _bounds(values: np.ndarray, span: str) -> tuple[float, float]:
-    """Return the two values of `span`. Percentiles are computed on a regular grid of at most about 2^20 pixels."""
-    step = int(np.ceil(np.sqrt(values.shape[0] * values.shape[1] / 2**20)))
-    seen = values[::step, ::step]
-    seen = seen[np.isfinite(seen)].astype(np.float64)
-    if not seen.size:
-        raise UnusableSample("no finite pixel")
-    low, high = (float(np.percentile(seen, x)) if share else x for x, share in parse_span(span))
-    # percentiles may be equal, for example with a few bright specks on a plain background: use the whole range
-    return (low, high) if high > low else (float(seen.min()), float(seen.max()))

@@ -10,11 +10,12 @@ from typing import Annotated
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.image.decode import decode, parse_span
+from pseudolabel.readers.image.decode import decode
+from pseudolabel.readers.image.tone import parse_span
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
-PIXELS_HELP = "Skip images with more pixels. Pixels of WebP and of more than 8 bits count twice."
+PIXELS_HELP = "Skip images with more pixels. More than 8 bits, and WebP, count twice; deep TIFF once per 3 bytes."
 RANGE_HELP = "LO,HI: in images of more than 8 bits, LO becomes black and HI white; values (0,4095) or percentiles."
 MAX_FILE_BYTES = 2**26  # bytes allowed even if --max-pixels is small: a file may hold more frames or metadata
 

@@ -1,0 +1,84 @@
+"""What a file says about its pixels, and what is made of it: colour profiles nothing, an orientation all."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from pseudolabel.readers.image.decode import decode
+
+LIMIT = 50_000_000
+DRAWN = np.random.default_rng(5).integers(0, 256, (6, 9, 3), np.uint8).repeat(8, 0).repeat(8, 1)  # (48, 72, 3)
+STORED = np.ascontiguousarray(np.rot90(DRAWN, 1))  # as a camera held upright stores it: orientation 6
+LINEAR = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+KINDS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "deep TIFF")
+
+
+def packet(orientation: int, element: bool) -> bytes:
+    """XMP that sets an orientation, as an element or as an attribute."""
+    inside = f"><tiff:Orientation>{orientation}</tiff:Orientation></rdf:Description>"
+    where = inside if element else f' tiff:Orientation="{orientation}"/>'
+    return f"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{where}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
+
+
+def saved(kind: str, xmp: bytes = b"", orientation: int = 0, profile: bytes | None = None) -> bytes:
+    stream, exif = BytesIO(), Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    if kind == "deep TIFF":
+        tags = [(700, 1, len(xmp), xmp, True)] * bool(xmp) + [(274, 3, 1, orientation, True)] * bool(orientation)
+        deep = STORED.astype(np.uint16) * 257
+        tifffile.imwrite(stream, deep, photometric="rgb", metadata=None, extratags=tags, iccprofile=profile)
+        return stream.getvalue()
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    options = {
+        "PNG": {"pnginfo": info},
+        "TIFF": {"tiffinfo": {700: xmp, **({274: orientation} if orientation else {})}},
+        "WEBP": {"lossless": True},
+    }.get(kind, {})
+    given = {"xmp": xmp} if xmp and kind in ("JPEG", "WEBP", "AVIF") else {}
+    quality = {"quality": 100, "subsampling": "4:4:4"} if kind in ("JPEG", "AVIF") else {}
+    Image.fromarray(STORED).save(
+        stream, kind, **(options if xmp or kind == "WEBP" else {}), **given, **quality, icc_profile=profile,
+        **({"exif": exif} if orientation else {}),
+    )  # fmt: skip
+    return stream.getvalue()
+
+
+def shown(data: bytes) -> np.ndarray:
+    return decode(data, "0,65535", LIMIT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("element", [False, True])
+def test_an_orientation_in_xmp_counts(kind: str, element: bool) -> None:
+    made = shown(saved(kind, packet(6, element)))
+    assert made.shape == DRAWN.shape
+    assert np.abs(made.astype(float) - DRAWN).mean() < 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exif_goes_before_xmp(kind: str) -> None:
+    made = shown(saved(kind, packet(3, False), 6))
+    assert made.shape == DRAWN.shape
+    assert np.abs(made.astype(float) - DRAWN).mean() < 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_colour_profiles_are_not_applied(kind: str) -> None:
+    """The numbers of the file are those of the row, as OpenCV reads them too."""
+    data = saved(kind, profile=LINEAR)
+    assert LINEAR[40:80] in data or kind == "PNG"  # where it is compressed
+    assert Image.open(BytesIO(data)).info.get("icc_profile") == LINEAR or kind == "deep TIFF"
+    assert (shown(data) == shown(saved(kind))).all()
+    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert np.abs(shown(data).astype(float) - other).max() <= 2

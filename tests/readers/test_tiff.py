@@ -1,0 +1,163 @@
+"""TIFF of more than 8 bits: read as tifffile and NumPy read it, or refused by its name."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from tiffs import Layout, check_layout, pairwise_layouts, renamed
+
+from pseudolabel.contracts import UnusableSample
+from pseudolabel.readers.image.decode import decode
+
+LIMIT = 50_000_000
+PERCENTILES = "0.5%,99.5%"
+RAMP = np.arange(40 * 50).reshape(40, 50)
+
+
+@pytest.mark.parametrize("layout", pairwise_layouts(), ids=lambda layout: "-".join(map(str, layout)))
+def test_layout(layout: Layout) -> None:
+    check_layout(layout)
+
+
+def bare(tags: dict[int, int], strip: bytes) -> bytes:
+    """A TIFF of one strip, which begins after the tags."""
+    tags = {**tags, 273: 14 + 12 * len(tags)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + strip
+
+
+def written(values: np.ndarray, **options: object) -> bytes:
+    file = BytesIO()
+    tifffile.imwrite(file, values, metadata=None, **options)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (written(RAMP.astype(np.uint64)), "64-bit integers"),
+        (written(RAMP.astype(np.int64)), "64-bit signed integers"),
+        (written(RAMP.astype(np.complex64)), "64-bit complex numbers"),
+        (written(RAMP.astype(np.uint16), bigtiff=True, byteorder=">"), "64-bit offsets in big-endian order"),
+        (written(RAMP.astype(np.int8)), "8-bit signed integers"),
+        (
+            written(np.zeros((40, 50, 3), np.uint16), photometric="rgb", bitspersample=12),
+            "12-bit integers that are not",
+        ),
+        (written(np.zeros((40, 50, 2), np.uint16), photometric="minisblack", planarconfig="contig"), "2 channels"),
+        (written(np.zeros((40, 50, 5), np.uint16), photometric="rgb", planarconfig="contig"), "5 channels"),
+        (written(np.zeros((7, 40, 50), np.float32), photometric="minisblack", planarconfig="separate"), "7 channels"),
+        (written(np.zeros((40, 50, 3), np.uint16), photometric="ycbcr"), "photometric interpretation 6"),
+        (written(np.zeros((40, 50, 3), np.uint16), photometric="cielab"), "photometric interpretation 8"),
+        (written(np.zeros((40, 50), np.uint16), photometric="cfa"), "photometric interpretation 32803"),
+        (written(np.zeros((40, 50, 4), np.float32), photometric="separated"), "32-bit floats in CMYK"),
+        (written(RAMP.astype(np.uint16), compression="jpeg2000"), "16-bit integers with compression"),
+        (written(RAMP.astype(np.uint16), compression="jpegxl"), "16-bit integers with compression"),
+        (
+            renamed(written(RAMP.astype("f4"), extratags=[(65000, 3, 1, 2, True)]), 65000, 317),
+            "32-bit floats with predi",
+        ),
+        (renamed(written(RAMP.astype("u2"), extratags=[(65000, 3, 1, 2, True)]), 65000, 266), "fill order 2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_other_layouts_are_refused_by_name(data: bytes, name: str) -> None:
+    with pytest.raises(UnusableSample, match=f"TIFF of .*{name}.* is not read; convert it"):
+        decode(data, PERCENTILES, LIMIT)
+
+
+def test_alpha_of_floats_that_is_no_share_is_refused() -> None:
+    values = np.full((40, 50, 4), 9, np.float32)
+    with pytest.raises(UnusableSample, match="alpha outside 0 to 1"):
+        decode(written(values, photometric="rgb", extrasamples=["unassalpha"]), PERCENTILES, LIMIT)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"bigtiff": True}])
+@pytest.mark.parametrize("width", [50, 51])
+def test_gray_of_twelve_bits(options: dict[str, object], width: int) -> None:
+    values = (np.arange(40 * width) * 7 % 4096).reshape(40, width).astype(np.uint16)
+    big = {"bigtiff": options["bigtiff"]} if "bigtiff" in options else {}
+    file = BytesIO()
+    with tifffile.TiffWriter(file, **big) as writer:  # type: ignore[arg-type]
+        writer.write(values, bitspersample=12, metadata=None, **{k: v for k, v in options.items() if k not in big})
+    data = file.getvalue()
+    assert np.abs(decode(data, "0,4095", LIMIT) - values[..., None] / 4095 * 255).max() <= 0.51
+    if not options:
+        with tifffile.TiffFile(BytesIO(data)) as whole:
+            (start,), (size,) = whole.pages[0].dataoffsets, whole.pages[0].databytecounts
+        strip = zlib.compress(data[start : start + size])
+        data = bare({256: width, 257: 40, 258: 12, 259: 8, 262: 1, 273: 8, 277: 1, 278: 40, 279: len(strip)}, strip)
+        assert np.abs(decode(data, "0,4095", LIMIT) - values[..., None] / 4095 * 255).max() <= 0.51
+    assert (tifffile.imread(BytesIO(data)) == values).all()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_inks_of_sixteen_bits(order: str) -> None:
+    inks = np.random.default_rng(0).integers(0, 65536, (40, 50, 4), np.uint16)
+    data = written(inks, photometric="separated", byteorder=order)
+    expected = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    assert (decode(data, PERCENTILES, LIMIT) == expected).all()
+    separate = written(np.moveaxis(inks, 2, 0), photometric="separated", planarconfig="separate", byteorder=order)
+    assert (decode(separate, PERCENTILES, LIMIT) == expected).all()
+
+
+def test_no_number_stays_black_and_the_first_page_counts() -> None:
+    values = RAMP.astype(np.float64)
+    values[0, :2] = [np.nan, np.inf]
+    file = BytesIO()
+    tifffile.imwrite(file, np.stack([values, values]), photometric="minisblack")
+    made = decode(file.getvalue(), "0,1999", LIMIT)
+    assert made[0, :2, 0].tolist() == [0, 255]
+    assert np.abs(made[1:] - values[1:, :, None] / 1999 * 255).max() <= 0.51
+    widest = written(np.array([[np.finfo(np.float64).min, 0, np.finfo(np.float64).max]] * 9))
+    assert decode(widest, "0%,100%", LIMIT)[0, :, 0].tolist() == [0, 128, 255]
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "packbits", "zstd", "lzma"])
+@pytest.mark.parametrize("options", [{"rowsperstrip": 10}, {"tile": (16, 16)}])
+def test_damage(compression: str | None, options: dict[str, object], capfd: pytest.CaptureFixture[str]) -> None:
+    """A file cut short, a strip that was never written, one with nothing in it, one that is missing."""
+    noise = np.random.default_rng(0).integers(0, 65536, (40, 50), np.uint16)
+    data = written(noise, compression=compression, photometric="minisblack", **options)
+    assert (decode(data, "0,65535", LIMIT) == np.round(noise / 257)[..., None]).all()
+    with tifffile.TiffFile(BytesIO(data)) as file:
+        page = file.pages[0]
+        tags = [page.tags[324 if "tile" in options else 273], page.tags[325 if "tile" in options else 279]]
+        start, size = page.dataoffsets[1], page.databytecounts[1]
+        where = [tag.valueoffset for tag in tags]
+        width = {3: 2, 4: 4}[int(tags[1].dtype)]  # bytes of SHORT and LONG
+    empty = data[: where[1]] + bytes(width) + data[where[1] + width :]
+    far = data[: where[0]] + b"\xff" * 4 + data[where[0] + 4 :]
+    short = data[: start + size // 2]
+    for broken in (far, short, *([empty] if compression else [])):
+        with pytest.raises(UnusableSample):
+            decode(broken, PERCENTILES, LIMIT)
+    if compression in ("lzw", "deflate", "zstd", "lzma"):
+        with pytest.raises(UnusableSample):
+            decode(data[:start] + bytes(size) + data[start + size :], PERCENTILES, LIMIT)
+
+
+def test_pixels_are_counted_before_memory_is_allocated() -> None:
+    def header(width: int, height: int, **other: int) -> bytes:
+        tags = {256: width, 257: height, 258: 64, 259: 8, 262: 1, 273: 8, 277: 1, 278: height, 279: 9, 339: 3}
+        return bare(tags | {int(name[1:]): value for name, value in other.items()}, bytes(9))
+
+    with pytest.raises(UnusableSample, match="60000 x 60000 pixels, each counted 3 times"):
+        decode(header(60_000, 60_000), PERCENTILES, LIMIT)
+    with pytest.raises(UnusableSample, match="60000 x 50000 pixels"):
+        decode(header(9, 9, t322=60_000, t323=50_000, t324=8, t325=9), PERCENTILES, LIMIT)
+    with pytest.raises(UnusableSample, match="compressed strip or tile of more than 67108864 bytes"):
+        decode(header(4_000, 4_000), PERCENTILES, LIMIT)
+    values = np.zeros((40, 50, 4), np.float64)
+    with pytest.raises(UnusableSample, match="each counted 11 times"):
+        decode(written(values, photometric="rgb", extrasamples=["unassalpha"]), PERCENTILES, 11 * 2000 - 1)
+    assert decode(written(values, photometric="rgb", extrasamples=["unassalpha"]), PERCENTILES, 11 * 2000).shape
