@@ -129,9 +129,10 @@ class LibavSound:
                 if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
                     yield f"{self._change(frame)}; {self._seconds_left(frame):.1f} s are left"
                     return
-                if timed and frame.pts is not None:
+                tick = frame.time_base or self._stream.time_base  # None where the header is broken
+                if timed and tick and frame.pts is not None:
                     origin = frame.pts if origin is None else origin
-                    place = round(float((frame.pts - origin) * frame.time_base) * self.rate)
+                    place = round(float((frame.pts - origin) * tick) * self.rate)
                     missing = (place - self._end) / self.rate
                     if missing > MAX_GAP and not damaged:
                         self._gap = True
@@ -148,7 +149,7 @@ class LibavSound:
         """Return the length in the header; 0 if there is none, or one of a whole film only."""
         name, length = self._container.format.name, self._container.duration
         if name.startswith(SIZED_FORMATS) and self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base)
+            return float(self._stream.duration * (self._stream.time_base or 0))
         alone = len(self._container.streams) == 1
         return length / LIBAV_TICKS if name.startswith("matroska") and length and alone else 0.0
 
@@ -182,7 +183,7 @@ class LibavSound:
     def _seconds_left(self, frame: av.AudioFrame) -> float:
         """Return the seconds from a frame to the end, by the packets. Read them all."""
         left = sum(packet.duration or 0 for packet in self._packets() if not isinstance(packet, Skipped))
-        return float(frame.samples / frame.sample_rate + left * self._stream.time_base)
+        return float(frame.samples / frame.sample_rate + left * (self._stream.time_base or 0))
 
 
 def has_only_sound(where: str) -> bool:
