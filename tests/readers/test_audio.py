@@ -85,6 +85,39 @@ def test_channels_are_mixed_split_or_chosen(tmp_path: Path) -> None:
     assert short.count == 2, "both channels are counted"
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 0.05])
+@pytest.mark.parametrize("offset", [0.0, 0.2])
+def test_channels_that_cancel_are_left_out(noise: float, offset: float, tmp_path: Path) -> None:
+    """One of two channels is inverted: of the mix no more than noise is left."""
+    wave = np.stack([tone(16_000, 2.0), -tone(16_000, 2.0)], 1) + offset
+    wave += noise * np.random.default_rng(0).normal(size=wave.shape)
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, "FLOAT")
+    (item,) = read(tmp_path / "a.wav")
+    assert isinstance(item, Skipped)
+    assert item.reason.startswith("the channels cancel each other: ")
+    assert item.reason.endswith("; choose one with --channels")
+    assert not item.unusable
+    (first,) = waves(tmp_path / "a.wav", channels="1")
+    assert np.abs(first / 32768 - wave[:, 0]).max() < 1e-4
+
+
+def test_channels_that_differ_are_mixed(tmp_path: Path) -> None:
+    """Also such as have little in common, and one that is inverted at half of the volume, or delayed."""
+    left, rng = tone(16_000, 2.0), np.random.default_rng(0)
+    noise = 0.1 * rng.normal(size=(32_000, 6))
+    for name, wave in {
+        "half": np.stack([left, -left / 2], 1), "mute": np.stack([left, 0 * left], 1), "noises": noise,
+        "delayed": np.stack([noise[:, 0], -np.roll(noise[:, 0], 3)], 1), "same": np.stack([left, left], 1),
+    }.items():  # fmt: skip
+        soundfile.write(tmp_path / f"{name}.wav", wave, 16_000, "FLOAT")
+        (mixed,) = waves(tmp_path / f"{name}.wav")
+        assert np.abs(mixed / 32768 - wave.mean(1)).max() < 1e-4
+    soundfile.write(tmp_path / "level.wav", np.full((32_000, 2), (0.3, -0.3)), 16_000, "FLOAT")
+    (silent,) = read(tmp_path / "level.wav")
+    assert isinstance(silent, Skipped)
+    assert silent.reason == "silent: all samples are the same"
+
+
 @pytest.mark.parametrize("channels", ["mono", "0", "-1", "1.5"])
 def test_bad_channels_are_refused(channels: str) -> None:
     with pytest.raises(UserError, match="type mix, split, or a number from 1"):

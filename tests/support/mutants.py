@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import recordings
 import reels
 import soundfile
 from carriers import BGRA, write_bmp, write_png
@@ -40,7 +41,7 @@ Seeds = dict[str, list[bytes]]  # by how the name ends
 def seeds(kind: str, folder: Path) -> Seeds:
     """Files of every format: encoded here from the fixtures, and real ones where they are present."""
     made: Seeds = {}
-    encoded = {"pictures": pictures, "sounds": sounds, "films": partial(films, folder), "texts": texts}
+    encoded = {"pictures": pictures, "sounds": partial(sounds, folder), "films": partial(films, folder), "texts": texts}
     for suffix, data in {**encoded, "archives": partial(archives, folder)}[kind]():
         made.setdefault(suffix, []).append(data)
     if kind in READERS:
@@ -81,8 +82,8 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     yield ".png", write_png(np.asarray(whole.convert("L")) // 16, 4, 0, clear=b"\0\3")
 
 
-def sounds() -> Iterator[tuple[str, bytes]]:
-    """Two seconds in each format libsndfile writes, and in each of its codings that fits."""
+def sounds(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Two seconds in each format libsndfile writes, in each of its codings that fits, and in formats of libav."""
     spoken, rate = soundfile.read(FIXTURES / "audio" / "ada" / "0.wav", dtype="float32")
     wave = np.resize(spoken, (2 * rate, 1)) * np.float32([1, 0.5])
     formats = {
@@ -98,6 +99,15 @@ def sounds() -> Iterator[tuple[str, bytes]]:
             file = io.BytesIO()
             soundfile.write(file, wave[:, 0] if coding in alone else wave, rate, coding, format=container)
             yield suffix, file.getvalue()
+    for name, codec, kind, picture in (
+        ("a.m4a", "aac", "mp4", "cover"), ("b.m4a", "alac", "ipod", ""), ("a.aac", "aac", "adts", ""),
+        ("a.mka", "flac", "matroska", ""), ("a.wma", "wmav2", "asf", ""), ("a.ac3", "ac3", "ac3", ""),
+        ("a.webm", "libopus", "webm", "film"), ("a.mp4", "aac", "mp4", "film"),
+    ):  # fmt: skip
+        written = recordings.write(
+            folder / name, recordings.speech(48_000, 2.0), 48_000, codec, format=kind, picture=picture
+        )
+        yield written.suffix, written.read_bytes()
 
 
 def films(folder: Path) -> Iterator[tuple[str, bytes]]:

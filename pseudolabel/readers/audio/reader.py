@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NamedTuple
@@ -11,7 +12,15 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.audio.decode import MAX_FRAMES, Header, _decoded, _header, _open, _seek, resample_to_int16
+from pseudolabel.readers.audio.decode import (
+    LIBAV_SUFFIXES,
+    MAX_FRAMES,
+    Header,
+    mix_channels,
+    open_sound,
+    read_header,
+    resample_to_int16,
+)
 
 EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
 MAX_UTTERANCE_VALUES = 2**25  # frames x channels of an utterance: a bad header may claim 1024 channels or any rate
@@ -45,12 +54,13 @@ class Utterance(NamedTuple):
 
 
 class AudioReader:
-    """Reader of audio. Uses all that libsndfile decodes, even if it is less than the header says."""
+    """Reader of audio. Uses all that decodes, be it less or more than the header says."""
 
     suffixes: frozenset[str] = frozenset(
         (
             *(".wav", ".w64", ".rf64", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
             *(".aif", ".aiff", ".aifc", ".afc", ".au", ".snd", ".caf", ".sph", ".nist"),
+            *LIBAV_SUFFIXES,
         )
     )
 
@@ -60,7 +70,7 @@ class AudioReader:
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Yield a small file as one extent, unopened. Yield a large seekable file in pieces of whole utterances."""
         whole = Extent(key, path, 0, None, size)
-        about = or_skipped(key, partial(_header, path)) if size > EXTENT_BYTES else None
+        about = or_skipped(key, partial(read_header, path)) if size > EXTENT_BYTES else None
         if not isinstance(about, Header) or not about.exact:
             yield whole
             return
@@ -74,16 +84,17 @@ class AudioReader:
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` samples, and the number of samples in it, both by the header.
 
-        Channels of one utterance stay together. If the length is unknown, cut after one utterance.
+        Channels of one utterance stay together. If the length is unknown, cut after one utterance. Always cut, for a
+        file may be longer than its header says.
         """
-        about = or_skipped(extent.key, partial(_header, extent.where))
+        about = or_skipped(extent.key, partial(read_header, extent.where))
         if isinstance(about, Skipped):
             return extent, 1
         length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
         frames = (about.frames if extent.stop is None else extent.stop) - extent.start
         utterances = min(-(-frames // length), -(-count // each)) if about.frames < MAX_FRAMES else 1
         stop = extent.start + utterances * length
-        cut = extent.stop if stop >= extent.start + frames else stop
+        cut = extent.stop if extent.stop is not None and stop >= extent.stop else stop
         return extent._replace(stop=cut), max(1, utterances * each)
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
@@ -97,28 +108,28 @@ class AudioReader:
         return max(1, round(self.options.seconds * rate))
 
     def _utterances(self, extent: Extent) -> Iterator[Sample | Skipped]:
-        opened = or_skipped(extent.key, partial(_open, extent))
-        if isinstance(opened, Skipped):
-            yield opened
+        sound = or_skipped(extent.key, partial(open_sound, extent.where, extent.start))
+        if isinstance(sound, Skipped):
+            yield sound
             return
-        sound, file = opened
-        with file, sound:
-            at, length = extent.start, self._length(sound.samplerate)
+        with closing(sound):
+            at, length = extent.start, self._length(sound.rate)
             if length * sound.channels > MAX_UTTERANCE_VALUES:
-                long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.samplerate} Hz"
+                long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.rate} Hz"
                 yield Skipped(extent.key, f"{long} are too long; if the header is right, give less --seconds")
                 return
             while extent.stop is None or at < extent.stop:
                 wanted = length if extent.stop is None else min(length, extent.stop - at)
-                block, fault = _decoded(sound, file, wanted)
+                block, fault = sound.read(wanted)
                 if len(block):
-                    yield from self._samples(extent.file, at, block, sound.samplerate)
+                    yield from self._samples(extent.file, at, block, sound.rate)
                 at += len(block)
                 if fault:
-                    yield Skipped(f"{extent.file}#{at}-", f"does not decode from here on: {fault}")
-                    at += wanted - len(block)  # continue at the next utterance, if the file can seek to it
-                    if at >= sound.frames or isinstance(or_skipped("", partial(_seek, sound, at)), Skipped):
+                    yield Skipped(f"{extent.file}#{at}-", fault)
+                    following = sound.resume(at + wanted - len(block))  # the next utterance
+                    if following is None:
                         return
+                    at = following
                 elif len(block) < wanted:
                     break
             if at == extent.start:
@@ -132,7 +143,7 @@ class AudioReader:
             reason = f"{len(block) / rate:.2f} s, below --min-seconds {self.options.min_seconds:g}"
             yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
         elif chosen == "mix":
-            yield or_skipped(key, lambda: Sample(key, self._utterance(key, block.mean(1), rate)))
+            yield or_skipped(key, lambda: Sample(key, self._utterance(key, mix_channels(block, rate), rate)))
         else:
             for number in range(1, block.shape[1] + 1) if chosen == "split" else (int(chosen),):
                 name = f"{key}@{number}"

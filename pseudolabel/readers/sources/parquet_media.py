@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMN_NAMES = {  # suffix that a reader of this media type accepts -> words in the names of its columns
     ".jpg": ("image", "img", "photo", "picture", "jpg", "jpeg", "png"),
     ".wav": ("audio", "sound", "speech", "wav", "flac", "mp3"),
-    ".mp4": ("video", "film", "clip", "movie", "mp4"),
+    ".m4v": ("video", "film", "clip", "movie", "mp4"),  # not .mp4, which readers of audio accept too
 }
 BINARY_TYPES = {"binary", "large_binary"}
 NAME_COLUMNS = ("path", "file_name", "filename", "key", "__key__")  # columns with file names; the first is used

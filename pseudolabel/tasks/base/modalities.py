@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import Column, Sample, UserError, file_of
+from pseudolabel.readers.audio.libav import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.readers.sources import files
@@ -170,21 +171,28 @@ README_NAMES = ("readme", "license", "licence", "copying")  # names of files tha
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     """Return the modality of the source's files. Raise `UserError` if there are several modalities, or none.
 
-    GIFs have the modality of the other images or videos of the source. Without any, they count as both. Files named as
-    in `README_NAMES` count only if there are no other files.
+    GIFs have the modality of the other images or videos of the source. Without any, they count as both. Containers such
+    as MP4 count as video, or as sound if none of them has a video stream. Files named as in `README_NAMES` count only
+    if there are no other files.
     """
     suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
+    containers, films = 0, False  # film containers, and whether there is a film in any of them
     for file in files.find_files(sources, frozenset().union(*suffixes.values())):
         if file.candidate:
             name = file_name(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
             if name.partition(".")[0] in README_NAMES:
                 notes.update(kinds)
+            elif kinds == (Modality.sound, Modality.video):
+                containers += 1
+                films = films or not has_only_sound(file.where)
             elif len(kinds) > 1:
                 torn[kinds] += 1
             else:
                 counts.update(kinds)
+    if containers:
+        counts[Modality.video if films else Modality.sound] += containers
     for kinds, count in torn.items():
         if not any(kind in counts for kind in kinds):
             counts.update(dict.fromkeys(kinds, count))

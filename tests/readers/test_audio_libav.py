@@ -1,0 +1,197 @@
+"""Sound that libsndfile does not read, or not to the end: compared with a plain decode by libav."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import recordings
+import soundfile
+
+from pseudolabel.contracts import Sample, Skipped, Split
+from pseudolabel.readers.audio import reader as audio_reader
+from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
+from pseudolabel.tasks.cluster import Cluster
+
+ALL = Split("train", 0.0, 1.0)
+
+
+def read(path: Path, **options: object) -> list[Sample | Skipped]:
+    """What the reader makes of the first channel of a file, at its own rate."""
+    reader = AudioReader(AudioOptions(**{"min_seconds": 0.0, "seconds": 2.0, "channels": "1", **options}))  # type: ignore[arg-type]
+    return list(reader.read(reader.scan(path.name, str(path), path.stat().st_size), ALL))
+
+
+def wave(items: list[Sample | Skipped]) -> np.ndarray:
+    return np.concatenate([item.payload.wave for item in items if isinstance(item, Sample)])
+
+
+def reasons(items: list[Sample | Skipped]) -> list[str]:
+    return [item.reason for item in items if isinstance(item, Skipped)]
+
+
+def assert_same(items: list[Sample | Skipped], path: Path) -> None:
+    """All utterances together are what libav decodes, to the sample. Decoders of Opus differ by up to 0.001."""
+    expected = np.rint(recordings.decode(path)[:, 0] * 32768).clip(-32768, 32767)
+    assert not reasons(items)
+    assert len(wave(items)) == len(expected)
+    assert np.abs(wave(items) - expected).max() <= (40 if path.suffix == ".opus" else 1)
+
+
+# --- more than libsndfile reads --------------------------------------------------------------------------------------
+
+
+def test_an_mp3_without_a_length_is_read_to_its_last_byte(tmp_path: Path) -> None:
+    """libsndfile takes the bit rate of the quiet start for that of the whole."""
+    options = {"flags": "+qscale", "global_quality": str(6 * 118)}
+    bare = {"write_xing": "0", "id3v2_version": "0"}
+    path = recordings.write(
+        tmp_path / "a.mp3",
+        recordings.speech(44_100, 13.95),
+        44_100,
+        "libmp3lame",
+        codec_options=options,
+        format_options=bare,
+    )
+    assert soundfile.info(path).duration < 10, "else this tests nothing"
+    items = read(path, rate=44_100, seconds=3.0)
+    assert_same(items, path)
+    assert len(wave(items)) / 44_100 == pytest.approx(13.95, abs=0.1)
+    assert [item.key for item in items][1:3] == ["a.mp3#132300-264600@1", "a.mp3#264600-396900@1"], "no seam"
+
+
+@pytest.mark.parametrize("kind", ["mp3", "ogg", "opus", "flac"])
+def test_joined_streams_are_read_to_the_last(kind: str, tmp_path: Path) -> None:
+    path, rate = tmp_path / f"joined.{kind}", 48_000
+    how = {"opus": {"format": "OGG", "subtype": "OPUS"}}.get(kind, {})
+    for number, seconds in enumerate((3.3, 2.6)):
+        soundfile.write(tmp_path / f"{number}.{kind}", recordings.speech(rate, seconds, seed=number), rate, **how)
+    path.write_bytes(b"".join((tmp_path / f"{number}.{kind}").read_bytes() for number in (0, 1)))
+    items = read(path, rate=rate)
+    assert_same(items, path)
+    assert len(wave(items)) / rate == pytest.approx(5.9, abs=0.1)
+
+
+def test_a_joined_flac_is_not_cut_where_seeking_may_lead_astray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_reader, "EXTENT_BYTES", 30_000)
+    reader = AudioReader(AudioOptions(seconds=2.0, min_seconds=0.0))
+    for number, seconds in enumerate((9.3, 4.2)):
+        soundfile.write(tmp_path / f"{number}.flac", recordings.speech(16_000, seconds, 1, number), 16_000)
+    short, long = ((tmp_path / f"{number}.flac").read_bytes() for number in (1, 0))
+    for name, data, cut in (("whole", long, True), ("first", long + short, False), ("last", short + long, False)):
+        (path := tmp_path / f"{name}.flac").write_bytes(data)
+        extents = list(reader.scan(path.name, str(path), len(data)))
+        assert (len(extents) > 1) == cut
+        assert_same([item for extent in extents for item in reader.read([extent], ALL)], path)
+
+
+@pytest.mark.parametrize(("kind", "said"), [("mp3", "14.1 s are left"), ("ogg", "s are left, by the bytes")])
+def test_what_is_left_over_is_reported_with_its_seconds(kind: str, said: str, tmp_path: Path) -> None:
+    """A second stream of another rate and number of channels, of 14 s."""
+    soundfile.write(tmp_path / f"0.{kind}", recordings.speech(44_100, 4.0), 44_100)
+    soundfile.write(tmp_path / f"1.{kind}", recordings.speech(22_050, 14.0, 1), 22_050)
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(b"".join((tmp_path / f"{number}.{kind}").read_bytes() for number in (0, 1)))
+    *used, left = read(path, rate=44_100)
+    assert len(wave(used)) == 4 * 44_100
+    assert isinstance(left, Skipped)
+    assert left.key == f"a.{kind}#176400-"
+    assert said in left.reason
+    assert "bytes are left after the end that libsndfile reports" in left.reason
+
+
+def test_a_tag_after_the_sound_changes_nothing(tmp_path: Path) -> None:
+    soundfile.write(path := tmp_path / "a.mp3", recordings.speech(44_100, 3.0), 44_100)
+    before = read(path)
+    path.write_bytes(path.read_bytes() + b"TAG" + bytes(125))
+    after = read(path)
+    assert not reasons(after)
+    assert (wave(before) == wave(after)).all()
+
+
+# --- formats of libav ------------------------------------------------------------------------------------------------
+
+FORMATS = {
+    "a.m4a": ("aac", {}), "cover.m4b": ("aac", {"picture": "cover", "format": "mp4"}), "alac.m4a": ("alac", {}),
+    "parts.m4a": ("aac", {"format": "mp4", "format_options": {"movflags": "frag_keyframe+empty_moov"}}),
+    "a.aac": ("aac", {"format": "adts"}), "a.mka": ("flac", {"format": "matroska"}),
+    "a.weba": ("libopus", {"format": "webm"}),
+    "a.webm": ("libopus", {}), "film.webm": ("libopus", {"picture": "film"}), "a.wma": ("wmav2", {}),
+    "a.ac3": ("ac3", {}), "a.eac3": ("eac3", {}), "film.mp4": ("aac", {"picture": "film"}),
+    "film.mkv": ("ac3", {"picture": "film"}), "film.mov": ("pcm_s16le", {"picture": "film"}),
+    "misnamed.mp3": ("aac", {"format": "mp4"}), "misnamed.wav": ("libopus", {"format": "webm"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_sound_in_other_containers_is_read_to_the_sample(name: str, tmp_path: Path) -> None:
+    codec, how = FORMATS[name]
+    path = recordings.write(tmp_path / name, recordings.speech(48_000, 4.3), 48_000, codec, **how)
+    items = read(path, rate=48_000)
+    assert_same(items, path)
+    assert len(wave(items)) / 48_000 == pytest.approx(4.3, abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.mka", "a.aac", "a.ac3", "a.wma", "film.webm"])
+def test_damage_is_skipped_and_what_follows_is_used(name: str, tmp_path: Path) -> None:
+    codec, how = FORMATS[name]
+    path = recordings.write(tmp_path / name, recordings.speech(48_000, 12.3), 48_000, codec, **how)
+    sound, data = wave(read(path, rate=48_000)), bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 3 + 2000] = bytes(2000)
+    path.write_bytes(data)
+    items = read(path, rate=48_000)
+    (place,) = (index for index, item in enumerate(items) if isinstance(item, Skipped))
+    assert items[place].reason.startswith(("does not decode from here on: libav", "1.", "2."))
+    before = wave(items[:place])
+    sure = len(before) - 4800 * (name == "film.webm")  # Opus has no checksum: a packet cut short may decode
+    assert (before[:sure] == sound[:sure]).all()
+    assert wave(items[place:]).size, "the sound goes on"
+    assert len(before) + len(wave(items[place:])) < len(sound)
+
+
+def test_a_file_that_ends_early_is_used_and_reported(tmp_path: Path) -> None:
+    path = recordings.write(tmp_path / "a.mka", recordings.speech(48_000, 12.3), 48_000, "aac")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    items = read(path)
+    assert [reason.endswith("before the length in its header") for reason in reasons(items)] == [True]
+    assert 4 < len(wave(items)) / 16_000 < 8
+
+
+def test_a_film_without_sound_is_left_out(tmp_path: Path) -> None:
+    import reels
+
+    path = reels.write(tmp_path / "a.mp4", [reels.counted(number)[::2, ::2] for number in range(5)])
+    (item,) = read(path)
+    assert isinstance(item, Skipped)
+    assert (item.unusable, item.reason) == (False, "no audio stream, only video")
+
+
+def test_the_first_samples_of_a_file_whose_header_says_too_little(tmp_path: Path) -> None:
+    for number in (0, 1):
+        soundfile.write(tmp_path / f"{number}.mp3", recordings.speech(44_100, 4.0, seed=number), 44_100)
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"".join((tmp_path / f"{number}.mp3").read_bytes() for number in (0, 1)))
+    reader = AudioReader(AudioOptions(seconds=2.0, min_seconds=0.0))
+    (extent,) = reader.scan("a.mp3", str(path), 9)
+    for asked in (1, 3):
+        cut, count = reader.first(extent, asked)
+        assert count == len(list(reader.read([cut], ALL))) <= asked
+
+
+@pytest.mark.parametrize(
+    ("names", "modality"),
+    [
+        (["a.webm"], "sound"),
+        (["a.webm", "film.webm"], "video"),
+        (["a.webm", "a.m4a"], "sound"),
+        (["film.mp4"], "video"),
+    ],
+)
+def test_a_container_is_video_if_there_is_a_film_in_any(names: list[str], modality: str, tmp_path: Path) -> None:
+    for name in names:
+        codec, how = FORMATS[name]
+        recordings.write(tmp_path / name, recordings.speech(48_000, 1.0), 48_000, codec, **how)
+    assert Cluster().resolve([tmp_path]).modality == modality
