@@ -196,6 +196,8 @@ def print_summary(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    if named := facts.get("ignored_suffixes"):
+        facts = {**facts, "ignored": named, "ignored_suffixes": {}}
     facts = {name: value for name, value in facts.items() if value != {}}
     wide = max(len(name) for name in facts)
     for name, value in facts.items():
