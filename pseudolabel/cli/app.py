@@ -102,7 +102,8 @@ def verify_dataset(
     """Check a dataset: the checksums of its files, then the label of each row.
 
     Without --against, a row is "true" if it proves its label, and "consistent" if it has no contradiction but cannot
-    prove its label. With --against, each row is made again from the source and compared. Exit code 3 for any fault.
+    prove its label. With --against, each row is made again from the source and compared. The source is read by the same
+    decoders as for the run, so an error that the decoder makes both times is not found. Exit code 3 for any fault.
     """
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
     print_summary(

@@ -267,6 +267,11 @@ def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -
     assert "none of 10 files (4 .doc, 2 without suffix" in lost.stderr
 
 
+def test_the_help_of_verify_says_what_it_cannot_see(here: Command) -> None:
+    told = " ".join(here("verify", "--help").stdout.replace("│", " ").split())
+    assert "an error that the decoder makes both times" in told
+
+
 MASKLESS = json.dumps(
     {
         "version": "1.0",
