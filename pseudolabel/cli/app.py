@@ -101,7 +101,8 @@ def verify_dataset(
     """Check a dataset: the checksums of its files, then the label of each row.
 
     Without --against, a row is "true" if it proves its label, and "consistent" if it has no contradiction but cannot
-    prove its label. With --against, each row is made again from the source and compared. Exit code 3 for any fault.
+    prove its label. With --against, each row is made again from the source and compared. The source is read by the same
+    decoders as for the run, so an error that the decoder makes both times is not found. Exit code 3 for any fault.
     """
     from pseudolabel.engine.progress import Progress
     from pseudolabel.inspection.verify import verify
@@ -212,6 +213,8 @@ def print_summary(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    if named := facts.get("ignored_suffixes"):
+        facts = {**facts, "ignored": named, "ignored_suffixes": {}}
     facts = {name: value for name, value in facts.items() if value != {}}
     wide = max(len(name) for name in facts)
     for name, value in facts.items():

@@ -52,6 +52,7 @@ class Summary:
     cut: int = 0
     lacking: int = 0
     ignored: int = 0
+    ignored_suffixes: dict[str, int] = field(default_factory=dict)  # the most frequent ones
     rows: dict[str, int] = field(default_factory=dict)
     shards: int = 0
     bytes: int = 0
@@ -73,8 +74,8 @@ def finish_run(
     made = [record for record in records.done(range(count), found.plan.digests) if record]
     assert len(made) == count, f"{count - len(made)} shards were reported done but are missing"
     summary = Summary(
-        str(out), task.name, "finished", **total_counts(made), ignored=found.ignored, shards=count,
-        seconds=round(time.monotonic() - started, 1),
+        str(out), task.name, "finished", **total_counts(made), ignored=sum(found.ignored.values()),
+        ignored_suffixes=dict(found.ignored), shards=count, seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
     write_atomic(out / SKIPPED, records.read_skips(count))
     reading, labelling = CrashLog.of(records.folder, "").exceptions

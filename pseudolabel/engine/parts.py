@@ -75,7 +75,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
         if lacking := missing_shards(out, plan, mine):
             check_mounted(plan, lacking)
             carried = read_or_refuse(out / RECORDS / SOURCE_COLUMNS, source_columns.load_columns)
-            found = Scan(plan, begun_as["source"]["files"], begun_as["ignored"], carried)
+            found = Scan(plan, begun_as["source"]["files"], begun_as["ignored_suffixes"], carried)
             with RunSession(task, options, found, out, progress, len(lacking), ours) as session:
                 session.make(lacking)
     return step_summary(task, out, f"part {number} of {count} made", plan, mine, started)
@@ -118,6 +118,6 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
                 "rerun the parts that failed, then run pseudolabel finish again",
                 code=3,
             )
-        found = Scan(plan, manifest["source"]["files"], manifest["ignored"], dataset.source_columns)
+        found = Scan(plan, manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns)
         options = replace(dataset.options, max_skipped=max_skipped)
         return finish_run(dataset.task, options, found, out, manifest, started, progress, ours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain
@@ -20,6 +20,10 @@ from pseudolabel.tasks.base.task import Reader, Task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.source_columns import SourceColumns
 
+MAX_NAMED_SUFFIXES = 20  # suffixes of ignored files that a summary names
+MAX_COUNTED_SUFFIXES = 10_000  # suffixes counted, so that memory does not grow with the source
+OTHER_SUFFIXES = "of other suffixes"
+
 
 def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
     """Return the paths and URLs of the sources. Raise `UserError` if one is missing or two have the same name."""
@@ -31,18 +35,18 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 
 @dataclass
 class Scan:
-    """A planned source: its shards, the number of files in them, and the number of files with other suffixes."""
+    """A planned source: its shards, the number of files in them, and the other files, counted by suffix."""
 
     plan: Plan
     files: int
-    ignored: int
+    ignored: Mapping[str, int]
     source_columns: SourceColumns
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
-    counts, reader = Counter[bool](), task.reader()
+    counts, reader = Counter({"": 0}), task.reader()
     extents = _extents(reader, sources, counts)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
@@ -51,19 +55,30 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
-    found = Scan(Plan(shards), counts[True], counts[False], carried)
+    made = Plan(shards)  # this reads the whole source
+    found = Scan(made, counts.pop(""), _most_frequent(counts), carried)
     if not len(found.plan):
         wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
-        raise UserError(f"nothing to read in {names}: none of {found.ignored} files ends in {wanted}", code=5)
+        told = ", ".join(f"{count:,} {suffix}" for suffix, count in found.ignored.items())
+        there = f"{counts.total():,} files ({told})" if told else "0 files"
+        raise UserError(f"nothing to read in {names}: none of {there} ends in {wanted}", code=5)
     return found
 
 
-def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[bool]) -> Iterator[Extent]:
-    """Yield the extents of all candidate files. Count candidates (True) and other files (False) in `counts`."""
+def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[str]) -> Iterator[Extent]:
+    """Yield the extents of all candidate files. Count candidates under "", and other files under their suffix."""
     for file in files.find_files(sources, reader.suffixes):
-        counts[file.candidate] += 1
+        told = file.ignored_as
+        counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:
             yield from reader.scan(file.key, file.where, file.size)
+
+
+def _most_frequent(counts: Counter[str]) -> dict[str, int]:
+    """Return the counts of the most frequent suffixes, then the sum of the others."""
+    ordered = sorted(counts.items(), key=lambda one: (one[0] == OTHER_SUFFIXES, -one[1], one[0]))
+    others = sum(count for _, count in ordered[MAX_NAMED_SUFFIXES:])
+    return dict(ordered[:MAX_NAMED_SUFFIXES]) | ({OTHER_SUFFIXES: others} if others else {})
 
 
 def _grown(

@@ -45,12 +45,15 @@ class Target:
         """Return the manifest that a run begins with."""
         found, extended = self.scan, self.before is not None
         source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
-        more = {"ignored": found.ignored, "extended": extended, "fields": asdict(self.task), "versions": versions()}
+        ignored = {"ignored": sum(found.ignored.values()), "ignored_suffixes": found.ignored}
         return {
             "pseudolabel": 1,
             "format": FORMAT,
             **identity(self.task, source, found.source_columns, self.options),
-            **more,
+            **ignored,
+            "extended": extended,
+            "fields": asdict(self.task),
+            "versions": versions(),
         }
 
     def is_complete(self) -> bool:

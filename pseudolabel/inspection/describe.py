@@ -66,6 +66,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "rows": summary["rows"],
         "kept": {column.name: column.type for column in dataset.source_columns.columns},
         **{name: summary[name] for name in names},
+        "ignored_suffixes": summary.get("ignored_suffixes", {}),
         "labels": [spread._asdict() for spread in spreads(dataset)],
         "left_out": dict(skip_reasons(dataset)),
         "remarks": manifest["remarks"],

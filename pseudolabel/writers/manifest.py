@@ -101,7 +101,7 @@ def first_difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of a manifest that identify the dataset."""
-    apart = ("format", "versions", "pseudolabel", "fields", "ignored", "extended", "metadata")
+    apart = ("format", "versions", "pseudolabel", "fields", "ignored", "ignored_suffixes", "extended", "metadata")
     return {name: value for name, value in manifest.items() if name not in apart}
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pseudolabel.contracts import UserError
-from pseudolabel.readers.sources import archives
+from pseudolabel.readers.sources import archives, formats
 from pseudolabel.readers.sources.file_lists import FileList
-from pseudolabel.readers.sources.files import TABLE_SUFFIX
 from pseudolabel.storage.layout import CARD, LOCK, MANIFEST, PREVIEW, RECORDS, SKIPPED, SUCCESS, WORK
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
@@ -41,7 +40,7 @@ def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None)
 
 def default_name(source: Path) -> str:
     """Return the start of a dataset name: the source's name without the suffix of a list, an archive or a table."""
-    ends = [TABLE_SUFFIX, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
+    ends = [formats.TABLE, *archives.SUFFIXES] if not isinstance(source, FileList) else [Path(source.name).suffix]
     end = max((end for end in ends if source.name.lower().endswith(end)), key=len, default="")
     return source.name[: len(source.name) - len(end)] or source.name
 

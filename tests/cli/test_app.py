@@ -226,12 +226,50 @@ def test_odd_names_and_hidden_files(pseudolabel: Command, tmp_path: Path) -> Non
     (source / "circle.png").symlink_to(source / "circle.png")
     done = pseudolabel("deadly", source, "--out", "out", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["ignored"] == 3  # no.xyz and both links
+    told = json.loads(done.stdout)
+    assert (told["ignored"], told["ignored_suffixes"]) == (2, {"no regular file": 2})  # both links
 
     import pyarrow.parquet as pq
 
     keys = set(pq.read_table(tmp_path / "out" / "data")["key"].to_pylist())
-    assert keys == {"plain.png", "schön & <b>.PNG", "bad%FF.png", "a%231.png"}
+    assert keys == {"plain.png", "schön & <b>.PNG", "bad%FF.png", "a%231.png", "no.xyz"}
+
+
+def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -> None:
+    """In the summary, the manifest, `--dry-run` and `describe`. `ignored` stays a number."""
+    names = ["a.doc", "b.DOC", "sub/c.doc", "d.xyz", "e.tar.bz2", "notes", "f.html?page=1", "g.\x1b[31m", "h.txt"]
+    (tmp_path / "pics" / "sub").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "pics" / name).write_bytes(b"no picture")
+    picture = (FIXTURES / "images" / "lakes" / "01.png").read_bytes()
+    for name in ("a.png", "i.jpg?width=300"):
+        (tmp_path / "pics" / name).write_bytes(picture)
+    suffixes = {".doc": 3, "without suffix": 2, ".bz2": 1, ".html...": 1, ".txt": 1, ".xyz": 1}
+    line = "ignored 3 .doc, 2 without suffix, 1 .bz2, 1 .html..., 1 .txt, 1 .xyz"
+    words = ["jigsaw", "pics", "--grid", "2"]
+    for more in (["--dry-run"], ["--out", "tiles", "--workers", "1"]):
+        told = json.loads(here(*words, *more, "--json").stdout)
+        assert (told["ignored"], told["ignored_suffixes"]) == (9, suffixes)
+        table = here(*words, *more).stdout
+        assert "ignored_suffixes" not in table
+        assert line in [" ".join(row.split()) for row in table.splitlines()]
+    manifest = json.loads((tmp_path / "tiles" / "_manifest.json").read_text())
+    assert (manifest["ignored"], manifest["summary"]["ignored"]) == (9, 9)
+    assert manifest["ignored_suffixes"] == manifest["summary"]["ignored_suffixes"] == suffixes
+    described = json.loads(here("describe", "tiles", "--json").stdout)
+    assert (described["ignored"], described["ignored_suffixes"]) == (9, suffixes)
+    (tmp_path / "pics" / "new.doc").write_bytes(b"of no effect on the dataset")
+    assert json.loads(here(*words, "--out", "tiles", "--json").stdout)["status"] == "already finished"
+    for name in ("a.png", "i.jpg?width=300"):
+        (tmp_path / "pics" / name).unlink()
+    lost = here(*words, "--out", "none")
+    assert lost.returncode == 5
+    assert "none of 10 files (4 .doc, 2 without suffix" in lost.stderr
+
+
+def test_the_help_of_verify_says_what_it_cannot_see(here: Command) -> None:
+    told = " ".join(here("verify", "--help").stdout.replace("│", " ").split())
+    assert "an error that the decoder makes both times" in told
 
 
 MASKLESS = json.dumps(

@@ -77,13 +77,13 @@ def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path
     folder = Path(shutil.copytree(pictures, tmp_path / "grown"))
     new = sorted(folder.rglob("*.png"))[::7]
     for path in new:
-        path.rename(path.with_suffix(".later"))
+        path.rename(path.with_suffix(".part"))
     words = ["jigsaw", folder, *ONE, "--out", "out", "--json"]
     first = json.loads(pseudolabel(*words, "--extend").stdout)  # nothing there yet: a run like any other
     before, inodes = sums(tmp_path / "out"), finished(tmp_path / "out")
     assert json.loads(pseudolabel(*words, "--extend").stdout)["status"] == "already finished"
     for path in new:
-        path.with_suffix(".later").rename(path)
+        path.with_suffix(".part").rename(path)
     done = pseudolabel(*words)
     assert (done.returncode, "--extend" in done.stderr) == (4, True)
     attempt = start([*words, "--extend", "--workers", 1], tmp_path)

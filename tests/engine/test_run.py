@@ -17,7 +17,10 @@ from deadly import Deadly
 from processes import ONE, children, finished, kill, start, wait_for
 from runs import Command, arguments, peak, records, skipped, sums
 
+from pseudolabel import finish, plan_parts, run
 from pseudolabel import rows as stream_rows
+from pseudolabel.contracts import RunOptions
+from pseudolabel.engine import scan
 
 
 @pytest.fixture(scope="module", params=["jigsaw", "mask-text"])
@@ -197,6 +200,28 @@ def test_limit_order_and_several_sources(pictures: Path, pseudolabel: Command, t
     assert "class-0/000.png" in both
     assert pseudolabel("deadly", pictures, "--limit", 13, "--out", "out").returncode == 0
     assert pq.read_table(tmp_path / "out" / "data")["key"].to_pylist() == some, "and so they are stored"
+
+
+def test_the_most_frequent_suffixes_are_named_and_the_others_are_summed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Summary and memory stay small where each file has a suffix of its own; a plan and its parts say the same."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((90, 90, 3), np.uint8))
+    for number in range(50):
+        (tmp_path / f"{number}.x{min(number, 40):02}").touch()
+    first = {".x40": 10} | {f".x{number:02}": 1 for number in range(19)}
+    expected = {**first, "of other suffixes": 21}
+    found = scan.scan(Deadly(), [tmp_path], RunOptions())
+    assert (found.files, list(found.ignored.items())) == (1, list(expected.items()))
+    monkeypatch.setattr(scan, "MAX_COUNTED_SUFFIXES", 5)
+    few = scan.scan(Deadly(), [tmp_path], RunOptions())
+    assert (few.files, sum(few.ignored.values()), len(few.ignored)) == (1, 50, 5)
+    monkeypatch.undo()
+    out = tmp_path.parent / "planned"
+    plan_parts(Deadly(), tmp_path, out=out)
+    run(Deadly(), tmp_path, out=out, part="1/1")
+    summary = finish(out)
+    assert (summary.ignored, summary.ignored_suffixes) == (50, expected)
 
 
 def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:

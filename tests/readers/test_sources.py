@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -554,6 +555,122 @@ def test_keys_of_a_list(tmp_path: Path) -> None:
     assert list(keys(f"@{tmp_path}/lists/files.txt")) == ["lists/a/0.jpg", "other/2.jpg", "lists/1.jpg"]
 
 
+# --- names that do not tell the format -------------------------------------------------------------------------------
+
+ODD_NAMES = ("{}.jpg?width=300", "{}", "{}.jpeg_large", "a.b/{}.", "{}.orig#1", "Dr. {}")
+
+
+@pytest.fixture
+def odd(source: Any, tmp_path: Path) -> Callable[[str], Path]:
+    """A folder with the fixtures of a modality under names without a known suffix, and some that are no media."""
+
+    def named(modality: str) -> Path:
+        folder = tmp_path / modality
+        for number, path in enumerate(sorted(source(modality).iterdir())):
+            name = folder / ODD_NAMES[number % len(ODD_NAMES)].format(path.name.replace(".", "-"))
+            name.parent.mkdir(parents=True, exist_ok=True)
+            name.write_bytes(path.read_bytes())
+        for name, data in (("README", b"of a picture"), ("b.pdf", b"%PDF-1.7"), ("c.html", b"<p>"), (".d", picture(0))):
+            (folder / name).write_bytes(data)
+        return folder
+
+    return named
+
+
+@pytest.mark.parametrize(
+    ("task", "modality"), [("jigsaw", "images"), ("mask-audio", "audio"), ("shuffle-frames", "video")]
+)
+def test_content_decides_where_a_name_does_not(task: str, modality: str, odd: Any, source: Any) -> None:
+    """The samples are those of the same files under their own names."""
+
+    def samples(folder: Path) -> dict[str, bytes]:
+        reader = TASKS[task]().reader()
+        found = [file for file in files.find_files([folder], reader.suffixes) if file.candidate]
+        items = reader.read((e for file in found for e in reader.scan(*file[:3])), splits(0)[0])
+        return {stem(item.key): content(item.payload).tobytes() for item in items if isinstance(item, Sample)}
+
+    def content(payload: Any) -> Any:
+        return payload.wave if modality == "audio" else payload.frames if modality == "video" else payload
+
+    def stem(key: str) -> str:
+        parts = key.removeprefix("a.b/").removeprefix("Dr. ").replace("%23", "").split("#")
+        return "#".join([parts[0].partition("-")[0].partition(".")[0], *parts[1:]])
+
+    expected = samples(source(modality))
+    assert expected
+    assert samples(odd(modality)) == expected
+
+
+@pytest.mark.parametrize("kind", ["stored zip", "deflated zip", "tar", "tar.gz", "list"])
+def test_odd_names_from_wherever(kind: str, odd: Any, tmp_path: Path) -> None:
+    """Members are looked at as files are; the archive is read through once."""
+    folder, flat = odd("images"), tmp_path / "flat"
+    flat.mkdir()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("."):  # which a list would read, for it names them
+            path.rename(flat / path.name)
+    expected = made("jigsaw", flat)
+    assert len(expected) == 24
+    (tmp_path / "to").mkdir()
+    assert made("jigsaw", PACKED[kind](flat, tmp_path / "to", "")) == expected
+
+
+def test_a_store_is_looked_into_only_by_name(store: str, tmp_path: Path) -> None:
+    """Its folders and archives hold too many objects for a request each."""
+    for name in ("b", "c.jpg?width=300", "d.jpg"):
+        (tmp_path / "odd" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "odd" / name).write_bytes(picture(0))
+    zipped(tmp_path / "odd", tmp_path, zipfile.ZIP_STORED)
+    sent(tmp_path / "odd", f"{store}/by-name")
+    sent(tmp_path, f"{store}/by-zip")
+    folder = f"{store}/by-name/odd"
+    assert set(keys(folder)) == {"d.jpg"}
+    assert set(keys(f"{store}/by-zip/{tmp_path.name}/f.zip")) == {"d.jpg"}
+    assert set(keys(f"{folder}/b")) == {"b"}
+    (tmp_path / "f.txt").write_text(f"{folder}/b\n{folder}/gone\n{folder}/b\n{folder}/d.jpg\n")
+    assert keys(f"@{tmp_path}/f.txt") == {"b": "ffd8", "b%2": "an earlier file has the same name", "d.jpg": "ffd8"}
+
+
+def test_only_files_in_doubt_are_opened(tmp_path: Path) -> None:
+    """Not those of another modality, of metadata, hidden, or empty. Text is not guessed, so it opens nothing."""
+    wanted = {"0.jpg", "b", "c.jpeg_large", "d.JPG_ORIG"}
+    known = {
+        "a.txt",
+        "a.json",
+        "a.cls",
+        "metadata.csv",
+        "c.WAV",
+        "d.mp4",
+        "e.jsonl.gz",
+        "README.md",
+        ".hidden",
+        "f.zst",
+        "g.part",
+    }
+    for name in wanted | known:
+        (tmp_path / name).write_bytes(picture(0))
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    opened: list[str] = []
+    listens = True
+    sys.addaudithook(
+        lambda event, about: opened.append(str(about[0])) if listens and event == "open" else None  # cannot be removed
+    )
+    images = {file.key: file for file in files.find_files([tmp_path], TASKS["jigsaw"]().reader().suffixes)}
+    seen = {os.path.relpath(path, tmp_path) for path in opened if path.startswith(str(tmp_path))}
+    opened.clear()
+    text = {file.key for file in files.find_files([tmp_path], TextReader.suffixes) if file.candidate}
+    listens = False
+    assert {key for key, file in images.items() if file.candidate} == wanted
+    assert seen == wanted - {"0.jpg"}
+    assert text == {"a.txt", "metadata.csv", "e.jsonl.gz", "README.md"}
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
+    told = {key: file.ignored_as for key, file in images.items() if not file.candidate}
+    assert told.pop("link") == "no regular file"
+    assert told.pop("empty") == "without suffix"
+    assert {key: name for key, name in told.items() if name != Path(key).suffix.lower()} == {}
+
+
 def test_lists_that_are_none_and_sources_that_never_end(tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(picture(0))
     for number, data in enumerate((b"0.jpg\x001.jpg", "0.jpg\n".encode("utf-16"))):
@@ -617,8 +734,9 @@ def test_over_http(source: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     assert made("jigsaw", f"{address}/f.zip") == made("jigsaw", source("images"))
-    (tmp_path / "f.txt").write_text(f"{address}/0.jpg?token=secret\n{address}/1.jpg\n")
-    assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan"}
+    (tmp_path / "image").write_bytes(picture(0))
+    (tmp_path / "f.txt").write_text(f"{address}/0.jpg?token=secret\n{address}/1.jpg\n{address}/image?id=3\n")
+    assert keys(f"@{tmp_path}/f.txt") == {"0.jpg": "ffd8", "1.jpg": "gone since the scan", "image": "ffd8"}
     monkeypatch.setattr(object_store, "MAX_WHOLE_BYTES", 1 << 10)
     monkeypatch.setattr(object_store, "REQUEST_BYTES", 1 << 10)
     with pytest.raises(UserError, match="supports no range requests; download the file"):

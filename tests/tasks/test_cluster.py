@@ -209,6 +209,19 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
         assert Cluster().resolve([tmp_path]).modality == modality
 
 
+def test_files_without_a_known_suffix_count_by_their_content(tmp_path: Path) -> None:
+    """As those that have one do; and what no reader reads does not count."""
+    picture, sound = (
+        next(SOURCES[kind].rglob(f"*.{end}")).read_bytes() for kind, end in (("images", "png"), ("sound", "wav"))
+    )
+    for name, data in (("a", picture), ("b.jpeg_large", picture), ("c.pdf", b"%PDF-1.7"), ("README", b"a text")):
+        (tmp_path / name).write_bytes(data)
+    assert Cluster().resolve([tmp_path]).modality == "images"
+    (tmp_path / "d.wav_large").write_bytes(sound)
+    with pytest.raises(UserError, match="2 of images, 1 of sound; give one of them, as --modality images"):
+        Cluster().resolve([tmp_path])
+
+
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [

@@ -12,6 +12,7 @@ import numpy as np
 
 from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, decoding_errors, or_skipped
 from pseudolabel.readers.audio.libav import LibavSound
+from pseudolabel.readers.sources.formats import LIBAV_AUDIO
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 MAX_FRAMES = 1 << 40  # frames, more than any file has: stands for an unknown length
@@ -23,10 +24,6 @@ STREAM_FORMATS = ("MP3", "OGG", "FLAC")  # of libsndfile: no header tells where 
 MAX_PADDING = 4096  # frames: delay and padding of a lossy codec, which decoders cut off differently; not a rest
 READ_AHEAD = 8192  # bytes that libFLAC reads at once
 FLAC_MARK = b"fLaC"
-LIBAV_SUFFIXES = (  # names of formats that only libav reads
-    *(".m4a", ".m4b", ".aac", ".mka", ".weba", ".wma", ".ac3", ".eac3"),
-    *(".mp4", ".mov", ".mkv", ".webm"),  # sound of films
-)
 LIBAV_HEAD = re.compile(rb"....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)  # their first bytes
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
@@ -189,7 +186,7 @@ def open_sound(where: str, start: int = 0) -> Sound:
         unless_open.enter_context(file)
         head = file.read(16)
         file.check()
-        if where.lower().endswith(LIBAV_SUFFIXES) or LIBAV_HEAD.match(head):
+        if where.lower().endswith(LIBAV_AUDIO) or LIBAV_HEAD.match(head):
             return LibavSound(where)
         file.seek(0)
         sound = SndfileSound(file, where, start)

@@ -13,7 +13,6 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.audio.decode import (
-    LIBAV_SUFFIXES,
     MAX_FRAMES,
     Header,
     mix_channels,
@@ -21,6 +20,7 @@ from pseudolabel.readers.audio.decode import (
     read_header,
     resample_to_int16,
 )
+from pseudolabel.readers.sources import formats
 
 EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
 MAX_UTTERANCE_VALUES = 2**25  # frames x channels of an utterance: a bad header may claim 1024 channels or any rate
@@ -56,13 +56,7 @@ class Utterance(NamedTuple):
 class AudioReader:
     """Reader of audio. Uses all that decodes, be it less or more than the header says."""
 
-    suffixes: frozenset[str] = frozenset(
-        (
-            *(".wav", ".w64", ".rf64", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
-            *(".aif", ".aiff", ".aifc", ".afc", ".au", ".snd", ".caf", ".sph", ".nist"),
-            *LIBAV_SUFFIXES,
-        )
-    )
+    suffixes: frozenset[str] = formats.AUDIO
 
     def __init__(self, options: AudioOptions) -> None:
         self.options = options

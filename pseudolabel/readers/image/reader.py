@@ -12,6 +12,7 @@ from typer import Option
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.image.decode import decode
 from pseudolabel.readers.image.tone import parse_span
+from pseudolabel.readers.sources import formats
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
@@ -39,9 +40,7 @@ class ImageOptions(Options):
 class ImageReader:
     """Reader of images: a file is one extent, and an extent is one sample."""
 
-    suffixes: frozenset[str] = frozenset(
-        (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif")
-    )
+    suffixes: frozenset[str] = formats.IMAGES
 
     def __init__(self, options: ImageOptions) -> None:
         self.options = options

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.contracts import Extent, UnusableSample
+from pseudolabel.readers.sources.formats import CSV, JSONL
 from pseudolabel.readers.sources.location import TableRow
 from pseudolabel.readers.sources.opening import container_stamp
 from pseudolabel.readers.text import streams, tables
@@ -35,9 +36,9 @@ def column_types(path: str, encoding: str) -> dict[str, str]:
     if name.endswith(".parquet"):
         with tables.open_parquet(path) as file:
             return {field.name: _spelt(field.type) for field in file.schema_arrow}
-    if name.endswith(tables.CSV):
+    if name.endswith(CSV):
         return dict.fromkeys(tables.csv_rows(path, encoding)[0], TEXT)
-    if name.endswith(tables.JSONL):
+    if name.endswith(JSONL):
         top, _ = streams.byte_order_mark(path)
         return {name: TEXT for record in tables.json_head(path, top) for name in record}
     return {}
@@ -45,7 +46,7 @@ def column_types(path: str, encoding: str) -> dict[str, str]:
 
 def is_table(path: str) -> bool:
     """Return whether a file is a table, by its name."""
-    return strip_compression(path).endswith((".parquet", *tables.CSV, *tables.JSONL))
+    return strip_compression(path).endswith((".parquet", *CSV, *JSONL))
 
 
 def identical_values(one: Any, other: Any) -> bool:

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from pseudolabel.contracts import UnusableSample, UserError, or_skipped
 from pseudolabel.readers.metadata import columns, webdataset
 from pseudolabel.readers.metadata.columns import TEXT, ColumnTypes, Values
-from pseudolabel.readers.sources import files, parquet_media
+from pseudolabel.readers.sources import files, formats, parquet_media
 from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.text import streams, tables
 
@@ -74,7 +74,7 @@ def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[Metad
         container = file.where.partition("\0")[0]
         if name in SIDECAR_NAMES and file.candidate:
             one = MetadataSource(key.rpartition("/")[0], file.where)
-        elif name.lower().endswith(files.TABLE_SUFFIX) and isinstance(
+        elif name.lower().endswith(formats.TABLE) and isinstance(
             or_skipped(key, partial(_media, file.where, media)), str
         ):
             one = MetadataSource(None, file.where)

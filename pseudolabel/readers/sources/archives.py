@@ -13,7 +13,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from tempfile import TemporaryDirectory
@@ -23,9 +23,17 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
+from pseudolabel.readers.sources.formats import HEAD_BYTES, format_of
 from pseudolabel.readers.sources.gzip_index import STRETCH_BYTES, SeekableGzip
-from pseudolabel.readers.sources.location import unusable_locator
-from pseudolabel.readers.sources.opening import DEFLATED, MAX_INFLATED_BYTES, FaultRecordingFile, gzip_end, open_file
+from pseudolabel.readers.sources.location import Location, unusable_locator
+from pseudolabel.readers.sources.opening import (
+    DEFLATED,
+    MAX_INFLATED_BYTES,
+    FaultRecordingFile,
+    gzip_end,
+    open_file,
+    read_head,
+)
 from pseudolabel.storage.byte_ranges import file_size
 
 TARS = (".tar",)
@@ -47,9 +55,15 @@ class Member(NamedTuple):
     suffix: str = ""  # suffix of the media type, if the name has none
 
 
-def members(where: str) -> Iterator[Member]:
-    """Yield the files of an archive in stored order. Raise `UnusableSample` if it is damaged or contains no file."""
-    found = _zip(where) if where.lower().endswith(".zip") else _tarred(where)
+Doubt = Callable[[str], bool]  # whether the content of a member of this name has to be looked at
+
+
+def members(where: str, doubt: Doubt = lambda name: False) -> Iterator[Member]:
+    """Yield the files of an archive in stored order. Raise `UnusableSample` if it is damaged or contains no file.
+
+    The suffix of a member in `doubt` is that of its content.
+    """
+    found = _zip(where, doubt) if where.lower().endswith(".zip") else _tarred(where, doubt)
     first = next(found, None)
     if first is None:  # also a zip with a damaged end, or a tar that begins with zeros
         raise UnusableSample("the archive contains no file")
@@ -57,15 +71,16 @@ def members(where: str) -> Iterator[Member]:
     yield from found
 
 
-def _tarred(where: str) -> Iterator[Member]:
+def _tarred(where: str, doubt: Doubt) -> Iterator[Member]:
     with FaultRecordingFile(open_file(where)) as file:
-        yield from _packed_tar(file, open_file(where)) if where.lower().endswith(PACKED_TARS) else _tar(file, file)
+        packed = where.lower().endswith(PACKED_TARS)
+        yield from _packed_tar(file, open_file(where), doubt) if packed else _tar(file, file, doubt)
 
 
 # --- zip -------------------------------------------------------------------------------------------------------------
 
 
-def _zip(where: str) -> Iterator[Member]:
+def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
     with FaultRecordingFile(open_file(where)) as file, file.decoding_errors("not a zip archive, or damaged"):
         infos = zipfile.ZipFile(_ZipDirectory(file, MAX_DIRECTORY_BYTES)).infolist()  # type: ignore[call-overload]
     for info in infos:
@@ -89,14 +104,17 @@ def _zip(where: str) -> Iterator[Member]:
         elif is_bomb(size, packed):
             told = f"unusable {BOMB_REASON}"
         block = info.filename if method == DEFLATED and max(packed, size) > MAX_INFLATED_BYTES else ""
-        yield Member(info.filename, size, told, block)
+        suffix = ""
+        if size and doubt(info.filename):
+            suffix = format_of(read_head("\0".join(Location(where, told, block, info.filename)), HEAD_BYTES))
+        yield Member(info.filename, size, told, block, suffix)
 
 
 # --- tar -------------------------------------------------------------------------------------------------------------
 
 
 def _tar(
-    file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, packed: int = 0, points: str = ""
+    file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, doubt: Doubt, packed: int = 0, points: str = ""
 ) -> Iterator[Member]:
     """Yield the members. `packed`: bytes of a gzipped archive, 0 for others. Only large gzipped archives get blocks."""
     with file.decoding_errors("not a tar archive"):
@@ -111,7 +129,12 @@ def _tar(
         tar.members.clear()  # type: ignore[attr-defined] # tarfile would keep all members
         if not info.isdir():
             block = str(info.offset_data // STRETCH_BYTES) if packed > 2 * STRETCH_BYTES else ""
-            yield Member(info.name, info.size, _located(info, head, packed, points), block)
+            suffix = ""
+            if info.isreg() and not info.issparse() and doubt(info.name):
+                with file.decoding_errors("damaged"):
+                    stream.seek(info.offset_data)
+                    suffix = format_of(stream.read(min(info.size, HEAD_BYTES)))
+            yield Member(info.name, info.size, _located(info, head, packed, points), block, suffix)
     if headers.last.strip(b"\0"):  # tarfile ends without an error at an invalid header
         raise UnusableSample(f"damaged from byte {tar.offset} on: no valid header")
     if len(headers.last) < tarfile.BLOCKSIZE:
@@ -139,12 +162,12 @@ def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> st
     return f"tar {info.offset_data - len(head)} {info.offset_data} {info.size} {zlib.crc32(head)}"
 
 
-def _packed_tar(file: FaultRecordingFile, own: io.BufferedReader) -> Iterator[Member]:
+def _packed_tar(file: FaultRecordingFile, own: io.BufferedReader, doubt: Doubt) -> Iterator[Member]:
     """Read the whole archive, and save the seek points found, for the workers on this machine."""
     packed, points, end = file_size(own), os.path.join(_folder(), f"{time.time_ns()}"), gzip_end(own)
     stream = _Packed(file, own)
     try:
-        yield from _tar(file, stream, packed, f"{end} {points}")
+        yield from _tar(file, stream, doubt, packed, f"{end} {points}")
         with file.decoding_errors("damaged"):
             stream.check(packed)  # read to the end, where the checksum is
     finally:

@@ -11,27 +11,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pseudolabel.contracts import Skipped, UnusableSample, UserError, hash64, or_skipped
-from pseudolabel.readers.sources import archives, object_store, parquet_media
+from pseudolabel.readers.sources import archives, formats, object_store, parquet_media
 from pseudolabel.readers.sources.archives import Member
 from pseudolabel.readers.sources.file_lists import FileList, ListedFile
-from pseudolabel.readers.sources.location import Location, unusable_location
-from pseudolabel.readers.sources.opening import open_file
+from pseudolabel.readers.sources.formats import suffix_of
+from pseudolabel.readers.sources.location import Location, local_location, unusable_location
+from pseudolabel.readers.sources.opening import open_file, read_head
 from pseudolabel.storage.layout import MANIFEST
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
-TABLE_SUFFIX = ".parquet"
 METADATA = "metadata.parquet"  # metadata of the files beside it: see `readers.metadata.sidecars`
+NO_FILE = "no regular file"  # in a summary: a linked folder, a broken link, a device
 DUPLICATE_MARK = "\udc00"  # before the number of a repeated name; "%" in the key; never in a real name
 
 
 class File(NamedTuple):
-    """A file of a source. `candidate`: the name has a suffix that the task's reader accepts."""
+    """A file of a source. `candidate`: it has a suffix that the task's reader accepts, or has none that is known and
+    its content is of such a format. `ignored_as`: what a summary counts it under if it is no candidate."""
 
     key: str
     where: str
     size: int
     candidate: bool
+    ignored_as: str = ""
 
 
 def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
@@ -39,17 +42,44 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
 
     The key is the path relative to the source, with "/"; if there are several sources, the source's name comes first.
     Archives and media tables are read like folders. Damaged containers and members are yielded as unusable files.
+    The location of a file whose content tells its format has a name with the suffix of that format. Files of a store
+    are looked at only if the source names them.
     """
     ends = tuple(suffixes)
     for source in sources:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
-        listed, alone = _listed(source)
+        listed, alone = _listed(source, ends)
+        looks = _has_signatures(ends) and (alone or not (isinstance(source, FileList) or is_url(source)))
         for name, where, size in listed:
             if size >= 0 and _contains(name.partition(DUPLICATE_MARK)[0], where, ends):
                 yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
+            elif size >= 0 and name.partition(DUPLICATE_MARK)[0].lower().endswith(ends):
+                yield File(escape_key(prefix + name), where, size, True)
             else:
-                wanted = size >= 0 and name.partition(DUPLICATE_MARK)[0].lower().endswith(ends)
-                yield File(escape_key(prefix + name), where, max(size, 0), wanted)
+                yield _other(prefix + name, _by_content(where, size, ends) if looks else where, size, ends)
+
+
+def _other(name: str, where: str, size: int, ends: tuple[str, ...]) -> File:
+    """Return a file whose name is not wanted; the name of its location may be, which its content gave a suffix."""
+    if size >= 0 and "\0" in where and where.lower().endswith(ends):
+        return File(escape_key(name), where, size, True)
+    told = formats.short_suffix(suffix_of(name.partition(DUPLICATE_MARK)[0])) if size >= 0 else NO_FILE
+    return File(escape_key(name), where, max(size, 0), False, told)
+
+
+def _by_content(where: str, size: int, ends: tuple[str, ...]) -> str:
+    """Return the location of a file; of one with an unknown suffix and wanted content, with a suffix at its end."""
+    if size <= 0 or suffix_of(where) in formats.KNOWN:
+        return where
+    found = formats.format_of(read_head(where, formats.HEAD_BYTES))
+    if not found.endswith(ends):
+        return where
+    return where + found if "\0" in where else local_location(where, found)
+
+
+def _has_signatures(ends: tuple[str, ...]) -> bool:
+    """Return whether the content of a file can tell that it is wanted, which text cannot."""
+    return any(suffix in ends for suffix in formats.SIGNATURES)
 
 
 def check_sources(sources: Sequence[Path]) -> None:
@@ -83,10 +113,14 @@ def _exists(source: Path) -> bool:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _listed(source: Path) -> tuple[Iterable[ListedFile], bool]:
+def _listed(source: Path, ends: tuple[str, ...]) -> tuple[Iterable[ListedFile], bool]:
     """Return the visible files of a source, and whether the source is a single file."""
     if isinstance(source, FileList):
-        return _once(source.files()), False
+        looks = _has_signatures(ends)
+        named = (
+            (name, _by_content(where, size, ends) if looks else where, size) for name, where, size in source.files()
+        )
+        return _once(named), False
     if is_url(source):
         where, size = object_store.file_at(str(source))
         return ([(source.name, where, size)], True) if size >= 0 else (object_store.list_objects(source), False)
@@ -144,9 +178,9 @@ def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
         return False
     if name.lower().endswith(archives.SUFFIXES):
         return True
-    if not name.lower().endswith(TABLE_SUFFIX) or not parquet_media.media_suffixes(ends):
+    if not name.lower().endswith(formats.TABLE) or not parquet_media.media_suffixes(ends):
         return False
-    return TABLE_SUFFIX not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
+    return formats.TABLE not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
 
 
 def _kind(where: str, ends: tuple[str, ...]) -> str:
@@ -162,13 +196,15 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
             yield File(escape_key(name), unusable_location(found.reason, name), 0, True)
             return
         inner, place, size = found
-        yield File(escape_key(prefix + inner), place, max(size, 0), size >= 0 and place.lower().endswith(ends))
+        yield _other(prefix + inner, place, size, ends)
 
 
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Yield name, location and size of each member. Omit hidden members; a path out of the archive is unusable."""
-    table = where.lower().endswith(TABLE_SUFFIX)
-    for member in _rows(where, ends) if table else archives.members(where):
+    table = where.lower().endswith(formats.TABLE)
+    looks = "\0" not in where and _has_signatures(ends)  # in a store each look would be a request
+    doubt = partial(_is_in_doubt, looks)
+    for member in _rows(where, ends) if table else archives.members(where, doubt):
         parts = _parts(member.name)
         if not table and any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
             continue
@@ -181,6 +217,10 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             block = f"{prefix}#{member.block}" if member.block else ""
             block = escape_key(prefix + clean) if member.block == member.name else block  # a zip member, its own block
             yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
+
+
+def _is_in_doubt(looks: bool, name: str) -> bool:
+    return looks and suffix_of(name) not in formats.KNOWN
 
 
 def _parts(name: str) -> list[str]:

@@ -24,6 +24,11 @@ def unusable_locator(reason: str) -> str:
     return f"unusable {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
 
 
+def local_location(path: str, suffix: str) -> str:
+    """Return the location of a file on disk whose name does not tell its format; `suffix` does."""
+    return "\0".join(Location(path, "file", "", path.rpartition("/")[2] + suffix))
+
+
 def file_name(where: str) -> str:
     """Return the last part of a location's name."""
     return where.rpartition("\0")[2].rpartition("/")[2]

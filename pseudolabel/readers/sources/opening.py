@@ -100,7 +100,16 @@ def open_file(where: str) -> io.BufferedReader:
     return OPENERS[kind](container, told)
 
 
-def _file(path: str) -> io.BufferedReader:
+def read_head(where: str, count: int) -> bytes:
+    """Return up to `count` first bytes of a location, of a store by one request of that size; b"" if it is unusable."""
+    try:
+        with open_file(where) as file:
+            return file.raw.read(count) or b""
+    except UnusableSample:
+        return b""
+
+
+def _file(path: str, _: str = "") -> io.BufferedReader:
     try:
         return open(path, "rb")
     except FileNotFoundError:
@@ -254,6 +263,7 @@ def container_stamp(container: str) -> object:
 
 OPENERS: dict[str, Callable[[str, str], io.BufferedReader]] = {
     "unusable": _unusable,
+    "file": _file,
     "object": _object,
     "zip": _zip_member,
     "tar": _tar_member,

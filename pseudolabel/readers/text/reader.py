@@ -19,15 +19,13 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
 from pseudolabel.readers.metadata import columns
+from pseudolabel.readers.sources.formats import COMPRESSED, CSV, JSONL, TEXT
 from pseudolabel.readers.sources.opening import check_checksum
 from pseudolabel.readers.text import streams, tables
 from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, Fault, decode_block, each_document, pack_cells
 from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, boundaries_within, cut_documents
-from pseudolabel.readers.text.tables import CSV, JSONL
 
 EXTENT_BYTES = 1 << 20  # bytes of a file that are one extent
-TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
-COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 
 class DocumentUnit(StrEnum):
@@ -64,9 +62,7 @@ class TextReader:
     An empty file, a blank line, a null and an empty string give no document.
     """
 
-    suffixes = frozenset(
-        kind + packed for kind in TEXT_SUFFIXES + JSONL + CSV for packed in ("", *COMPRESSED_SUFFIXES)
-    ) | {".parquet"}
+    suffixes = TEXT
 
     def __init__(self, options: TextOptions) -> None:
         self.options = options
@@ -135,7 +131,7 @@ class TextReader:
 
     def _cuts(self, name: str) -> bool:
         """Return whether a file of this name is read in ranges."""
-        if name.endswith(CSV + COMPRESSED_SUFFIXES) or not streams.cuts_at_white(self.options.encoding):
+        if name.endswith(CSV + COMPRESSED) or not streams.cuts_at_white(self.options.encoding):
             return False
         return self.options.document != DocumentUnit.file or name.endswith(JSONL)
 

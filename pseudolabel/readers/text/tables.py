@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Cell = tuple[int, bytes | UnusableSample]  # position, and the text or why it is unusable; nulls give no cell
 Record = tuple[int, Mapping[str, Any] | UnusableSample]  # position, and column -> value or why it is unusable
-JSONL = (".jsonl", ".ndjson")
-CSV = (".csv", ".tsv")
 BATCH_ROWS = 128  # maximum rows of a Parquet batch: a dictionary may repeat 1 MB of text in each row of a small file
 BATCH_BYTES = 4 << 20  # bytes of a Parquet batch, about
 JSON = json.JSONDecoder()

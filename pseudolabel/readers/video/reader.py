@@ -24,6 +24,7 @@ from pseudolabel.contracts import (
     UserError,
     or_skipped,
 )
+from pseudolabel.readers.sources import formats
 from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
 from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile
 from pseudolabel.readers.video.deinterlace import Shown, deinterlace, shown_frames
@@ -84,12 +85,7 @@ class ExtentClips(NamedTuple):
 class VideoReader:
     """Reader of video. Uses all frames that decode. Holds only the frames that overlapping clips need."""
 
-    suffixes: frozenset[str] = frozenset(
-        (
-            *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".gif", ".flv", ".ts", ".mts", ".m2ts"),
-            *(".mpg", ".mpeg", ".ogv", ".3gp", ".3g2", ".wmv", ".asf"),
-        )
-    )
+    suffixes: frozenset[str] = formats.VIDEO
 
     def __init__(self, sampling: Sampling, short: int) -> None:
         self.sampling, self.short = sampling, short  # pixels of the short side
