@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import s3fs
 from faulty import Faulty
 from moto.server import ThreadedMotoServer
 from processes import kill, start, wait_for
@@ -80,8 +81,10 @@ def bucket() -> Iterator[Bucket]:
 def network(bucket: Bucket) -> Iterator[Faulty]:
     with Faulty(bucket.port) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        s3fs.S3FileSystem.clear_instance_cache()  # a file system keeps the endpoint it was made with
         yield proxy
         proxy.shutdown()
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
