@@ -13,6 +13,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import s3fs
 from faulty import Faulty
 from moto.server import ThreadedMotoServer
 from processes import kill, start, wait_for
@@ -80,8 +81,10 @@ def bucket() -> Iterator[Bucket]:
 def network(bucket: Bucket) -> Iterator[Faulty]:
     with Faulty(bucket.port) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        s3fs.S3FileSystem.clear_instance_cache()  # a file system keeps the endpoint it was made with
         yield proxy
         proxy.shutdown()
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
@@ -91,7 +94,10 @@ def proxy(network: Faulty) -> Iterator[Faulty]:
     network.each, network.delay = 0, 0.0
 
 
-@pytest.mark.parametrize("task", [Jigsaw(), MaskText()], ids=["jigsaw", "mask-text"])
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(Jigsaw(), id="jigsaw"), pytest.param(MaskText(), id="mask-text", marks=pytest.mark.slow)],
+)
 def test_the_same_bytes_as_on_disk_and_none_half_done(
     task: Task, pictures: Path, corpus: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
 ) -> None:
@@ -146,6 +152,7 @@ def away(pictures: Path, bucket: Bucket, network: Faulty, tmp_path_factory: pyte
         yield pool.submit(story)
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(
     pictures: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
 ) -> None:

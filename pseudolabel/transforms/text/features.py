@@ -24,7 +24,7 @@ EXTRA_DIRECTIONS = 16  # directions that the randomised SVD finds and drops
 
 
 @cache
-def _term() -> re.Pattern[str]:
+def term_pattern() -> re.Pattern[str]:
     """Return the pattern of a term: a word, or one character of a script that is written without spaces.
 
     A word may contain marks: accents, vowel signs, and U+200C and U+200D between them.
@@ -51,7 +51,7 @@ def terms(block: Block) -> np.ndarray:
     """
     buckets = Buckets()
     texts = (unicodedata.normalize("NFC", text.decode().lower()) for text in block.texts())
-    found = [[buckets[term] for term in _term().findall(text)] for text in texts]
+    found = [[buckets[term] for term in term_pattern().findall(text)] for text in texts]
     owners = np.repeat(np.arange(len(found)), [len(one) for one in found])
     return np.vstack([(len(found), 0), np.stack([owners, np.concatenate([np.empty(0), *found])], 1)]).astype(np.int32)
 
