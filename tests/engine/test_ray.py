@@ -62,6 +62,7 @@ def test_a_task_that_learns_makes_the_same_bytes(nodes: Nodes, pseudolabel: Comm
 
 
 @with_ray
+@pytest.mark.slow
 def test_a_sample_that_kills_and_one_that_never_returns(nodes: Nodes, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     for i, height in enumerate([20, 20, 13, 20, 17, 20, 20]):
@@ -97,6 +98,7 @@ def working() -> list[str]:
 
 
 @with_ray
+@pytest.mark.slow
 def test_nobody_goes_on_working_in_a_ray_of_ones_own(pictures: Path, tmp_path: Path) -> None:
     """Without an address a Ray is started here; killed with no chance to end it, its workers end all the same.
 

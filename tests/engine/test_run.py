@@ -71,6 +71,7 @@ def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "worker" / "_manifest.json").read_text())["exceptions"] == {}
 
 
+@pytest.mark.slow
 def test_workers_killed_while_learning_and_while_idle(corpus: Path, pseudolabel: Command, tmp_path: Path) -> None:
     """A worker is lost while it observes the source, and one while it waits for the other to fit."""
     words = ["mask-text", corpus / "0.txt", corpus / "1.txt", "--vocab-size", 500, *ONE, "--workers", 2]

@@ -11,7 +11,7 @@ import pytest
 from runs import Command, skipped
 
 
-@pytest.mark.parametrize("where", ["label", "read", "observe"])
+@pytest.mark.parametrize("where", ["label", *(pytest.param(w, marks=pytest.mark.slow) for w in ("read", "observe"))])
 def test_native_code_that_never_returns(where: str, pseudolabel: Command, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

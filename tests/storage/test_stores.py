@@ -94,7 +94,10 @@ def proxy(network: Faulty) -> Iterator[Faulty]:
     network.each, network.delay = 0, 0.0
 
 
-@pytest.mark.parametrize("task", [Jigsaw(), MaskText()], ids=["jigsaw", "mask-text"])
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(Jigsaw(), id="jigsaw"), pytest.param(MaskText(), id="mask-text", marks=pytest.mark.slow)],
+)
 def test_the_same_bytes_as_on_disk_and_none_half_done(
     task: Task, pictures: Path, corpus: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
 ) -> None:
@@ -149,6 +152,7 @@ def away(pictures: Path, bucket: Bucket, network: Faulty, tmp_path_factory: pyte
         yield pool.submit(story)
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(
     pictures: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
 ) -> None:
