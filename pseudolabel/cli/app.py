@@ -215,7 +215,7 @@ def print_summary(facts: dict[str, Any], as_json: bool) -> None:
         return
     if named := facts.get("ignored_suffixes"):
         facts = {**facts, "ignored": named, "ignored_suffixes": {}}
-    facts = {name: value for name, value in facts.items() if value != {}}
+    facts = {name: value for name, value in facts.items() if value not in ({}, None)}
     wide = max(len(name) for name in facts)
     for name, value in facts.items():
         if isinstance(value, dict):

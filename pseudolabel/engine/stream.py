@@ -87,6 +87,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
         "skipped": round(counts.skipped / share),
         "filtered": round(counts.filtered / share),
         "rows": round(made / share),
+        "unknown_share": counts.unknown_share,
         "bytes": round(size / share),
         "core_seconds": round(seconds / share, 1),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from runs import FIXTURES, Command
+from runs import Command
 from token_rows import samples
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
@@ -210,7 +210,8 @@ def test_sentinels_that_lack_are_added_saved_and_told(tmp_path: Path, pseudolabe
     (remark,) = task.description.notes(task, tmp_path)
     assert f"{needed - 1} special tokens (<extra_id_2>, <extra_id_3>, ..." in remark
     assert f"vocab_size {saved.get_vocab_size()}" in remark
-    done = pseudolabel("corrupt-spans", FIXTURES / "text", "--out", "out", "--tokenizer", file)
+    (tmp_path / "numbers.txt").write_text(count(0, 900), "utf-8")
+    done = pseudolabel("corrupt-spans", "numbers.txt", "--out", "out", "--tokenizer", file)
     assert done.returncode == 0, done.stderr
     for told in (done.stderr, *((tmp_path / "out" / name).read_text() for name in ("README.md", "_manifest.json"))):
         assert "98 special tokens (<extra_id_2>" in told

@@ -11,7 +11,7 @@ import numpy as np
 from pseudolabel.contracts import Span
 from pseudolabel.transforms.text.packing import to_strings
 from pseudolabel.transforms.text.ragged import Ragged
-from pseudolabel.transforms.text.vocabulary import SpecialTokens
+from pseudolabel.transforms.text.special_tokens import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
