@@ -31,6 +31,7 @@ from pseudolabel.transforms.text.span_corruption import (
     matches_text,
     noise_counts,
     noise_spans,
+    readable_spans,
     restore_text,
     target_spans,
     text_and_label_lengths,
@@ -189,30 +190,35 @@ class CorruptSpans(PackedTask):
     def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         special, mode = text.special, self.recipe.mode
         text = text._replace(ids=special.plain(text.ids))
-        inputs, labels, blanks = self.infill(text, rng) if self.infilling else self.cut(text, rng)
+        inputs, labels, read = self.infill(text, rng) if self.infilling else self.cut(text, rng)
         frame = self.frame(special)
         front = ([special.added[mode]] if mode else []) + [*frame.front]
         shown = inputs.frame(self.length, special.pad, front, frame.back)
         attention = np.arange(self.length) < (inputs.lengths + len(front) + len(frame.back))[:, None]
         width = self.length - bool(mode) if self.infilling else self.lengths[1]
         asked = labels.frame(width, IGNORE_INDEX, frame.front, frame.back)
-        read = [text.spelling.spell(part, blanks) for part in (inputs, labels)] if text.spelling else []
         return [*map(to_lists, (shown, attention.astype(np.int8), asked)), *read]
 
-    def cut(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
-        """Return the inputs, the labels, and the ids of the sentinels in both."""
+    def cut(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, list[pa.Array]]:
+        """Return the inputs, the labels, and with `--as-text` both as text."""
         (rows, width), denoiser = text.ids.shape, self.recipe.denoisers[text.turn]
         noise = noise_spans(rows, width, *denoiser, rng)
-        count = noise_counts(width, *denoiser)[1]
+        count, read = noise_counts(width, *denoiser)[1], []
         sentinels = np.array([text.special.added[sentinel(i)] for i in range(count)])
-        return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), sentinels
+        if text.spelling:
+            characters, _ = text.spelling.characters(text.ids.reshape(-1), np.arange(text.ids.size) % width == 0)
+            readable = readable_spans(text.ids, noise, sentinels, characters)
+            read = [text.spelling.spell(part, sentinels) for part in readable]
+        return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), read
 
-    def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
-        """Return the inputs, the whole texts as labels, and the id of the mask token in the inputs."""
+    def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, list[pa.Array]]:
+        """Return the inputs, the whole texts as labels, and with `--as-text` both as text."""
         (rows, width), (density, mean) = text.ids.shape, self.recipe.denoisers[text.turn]
         begins = word_starts(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
-        mask = text.special.mask
-        return infill(text.ids, begins, density, mean, mask, rng), equal_rows(text.ids), np.array([mask])
+        mask, labels = text.special.mask, equal_rows(text.ids)
+        inputs = infill(text.ids, begins, density, mean, mask, rng)
+        spell = text.spelling.spell if text.spelling else None
+        return inputs, labels, [spell(part, np.array([mask])) for part in (inputs, labels)] if spell else []
 
     def check_rows(
         self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens

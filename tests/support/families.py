@@ -23,7 +23,10 @@ TEXTS = [
     "中文字符，测试。日本語のテキスト。 한국어 텍스트 हिन्दी ภาษาไทย العربية 👩\u200d👧 ☕\ufe0f 🇫🇷",
     "a\u0301e\u0308 x\u200by\u00a0z ½ ﬁ ①  two  spaces\tand a tab\nand a line `` quoted '' <s> </s> <b> HTML_x=3.14",
 ]
-LLAMA_3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 def documents(count: int = 60) -> list[str]:
@@ -259,7 +262,7 @@ def check_roles(tokenizer: Any, saved: Path) -> None:
         theirs = [cls, sep, *(-1 if i is None else i for i in (tokenizer.pad_token_id, tokenizer.mask_token_id))]
         found = [ours.cls, ours.sep, ours.pad, ours.mask]
         assert found == theirs if complete else all(i in (-1, j) for i, j in zip(found, theirs, strict=True))
-        assert not ours.is_text(np.array([i for i in tokenizer.all_special_ids])).any()
+        assert not ours.is_text(np.array(tokenizer.all_special_ids)).any()
 
 
 OPTIONS = {  # tokens that these families have no role for

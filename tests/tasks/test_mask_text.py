@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from pseudolabel.contracts import Sample, UserError
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.tasks.mask_text import MaskText
 from pseudolabel.transforms.text import packing
+from pseudolabel.transforms.text.detokenize import CUT
 from pseudolabel.transforms.text.masks import MaskingParams, Replace, choose, replace_masked
 from pseudolabel.transforms.text.special_tokens import SpecialTokens
 from pseudolabel.transforms.text.vocabulary import train_wordpiece
@@ -248,6 +250,35 @@ def test_blanks_stand_where_the_pieces_stood(tmp_path: Path) -> None:
         for answer in row["answers"]:
             text = text.replace("[MASK]", answer, 1)
         assert text == given
+
+
+def test_text_of_bytes_is_cut_between_characters(tmp_path: Path) -> None:
+    """A vocabulary of single bytes, and one that falls back to bytes: the answers fill the blanks of the text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = ["<s>", "</s>", "<pad>", "<mask>"]
+    level = Tokenizer(models.BPE({piece: i for i, piece in enumerate([*names, *alphabet])}, []))
+    level.pre_tokenizer, level.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    pieces = [*names, *(f"<0x{i:02X}>" for i in range(256)), "▁", *"abcxyz"]
+    back = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [], byte_fallback=True))
+    back.normalizer = normalizers.Replace(" ", "▁")
+    back.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    texts = ["中文字符测试 的一是不了", "привет мир где ты был", "👩\u200d👧 ☕\ufe0f 👍🏽 abc", "a \ufffd b xyz é"]
+    for name, made in (("level", level), ("back", back)):
+        made.add_special_tokens(names)
+        made.save(str(tmp_path / f"{name}.json"))
+        for options in ({}, {"unit": "word"}, {"unit": "span", "ratio": 0.4}, {"bernoulli": True}):
+            task = MaskText(tokenizer=str(tmp_path / f"{name}.json"), as_text=True, **options)
+            for text in texts:
+                for row in label(task, samples([text]), tmp_path, copies=6).to_pylist():
+                    shown = row["text"]
+                    assert shown.count("[MASK]") == len(row["answers"]) > 0
+                    assert CUT not in shown + "".join(row["answers"]) or CUT in text
+                    for answer in row["answers"]:  # a blank for a space keeps its mark, so its answer is ""
+                        shown = shown.replace("[MASK]", answer, 1)
+                    assert shown.split() == text.split()
+            short = label(dataclasses.replace(task, length=12), samples(texts[:3] * 9), tmp_path).to_pylist()
+            assert all(row["text"].count("[MASK]") == len(row["answers"]) > 0 for row in short)
+            assert not any(CUT in row["text"] + "".join(row["answers"]) for row in short), "rows end within characters"
 
 
 def test_a_model_without_its_unknown_token_is_refused(tmp_path: Path) -> None:

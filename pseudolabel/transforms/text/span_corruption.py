@@ -120,6 +120,29 @@ def target_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> R
     return Ragged(np.insert(ids[noise], first, np.tile(sentinels, len(ids))), noise.sum(1) + len(sentinels))
 
 
+def readable_spans(
+    ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray, characters: np.ndarray
+) -> tuple[Ragged, Ragged]:
+    """Return what `with_sentinels` and `target_spans` return, except that no character is divided.
+
+    `characters`: (r * n,) int, ascending: the number of the character of each token. All of a character is in the first
+    span that has a token of it; a sentinel inside the character follows it.
+    """
+    (rows, length), cut, place = ids.shape, noise.reshape(-1), np.flatnonzero(span_starts(noise))
+    starts = np.append(np.flatnonzero(np.diff(characters, prepend=-1)), len(cut))
+    before = np.append(0, np.cumsum(cut))
+    own = characters[place]
+    place = np.where(before[place] > before[starts[own]], starts[own + 1], starts[own])  # of each sentinel
+    cut = (before[starts[1:]] > before[starts[:-1]])[characters]
+    made = []
+    for part in (~cut, cut):
+        # Sentinels come before the token at their place. Their row is that of their span.
+        order = np.argsort(np.append(2 * place, 2 * np.flatnonzero(part) + 1), kind="stable")
+        values = np.append(np.tile(sentinels, rows), ids.reshape(-1)[part])[order]
+        made.append(Ragged(values, part.reshape(rows, length).sum(1) + len(sentinels)))
+    return made[0], made[1]
+
+
 def infill(
     ids: np.ndarray, begins: np.ndarray, density: float, mean: float, mask: int, rng: np.random.Generator
 ) -> Ragged:
