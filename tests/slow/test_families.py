@@ -10,7 +10,9 @@ from families import FAMILIES, check_family
 pytest.importorskip("transformers")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+QUICK = ("roberta", "gemma", "mt5")
+
+
+@pytest.mark.parametrize("family", [pytest.param(f, marks=[] if f in QUICK else pytest.mark.slow) for f in FAMILIES])
 def test_rows_are_those_of_transformers(family: str, tmp_path: Path) -> None:
     check_family(family, tmp_path)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -210,10 +209,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 
 def save(family: str, folder: Path) -> Any:
     """Save the tokenizer of a family; return it as transformers loads it again."""
-    from transformers import AutoTokenizer
-
-    FAMILIES[family]().save_pretrained(str(folder))
-    return AutoTokenizer.from_pretrained(str(folder))
+    made = FAMILIES[family]()
+    made.save_pretrained(str(folder))
+    return type(made).from_pretrained(str(folder))
 
 
 def check_family(family: str, folder: Path) -> None:
@@ -311,14 +309,16 @@ def check_frames(family: str, tokenizer: Any, folder: Path) -> None:
 
 
 def check_sentinels(tokenizer: Any, folder: Path) -> None:
-    from pseudolabel import CorruptSpans, run
+    from pseudolabel import CorruptSpans, rows
 
-    run(CorruptSpans(tokenizer=str(folder / "saved"), length=32), folder / "a.txt", out=folder / "spans")
-    assert (folder / "spans" / "tokenizer.json").read_bytes() == (folder / "saved" / "tokenizer.json").read_bytes()
-    assert json.loads((folder / "spans" / "_manifest.json").read_text())["remarks"] == []
+    task = CorruptSpans(tokenizer=str(folder / "saved"), length=32)
+    (folder / "fit").mkdir()
+    task.fit(iter(()), folder / "fit", np.random.default_rng(0))
+    assert (folder / "fit" / "tokenizer.json").read_bytes() == (folder / "saved" / "tokenizer.json").read_bytes()
+    assert task.description.notes(task, folder / "fit") == []
     names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     known = {name.removeprefix("▁"): i for i, name in enumerate(names) if "<extra_id_" in name}
-    (row, *_) = pq.read_table(folder / "spans" / "data").to_pylist()
+    (row, *_) = rows(task, folder / "a.txt", artefacts=folder / "fit")
     for ids in (row["input_ids"], row["labels"]):
         sentinels = [i for i in ids if i in known.values()]
         assert sentinels == [known[f"<extra_id_{i}>"] for i in range(len(sentinels))] != []

@@ -102,9 +102,7 @@ class SpecialTokens(NamedTuple):
         vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_tokens_decoder()
         tokens = role_tokens(tokenizer, vocabulary, dict(named))
         if lacking := [role for role in needed if role not in tokens]:
-            raise UserError(
-                f"the tokenizer has no {_remedy(lacking[0], tokenizer)}, or leave --tokenizer out to learn one"
-            )
+            raise UserError(f"{_lacking(lacking[0], tokenizer, tokens)}, or leave --tokenizer out to learn one")
         roles = {role: vocabulary[tokens[role]] if role in tokens else -1 for role in ROLES}
         sentinels = find_sentinels(vocabulary)
         begin, end = ((roles[role],) if roles[role] >= 0 else () for role in ("cls", "sep"))
@@ -165,11 +163,13 @@ def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapp
     return found
 
 
-def _remedy(role: str, tokenizer: Tokenizer) -> str:
+def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str]) -> str:
     special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
-    usual = [name for name in (*ROLES[role], *special) if tokenizer.token_to_id(name) is not None]
+    free = [token for token in special if token not in tokens.values()]
+    usual = [name for name in (*ROLES[role], *free, *special) if tokenizer.token_to_id(name) is not None]
     example = f", such as --{role}-token '{usual[0]}'" if usual else ""
-    return f"{' or '.join(ROLES[role])} token; name one of its own with --{role}-token{example}"
+    names = " or ".join(ROLES[role])
+    return f"the tokenizer has no {names} token; name one of its own with --{role}-token{example}"
 
 
 def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:
