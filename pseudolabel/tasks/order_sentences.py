@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
@@ -15,12 +16,12 @@ from pseudolabel.tasks.base.task import Description, Labeler, Row, Rows
 from pseudolabel.tasks.base.text import (
     BATCH_TOKENS,
     TokenTask,
+    asking_rows,
     count_tokens,
     first_faults,
     framing_faults,
     guess_among_tokens,
     list_to_array,
-    without_unknown,
 )
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.masks import (
@@ -145,10 +146,9 @@ class SentenceOrderLabeler(NamedTuple):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)
                     framed = frame_pairs(text.ids, some, task.length, self.special)
-                    batch, known = task.batch(keys, copy, self._columns(framed, some.label, rng)), some.known(is_text)
-                    made = Rows(batch, used, (framed[0], some), *counts)
-                    source = framed[0][known], SentencePairs(*(part[known] for part in some))
-                    yield from (made,) if known.all() else without_unknown(made, known, source, copies)
+                    batch = task.batch(keys, copy, self._columns(framed, some.label, rng))
+                    source = partial(_select, framed[0], some)
+                    yield from asking_rows(Rows(batch, used, (framed[0], some), *counts), some.known(is_text), source)
                     used, counts = 0, (0, 0)
 
     def check_rows(self, rows: pa.RecordBatch, source: tuple[np.ndarray, SentencePairs] | None) -> Sequence[str | None]:
@@ -209,6 +209,10 @@ class SentenceOrderLabeler(NamedTuple):
             columns.append(to_lists(np.where(chosen, ids, np.int32(IGNORE_INDEX))))
         written = self.spelling.read(ids, chosen, special) if self.spelling else []
         return [to_lists(shown), *columns, *written[: 1 + task.mask]]
+
+
+def _select(ids: np.ndarray, pairs: SentencePairs, which: np.ndarray) -> tuple[np.ndarray, SentencePairs]:
+    return ids[which], SentencePairs(*(part[which] for part in pairs))
 
 
 def frame_pairs(

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from runs import Command
-from token_rows import samples
+from token_rows import label, samples
 from tokenizers import Tokenizer
 
 from pseudolabel import CorruptSpans, MaskText, OrderSentences
 from pseudolabel.contracts import Skipped, chance_for
 from pseudolabel.tasks.base.task import Rows
-from pseudolabel.tasks.base.text import UNKNOWN_TEXT
+from pseudolabel.tasks.base.text import NOTHING_FITS, UNKNOWN_TEXT
 from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
 KNOWN, UNKNOWN = "The cat is on the table.\nA dog is on it too.\n", "Ελληνικά και\nПривет мир как дела\n"
@@ -44,7 +44,7 @@ def test_rows_of_unknown_text_are_left_out(kind: Any, tokenizer_file: Path, tmp_
     made = list(task.labeler(tmp_path).label(iter(samples(texts)), chance_for(0, task.name), 3))
     rows = pa.Table.from_batches([item.rows for item in made if isinstance(item, Rows)])
     skipped = [item for item in made if isinstance(item, Skipped)]
-    assert {(item.reason, item.unusable, item.count, item.rows) for item in skipped} == {(UNKNOWN_TEXT, False, 0, 3)}
+    assert {(item.reason, item.unusable, item.count, item.rows) for item in skipped} == {(UNKNOWN_TEXT, False, 0, 1)}
     assert not {item.key for item in skipped} & set(rows["key"].to_pylist())
     assert len(skipped) > 3
     for row in rows.to_pylist():
@@ -56,6 +56,20 @@ def test_rows_of_unknown_text_are_left_out(kind: Any, tokenizer_file: Path, tmp_
     )
     ids = [i for text in texts for i in tokenizer.encode(text, add_special_tokens=False).ids]
     assert (tokens, unknown) == (len(ids), ids.count(1))
+
+
+def test_a_row_of_spans_that_do_not_fit_is_left_out(tokenizer_file: Path, tmp_path: Path) -> None:
+    """Words of many pieces, each longer than 15 % of a row: a span that begins with one hides nothing."""
+    task = MaskText(tokenizer=str(tokenizer_file), unit="span", length=64)
+    task.fit(iter(()), tmp_path, np.random.default_rng(0))
+    text = " ".join(["catdogtheonitcat"] * 3 + ["it"]) + " "
+    made = list(task.labeler(tmp_path).label(iter(samples([text * 300])), chance_for(0, task.name), 2))
+    rows = pa.Table.from_batches([item.rows for item in made if isinstance(item, Rows)])
+    skipped = [item for item in made if isinstance(item, Skipped)]
+    assert {item.reason for item in skipped} == {NOTHING_FITS}
+    assert all(max(labels) > 4 for labels in rows["labels"].to_pylist())
+    whole = label(MaskText(tokenizer=str(tokenizer_file), length=64), samples([text * 300]), tmp_path, copies=2)
+    assert len(rows) + len(skipped) == len(whole)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Chance, Piece, Sample, Skipped, UnusableSample, UserError
+from pseudolabel.contracts import IGNORE_INDEX, Chance, Piece, Sample, Skipped, UnusableSample, UserError
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, guess_among_classes, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
@@ -50,6 +50,7 @@ class TextTask(TextOptions, Task):
 
 
 BATCH_TOKENS = 1 << 19  # approximate number of tokens in a batch of rows
+NOTHING_FITS = "no token to predict: each word or span is longer than --ratio allows"
 UNKNOWN_TEXT = "no token to predict: the tokenizer knows none of the text, all of it is [UNK] or other special tokens"
 
 
@@ -209,16 +210,24 @@ def count_tokens(ids: np.ndarray, is_text: np.ndarray, special: SpecialTokens) -
     return int(np.count_nonzero(is_text)) + unknown, unknown
 
 
-def without_unknown(made: Rows, known: np.ndarray, source: Any, copies: int) -> Iterator[Rows | Skipped]:
-    """Yield the rows for which (r,) bool `known` is true; with the first copy, also a `Skipped` for each other row."""
+def asking_rows(made: Rows, known: np.ndarray, source: Callable[[np.ndarray], Any]) -> Iterator[Rows | Skipped]:
+    """Yield the rows that ask for something, then a `Skipped` for each other row.
+
+    `known`: (r,) bool, true for rows with text that is not [UNK]. `source`: (r,) bool -> the source of these rows.
+    """
     import pyarrow as pa
 
-    rows = made.rows
+    rows, asks = made.rows, known
     assert isinstance(rows, pa.RecordBatch)
-    yield replace(made, rows=rows.filter(pa.array(known)), source=source)
-    if not rows["copy"][0].as_py():
-        for key in rows["key"].filter(pa.array(~known)).to_pylist():
-            yield Skipped(key, UNKNOWN_TEXT, unusable=False, count=0, rows=copies)
+    if len(rows) and "labels" in rows.schema.names:
+        labels = rows.column("labels").flatten().to_numpy().reshape(len(rows), -1)
+        asks = known & (labels.max(1) != IGNORE_INDEX)
+    if asks.all():
+        yield made
+        return
+    yield replace(made, rows=rows.filter(pa.array(asks)), source=source(asks))
+    for key, empty in zip(rows.column("key").filter(pa.array(~asks)).to_pylist(), ~known[~asks], strict=True):
+        yield Skipped(key, UNKNOWN_TEXT if empty else NOTHING_FITS, unusable=False, count=0, rows=1)
 
 
 def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
@@ -288,8 +297,7 @@ class PackedLabeler(NamedTuple):
                 text_tokens = self.special.is_text(text.ids)
                 counts = (0, 0) if copy else count_tokens(text.ids, text_tokens, self.special)
                 made = Rows(batch, documents, text.ids, *counts)
-                known = np.asarray(text_tokens.any(1))
-                yield from (made,) if known.all() else without_unknown(made, known, text.ids[known], copies)
+                yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 
     def check_rows(self, rows: pa.RecordBatch, source: np.ndarray | None) -> Sequence[str | None]:
         return self.task.check_rows(rows, source, self.special)

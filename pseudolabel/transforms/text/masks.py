@@ -139,8 +139,8 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
     skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). Of a span, the
     first words that fit are taken (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code
     draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans are adjacent and never
-    overlap, with any preset. If each span begins with a word that does not fit, one word that fits is taken. With
-    `bernoulli`, a row without a selected unit gets the unit with the smallest draw.
+    overlap, with any preset. If each span begins with a word that does not fit, none is chosen. With `bernoulli`, a row
+    without a selected unit gets the unit with the smallest draw.
     """
     wanted, tokens = budget(candidates.sum(1), rule, rng), np.zeros_like(candidates)
     if rule.unit == Unit.token and not rule.bernoulli:
@@ -156,12 +156,6 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
     else:
         order = rng.integers(0, 1 << 48, number, np.uint64)[unit]
         taken = fitting(size, heads[begins], order, counts, wanted)
-        ends = np.cumsum(counts)
-        lacking = (np.diff(np.append(0, np.cumsum(taken))[np.append(0, ends)]) == 0) & (counts > 0)
-        for row in np.flatnonzero(lacking):  # each span begins with a word that does not fit
-            start = ends[row] - counts[row]
-            fits = start + np.flatnonzero(size[start : ends[row]] <= wanted[row])
-            taken[fits[order[fits].argmin()]] = True
     tokens[candidates] = np.repeat(taken, size)
     return ChosenTokens(tokens, heads)
 
