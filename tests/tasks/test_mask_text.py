@@ -276,6 +276,10 @@ def test_text_of_bytes_is_cut_between_characters(tmp_path: Path) -> None:
                     for answer in row["answers"]:  # a blank for a space keeps its mark, so its answer is ""
                         shown = shown.replace("[MASK]", answer, 1)
                     assert shown.split() == text.split()
+                    labeler = task.labeler(tmp_path)
+                    (drawn,) = labeler.draw(row)
+                    assert "".join(span.text for span in drawn.spans).split() == text.split()
+                    assert CUT not in "".join(span.note for span in drawn.spans)
             short = label(dataclasses.replace(task, length=12), samples(texts[:3] * 9), tmp_path).to_pylist()
             assert all(row["text"].count("[MASK]") == len(row["answers"]) > 0 for row in short)
             assert not any(CUT in row["text"] + "".join(row["answers"]) for row in short), "rows end within characters"

@@ -109,7 +109,9 @@ class Detokenizer:
         number, _ = self.characters(ids, np.arange(len(ids)) == 0)
         for i in np.flatnonzero(np.diff(number) == 0)[::-1].tolist():  # a character has the mark of its first token
             marks[i], marks[i + 1] = marks[i] or marks[i + 1], ""
-        notes = np.where(np.array(marks) == "changed", self.answers[shown], "").tolist()
+        cut = [CUT in answer for answer in self.answers[shown]]  # a part of a character is shown by its name
+        names = np.where(cut, self.pieces[shown], self.answers[shown])
+        notes = np.where(np.array(marks) == "changed", names, "").tolist()
         return [Span(*span) for span in zip(self.each(ids), marks, notes, strict=True)]
 
     def each(self, ids: np.ndarray) -> list[str]:
@@ -118,10 +120,11 @@ class Detokenizer:
         The first token of a character has it all, the others have "".
         """
         number, whole = self.characters(ids, np.arange(len(ids)) == 0)
-        starts = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+        begins = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
         pieces, texts = self.pieces[ids].tolist(), [""] * len(ids)
-        for start, end in pairwise([*starts, len(ids)]):
-            before, with_it = (self.decode(pieces[max(0, start - CONTEXT_TOKENS) : stop]) for stop in (start, end))
+        for start, end in pairwise([*begins, len(ids)]):
+            context = begins[number[max(0, start - CONTEXT_TOKENS)]]
+            before, with_it = (self.decode(pieces[context:stop]) for stop in (start, end))
             if whole[start]:
                 alone = self.answers[ids[start]] if end - start == 1 else self.decode(pieces[start:end])
                 texts[start] = with_it[len(before) :] if with_it.startswith(before) else str(alone)
