@@ -83,7 +83,8 @@ class LibavSound(LibavFile):
 
     def _decoded(self, start: int) -> Iterator[np.ndarray | Gap]:
         """Yield blocks of (n, channels) float32 from a frame on, and the places where frames are missing."""
-        end, whole, read, fault, started = 0, 0, 0, "", False  # frames; bytes of whole packets; byte after the last
+        end, fault, started = 0, "", False  # end: frames
+        top, read = 0, 0  # bytes: places in the file of the first packet, and after the last whole one
         timed, longest = self.format.startswith(TIMED_FORMATS), self.longest_gap()
         for packet in self._packets_from(start):
             frames = packet if isinstance(packet, Skipped) else or_skipped("", partial(self._frames, packet))
@@ -91,7 +92,7 @@ class LibavSound(LibavFile):
                 fault = fault or f"does not decode: {getattr(frames, 'reason', '')}"
                 read = self.file.tell() if isinstance(packet, Skipped) else read
                 continue
-            begin = self._find(packet, read) if fault and not timed else read if whole else packet.pos or 0
+            begin = self._place(packet, read, lost=bool(fault)) if read else packet.pos or 0
             for frame in frames:
                 if not started:
                     self.rate, self.channels, started = frame.sample_rate, frame.layout.nb_channels, True
@@ -100,40 +101,47 @@ class LibavSound(LibavFile):
                 if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
                     yield Gap(f"{self._change(frame)}; {self._seconds_left(frame):.1f} s are left", None)
                     return
-                missing = (
-                    self._missing(frame, end, bool(fault)) if timed else round(end * (begin - read) / max(1, whole))
-                )
+                missing = self._missing(frame, end, damaged=bool(fault)) if timed else 0
+                if fault and not timed:
+                    missing = round(end * (begin - read) / max(1, read - top))
                 if fault or missing > longest * self.rate:
-                    end += missing
+                    end += max(0, missing)
                     lost = f"; {missing / self.rate:.2f} s are lost, by the {'timestamps' if timed else 'bytes'}"
                     if end > start:
-                        yield Gap((fault or "sound is missing") + (lost if missing else ""), end)
-                fault, block = "", _float32(frame)
+                        yield Gap((fault or "sound is missing") + (lost if missing > 0 else ""), end)
+                fault, block = "", _float32(frame)[max(0, -missing) :]
                 end += len(block)
                 if end > start:
                     yield block[max(0, start - end + len(block)) :]
             if packet.size:
-                whole, read = whole + packet.size, begin + packet.size
+                top, read = top if read else begin, begin + packet.size
         missing_seconds = self.told_seconds() - end / self.rate if self.rate else 0.0
         if missing_seconds > MAX_GAP:
             ends = f"the file ends {missing_seconds:.2f} s before the length in its header"
             yield Gap(f"{fault}; {ends}" if fault else ends, None)
         elif fault:
-            left = (self.file.seek(0, os.SEEK_END) - read) / max(1, whole) * end / max(1, self.rate)
+            left = (self.file.seek(0, os.SEEK_END) - read) / max(1, read - top) * end / max(1, self.rate)
             yield Gap(f"{fault}; about {left:.2f} s are left, by the bytes", None)
 
-    def _find(self, packet: av.Packet, begin: int) -> int:
-        """Return the place of a packet in the file, in bytes from `begin` on: libav does not count the junk before."""
+    def _place(self, packet: av.Packet, read: int, *, lost: bool) -> int:
+        """Return the place of a packet in the file, in bytes, after a packet that ended at `read`.
+
+        If packets are lost, search for it where the format has no times: libav does not count the bytes that it skips.
+        """
+        if self.format.startswith(TIMED_FORMATS):
+            return packet.pos or read
+        if not lost:
+            return read
         here = self.file.tell()
-        self.file.seek(begin)
+        self.file.seek(read)
         after = self.file.read(MAX_JUNK_BYTES).find(bytes(packet))
         self.file.seek(here)
-        return begin + max(0, after)
+        return read + max(0, after)
 
-    def _missing(self, frame: av.AudioFrame, end: int, damaged: bool) -> int:
-        """Return how many frames lie between `end` and a frame, by its timestamp.
+    def _missing(self, frame: av.AudioFrame, end: int, *, damaged: bool) -> int:
+        """Return how many frames lie between `end` and a frame, by its timestamp; less than 0 if a page comes twice.
 
-        A clock that goes back is that of another stream, joined to the first.
+        A clock that goes back further is that of another stream, joined to the first.
         """
         if frame.pts is None:
             return 0
@@ -142,7 +150,7 @@ class LibavSound(LibavFile):
         missing = round((frame.pts - self._origin) * self._frames_per_tick) - end
         if missing < -MAX_GAP * self.rate:
             self._origin, missing = frame.pts - round(end / self._frames_per_tick), 0
-        return max(0, int(missing))
+        return int(missing) if damaged or abs(missing) > self.longest_gap() * self.rate else 0
 
     def _packets_from(self, start: int) -> Iterator[av.Packet | Skipped]:
         """Yield the packets from a frame on or from earlier. Seek in FLAC only: its timestamps count frames."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 1 << 40  # frames, more than any file has: stands for an unknown length
 FORMATS = "mov,matroska,asf,avi,flv,mpegts,mpeg,aac,ac3,eac3,mp3,ogg,flac,wav,aiff,caf,tta,wv"  # no playlists
-SIZED_FORMATS = ("mov", "asf", "flac")  # prefixes of names of formats that store the length of each stream
+SIZED_FORMATS = ("mov", "asf", "avi", "flac")  # prefixes of names of formats that store the length of each stream
 LIBAV_TICKS = 1_000_000  # libav's length of a file is in microseconds
 MAX_GAP = 0.5  # seconds that may be missing between packets: encoders leave out up to 0.4 s of silence at once
 MAX_STEP = {"flac": 1, "opus": 400, "vorbis": 2048}  # codec -> frames that libav's times in Ogg and FLAC are wrong by
@@ -46,7 +46,7 @@ class LibavFile:
             self.container = unless_open.enter_context(opened)
             self.stream = _audio(self.container)
             self.format: str = self.container.format.name
-            self._pcm = self.stream.codec_context.name.startswith("pcm_")
+            self._codec: str = self.stream.codec_context.codec.canonical_name
             unless_open.pop_all()  # the caller closes the file
 
     @property
@@ -81,8 +81,7 @@ class LibavFile:
         """Return the seconds that may be missing between packets without damage."""
         if self.format not in ("ogg", "flac"):  # their encoders leave out nothing
             return MAX_GAP
-        context = self.stream.codec_context
-        return MAX_STEP.get(context.codec.canonical_name, 2048) / (context.sample_rate or 1)
+        return MAX_STEP.get(self._codec, 2048) / (self.stream.codec_context.sample_rate or 1)
 
     def told_seconds(self) -> float:
         """Return the length in the header; 0 if there is none, or one of a whole film only."""
@@ -108,8 +107,8 @@ class LibavFile:
 
     def is_broken(self, packet: av.Packet) -> bool:
         """Return whether a packet is marked so, or one of MP3 is not one frame: libav's decoder leaves out the rest."""
-        if self.format != "mp3" or not packet.size:
-            return packet.is_corrupt and not self._pcm  # of PCM libav marks a last packet that is short
+        if self._codec not in ("mp2", "mp3") or not packet.size:
+            return packet.is_corrupt and not self._codec.startswith("pcm_")  # libav marks a short packet at the end
         head = bytes(packet)[:4]
         size = mpeg_frame_bytes(head)
         return size != packet.size if size else head[:1] != b"\xff"  # 0: layer I or of a free bit rate
