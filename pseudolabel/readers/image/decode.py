@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
-from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_plain_jpeg
+from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
 from pseudolabel.readers.image.tiff import decode_deep_tiff, read_deep_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, stretch
 
@@ -35,7 +35,8 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
       that is more: decoding them takes as much more memory.
     """
-    plain = read_plain_jpeg(data)
+    header = read_jpeg_header(data)
+    plain = header if header and header.components in (1, 3) else None
     if plain and not plain.about:
         _allow(plain.width, plain.height, max_pixels)
         return decode_jpeg(data, plain)
