@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tiffs import Layout, check_layout, pairwise_layouts, renamed
+from tiffs import Layout, check_eight_bits, check_layout, pairwise_layouts, renamed
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.image.decode import decode
 
 LIMIT = 50_000_000
+ALPHA = {"planarconfig": "contig", "extrasamples": ["assocalpha"]}
 PERCENTILES = "0.5%,99.5%"
 RAMP = np.arange(40 * 50).reshape(40, 50)
 
@@ -23,6 +24,10 @@ RAMP = np.arange(40 * 50).reshape(40, 50)
 @pytest.mark.parametrize("layout", pairwise_layouts(), ids=lambda layout: "-".join(map(str, layout)))
 def test_layout(layout: Layout) -> None:
     check_layout(layout)
+
+
+def test_eight_bits_with_other_channels() -> None:
+    assert check_eight_bits(["none", "lzw"]) == 136
 
 
 def bare(tags: dict[int, int], strip: bytes) -> bytes:
@@ -50,8 +55,13 @@ def written(values: np.ndarray, **options: object) -> bytes:
             written(np.zeros((40, 50, 3), np.uint16), photometric="rgb", bitspersample=12),
             "12-bit integers that are not",
         ),
-        (written(np.zeros((40, 50, 2), np.uint16), photometric="minisblack", planarconfig="contig"), "2 channels"),
-        (written(np.zeros((40, 50, 5), np.uint16), photometric="rgb", planarconfig="contig"), "5 channels"),
+        (written(np.zeros((40, 50, 3), np.uint16), photometric="minisblack", planarconfig="contig"), "3 channels"),
+        (written(np.zeros((40, 50, 7), np.uint16), photometric="rgb", planarconfig="contig"), "7 channels"),
+        (written(np.zeros((40, 50, 3), np.uint8), photometric="minisblack", planarconfig="contig"), "3 channels"),
+        (written(np.zeros((40, 50), np.uint8), photometric="cfa"), "1 channels.* interpretation 32803"),
+        (written(np.zeros((40, 50, 5), np.uint8), photometric="separated", extrasamples=[2]), "CMYK with alpha|5 chan"),
+        (written(np.zeros((40, 50, 2), np.uint16), photometric="miniswhite", **ALPHA), "white, with premultiplied"),
+        (written(np.zeros((40, 50, 2), np.uint8), photometric="miniswhite", **ALPHA), "white, with premultiplied"),
         (written(np.zeros((7, 40, 50), np.float32), photometric="minisblack", planarconfig="separate"), "7 channels"),
         (written(np.zeros((40, 50, 3), np.uint16), photometric="ycbcr"), "photometric interpretation 6"),
         (written(np.zeros((40, 50, 3), np.uint16), photometric="cielab"), "photometric interpretation 8"),
@@ -95,6 +105,18 @@ def test_gray_of_twelve_bits(options: dict[str, object], width: int) -> None:
         data = bare({256: width, 257: 40, 258: 12, 259: 8, 262: 1, 273: 8, 277: 1, 278: 40, 279: len(strip)}, strip)
         assert np.abs(decode(data, "0,4095", LIMIT) - values[..., None] / 4095 * 255).max() <= 0.51
     assert (tifffile.imread(BytesIO(data)) == values).all()
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("largest", [None, 3000])
+def test_white_is_zero_below_the_largest_value(bits: int, largest: int | None) -> None:
+    """As libtiff shows it, in OpenCV; MinSampleValue and MaxSampleValue are statistics, which say nothing of it."""
+    values = np.random.default_rng(0).integers(0, 2**bits, (40, 50)).astype(np.uint16)
+    tags = [(280, 3, 1, 9, True), (281, 3, 1, largest, True)] if largest else []
+    data = written(values, photometric="miniswhite", bitspersample=bits, extratags=tags)
+    assert (tifffile.imread(BytesIO(data)) == values).all()
+    expected = 255 - values[..., None] / (2**bits - 1) * 255
+    assert np.abs(decode(data, f"0,{2**bits - 1}", LIMIT) - expected).max() <= 0.51
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
-from pseudolabel.readers.image.tiff import decode_deep_tiff, read_deep_tiff
+from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, stretch
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         _allow(plain.width, plain.height, max_pixels)
         return decode_jpeg(data, plain)
     with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
-        page = read_deep_tiff(data)
+        page = read_tiff(data)
         if page:
             _allow(*page.extent, max_pixels, page.weight)
             with decoding_errors("cannot decode this TIFF"):
-                return upright(decode_deep_tiff(data, page, span), page.orientation)
+                return upright(decode_tiff(data, page, span), page.orientation)
         picture = _open(data, max_pixels)
         deep = _is_deep_png(picture, data)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
@@ -90,6 +90,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         try:
             return Image.open(BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:  # its message only has a memory address
+            refuse_tiff(data)
             raise UnusableSample("not an image of a known format, or its header is broken") from None
         except Image.DecompressionBombError:
             raise UnusableSample(f"a frame has too many pixels, above --max-pixels {max_pixels}") from None
