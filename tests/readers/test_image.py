@@ -88,7 +88,7 @@ HARD = {
     "sharp/65536-uint32-limit.png": "65536 x 65536 pixels, above --max-pixels 50000000",
     "sharp/LICENSE": IGNORED,
     "sharp/cmyk_no_profile.jpg": USED,
-    "sharp/corrupt-header.jpg": "broken header",
+    "sharp/corrupt-header.jpg": "cannot read the header",
     "sharp/grey-8bit-alpha.png": USED,
     "sharp/tbgn2c16.png": USED,
     "sharp/truncated.jpg": "truncated JPEG",

@@ -12,6 +12,7 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
+from pseudolabel.readers.image.orientation import upright, xmp_orientation
 from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, stretch
 
@@ -51,13 +52,16 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
         _allow(*picture.size, max_pixels, 1 + heavy)
         with decoding_errors(f"cannot decode this {picture.format}"):
+            if picture.format == "PNG" and not deep:
+                picture.load()  # raise what `_orientation` would pass over: it loads PNG
+            orientation = _orientation(picture)
             if plain:
                 image = decode_jpeg(data, plain)
             elif deep:
                 image = _deep_png(data, span)
             else:
                 image = _pillow(picture, data, span)
-        return upright(image, _orientation(picture))
+        return upright(image, orientation)
 
 
 @contextmanager
@@ -86,7 +90,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read only the header."""
     from PIL import Image, UnidentifiedImageError
 
-    with decoding_errors("broken header"):
+    with decoding_errors("cannot read the header"):
         try:
             return Image.open(BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:  # its message only has a memory address
@@ -97,11 +101,20 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation that is still to be applied. Decoders of TIFF apply the orientation themselves."""
+    """Return the orientation of EXIF, or else of XMP, that is to be applied. To be called before TIFF is loaded.
+
+    To TIFF, Pillow applies that of EXIF itself. It would search XMP for the name, even in comments, so it gets none.
+    """
     try:
-        return 1 if picture.format == "TIFF" else int(picture.getexif().get(0x0112, 1))
+        if picture.format == "PNG":
+            picture.load()  # metadata may follow the pixels
+        packets = [picture.info.pop(name, None) for name in ("xmp", "XML:com.adobe.xmp")]
+        given = picture.getexif().get(0x0112)
     except Exception:  # EXIF is broken in millions of intact images, in many ways
         return 1
+    if given is None:
+        return xmp_orientation(packets[0] or packets[1])
+    return given if picture.format != "TIFF" else 1
 
 
 def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
@@ -159,14 +172,3 @@ def _flat(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture.convert("RGB")
-
-
-def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)

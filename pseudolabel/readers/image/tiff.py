@@ -9,7 +9,6 @@ known size; NumPy arranges them (TIFF 6.0, and Adobe's TIFF Technical Note 3 for
 
 from __future__ import annotations
 
-import re
 import zlib
 from functools import partial
 from io import BytesIO
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
+from pseudolabel.readers.image.orientation import xmp_orientation
 from pseudolabel.readers.image.tone import BAND_ROWS, stretch
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def read_tiff(data: bytes) -> TiffPage | None:
         rows, columns = (*tag(323), *tag(322)) if tiled else (min(tag(278, height)[0], height), width)
         starts, sizes = (tag(324), tag(325)) if tiled else (tag(273), tag(279, 0))
         fill, inks = tag(266, 1)[0], tag(332, 1)[0]
-        orientation = tag(274, _xmp_orientation(directory.get(700)))[0]
+        orientation = tag(274, xmp_orientation(directory.get(700)))[0]
         if min(width, height, samples, rows, columns) < 1:
             raise UnusableSample("broken header: no pixels")
 
@@ -147,12 +147,6 @@ def _directory(data: bytes) -> ImageFileDirectory_v2:
 def _tag(directory: ImageFileDirectory_v2, number: int, *default: int) -> tuple[int, ...]:
     found = directory.get(number, default)
     return tuple(map(int, found if isinstance(found, tuple) else (found,)))
-
-
-def _xmp_orientation(packet: object) -> int:
-    """Return the orientation that XMP sets, by which Pillow goes in all formats if EXIF sets none."""
-    found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', packet) if isinstance(packet, bytes) else None
-    return int(found[1]) if found else 1
 
 
 def _want(condition: bool, name: str) -> None:
