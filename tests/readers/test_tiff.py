@@ -6,6 +6,7 @@ import struct
 import zlib
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -127,6 +128,25 @@ def test_inks_of_sixteen_bits(order: str) -> None:
     assert (decode(data, PERCENTILES, LIMIT) == expected).all()
     separate = written(np.moveaxis(inks, 2, 0), photometric="separated", planarconfig="separate", byteorder=order)
     assert (decode(separate, PERCENTILES, LIMIT) == expected).all()
+
+
+@pytest.mark.parametrize("span", ["0,90", "5000,9000", "-9,-2", "5e3,1e9"])
+def test_a_range_that_leaves_one_colour_is_named(span: str) -> None:
+    values = RAMP[..., None].repeat(3, 2) + 100
+    for data in (
+        written(values.astype(np.uint16), photometric="rgb"),
+        written(values[..., 0].astype(np.uint16)),
+        written(values[..., 0].astype(np.float32)),
+        cv2.imencode(".png", values.astype(np.uint16))[1].tobytes(),
+        cv2.imencode(".png", values[..., 0].astype(np.uint16))[1].tobytes(),
+    ):
+        with pytest.raises(UnusableSample, match=f"^--range {span} makes all .* one colour: values are 100 to 2099$"):
+            decode(data, span, LIMIT)
+    clear = np.dstack([values, np.zeros((40, 50))]).astype(np.uint16)
+    for data in (written(clear, photometric="rgb", extrasamples=[2]), cv2.imencode(".png", clear)[1].tobytes()):
+        assert (decode(data, "0,9000", LIMIT) == 255).all()  # by its transparency
+    flat = np.full((40, 50, 3), [7, 700, 70], np.uint16)
+    assert not decode(written(flat, photometric="rgb"), "5000,9000", LIMIT).any()
 
 
 def test_no_number_stays_black_and_the_first_page_counts() -> None:

@@ -14,7 +14,7 @@ from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
 from pseudolabel.readers.image.orientation import upright, xmp_orientation
 from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
-from pseudolabel.readers.image.tone import BAND_ROWS, stretch
+from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,9 +131,10 @@ def _deep_png(data: bytes, span: str) -> np.ndarray:
     if deep is None:
         raise UnusableSample("truncated or broken")
     image = stretch(deep[..., 2::-1], span)
-    if deep.shape[2] == 3:
-        return image
-    return _array(Image.fromarray(np.dstack([image, (deep[..., 3] >> 8).astype(np.uint8)])))
+    if deep.shape[2] == 4:
+        image = _array(Image.fromarray(np.dstack([image, (deep[..., 3] >> 8).astype(np.uint8)])))
+    check_range(image, deep[..., :3], span)
+    return image
 
 
 def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
@@ -149,6 +150,7 @@ def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
         return values
     image = np.repeat(stretch(values, span)[..., None], 3, axis=2)
     image[values == clear] = 255
+    check_range(image, values, span)
     return image
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.image.orientation import xmp_orientation
-from pseudolabel.readers.image.tone import BAND_ROWS, stretch
+from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -177,6 +177,8 @@ def decode_tiff(data: bytes, page: TiffPage, span: str) -> np.ndarray:
         for top in range(0, len(values), BAND_ROWS):
             opacity, band = _opacity(values[top : top + BAND_ROWS], page), image[top : top + BAND_ROWS]
             band[...] = (band * opacity + 255 * (1 - opacity)).round()
+    if page.dtype.itemsize > 1:
+        check_range(image, colours, span)
     return image
 
 
