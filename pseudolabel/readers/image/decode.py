@@ -12,7 +12,7 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
-from pseudolabel.readers.image.orientation import upright, xmp_orientation
+from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
 from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
 
@@ -37,10 +37,13 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
       that is more: decoding them takes as much more memory.
     """
     header = read_jpeg_header(data)
-    plain = header if header and header.components in (1, 3) else None
-    if plain and not plain.about:
-        _allow(plain.width, plain.height, max_pixels)
-        return decode_jpeg(data, plain)
+    if header and header.components in (1, 3):
+        _allow(header.width, header.height, max_pixels)
+        image = decode_jpeg(data, header)
+        if not header.metadata:
+            return image
+        with _undisturbed():
+            return upright(image, jpeg_orientation(header.metadata))
     with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
         page = read_tiff(data)
         if page:
@@ -55,12 +58,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
             if picture.format == "PNG" and not deep:
                 picture.load()  # raise what `_orientation` would pass over: it loads PNG
             orientation = _orientation(picture)
-            if plain:
-                image = decode_jpeg(data, plain)
-            elif deep:
-                image = _deep_png(data, span)
-            else:
-                image = _pillow(picture, data, span)
+            image = _deep_png(data, span) if deep else _pillow(picture, data, span)
         return upright(image, orientation)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # beginnings of APP1 segments
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}RDF"
 ORIENTATION = "{http://ns.adobe.com/tiff/1.0/}Orientation"
 MAX_XMP_BYTES = 2**22  # as a tree of elements, this takes some 40 MB
@@ -27,6 +30,20 @@ def xmp_orientation(packet: object) -> int:
     nodes = (node for rdf in root.iter(RDF) for node in rdf)
     value = next((value for node in nodes if (value := node.get(ORIENTATION) or node.findtext(ORIENTATION))), "1")
     return int(value) if value.strip() in set("12345678") else 1
+
+
+def jpeg_orientation(metadata: Sequence[bytes]) -> int:
+    """Return the orientation that APP1 segments set by EXIF, or else by XMP, in a third of the time of `Image.open`."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    try:
+        exif.load(b"".join(part.removeprefix(EXIF) for part in metadata if part.startswith(EXIF)))
+        given = exif.get(0x0112)
+    except Exception:  # EXIF is broken in millions of intact images, in many ways
+        return 1
+    packets = [part.removeprefix(XMP) for part in metadata if part.startswith(XMP)]
+    return xmp_orientation(packets[-1]) if given is None and packets else given or 1
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
