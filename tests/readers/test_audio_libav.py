@@ -216,7 +216,7 @@ LOSSES = {
 def test_sound_before_and_after_a_loss_is_not_joined(name: str, tmp_path: Path) -> None:
     """What is used is what libav decodes of the whole file at that place, and the seconds that are lost are told."""
     rate, path = 48_000 if name == "opus.ogg" else 16_000, tmp_path / name
-    sound = recordings.speech(rate, 12.3, 1) + recordings.speech(rate, 12.3, 1, 1)
+    sound = recordings.speech(rate, 8.3, 1) + recordings.speech(rate, 8.3, 1, 1)
     if name.endswith((".ogg", "flac", ".mp3")):
         soundfile.write(path, sound / 2, rate, subtype="OPUS" if name == "opus.ogg" else None)
     else:
