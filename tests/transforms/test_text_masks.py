@@ -29,7 +29,7 @@ from pseudolabel.transforms.text.ragged import choose_k, composition, first_fit,
 from pseudolabel.transforms.text.special_tokens import SpecialTokens
 from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
-WIDTH, ROWS = 128, 2000
+WIDTH, ROWS = 128, 800
 
 
 @pytest.fixture(scope="module")
