@@ -14,7 +14,6 @@ from pseudolabel.tasks.base.text import (
     PackedTask,
     PackedText,
     first_faults,
-    framing_faults,
     guess_among_tokens,
     list_to_array,
 )
@@ -22,7 +21,7 @@ from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, masking_faults, replace_masked
 from pseudolabel.transforms.text.packing import Packing, to_lists
 from pseudolabel.transforms.text.ragged import equal_rows
-from pseudolabel.transforms.text.special_tokens import SpecialTokens
+from pseudolabel.transforms.text.special_tokens import SpecialTokens, framing_faults
 from pseudolabel.transforms.text.tokenize import Tokens
 
 if TYPE_CHECKING:

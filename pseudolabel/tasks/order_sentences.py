@@ -17,9 +17,7 @@ from pseudolabel.tasks.base.text import (
     BATCH_TOKENS,
     TokenTask,
     asking_rows,
-    count_tokens,
     first_faults,
-    framing_faults,
     guess_among_tokens,
     list_to_array,
 )
@@ -40,7 +38,7 @@ from pseudolabel.transforms.text.sentence_pairs import (
     make_pairs,
     read_sentences,
 )
-from pseudolabel.transforms.text.special_tokens import Frame, SpecialTokens
+from pseudolabel.transforms.text.special_tokens import Frame, SpecialTokens, framing_faults
 from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens
 
 if TYPE_CHECKING:
@@ -141,7 +139,7 @@ class SentenceOrderLabeler(NamedTuple):
             for copy in range(copies):
                 rng = chance(group[-1].key, copy)
                 pairs = make_pairs(text, task.negatives, task.length - self.special.pair.size, task.short_share, rng)
-                counts = (0, 0) if copy else count_tokens(ids, is_text, self.special)
+                counts = (0, 0) if copy else self.special.count(ids)
                 for i in range(0, len(pairs.label), size):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)

@@ -204,12 +204,6 @@ class PackedTask(TokenTask):
         return PackedLabeler(self, *self.load_tokenizer(artefacts, self.whole_words(), self.literal()))
 
 
-def count_tokens(ids: np.ndarray, is_text: np.ndarray, special: SpecialTokens) -> tuple[int, int]:
-    """Return the number of tokens of text in `ids`, [UNK] included, and of [UNK]. `is_text`: bool, of each id."""
-    unknown = int(np.count_nonzero(ids == special.unk))
-    return int(np.count_nonzero(is_text)) + unknown, unknown
-
-
 def asking_rows(made: Rows, known: np.ndarray, source: Callable[[np.ndarray], Any]) -> Iterator[Rows | Skipped]:
     """Yield the rows that ask for something, then a `Skipped` for each other row.
 
@@ -236,22 +230,6 @@ def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
     if (np.diff(column.offsets.to_numpy()) != width).any():
         raise UnusableSample(f"`{name}` has a length other than {width}")
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
-
-
-def framing_faults(
-    ids: np.ndarray, attention: np.ndarray, special: SpecialTokens, frame: Frame
-) -> list[tuple[np.ndarray, str]]:
-    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text and padding, and the reason."""
-    columns, size = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64)
-    attended = columns < size[:, None]
-    back = np.take_along_axis(ids, np.maximum(0, size[:, None] - len(frame.back) + np.arange(len(frame.back))), 1)
-    framed = (ids[:, : len(frame.front)] == frame.front).all(1) & (back == frame.back).all(1)
-    return [
-        (((ids < 0) | (ids >= len(special.table))).any(1), "the row has ids outside the vocabulary"),
-        ((attention != attended).any(1), "`attention_mask` is not ones followed by zeros"),
-        (~framed, "the row does not begin and end with the tokenizer's special tokens"),
-        ((~attended & (ids != special.pad)).any(1), "a token with `attention_mask` 0 is not [PAD]"),
-    ]
 
 
 def first_faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
@@ -295,7 +273,7 @@ class PackedLabeler(NamedTuple):
                 batch = self.task.batch(keys, copy, self.task.label(text, rng))
                 documents = packed.documents if (copy, i) == (0, 0) else 0
                 text_tokens = self.special.is_text(text.ids)
-                counts = (0, 0) if copy else count_tokens(text.ids, text_tokens, self.special)
+                counts = (0, 0) if copy else self.special.count(text.ids)
                 made = Rows(batch, documents, text.ids, *counts)
                 yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 

@@ -125,6 +125,11 @@ class SpecialTokens(NamedTuple):
         known = (ids >= 0) & (ids < len(self.table))
         return np.asarray(known & ~self.table[np.where(known, ids, 0)])
 
+    def count(self, ids: np.ndarray) -> tuple[int, int]:
+        """Return the number of tokens of text in `ids`, [UNK] included, and the number of [UNK]."""
+        unknown = int(np.count_nonzero(ids == self.unk))
+        return int(np.count_nonzero(self.is_text(ids))) + unknown, unknown
+
     def plain(self, ids: np.ndarray) -> np.ndarray:
         """Return `ids` with [UNK] in place of special tokens, which a Unigram model may make of plain text."""
         return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)
@@ -196,3 +201,19 @@ def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Fra
     if pair:
         del types[first[0] + 1 : first[-1] + 1]
     return Frame(*map(tuple, (front, between, back, types))) if (between if pair else front + back) else None
+
+
+def framing_faults(
+    ids: np.ndarray, attention: np.ndarray, special: SpecialTokens, frame: Frame
+) -> list[tuple[np.ndarray, str]]:
+    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text and padding, and the reason."""
+    columns, size = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64)
+    attended = columns < size[:, None]
+    back = np.take_along_axis(ids, np.maximum(0, size[:, None] - len(frame.back) + np.arange(len(frame.back))), 1)
+    framed = (ids[:, : len(frame.front)] == frame.front).all(1) & (back == frame.back).all(1)
+    return [
+        (((ids < 0) | (ids >= len(special.table))).any(1), "the row has ids outside the vocabulary"),
+        ((attention != attended).any(1), "`attention_mask` is not ones followed by zeros"),
+        (~framed, "the row does not begin and end with the tokenizer's special tokens"),
+        ((~attended & (ids != special.pad)).any(1), "a token with `attention_mask` 0 is not [PAD]"),
+    ]
