@@ -39,6 +39,12 @@ MAX_SUFFIX_LETTERS = 12  # letters of a suffix in a summary
 FRAMES = 3  # consecutive frames that make a stream MP3 or AAC: two bytes of one frame alone are in many files
 
 
+def strip_compression(name: str) -> str:
+    """Return a name in lower case, without `.gz` or the like. The remaining suffix tells the format."""
+    name = name.lower()
+    return name[: name.rindex(".")] if name.endswith(COMPRESSED) else name
+
+
 def suffix_of(name: str) -> str:
     """Return the last suffix of a name in lower case, with its dot; "" if there is none."""
     stem, _, end = name.rpartition("/")[2].rpartition(".")

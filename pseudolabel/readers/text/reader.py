@@ -19,7 +19,7 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
 from pseudolabel.readers.metadata import columns
-from pseudolabel.readers.sources.formats import COMPRESSED, CSV, JSONL, TEXT
+from pseudolabel.readers.sources.formats import COMPRESSED, CSV, JSONL, TEXT, strip_compression
 from pseudolabel.readers.sources.opening import check_checksum
 from pseudolabel.readers.text import streams, tables
 from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, Fault, decode_block, each_document, pack_cells
@@ -120,7 +120,7 @@ class TextReader:
     ) -> Iterator[tuple[int, columns.Values | UnusableSample]]:
         """Yield a pair for each text of the extent: its position, and the values of the `wanted` columns or why they
         are unusable. Raise `UnusableSample` at damage only if `read` finds no documents after the damage."""
-        path, name = extent.where, columns.strip_compression(extent.where)
+        path, name = extent.where, strip_compression(extent.where)
         if name.endswith(".parquet"):
             return columns.parquet_values(extent, wanted)
         if name.endswith(CSV):
@@ -149,7 +149,7 @@ class TextReader:
 
     def _text(self, extent: Extent) -> Iterator[Block | Fault]:
         column, encoding = self.options.column, self.options.encoding
-        name = columns.strip_compression(extent.where)
+        name = strip_compression(extent.where)
         top, wide = streams.byte_order_mark(extent.where)
         if wide and streams.cuts_at_white(encoding):
             if extent.start == 0:
@@ -158,7 +158,7 @@ class TextReader:
             yield from pack_cells(tables.csv_cells(extent, column, encoding))
         elif not name.endswith(JSONL):
             yield from self._plain(extent, top, LINE_ENDS[self.options.document], MAX_DOCUMENT_BYTES)
-        elif tables.json_has(extent, top, column):
+        else:
             yield from pack_cells(tables.json_cells(self._objects(extent, top), column))
 
     def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:

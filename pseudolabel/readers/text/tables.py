@@ -14,9 +14,11 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.contracts import Extent, UnusableSample
+from pseudolabel.readers.sources.formats import strip_compression
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.sources.parquet_media import open_table, row_groups
 from pseudolabel.readers.text import streams
+from pseudolabel.readers.text.tsv import tsv_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,23 +65,17 @@ def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
                 yield position, text
 
 
-def json_head(path: str, top: int) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in the first lines of a file, from byte `top`. They show which columns the file has."""
-    lines = next(streams.chunks(path, top), b"").splitlines(keepends=True)
-    return (record for line in lines if isinstance(record := _record(line), dict))
-
-
-def json_has(extent: Extent, top: int, column: str) -> bool:
-    """Return whether the first lines, from byte `top`, have the column; True if they have no object. For the first
-    extent of a file, raise `UnusableSample` instead of returning False."""
+def json_columns(path: str, encoding: str, wanted: Sequence[str]) -> Iterable[str]:
+    """Return the columns of the first lines, and of the lines after them until all `wanted` columns are found."""
     names: dict[str, None] = {}
-    for record in json_head(extent.where, top):
-        if column in record:
-            return True
-        names.update(dict.fromkeys(record))
-    if names and extent.start == 0:
-        _lacking(column, names)
-    return not names
+    size = 0
+    for line in streams.lines(path, encoding):
+        record = _record(line.encode(errors="surrogateescape"))
+        names.update(dict.fromkeys(record) if isinstance(record, dict) else {})
+        size += len(line)
+        if size >= streams.CHUNK_BYTES and all(name in names for name in wanted):
+            break
+    return names
 
 
 def _record(line: bytes) -> Any:
@@ -147,8 +143,9 @@ def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Reco
 def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | UnusableSample]]:
     """Return the header and the rows. A row of more or fewer fields than the header is an `UnusableSample`."""
     csv.field_size_limit(streams.MAX_LINE_BYTES)
-    delimiter = "\t" if ".tsv" in path.lower()[-8:] else ","
-    rows = _rows(csv.reader(streams.lines(path, encoding), delimiter=delimiter, strict=True))
+    lines = streams.lines(path, encoding)
+    is_tsv = strip_compression(path).endswith(".tsv")
+    rows = tsv_rows(lines) if is_tsv else _rows(csv.reader(lines, strict=True))
     header = next(rows, [])
     if isinstance(header, UnusableSample):
         raise header
