@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -27,16 +28,16 @@ needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data is no
 
 
 def plainly(text: str, document: str) -> list[str]:
-    """The documents of a text, the slow and simple way."""
+    """The documents of a text, the slow and simple way, by Python's own lines."""
     if document == "file":
         return [text.strip(WHITE)] if text.strip(WHITE) else []
     held: list[str] = []
     documents: list[str] = []
-    for line in [*text.split("\n"), ""]:
+    for line in [*io.StringIO(text, newline=""), ""]:
         if line.strip(WHITE):
             held.append(line)
         if held and (document == "line" or not line.strip(WHITE)):
-            documents.append("\n".join(held).strip(WHITE))
+            documents.append("".join(held).strip(WHITE))
             held = []
     return documents
 
@@ -44,7 +45,8 @@ def plainly(text: str, document: str) -> list[str]:
 def scribble(seed: int, wide: int = 0) -> bytes:
     rng = np.random.default_rng(seed)
     parts = ["a", "bc", "é", "漢", "\n", "\n\n", "\r\n", "\r\n\r\n", " ", " \n", "\t", "\n   \n", "\v", "\u00a0"]
-    parts += [" " * wide, "\n" + " " * wide, "wide" * wide] if wide else []
+    parts += ["\r", "\r\r", "\r \n", "\u2029", "\u2028", "\x85"]
+    parts += [" " * wide, "\n" + " " * wide, "\r" + " " * wide, "\r\n" * wide, "wide" * wide] if wide else []
     return ("\ufeff" * int(rng.integers(2)) + "".join(rng.choice(parts, int(rng.integers(40))))).encode()
 
 
@@ -75,6 +77,20 @@ def test_wide_gaps_at_the_cuts_are_looked_through(tmp_path: Path, document: str)
                 seed,
                 span,
             )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_with_lf_cr_lf_or_cr_and_with_nothing_else(tmp_path: Path, end: str) -> None:
+    lines = ["one", "two\u2029two\u2028two\x85two\ftwo", "", "three"]
+    (tmp_path / "a.txt").write_text(end.join(lines), newline="")
+    assert texts(read(tmp_path / "a.txt", document="line")) == ["one", lines[1], "three"]
+    assert texts(read(tmp_path / "a.txt")) == [f"one{end}{lines[1]}", "three"]
+    (tmp_path / "a.jsonl").write_text(
+        end.join(json.dumps({"text": one}, ensure_ascii=False) for one in lines), newline=""
+    )
+    assert texts(read(tmp_path / "a.jsonl", 7)) == ["one", lines[1], "three"]
+    (tmp_path / "a.csv").write_text(f"text{end}one{end}{lines[1]}{end}three", newline="")
+    assert texts(read(tmp_path / "a.csv")) == ["one", lines[1], "three"]
 
 
 def runs(raw: bytes, size: int, line_ends: int, longest: int) -> list[tuple[int, int, bytes]]:

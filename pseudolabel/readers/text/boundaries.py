@@ -1,6 +1,7 @@
 """Boundaries of documents in a byte stream, which comes in chunks and may be larger than memory. A gap is a run of
 white space; all other bytes are solid. A gap separates two documents if it has enough line ends (1 if a line is a
-document, 2 if a paragraph is a document), or if it is longer than the maximum size of a document.
+document, 2 if a paragraph is a document), or if it is longer than the maximum size of a document. A line ends with LF,
+CR LF or CR, as in Python's text files; U+2028, U+2029 and other separators do not end a line.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from pseudolabel.readers.text import streams
 
 BLOCK_BYTES = 1 << 20  # bytes of documents that make a block, about
 LOOKBACK_BYTES = 1 << 12  # bytes read per step backwards
-LF = 10
+LF, CR = 10, 13
 NOT_WHITE = re.compile(rb"\S")  # any byte except `streams.WHITE_SPACE`
+LINE_END = re.compile(rb"\r\n?|\n")
 NO_POSITIONS = np.empty(0, np.int64)
 
 
@@ -52,6 +54,7 @@ class BoundaryScanner:
         self.gap = self.needed if gap is None else gap
         self.open = False  # a document has started and not ended
         self.last = at  # the offset after the last solid byte
+        self._after_cr = False  # the last byte was CR: LF after it ends no other line
 
     def find(self, chunk: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Return the starts and the ends of documents in the next chunk. The first end may lie in an earlier chunk."""
@@ -61,7 +64,7 @@ class BoundaryScanner:
         solid = len(data) - len(white)
         if self.at + np.searchsorted(before, 0, "right") - self.last > self.longest:
             self.gap = self.needed
-        ends_in = before[data[white] == LF] if self.line_ends else NO_POSITIONS  # `before` at each line end
+        ends_in = before[self._ends_line(chunk, white)] if self.line_ends else NO_POSITIONS  # `before` at each line end
         gaps = np.append(np.zeros(self.gap, np.int64), ends_in)
         cuts = gaps[self.needed - 1 :][gaps[self.needed - 1 :] == gaps[: len(gaps) - self.needed + 1]]
         cuts = cuts[np.diff(cuts, prepend=-1) > 0]
@@ -72,6 +75,16 @@ class BoundaryScanner:
         self.last = self.at + solid + int(np.searchsorted(before, solid)) if solid else self.last
         self.at += len(data)
         return starts, ends
+
+    def _ends_line(self, chunk: bytes, white: np.ndarray) -> np.ndarray:
+        """Return for each white byte, at the offsets `white` of the chunk, whether it ends a line."""
+        data = np.frombuffer(chunk, np.uint8)
+        found: np.ndarray = data[white] == LF
+        if chunk and (self._after_cr or b"\r" in chunk):
+            follows_cr = np.where(white > 0, data[white - 1] == CR, self._after_cr)
+            found = (data[white] == CR) | (found & ~follows_cr)
+            self._after_cr = chunk.endswith(b"\r")
+        return found
 
 
 class DocumentBuffer:
@@ -181,14 +194,15 @@ def _first_solid(path: str, start: int, stop: int) -> int:
 
 def _line_ends_before(path: str, at: int, top: int, needed: int, longest: int) -> int:
     """Count line ends in the gap before `at`, up to `needed`; `needed` if the gap is at `top` or exceeds `longest`."""
-    low, found = at, 0
+    low, found, after = at, 0, b""
     with streams.open_decompressed(path) as stream:
         while low > top and found < needed and at - low <= longest:
             low, high = max(top, low - LOOKBACK_BYTES), low
             stream.seek(low)
             window = stream.read(high - low)
             solid = len(window.rstrip())
-            found += window.count(b"\n", solid)
+            found += len(LINE_END.findall(window, solid)) - (after == b"\n" and window.endswith(b"\r"))
+            after = window[:1]
             if solid:
                 return needed if at - low - solid > longest else min(found, needed)
     return needed

@@ -1,7 +1,7 @@
 """Reader of text: files of any length become blocks of documents.
 
 In plain text, white space separates documents: one line end if a line is a document, two if a paragraph is a document.
-A file can also be one document. Documents are stripped of the white space around them.
+A file can also be one document. Documents are stripped of the white space around them. Lines end with LF, CR LF or CR.
 """
 
 from __future__ import annotations
