@@ -632,7 +632,7 @@ def test_a_store_is_looked_into_only_by_name(store: str, tmp_path: Path) -> None
 
 
 def test_only_files_in_doubt_are_opened(tmp_path: Path) -> None:
-    """Not those of another modality, of metadata, hidden, or empty. Text is not guessed, so it opens nothing."""
+    """Not those of another modality, of metadata, hidden, or empty. For text also JSON and unnamed compressed files."""
     wanted = {"0.jpg", "b", "c.jpeg_large", "d.JPG_ORIG"}
     known = {
         "a.txt",
@@ -664,7 +664,8 @@ def test_only_files_in_doubt_are_opened(tmp_path: Path) -> None:
     assert {key for key, file in images.items() if file.candidate} == wanted
     assert seen == wanted - {"0.jpg"}
     assert text == {"a.txt", "metadata.csv", "e.jsonl.gz", "README.md"}
-    assert not [path for path in opened if path.startswith(str(tmp_path))]
+    seen = {os.path.relpath(path, tmp_path) for path in opened if path.startswith(str(tmp_path))}
+    assert seen == {"a.json", "b", "c.jpeg_large", "d.JPG_ORIG", "f.zst"}
     told = {key: file.ignored_as for key, file in images.items() if not file.candidate}
     assert told.pop("link") == "no regular file"
     assert told.pop("empty") == "without suffix"

