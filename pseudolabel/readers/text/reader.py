@@ -24,6 +24,7 @@ from pseudolabel.readers.sources.opening import check_checksum
 from pseudolabel.readers.text import streams, tables
 from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, Fault, decode_block, each_document, pack_cells
 from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, boundaries_within, cut_documents
+from pseudolabel.storage.placeholders import PlaceholderFile
 
 EXTENT_BYTES = 1 << 20  # bytes of a file that are one extent
 
@@ -145,7 +146,8 @@ class TextReader:
                     check_checksum(extent.where)
                 yield from self._text(extent)
         except UnusableSample as bad:
-            yield extent.start, bad
+            if extent.start == 0 or not isinstance(bad, PlaceholderFile):  # one fault for all ranges of the file
+                yield extent.start, bad
 
     def _text(self, extent: Extent) -> Iterator[Block | Fault]:
         column, encoding = self.options.column, self.options.encoding

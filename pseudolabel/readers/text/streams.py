@@ -11,6 +11,8 @@ from functools import cache
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import opening
 from pseudolabel.readers.sources.compression import CHUNK_BYTES, Stream, decompress, decompression_errors
+from pseudolabel.readers.sources.formats import HEAD_BYTES
+from pseudolabel.storage.placeholders import refuse_placeholder
 
 MAX_LINE_BYTES = 32 << 20  # bytes of a jsonl or csv line: a record is parsed in memory
 ENCODING_HINT = "give another --encoding"
@@ -76,7 +78,8 @@ def lines(path: str, encoding: str) -> Iterator[str]:
 def byte_order_mark(path: str) -> tuple[int, str | None]:
     """Return the size of the UTF-8 byte order mark (3 or 0), and the encoding of a UTF-16 or UTF-32 mark or None."""
     with open_decompressed(path) as stream:
-        head = stream.read(4)
+        head = stream.read(HEAD_BYTES)
+    refuse_placeholder(head)  # also in compressed files
     named = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
     return 3 * head.startswith(codecs.BOM_UTF8), named
 
