@@ -54,6 +54,7 @@ class Summary:
     ignored: int = 0
     ignored_suffixes: dict[str, int] = field(default_factory=dict)  # the most frequent ones
     rows: dict[str, int] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)  # share of the rows
     shards: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -77,6 +78,9 @@ def finish_run(
         str(out), task.name, "finished", **total_counts(made), ignored=sum(found.ignored.values()),
         ignored_suffixes=dict(found.ignored), shards=count, seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
+    if options.validation:
+        reached = summary.rows.get("validation", 0) / max(1, sum(summary.rows.values()))
+        summary.validation = {"asked": options.validation, "reached": round(reached, 4)}
     write_atomic(out / SKIPPED, records.read_skips(count))
     reading, labelling = CrashLog.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}

@@ -12,7 +12,7 @@ from pseudolabel.contracts import MEGABYTE, Extent, RunOptions, UserError, arrow
 from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.scan import Scan, fit_sample, resolve_sources, scan
+from pseudolabel.engine.scan import Scan, check_split, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Row, Task
@@ -73,6 +73,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     sources = resolve_sources(source)
     task = task.resolve(sources)
     out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
+    check_split(found, chosen.validation)
     counts, made, size, seconds, share = estimate(task, found, chosen)
     return {
         "out": str(out),

@@ -432,8 +432,8 @@ def test_splits_part_the_documents_and_a_limit_takes_the_first(tmp_path: Path, n
     everything = read(path)
     lows = {}
     for edge in (0.2, 0.4, 0.6, 0.8):
-        lows[edge] = read(path, split=Split("train", 0.0, edge))
-        assert sorted(lows[edge] + read(path, split=Split("validation", edge, 1.0))) == everything
+        lows[edge] = read(path, split=Split("train", 0.0, edge), split_by="document")
+        assert sorted(lows[edge] + read(path, split=Split("validation", edge, 1.0), split_by="document")) == everything
     assert any(0 < len(low) < len(everything) for low in lows.values())
     reader = TextReader(TextOptions())
     for span in (1 << 20, 12):
@@ -448,11 +448,28 @@ def test_splits_part_the_documents_and_a_limit_takes_the_first(tmp_path: Path, n
                 assert cut.weight <= extent.weight
 
 
+@pytest.mark.parametrize("split_by", [None, "file", "document"])
+def test_a_book_is_in_one_split_and_rows_of_a_table_are_in_both(tmp_path: Path, split_by: str | None) -> None:
+    """Unless `--split-by` says else; every range of a file is in the same split."""
+    for i in range(30):
+        (tmp_path / f"{i}.txt").write_text("".join(f"paragraph {i} {j}\n\n" for j in range(30)))
+        rows = "".join(f"row {i} {j}\n" for j in range(30))
+        (tmp_path / f"{i}.csv.gz").write_bytes(gzip.compress(f"text\n{rows}".encode()))
+        (tmp_path / f"{i}.jsonl").write_text("".join(f'{{"text": "{row}"}}\n' for row in rows.splitlines()))
+    whole, shares = {".txt": split_by != "document", ".gz": split_by == "file", ".jsonl": split_by == "file"}, []
+    for path in tmp_path.iterdir():
+        train, validation = (texts(read(path, 50, split, split_by=split_by)) for split in splits(0.3))
+        assert sorted(train + validation) == sorted(texts(read(path)))
+        assert bool(train and validation) != whole[path.suffix]
+        shares.append(len(validation) / 30)
+    assert 0.2 < np.mean(shares) < 0.4
+
+
 def test_pieces_of_a_document_stay_in_one_split_and_under_one_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"word " * (MAX_DOCUMENT_BYTES // 2) + b"\n\nend")
     assert [position for position, _ in read(path)] == [0, 0, 0, MAX_DOCUMENT_BYTES // 2 * len("word ") + 2]
-    halves = [read(path, split=Split("", low, low + 0.5)) for low in (0.0, 0.5)]
+    halves = [read(path, split=Split("", low, low + 0.5), split_by="document") for low in (0.0, 0.5)]
     assert {len([item for item in half if item[0] == 0]) for half in halves} == {0, 3}
     extent = next(TextReader(TextOptions()).scan("a", str(path), path.stat().st_size))
     for count, held in ((0, 0), (1, 3), (2, 3), (3, 3), (4, 3)):  # a document is never cut by a limit

@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
+from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, splits
 from pseudolabel.readers.metadata import columns
 from pseudolabel.readers.sources.formats import COMPRESSED, CSV, JSONL, TEXT, strip_compression
 from pseudolabel.readers.sources.opening import check_checksum
@@ -27,6 +27,7 @@ from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, b
 from pseudolabel.storage.placeholders import PlaceholderFile
 
 EXTENT_BYTES = 1 << 20  # bytes of a file that are one extent
+SPLIT_HELP = "Unit that --validation draws. [file in plain text, document in jsonl, csv, tsv and parquet]"
 
 
 class DocumentUnit(StrEnum):
@@ -37,6 +38,14 @@ class DocumentUnit(StrEnum):
     file = "file"
 
 
+class SplitUnit(StrEnum):
+    """Unit that is in one split, train or validation, as a whole."""
+
+    document = "document"
+    file = "file"
+
+
+(EVERYTHING,) = splits(0.0)
 LINE_ENDS = {DocumentUnit.line: 1, DocumentUnit.paragraph: 2, DocumentUnit.file: 0}  # line ends that separate documents
 
 
@@ -47,6 +56,7 @@ class TextOptions(Options):
     column: Annotated[str, Option(help="Column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
     encoding: Annotated[str, Option(help="Encoding of text: utf-8, latin-1, cp1252, utf-16, gb18030, ...")] = "utf-8"
     document: Annotated[DocumentUnit, Option(help="Unit of plain text that is one document.")] = DocumentUnit.paragraph
+    split_by: Annotated[SplitUnit | None, Option(help=SPLIT_HELP)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,19 +90,31 @@ class TextReader:
         else:
             yield Extent(key, path, 0, None, size)
 
+    def splits_by_file(self, path: str) -> bool:
+        """Return whether a file is in one split as a whole. Paragraphs of one book in both splits would be a leak."""
+        if self.options.split_by is None:
+            return not columns.is_table(path)
+        return self.options.split_by == SplitUnit.file
+
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
         """Yield blocks of the documents in `split`, and a `Skipped` for each unusable document."""
         for extent in extents:
+            if self.splits_by_file(extent.where):
+                if not split.holds(extent.file):
+                    continue
+                held = EVERYTHING
+            else:
+                held = split
             numbers, last = count(), -1
             for item in self._items(extent):
                 if isinstance(item, Block):
-                    mask = split.holds_at(extent.file, item.positions)
+                    mask = held.holds_at(extent.file, item.positions)
                     cut = np.count_nonzero(mask & (np.diff(item.positions, prepend=last) == 0))
                     key = _block_key(extent, next(numbers), item)
                     last = item.positions[-1] if len(item.positions) else last
                     if mask.any():
                         yield Sample(key, item.keep(mask), {"cut": int(cut)} if cut else {}, int(mask.sum()))
-                elif split.holds_at(extent.file, np.array([item[0]]))[0]:
+                elif held.holds_at(extent.file, np.array([item[0]]))[0]:
                     yield Skipped(f"{extent.file}#{item[0]}", str(item[1]))
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
