@@ -126,6 +126,17 @@ def test_pieces_cut_between_characters_are_set_apart_in_their_block() -> None:
             assert block.data[block.ends[:-1]].tobytes().isspace()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "shift_jis", "euc-jp", "big5", "latin-1"])
+def test_long_texts_without_white_space_are_cut_between_characters(encoding: str) -> None:
+    raw = b"".join(chr(code).encode(encoding, "ignore").strip() for code in range(0x20, 0x9FFF)) * 9
+    for longest in (7, 64, 1001):
+        edges = boundaries.BoundaryScanner(0, 2, longest, encoding)
+        chunks = (raw[i : i + 300] for i in range(0, len(raw), 300))
+        pieces = [piece for run in boundaries.cut_documents(chunks, edges, sys.maxsize) for piece in run.texts()]  # type: ignore[union-attr]
+        assert "".join(piece.decode(encoding) for piece in pieces) == raw.decode(encoding)
+        assert longest - 4 < min(map(len, pieces[:-1])) <= max(map(len, pieces)) <= longest
+
+
 def test_a_range_within_a_long_line_reads_its_own_bytes_only(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"x" * (3 << 20))

@@ -197,9 +197,9 @@ class TextReader:
             edges, source = BoundaryScanner(0, line_ends, longest), streams.recode(streams.chunks(path), encoding)
             encoding = "utf-8"
         elif extent.start <= top:
-            edges, source = BoundaryScanner(top, line_ends, longest), streams.chunks(path, top)
+            edges, source = BoundaryScanner(top, line_ends, longest, encoding), streams.chunks(path, top)
         else:
-            edges = boundaries_within(path, extent.start, stop, top, line_ends, longest)
+            edges = boundaries_within(path, extent.start, stop, top, line_ends, longest, encoding)
             source = streams.chunks(path, edges.at)
         for item in cut_documents(source, edges, stop):
             yield from decode_block(item, encoding) if isinstance(item, RawDocuments) else (item,)

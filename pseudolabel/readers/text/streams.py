@@ -68,7 +68,7 @@ def lines(path: str, encoding: str) -> Iterator[str]:
     ):
         try:
             while line := text.readline(MAX_LINE_BYTES):
-                if len(line) == MAX_LINE_BYTES:
+                if len(line) > MAX_LINE_BYTES // 4 and len(line.encode(errors="surrogatepass")) >= MAX_LINE_BYTES:
                     raise UnusableSample(f"a line of more than {MAX_LINE_BYTES >> 20} MB from here on")
                 yield line
         except UnicodeDecodeError:
