@@ -66,7 +66,7 @@ def _text_format(head: bytes) -> str:
     JSON lines begin with an object in a line of its own, and another object follows.
     """
     head = head.removeprefix(BOM_UTF8)
-    text, is_whole = head.lstrip(), len(head) < HEAD_BYTES - len(BOM_UTF8)
+    text, is_whole = head.lstrip().replace(b"\r", b"\n"), len(head) < HEAD_BYTES - len(BOM_UTF8)
     if not text or NOT_TEXT.match(text):
         return ""
     if not text.startswith(b"{"):

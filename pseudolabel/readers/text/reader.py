@@ -68,7 +68,7 @@ class TextOptions(Options):
 
 
 class TextReader:
-    """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses .gz and .zst.
+    """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses `COMPRESSED`.
 
     An empty file, a blank line, a null and an empty string give no document.
     """
