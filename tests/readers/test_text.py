@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +129,9 @@ def test_pieces_cut_between_characters_are_set_apart_in_their_block() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "shift_jis", "euc-jp", "big5", "latin-1"])
 def test_long_texts_without_white_space_are_cut_between_characters(encoding: str) -> None:
-    raw = b"".join(chr(code).encode(encoding, "ignore").strip() for code in range(0x20, 0x9FFF)) * 9
-    for longest in (7, 64, 1001):
+    raw = b"".join(chr(code).encode(encoding, "ignore").strip() for code in range(0x20, 0x9FFF, 5))
+    raw *= 9000 // len(raw) + 1
+    for longest in (9, 64, 1001):
         edges = boundaries.BoundaryScanner(0, 2, longest, encoding)
         chunks = (raw[i : i + 300] for i in range(0, len(raw), 300))
         pieces = [piece for run in boundaries.cut_documents(chunks, edges, sys.maxsize) for piece in run.texts()]  # type: ignore[union-attr]
@@ -306,7 +308,7 @@ def compressed(path: Path, suffix: str) -> Path:
     packs: dict[str, Callable[[bytes], bytes]] = {
         ".gz": gzip.compress,
         ".zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
-        ".xz": lzma.compress,
+        ".xz": lambda data: lzma.compress(data, preset=0),
         ".bz2": bz2.compress,
     }
     pack = packs[suffix]
@@ -393,8 +395,10 @@ def test_parquet_is_read_by_row_groups_of_any_string_type(tmp_path: Path) -> Non
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [*product(["a.txt", "a.jsonl", "a.csv"], [".gz", ".zst"]), ("a.txt", ".xz"), ("a.txt", ".bz2")],
+)
 def test_what_comes_before_a_damage_is_read_and_the_rest_skipped_once(tmp_path: Path, name: str, suffix: str) -> None:
     path = tmp_path / name
     lines = [os.urandom(30).hex() for _ in range(20_000)]
@@ -462,18 +466,18 @@ def test_splits_part_the_documents_and_a_limit_takes_the_first(tmp_path: Path, n
 @pytest.mark.parametrize("split_by", [None, "file", "document"])
 def test_a_book_is_in_one_split_and_rows_of_a_table_are_in_both(tmp_path: Path, split_by: str | None) -> None:
     """Unless `--split-by` says else; every range of a file is in the same split."""
-    for i in range(30):
-        (tmp_path / f"{i}.txt").write_text("".join(f"paragraph {i} {j}\n\n" for j in range(30)))
-        rows = "".join(f"row {i} {j}\n" for j in range(30))
+    for i in range(15):
+        (tmp_path / f"{i}.txt").write_text("".join(f"paragraph {i} {j}\n\n" for j in range(24)))
+        rows = "".join(f"row {i} {j}\n" for j in range(24))
         (tmp_path / f"{i}.csv.gz").write_bytes(gzip.compress(f"text\n{rows}".encode()))
         (tmp_path / f"{i}.jsonl").write_text("".join(f'{{"text": "{row}"}}\n' for row in rows.splitlines()))
     whole, shares = {".txt": split_by != "document", ".gz": split_by == "file", ".jsonl": split_by == "file"}, []
     for path in tmp_path.iterdir():
-        train, validation = (texts(read(path, 50, split, split_by=split_by)) for split in splits(0.3))
+        train, validation = (texts(read(path, 200, split, split_by=split_by)) for split in splits(0.3))
         assert sorted(train + validation) == sorted(texts(read(path)))
         assert bool(train and validation) != whole[path.suffix]
-        shares.append(len(validation) / 30)
-    assert 0.2 < np.mean(shares) < 0.4
+        shares.append(len(validation) / 24)
+    assert 0.15 < np.mean(shares) < 0.45
 
 
 def test_pieces_of_a_document_stay_in_one_split_and_under_one_limit(tmp_path: Path) -> None:
