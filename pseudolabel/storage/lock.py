@@ -135,13 +135,14 @@ class Lease:
             )
 
     def leave(self) -> None:
-        """Release the lease, with up to 3 requests. If all fail, the lease expires later."""
+        """Release the lease if it is still held, with up to 3 attempts. If all fail, the lease expires later."""
         self._over.set()
         self._renewing.join(EXPIRY_SECONDS)
         if not self._renewing.is_alive() and not self._lost:
             for _ in range(3):
                 with suppress(Exception):
-                    self._place.fs.rm_file(self._place.path)
+                    if json.loads(self._place.fs.cat_file(self._place.path))["token"] == self._token:
+                        self._place.fs.rm_file(self._place.path)
                     break
 
 

@@ -29,6 +29,7 @@ from pseudolabel.inspection.preview import make_cards, preview
 from pseudolabel.inspection.show import show
 from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.transforms.image import codec
+from pseudolabel.writers.card import size_category
 from pseudolabel.writers.dataset import open_dataset
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -218,6 +219,13 @@ def check_card(content: str) -> None:
     assert {"pretty_name", "tags", "size_categories"} <= set(data)
     assert isinstance(data["pretty_name"], str)
     assert DatasetCard(str(card)).data.to_dict() == data
+
+
+def test_a_size_has_the_name_of_the_hub() -> None:
+    """https://github.com/huggingface/hub-docs/blob/main/datasetcard.md"""
+    known = "n<1K 1K<n<10K 10K<n<100K 100K<n<1M 1M<n<10M 10M<n<100M 100M<n<1B 1B<n<10B 10B<n<100B 100B<n<1T n>1T"
+    assert [size_category(10**power - 1) for power in range(3, 13)] == known.split()[:-1]
+    assert [size_category(10**power) for power in range(3, 13)] == known.split()[1:]
 
 
 def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> None:
