@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,37 @@ def test_refusals(words: list[object], code: int, says: str, here: Command, tmp_
         assert snapshot(tmp_path) == before
 
 
+def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, tmp_path: Path) -> None:
+    """A file in it is skipped by that reason. The superuser may read all, so the test is another user for a while."""
+    for name in ("closed", "unsearchable", "outer/inner", "some"):
+        (tmp_path / name).mkdir(parents=True)
+        for number in range(2):
+            shutil.copy(FIXTURES / "images" / "lakes" / "01.png", tmp_path / name / f"{number}.png")
+    (tmp_path / "list.txt").write_text("some/1.png")
+    words = ["rotate", "--dry-run", "--json"]
+    assert here(*words, "some").returncode == 0  # imports all that another user may not import
+    for name, mode in (("closed", 0), ("unsearchable", 0o644), ("outer/inner", 0), ("some/0.png", 0), ("list.txt", 0)):
+        (tmp_path / name).chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents):
+        if not (mode := folder.stat().st_mode) & 0o001:
+            folder.chmod(mode | 0o011)
+    nobody, before = 65534, os.geteuid()
+    os.seteuid(nobody if before == 0 else before)
+    try:
+        for given, named in (
+            *((name, name) for name in ("closed", "unsearchable", "outer/inner", "some/0.png", "closed/0.png")),
+            *(("outer", "outer/inner"), ("@list.txt", "list.txt")),
+        ):
+            done = here(*words, given)
+            assert done.returncode == 2, (given, done.stderr)
+            assert f"{named} cannot be read: Permission denied; give a source that you may read" in done.stderr
+        assert json.loads(here(*words, "some").stdout)["skipped"] == 1
+    finally:
+        os.seteuid(before)
+        for name in ("closed", "unsearchable", "outer/inner"):
+            (tmp_path / name).chmod(0o755)
+
+
 def test_another_dataset_is_refused(made: Path, here: Command) -> None:
     before = snapshot(made)
     for change in (["--seed", 1], ["--grid", 2], ["--copies", 2]):
@@ -127,7 +159,10 @@ def test_another_dataset_is_refused(made: Path, here: Command) -> None:
         assert "--overwrite" in done.stderr
     less = here("jigsaw", FIXTURES / "images" / "lakes", "--out", made)
     assert (less.returncode, "files is 25, not 8" in less.stderr) == (4, True)
-    assert here("jigsaw", made).returncode == 2, "a dataset is no source"
+    (made.parent / "link").symlink_to(made / "data")
+    for part in ("", "data", "data/train-00000.parquet", "_records", "../link"):
+        done = here("mask-text", made / part)
+        assert (done.returncode, f"{made} is a dataset made by pseudolabel" in done.stderr) == (2, True), done.stderr
     assert snapshot(made) == before
 
 
