@@ -64,7 +64,7 @@ class Lease:
             now = self._read(place)
             if now is not None and now != watched:
                 raise UserError(
-                    f"another run is writing to {place.parent.parent}; wait for it, or give another --out", code=4
+                    f"another run is writing to {place.parent.parent}; wait for it, or write to another folder", code=4
                 )
             if not told and time.monotonic() - since > 2 * RENEW_SECONDS:
                 who = json.loads(watched)["who"]
@@ -156,7 +156,7 @@ def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
             if part:
                 fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another run is writing to {folder}; wait for it, or give another --out DIR", 4) from None
+            raise UserError(f"another run is writing to {folder}; wait for it, or write to another folder", 4) from None
         yield
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
 import shutil
@@ -9,17 +11,24 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
+import av
 import numpy as np
+import pyarrow as pa
 import pytest
+import soundfile
 from runs import FIXTURES, Command, arguments, real
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
 from pseudolabel.cli.app import app
+from pseudolabel.cli.signals import Interrupted, raise_on_signals
+from pseudolabel.engine import stream
+from pseudolabel.writers.shards import ShardWriter
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -224,6 +233,71 @@ def test_dry_run_makes_nothing(pseudolabel: Command, tmp_path: Path) -> None:
     assert done.returncode == 0
     facts = json.loads(done.stdout)
     assert (facts["samples"], facts["skipped"], facts["rows"]) == (25, 1, 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_counts_what_it_can_know_whatever_the_copies(
+    pictures: Path, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(FIXTURES / "images" / "lakes" / "01.png", tmp_path)
+    names = sorted(path for path in pictures.rglob("*.png"))
+    words = ["rotate", pictures, tmp_path / "01.png", "--out", "out", "--json", "--dry-run"]
+    one = json.loads(here(*words).stdout)
+    assert (one["samples"], one["rows"]) == (len(names) + 1, 4 * (len(names) + 1))
+    monkeypatch.setattr(stream, "DRY_RUN_SECONDS", 0.05)  # a part, by whose bytes the number would be another
+    many = json.loads(here(*words, "--copies", 1_000_000).stdout)
+    assert "estimated from" in many["status"]
+    assert (many["samples"], many["rows"]) == (one["samples"], 1_000_000 * one["rows"])
+    assert 0.2e6 < many["bytes"] / one["bytes"] < 5e6
+    assert many["core_seconds"] > one["core_seconds"]
+
+
+class Signalling(io.BytesIO):
+    """A file during whose third use the user types Ctrl-C."""
+
+    uses = 0
+
+    def seek(self, *place: int) -> int:
+        self.use()
+        return super().seek(*place)
+
+    def read(self, count: int | None = -1) -> bytes:
+        self.use()
+        return super().read(count)
+
+    def use(self) -> None:
+        self.uses += 1
+        if self.uses == 3:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_is_not_lost_in_a_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Callbacks of soundfile and PyAV drop exceptions, and print a traceback; so does the destructor of a writer."""
+    wave = io.BytesIO()
+    soundfile.write(wave, np.random.default_rng(0).normal(0, 0.1, 200_000), 16_000, format="WAV")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for hook in ("unraisablehook", "excepthook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+    raise_on_signals()
+    try:
+        with pytest.raises(Interrupted):
+            soundfile.read(Signalling(wave.getvalue()))
+            time.sleep(5)
+        with pytest.raises(Interrupted):
+            with suppress(OSError), av.open(Signalling(wave.getvalue())) as sound:
+                list(sound.decode(audio=0))
+            time.sleep(5)
+        with pytest.raises(Interrupted), ShardWriter(tmp_path / "a", pa.schema([("a", pa.int64())])) as out:
+            out.write([{"a": 1}])
+            signal.raise_signal(signal.SIGINT)
+        del out
+        gc.collect()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
 
 
