@@ -280,20 +280,27 @@ def test_an_interruption_is_not_lost_in_a_decoder(
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for hook in ("unraisablehook", "excepthook"):
         monkeypatch.setattr(sys, hook, getattr(sys, hook))
-    raise_on_signals()
-    try:
-        with pytest.raises(Interrupted):
-            soundfile.read(Signalling(wave.getvalue()))
-            time.sleep(5)
-        with pytest.raises(Interrupted):
-            with suppress(OSError), av.open(Signalling(wave.getvalue())) as sound:
-                list(sound.decode(audio=0))
-            time.sleep(5)
-        with pytest.raises(Interrupted), ShardWriter(tmp_path / "a", pa.schema([("a", pa.int64())])) as out:
+
+    def by_soundfile() -> None:
+        soundfile.read(Signalling(wave.getvalue()))
+        time.sleep(5)
+
+    def by_libav() -> None:
+        with suppress(OSError), av.open(Signalling(wave.getvalue())) as sound:
+            list(sound.decode(audio=0))
+        time.sleep(5)
+
+    def in_a_shard() -> None:
+        with ShardWriter(tmp_path / "a", pa.schema([("a", pa.int64())])) as out:
             out.write([{"a": 1}])
             signal.raise_signal(signal.SIGINT)
-        del out
-        gc.collect()
+
+    raise_on_signals()
+    try:
+        for act in (by_soundfile, by_libav, in_a_shard):
+            with pytest.raises(Interrupted):
+                act()
+            gc.collect()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -230,7 +230,7 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
     members = _once(_members(name, prefix, where, ends))
     while found := or_skipped(name, partial(next, members, None)):
         if isinstance(found, Skipped):
-            yield File(escape_key(name), unusable_location(found.reason, name), 0, True)
+            yield File(escape_key(name), unusable_location(found.reason, name, found.count), 0, True)
             return
         inner, place, size = found
         yield _other(prefix + inner, place, size, ends)
