@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import fields
@@ -128,20 +129,20 @@ def test_refusals(words: list[object], code: int, says: str, here: Command, tmp_
         assert snapshot(tmp_path) == before
 
 
-def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, tmp_path: Path) -> None:
+def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, request: pytest.FixtureRequest) -> None:
     """A file in it is skipped by that reason. The superuser may read all, so the test is another user for a while."""
+    top = Path(tempfile.mkdtemp())  # other runs of pytest close the folders of `tmp_path` to other users
+    request.addfinalizer(lambda: shutil.rmtree(top))
     for name in ("closed", "unsearchable", "outer/inner", "some"):
-        (tmp_path / name).mkdir(parents=True)
+        (top / name).mkdir(parents=True)
         for number in range(2):
-            shutil.copy(FIXTURES / "images" / "lakes" / "01.png", tmp_path / name / f"{number}.png")
-    (tmp_path / "list.txt").write_text("some/1.png")
-    words = ["rotate", "--dry-run", "--json"]
-    assert here(*words, "some").returncode == 0  # imports all that another user may not import
+            shutil.copy(FIXTURES / "images" / "lakes" / "01.png", top / name / f"{number}.png")
+    (top / "list.txt").write_text("some/1.png")
+    words = ["rotate", "--dry-run", "--json", "--out", top / "out"]
+    assert here(*words, top / "some").returncode == 0  # imports all that another user may not import
     for name, mode in (("closed", 0), ("unsearchable", 0o644), ("outer/inner", 0), ("some/0.png", 0), ("list.txt", 0)):
-        (tmp_path / name).chmod(mode)
-    for folder in (tmp_path, *tmp_path.parents):
-        if not (mode := folder.stat().st_mode) & 0o001:
-            folder.chmod(mode | 0o011)
+        (top / name).chmod(mode)
+    top.chmod(0o755)
     nobody, before = 65534, os.geteuid()
     os.seteuid(nobody if before == 0 else before)
     try:
@@ -149,14 +150,14 @@ def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, tmp_pat
             *((name, name) for name in ("closed", "unsearchable", "outer/inner", "some/0.png", "closed/0.png")),
             *(("outer", "outer/inner"), ("@list.txt", "list.txt")),
         ):
-            done = here(*words, given)
+            done = here(*words, f"@{top / given[1:]}" if given[0] == "@" else top / given)
             assert done.returncode == 2, (given, done.stderr)
             assert f"{named} cannot be read: Permission denied; give a source that you may read" in done.stderr
-        assert json.loads(here(*words, "some").stdout)["skipped"] == 1
+        assert json.loads(here(*words, top / "some").stdout)["skipped"] == 1
     finally:
         os.seteuid(before)
         for name in ("closed", "unsearchable", "outer/inner"):
-            (tmp_path / name).chmod(0o755)
+            (top / name).chmod(0o755)
 
 
 def test_another_dataset_is_refused(made: Path, here: Command) -> None:
