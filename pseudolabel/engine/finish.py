@@ -136,7 +136,7 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
     if summary.skipped > (limit * summary.seen if share else limit):
         raise UserError(
             f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and add --overwrite",
+            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make it again with --overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):

@@ -17,7 +17,6 @@ from pseudolabel.tasks.base.text import (
     TokenTask,
     first_faults,
     framing_faults,
-    guess_among_tokens,
     list_to_array,
 )
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
@@ -73,7 +72,6 @@ class OrderSentences(MaskingOptions, TokenTask):
     description = Description(
         paper="Lan et al. 2020, https://arxiv.org/abs/1909.11942; Devlin et al. 2019",
         invalidating_augmentations=("dropping or swapping segments", "masking again where --mask was given"),
-        chance_level=guess_among_tokens,
     )
 
     negatives: Annotated[

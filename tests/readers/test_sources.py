@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import logging
 import os
 import subprocess
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from faulty import Faulty
-from runs import FIXTURES, arguments, skipped, sums
+from runs import FIXTURES, Command, arguments, skipped, sums
 
 from pseudolabel import TASKS, UserError, run
 from pseudolabel.contracts import Sample, Skipped, UnusableSample, splits
@@ -762,3 +763,39 @@ def test_a_place_before_the_begin_is_no_fault_of_the_disk(tmp_path: Path) -> Non
         file.seek(-9, os.SEEK_END)
         assert file.fault is None
         assert file.read(2) == b"by"
+
+
+def test_a_lost_file_counts_what_it_held(here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pyarrow and zipfile count it. So `--max-skipped` is right where one file holds most of a source."""
+    monkeypatch.setattr(archives, "MAX_ZIP_MEMBERS", 50)
+    for name in ("text", "foreign", "images", "table"):
+        (tmp_path / name).mkdir()
+    texts = [f"{number} rivers were found before" for number in range(2000)]
+    for name, column in (("text", "text"), ("foreign", "other")):
+        pq.write_table(pa.table({column: texts}), tmp_path / name / "a.parquet", use_dictionary=False, compression=None)
+        (tmp_path / name / "b.txt").write_text("one\n\nanother", "utf-8")
+    picture = (FIXTURES / "images" / "lakes" / "01.png").read_bytes()
+    table = pa.table({"image": pa.array([{"bytes": picture, "path": f"{i}.png"} for i in range(30)], MEDIA)})
+    pq.write_table(table, tmp_path / "table" / "a.parquet", row_group_size=10, use_dictionary=False, compression=None)
+    (tmp_path / "table" / "b.png").write_bytes(picture)
+    for path, place in ((tmp_path / "text" / "a.parquet", 0), (tmp_path / "table" / "a.parquet", 1)):
+        data, about = bytearray(path.read_bytes()), pq.read_metadata(path)
+        begin = about.row_group(0).column(place).data_page_offset
+        data[begin : begin + 9] = bytes(9)  # the header of the page
+        path.write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "images" / "many.zip", "w") as archive:
+        for number in range(60):
+            archive.writestr(f"{number}.png", picture)
+    (tmp_path / "images" / "a.png").write_bytes(picture)
+    for words, used, lost in (
+        (["cluster", "text", "-k", 2], 2, 2000),
+        (["cluster", "foreign", "-k", 2], 2, 2000),
+        (["rotate", "images"], 1, 60),
+        (["rotate", "table"], 1, 30),
+    ):
+        told = json.loads(here(*words, "--dry-run", "--json").stdout)
+        assert (told["samples"], told["skipped"]) == (used + lost, lost), words
+    done = here("rotate", "images", "--out", "out", "--workers", 1)
+    assert (done.returncode, "60 of 61 samples are unusable" in done.stderr) == (3, True)
+    line = json.loads((tmp_path / "out" / "_skipped.jsonl").read_text())
+    assert (line["key"], line["samples"]) == ("many.zip", 60)

@@ -98,15 +98,15 @@ def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
         until = int(begins[after]) if after < len(begins) else sys.maxsize
         told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker needs no central directory
         if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
-            told = "unusable a link; pack the file itself"
+            told = unusable_locator("a link; pack the file itself")
         elif info.flag_bits & 1:
-            told = "unusable encrypted"
+            told = unusable_locator("encrypted")
         elif method not in (zipfile.ZIP_STORED, DEFLATED):
-            told = f"unusable packed by method {method} of zip; deflate it, or store it"
+            told = unusable_locator(f"packed by method {method} of zip; deflate it, or store it")
         elif after - first > 1 or begin + packed > until:
-            told = "unusable it overlaps another member of the archive"
+            told = unusable_locator("it overlaps another member of the archive")
         elif is_bomb(size, packed):
-            told = f"unusable {BOMB_REASON}"
+            told = unusable_locator(BOMB_REASON)
         block = info.filename if method == DEFLATED and max(packed, size) > MAX_INFLATED_BYTES else ""
         suffix = ""
         if size and (count := doubt(info.filename)):
@@ -156,9 +156,9 @@ def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> st
     if info.issym():
         return unusable_locator(f"a link, to {info.linkname}; pack the file itself")
     if info.issparse():
-        return "unusable a sparse file; pack it without --sparse"
+        return unusable_locator("a sparse file; pack it without --sparse")
     if packed and is_bomb(info.size, packed):
-        return f"unusable {BOMB_REASON}"
+        return unusable_locator(BOMB_REASON)
     if not info.isreg():
         return ""
     if packed:
@@ -251,8 +251,9 @@ class _ZipDirectory(_Short):
 
     def read(self, count: int = -1) -> bytes:
         data = super().read(count)
-        if data.count(b"PK\1\2") > MAX_ZIP_MEMBERS:
-            raise UnusableSample(f"more than {MAX_ZIP_MEMBERS:,} members; split the archive, unpack it, or pack a tar")
+        if (count := data.count(b"PK\1\2")) > MAX_ZIP_MEMBERS:
+            most = f"more than {MAX_ZIP_MEMBERS:,} members"
+            raise UnusableSample(f"{most}; split the archive, unpack it, or pack a tar", count)
         return data
 
 

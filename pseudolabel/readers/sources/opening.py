@@ -135,8 +135,9 @@ def missing_file_error(path: str) -> Exception:
 # --- kinds of locations ----------------------------------------------------------------------------------------------
 
 
-def _unusable(_: str, reason: str) -> io.BufferedReader:
-    raise UnusableSample(reason)
+def _unusable(_: str, told: str) -> io.BufferedReader:
+    count, _, reason = told.partition(" ")
+    raise UnusableSample(reason, int(count))
 
 
 def _object(address: str, size: str) -> io.BufferedReader:

@@ -115,7 +115,7 @@ class TextReader:
                     if mask.any():
                         yield Sample(key, item.keep(mask), {"cut": int(cut)} if cut else {}, int(mask.sum()))
                 elif held.holds_at(extent.file, np.array([item[0]]))[0]:
-                    yield Skipped(f"{extent.file}#{item[0]}", str(item[1]))
+                    yield Skipped(f"{extent.file}#{item[0]}", str(item[1]), count=item[1].count)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` documents, and how many it has. Pieces of a document stay together."""

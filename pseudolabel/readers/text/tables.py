@@ -209,12 +209,13 @@ def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> I
 
 
 def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
-    """Yield the column's strings, in UTF-8."""
+    """Yield the column's strings, in UTF-8. A fault counts all rows from its position on, if their number is known."""
     import pyarrow as pa
 
-    row = extent.start
+    row, stop = extent.start, extent.stop
     try:
         with open_parquet(extent.where) as file:
+            stop = file.metadata.num_rows if stop is None else stop
             _check(file, column)
             for batch in parquet_batches(file, extent, [column]):
                 for cell in batch.column(0).cast(pa.large_binary()).to_pylist():
@@ -222,7 +223,7 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
                         yield row, _checked(cell)
                     row += 1
     except UnusableSample as bad:
-        yield row, bad
+        yield row, UnusableSample(str(bad), 1 if stop is None else stop - row)
 
 
 def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

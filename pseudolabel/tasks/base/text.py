@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts import Chance, Piece, Sample, UnusableSample
 from pseudolabel.readers.text.reader import TextOptions, TextReader
-from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, guess_among_classes, row_columns
+from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.packing import Packed, Packing
 from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens, load_tokens
@@ -34,13 +34,6 @@ class TextTask(TextOptions, Task):
 
 
 BATCH_TOKENS = 1 << 19  # approximate number of tokens in a batch of rows
-
-
-def guess_among_tokens(task: TokenTask, artefacts: Path) -> str:
-    if any(column.type == "class" for column in task.columns()):
-        return guess_among_classes(task, artefacts)
-    _, special, _ = task.load_tokenizer(artefacts, words=False, literal=True)
-    return f"1 in {len(special.pool):,} for each token to predict, guessing among the vocabulary"
 
 
 @dataclass(frozen=True)
