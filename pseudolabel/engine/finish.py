@@ -58,6 +58,7 @@ class Summary:
     ignored: int = 0
     ignored_suffixes: dict[str, int] = field(default_factory=dict)  # the most frequent ones
     rows: dict[str, int] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)  # share of the rows
     unknown_share: float | None = None  # share of [UNK] in the tokens of text; None without tokens
     shards: int = 0
     bytes: int = 0
@@ -82,6 +83,9 @@ def finish_run(
         str(out), task.name, "finished", **total_counts(made), ignored=sum(found.ignored.values()),
         ignored_suffixes=dict(found.ignored), shards=count, seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
+    if options.validation:
+        reached = summary.rows.get("validation", 0) / max(1, sum(summary.rows.values()))
+        summary.validation = {"asked": options.validation, "reached": round(reached, 4)}
     write_atomic(out / SKIPPED, records.read_skips(count))
     reading, labelling = CrashLog.of(records.folder, "").exceptions
     exceptions = {**reading, **labelling}
@@ -139,7 +143,7 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
     if summary.skipped > (limit * summary.seen if share else limit):
         raise UserError(
             f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and add --overwrite",
+            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make it again with --overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):

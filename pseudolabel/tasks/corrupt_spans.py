@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, MarkedText, Piece, Span, UnusableSample, UserError
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.text import PackedTask, PackedText, guess_among_tokens
+from pseudolabel.tasks.base.text import PackedTask, PackedText
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import word_starts
 from pseudolabel.transforms.text.packing import Packing, to_lists
@@ -80,7 +80,6 @@ class CorruptSpans(PackedTask):
         paper="Raffel et al. 2020, https://arxiv.org/abs/1910.10683",
         invalidating_augmentations=("corrupting again, as a T5 or BART collator does",),
         notes=_notes,
-        chance_level=guess_among_tokens,
     )
 
     preset: Annotated[CorruptionPresetName, Option(help=PRESET_HELP)] = CorruptionPresetName.t5

@@ -14,7 +14,6 @@ from pseudolabel.tasks.base.text import (
     PackedTask,
     PackedText,
     first_faults,
-    guess_among_tokens,
     list_to_array,
 )
 from pseudolabel.transforms.text.detokenize import Detokenizer
@@ -45,7 +44,6 @@ class MaskText(MaskingOptions, PackedTask):
     description = Description(
         paper="Devlin et al. 2019, https://arxiv.org/abs/1810.04805",
         invalidating_augmentations=("masking again, as DataCollatorForLanguageModeling does",),
-        chance_level=guess_among_tokens,
     )
 
     def options(self) -> Mapping[str, Any]:

@@ -18,7 +18,6 @@ from pseudolabel.tasks.base.text import (
     TokenTask,
     asking_rows,
     first_faults,
-    guess_among_tokens,
     list_to_array,
 )
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
@@ -75,7 +74,6 @@ class OrderSentences(MaskingOptions, TokenTask):
     description = Description(
         paper="Lan et al. 2020, https://arxiv.org/abs/1909.11942; Devlin et al. 2019",
         invalidating_augmentations=("dropping or swapping segments", "masking again where --mask was given"),
-        chance_level=guess_among_tokens,
     )
 
     negatives: Annotated[
@@ -139,7 +137,7 @@ class SentenceOrderLabeler(NamedTuple):
             for copy in range(copies):
                 rng = chance(group[-1].key, copy)
                 pairs = make_pairs(text, task.negatives, task.length - self.special.pair.size, task.short_share, rng)
-                counts = (0, 0) if copy else self.special.count(ids)
+                counts = (0, 0) if copy else self.special.count_tokens(ids)
                 for i in range(0, len(pairs.label), size):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)

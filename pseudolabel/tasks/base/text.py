@@ -16,7 +16,7 @@ from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Chance, Piece, Sample, Skipped, UnusableSample, UserError
 from pseudolabel.readers.text.reader import TextOptions, TextReader
-from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, guess_among_classes, row_columns
+from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.packing import Packed, Packing
 from pseudolabel.transforms.text.special_tokens import (
@@ -52,13 +52,6 @@ class TextTask(TextOptions, Task):
 BATCH_TOKENS = 1 << 19  # approximate number of tokens in a batch of rows
 NOTHING_FITS = "no token to predict: each word or span is longer than --ratio allows"
 UNKNOWN_TEXT = "no token to predict: the tokenizer knows none of the text, all of it is [UNK] or other special tokens"
-
-
-def guess_among_tokens(task: TokenTask, artefacts: Path) -> str:
-    if any(column.type == "class" for column in task.columns()):
-        return guess_among_classes(task, artefacts)
-    _, special, _ = task.load_tokenizer(artefacts, words=False, literal=True)
-    return f"1 in {len(special.pool):,} for each token to predict, guessing among the vocabulary"
 
 
 @dataclass(frozen=True)
@@ -273,7 +266,7 @@ class PackedLabeler(NamedTuple):
                 batch = self.task.batch(keys, copy, self.task.label(text, rng))
                 documents = packed.documents if (copy, i) == (0, 0) else 0
                 text_tokens = self.special.is_text(text.ids)
-                counts = (0, 0) if copy else self.special.count(text.ids)
+                counts = (0, 0) if copy else self.special.count_tokens(text.ids)
                 made = Rows(batch, documents, text.ids, *counts)
                 yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 

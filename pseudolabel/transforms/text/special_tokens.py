@@ -125,7 +125,7 @@ class SpecialTokens(NamedTuple):
         known = (ids >= 0) & (ids < len(self.table))
         return np.asarray(known & ~self.table[np.where(known, ids, 0)])
 
-    def count(self, ids: np.ndarray) -> tuple[int, int]:
+    def count_tokens(self, ids: np.ndarray) -> tuple[int, int]:
         """Return the number of tokens of text in `ids`, [UNK] included, and the number of [UNK]."""
         unknown = int(np.count_nonzero(ids == self.unk))
         return int(np.count_nonzero(self.is_text(ids))) + unknown, unknown
