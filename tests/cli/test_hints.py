@@ -14,8 +14,8 @@ from typer.main import get_command
 
 from pseudolabel.cli.app import app
 
-FOREIGN = {  # options of other programs: tar, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
-    *("--sparse", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),
+FOREIGN = {  # options of other programs: tar, zstd, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
+    *("--sparse", "--long", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),
     *("--help", "--version", "--columns", "--no"),
 }
 
