@@ -57,7 +57,7 @@ class Rotate(ImageTask):
                 raise UnusableSample(f"blank: all pixels have one colour{white}")
             raise UnusableSample("looks the same upside down in all ten random squares")
         shown = ops.mirror(shown) if flip else shown
-        for turn in range(4):
+        for turn in rng.permutation(4).tolist():  # a fixed order would tell the label to a reader that does not shuffle
             yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.rotate_quarters(shown, turn))}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
