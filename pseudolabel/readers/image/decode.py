@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
-from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_plain_jpeg
+from pseudolabel.readers.image.chroma import even_chroma, even_jpeg, jpeg_sampling, picture_sampling
+from pseudolabel.readers.image.jpeg import PlainJpeg, check_jpeg, decode_jpeg, read_plain_jpeg
 from pseudolabel.readers.image.tiff import decode_deep_tiff, read_deep_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, stretch
 
@@ -22,7 +23,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
 
 
-def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
+def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.ndarray:
     """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Detect the format from the content, not from the name.
 
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
@@ -31,6 +32,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - Composite transparent pixels on white.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
+    - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
       that is more: decoding them takes as much more memory.
@@ -38,7 +40,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     plain = read_plain_jpeg(data)
     if plain and not plain.about:
         _allow(plain.width, plain.height, max_pixels)
-        return decode_jpeg(data, plain)
+        return _jpeg(data, plain, even)
     with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
         page = read_deep_tiff(data)
         if page:
@@ -51,12 +53,22 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
         _allow(*picture.size, max_pixels, 1 + heavy)
         with decoding_errors(f"cannot decode this {picture.format}"):
             if plain:
-                image = decode_jpeg(data, plain)
+                image = _jpeg(data, plain, even)
             elif deep:
                 image = _deep_png(data, span)
             else:
                 image = _pillow(picture, data, span)
+                sampling = picture_sampling(picture, data)
+                image = even_chroma(image, sampling) if even and not sampling.even else image
         return upright(image, _orientation(picture))
+
+
+def _jpeg(data: bytes, plain: PlainJpeg, even: bool) -> np.ndarray:
+    image = decode_jpeg(data, plain)
+    if not even or (sampling := jpeg_sampling(plain.factors)).even:
+        return image
+    del image  # decoded to find damage; the next line takes as much memory
+    return even_jpeg(data, sampling)
 
 
 @contextmanager

@@ -26,20 +26,22 @@ class PlainJpeg(NamedTuple):
     height: int
     progressive: bool
     about: bool  # there is EXIF or other metadata, which may set an orientation
+    factors: bytes  # sampling factors of each component, see `chroma.py`
     start: int  # offset of the start of scan, where the header ends
 
 
 def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
     """Read the header of a regular JPEG of 8 bits and 1 or 3 components, in a tenth of Pillow's time; else None."""
-    at, frame, about = 2, (0, 0, 0, 0, 0), False
+    at, frame, about, factors = 2, (0, 0, 0, 0, 0), False, b""
     while data.startswith(b"\xff\xd8\xff") and at + 10 < len(data):
         marker, length = unpack_from(">HH", data, at)
         if marker == 0xFFDA:  # start of scan
             kind, bits, height, width, components = frame
             whole = bits == 8 and components in (1, 3) and width * height > 0
-            return PlainJpeg(width, height, kind == 0xFFC2, about, at) if whole else None
+            return PlainJpeg(width, height, kind == 0xFFC2, about, factors, at) if whole else None
         if marker in (0xFFC0, 0xFFC1, 0xFFC2):  # start of frame: baseline, extended, progressive
             frame = (marker, *unpack_from(">BHHB", data, at + 4))
+            factors = data[at + 11 : at + 2 + length : 3]
         elif marker not in JPEG_TABLES:
             return None
         about |= marker == 0xFFE1
