@@ -25,7 +25,9 @@ class Rotate(ImageTask):
     `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before the
     rotation (gidariss/FeatureLearningRotNet, dataloader.py). A later mirroring would make 90 degrees look like 270.
     Where a file has fewer samples of chroma in one direction (JPEG 4:2:2), the other is reduced to as many; otherwise
-    the chroma would reveal the rotation.
+    the chroma would reveal the rotation: in noise of quality 95, a linear model finds it in 27 % of rows, with all
+    chroma in 54 %. What quantisation removed differs by direction as well, and stays: noise of quality 85, 46 %. The
+    rows of an image follow each other in random order.
     """
 
     name = "rotate"
