@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from runs import (
 
 from pseudolabel import TASKS, Task
 from pseudolabel.cli.app import main
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes import the package: compile it once
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +89,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Run the command in an empty folder, in this process: enough for a command that is refused."""
 
     def command(*words: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(tmp_path)
+        if Path.cwd() != tmp_path:  # which another user may not enter
+            monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["pseudolabel", *map(str, words)])
+        for hook in ("unraisablehook", "excepthook"):
+            monkeypatch.setattr(sys, hook, getattr(sys, hook))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as ended:

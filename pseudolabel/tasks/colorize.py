@@ -17,10 +17,6 @@ from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 from pseudolabel.transforms.image.crops import squares
 
 
-def _chance_level(task: Colorize, artefacts: Path) -> str:
-    return f"1 in {len(bin_centers())} at each place, guessing among the bins"
-
-
 @dataclass(frozen=True)
 class Colorize(ImageTask):
     """Remove the colours from a square of each image; the label is the colour at each place, one of 313 bins.
@@ -34,7 +30,6 @@ class Colorize(ImageTask):
     description = Description(
         paper="Zhang et al. 2016, https://arxiv.org/abs/1603.08511",
         invalidating_augmentations=("anything that moves pixels, if it is not done to the bins as well",),
-        chance_level=_chance_level,
     )
 
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 176
@@ -72,17 +67,23 @@ class Colorize(ImageTask):
         np.save(artefacts / "ab_bins.npy", bin_centers())
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> one row, of one square. Raise `FilteredSample` if no square has enough colour."""
+        """(H, W, 3) uint8 -> one row, of one square.
+
+        Raise `FilteredSample` if no square has enough colour, and `UnusableSample` if the image is blank.
+        """
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
         for box in squares(height, width, self.crop, rng):
             shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            if ops.is_flat(shown):
+                continue
             colours = lab(ops.mirror(shown) if flip else shown)
             ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
             farthest = max(farthest, float(np.abs(ab).max()))
             if farthest > self.least_colour:
                 break
         else:
+            ops.check_not_flat(image)
             raise FilteredSample(
                 f"no colour: a and b are at most {farthest:.1f}; --least-colour is {self.least_colour:g}"
             )

@@ -114,10 +114,14 @@ class Jigsaw(ImageTask):
         np.save(artefacts / "permutations.npy", permutation_set(self.grid**2, self.count)[0])
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> one row. Raise `UnusableSample` if the image is too small, or its square blank."""
         x, y, which, colour = rng.random(4)
         height, width, _ = image.shape
         left, top, cell = self.place(height, width, x, y)
         tile, shift = self.cut(cell)
+        if ops.is_flat(image[top : top + self.grid * cell, left : left + self.grid * cell]):
+            ops.check_not_flat(image)
+            raise UnusableSample("the random square has one colour")
         permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]
         corners = (left, top) + cell * homes(self.grid) + rng.integers(0, shift + 1, (self.grid**2, 2))
         boxes = np.hstack([corners, corners + tile])[permutation].tolist()

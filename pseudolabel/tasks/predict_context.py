@@ -86,9 +86,10 @@ class PredictContext(ImageTask):
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> rows with two patches each. Raise `UnusableSample` if the image is too small."""
+        """(H, W, 3) uint8 -> rows with two patches each. Raise `UnusableSample` if the image is blank or too small."""
         height, width, _ = image.shape
         least, most = self.scales(height, width)
+        ops.check_not_flat(image)
         side = int(self.patch / sqrt(rng.uniform(least**2, most**2)))  # uniform in pixels, not in the side
         side -= side % max(1, side // self.patch)  # a multiple of the factor by which `resize` shrinks
         for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
