@@ -47,7 +47,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
     counts, reader = Counter({"": 0}), task.reader()
-    extents = _extents(reader, sources, counts)
+    extents = _extents(reader, sources, options.seed, counts)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
@@ -65,13 +65,13 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     return found
 
 
-def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[str]) -> Iterator[Extent]:
+def _extents(reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str]) -> Iterator[Extent]:
     """Yield the extents of all candidate files. Count candidates under "", and other files under their suffix."""
     for file in files.find_files(sources, reader.suffixes):
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:
-            yield from reader.scan(file.key, file.where, file.size)
+            yield from (extent._replace(seed=seed) for extent in reader.scan(file.key, file.where, file.size))
 
 
 def _most_frequent(counts: Counter[str]) -> dict[str, int]:
