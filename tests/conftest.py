@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from runs import (
 
 from pseudolabel import TASKS, Task
 from pseudolabel.cli.app import main
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes import the package: compile it once
 
 
 @pytest.fixture(scope="session")

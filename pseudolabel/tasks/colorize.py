@@ -72,17 +72,23 @@ class Colorize(ImageTask):
         np.save(artefacts / "ab_bins.npy", bin_centers())
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> one row, of one square. Raise `FilteredSample` if no square has enough colour."""
+        """(H, W, 3) uint8 -> one row, of one square.
+
+        Raise `FilteredSample` if no square has enough colour, and `UnusableSample` if the image is blank.
+        """
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
         for box in squares(height, width, self.crop, rng):
             shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            if ops.is_flat(shown):
+                continue
             colours = lab(ops.mirror(shown) if flip else shown)
             ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
             farthest = max(farthest, float(np.abs(ab).max()))
             if farthest > self.least_colour:
                 break
         else:
+            ops.check_not_flat(image)
             raise FilteredSample(
                 f"no colour: a and b are at most {farthest:.1f}; --least-colour is {self.least_colour:g}"
             )

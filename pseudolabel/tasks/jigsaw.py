@@ -113,11 +113,15 @@ class Jigsaw(ImageTask):
         np.save(artefacts / "permutations.npy", permutation_set(self.grid**2, self.count)[0])
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        """(H, W, 3) uint8 -> one row. Raise `UnusableSample` if the image is too small, or its square blank."""
         cell, tile, jitter = self.sizes
         x, y, which, colour = rng.random(4)
         height, width, _ = image.shape
         left, top, side = self.square(height, width, x, y)
         square = ops.resize(image[top : top + side, left : left + side], self.grid * cell, self.grid * cell)
+        if ops.is_flat(square):
+            ops.check_not_flat(image)
+            raise UnusableSample("the random square has one colour")
         if colour < self.gray:
             square = color.to_gray(square)
         permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]

@@ -85,9 +85,10 @@ class PredictContext(ImageTask):
         )
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        """(H, W, 3) uint8 -> rows with two patches each. Raise `UnusableSample` if the image is too small."""
+        """(H, W, 3) uint8 -> rows with two patches each. Raise `UnusableSample` if the image is blank or too small."""
         height, width, _ = image.shape
         least, most = self.scales(height, width)
+        ops.check_not_flat(image)
         scale = sqrt(rng.uniform(least**2, most**2))  # uniform in pixels, not in the side
         size = np.array([round(width * scale), round(height * scale)])
         resized = ops.resize(image, int(size[1]), int(size[0]))

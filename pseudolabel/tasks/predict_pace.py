@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Annotated
 
 import numpy as np
@@ -18,7 +19,8 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatmen
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.25  # largest ratio between --gap-seconds and the step of the slowest pace in a clip
+MAX_GAP_RATIO = 1.251  # between --gap-seconds and the step of the slowest pace in a clip: 1.25, and rounded timestamps
+ENOUGH_FRAMES = 1.6  # frames: from here on the nearest whole number is less than that ratio away (2 from 1.6 and 2.5)
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
@@ -28,9 +30,10 @@ class PredictPace(VideoTask):
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
     sources of several frame rates; otherwise one pace looks different at each rate. Clips whose step is more than 1.25
-    times as long or as short are skipped. All paces begin with the same frame. Unlike in the paper's code, a clip never
-    wraps around from the end of the video to its start: the seam may reveal the pace. Clips that look the same at two
-    paces, or whose frames are not evenly spaced, are skipped.
+    times as long or as short are skipped; 1.6 frames of the slowest video, or more, fit all videos. All paces begin
+    with the same frame. Unlike in the paper's code, a clip never wraps around from the end of the video to its start:
+    the seam may reveal the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are
+    skipped.
     """
 
     name = "predict-pace"
@@ -100,5 +103,14 @@ class PredictPace(VideoTask):
 def _require_pace(step: float, asked: float) -> None:
     """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
-        nearest = "the nearest whole number of frames to --gap-seconds"
-        raise FilteredSample(f"{nearest} {asked:g} takes {step:.3g} s; give --gap-seconds {step:.3g}")
+        apart = _round_up(step)
+        fitting = f"--gap-seconds {_round_up(ENOUGH_FRAMES * apart):g} or more"
+        raise FilteredSample(
+            f"the nearest whole number of frames to --gap-seconds {asked:g} takes {step:.3g} s; {fitting} fits all "
+            f"videos of constant rates with frames up to {apart:g} s apart"
+        )
+
+
+def _round_up(seconds: float) -> float:
+    """Round up to milliseconds."""
+    return ceil(1000 * seconds - 0.001) / 1000

@@ -23,7 +23,7 @@ from pseudolabel.contracts import RunOptions
 from pseudolabel.engine import scan
 
 
-@pytest.fixture(scope="module", params=["jigsaw", "mask-text"])
+@pytest.fixture(scope="module", params=["jigsaw", pytest.param("mask-text", marks=pytest.mark.slow)])
 def job(request: pytest.FixtureRequest, tokenizer: Path) -> list[object]:
     """The words of a run over some MB of pictures or of text."""
     if request.param == "jigsaw":
@@ -60,7 +60,7 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
     assert {name: (out / "data" / name).stat().st_ino for name in before} == before, "finished shards are not touched"
 
 
-@pytest.mark.parametrize("job", ["mask-text"], indirect=True)
+@pytest.mark.parametrize("job", ["jigsaw"], indirect=True)
 def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> None:
     run = start([*job, "--out", "worker", "--workers", 2], tmp_path)
     wait_for(lambda: len(finished(tmp_path / "worker")) >= 2, run)
@@ -121,6 +121,7 @@ def test_a_sample_that_kills_and_one_that_never_returns(pseudolabel: Command, tm
     assert skipped(tmp_path / "out2") == reasons
 
 
+@pytest.mark.slow
 def test_a_killer_that_strikes_late_is_found_by_halving(pseudolabel: Command, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -132,6 +133,7 @@ def test_a_killer_that_strikes_late_is_found_by_halving(pseudolabel: Command, tm
     assert set(skipped(tmp_path / "out")) == {"3.png", "6.png"}
 
 
+@pytest.mark.slow
 def test_a_shard_open_in_two_runs_that_died_is_searched(pseudolabel: Command, tmp_path: Path) -> None:
     """Where the kernel takes the whole container, parent and all, the rerun finds the culprit on the disk."""
     source = tmp_path / "source"

@@ -228,7 +228,9 @@ def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: C
     assert done.returncode == 3
 
 
-@pytest.mark.parametrize("preset", ["t5", "ul2-r", "ul2-s", "ul2-x", "bart"])
+@pytest.mark.parametrize(
+    "preset", ["t5", "bart", *(pytest.param(ul2, marks=pytest.mark.slow) for ul2 in ("ul2-r", "ul2-s", "ul2-x"))]
+)
 def test_every_corruption_is_undone(preset: str, tmp_path: Path) -> None:
     task = TASKS["corrupt-spans"](preset=preset, vocab_size=500)
     run(task, source(task), out=tmp_path / "out", workers=1)
@@ -252,6 +254,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_other_options_come_back_from_the_manifest(name: str, tmp_path: Path) -> None:
     task = TASKS[name](**OPTIONS[name])
-    run(task, source(task), out=tmp_path / "out", workers=1, shard_size=1, limit=20)
+    run(task, source(task), out=tmp_path / "out", workers=1, shard_size=1, limit=8)
     found = verify(tmp_path / "out", source(task), workers=1)
     assert (found.faults, found.true) == ([], found.checked)

@@ -162,8 +162,9 @@ def test_headers_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path.write_bytes(data)
     items = read(path, seconds=1.0)
     assert sum(isinstance(item, Sample) for item in items) == 5
-    assert all("the file is shorter than its header says" in item.reason or "cannot seek to" in item.reason
-               for item in items if isinstance(item, Skipped))  # fmt: skip
+    assert [item.reason for item in items if isinstance(item, Skipped)] == [
+        "the file ends 5.00 s before the length in its header"
+    ]
 
 
 def test_what_is_no_sound_is_skipped_with_the_reason(tmp_path: Path) -> None:
@@ -199,11 +200,11 @@ def test_what_decodes_before_a_fault_is_used(tmp_path: Path) -> None:
     middle = len(data) * 2 // 3
     data[middle : middle + 3000] = bytes(3000)
     path.write_bytes(data)
-    *used, fault = read(path, seconds=1.0)
-    assert [item.key for item in used[:3]] == ["a.flac#0-16000", "a.flac#16000-32000", "a.flac#32000-48000"]
-    assert all(isinstance(item, Sample) for item in used)
-    assert isinstance(fault, Skipped)
-    assert fault.reason.startswith("does not decode from here on: ")
+    items = read(path, seconds=1.0)
+    assert [item.key for item in items[:3]] == ["a.flac#0-16000", "a.flac#16000-32000", "a.flac#32000-48000"]
+    (fault,) = (item for item in items if isinstance(item, Skipped))
+    assert isinstance(items[-1], Sample)
+    assert fault.reason == "sound is missing; 0.51 s are lost, by the timestamps", "two frames of 4096"
 
 
 def test_a_fault_of_the_disk_is_none_of_the_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def libsndfile(format: str, subtype: str | None = None, rate: int = 16_000, **op
 
 def libav(folder: Path, muxer: str, codec: str, **options: str) -> bytes:
     """A film of ten frames, or a sound of two seconds."""
-    path, sound = folder / "film", codec in ("aac", "mp2", "wmav2", "libopus")
+    path, sound = folder / "film", codec in {codec for (_, codec), _ in OTHER_SOUNDS.values()}
     with av.open(str(path), "w", format=muxer, options=options) as container:
         stream = container.add_stream(codec, rate=48_000 if sound else 25)
         if sound:
@@ -103,6 +103,10 @@ OTHER_SOUNDS = {  # how libav writes them -> the suffix that they are recognised
     "WMA": (("asf", "wmav2"), ".wma"),
     "MKA": (("matroska", "aac"), ".mka"),
     "WebM": (("webm", "libopus"), ".webm"),
+    "AC-3": (("ac3", "ac3"), ".ac3"),
+    "E-AC-3": (("eac3", "eac3"), ".ac3"),
+    "True Audio": (("tta", "tta"), ".tta"),
+    "WavPack": (("wv", "wavpack"), ".wv"),
 }
 
 
@@ -176,8 +180,21 @@ def test_what_is_no_media(name: str) -> None:
 
 
 def test_noise_is_no_media() -> None:
-    """Nor is noise behind two bytes that a frame of MP3 or AAC may begin with."""
-    for begin in (b"", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"G", b"BM", b"\0\0", b"\xff\xfe"):
+    """Nor is noise behind bytes that a frame or a file of sound may begin with."""
+    for begin in (
+        b"",
+        b"\xff\xfb",
+        b"\xff\xf3",
+        b"\xff\xf1",
+        b"\xff\xf9",
+        b"G",
+        b"BM",
+        b"\0\0",
+        b"\xff\xfe",
+        b"\x0bw",
+        b"wvpk",
+        b"TTA1",
+    ):
         heads = (begin + RNG.bytes(HEAD_BYTES - len(begin)) for _ in range(500))
         assert {format_of(head) for head in heads} == {""}, begin
 

@@ -22,11 +22,16 @@ KINDS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "deep TIFF")
 
 def packet(orientation: int, element: bool) -> bytes:
     """XMP that sets an orientation, as an element or as an attribute."""
-    inside = f"><tiff:Orientation>{orientation}</tiff:Orientation></rdf:Description>"
-    where = inside if element else f' tiff:Orientation="{orientation}"/>'
-    return f"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
+    inside = f"<tiff:Orientation>{orientation}</tiff:Orientation>"
+    return described("", inside) if element else described(f'tiff:Orientation="{orientation}"', "")
+
+
+def described(attributes: str, inside: str, prefix: str = "tiff", head: str = "") -> bytes:
+    """XMP with these attributes and elements of the image."""
+    return f"""{head}<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
-xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{where}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>""".encode()
+xmlns:{prefix}="http://ns.adobe.com/tiff/1.0/" {attributes}>{inside}</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>""".encode()
 
 
 def saved(kind: str, xmp: bytes = b"", orientation: int = 0, profile: bytes | None = None) -> bytes:
@@ -64,6 +69,47 @@ def test_an_orientation_in_xmp_counts(kind: str, element: bool) -> None:
     made = shown(saved(kind, packet(6, element)))
     assert made.shape == DRAWN.shape
     assert np.abs(made.astype(float) - DRAWN).mean() < 8
+
+
+ELEMENT = "<tiff:Orientation>6</tiff:Orientation>"
+ENTITIES = '<!DOCTYPE x [<!ENTITY a "6">]>'
+PART = f"<tiff:Parts><rdf:Bag><rdf:li><rdf:Description>{ELEMENT}</rdf:Description></rdf:li></rdf:Bag></tiff:Parts>"
+
+
+def test_xmp_is_read_as_xml() -> None:
+    """What counts is written in any way that XML allows; what is in a comment or of another image counts nothing."""
+    counting = (
+        described("tiff:Orientation='6'", ""),
+        described('tiff:Orientation = "6"', ""),
+        described('q:Orientation="6"', "", "q"),
+        described("", "<tiff:Orientation>\n 6 </tiff:Orientation>"),
+        described("", f"<!-- tiff:Orientation='3' -->{ELEMENT}"),
+        described("", ELEMENT) + b" " * 3000 + b"\0",
+        described("", ELEMENT.replace("6", "&#54;")),
+    )
+    nothing = (
+        described("", f"<!-- {ELEMENT} -->"),
+        described("", f"<tiff:Make><![CDATA[{ELEMENT}]]></tiff:Make>"),
+        described("", f"<tiff:Make>{ELEMENT.replace('<', '&lt;')}</tiff:Make>"),
+        described("", PART),
+        described("", ELEMENT.replace("6", "&a;"), head=ENTITIES),
+        described("", ELEMENT.replace("6", "66")),
+        described("", ELEMENT.replace("6", "\u0666")),
+        described("", ELEMENT)[:-60],
+        described("", ELEMENT).replace(b"tiff/1.0", b"tiff/2.0"),
+    )
+    for kind in ("JPEG", "PNG", "TIFF", "deep TIFF"):
+        for xmp in counting:
+            assert shown(saved(kind, xmp)).shape == DRAWN.shape, (kind, xmp)
+        for xmp in nothing:
+            assert shown(saved(kind, xmp)).shape == STORED.shape, (kind, xmp)
+
+
+def test_xmp_after_the_pixels() -> None:
+    data = saved("PNG", described("tiff:Orientation='6'", ""))
+    start = data.index(b"iTXt") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    assert shown(data[:start] + data[end:-12] + data[start:end] + data[-12:]).shape == DRAWN.shape
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -126,6 +126,25 @@ def test_zeros_that_libjpeg_passes_over() -> None:
     assert alone
 
 
+def doubled(data: bytes, share: float) -> bytes:
+    at = place(data, share * 0.8)
+    return data[: at + 16] + data[at:]
+
+
+def test_damage_within_a_restart_interval() -> None:
+    """Libjpeg counts the bytes of an interval; where it has the right number of blocks, only libav reports damage."""
+    rng, alone = np.random.default_rng(0), 0
+    for kind in ("restarts", "gray", "inks", "EXIF"):
+        data = encoded(kind)
+        for damage in (noise, doubled, lost_bytes) * 40:
+            broken = damage(data, rng.random())
+            if reported_by_libav(broken):
+                with pytest.raises(UnusableSample) as fault:
+                    decode(broken, "0,1", LIMIT)
+                alone += "invalid compressed data" in str(fault.value)
+    assert alone
+
+
 @pytest.mark.parametrize("padding", [b"\0", b"\0" * 9, b"\0" * 3000, b"\xff" * 9, b"U" * 50])
 def test_padding_before_the_end_harms_nothing(padding: bytes) -> None:
     data = encoded("4:2:0")

@@ -6,16 +6,18 @@ import struct
 import zlib
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tiffs import Layout, check_layout, pairwise_layouts, renamed
+from tiffs import Layout, check_eight_bits, check_layout, pairwise_layouts, renamed
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.image.decode import decode
 
 LIMIT = 50_000_000
+ALPHA = {"planarconfig": "contig", "extrasamples": ["assocalpha"]}
 PERCENTILES = "0.5%,99.5%"
 RAMP = np.arange(40 * 50).reshape(40, 50)
 
@@ -23,6 +25,10 @@ RAMP = np.arange(40 * 50).reshape(40, 50)
 @pytest.mark.parametrize("layout", pairwise_layouts(), ids=lambda layout: "-".join(map(str, layout)))
 def test_layout(layout: Layout) -> None:
     check_layout(layout)
+
+
+def test_eight_bits_with_other_channels() -> None:
+    assert check_eight_bits(["none", "lzw"]) == 136
 
 
 def bare(tags: dict[int, int], strip: bytes) -> bytes:
@@ -50,8 +56,13 @@ def written(values: np.ndarray, **options: object) -> bytes:
             written(np.zeros((40, 50, 3), np.uint16), photometric="rgb", bitspersample=12),
             "12-bit integers that are not",
         ),
-        (written(np.zeros((40, 50, 2), np.uint16), photometric="minisblack", planarconfig="contig"), "2 channels"),
-        (written(np.zeros((40, 50, 5), np.uint16), photometric="rgb", planarconfig="contig"), "5 channels"),
+        (written(np.zeros((40, 50, 3), np.uint16), photometric="minisblack", planarconfig="contig"), "3 channels"),
+        (written(np.zeros((40, 50, 7), np.uint16), photometric="rgb", planarconfig="contig"), "7 channels"),
+        (written(np.zeros((40, 50, 3), np.uint8), photometric="minisblack", planarconfig="contig"), "3 channels"),
+        (written(np.zeros((40, 50), np.uint8), photometric="cfa"), "1 channels.* interpretation 32803"),
+        (written(np.zeros((40, 50, 5), np.uint8), photometric="separated", extrasamples=[2]), "CMYK with alpha|5 chan"),
+        (written(np.zeros((40, 50, 2), np.uint16), photometric="miniswhite", **ALPHA), "white, with premultiplied"),
+        (written(np.zeros((40, 50, 2), np.uint8), photometric="miniswhite", **ALPHA), "white, with premultiplied"),
         (written(np.zeros((7, 40, 50), np.float32), photometric="minisblack", planarconfig="separate"), "7 channels"),
         (written(np.zeros((40, 50, 3), np.uint16), photometric="ycbcr"), "photometric interpretation 6"),
         (written(np.zeros((40, 50, 3), np.uint16), photometric="cielab"), "photometric interpretation 8"),
@@ -97,6 +108,18 @@ def test_gray_of_twelve_bits(options: dict[str, object], width: int) -> None:
     assert (tifffile.imread(BytesIO(data)) == values).all()
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("largest", [None, 3000])
+def test_white_is_zero_below_the_largest_value(bits: int, largest: int | None) -> None:
+    """As libtiff shows it, in OpenCV; MinSampleValue and MaxSampleValue are statistics, which say nothing of it."""
+    values = np.random.default_rng(0).integers(0, 2**bits, (40, 50)).astype(np.uint16)
+    tags = [(280, 3, 1, 9, True), (281, 3, 1, largest, True)] if largest else []
+    data = written(values, photometric="miniswhite", bitspersample=bits, extratags=tags)
+    assert (tifffile.imread(BytesIO(data)) == values).all()
+    expected = 255 - values[..., None] / (2**bits - 1) * 255
+    assert np.abs(decode(data, f"0,{2**bits - 1}", LIMIT) - expected).max() <= 0.51
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_inks_of_sixteen_bits(order: str) -> None:
     inks = np.random.default_rng(0).integers(0, 65536, (40, 50, 4), np.uint16)
@@ -105,6 +128,25 @@ def test_inks_of_sixteen_bits(order: str) -> None:
     assert (decode(data, PERCENTILES, LIMIT) == expected).all()
     separate = written(np.moveaxis(inks, 2, 0), photometric="separated", planarconfig="separate", byteorder=order)
     assert (decode(separate, PERCENTILES, LIMIT) == expected).all()
+
+
+@pytest.mark.parametrize("span", ["0,90", "5000,9000", "-9,-2", "5e3,1e9"])
+def test_a_range_that_leaves_one_colour_is_named(span: str) -> None:
+    values = RAMP[..., None].repeat(3, 2) + 100
+    for data in (
+        written(values.astype(np.uint16), photometric="rgb"),
+        written(values[..., 0].astype(np.uint16)),
+        written(values[..., 0].astype(np.float32)),
+        cv2.imencode(".png", values.astype(np.uint16))[1].tobytes(),
+        cv2.imencode(".png", values[..., 0].astype(np.uint16))[1].tobytes(),
+    ):
+        with pytest.raises(UnusableSample, match=f"^--range {span} makes all .* one colour: values are 100 to 2099$"):
+            decode(data, span, LIMIT)
+    clear = np.dstack([values, np.zeros((40, 50))]).astype(np.uint16)
+    for data in (written(clear, photometric="rgb", extrasamples=[2]), cv2.imencode(".png", clear)[1].tobytes()):
+        assert (decode(data, "0,9000", LIMIT) == 255).all()  # by its transparency
+    flat = np.full((40, 50, 3), [7, 700, 70], np.uint16)
+    assert not decode(written(flat, photometric="rgb"), "5000,9000", LIMIT).any()
 
 
 def test_no_number_stays_black_and_the_first_page_counts() -> None:

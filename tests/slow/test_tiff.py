@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from runs import arguments
-from tiffs import COLOURS, TYPES, board, check_layout, every_layout, write_tiff
+from tiffs import COLOURS, COMPRESSIONS, TYPES, board, check_eight_bits, check_layout, every_layout, write_tiff
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +18,13 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_layout(kind: str) -> None:
     layouts = [layout for layout in every_layout() if layout.type == kind]
-    assert len(layouts) == 720
+    assert len(layouts) == 880
     for layout in layouts:
         check_layout(layout)
+
+
+def test_every_layout_of_eight_bits() -> None:
+    assert check_eight_bits(COMPRESSIONS) == 408
 
 
 @pytest.mark.parametrize("task", ["jigsaw", "rotate"])

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -135,23 +135,6 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
     assert bucket.read(f"{out}/index.html").startswith(b"<!doctype html>")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def away(pictures: Path, bucket: Bucket, network: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Future]:
-    """A store that goes away for a minute while a run is at work; it waits so long that other tests go on meanwhile."""
-    words = ["jigsaw", pictures / "class-1", *ONE, "--workers", 1, "--out", "s3://bucket/away"]
-    run = start(words, tmp_path_factory.mktemp("away"))
-
-    def story() -> tuple[int, str, float, int]:
-        wait_for(lambda: bucket.sums("away"), run)
-        network.gone, begun = "away", time.monotonic()
-        said, took = run.communicate()[1], time.monotonic() - begun
-        network.gone = ""
-        return run.returncode, said, took, subprocess.run(arguments(*words), capture_output=True).returncode
-
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(story)
-
-
 @pytest.mark.slow
 def test_killed_and_run_again(
     pictures: Path, bucket: Bucket, proxy: Faulty, pseudolabel: Command, tmp_path: Path
@@ -166,10 +149,9 @@ def test_killed_and_run_again(
     assert f"another run is writing to {out}" in second.stderr
     kill(run)
     before, sent = bucket.sums("killed"), len(proxy.puts)
-    proxy.delay, begun = 0.0, time.monotonic()
+    proxy.delay = 0.0
     again = pseudolabel(*words)
     assert again.returncode == 0, again.stderr
-    assert time.monotonic() - begun < 40
     assert "does not renew it" in again.stderr, "it says why it waits"
     made = bucket.sums("killed")
     assert before.items() <= made.items()
@@ -204,11 +186,17 @@ def test_what_cannot_be_reached_is_said_in_a_line(
     assert "s3://bucket/tiles: Unable to locate credentials" in done.stderr
 
 
-def test_a_store_that_goes_away(away: Future, bucket: Bucket) -> None:
-    code, said, took, again = away.result()
-    assert code == 74, said
-    assert took < 60
+@pytest.mark.slow
+def test_a_store_that_goes_away(pictures: Path, bucket: Bucket, network: Faulty, tmp_path: Path) -> None:
+    """It goes away while a run is at work: the run retries for half a minute, and a second run finishes the dataset."""
+    words = ["jigsaw", pictures / "class-1", *ONE, "--workers", 1, "--out", "s3://bucket/away"]
+    run = start(words, tmp_path)
+    wait_for(lambda: bucket.sums("away"), run)
+    network.gone = "away"
+    said = run.communicate()[1]
+    network.gone = ""
+    assert run.returncode == 74, said
     assert said.startswith("pseudolabel: storage failed: s3://bucket/away")
     assert len(said.splitlines()) == 1
-    assert again == 0
+    assert subprocess.run(arguments(*words), capture_output=True).returncode == 0
     assert len(bucket.sums("away")) >= 3

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.image.decode import decode
@@ -20,6 +21,8 @@ ARRANGEMENTS = ("strips", "tiles", "planes", "tiled planes")
 COLOURS = {  # -> photometric, channels, extra samples; None: the tag is missing
     "white is zero": ("miniswhite", 1, ()),
     "black is zero": ("minisblack", 1, ()),
+    "white is zero, and straight alpha": ("miniswhite", 1, ("unassalpha",)),
+    "gray and a band": ("minisblack", 1, ("unspecified",)),
     "gray and straight alpha": ("minisblack", 1, ("unassalpha",)),
     "gray and premultiplied alpha": ("minisblack", 1, ("assocalpha",)),
     "rgb": ("rgb", 3, ()),
@@ -47,7 +50,7 @@ class Layout(NamedTuple):
     @property
     def refused(self) -> bool:
         """Whether nobody has defined what this shows, so that it is to be refused."""
-        return (self.colour == "white is zero" and self.type[0] == "f") or (
+        return ("white is zero" in self.colour and self.type[0] == "f") or (
             "alpha" in self.colour and self.type[0] == "i"
         )
 
@@ -160,6 +163,60 @@ def shown_by_numpy(data: bytes, layout: Layout) -> np.ndarray:
     low, high = np.percentile(colours, [0.5, 99.5])
     image = np.clip((colours - low) / (high - low), 0, 1) * 255 * alpha + 255 * (1 - alpha)
     return np.broadcast_to(image, (*values.shape[:2], 3))
+
+
+EXTRAS = (
+    (),
+    (0,),
+    (1,),
+    (2,),
+    (0, 0),
+    (1, 0),
+    (2, 0),
+    (0, 2),
+)  # ExtraSamples: 0 a band, 1 and 2 alpha, 1 premultiplied
+
+
+def check_eight_bits(compressions: Sequence[str]) -> int:
+    """Hold the reader to 8-bit layouts of all colours and extra samples: refused by name, or as tifffile has it.
+
+    Return how many are read.
+    """
+    rng, count = np.random.default_rng(0), 0
+    for (photometric, own), extra in product(
+        {"miniswhite": 1, "minisblack": 1, "rgb": 3, "separated": 4}.items(), EXTRAS
+    ):
+        pixels = rng.integers(0, 256, (37, 45, own + len(extra)), np.uint8)
+        place = next((own + i for i, kind in enumerate(extra) if kind), None)
+        alpha = np.full((37, 45, 1), 255.0) if place is None else pixels[..., [place]].astype(float)
+        if 1 in extra:
+            pixels[..., :own] = np.round(pixels[..., :own] * (alpha / 255))
+        gray_and_bands = own == 1 and len(extra) > 1
+        refused = gray_and_bands or (1 in extra and photometric == "miniswhite") or (own == 4 and place is not None)
+        for separate, compression, tile in product((False, True), compressions, (None, (16, 32))):
+            if separate and pixels.shape[2] == 1:
+                continue
+            file = BytesIO()
+            tifffile.imwrite(
+                file, np.squeeze(np.moveaxis(pixels, 2, 0) if separate else pixels), photometric=photometric,
+                planarconfig=None if pixels.shape[2] == 1 else "separate" if separate else "contig", tile=tile,
+                extrasamples=extra or None, compression=None if compression == "none" else compression, metadata=None,
+            )  # fmt: skip
+            data = file.getvalue()
+            if refused:
+                with pytest.raises(UnusableSample, match=r"TIFF of 8-bit integers .* is not read"):
+                    decode(data, PERCENTILES, LIMIT)
+                continue
+            values = tifffile.imread(BytesIO(data))
+            values = (np.moveaxis(values, 0, 2) if separate else values.reshape(pixels.shape))[..., :own]
+            shown = 255.0 - values if photometric == "miniswhite" else values.astype(float)
+            if own == 4:
+                shown = np.asarray(Image.fromarray(np.ascontiguousarray(values), "CMYK").convert("RGB")).astype(float)
+            share = 1 if 1 in extra else alpha / 255
+            expected = np.broadcast_to(shown * share + 255 - alpha, (37, 45, 3))
+            assert np.abs(decode(data, PERCENTILES, LIMIT) - expected).max() <= 1, (photometric, extra, separate, tile)
+            count += 1
+    return count
 
 
 def check_layout(layout: Layout) -> None:

@@ -9,7 +9,7 @@ import pytest
 from drawn import arrow, far, opened, photograph, rows, sampled
 from PIL import Image
 
-from pseudolabel import Rotate, UnusableSample, UserError
+from pseudolabel import Colorize, Jigsaw, MaskPatches, PredictContext, Rotate, UnusableSample, UserError
 from pseudolabel.readers.image.decode import decode
 
 ANGLES = {0: 90, 1: 180, 2: 270, 3: 0}  # where the arrow points, counter-clockwise from the right, after so many turns
@@ -66,8 +66,16 @@ def test_what_looks_the_same_upside_down_has_no_label() -> None:
 
 
 def test_a_blank_picture_is_called_blank() -> None:
-    with pytest.raises(UnusableSample, match=r"^blank: all pixels have one colour$"):
-        rows(Rotate(), np.full((100, 120, 3), 90, np.uint8))
+    """By all tasks whose label nobody could tell from one colour; others make rows of it."""
+    for task in (Rotate(), Jigsaw(), PredictContext(), Colorize(least_colour=0)):
+        for colour in (90, (200, 10, 10)):
+            with pytest.raises(UnusableSample, match=r"^blank: all pixels have one colour$"):
+                rows(task, np.full((100, 120, 3), colour, np.uint8))
+    assert rows(MaskPatches(), np.full((100, 120, 3), 90, np.uint8))
+    half = np.zeros((100, 900, 3), np.uint8)
+    half[:, 880:] = 90
+    with pytest.raises(UnusableSample, match=r"^the random square has one colour$"):
+        rows(Jigsaw(), half)
     clear = np.random.default_rng(0).integers(0, 256, (100, 120, 4), np.uint8)
     clear[..., 3] = 0
     stream = BytesIO()

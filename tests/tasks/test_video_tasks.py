@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
@@ -299,8 +300,23 @@ def test_a_pace_that_whole_frames_cannot_give_is_filtered(rate: int, gap: float,
         run(task, path, out=tmp_path / "out")
     lines = (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines()
     assert lines
-    assert all(f"--gap-seconds {gap} takes 0.1 s; give --gap-seconds 0.1" in line for line in lines)
+    assert all(f"--gap-seconds {gap} takes 0.1 s; --gap-seconds 0.16 or more fits" in line for line in lines)
     assert all('"filtered"' in line for line in lines)
+
+
+def test_the_largest_step_that_is_proposed_fits_films_of_all_rates(tmp_path: Path) -> None:
+    for rate in (10, 12, 24):
+        write(tmp_path / f"{rate}.mp4", [counted(i)[::2, ::2] for i in range(80)], rate=rate)
+    small = {"frames": 4, "paces": 2, "size": 32, "resize": 32, "min_motion": 0.0, "max_cut": 1.0}
+    run(PredictPace(gap_seconds=0.04, **small), tmp_path, out=tmp_path.parent / "out")
+    told = re.findall(r"--gap-seconds ([0-9.]+) or more", (tmp_path.parent / "out" / "_skipped.jsonl").read_text())
+    assert set(told) == {"0.16", "0.135"}
+    for gap in (0.16, 0.25, 0.4):
+        made = rows(PredictPace(gap_seconds=gap, **small), tmp_path)
+        assert {row["key"].partition("#")[0] for row in made} == {"10.mp4", "12.mp4", "24.mp4"}
+        for row in made:
+            step = np.diff(row["timestamps"]).mean() / (row["label"] + 1)
+            assert gap / 1.26 < step < gap * 1.26
 
 
 def test_a_film_whose_rate_falls_midway_keeps_its_pace(tmp_path: Path) -> None:

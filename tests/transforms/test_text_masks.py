@@ -28,7 +28,7 @@ from pseudolabel.transforms.text.masks import (
 from pseudolabel.transforms.text.ragged import choose_k, composition, first_fit, follow_links
 from pseudolabel.transforms.text.vocabulary import SpecialTokens, train_wordpiece
 
-WIDTH, ROWS = 128, 2000
+WIDTH, ROWS = 128, 800
 
 
 @pytest.fixture(scope="module")

@@ -233,7 +233,7 @@ def test_ids_on_documents_of_the_shared_texts() -> None:
     made = Tokens(Tokenizer.from_str(tokenizer.to_str()))
     assert len(blocks) > 100
     assert sum(len(block.starts) for block in blocks) > 10_000
-    for block in blocks[::3]:
+    for block in blocks[::8]:
         check(tokenizer, made, block)
     assert made.served["fast"] > 0.95 * made.served.total()
 

@@ -1,177 +1,175 @@
-"""Decode audio with libav: formats that libsndfile does not read, and what follows where libsndfile stops too early."""
+"""Decode audio with libav: what libsndfile does not read, reads in part, or joins where sound is missing."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, or_skipped
-from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
+from pseudolabel.contracts import Skipped, UnusableSample, or_skipped
+from pseudolabel.readers.audio.packets import MAX_FRAMES, MAX_GAP, LibavFile
 from pseudolabel.readers.video.decode import libav_errors
 
 if TYPE_CHECKING:
     import av
 
-FORMATS = "mov,matroska,asf,aac,ac3,eac3,mp3,ogg,flac,wav,aiff"  # no playlists, which open other files
-TIMED_FORMATS = ("mov", "matroska", "asf")  # prefixes of names of formats that store the time of each packet
-SIZED_FORMATS = ("mov", "asf")  # prefixes of names of formats that store the length of each stream
-LIBAV_TICKS = 1_000_000  # libav's length of a file is in microseconds
-MAX_GAP = 0.5  # seconds that may be missing between packets: encoders leave out up to 0.4 s of silence at once
+TIMED_FORMATS = ("mov", "matroska", "asf", "avi", "flv", "mpeg", "ogg", "flac")  # prefixes: packets have times
+MAX_JUNK_BYTES = 1 << 24  # bytes that are searched for the next packet after damage
 FULL_SCALE = {"u1": 2**7, "i2": 2**15, "i4": 2**31, "i8": 2**63}  # of integer samples, by NumPy's type
 
 
-class LibavSound:
-    """Audio stream of one open file, decoded from its start; `close` closes it. A film's pictures are not read.
+class Gap(NamedTuple):
+    """A place where sound is missing."""
 
-    Encoder delay and padding are cut off as libav does it. Raise `UnusableSample` if libav cannot read any audio.
-    """
+    reason: str
+    until: int | None  # the frame where sound goes on; None: nowhere
 
-    def __init__(self, where: str) -> None:
-        import av
 
-        self._file = FaultRecordingFile(open_file(where))
-        with ExitStack() as unless_open:
-            unless_open.callback(self._file.__exit__)
-            named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            opened = or_skipped(
-                "", partial(libav_errors, "not audio that libav can read", av.open, self._file, **named)
-            )
-            self._file.check()
-            if isinstance(opened, Skipped):
-                raise UnusableSample(opened.reason)
-            self._container = unless_open.enter_context(opened)
-            self._stream = _audio(self._container)
-            self.rate: int = self._stream.codec_context.sample_rate or 0  # Hz
-            self.channels: int = self._stream.codec_context.layout.nb_channels
-            self._end = 0  # frame of the sound after `_held`
-            self._gap = False  # whether frames are missing after `_end`, without damage
+class LibavSound(LibavFile):
+    """Audio of one open file, decoded from a frame on. Encoder delay and padding are cut off as libav does it."""
+
+    def __init__(self, where: str, start: int = 0) -> None:
+        super().__init__(where)
+        with ExitStack() as unless_decoded:
+            unless_decoded.callback(self.close)
+            self.rate: int = self.stream.codec_context.sample_rate or 0  # Hz
+            self.channels: int = self.stream.codec_context.layout.nb_channels
+            self._context = self.stream.codec_context
+            self._origin: int | None = 0 if start else None  # timestamp of frame 0
+            items = self._decoded(start)
+            first = next(items, None)  # its rate and channels are the true ones: headers of AAC may tell half
+            self._items = items if first is None else chain((first,), items)
             self._held = np.empty((0, self.channels), np.float32)  # decoded, but not read yet
-            self._blocks = self._decoded()
-            first = next(self._blocks, None)  # its rate and channels are the true ones: headers of AAC may tell half
-            if isinstance(first, np.ndarray):
-                self._held = first
-            self._fault = first if isinstance(first, str) else ""  # reason why frames are missing after `_held`
+            self._until: int | None = None  # the frame where sound goes on after a fault
             if self.rate <= 0:
                 raise UnusableSample("the sample rate is unknown")
-            unless_open.pop_all()  # the caller closes the file
+            unless_decoded.pop_all()  # the caller closes the file
 
-    @property
-    def at(self) -> int:
-        """Return the frame that is read next."""
-        return self._end - len(self._held)
+    def length(self) -> tuple[int, bool]:
+        """Return the number of frames by the header of a FLAC, and whether it can be read from any of them on.
+
+        In joined ones a seek may lead into another stream.
+        """
+        frames = round(self.told_seconds() * self.rate) if self.format == "flac" and self._origin == 0 else 0
+        if not frames:
+            return MAX_FRAMES, False
+        with closing(LibavSound(self.where, frames - 1)) as end:
+            last, fault = end.read(2)
+        return frames, len(last) == 1 and not fault
 
     def read(self, count: int) -> tuple[np.ndarray, str]:
-        """Return the next `count` frames, (n, channels) float32, and "".
-
-        Return fewer frames at the end. Return fewer frames and the reason where the file is damaged.
-        """
+        """See `Sound.read`."""
         blocks, left = [np.empty((0, self.channels), np.float32)], count
         while left:
             if not len(self._held):
-                fault, self._fault = self._fault, ""
-                following = fault or next(self._blocks, None)
-                if not isinstance(following, np.ndarray):
-                    return np.concatenate(blocks), following or ""
-                self._held = following
+                item = next(self._items, None)
+                if not isinstance(item, np.ndarray):
+                    reason, self._until = item or ("", None)
+                    return np.concatenate(blocks), reason
+                self._held = item
             blocks.append(self._held[:left])
             self._held = self._held[left:]
             left -= len(blocks[-1])
         return np.concatenate(blocks), ""
 
     def resume(self, frame: int) -> int | None:
-        """See `Sound.resume`. If frames are missing without damage, nothing before `frame` is left out."""
-        frame, self._gap = (0 if self._gap else frame), False
-        while not len(self._held) or self._end <= frame:
-            following = next(self._blocks, None)
-            if following is None:
-                return None
-            self._fault = following if isinstance(following, str) else ""
-            self._held = self._held[:0] if isinstance(following, str) else following
-        self._fault = ""
-        self._held = self._held[max(0, frame - self.at) :]
-        return self.at
+        """See `Sound.resume`. Nothing is left out, up to `frame` or beyond, that decodes."""
+        return self._until
 
-    def look(self, count: int) -> tuple[int, str]:
-        """Decode `count` frames ahead, or up to a fault or the end. Return the number there are, and the fault."""
-        while len(self._held) < count and not self._fault:
-            following = next(self._blocks, None)
-            if following is None:
-                break
-            if isinstance(following, str):
-                self._fault = following
-            else:
-                self._held = np.concatenate([self._held, following])
-        return len(self._held), self._fault
-
-    def close(self) -> None:
-        """Close the file."""
-        self._container.close()
-        self._file.__exit__()
-
-    def _decoded(self) -> Iterator[np.ndarray | str]:
-        """Yield blocks of (n, channels) float32 and, where frames are missing, the reason."""
-        origin, damaged, started = None, False, False
-        timed = self._container.format.name.startswith(TIMED_FORMATS)
-        for packet in self._packets():
+    def _decoded(self, start: int) -> Iterator[np.ndarray | Gap]:
+        """Yield blocks of (n, channels) float32 from a frame on, and the places where frames are missing."""
+        end, fault, started = 0, "", False  # end: frames
+        top, read = 0, 0  # bytes: places in the file of the first packet, and after the last whole one
+        timed, longest = self.format.startswith(TIMED_FORMATS), self.longest_gap()
+        for packet in self._packets_from(start):
             frames = packet if isinstance(packet, Skipped) else or_skipped("", partial(self._frames, packet))
-            if isinstance(frames, Skipped):
-                if not damaged:
-                    yield f"does not decode from here on: {frames.reason}"
-                damaged = True
+            if isinstance(packet, Skipped) or isinstance(frames, Skipped):
+                fault = fault or f"does not decode: {getattr(frames, 'reason', '')}"
+                read = self.file.tell() if isinstance(packet, Skipped) else read
                 continue
+            begin = self._place(packet, read, lost=bool(fault)) if read else packet.pos or 0
             for frame in frames:
                 if not started:
                     self.rate, self.channels, started = frame.sample_rate, frame.layout.nb_channels, True
+                    tick = frame.time_base or self.stream.time_base  # None where the header is broken
+                    timed, self._frames_per_tick = timed and bool(tick), float((tick or 0) * self.rate)
                 if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
-                    yield f"{self._change(frame)}; {self._seconds_left(frame):.1f} s are left"
+                    yield Gap(f"{self._change(frame)}; {self._seconds_left(frame):.1f} s are left", None)
                     return
-                tick = frame.time_base or self._stream.time_base  # None where the header is broken
-                if timed and tick and frame.pts is not None:
-                    origin = frame.pts if origin is None else origin
-                    place = round(float((frame.pts - origin) * tick) * self.rate)
-                    missing = (place - self._end) / self.rate
-                    if missing > MAX_GAP and not damaged:
-                        self._gap = True
-                        yield f"{missing:.2f} s are missing here, by the timestamps in the file"
-                    self._end = place if damaged or missing > MAX_GAP else self._end
-                damaged, block = False, _float32(frame)
-                self._end += len(block)
-                yield block
-        missing = self._told_seconds() - self._end / self.rate if self.rate else 0
-        if missing > MAX_GAP and not damaged:
-            yield f"the file ends {missing:.2f} s before the length in its header"
+                missing = self._missing(frame, end, damaged=bool(fault)) if timed else 0
+                if fault and not timed:
+                    missing = round(end * (begin - read) / max(1, read - top))
+                if fault or missing > longest * self.rate:
+                    end += max(0, missing)
+                    lost = f"; {missing / self.rate:.2f} s are lost, by the {'timestamps' if timed else 'bytes'}"
+                    if end > start:
+                        yield Gap((fault or "sound is missing") + (lost if missing > 0 else ""), end)
+                fault, block = "", _float32(frame)[max(0, -missing) :]
+                end += len(block)
+                if end > start:
+                    yield block[max(0, start - end + len(block)) :]
+            if packet.size:
+                top, read = top if read else begin, begin + packet.size
+        missing_seconds = self.told_seconds() - end / self.rate if self.rate else 0.0
+        if missing_seconds > MAX_GAP:
+            ends = f"the file ends {missing_seconds:.2f} s before the length in its header"
+            yield Gap(f"{fault}; {ends}" if fault else ends, None)
+        elif fault:
+            left = (self.file.seek(0, os.SEEK_END) - read) / max(1, read - top) * end / max(1, self.rate)
+            yield Gap(f"{fault}; about {left:.2f} s are left, by the bytes", None)
 
-    def _told_seconds(self) -> float:
-        """Return the length in the header; 0 if there is none, or one of a whole film only."""
-        name, length = self._container.format.name, self._container.duration
-        if name.startswith(SIZED_FORMATS) and self._stream.duration:
-            return float(self._stream.duration * (self._stream.time_base or 0))
-        alone = len(self._container.streams) == 1
-        return length / LIBAV_TICKS if name.startswith("matroska") and length and alone else 0.0
+    def _place(self, packet: av.Packet, read: int, *, lost: bool) -> int:
+        """Return the place of a packet in the file, in bytes, after a packet that ended at `read`.
 
-    def _packets(self) -> Iterator[av.Packet | Skipped]:
-        """Yield the packets, the last without data, which makes the decoder give all. End with the damage, if any."""
-        packets = self._container.demux(self._stream)
-        while True:
-            packet = or_skipped("", partial(libav_errors, "libav", next, packets, None))
-            if self._file.fault:
-                raise self._file.fault
-            if packet is None:
+        If packets are lost, search for it where the format has no times: libav does not count the bytes that it skips.
+        """
+        if self.format.startswith(TIMED_FORMATS):
+            return packet.pos or read
+        if not lost:
+            return read
+        here = self.file.tell()
+        self.file.seek(read)
+        after = self.file.read(MAX_JUNK_BYTES).find(bytes(packet))
+        self.file.seek(here)
+        return read + max(0, after)
+
+    def _missing(self, frame: av.AudioFrame, end: int, *, damaged: bool) -> int:
+        """Return how many frames lie between `end` and a frame, by its timestamp; less than 0 if a page comes twice.
+
+        A clock that goes back further is that of another stream, joined to the first.
+        """
+        if frame.pts is None:
+            return 0
+        if self._origin is None:
+            self._origin = self.stream.start_time or 0 if damaged else frame.pts
+        missing = round((frame.pts - self._origin) * self._frames_per_tick) - end
+        if missing < -MAX_GAP * self.rate:
+            self._origin, missing = frame.pts - round(end / self._frames_per_tick), 0
+        return int(missing) if damaged or abs(missing) > self.longest_gap() * self.rate else 0
+
+    def _packets_from(self, start: int) -> Iterator[av.Packet | Skipped]:
+        """Yield the packets from a frame on or from earlier. Seek in FLAC only: its timestamps count frames."""
+        for stamp in (start, 0) if start and self.format == "flac" else ():
+            or_skipped("", partial(libav_errors, "libav", self.container.seek, stamp, stream=self.stream))
+            packets = self.packets()
+            first = next(packets, None)
+            if first and (isinstance(first, Skipped) or not stamp or (first.pts or 0) <= start):
+                yield first
+                yield from packets
                 return
-            if isinstance(packet, Skipped) or self._file.damage:
-                yield Skipped("", self._file.damage or getattr(packet, "reason", ""))
-                return
-            yield packet
+        yield from self.packets()
 
     def _frames(self, packet: av.Packet) -> list[av.AudioFrame]:
         """Decode a packet. Raise `UnusableSample` if any of it is damaged."""
         given = packet if packet.size else None  # None makes the decoder give all it holds
-        frames: list[av.AudioFrame] = libav_errors("libav", self._stream.codec_context.decode, given)
-        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+        broken = self.is_broken(packet)
+        frames: list[av.AudioFrame] = [] if broken else libav_errors("libav", self._context.decode, given)
+        if broken or any(frame.is_corrupt for frame in frames):
             raise UnusableSample("libav: damaged data")
         return frames
 
@@ -182,37 +180,8 @@ class LibavSound:
 
     def _seconds_left(self, frame: av.AudioFrame) -> float:
         """Return the seconds from a frame to the end, by the packets. Read them all."""
-        left = sum(packet.duration or 0 for packet in self._packets() if not isinstance(packet, Skipped))
-        return float(frame.samples / frame.sample_rate + left * (self._stream.time_base or 0))
-
-
-def has_only_sound(where: str) -> bool:
-    """Return whether a file has audio and no video, except cover art. Return False if libav cannot read it."""
-    from av.stream import Disposition
-
-    sound = or_skipped("", partial(LibavSound, where))
-    if isinstance(sound, Skipped):
-        return False
-    films = [s for s in sound._container.streams.video if not s.disposition & Disposition.attached_pic]
-    sound.close()
-    return not films
-
-
-def _audio(container: av.container.InputContainer) -> Any:
-    from av.stream import Discard
-
-    chosen = container.streams.best("audio")
-    if chosen is None:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise FilteredSample(f"no audio stream, only {kinds}")  # a film without sound is not damaged
-    if chosen.codec_context is None:
-        raise UnusableSample("libav has no decoder for its audio stream")
-    for other in container.streams:
-        if other is not chosen:
-            other.discard = Discard.all
-    chosen.codec_context.thread_count = 1
-    chosen.codec_context.options = {"err_detect": "crccheck+explode"}  # raise on damage instead of concealing it
-    return chosen
+        left = sum(packet.duration or 0 for packet in self.packets() if not isinstance(packet, Skipped))
+        return float(frame.samples / frame.sample_rate + left * (self.stream.time_base or 0))
 
 
 def _float32(frame: av.AudioFrame) -> np.ndarray:
@@ -222,5 +191,7 @@ def _float32(frame: av.AudioFrame) -> np.ndarray:
     kind = wave.dtype.str[1:]
     if kind not in FULL_SCALE:
         return np.ascontiguousarray(wave, np.float32)
-    centred = wave.astype(np.float64 if kind in ("i4", "i8") else np.float32) - (128 if kind == "u1" else 0)
+    if kind == "i2":
+        return np.asarray(np.multiply(wave, np.float32(1 / FULL_SCALE[kind]), dtype=np.float32, order="C"))
+    centred = wave.astype(np.float64) - (128 if kind == "u1" else 0)
     return np.ascontiguousarray(centred / FULL_SCALE[kind], np.float32)

@@ -13,13 +13,13 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.audio.decode import (
-    MAX_FRAMES,
     Header,
     mix_channels,
     open_sound,
     read_header,
     resample_to_int16,
 )
+from pseudolabel.readers.audio.packets import MAX_FRAMES
 from pseudolabel.readers.sources import formats
 
 EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
@@ -119,8 +119,8 @@ class AudioReader:
                     yield from self._samples(extent.file, at, block, sound.rate)
                 at += len(block)
                 if fault:
-                    yield Skipped(f"{extent.file}#{at}-", fault)
                     following = sound.resume(at + wanted - len(block))  # the next utterance
+                    yield Skipped(f"{extent.file}#{at}-{'' if following is None else following}", fault)
                     if following is None:
                         return
                     at = following

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
-from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_plain_jpeg
-from pseudolabel.readers.image.tiff import decode_deep_tiff, read_deep_tiff
-from pseudolabel.readers.image.tone import BAND_ROWS, stretch
+from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
+from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
+from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
+from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -35,28 +36,30 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
       that is more: decoding them takes as much more memory.
     """
-    plain = read_plain_jpeg(data)
-    if plain and not plain.about:
-        _allow(plain.width, plain.height, max_pixels)
-        return decode_jpeg(data, plain)
+    header = read_jpeg_header(data)
+    if header and header.components in (1, 3):
+        _allow(header.width, header.height, max_pixels)
+        image = decode_jpeg(data, header)
+        if not header.metadata:
+            return image
+        with _undisturbed():
+            return upright(image, jpeg_orientation(header.metadata))
     with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
-        page = read_deep_tiff(data)
+        page = read_tiff(data)
         if page:
             _allow(*page.extent, max_pixels, page.weight)
             with decoding_errors("cannot decode this TIFF"):
-                return upright(decode_deep_tiff(data, page, span), page.orientation)
+                return upright(decode_tiff(data, page, span), page.orientation)
         picture = _open(data, max_pixels)
         deep = _is_deep_png(picture, data)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
         _allow(*picture.size, max_pixels, 1 + heavy)
         with decoding_errors(f"cannot decode this {picture.format}"):
-            if plain:
-                image = decode_jpeg(data, plain)
-            elif deep:
-                image = _deep_png(data, span)
-            else:
-                image = _pillow(picture, data, span)
-        return upright(image, _orientation(picture))
+            if picture.format == "PNG" and not deep:
+                picture.load()  # raise what `_orientation` would pass over: it loads PNG
+            orientation = _orientation(picture)
+            image = _deep_png(data, span) if deep else _pillow(picture, data, span)
+        return upright(image, orientation)
 
 
 @contextmanager
@@ -85,21 +88,31 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read only the header."""
     from PIL import Image, UnidentifiedImageError
 
-    with decoding_errors("broken header"):
+    with decoding_errors("cannot read the header"):
         try:
             return Image.open(BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:  # its message only has a memory address
+            refuse_tiff(data)
             raise UnusableSample("not an image of a known format, or its header is broken") from None
         except Image.DecompressionBombError:
             raise UnusableSample(f"a frame has too many pixels, above --max-pixels {max_pixels}") from None
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation that is still to be applied. Decoders of TIFF apply the orientation themselves."""
+    """Return the orientation of EXIF, or else of XMP, that is to be applied. To be called before TIFF is loaded.
+
+    To TIFF, Pillow applies that of EXIF itself. It would search XMP for the name, even in comments, so it gets none.
+    """
     try:
-        return 1 if picture.format == "TIFF" else int(picture.getexif().get(0x0112, 1))
+        if picture.format == "PNG":
+            picture.load()  # metadata may follow the pixels
+        packets = [picture.info.pop(name, None) for name in ("xmp", "XML:com.adobe.xmp")]
+        given = picture.getexif().get(0x0112)
     except Exception:  # EXIF is broken in millions of intact images, in many ways
         return 1
+    if given is None:
+        return xmp_orientation(packets[0] or packets[1])
+    return given if picture.format != "TIFF" else 1
 
 
 def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
@@ -116,9 +129,10 @@ def _deep_png(data: bytes, span: str) -> np.ndarray:
     if deep is None:
         raise UnusableSample("truncated or broken")
     image = stretch(deep[..., 2::-1], span)
-    if deep.shape[2] == 3:
-        return image
-    return _array(Image.fromarray(np.dstack([image, (deep[..., 3] >> 8).astype(np.uint8)])))
+    if deep.shape[2] == 4:
+        image = _array(Image.fromarray(np.dstack([image, (deep[..., 3] >> 8).astype(np.uint8)])))
+    check_range(image, deep[..., :3], span)
+    return image
 
 
 def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
@@ -134,6 +148,7 @@ def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
         return values
     image = np.repeat(stretch(values, span)[..., None], 3, axis=2)
     image[values == clear] = 255
+    check_range(image, values, span)
     return image
 
 
@@ -157,14 +172,3 @@ def _flat(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture.convert("RGB")
-
-
-def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)

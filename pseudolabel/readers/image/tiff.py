@@ -1,4 +1,6 @@
-"""Decode TIFF of more than 8 bits per channel. A layout that is not listed here is refused by its name.
+"""Decode TIFF that Pillow does not decode: of more than 8 bits, or of 8 with alpha or another band beside the colours.
+
+A layout that is not listed here is refused by its name.
 
 Libraries that decode any TIFF return pixels for layouts they do not know: planes in the wrong order, an infrared band
 as alpha, memory they left unwritten. So libtiff (in Pillow) and zlib only decompress blocks of bytes here, each of a
@@ -7,37 +9,43 @@ known size; NumPy arranges them (TIFF 6.0, and Adobe's TIFF Technical Note 3 for
 
 from __future__ import annotations
 
-import re
 import zlib
+from functools import partial
 from io import BytesIO
 from math import ceil
 from struct import pack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
-from pseudolabel.readers.image.tone import BAND_ROWS, stretch
+from pseudolabel.readers.image.orientation import xmp_orientation
+from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian, 32-bit and 64-bit offsets
 KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # SampleFormat -> NumPy's kind; 4 is "undefined"
 KIND_NAMES = {"u": "integers", "i": "signed integers", "f": "floats"}
-TYPES = ("u16", "u32", "i16", "i32", "f16", "f32", "f64")
+TYPES = ("u8", "u16", "u32", "i16", "i32", "f16", "f32", "f64")
 PLAIN, DEFLATE, LIBTIFF = (1,), (8, 32946), (5, 32773, 34925, 50000)  # libtiff: LZW, PackBits, LZMA, Zstandard
 PREDICTED = (*DEFLATE, 5, 34925, 50000)  # compressions that may have a predictor
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK = 0, 1, 2, 5  # PhotometricInterpretation
+CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, CMYK: 4}  # without alpha and other bands
 PREMULTIPLIED, STRAIGHT = 1, 2  # ExtraSamples: kinds of alpha; 0 is a band of unknown meaning
 MAX_BLOCK_BYTES = 2**26  # bytes of a compressed strip or tile, of which decoding holds several copies
 
 
-class DeepTiff(NamedTuple):
+class TiffPage(NamedTuple):
     """Header of the first page."""
 
     width: int
     height: int
     samples: int  # per pixel
     colour: int  # PhotometricInterpretation
-    alpha: int  # 0 if there is none
+    alpha: int  # PREMULTIPLIED, STRAIGHT, or 0 if there is none
+    opacity: int  # index of the channel of alpha
     dtype: np.dtype[np.generic]  # of a sample, in the byte order of the file
     packed: bool  # samples of 12 bits, two in three bytes
     separate: bool  # one plane after another, not pixel by pixel
@@ -51,8 +59,8 @@ class DeepTiff(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """How often a pixel counts against `max_pixels`: once for every three bytes, and at least twice."""
-        return max(2, ceil(self.samples * self.dtype.itemsize / 3))
+        """How often a pixel counts against `max_pixels`: if deep, once for every three bytes, and at least twice."""
+        return max(2, ceil(self.samples * self.dtype.itemsize / 3)) if self.dtype.itemsize > 1 else 1
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -60,34 +68,28 @@ class DeepTiff(NamedTuple):
         return max(self.width, self.block[1]), max(self.height, self.block[0])
 
 
-def read_deep_tiff(data: bytes) -> DeepTiff | None:
-    """Read the header. None: no TIFF, or 8 bits at most. Refuse a layout that is not listed."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
+def read_tiff(data: bytes) -> TiffPage | None:
+    """Read the header. None: no TIFF, or one that Pillow decodes. Refuse a layout that is not listed."""
     if not data.startswith(MAGIC):
         return None
     _want(not data.startswith(b"MM\0+"), "64-bit offsets in big-endian order")  # Pillow reads these offsets wrongly
     with decoding_errors("broken header"):
-        directory = ImageFileDirectory_v2(data[: 16 if b"+" in data[:4] else 8])
-        stream = BytesIO(data)
-        stream.seek(directory.next)
-        directory.load(stream)
-
-        def tag(number: int, *default: int) -> tuple[int, ...]:
-            found = directory.get(number, default)
-            return tuple(map(int, found if isinstance(found, tuple) else (found,)))
-
-        bits, kinds = set(tag(258, 1)), {KINDS.get(kind, "?") for kind in tag(339, 1)}
-        if max(bits) <= 8 and kinds == {"u"}:
-            return None
-        (width,), (height,), (samples,) = tag(256), tag(257), tag(277, 1)
+        directory = _directory(data)
+        tag = partial(_tag, directory)
+        bits, kinds, samples = set(tag(258, 1)), {KINDS.get(kind, "?") for kind in tag(339, 1)}, tag(277, 1)[0]
         (colour,) = tag(262, BLACK_IS_ZERO if kinds == {"f"} and samples == 1 else -1)  # zero is black in bare floats
-        (compression,), (predictor,), (planes,) = tag(259, 1), tag(317, 1), tag(284, 1)
+        (compression,), (predictor,), (planes,), extra = tag(259, 1), tag(317, 1), tag(284, 1), tag(338)
+        own = CHANNELS.get(colour, samples)
+        listed = compression in (*PLAIN, *DEFLATE, *LIBTIFF)
+        beside = bits == {8} and samples > own and (planes == 2 or own == 1 or samples > own + 1)
+        if kinds == {"u"} and max(bits) <= 8 and not (beside and listed):
+            return None
+        (width,), (height,) = tag(256), tag(257)
         tiled = 322 in directory
         rows, columns = (*tag(323), *tag(322)) if tiled else (min(tag(278, height)[0], height), width)
         starts, sizes = (tag(324), tag(325)) if tiled else (tag(273), tag(279, 0))
-        extra, fill, inks = tag(338), tag(266, 1)[0], tag(332, 1)[0]
-        orientation = tag(274, _xmp_orientation(directory.get(700)))[0]
+        fill, inks = tag(266, 1)[0], tag(332, 1)[0]
+        orientation = tag(274, xmp_orientation(directory.get(700)))[0]
         if min(width, height, samples, rows, columns) < 1:
             raise UnusableSample("broken header: no pixels")
 
@@ -97,37 +99,62 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
     _want(len(bits) == 1 and len(kinds) == 1, "channels of different types")
     _want(packed or f"{kind}{depth}" in TYPES, name)
     _want(not packed or (samples == 1 and predictor == 1), "12-bit integers that are not plain gray")
-    _want(colour in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK), f"{name} with photometric interpretation {colour}")
+    _want(colour in CHANNELS, f"{name} with photometric interpretation {colour}")
     _want(colour != WHITE_IS_ZERO or kind != "f", f"{name} where zero is white")
-    _want(colour != CMYK or (kind == "u" and depth == 16 and inks == 1), f"{name} in CMYK")
-    _want(compression in (*PLAIN, *DEFLATE, *LIBTIFF), f"{name} with compression {compression}")
+    _want(colour != CMYK or (kind == "u" and depth <= 16 and inks == 1), f"{name} in CMYK")
+    _want(listed, f"{name} with compression {compression}")
     wanted = {1: True, 2: kind != "f", 3: kind == "f"}.get(predictor, False)
     _want(wanted and (predictor == 1 or compression in PREDICTED), f"{name} with predictor {predictor}")
     _want(fill == 1 and planes in (1, 2), f"{name} with fill order {fill} and planar configuration {planes}")
-    own = {RGB: 3, CMYK: 4}.get(colour, 1)
-    alpha = extra[0] if samples == own + 1 and extra[:1] in ((PREMULTIPLIED,), (STRAIGHT,)) else 0
-    band = samples == 4 and colour == RGB and extra in ((), (0,))  # infrared, for example: it is not shown
-    _want(samples == own or bool(alpha) or band, f"{name} with {samples} channels, extra samples {extra}")
-    _want(not alpha or (kind != "i" and colour in (BLACK_IS_ZERO, RGB)), f"{name} with alpha")
+    named = len(extra) == samples - own or (
+        colour == RGB and not extra
+    )  # bands: infrared, for example; they are not shown
+    _want(own <= samples <= 2 * own and named, f"{name} with {samples} channels, extra samples {extra}")
+    alpha = next((kind for kind in extra if kind in (PREMULTIPLIED, STRAIGHT)), 0)
+    _want(not alpha or kind != "i", f"{name} with alpha")
+    _want(not alpha or colour != CMYK, f"{name} in CMYK with alpha")
+    _want(alpha != PREMULTIPLIED or colour != WHITE_IS_ZERO, f"{name} where zero is white, with premultiplied alpha")
     dtype = np.dtype(f"{'>' if data[:1] == b'M' else '<'}{kind}{2 if packed else depth // 8}")
-    return DeepTiff(
-        width, height, samples, colour, alpha, dtype, packed, planes == 2 and samples > 1, compression, predictor,
-        tiled, (rows, columns), starts, sizes, orientation,
+    return TiffPage(
+        width, height, samples, colour, alpha, own + extra.index(alpha) if alpha else 0, dtype, packed,
+        planes == 2 and samples > 1, compression, predictor, tiled, (rows, columns), starts, sizes, orientation,
     )  # fmt: skip
 
 
-def _xmp_orientation(packet: object) -> int:
-    """Return the orientation that XMP sets, by which Pillow goes in all formats if EXIF sets none."""
-    found = re.search(rb'tiff:Orientation(?:="|>)([1-8])', packet) if isinstance(packet, bytes) else None
-    return int(found[1]) if found else 1
+def refuse_tiff(data: bytes) -> None:
+    """Raise `UnusableSample` with the layout of a TIFF that Pillow does not know. Return if this is no TIFF."""
+    if data.startswith(MAGIC):
+        with decoding_errors("broken header"):
+            tag = partial(_tag, _directory(data))
+            if not tag(256) or not tag(257):
+                raise UnusableSample("broken header: no pixels")
+            bits, extra = "/".join(map(str, sorted(set(tag(258, 1))))), tag(338)
+            about = f"photometric interpretation {tag(262, -1)[0]}, compression {tag(259, 1)[0]}"
+        _want(False, f"{bits}-bit integers with {tag(277, 1)[0]} channels, extra samples {extra}, {about}")
+
+
+def _directory(data: bytes) -> ImageFileDirectory_v2:
+    """Read the tags of the first page."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    directory = ImageFileDirectory_v2(data[: 16 if b"+" in data[:4] else 8])
+    stream = BytesIO(data)
+    stream.seek(directory.next)
+    directory.load(stream)
+    return directory
+
+
+def _tag(directory: ImageFileDirectory_v2, number: int, *default: int) -> tuple[int, ...]:
+    found = directory.get(number, default)
+    return tuple(map(int, found if isinstance(found, tuple) else (found,)))
 
 
 def _want(condition: bool, name: str) -> None:
     if not condition:
-        raise UnusableSample(f"TIFF of {name} is not read; convert it to gray or RGB of 16 bits")
+        raise UnusableSample(f"TIFF of {name} is not read; convert it to plain gray or RGB")
 
 
-def decode_deep_tiff(data: bytes, page: DeepTiff, span: str) -> np.ndarray:
+def decode_tiff(data: bytes, page: TiffPage, span: str) -> np.ndarray:
     """Decode to (H, W, 3) uint8 RGB on white, not yet upright. Apply `span` to the colours; alpha keeps its scale."""
     from PIL import Image
 
@@ -135,21 +162,23 @@ def decode_deep_tiff(data: bytes, page: DeepTiff, span: str) -> np.ndarray:
     if page.colour == CMYK:
         image = np.empty((*values.shape[:2], 3), np.uint8)
         for top in range(0, len(values), BAND_ROWS):
-            inks = (values[top : top + BAND_ROWS] >> 8).astype(np.uint8)
+            inks = (values[top : top + BAND_ROWS, :, :4] >> 8 * (page.dtype.itemsize - 1)).astype(np.uint8)
             image[top : top + BAND_ROWS] = Image.fromarray(inks, "CMYK").convert("RGB")
         return image
+    colours = values[..., : CHANNELS[page.colour]]
     if page.colour == WHITE_IS_ZERO:
-        np.invert(values, out=values)
-    colours = values[..., :3] if page.colour == RGB else values[..., :1]
-    if not page.alpha:
-        return _three(stretch(colours, span))
+        limits = np.iinfo(values.dtype)
+        np.subtract(4095 if page.packed else limits.max + limits.min, colours, out=colours)
     if page.alpha == PREMULTIPLIED:
         for top in range(0, len(values), BAND_ROWS):
-            _divide(colours[top : top + BAND_ROWS], _opacity(values[top : top + BAND_ROWS, :, -1:]))
-    image = _three(stretch(colours, span))
-    for top in range(0, len(values), BAND_ROWS):
-        opacity, band = _opacity(values[top : top + BAND_ROWS, :, -1:]), image[top : top + BAND_ROWS]
-        band[...] = (band * opacity + 255 * (1 - opacity)).round()
+            _divide(colours[top : top + BAND_ROWS], _opacity(values[top : top + BAND_ROWS], page))
+    image = _three(stretch(colours, span) if page.dtype.itemsize > 1 else colours)
+    if page.alpha:
+        for top in range(0, len(values), BAND_ROWS):
+            opacity, band = _opacity(values[top : top + BAND_ROWS], page), image[top : top + BAND_ROWS]
+            band[...] = (band * opacity + 255 * (1 - opacity)).round()
+    if page.dtype.itemsize > 1:
+        check_range(image, colours, span)
     return image
 
 
@@ -158,8 +187,9 @@ def _three(image: np.ndarray) -> np.ndarray:
     return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
-def _opacity(alpha: np.ndarray) -> np.ndarray:
-    """Alpha of unsigned integers, or of floats from 0 to 1, as float64 from 0 to 1."""
+def _opacity(values: np.ndarray, page: TiffPage) -> np.ndarray:
+    """(H, W, samples) -> (H, W, 1): alpha of unsigned integers, or of floats from 0 to 1, as float64 from 0 to 1."""
+    alpha = values[..., page.opacity, None]
     if alpha.dtype.kind == "u":
         return alpha / float(np.iinfo(alpha.dtype).max)
     if not ((alpha >= 0) & (alpha <= 1)).all():
@@ -173,7 +203,7 @@ def _divide(colours: np.ndarray, opacity: np.ndarray) -> None:
     colours[...] = made.round().clip(max=np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else made
 
 
-def _values(data: bytes, page: DeepTiff) -> np.ndarray:
+def _values(data: bytes, page: TiffPage) -> np.ndarray:
     """Decode all blocks to (H, W, samples), of the type of the file in native byte order."""
     rows, columns = page.block
     across, down = ceil(page.width / columns), ceil(page.height / rows)
@@ -191,7 +221,7 @@ def _values(data: bytes, page: DeepTiff) -> np.ndarray:
     return out
 
 
-def _block(data: bytes, start: int, size: int, shape: tuple[int, int, int], page: DeepTiff) -> np.ndarray:
+def _block(data: bytes, start: int, size: int, shape: tuple[int, int, int], page: TiffPage) -> np.ndarray:
     """Decode one strip or tile to its shape (rows, columns, samples)."""
     rows, columns, depth = shape
     width = ceil(columns * 3 / 2) if page.packed else columns * depth * page.dtype.itemsize  # bytes

@@ -36,6 +36,20 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
     return out
 
 
+def check_range(image: np.ndarray, values: np.ndarray, span: str) -> None:
+    """Raise `UnusableSample` if an image has one colour because of `span`, and not of its values or transparency.
+
+    `image` is what was made of `values`, (H, W) or (H, W, C).
+    """
+    if _is_flat(image) and _is_flat(stretch(values, span)) and not _is_flat(values):
+        least, most = (float(edge(values[np.isfinite(values)])) for edge in (np.min, np.max))
+        raise UnusableSample(f"--range {span} makes all pixels one colour: values are {least:g} to {most:g}")
+
+
+def _is_flat(image: np.ndarray) -> bool:
+    return bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())
+
+
 def _bounds(values: np.ndarray, span: str) -> tuple[float, float]:
     """Return the two values of `span`. Percentiles are computed on a regular grid of at most 2^20 pixels."""
     step = int(np.ceil(np.sqrt(values.shape[0] * values.shape[1] / 2**20)))

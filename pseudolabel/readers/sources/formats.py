@@ -9,18 +9,18 @@ from struct import unpack_from
 IMAGES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif")
 )
-LIBAV_AUDIO = (".m4a", ".m4b", ".aac", ".mka", ".weba", ".wma", ".ac3", ".eac3", ".mp4", ".mov", ".mkv", ".webm")
-AUDIO = frozenset(  # `LIBAV_AUDIO`: libsndfile does not read them; the last four are video with an audio stream
+FILMS = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mts", ".m2ts"),
+    *(".mpg", ".mpeg", ".ogv", ".3gp", ".3g2", ".wmv", ".asf"),
+)
+VIDEO = frozenset((*FILMS, ".gif"))
+# libsndfile does not read these; a film is read for its audio stream
+LIBAV_AUDIO = (".m4a", ".m4b", ".aac", ".mka", ".weba", ".wma", ".ac3", ".eac3", ".tta", ".wv", *FILMS)
+AUDIO = frozenset(
     (
         *LIBAV_AUDIO,
         *(".wav", ".w64", ".rf64", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
         *(".aif", ".aiff", ".aifc", ".afc", ".au", ".snd", ".caf", ".sph", ".nist"),
-    )
-)
-VIDEO = frozenset(
-    (
-        *(".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".gif", ".flv", ".ts", ".mts", ".m2ts"),
-        *(".mpg", ".mpeg", ".ogv", ".3gp", ".3g2", ".wmv", ".asf"),
     )
 )
 PLAIN_TEXT = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
@@ -36,7 +36,7 @@ KNOWN = IMAGES | AUDIO | VIDEO | TEXT | frozenset((*CONTAINERS, *SIDECARS, *UNFI
 
 HEAD_BYTES = 4096  # first bytes of a file that its format is found by
 MAX_SUFFIX_LETTERS = 12  # letters of a suffix in a summary
-FRAMES = 3  # consecutive frames that make a stream MP3 or AAC: two bytes of one frame alone are in many files
+FRAMES = {".mp3": 3, ".aac": 3, ".ac3": 2}  # consecutive frames that make a stream: one's first bytes are in many files
 
 
 def suffix_of(name: str) -> str:
@@ -87,6 +87,8 @@ SIGNATURES = {  # suffix -> what the file begins with; the first that matches co
         ".au": rb"\.snd\0|dns\..\0\0\0",
         ".caf": rb"caff\0\x01",
         ".sph": rb"NIST_1A\n",
+        ".tta": rb"TTA1[\x01\x03]\0[\x01-\x20]\0",
+        ".wv": rb"wvpk.{4}[\x02-\x10]\x04",
         ".ogv": rb"OggS.*\x80theora",
         ".ogg": rb"OggS",
         ".m4a": rb"....ftypM4[ABP] ",
@@ -124,10 +126,10 @@ def _is_raw_photograph(head: bytes) -> bool:
 
 
 def _framed_audio(head: bytes) -> str:
-    """Return ".mp3" or ".aac" if the file begins with that many whole frames of it, else ""."""
-    for suffix, size_of in ((".mp3", _mp3_frame_bytes), (".aac", _aac_frame_bytes)):
+    """Return a suffix of `FRAMES` if the file begins with that many whole frames of it, else ""."""
+    for suffix, size_of in ((".mp3", mpeg_frame_bytes), (".aac", _aac_frame_bytes), (".ac3", _ac3_frame_bytes)):
         at = 0
-        for _ in range(FRAMES):
+        for _ in range(FRAMES[suffix]):
             size = size_of(head[at : at + 6])
             if not size:
                 break
@@ -145,7 +147,8 @@ MP3_KBITS = {  # (MPEG-1, layer) -> kbit/s by index
 }
 
 
-def _mp3_frame_bytes(header: bytes) -> int:
+@lru_cache(1000)
+def mpeg_frame_bytes(header: bytes) -> int:
     """Return the bytes of the frame of MPEG audio, layer II or III, that has this header; 0 if it is none."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0
@@ -165,3 +168,19 @@ def _aac_frame_bytes(header: bytes) -> int:
         return 0
     size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
     return size if size > 7 else 0
+
+
+AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+
+
+def _ac3_frame_bytes(header: bytes) -> int:
+    """Return the bytes of the frame of AC-3 or E-AC-3 that has this header; 0 if it is none (ETSI TS 102 366)."""
+    if len(header) < 6 or not header.startswith(b"\x0b\x77") or header[5] >> 3 > 16:
+        return 0
+    if header[5] >> 3 > 10:  # E-AC-3
+        return 2 * ((header[2] & 7) << 8 | header[3]) + 2
+    rate, size = header[4] >> 6, header[4] & 63
+    if rate == 3 or size >= 2 * len(AC3_KBITS):
+        return 0
+    words = AC3_KBITS[size // 2] * 96_000 // (48_000, 44_100, 32_000)[rate]
+    return 2 * (words + (size & 1 if rate == 1 else 0))

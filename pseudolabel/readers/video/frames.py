@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample
-from pseudolabel.readers.image.decode import upright
+from pseudolabel.readers.image.orientation import upright
 from pseudolabel.readers.video.decode import libav_errors
 from pseudolabel.readers.video.streams import require_standard_range
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import Column, Sample, UserError, file_of
-from pseudolabel.readers.audio.libav import has_only_sound
+from pseudolabel.readers.audio.packets import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.readers.sources import files

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.transforms.image.color import LUMA
 
 JPEG_TOLERANCE = 12.0  # of 255; largest mean loss in 8 x 8 pixels at JPEG quality 95, with a margin for other codecs
@@ -42,6 +43,18 @@ def resize(image: np.ndarray, height: int, width: int, cubic: bool = False) -> n
     enlarged = height > image.shape[0] or width > image.shape[1]
     rest = cv2.INTER_CUBIC if cubic and enlarged else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=rest))
+
+
+def is_flat(image: np.ndarray) -> bool:
+    """(H, W, 3) -> whether all pixels have one colour. A few are compared first, for speed."""
+    return bool((image[::16, ::16] == image[0, 0]).all() and (image == image[0, 0]).all())
+
+
+def check_not_flat(image: np.ndarray) -> None:
+    """Raise `UnusableSample` if all pixels have one colour: nothing tells where, or which way up, a part of it was."""
+    if is_flat(image):
+        white = ", as an empty or fully transparent image shows" if image[0, 0].min() == 255 else ""
+        raise UnusableSample(f"blank: all pixels have one colour{white}")
 
 
 def dhash(image: np.ndarray) -> tuple[int, int]:

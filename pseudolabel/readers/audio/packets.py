@@ -1,0 +1,151 @@
+"""Packets of audio that libav finds in a file: whether all are there, and whether one is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, or_skipped
+from pseudolabel.readers.sources.formats import mpeg_frame_bytes
+from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
+from pseudolabel.readers.video.decode import libav_errors
+from pseudolabel.readers.video.streams import index_fault
+
+if TYPE_CHECKING:
+    import av
+
+MAX_FRAMES = 1 << 40  # frames, more than any file has: stands for an unknown length
+FORMATS = "mov,matroska,asf,avi,flv,mpegts,mpeg,aac,ac3,eac3,mp3,ogg,flac,wav,aiff,caf,tta,wv"  # no playlists
+SIZED_FORMATS = ("mov", "asf", "avi", "flac")  # prefixes of names of formats that store the length of each stream
+LIBAV_TICKS = 1_000_000  # libav's length of a file is in microseconds
+MAX_GAP = 0.5  # seconds that may be missing between packets: encoders leave out up to 0.4 s of silence at once
+MAX_STEP = {"flac": 1, "opus": 400, "vorbis": 2048}  # codec -> frames that libav's times in Ogg and FLAC are wrong by
+MAX_PADDING = 0.2  # seconds: delay and padding of a lossy codec, which decoders cut off differently
+
+
+class LibavFile:
+    """Audio stream of one open file; `close` closes it. A film's pictures are not read.
+
+    Raise `UnusableSample` if libav cannot read any audio.
+    """
+
+    def __init__(self, where: str) -> None:
+        import av
+
+        self.where, self.file = where, FaultRecordingFile(open_file(where))
+        with ExitStack() as unless_open:
+            unless_open.callback(self.file.__exit__)
+            named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
+            opened = or_skipped("", partial(libav_errors, "not audio that libav can read", av.open, self.file, **named))
+            self.file.check()
+            if isinstance(opened, Skipped):
+                fault = index_fault(self.file)
+                raise UnusableSample(f"{fault}; {opened.reason}" if fault else opened.reason)
+            self.container = unless_open.enter_context(opened)
+            self.stream = _audio(self.container)
+            self.format: str = self.container.format.name
+            self._codec: str = self.stream.codec_context.codec.canonical_name
+            unless_open.pop_all()  # the caller closes the file
+
+    @property
+    def pictures(self) -> list[av.VideoStream]:
+        """Return the video streams that are no cover art."""
+        from av.stream import Disposition
+
+        return [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+        self.file.__exit__()
+
+    def is_continuous(self, seconds: float) -> bool:
+        """Return whether all packets up to `seconds` are there and whole, and no more follow. Read them all.
+
+        The length in the header of an MP3 is believed only if it says where the encoder's padding is.
+        """
+        due, broken, longest, tick = None, False, self.longest_gap(), float(self.stream.time_base or 0)
+        for packet in self.packets():
+            if broken or isinstance(packet, Skipped):
+                return False
+            if packet.size and packet.pts is not None:
+                if due is not None and abs(packet.pts - due) * tick > longest:
+                    return False
+                due, broken = packet.pts + (packet.duration or 0), self.is_broken(packet)
+        end = (due or 0) * tick
+        return self.told_seconds() - MAX_GAP <= end <= seconds + MAX_PADDING
+
+    def longest_gap(self) -> float:
+        """Return the seconds that may be missing between packets without damage."""
+        if self.format not in ("ogg", "flac"):  # their encoders leave out nothing
+            return MAX_GAP
+        return MAX_STEP.get(self._codec, 2048) / (self.stream.codec_context.sample_rate or 1)
+
+    def told_seconds(self) -> float:
+        """Return the length in the header; 0 if there is none, or one of a whole film only."""
+        length, stream = self.container.duration, self.stream
+        if stream.duration and (self.format.startswith(SIZED_FORMATS) or (self.format == "mp3" and stream.start_time)):
+            return float(stream.duration * (stream.time_base or 0))
+        alone = len(self.container.streams) == 1
+        return length / LIBAV_TICKS if self.format.startswith("matroska") and length and alone else 0.0
+
+    def packets(self) -> Iterator[av.Packet | Skipped]:
+        """Yield the packets, the last without data, which makes the decoder give all. End with the damage, if any."""
+        following = partial(libav_errors, "libav", next, self.container.demux(self.stream), None)
+        while True:
+            packet = or_skipped("", following)
+            if self.file.fault:
+                raise self.file.fault
+            if packet is None:
+                return
+            if isinstance(packet, Skipped) or self.file.damage:
+                yield Skipped("", self.file.damage or getattr(packet, "reason", ""))
+                return
+            yield packet
+
+    def is_broken(self, packet: av.Packet) -> bool:
+        """Return whether a packet is marked so, or one of MP3 is not one frame: libav's decoder leaves out the rest."""
+        if self._codec not in ("mp2", "mp3") or not packet.size:
+            return packet.is_corrupt and not self._codec.startswith("pcm_")  # libav marks a short packet at the end
+        head = bytes(packet)[:4]
+        size = mpeg_frame_bytes(head)
+        return size != packet.size if size else head[:1] != b"\xff"  # 0: layer I or of a free bit rate
+
+
+def has_only_sound(where: str) -> bool:
+    """Return whether a file has audio and no video, except cover art. Return False if libav cannot read it."""
+    file = or_skipped("", partial(LibavFile, where))
+    if isinstance(file, Skipped):
+        return False
+    with closing(file):
+        return not file.pictures
+
+
+def is_continuous(where: str, seconds: float) -> bool:
+    """Return whether a file has all its sound up to `seconds`, and no more. Return True if libav cannot read it."""
+    file = or_skipped("", partial(LibavFile, where))
+    if isinstance(file, Skipped):
+        return True
+    with closing(file):
+        return file.is_continuous(seconds)
+
+
+def _audio(container: av.container.InputContainer) -> Any:
+    from av.stream import Discard
+
+    chosen = container.streams.best("audio")
+    if chosen is None:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise FilteredSample(f"no audio stream, only {kinds}")  # a film without sound is not damaged
+    if chosen.codec_context is None:
+        raise UnusableSample("libav has no decoder for its audio stream")
+    if chosen.codec_context.name.startswith("pcm_s64"):
+        raise UnusableSample("integers of 64 bits are not read")
+    for other in container.streams:
+        if other is not chosen:
+            other.discard = Discard.all
+    chosen.codec_context.thread_count = 1
+    chosen.codec_context.options = {"err_detect": "crccheck+explode"}  # raise on damage instead of concealing it
+    return chosen
