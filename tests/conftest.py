@@ -89,8 +89,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Run the command in an empty folder, in this process: enough for a command that is refused."""
 
     def command(*words: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(tmp_path)
+        if Path.cwd() != tmp_path:  # which another user may not enter
+            monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["pseudolabel", *map(str, words)])
+        for hook in ("unraisablehook", "excepthook"):
+            monkeypatch.setattr(sys, hook, getattr(sys, hook))
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as ended:

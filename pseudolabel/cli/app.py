@@ -6,7 +6,6 @@ A command imports what it needs when it runs. Help and usage errors import neith
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from inspect import cleandoc
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -28,6 +26,7 @@ from pseudolabel.cli.commands import (
     task_from_options,
     with_options,
 )
+from pseudolabel.cli.signals import Interrupted, raise_on_signals
 from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, first_paragraph, shorten
 from pseudolabel.storage.urls import is_url
 from pseudolabel.tasks import TASKS, Task
@@ -215,7 +214,7 @@ def print_summary(facts: dict[str, Any], as_json: bool) -> None:
         return
     if named := facts.get("ignored_suffixes"):
         facts = {**facts, "ignored": named, "ignored_suffixes": {}}
-    facts = {name: value for name, value in facts.items() if value != {}}
+    facts = {name: value for name, value in facts.items() if value not in ({}, None)}
     wide = max(len(name) for name in facts)
     for name, value in facts.items():
         if isinstance(value, dict):
@@ -264,12 +263,13 @@ app = lazy_group(
 
 def main() -> NoReturn:
     """Run the command line. Each error ends with its exit code and a message of one or two lines."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_on_signals()
     try:
-        code = app(standalone_mode=False) or 0
+        command = typer.main.get_command(app)  # `app()` would set an excepthook of its own
+        code = command(prog_name="pseudolabel", standalone_mode=False) or 0
     except typer.TyperException as wrong:  # a usage error of Typer's own: unknown option, value out of range
-        code = fail(f"{wrong.format_message()}\nsee pseudolabel {' '.join(sys.argv[1:2])} --help", wrong.exit_code)
+        path = getattr(getattr(wrong, "ctx", None), "command_path", "pseudolabel")
+        code = fail(f"{wrong.format_message()}\nsee {path} --help", wrong.exit_code)
     except UserError as refused:
         code = fail(str(refused), refused.code)
     except Interrupted as signalled:
@@ -278,17 +278,6 @@ def main() -> NoReturn:
         where = f"{error.filename}: " if error.filename else ""
         code = fail(f"storage failed: {where}{error.strerror or error}; run the same command again to resume", 74)
     sys.exit(code)
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. The exit code is 128 plus the number of the signal, as in a shell."""
-
-    def __init__(self, number: int) -> None:
-        self.code = 128 + number
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
 
 
 def fail(message: str, code: int) -> int:

@@ -61,9 +61,9 @@ Piece = Fact | Picture | Tiles | MarkedText | Wave
 
 
 def escape_controls(text: str) -> str:
-    """Escape characters that control a terminal or the writing direction, for example as `\\u001b`."""
+    """Escape characters that control a terminal or the writing direction, as `\\u001b` or `\\U000e0001`."""
     odd = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") and c not in "\n\t\u200d")
-    return text.translate({ord(c): f"\\u{ord(c):04x}" for c in odd})
+    return text.translate({ord(c): f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in odd})
 
 
 def first_paragraph(text: str) -> str:

@@ -24,7 +24,12 @@ class Skipped:
 
 
 class SampleError(Exception):
-    """A sample that gives no row. The message is the reason written to `_skipped.jsonl`."""
+    """A sample that gives no row. The message is the reason written to `_skipped.jsonl`. `count`: the samples that are
+    lost with it, where that is known, for example the rows of a table."""
+
+    def __init__(self, reason: str, count: int = 1) -> None:
+        super().__init__(reason)
+        self.count = max(1, count)
 
 
 class UnusableSample(SampleError):
@@ -56,7 +61,7 @@ def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
     try:
         return make()
     except SampleError as bad:
-        return Skipped(key, str(bad), unusable=isinstance(bad, UnusableSample))
+        return Skipped(key, str(bad), unusable=isinstance(bad, UnusableSample), count=bad.count)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def share_or_count(text: str | float) -> tuple[float, bool]:
         if text.endswith("%"):
             limit, share = float(text[:-1]) / 100, True
         else:
-            limit, share = float(text), "." in text
+            limit, share = float(text), not text.isdecimal()
     except ValueError:
         limit, share = -1.0, False
     if not limit >= 0 or (share and limit > 1):

@@ -43,7 +43,14 @@ class Counts:
     filtered: int = 0
     cut: int = 0
     lacking: int = 0  # rows that used samples could not give
+    tokens: int = 0  # tokens of text, of text tasks
+    unknown: int = 0  # [UNK] among them
     rows: dict[str, int] = field(default_factory=dict)  # by split
+
+    @property
+    def unknown_share(self) -> float | None:
+        """Return the share of [UNK] in the tokens of text; None if there are no tokens."""
+        return round(self.unknown / self.tokens, 6) if self.tokens else None
 
     def check(self, shard: Shard) -> None:
         """Raise `UserError` if a sample was read but not used, skipped or filtered."""
@@ -84,6 +91,8 @@ class ShardReading:
                 self.leave_out(item)
             else:
                 self.counts.used += item.count
+                self.counts.tokens += item.tokens
+                self.counts.unknown += item.unknown
                 yield item
             del item
         if next(samples, None) is not None:

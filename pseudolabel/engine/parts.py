@@ -93,10 +93,11 @@ def load_frozen_plan(out: Path, name: str) -> Plan:
 
 
 def check_mounted(plan: Plan, shards: Sequence[int]) -> None:
-    """Raise `UserError` if no shard's first file exists, for example on a node that has not mounted the source."""
-    places = [plan[index].extents[0].where.partition("\0")[0] for index in shards]
+    """Raise `UserError` if no file of the shards exists, for example on a node that has not mounted the source."""
+    places = (extent.where.partition("\0")[0] for index in shards for extent in plan[index].extents)
     if not any(is_url(path) or not path or os.path.exists(path) for path in places):
-        raise UserError(f"no file of the source exists here, e.g. {places[0]}; is the source mounted?", code=74)
+        first = plan[shards[0]].extents[0].where.partition("\0")[0]
+        raise UserError(f"no file of the source exists here, e.g. {first}; is the source mounted?", code=74)
 
 
 def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progress: Progress | None = None) -> Summary:

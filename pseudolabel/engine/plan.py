@@ -139,8 +139,10 @@ class Plan:
         self._offsets: list[int] = []
         self.weights: list[int] = []  # of each shard, in bytes
         self.digests: list[str] = []  # of each shard's keys and sizes
+        self.extents = 0  # number of all extents
         digest = sha256()
         for shard in shards:
+            self.extents += len(shard)
             self._offsets.append(self._file.tell())
             pickle.dump([tuple(extent) for extent in shard], self._file)
             self.weights.append(sum(extent.weight for extent in shard))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain
+from math import ceil
 from pathlib import Path
 
 from pseudolabel.contracts import Extent, RunOptions, UserError
@@ -15,6 +16,7 @@ from pseudolabel.engine.plan import Ledger, Plan, Shard
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.file_lists import open_list
 from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
+from pseudolabel.readers.text.reader import TextReader
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Reader, Task
 from pseudolabel.writers import source_columns
@@ -23,6 +25,7 @@ from pseudolabel.writers.source_columns import SourceColumns
 MAX_NAMED_SUFFIXES = 20  # suffixes of ignored files that a summary names
 MAX_COUNTED_SUFFIXES = 10_000  # suffixes counted, so that memory does not grow with the source
 OTHER_SUFFIXES = "of other suffixes"
+CANDIDATES, WHOLE = "", "\0"  # keys of counts that are no suffixes
 
 
 def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
@@ -35,18 +38,22 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 
 @dataclass
 class Scan:
-    """A planned source: its shards, the number of files in them, and the other files, counted by suffix."""
+    """A planned source: its shards, the number of files in them, and the other files, counted by suffix.
+
+    `whole`: the files of text that are in one split as a whole.
+    """
 
     plan: Plan
     files: int
     ignored: Mapping[str, int]
     source_columns: SourceColumns
+    whole: int = 0
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
-    counts, reader = Counter({"": 0}), task.reader()
+    counts, reader = Counter({CANDIDATES: 0, WHOLE: 0}), task.reader()
     extents = _extents(reader, sources, options.seed, counts)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
@@ -56,7 +63,8 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
     made = Plan(shards)  # this reads the whole source
-    found = Scan(made, counts.pop(""), _most_frequent(counts), carried)
+    found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
+    found.ignored = _most_frequent(counts)
     if not len(found.plan):
         wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
         told = ", ".join(f"{count:,} {suffix}" for suffix, count in found.ignored.items())
@@ -65,12 +73,22 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     return found
 
 
+def check_split(found: Scan, validation: float) -> None:
+    """Raise `UserError` if too few files of text, each in one split as a whole, are there for the share."""
+    if validation and found.whole == found.files < 2 / validation:
+        raise UserError(
+            f"--validation {validation:g} of {found.files:,} files: each file is in one split as a whole, so at least "
+            f"{ceil(2 / validation):,} are needed; add --split-by document, or give a larger share"
+        )
+
+
 def _extents(reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str]) -> Iterator[Extent]:
-    """Yield the extents of all candidate files. Count candidates under "", and other files under their suffix."""
+    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix."""
     for file in files.find_files(sources, reader.suffixes):
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:
+            counts[WHOLE] += isinstance(reader, TextReader) and reader.splits_by_file(file.where)
             yield from (extent._replace(seed=seed) for extent in reader.scan(file.key, file.where, file.size))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import MEGABYTE, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
-from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
+from pseudolabel.engine.jobs import Heartbeat, Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.scan import Scan, fit_sample, resolve_sources, scan
+from pseudolabel.engine.scan import Scan, check_split, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Row, Task
@@ -60,19 +61,21 @@ def rows(
                 del item
 
 
-def read_all(shard: Shard, source_columns: SourceColumns) -> ShardReading:
+def read_all(shard: Shard, source_columns: SourceColumns, report: Heartbeat | None = None) -> ShardReading:
     """Return a reading of all samples of a shard, without a validation split."""
-    return ShardReading(Job("make", shard), splits(0.0)[0], NoHeartbeat(), Counts(), source_columns=source_columns)
+    report = report or NoHeartbeat()
+    return ShardReading(Job("make", shard), splits(0.0)[0], report, Counts(), source_columns=source_columns)
 
 
 def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[str, Any]:
-    """Return what a run would read and make, estimated from a few seconds of labelling."""
+    """Return what a run would read and make, estimated from a few seconds of labelling one copy of each sample."""
     chosen = RunOptions(**options)
     if chosen.part or chosen.extend:
         raise UserError("--dry-run estimates a whole source; leave out --part and --extend")
     sources = resolve_sources(source)
     task = task.resolve(sources)
     out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
+    check_split(found, chosen.validation)
     counts, made, size, seconds, share = estimate(task, found, chosen)
     return {
         "out": str(out),
@@ -87,36 +90,63 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
         "skipped": round(counts.skipped / share),
         "filtered": round(counts.filtered / share),
         "rows": round(made / share),
+        "unknown_share": counts.unknown_share,
         "bytes": round(size / share),
         "core_seconds": round(seconds / share, 1),
     }
 
 
 def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
-    """Label for a few seconds. Return the counts, rows, bytes, seconds, and the share of the source that was read."""
-    size, weight, begun = 0, 0, 0.0
+    """Label for a few seconds. Return the counts, rows, bytes, seconds, and the share of the source that was read.
+
+    One copy of each sample is made, so that time and memory do not grow with `--copies`. The share is that of the
+    extents if each gave one sample, as image files do, else that of the bytes.
+    """
+    read, weight, begun = 0, 0, 0.0
 
     def extents() -> Iterator[Extent]:
-        nonlocal weight
+        nonlocal read, weight
         for shard in found.plan:
             for extent in shard.extents:
                 if time.monotonic() - begun > DRY_RUN_SECONDS and weight:
                     return
-                weight += extent.weight
+                read, weight = read + 1, weight + extent.weight
                 yield extent
 
     with tempfile.TemporaryDirectory() as folder:
         labeler = task.labeler(fit_here(task, found, options, Path(folder)))
-        begun = time.monotonic()
+        begun, clock = time.monotonic(), ReadingClock()
         stream = Shard(0, extents())  # type: ignore[arg-type] # read once, until the time is over
-        reading = read_all(stream, found.source_columns)
+        reading = read_all(stream, found.source_columns, clock)
         out, chance = Path(folder) / "sample.parquet", chance_for(options.seed, task.name)
         with ShardWriter(out, arrow_schema(found.source_columns.schema(task), {})) as writer:
-            for item in reading.label(task, labeler, chance, options.copies):
+            for item in reading.label(task, labeler, chance, 1):
                 writer.write(item.rows)
                 del item
         size = out.stat().st_size
-    return reading.counts, writer.rows, size, time.monotonic() - begun, max(1, weight) / max(1, found.plan.weight)
+    counts, copies, seconds = reading.counts, options.copies, time.monotonic() - begun
+    share = read / found.plan.extents if counts.seen == read else max(1, weight) / max(1, found.plan.weight)
+    seconds = clock.seconds + (seconds - clock.seconds) * copies
+    return counts, writer.rows * copies, size * copies if writer.rows else size, seconds, share
+
+
+class ReadingClock(NoHeartbeat):
+    """A heartbeat that measures the seconds of reading: those in which the labeler has no sample to label."""
+
+    def __init__(self) -> None:
+        self.seconds, self._since = 0.0, math.inf
+
+    def on(self, extent: str, key: str) -> None:
+        self._stop()
+        self._since = math.inf if key else time.monotonic()
+
+    def count(self, samples: int, skipped: int, weight: int) -> None:
+        if weight:  # the end of an extent, perhaps of the last one
+            self._stop()
+
+    def _stop(self) -> None:
+        self.seconds += max(0.0, time.monotonic() - self._since)
+        self._since = math.inf
 
 
 def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path:

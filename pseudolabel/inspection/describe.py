@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,6 @@ from pseudolabel.contracts import (
     Column,
     UnusableSample,
     UserError,
-    decoding_errors,
     first_paragraph,
     shorten,
 )
@@ -24,6 +24,7 @@ from pseudolabel.inspection import manifest_check
 from pseudolabel.storage.layout import SKIPPED
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.stores import parquet_source
+from pseudolabel.tasks.base.task import Row, Task
 from pseudolabel.writers.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class LabelSpread(NamedTuple):
     of: int  # rows of the dataset
     counts: Sequence[tuple[str, int]]  # (class, its rows); empty for lists and for too many classes
     told: str  # a summary in words
+    classes: int = 0  # number of classes; 0 for lists
+    frequent: str = ""  # the most frequent label, if a guess can be right
+    share: float = 0.0  # of the most frequent label
 
     @property
     def where(self) -> str:
@@ -53,21 +57,19 @@ class LabelSpread(NamedTuple):
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return the facts that `describe --json` prints. Raise `UserError` if a file is damaged."""
-    manifest, summary, task = dataset.manifest, dataset.manifest["summary"], dataset.task
-    with reading_errors(dataset, "the artefacts"), decoding_errors("they are damaged"):
-        odds = task.description.chance_level(task, dataset.artefacts)
+    manifest, summary, task, labels = dataset.manifest, dataset.manifest["summary"], dataset.task, spreads(dataset)
     names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
     return {
         "out": str(dataset.out),
         "task": task.name,
         "what": first_paragraph(task.__doc__ or ""),
         "command": dataset.command,
-        "odds": odds,
+        "odds": chance_level(task, labels),
         "rows": summary["rows"],
         "kept": {column.name: column.type for column in dataset.source_columns.columns},
         **{name: summary[name] for name in names},
         "ignored_suffixes": summary.get("ignored_suffixes", {}),
-        "labels": [spread._asdict() for spread in spreads(dataset)],
+        "labels": [spread._asdict() for spread in labels],
         "left_out": dict(skip_reasons(dataset)),
         "remarks": manifest["remarks"],
         "versions": manifest["versions"],
@@ -123,22 +125,27 @@ class Group(NamedTuple):
 
 def class_columns(dataset: Dataset) -> list[Column]:
     """Return the dataset's columns; an int64 label, such as a cluster, gets classes 0 to its largest value."""
-    return [
-        c._replace(type="class", names=tuple(map(str, range(_most(dataset, c.name) + 1))))
-        if c.type == "int64" and c.role == "label"
-        else c
-        for c in dataset.columns
-    ]
+    return [number_classes(c, partial(_most, dataset, c.name)) for c in dataset.columns]
+
+
+def number_classes(column: Column, most: Callable[[], int]) -> Column:
+    """Return the column; an int64 label gets the classes 0 to `most()`, its largest value."""
+    if column.type != "int64" or column.role != "label":
+        return column
+    return column._replace(type="class", names=tuple(map(str, range(most() + 1))))
 
 
 def _most(dataset: Dataset, name: str) -> int:
-    """Return the largest value of a column, from the statistics of its row groups."""
-    most = -1
+    """Return the largest value of a column, from the statistics of its row groups, or if there are none its values."""
+    most = 0
     for file in sample_files(dataset):
         with reading_errors(dataset, file.name):
             place, metadata = file.parquet.schema.names.index(name), file.parquet.metadata
             known = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
-            most = max([most, *(int(one.max) for one in known if one and one.has_min_max)])
+            if all(one and one.has_min_max for one in known):
+                most = max([most, *(int(one.max) for one in known)])
+            else:
+                most = max([most, *file.parquet.read([name])[name].to_pylist()])
     return most
 
 
@@ -174,7 +181,7 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
 
 def spreads(dataset: Dataset) -> list[LabelSpread]:
     """Return each label's distribution. Classes are counted in all rows of some files, others in a few row groups."""
-    columns = [c for c in class_columns(dataset) if c.role == "label" and c.type not in ("string", "list<string>")]
+    columns = labels_to_count(class_columns(dataset))
     some, total, found = sample_files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
     few = sample_row_groups(dataset, some)
     for column in columns:
@@ -184,9 +191,35 @@ def spreads(dataset: Dataset) -> list[LabelSpread]:
                 read = file.parquet.read_row_groups(group, [column.name]) if group else file.parquet.read([column.name])
                 parts.append(_flat(read[column.name]))
                 rows += len(read)
-        values = np.concatenate(parts)
-        found.append(_classes(column, total, values) if column.type == "class" else _lists(column, rows, total, values))
+        found.append(_spread(column, rows, total, np.concatenate(parts)))
     return found
+
+
+def labels_to_count(columns: Sequence[Column]) -> list[Column]:
+    """Return the label columns that have a distribution: all except text."""
+    return [c for c in columns if c.role == "label" and c.type not in ("string", "list<string>")]
+
+
+def spreads_of_rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[LabelSpread]:
+    """Return the distribution of each of these labels over rows in memory."""
+    import pyarrow as pa
+
+    found = []
+    for column in labels_to_count(columns):
+        values = [row[column.name] for row in rows]
+        numbered = number_classes(column, partial(max, values))
+        found.append(_spread(numbered, len(rows), len(rows), _flat(pa.chunked_array([values], column.arrow))))
+    return found
+
+
+def chance_level(task: Task, labels: Sequence[LabelSpread]) -> str:
+    """Return in words how often the most frequent label is right: the class, or else the number in a list."""
+    known = sorted((spread for spread in labels if spread.share), key=lambda spread: not spread.classes)
+    if task.description.chance_level or not known:
+        return task.description.chance_level or "not defined for this label"
+    best = known[0]
+    among = f"the most frequent of {best.classes:,} classes" if best.classes else "the most frequent label"
+    return f"{best.share:.1%} of the labels {best.where}, by always answering {shorten(best.frequent)}, {among}"
 
 
 def _flat(values: pa.ChunkedArray) -> np.ndarray:
@@ -199,12 +232,17 @@ def _flat(values: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(array.to_numpy(zero_copy_only=False))
 
 
+def _spread(column: Column, rows: int, total: int, values: np.ndarray) -> LabelSpread:
+    return _classes(column, total, values) if column.type == "class" else _lists(column, rows, total, values)
+
+
 def _classes(column: Column, total: int, values: np.ndarray) -> LabelSpread:
     counts = np.bincount(values[(values >= 0) & (values < len(column.names))], minlength=len(column.names))
     named = [(name, int(count)) for name, count in zip(column.names, counts.tolist(), strict=True)]
     few = len(named) <= MAX_COUNTED_CLASSES
     told = f"{len(named):,} classes of {counts.min():,} to {counts.max():,} rows each"
-    return LabelSpread(column.name, len(values), total, named if few else [], told)
+    frequent, share = column.names[counts.argmax()], float(counts.max() / max(1, counts.sum()))
+    return LabelSpread(column.name, len(values), total, named if few else [], told, len(named), frequent, share)
 
 
 def _lists(column: Column, rows: int, total: int, values: np.ndarray) -> LabelSpread:
@@ -219,5 +257,10 @@ def _lists(column: Column, rows: int, total: int, values: np.ndarray) -> LabelSp
     asked = values[values != IGNORE_INDEX]
     distinct, counts = np.unique(asked, return_counts=True)
     share = f"{len(asked) / max(1, len(values)):.1%} of positions have a label: " if len(asked) < len(values) else ""
-    commonest = f", the most frequent one in {counts.max() / len(asked):.1%} of the labels" if len(asked) else ""
-    return LabelSpread(column.name, rows, total, [], f"{share}{len(distinct):,} distinct values{commonest}")
+    told = f"{share}{len(distinct):,} distinct values"
+    if not len(asked):
+        return LabelSpread(column.name, rows, total, [], told)
+    most = float(counts.max() / len(asked))
+    told += f", the most frequent one in {most:.1%} of the labels"
+    guess = (0, str(distinct[counts.argmax()]), most) if not column.type.startswith("list<list<") else ()
+    return LabelSpread(column.name, rows, total, [], told, *guess)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from pseudolabel.contracts import (
@@ -22,12 +23,14 @@ from pseudolabel.contracts import (
 )
 from pseudolabel.engine.scan import resolve_sources, scan
 from pseudolabel.engine.stream import fit_here, rows
+from pseudolabel.inspection.describe import chance_level, labels_to_count, spreads_of_rows
 from pseudolabel.inspection.html import render_page
 from pseudolabel.inspection.preview import make_cards, sections
 from pseudolabel.tasks.base.task import Labeler, Row, Task, row_columns
 from pseudolabel.tasks.base.text import TextTask
 
 SHOWN_ROWS = 3
+LABEL_SECONDS = 0.5  # seconds of making more rows, whose labels are counted
 MAX_SAMPLES = 1000  # samples of the source to read, at most, also for `fit`
 SENTENCE_COPIES = 8  # copies of a sentence given to `fit`, so that it learns whole words
 TERMINAL_COLOURS = {"blank": "\033[7m", "changed": "\033[31m", "kept": "\033[32m"}
@@ -51,12 +54,17 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         found = scan(task, resolve_sources(taught), chosen)
         artefacts = fit_here(task, found, chosen, Path(folder))
         made = partial(rows, task, place, seed=seed, limit=MAX_SAMPLES, artefacts=artefacts, keep=keep)
-        every = (made(copy=copy) for copy in range(copies))
-        some = [row for one in every for row in islice(one, SHOWN_ROWS // copies)]
+        streams = [made(copy=copy) for copy in range(copies)]
+        some = [row for one in streams for row in islice(one, SHOWN_ROWS // copies)]
         if not some:
             raise UserError(f"{task.name} makes no row from {source!r}; give a longer text or more files", 3)
         labeler = task.labeler(artefacts)
-        yield from _asked(task, artefacts)
+        columns, until = row_columns(task), time.monotonic() + LABEL_SECONDS
+        more = takewhile(lambda _: time.monotonic() < until, chain.from_iterable(streams))
+        names = [column.name for column in labels_to_count(columns)]
+        labels = [{name: row[name] for name in names} for row in chain(some, more)]
+        yield from _asked(task, columns)
+        yield f"chance level: {chance_level(task, spreads_of_rows(columns, labels))}"
         for row in some:
             yield f"\n{escape_controls(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
             yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.source_columns.columns)
@@ -79,12 +87,11 @@ def _sentence(folder: Path, sentence: str, times: int) -> Path:
     return path
 
 
-def _asked(task: Task, artefacts: Path) -> Iterator[str]:
-    """Yield the summary of the task, its inputs, its labels and its chance level."""
+def _asked(task: Task, columns: Sequence[Column]) -> Iterator[str]:
+    """Yield the summary of the task, its inputs and its labels."""
     yield first_paragraph(task.__doc__ or "")
     for role in ("input", "label"):
-        yield from (f"{role}: {c.name}: {c.meaning}" for c in row_columns(task) if c.role == role)
-    yield f"chance level: {task.description.chance_level(task, artefacts)}"
+        yield from (f"{role}: {c.name}: {c.meaning}" for c in columns if c.role == role)
 
 
 def _lines(piece: Piece, colour: bool) -> Iterator[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped, usable_cores
 from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
@@ -73,7 +74,7 @@ def verify(
     task = dataset.task.resolve(sources) if sources else dataset.task
     findings = Findings()
     records = check_folder(dataset, findings)
-    found = _scan(dataset, task, sources, findings)
+    found = _scan(dataset, task, sources, records, findings)
     job = Job("check", Shard(0, ()), load_known_failures(dataset.out, findings))
     jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
@@ -104,20 +105,24 @@ def _remark(dataset: Dataset) -> str:
 # --- the source ------------------------------------------------------------------------------------------------------
 
 
-def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], findings: Findings) -> Scan | None:
+def _scan(
+    dataset: Dataset, task: Task, sources: Sequence[Path], records: Mapping[int, Mapping[str, Any]], findings: Findings
+) -> Scan | None:
     """Return the source as the run planned it, each file in its former shard, or None to check the rows alone."""
     if not sources:
         return None
     before, options = dataset.manifest["source"], dataset.options
     found = scan(task, sources, options)
-    if found.plan.digest == before["keys and sizes"]:
+    now = {index: digest for index, digest in enumerate(found.plan.digests) if index in records}
+    then = {index: record.get("of") for index, record in records.items()}
+    if (found.plan.digest, now) == (before["keys and sizes"], then):  # after `--extend`, only the shards may differ
         return found
     if options.limit is not None:
         findings.blame(
             "the source", "it changed, so the samples that --limit selected are unknown; only the rows were checked"
         )
         return None
-    listed = or_skipped("", partial(_listing, dataset))
+    listed = or_skipped("", partial(_listing, dataset, records))
     if isinstance(listed, Skipped):
         findings.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was compared with the source")
         return None
@@ -130,12 +135,15 @@ def _scan(dataset: Dataset, task: Task, sources: Sequence[Path], findings: Findi
     return found
 
 
-def _listing(dataset: Dataset) -> Ledger:
-    """Read the list of extents. Raise `UnusableSample` if it is damaged or differs from the manifest."""
+def _listing(dataset: Dataset, records: Mapping[int, Mapping[str, Any]]) -> Ledger:
+    """Read the list of extents. Raise `UnusableSample` if it is damaged or differs from the manifest or a record."""
     with decoding_errors("is missing or damaged"):
         listed = Ledger(dataset.out / RECORDS / LEDGER)
     if listed.digest != dataset.manifest["source"]["keys and sizes"]:
         raise UnusableSample("differs from the manifest")
+    counts = dict(enumerate(listed.counts))
+    if len(counts) != dataset.manifest["summary"]["shards"] or any(counts[i] != records[i]["extents"] for i in records):
+        raise UnusableSample("differs from the shards' records")
     return listed
 
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 
 from pseudolabel.contracts import UnusableSample
+from pseudolabel.storage.placeholders import refuse_placeholder
 
 BUFFER_BYTES = 1 << 16
 ReadAt = Callable[[int, int], bytes]  # (position, count) -> at most `count` bytes; b"" at the end
@@ -14,7 +15,7 @@ ReadAt = Callable[[int, int], bytes]  # (position, count) -> at most `count` byt
 
 class RangeFile(io.RawIOBase):
     """A raw file of `size` bytes, read through the function `give`. Reading raises `UnusableSample` if bytes are
-    missing, or if the CRC-32 of a file read from start to end is not `crc`."""
+    missing, for a placeholder, or if the CRC-32 of a file read from start to end is not `crc`."""
 
     def __init__(self, size: int, give: ReadAt, crc: int | None, file: io.BufferedReader | None) -> None:
         self._size, self._give, self._crc, self._file = size, give, crc, file
@@ -38,6 +39,8 @@ class RangeFile(io.RawIOBase):
         data = self._give(self._at, count)[:count]
         if not data:
             raise UnusableSample(f"damaged from byte {self._at} on: {self._size} bytes expected")
+        if self._at == 0:
+            refuse_placeholder(data)
         if self._crc is not None and self._at == self._summed:  # read from the start without gaps
             self._summed, self._sum = self._at + len(data), zlib.crc32(data, self._sum)
             if self._summed == self._size and self._sum != self._crc:

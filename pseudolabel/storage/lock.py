@@ -64,7 +64,7 @@ class Lease:
             now = self._read(place)
             if now is not None and now != watched:
                 raise UserError(
-                    f"another run is writing to {place.parent.parent}; wait for it, or give another --out", code=4
+                    f"another run is writing to {place.parent.parent}; wait for it, or write to another folder", code=4
                 )
             if not told and time.monotonic() - since > 2 * RENEW_SECONDS:
                 who = json.loads(watched)["who"]
@@ -135,13 +135,14 @@ class Lease:
             )
 
     def leave(self) -> None:
-        """Release the lease, with up to 3 requests. If all fail, the lease expires later."""
+        """Release the lease if it is still held, with up to 3 attempts. If all fail, the lease expires later."""
         self._over.set()
         self._renewing.join(EXPIRY_SECONDS)
         if not self._renewing.is_alive() and not self._lost:
             for _ in range(3):
                 with suppress(Exception):
-                    self._place.fs.rm_file(self._place.path)
+                    if json.loads(self._place.fs.cat_file(self._place.path))["token"] == self._token:
+                        self._place.fs.rm_file(self._place.path)
                     break
 
 
@@ -155,7 +156,7 @@ def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
             if part:
                 fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another run is writing to {folder}; wait for it, or give another --out DIR", 4) from None
+            raise UserError(f"another run is writing to {folder}; wait for it, or write to another folder", 4) from None
         yield
 
 

@@ -108,10 +108,6 @@ def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
     return [*clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None), *task.kind.notes]
 
 
-def _chance_level(task: Cluster, artefacts: Path) -> str:
-    return clusters.largest_share(codebooks.load_codebook(artefacts / CODEBOOK_FILE).clusters.sizes)
-
-
 def _self_verifying(task: Cluster) -> bool:
     return task.origin != FROM_FILE and not task.no_inputs  # a file's features cannot be computed again
 
@@ -134,7 +130,6 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     description = Description(
         paper="Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
         "Asano et al. 2020 (SeLa)",
-        chance_level=_chance_level,
         notes=_notes,
         self_verifying=_self_verifying,
     )

@@ -17,10 +17,6 @@ from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 from pseudolabel.transforms.image.crops import squares
 
 
-def _chance_level(task: Colorize, artefacts: Path) -> str:
-    return f"1 in {len(bin_centers())} at each place, guessing among the bins"
-
-
 @dataclass(frozen=True)
 class Colorize(ImageTask):
     """Remove the colours from a square of each image; the label is the colour at each place, one of 313 bins.
@@ -34,7 +30,6 @@ class Colorize(ImageTask):
     description = Description(
         paper="Zhang et al. 2016, https://arxiv.org/abs/1603.08511",
         invalidating_augmentations=("anything that moves pixels, if it is not done to the bins as well",),
-        chance_level=_chance_level,
     )
 
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 176

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -28,10 +27,6 @@ class CropPreset(StrEnum):
 LOCAL_COUNTS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 
-def _chance_level(task: CropViews, artefacts: Path) -> str:
-    return "1 in N, guessing the image of a crop among N images"
-
-
 @dataclass(frozen=True)
 class CropViews(augment.ViewOptions, ImageTask):
     """Make two large and several small augmented crops of each image; the label is the image they are cut from.
@@ -43,7 +38,7 @@ class CropViews(augment.ViewOptions, ImageTask):
     name: ClassVar[str] = "crop-views"
     description = Description(
         paper="Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)",
-        chance_level=_chance_level,
+        chance_level="1 in N, guessing the image of a crop among N images",
     )
 
     preset: Annotated[CropPreset, Option(help=augment.describe_presets(*CropPreset))] = CropPreset.swav

@@ -62,12 +62,6 @@ def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
     return (few,) if each < MIN_POINTS_PER_CLUSTER else ()
 
 
-def _chance_level(task: MaskAudio, artefacts: Path) -> str:
-    arrays, _ = codebooks.load_arrays(artefacts / task.book, ())
-    codes = arrays["centroids" if task.targets == Targets.kmeans else "codebook"]
-    return f"1 in {len(codes):,} for each masked frame, guessing among the codes"
-
-
 def _self_verifying(task: MaskAudio) -> bool:
     return not task.features  # codes can be computed from the stored audio, unless they need a model's features
 
@@ -86,7 +80,6 @@ class MaskAudio(AudioTask):
     description = Description(
         paper="Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020",
         invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),
-        chance_level=_chance_level,
         notes=_notes,
         self_verifying=_self_verifying,
     )

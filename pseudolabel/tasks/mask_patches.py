@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -43,10 +42,6 @@ DEFAULT_RATIOS = {
 }
 
 
-def _chance_level(task: MaskPatches, artefacts: Path) -> str:
-    return "not defined; the hidden patches are predicted pixel by pixel, and the error is measured"
-
-
 def _self_verifying(task: MaskPatches) -> bool:
     return True  # any mask of the right size is valid; the targets are in the image itself
 
@@ -64,7 +59,7 @@ class MaskPatches(ImageTask):
     name = "mask-patches"
     description = Description(
         paper="He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)",
-        chance_level=_chance_level,
+        chance_level="not defined; the hidden patches are predicted pixel by pixel, and the error is measured",
         self_verifying=_self_verifying,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -31,10 +30,6 @@ from pseudolabel.transforms.video import motion
 FRAME_GAP = 4  # frames; VideoMAE's PRETRAIN.md for Kinetics; 2 for Something-Something
 
 
-def _chance_level(task: MaskTubes, artefacts: Path) -> str:
-    return "not defined for pixels; the baseline is the mean colour of the visible patches"
-
-
 def _self_verifying(task: MaskTubes) -> bool:
     return True  # any mask of the right size is valid; the targets are in the clip itself
 
@@ -51,7 +46,7 @@ class MaskTubes(VideoTask):
     name = "mask-tubes"
     description = Description(
         paper="Tong et al. 2022, https://arxiv.org/abs/2203.12602",
-        chance_level=_chance_level,
+        chance_level="not defined for pixels; the baseline is the mean colour of the visible patches",
         self_verifying=_self_verifying,
         notes=treatment_notes,
     )

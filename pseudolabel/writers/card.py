@@ -17,14 +17,7 @@ from pseudolabel.tasks.base.task import Task, row_columns
 from pseudolabel.writers.dataset import command_line
 from pseudolabel.writers.source_columns import columns_of_manifest
 
-SIZE_CATEGORIES = (
-    (10**3, "n<1K"),
-    (10**4, "1K<n<10K"),
-    (10**5, "10K<n<100K"),
-    (10**6, "100K<n<1M"),
-    (10**7, "1M<n<10M"),
-)
-LARGEST_CATEGORY = "10M<n<100M"
+SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # from 10^3 rows on
 SOUND_LINES = [
     "# datasets decodes audio with torchcodec; without torchcodec, decode with soundfile:",
     'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
@@ -45,7 +38,13 @@ def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
     for split in rows:
         yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
     yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
-    yield f"- {next((size for most, size in SIZE_CATEGORIES if sum(rows.values()) < most), LARGEST_CATEGORY)}"
+    yield f"- {size_category(sum(rows.values()))}"
+
+
+def size_category(rows: int) -> str:
+    """Return the Hub's name of a number of rows, such as `1K<n<10K`."""
+    place = sum(rows >= 10**power for power in range(3, 3 + len(SIZES)))
+    return "<".join((*SIZES[place - 1 : place], "n", *SIZES[place : place + 1])) if place < len(SIZES) else "n>1T"
 
 
 def _name(manifest: Mapping[str, Any]) -> str:

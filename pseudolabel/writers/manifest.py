@@ -62,7 +62,7 @@ def read_or_refuse(path: Path, read: Callable[[Path], T]) -> T:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"{path} is damaged; add --overwrite to delete the dataset and start again", code=4)
+    return UserError(f"{path} is damaged; make the dataset again with --overwrite, which deletes it first", code=4)
 
 
 def format_of(manifest: Mapping[str, Any]) -> Any:
@@ -75,7 +75,7 @@ def check_format(out: Path, before: Mapping[str, Any]) -> None:
     if format_of(before) != FORMAT:
         raise UserError(
             f"{out} has format {format_of(before)}, but this version makes format {FORMAT}, with other rows\n"
-            "complete it with the version that began it, or add --overwrite to make it again",
+            "complete it with the version that began it, or make it again with --overwrite",
             code=4,
         )
 
@@ -85,7 +85,10 @@ def check_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) 
     check_format(out, before)
     if before["versions"] != manifest["versions"]:
         what = first_difference("version", before["versions"], manifest["versions"])
-        raise UserError(f"{out} was made with other packages: {what}\ninstall its versions, or add --overwrite", code=4)
+        raise UserError(
+            f"{out} was made with other packages: {what}\ninstall its versions, or make it again with --overwrite",
+            code=4,
+        )
 
 
 def first_difference(name: str, old: Any, new: Any) -> str:

@@ -106,6 +106,7 @@ class ShardWriter:
             with suppress(OSError):  # after a failed flush, close fails again
                 self._file.close()
             if kind is not None:  # do not close the Parquet writer: it would write a valid but short file
+                self._writer.is_open = False  # else its destructor closes it, and prints that the file is closed
                 self.path.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Reader, Rows, Task, row_columns
 
+ColumnSource = tuple[str, Callable[[Sequence[str]], dict[str, str]]]  # place, and (wanted columns) -> column -> type
 SourceMetadata = tuple[dict[str, str], dict[str, Table]]  # column -> type, and folder key -> metadata file
 FOLDER = "folder"
 LABEL_NAMES = {"label", "labels", "label_ids"}  # trainers treat them as the same column
@@ -128,22 +129,23 @@ def plan_columns(task: Task, sources: Sequence[Path], keep: str | None) -> Sourc
 
 
 def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
-    """Return the columns of tables of documents, from headers, Parquet schemas or first JSON lines."""
-    places = (file.where for file in files.find_files(sources, reader.suffixes) if file.candidate)
-    every = (
-        (sidecars.display_place(where), partial(columns.column_types, where, reader.options.encoding))
-        for where in places
-    )
-    return _chosen(names, _kinds(every), ""), {}
+    """Return the columns of tables of documents, from headers, Parquet schemas or JSON lines."""
+
+    def every() -> Iterator[ColumnSource]:
+        for file in files.find_files(sources, reader.suffixes):
+            if file.candidate:
+                types = partial(columns.column_types, file.where, reader.options.encoding)
+                yield sidecars.display_place(file.where), types
+
+    return _chosen(names, _kinds(names, every), ""), {}
 
 
 def _beside_media(
     names: Sequence[str], sources: Sequence[Path], reader: Any
 ) -> tuple[dict[str, str], dict[str, Table]]:
     around = sidecars.find_metadata(sources, reader.suffixes)
-    kinds = _chosen(
-        names, _kinds((sidecars.display_place(one.where), partial(_strict, one)) for one in around), METADATA_HINT
-    )
+    every = [(sidecars.display_place(one.where), partial(_strict, one)) for one in around]
+    kinds = _chosen(names, _kinds(names, lambda: every), METADATA_HINT)
     tables = {one.folder: one.table for one in around if one.folder is not None}
     for table in tables.values():
         if table.sha256:
@@ -189,21 +191,28 @@ def _column(name: str, kind: str) -> Column:
     return Column(name, kind, "kept", COLUMN_MEANINGS.get(name, COLUMN_MEANING.format(name)))
 
 
-def _strict(one: MetadataSource) -> dict[str, str]:
+def _strict(one: MetadataSource, wanted: Sequence[str]) -> dict[str, str]:
     """Return the columns of sidecars. Raise `UserError` for a damaged file: unlike a text table it is not skipped."""
     try:
-        return one.kinds()
+        return one.kinds(wanted)
     except UnusableSample as bad:
         raise UserError(f"{sidecars.display_place(one.where)}: {bad}; repair the file, or leave out --keep") from None
 
 
-def _kinds(every: Iterable[tuple[str, Callable[[], dict[str, str]]]]) -> dict[str, dict[str, str]]:
-    """Return column -> type -> the first table, by name, in which the column has that type."""
+def _kinds(names: Sequence[str], every: Callable[[], Iterable[ColumnSource]]) -> dict[str, dict[str, str]]:
+    """Return column -> type -> the first table, by name, in which the column has that type.
+
+    Read the heads of the tables; whole tables only as long as a column of `names` was found in none.
+    """
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for where, known in every:
-        kinds = or_skipped("", known)
-        for name, kind in kinds.items() if isinstance(kinds, dict) else ():
-            found[name][kind] = min(where, found[name].get(kind, where))
+    for whole in (False, True):
+        for where, types in every():
+            late = [name for name in names if name not in found] if whole else []
+            if whole and not late:
+                break
+            kinds = or_skipped("", partial(types, late))
+            for name, kind in kinds.items() if isinstance(kinds, dict) else ():
+                found[name][kind] = min(where, found[name].get(kind, where))
     return found
 
 

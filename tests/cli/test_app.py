@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
+import av
 import numpy as np
+import pyarrow as pa
 import pytest
+import soundfile
 from runs import FIXTURES, Command, arguments, real
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
 from pseudolabel.cli.app import app
+from pseudolabel.cli.signals import Interrupted, raise_on_signals
+from pseudolabel.engine import stream
+from pseudolabel.writers.shards import ShardWriter
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -118,6 +129,37 @@ def test_refusals(words: list[object], code: int, says: str, here: Command, tmp_
         assert snapshot(tmp_path) == before
 
 
+def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, request: pytest.FixtureRequest) -> None:
+    """A file in it is skipped by that reason. The superuser may read all, so the test is another user for a while."""
+    top = Path(tempfile.mkdtemp())  # other runs of pytest close the folders of `tmp_path` to other users
+    request.addfinalizer(lambda: shutil.rmtree(top))
+    for name in ("closed", "unsearchable", "outer/inner", "some"):
+        (top / name).mkdir(parents=True)
+        for number in range(2):
+            shutil.copy(FIXTURES / "images" / "lakes" / "01.png", top / name / f"{number}.png")
+    (top / "list.txt").write_text("some/1.png")
+    words = ["rotate", "--dry-run", "--json", "--out", top / "out"]
+    assert here(*words, top / "some").returncode == 0  # imports all that another user may not import
+    for name, mode in (("closed", 0), ("unsearchable", 0o644), ("outer/inner", 0), ("some/0.png", 0), ("list.txt", 0)):
+        (top / name).chmod(mode)
+    top.chmod(0o755)
+    nobody, before = 65534, os.geteuid()
+    os.seteuid(nobody if before == 0 else before)
+    try:
+        for given, named in (
+            *((name, name) for name in ("closed", "unsearchable", "outer/inner", "some/0.png", "closed/0.png")),
+            *(("outer", "outer/inner"), ("@list.txt", "list.txt")),
+        ):
+            done = here(*words, f"@{top / given[1:]}" if given[0] == "@" else top / given)
+            assert done.returncode == 2, (given, done.stderr)
+            assert f"{named} cannot be read: Permission denied; give a source that you may read" in done.stderr
+        assert json.loads(here(*words, top / "some").stdout)["skipped"] == 1
+    finally:
+        os.seteuid(before)
+        for name in ("closed", "unsearchable", "outer/inner"):
+            (top / name).chmod(0o755)
+
+
 def test_another_dataset_is_refused(made: Path, here: Command) -> None:
     before = snapshot(made)
     for change in (["--seed", 1], ["--grid", 2], ["--copies", 2]):
@@ -127,7 +169,10 @@ def test_another_dataset_is_refused(made: Path, here: Command) -> None:
         assert "--overwrite" in done.stderr
     less = here("jigsaw", FIXTURES / "images" / "lakes", "--out", made)
     assert (less.returncode, "files is 25, not 8" in less.stderr) == (4, True)
-    assert here("jigsaw", made).returncode == 2, "a dataset is no source"
+    (made.parent / "link").symlink_to(made / "data")
+    for part in ("", "data", "data/train-00000.parquet", "_records", "../link"):
+        done = here("mask-text", made / part)
+        assert (done.returncode, f"{made} is a dataset made by pseudolabel" in done.stderr) == (2, True), done.stderr
     assert snapshot(made) == before
 
 
@@ -189,6 +234,80 @@ def test_dry_run_makes_nothing(pseudolabel: Command, tmp_path: Path) -> None:
     assert done.returncode == 0
     facts = json.loads(done.stdout)
     assert (facts["samples"], facts["skipped"], facts["rows"]) == (25, 1, 24)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_counts_what_it_can_know_whatever_the_copies(
+    pictures: Path, here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(FIXTURES / "images" / "lakes" / "01.png", tmp_path)
+    names = sorted(path for path in pictures.rglob("*.png"))
+    words = ["rotate", pictures, tmp_path / "01.png", "--out", "out", "--json", "--dry-run"]
+    one = json.loads(here(*words).stdout)
+    assert (one["samples"], one["rows"]) == (len(names) + 1, 4 * (len(names) + 1))
+    monkeypatch.setattr(stream, "DRY_RUN_SECONDS", 0.05)  # a part, by whose bytes the number would be another
+    many = json.loads(here(*words, "--copies", 1_000_000).stdout)
+    assert "estimated from" in many["status"]
+    assert (many["samples"], many["rows"]) == (one["samples"], 1_000_000 * one["rows"])
+    assert 0.2e6 < many["bytes"] / one["bytes"] < 5e6
+    assert many["core_seconds"] > one["core_seconds"]
+
+
+class Signalling(io.BytesIO):
+    """A file during whose third use the user types Ctrl-C."""
+
+    uses = 0
+
+    def seek(self, *place: int) -> int:
+        self.use()
+        return super().seek(*place)
+
+    def read(self, count: int | None = -1) -> bytes:
+        self.use()
+        return super().read(count)
+
+    def use(self) -> None:
+        self.uses += 1
+        if self.uses == 3:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_is_not_lost_in_a_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Callbacks of soundfile and PyAV drop exceptions, and print a traceback; so does the destructor of a writer."""
+    wave = io.BytesIO()
+    soundfile.write(wave, np.random.default_rng(0).normal(0, 0.1, 200_000), 16_000, format="WAV")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for hook in ("unraisablehook", "excepthook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+
+    def by_soundfile() -> None:
+        soundfile.read(Signalling(wave.getvalue()))
+        time.sleep(60)
+
+    def by_libav() -> None:
+        with suppress(OSError), av.open(Signalling(wave.getvalue())) as sound:
+            list(sound.decode(audio=0))
+        time.sleep(60)
+
+    def in_a_shard() -> None:
+        with ShardWriter(tmp_path / "a", pa.schema([("a", pa.int64())])) as out:
+            out.write([{"a": 1}])
+            signal.raise_signal(signal.SIGINT)
+
+    gc.collect()  # what other tests left may print
+    capsys.readouterr()
+    raise_on_signals()
+    try:
+        for act in (by_soundfile, by_libav, in_a_shard):
+            with pytest.raises(Interrupted):
+                act()
+            gc.collect()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
 
 

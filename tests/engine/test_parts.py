@@ -13,7 +13,9 @@ import pytest
 from processes import ONE, finished, kill, start, wait_for
 from runs import Command, arguments, sums
 
-from pseudolabel import UserError, finish, plan_parts, run
+from pseudolabel import RunOptions, UserError, finish, plan_parts, run
+from pseudolabel.engine.parts import check_mounted
+from pseudolabel.engine.scan import scan
 from pseudolabel.inspection.describe import describe
 from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.verify import verify
@@ -113,6 +115,18 @@ def test_what_cannot_be_is_refused(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not planned"):
         finish(tmp_path)
     assert not subprocess.run(arguments("finish", tmp_path), capture_output=True).stdout
+
+
+def test_a_mount_is_blamed_only_where_no_file_is_there(pictures: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pictures / "class-0", tmp_path / "in"))
+    plan = scan(TASKS["rotate"](), [folder], RunOptions()).plan
+    names = [extent.where for extent in plan[0].extents]
+    for name in names[:-1]:
+        Path(name).unlink()
+    check_mounted(plan, [0])
+    Path(names[-1]).unlink()
+    with pytest.raises(UserError, match="is the source mounted"):
+        check_mounted(plan, [0])
 
 
 def as_format_1(out: Path) -> None:

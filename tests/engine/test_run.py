@@ -12,12 +12,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from deadly import Deadly
 from processes import ONE, children, finished, kill, start, wait_for
 from runs import Command, arguments, peak, records, skipped, sums
 
-from pseudolabel import finish, plan_parts, run
+from pseudolabel import MaskText, finish, plan_parts, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import RunOptions
 from pseudolabel.engine import scan
@@ -242,3 +243,26 @@ def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_p
     assert 20 < peaks.pop(run.pid) < 300
     assert 100 < max(peaks.values()) < 600
     assert sum(record["cut"] for record in records(tmp_path / "out")) >= 2
+
+
+def test_too_few_books_for_the_share_are_refused_and_the_share_is_told(
+    here: Command, tokenizer: Path, tmp_path: Path
+) -> None:
+    for i in range(9):
+        (tmp_path / "in" / f"{i}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{i}.txt").write_text("the river before the river\n\n" * (i + 1) * 20)
+    words = ["mask-text", "in", "--tokenizer", tokenizer, "--length", 8, "--workers", 1, "--quiet", "--validation"]
+    for more in (["0.2"], ["0.2", "--dry-run"], ["0.2", "--split-by", "file"]):
+        refused = here(*words, *more)
+        assert refused.returncode == 2
+        assert "9 files: each file is in one split as a whole, so at least 10 are needed; add --split-by document" in (
+            refused.stderr
+        )
+    done = here(*words, "0.2", "--split-by", "document", "--json", "--out", "out")
+    told = json.loads(done.stdout)
+    rows = {name: len(pq.read_table(tmp_path / "out" / "data" / f"{name}-00000.parquet")) for name in told["rows"]}
+    assert rows == told["rows"]
+    share = rows["validation"] / sum(rows.values())
+    assert told["validation"] == {"asked": 0.2, "reached": round(share, 4)}
+    (tmp_path / "in" / "more.jsonl").write_text('{"text": "the river"}\n' * 99)
+    scan.check_split(scan.scan(MaskText(), [tmp_path / "in"], RunOptions()), 0.01)  # with a table among them

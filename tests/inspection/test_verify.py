@@ -202,9 +202,20 @@ def test_a_file_that_is_gone_from_the_source_is_named(made: Made, tmp_path: Path
 
 def test_files_are_found_in_their_shards_again_where_others_came_and_went(pictures: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(pictures, tmp_path / "pictures"))
-    run(TASKS["mask-patches"](), folder, out=tmp_path / "out", shard_size=1)
+    options: dict[str, Any] = {"out": tmp_path / "out", "in_order": True, "workers": 1}
+    names = sorted(folder.rglob("*.png"))  # with the last ones, all are in the same order, but in other shards
+    for path in names[-3:]:
+        path.rename(path.with_suffix(".part"))
+    run(TASKS["mask-patches"](), folder, **options)
+    for path in names[-3:]:
+        path.with_suffix(".part").rename(path)
+    run(TASKS["mask-patches"](), folder, extend=True, **options)
     assert verify(tmp_path / "out", folder, workers=2).sound
-    gone, *others = sorted(folder.rglob("*.png"))
+    joined = Path(shutil.copytree(tmp_path / "out", tmp_path / "joined"))
+    shards = (joined / "_records" / "made.jsonl").read_text()
+    (joined / "_records" / "made.jsonl").write_text(shards.replace("]]\n[[", "], ["))
+    assert "differs from the shards' records" in named(verify(joined, folder, workers=1))["_records/made.jsonl"]
+    gone, *others = names
     shutil.copy(others[0], folder / "new.png")
     gone.unlink()
     found = verify(tmp_path / "out", folder, workers=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import logging
 import os
 import subprocess
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from faulty import Faulty
-from runs import FIXTURES, arguments, skipped, sums
+from runs import FIXTURES, Command, arguments, skipped, sums
 
 from pseudolabel import TASKS, UserError, run
 from pseudolabel.contracts import Sample, Skipped, UnusableSample, splits
@@ -632,7 +633,7 @@ def test_a_store_is_looked_into_only_by_name(store: str, tmp_path: Path) -> None
 
 
 def test_only_files_in_doubt_are_opened(tmp_path: Path) -> None:
-    """Not those of another modality, of metadata, hidden, or empty. Text is not guessed, so it opens nothing."""
+    """Not those of another modality, of metadata, hidden, or empty. For text also JSON and unnamed compressed files."""
     wanted = {"0.jpg", "b", "c.jpeg_large", "d.JPG_ORIG"}
     known = {
         "a.txt",
@@ -664,7 +665,8 @@ def test_only_files_in_doubt_are_opened(tmp_path: Path) -> None:
     assert {key for key, file in images.items() if file.candidate} == wanted
     assert seen == wanted - {"0.jpg"}
     assert text == {"a.txt", "metadata.csv", "e.jsonl.gz", "README.md"}
-    assert not [path for path in opened if path.startswith(str(tmp_path))]
+    seen = {os.path.relpath(path, tmp_path) for path in opened if path.startswith(str(tmp_path))}
+    assert seen == {"a.json", "b", "c.jpeg_large", "d.JPG_ORIG", "f.zst"}
     told = {key: file.ignored_as for key, file in images.items() if not file.candidate}
     assert told.pop("link") == "no regular file"
     assert told.pop("empty") == "without suffix"
@@ -761,3 +763,39 @@ def test_a_place_before_the_begin_is_no_fault_of_the_disk(tmp_path: Path) -> Non
         file.seek(-9, os.SEEK_END)
         assert file.fault is None
         assert file.read(2) == b"by"
+
+
+def test_a_lost_file_counts_what_it_held(here: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pyarrow and zipfile count it. So `--max-skipped` is right where one file holds most of a source."""
+    monkeypatch.setattr(archives, "MAX_ZIP_MEMBERS", 50)
+    for name in ("text", "foreign", "images", "table"):
+        (tmp_path / name).mkdir()
+    texts = [f"{number} rivers were found before" for number in range(2000)]
+    for name, column in (("text", "text"), ("foreign", "other")):
+        pq.write_table(pa.table({column: texts}), tmp_path / name / "a.parquet", use_dictionary=False, compression=None)
+        (tmp_path / name / "b.txt").write_text("one\n\nanother", "utf-8")
+    picture = (FIXTURES / "images" / "lakes" / "01.png").read_bytes()
+    table = pa.table({"image": pa.array([{"bytes": picture, "path": f"{i}.png"} for i in range(30)], MEDIA)})
+    pq.write_table(table, tmp_path / "table" / "a.parquet", row_group_size=10, use_dictionary=False, compression=None)
+    (tmp_path / "table" / "b.png").write_bytes(picture)
+    for path, place in ((tmp_path / "text" / "a.parquet", 0), (tmp_path / "table" / "a.parquet", 1)):
+        data, about = bytearray(path.read_bytes()), pq.read_metadata(path)
+        begin = about.row_group(0).column(place).data_page_offset
+        data[begin : begin + 9] = bytes(9)  # the header of the page
+        path.write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "images" / "many.zip", "w") as archive:
+        for number in range(60):
+            archive.writestr(f"{number}.png", picture)
+    (tmp_path / "images" / "a.png").write_bytes(picture)
+    for words, used, lost in (
+        (["cluster", "text", "-k", 2], 2, 2000),
+        (["cluster", "foreign", "-k", 2], 2, 2000),
+        (["rotate", "images"], 1, 60),
+        (["rotate", "table"], 1, 30),
+    ):
+        told = json.loads(here(*words, "--dry-run", "--json").stdout)
+        assert (told["samples"], told["skipped"]) == (used + lost, lost), words
+    done = here("rotate", "images", "--out", "out", "--workers", 1)
+    assert (done.returncode, "60 of 61 samples are unusable" in done.stderr) == (3, True)
+    line = json.loads((tmp_path / "out" / "_skipped.jsonl").read_text())
+    assert (line["key"], line["samples"]) == ("many.zip", 60)

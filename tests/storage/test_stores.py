@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import subprocess
 import threading
@@ -25,6 +26,8 @@ from pseudolabel.contracts import UserError
 from pseudolabel.inspection.describe import describe
 from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.verify import verify
+from pseudolabel.storage.lock import Lease
+from pseudolabel.storage.urls import open_location
 from pseudolabel.writers.dataset import open_dataset
 
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
@@ -163,6 +166,16 @@ def test_killed_and_run_again(
     assert bucket.sums("killed") == made
     run_here(Jigsaw(), source, out=out, shard_size=1, seed=1, limit=3, workers=1, overwrite=True)
     assert len(bucket.sums("killed")) == 1, "nothing of the old one is left"
+
+
+def test_a_run_whose_lock_was_taken_over_leaves_the_lock_of_the_other(bucket: Bucket) -> None:
+    place = open_location("s3://bucket/taken/_records/lock")
+    lease = Lease(place, print)
+    lease.take()
+    bucket.write("taken/_records/lock", json.dumps({"who": "another", "token": "other", "signs": 1}).encode())
+    lease.leave()
+    assert json.loads(place.read_bytes())["who"] == "another"
+    place.unlink()
 
 
 def test_what_cannot_be_reached_is_said_in_a_line(

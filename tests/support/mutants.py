@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import struct
 import tarfile
@@ -146,7 +148,7 @@ def texts() -> Iterator[tuple[str, bytes]]:
     }
     for suffix, text in plain.items():
         yield suffix, text.encode()
-        yield from ((f"{suffix}.{kind}", packed(text.encode(), kind)) for kind in ("gz", "zst"))
+        yield from ((f"{suffix}.{kind}", packed(text.encode(), kind)) for kind in ("gz", "zst", "xz", "bz2"))
     for compression in ("none", "snappy", "zstd", "gzip"):
         pq.write_table(table, file := io.BytesIO(), compression=compression, row_group_size=20)
         yield ".parquet", file.getvalue()
@@ -291,9 +293,11 @@ OGG = list(_ogg_table())
 
 
 def packed(data: bytes, kind: str) -> bytes:
-    """The bytes as `gz` or `zst`, or as they are."""
+    """The bytes as `gz`, `zst`, `xz` or `bz2`, or as they are."""
     if kind == "gz":
         return gzip.compress(data, mtime=0)
+    if kind in ("xz", "bz2"):
+        return lzma.compress(data) if kind == "xz" else bz2.compress(data)
     return bytes(pa.compress(data, "zstd", asbytes=True)) if kind == "zst" else data
 
 
@@ -301,6 +305,8 @@ def unpacked(data: bytes, kind: str) -> bytes:
     """What `packed` packs."""
     if kind == "gz":
         return gzip.decompress(data)
+    if kind in ("xz", "bz2"):
+        return lzma.decompress(data) if kind == "xz" else bz2.decompress(data)
     return bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()) if kind == "zst" else data
 
 

@@ -319,9 +319,16 @@ def test_features_one_cannot_use_are_skipped_with_the_reason(tmp_path: Path) -> 
             task.frame_features(Utterance(name, np.zeros(9, np.int16), 16_000, 16_000))
     with pytest.raises(UnusableSample, match=r"text\.npy cannot be read"):
         task.frame_features(Utterance("text", np.zeros(9, np.int16), 16_000, 16_000))
-    before = task.precomputed.digest
-    np.save(tmp_path / "nan.npy", np.ones((9, 4)))
-    assert task.precomputed.digest != before, "of the same size, but other numbers"
+    for rows, numbers in ((9, 4), (2000, 1)):  # of the same size, but with one other number, amidst many as well
+        array = np.ones((rows, numbers))
+        np.save(tmp_path / "nan.npy", array)
+        before = task.precomputed.digest
+        array[rows // 2] = 0
+        np.save(tmp_path / "nan.npy", array)
+        assert task.precomputed.digest != before
+    (tmp_path / "part.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"part\.parquet: cannot be read"):
+        task.frame_features(Utterance("lost", np.zeros(9, np.int16), 16_000, 16_000))
 
 
 def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None:

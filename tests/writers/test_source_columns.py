@@ -268,7 +268,7 @@ def refused(keep: str, source: Path, task: Task = SMALL) -> str:
 def test_columns_that_are_none_are_refused(pictures: Path, documents: Path) -> None:
     assert "choose with --keep among: caption, file_name, folder, licence, size;" in refused("speaker", pictures)
     assert "metadata.csv" in refused("speaker", FIXTURES / "images")
-    assert "among: folder, id, tags, text" in refused("speaker", documents, Cluster())
+    assert "among: folder, id, more, tags, text" in refused("speaker", documents, Cluster())
     assert "has an empty name" in refused("licence,,", pictures)
     assert "has a `label` of its own" in refused("label", pictures)
     assert "has a `copy` of its own" in refused("folder,copy", pictures)

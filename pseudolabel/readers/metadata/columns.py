@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.contracts import Extent, UnusableSample
-from pseudolabel.readers.sources.formats import CSV, JSONL
+from pseudolabel.readers.sources.formats import CSV, JSONL, strip_compression
 from pseudolabel.readers.sources.location import TableRow
 from pseudolabel.readers.sources.opening import container_stamp
-from pseudolabel.readers.text import streams, tables
+from pseudolabel.readers.text import tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,9 +29,9 @@ SUPPORTED_TYPES = {
 }
 
 
-def column_types(path: str, encoding: str) -> dict[str, str]:
-    """Return column name -> type of a table, unsupported types included; for jsonl, of the first lines. Return {} if
-    the file is not a table. Raise `UnusableSample` if it cannot be read."""
+def column_types(path: str, encoding: str, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """Return column name -> type of a table, unsupported types included; for jsonl, of the lines up to those that have
+    the `wanted` columns. Return {} if the file is not a table. Raise `UnusableSample` if it cannot be read."""
     name = strip_compression(path)
     if name.endswith(".parquet"):
         with tables.open_parquet(path) as file:
@@ -39,8 +39,7 @@ def column_types(path: str, encoding: str) -> dict[str, str]:
     if name.endswith(CSV):
         return dict.fromkeys(tables.csv_rows(path, encoding)[0], TEXT)
     if name.endswith(JSONL):
-        top, _ = streams.byte_order_mark(path)
-        return {name: TEXT for record in tables.json_head(path, top) for name in record}
+        return dict.fromkeys(tables.json_columns(path, encoding, wanted), TEXT)
     return {}
 
 
@@ -52,11 +51,6 @@ def is_table(path: str) -> bool:
 def identical_values(one: Any, other: Any) -> bool:
     """Return whether two values are equal. NaN equals NaN."""
     return bool(one == other or (one != one and other != other))
-
-
-def strip_compression(path: str) -> str:
-    """Return a path in lower case, without `.gz` or `.zst`. The remaining suffix tells the format."""
-    return path.lower().removesuffix(".gz").removesuffix(".zst")
 
 
 def _spelt(kind: pa.DataType) -> str:

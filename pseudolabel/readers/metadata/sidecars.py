@@ -56,11 +56,12 @@ class MetadataSource(NamedTuple):
     def table(self) -> Table:
         return Table(self.where, "" if webdataset.is_shard(self.where) else metadata_sha256(self.where))
 
-    def kinds(self) -> dict[str, str]:
-        """Return column name -> type. Raise `UnusableSample` if the file cannot be used as metadata."""
+    def kinds(self, wanted: Sequence[str] = ()) -> dict[str, str]:
+        """Return column name -> type, of a part of the file that has the `wanted` columns. Raise `UnusableSample` if
+        the file cannot be used as metadata."""
         if webdataset.is_shard(self.where):
-            return webdataset.column_types(self.where)
-        kinds = columns.column_types(self.where, "utf-8")
+            return webdataset.column_types(self.where, wanted)
+        kinds = columns.column_types(self.where, "utf-8", (FILE_NAME, *wanted))
         if self.folder is not None and FILE_NAME not in kinds:
             raise UnusableSample(f"has no column {FILE_NAME}, so its lines belong to no file")
         return kinds

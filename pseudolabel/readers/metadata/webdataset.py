@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any
 
 from pseudolabel.contracts import UnusableSample
@@ -35,10 +35,12 @@ def stem(name: str) -> str:
     return folder + slash + own.partition(".")[0]
 
 
-def column_types(where: str) -> dict[str, str]:
-    """Return column name -> type of the columns in the first `HEAD_SAMPLES` samples."""
+def column_types(where: str, wanted: Sequence[str] = ()) -> dict[str, str]:
+    """Return column name -> type of the first `HEAD_SAMPLES` samples, and of more until all `wanted` are found."""
     found: dict[str, str] = {}
-    for _, members in islice(_samples(where), HEAD_SAMPLES):
+    for number, (_, members) in enumerate(_samples(where)):
+        if number >= HEAD_SAMPLES and all(name in found for name in wanted):
+            break
         with suppress(UnusableSample):  # an unusable sample does not affect the others
             for field, data in _fields(where, members):
                 found |= dict.fromkeys([field] if field in TEXT_FIELDS else tables.json_object(data), TEXT)

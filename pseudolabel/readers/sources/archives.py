@@ -23,7 +23,6 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
-from pseudolabel.readers.sources.formats import HEAD_BYTES, format_of
 from pseudolabel.readers.sources.gzip_index import STRETCH_BYTES, SeekableGzip
 from pseudolabel.readers.sources.location import Location, unusable_locator
 from pseudolabel.readers.sources.opening import (
@@ -34,6 +33,7 @@ from pseudolabel.readers.sources.opening import (
     open_file,
     read_head,
 )
+from pseudolabel.readers.sources.recognition import recognise
 from pseudolabel.storage.byte_ranges import file_size
 
 TARS = (".tar",)
@@ -55,10 +55,14 @@ class Member(NamedTuple):
     suffix: str = ""  # suffix of the media type, if the name has none
 
 
-Doubt = Callable[[str], bool]  # whether the content of a member of this name has to be looked at
+Doubt = Callable[[str], int]  # first bytes of a member of this name that have to be looked at; 0: none
 
 
-def members(where: str, doubt: Doubt = lambda name: False) -> Iterator[Member]:
+def no_doubt(name: str) -> int:
+    return 0
+
+
+def members(where: str, doubt: Doubt = no_doubt) -> Iterator[Member]:
     """Yield the files of an archive in stored order. Raise `UnusableSample` if it is damaged or contains no file.
 
     The suffix of a member in `doubt` is that of its content.
@@ -94,19 +98,19 @@ def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
         until = int(begins[after]) if after < len(begins) else sys.maxsize
         told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker needs no central directory
         if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
-            told = "unusable a link; pack the file itself"
+            told = unusable_locator("a link; pack the file itself")
         elif info.flag_bits & 1:
-            told = "unusable encrypted"
+            told = unusable_locator("encrypted")
         elif method not in (zipfile.ZIP_STORED, DEFLATED):
-            told = f"unusable packed by method {method} of zip; deflate it, or store it"
+            told = unusable_locator(f"packed by method {method} of zip; deflate it, or store it")
         elif after - first > 1 or begin + packed > until:
-            told = "unusable it overlaps another member of the archive"
+            told = unusable_locator("it overlaps another member of the archive")
         elif is_bomb(size, packed):
-            told = f"unusable {BOMB_REASON}"
+            told = unusable_locator(BOMB_REASON)
         block = info.filename if method == DEFLATED and max(packed, size) > MAX_INFLATED_BYTES else ""
         suffix = ""
-        if size and doubt(info.filename):
-            suffix = format_of(read_head("\0".join(Location(where, told, block, info.filename)), HEAD_BYTES))
+        if size and (count := doubt(info.filename)):
+            suffix = recognise(info.filename, read_head("\0".join(Location(where, told, block, info.filename)), count))
         yield Member(info.filename, size, told, block, suffix)
 
 
@@ -130,10 +134,10 @@ def _tar(
         if not info.isdir():
             block = str(info.offset_data // STRETCH_BYTES) if packed > 2 * STRETCH_BYTES else ""
             suffix = ""
-            if info.isreg() and not info.issparse() and doubt(info.name):
+            if info.isreg() and not info.issparse() and (count := doubt(info.name)):
                 with file.decoding_errors("damaged"):
                     stream.seek(info.offset_data)
-                    suffix = format_of(stream.read(min(info.size, HEAD_BYTES)))
+                    suffix = recognise(info.name, stream.read(min(info.size, count)))
             yield Member(info.name, info.size, _located(info, head, packed, points), block, suffix)
     if headers.last.strip(b"\0"):  # tarfile ends without an error at an invalid header
         raise UnusableSample(f"damaged from byte {tar.offset} on: no valid header")
@@ -152,9 +156,9 @@ def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> st
     if info.issym():
         return unusable_locator(f"a link, to {info.linkname}; pack the file itself")
     if info.issparse():
-        return "unusable a sparse file; pack it without --sparse"
+        return unusable_locator("a sparse file; pack it without --sparse")
     if packed and is_bomb(info.size, packed):
-        return f"unusable {BOMB_REASON}"
+        return unusable_locator(BOMB_REASON)
     if not info.isreg():
         return ""
     if packed:
@@ -247,8 +251,9 @@ class _ZipDirectory(_Short):
 
     def read(self, count: int = -1) -> bytes:
         data = super().read(count)
-        if data.count(b"PK\1\2") > MAX_ZIP_MEMBERS:
-            raise UnusableSample(f"more than {MAX_ZIP_MEMBERS:,} members; split the archive, unpack it, or pack a tar")
+        if (count := data.count(b"PK\1\2")) > MAX_ZIP_MEMBERS:
+            most = f"more than {MAX_ZIP_MEMBERS:,} members"
+            raise UnusableSample(f"{most}; split the archive, unpack it, or pack a tar", count)
         return data
 
 

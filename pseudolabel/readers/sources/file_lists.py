@@ -44,7 +44,11 @@ class FileList:
         return self._given
 
     def exists(self) -> bool:
-        return self._path is None or self._path.is_file()
+        """Return whether the list exists. Raise `PermissionError` if it cannot be read."""
+        if self._path is None or not self._path.is_file():
+            return self._path is None
+        os.close(os.open(self._path, os.O_RDONLY))
+        return True
 
     def files(self) -> Iterator[ListedFile]:
         """Yield the listed files. Names are relative to the list's folder or, if a file is outside, to the deepest

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,10 @@ from pseudolabel.readers.sources import archives, formats, object_store, parquet
 from pseudolabel.readers.sources.archives import Member
 from pseudolabel.readers.sources.file_lists import FileList, ListedFile
 from pseudolabel.readers.sources.formats import suffix_of
-from pseudolabel.readers.sources.location import Location, local_location, unusable_location
+from pseudolabel.readers.sources.location import Location, file_name, local_location, unusable_location
 from pseudolabel.readers.sources.opening import open_file, read_head
-from pseudolabel.storage.layout import MANIFEST
+from pseudolabel.readers.sources.recognition import head_in_doubt, recognise
+from pseudolabel.storage.layout import DATA, MANIFEST, RECORDS
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
@@ -49,8 +51,8 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
     for source in sources:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
         listed, alone = _listed(source, ends)
-        looks = _has_signatures(ends) and (alone or not (isinstance(source, FileList) or is_url(source)))
-        for name, where, size in listed:
+        looks = _is_recognised(ends) and (alone or not (isinstance(source, FileList) or is_url(source)))
+        for name, where, size in _readable(listed):
             if size >= 0 and _contains(name.partition(DUPLICATE_MARK)[0], where, ends):
                 yield from _inside(prefix + name, prefix if alone else f"{prefix}{name}/", where, ends)
             elif size >= 0 and name.partition(DUPLICATE_MARK)[0].lower().endswith(ends):
@@ -69,45 +71,80 @@ def _other(name: str, where: str, size: int, ends: tuple[str, ...]) -> File:
 
 def _by_content(where: str, size: int, ends: tuple[str, ...]) -> str:
     """Return the location of a file; of one with an unknown suffix and wanted content, with a suffix at its end."""
-    if size <= 0 or suffix_of(where) in formats.KNOWN:
+    name = file_name(where)
+    if size <= 0 or not (count := head_in_doubt(name, ends)):
         return where
-    found = formats.format_of(read_head(where, formats.HEAD_BYTES))
-    if not found.endswith(ends):
+    found = recognise(name, read_head(where, count))
+    if not found or not found.endswith(ends):
         return where
     return where + found if "\0" in where else local_location(where, found)
 
 
-def _has_signatures(ends: tuple[str, ...]) -> bool:
-    """Return whether the content of a file can tell that it is wanted, which text cannot."""
-    return any(suffix in ends for suffix in formats.SIGNATURES)
+def _is_recognised(ends: tuple[str, ...]) -> bool:
+    """Return whether the content of a file can tell that it is wanted."""
+    return any(suffix in ends for suffix in (*formats.SIGNATURES, ".txt"))
 
 
 def check_sources(sources: Sequence[Path]) -> None:
-    """Raise `UserError` if a source is missing, of a wrong kind, or has the name of another source."""
+    """Raise `UserError` if a source is missing, unreadable, of a wrong kind, or has the name of another source."""
     for source in sources:
-        if not _exists(source):
-            raise UserError(f"{source} does not exist; give a folder or a file to read")
-        if not isinstance(source, FileList) and not is_url(source) and not (source.is_dir() or source.is_file()):
-            raise UserError(f"{source} is a pipe or a device; give - as the source, and pipe in a list of files")
-        if not isinstance(source, FileList) and (source / MANIFEST).exists():
-            raise UserError(f"{source} is a dataset made by pseudolabel, not raw data; give the source of that dataset")
+        with _permission_errors(source):
+            _check_source(source)
     names = [source.name for source in sources]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give the parent")
 
 
+def _check_source(source: Path) -> None:
+    if not _exists(source):
+        raise UserError(f"{source} does not exist; give a folder or a file to read")
+    if isinstance(source, FileList):
+        return
+    if not is_url(source):
+        if not (source.is_dir() or source.is_file()):
+            raise UserError(f"{source} is a pipe or a device; give - as the source, and pipe in a list of files")
+        os.close(os.open(source, os.O_RDONLY))
+        source = Path(os.path.realpath(source))
+    inside = [place.parent for place in (source, source.parent) if place.name in (DATA, RECORDS)]
+    for folder in (source, *inside):
+        if (folder / MANIFEST).exists():
+            raise UserError(f"{folder} is a dataset made by pseudolabel, not raw data; give the source of that dataset")
+
+
+@contextmanager
+def _permission_errors(place: Path | None = None) -> Iterator[None]:
+    """Convert a denied permission into `UserError`, which names `place` or the folder."""
+    try:
+        yield
+    except PermissionError as denied:
+        raise UserError(
+            f"{place or denied.filename} cannot be read: {denied.strerror}; give a source that you may read"
+        ) from None
+
+
+def _readable(listed: Iterable[ListedFile]) -> Iterator[ListedFile]:
+    with _permission_errors():
+        yield from listed
+
+
 def _exists(source: Path) -> bool:
     if isinstance(source, FileList):
         return source.exists()
-    if not is_url(source):
-        return os.path.exists(source)  # `Path.exists` raises if a name is too long
+    if is_url(source):
+        try:
+            return bool(with_retries(lambda: object_store.object_info(source), source))
+        except FileNotFoundError:
+            return False
+        except UnusableSample as refused:
+            raise UserError(f"{source} cannot be read: {refused}") from None
     try:
-        return bool(with_retries(lambda: object_store.object_info(source), source))
-    except FileNotFoundError:
+        os.stat(source)
+    except PermissionError:
+        raise
+    except OSError:  # for example, the name is too long
         return False
-    except (PermissionError, UnusableSample) as denied:
-        raise UserError(f"{source} cannot be read: {denied}") from None
+    return True
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -116,7 +153,7 @@ def _exists(source: Path) -> bool:
 def _listed(source: Path, ends: tuple[str, ...]) -> tuple[Iterable[ListedFile], bool]:
     """Return the visible files of a source, and whether the source is a single file."""
     if isinstance(source, FileList):
-        looks = _has_signatures(ends)
+        looks = _is_recognised(ends)
         named = (
             (name, _by_content(where, size, ends) if looks else where, size) for name, where, size in source.files()
         )
@@ -159,6 +196,8 @@ def _below(folder: str) -> Iterator[ListedFile]:
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size if entry.is_file() else -1
+    except PermissionError:  # `read` says so
+        return 0
     except OSError:  # a circular link, or deleted since the folder was read
         return -1
 
@@ -193,7 +232,7 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
     members = _once(_members(name, prefix, where, ends))
     while found := or_skipped(name, partial(next, members, None)):
         if isinstance(found, Skipped):
-            yield File(escape_key(name), unusable_location(found.reason, name), 0, True)
+            yield File(escape_key(name), unusable_location(found.reason, name, found.count), 0, True)
             return
         inner, place, size = found
         yield _other(prefix + inner, place, size, ends)
@@ -202,8 +241,8 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
 def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Yield name, location and size of each member. Omit hidden members; a path out of the archive is unusable."""
     table = where.lower().endswith(formats.TABLE)
-    looks = "\0" not in where and _has_signatures(ends)  # in a store each look would be a request
-    doubt = partial(_is_in_doubt, looks)
+    looks = "\0" not in where and _is_recognised(ends)  # in a store each look would be a request
+    doubt = partial(head_in_doubt, ends=ends) if looks else archives.no_doubt
     for member in _rows(where, ends) if table else archives.members(where, doubt):
         parts = _parts(member.name)
         if not table and any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in parts):
@@ -217,10 +256,6 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             block = f"{prefix}#{member.block}" if member.block else ""
             block = escape_key(prefix + clean) if member.block == member.name else block  # a zip member, its own block
             yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
-
-
-def _is_in_doubt(looks: bool, name: str) -> bool:
-    return looks and suffix_of(name) not in formats.KNOWN
 
 
 def _parts(name: str) -> list[str]:

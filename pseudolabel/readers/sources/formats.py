@@ -24,19 +24,50 @@ AUDIO = frozenset(
     )
 )
 PLAIN_TEXT = (".txt", ".text", ".md", ".markdown", ".mkd", ".mdx", ".rst", ".rest", ".tex", ".org", ".adoc", ".wiki")
-JSONL = (".jsonl", ".ndjson")
+JSONL = (".jsonl", ".ndjson", ".json")
 CSV = (".csv", ".tsv")
-COMPRESSED = (".gz", ".zst")
+COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
 TABLE = ".parquet"
 TEXT = frozenset(kind + packed for kind in PLAIN_TEXT + JSONL + CSV for packed in ("", *COMPRESSED)) | {TABLE}
+TEXT -= {".json"}  # often one object, such as a configuration: only its content tells
 CONTAINERS = (".zip", ".tar", ".tgz", *COMPRESSED, TABLE)
 SIDECARS = (".json", ".cls")  # with .txt, the fields of a WebDataset sample
 UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".tmp")  # files that some program still writes
+PROGRAMS = frozenset(  # text for machines: unknown suffixes, but no documents
+    (
+        *(
+            ".py",
+            ".ipynb",
+            ".js",
+            ".ts",
+            ".css",
+            ".php",
+            ".java",
+            ".c",
+            ".h",
+            ".cc",
+            ".cpp",
+            ".hpp",
+            ".cs",
+            ".go",
+            ".rs",
+        ),
+        *(".rb", ".pl", ".r", ".jl", ".lua", ".sql", ".sh", ".bat", ".ps1", ".html", ".htm", ".xhtml", ".xml", ".svg"),
+        *(".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".log", ".bib", ".md5", ".sha1", ".sha256"),
+    )
+)
+README = re.compile(r"(?:readme|licen[cs]e|copying)\b", re.IGNORECASE)  # names of files that accompany any data
 KNOWN = IMAGES | AUDIO | VIDEO | TEXT | frozenset((*CONTAINERS, *SIDECARS, *UNFINISHED))
 
 HEAD_BYTES = 4096  # first bytes of a file that its format is found by
 MAX_SUFFIX_LETTERS = 12  # letters of a suffix in a summary
 FRAMES = {".mp3": 3, ".aac": 3, ".ac3": 2}  # consecutive frames that make a stream: one's first bytes are in many files
+
+
+def strip_compression(name: str) -> str:
+    """Return a name in lower case, without `.gz` or the like. The remaining suffix tells the format."""
+    name = name.lower()
+    return name[: name.rindex(".")] if name.endswith(COMPRESSED) else name
 
 
 def suffix_of(name: str) -> str:

@@ -14,14 +14,14 @@ class Location(NamedTuple):
     name: str  # file name, whose suffix tells the format
 
 
-def unusable_location(reason: str, name: str) -> str:
-    """Return the location of a file that was found but cannot be used."""
-    return "\0".join(Location("", unusable_locator(reason), "", name.replace("\0", "")))
+def unusable_location(reason: str, name: str, count: int = 1) -> str:
+    """Return the location of a file that was found but cannot be used, and the number of samples that it holds."""
+    return "\0".join(Location("", unusable_locator(reason, count), "", name.replace("\0", "")))
 
 
-def unusable_locator(reason: str) -> str:
+def unusable_locator(reason: str, count: int = 1) -> str:
     """Return the locator of an unusable file. Remove NUL and surrogates: `reason` may quote any text of an archive."""
-    return f"unusable {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
+    return f"unusable {count} {reason}".replace("\0", "").encode(errors="backslashreplace").decode()
 
 
 def local_location(path: str, suffix: str) -> str:

@@ -20,6 +20,7 @@ from pseudolabel.readers.sources import parquet_media
 from pseudolabel.readers.sources.gzip_index import PIECE_BYTES, SeekableGzip
 from pseudolabel.readers.sources.object_store import open_object
 from pseudolabel.storage.byte_ranges import ReadAt, file_size, range_file, read_at
+from pseudolabel.storage.placeholders import refuse_placeholder
 
 # --- for third-party libraries ---------------------------------------------------------------------------------------
 
@@ -104,6 +105,7 @@ def read_head(where: str, count: int) -> bytes:
     """Return up to `count` first bytes of a location, of a store by one request of that size; b"" if it is unusable."""
     try:
         with open_file(where) as file:
+            file.raw.seek(0, os.SEEK_SET)  # the buffer may have read ahead
             return file.raw.read(count) or b""
     except UnusableSample:
         return b""
@@ -111,11 +113,16 @@ def read_head(where: str, count: int) -> bytes:
 
 def _file(path: str, _: str = "") -> io.BufferedReader:
     try:
-        return open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115 - the caller closes it
     except FileNotFoundError:
         raise missing_file_error(path) from None
     except PermissionError:
         raise UnusableSample("no permission to read it") from None
+    with ExitStack() as unless_kept:
+        unless_kept.enter_context(file)
+        refuse_placeholder(file.peek())
+        unless_kept.pop_all()
+    return file
 
 
 def missing_file_error(path: str) -> Exception:
@@ -128,8 +135,9 @@ def missing_file_error(path: str) -> Exception:
 # --- kinds of locations ----------------------------------------------------------------------------------------------
 
 
-def _unusable(_: str, reason: str) -> io.BufferedReader:
-    raise UnusableSample(reason)
+def _unusable(_: str, told: str) -> io.BufferedReader:
+    count, _, reason = told.partition(" ")
+    raise UnusableSample(reason, int(count))
 
 
 def _object(address: str, size: str) -> io.BufferedReader:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
+from pseudolabel.readers.sources.location import unusable_locator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,7 +110,7 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
     """Yield the rows of a Parquet file; only names are read. Sizes are the mean bytes of rows read together."""
     with open_table(file) as parquet:
         chosen = media_column(parquet.schema_arrow, media_suffixes(wanted))
-        names, parts = enumerate(_names(parquet, chosen.name)), list(_parts(row_groups(parquet, chosen.leaf)))
+        names, parts = _names(parquet, chosen.name), list(_parts(row_groups(parquet, chosen.leaf)))
         own = file_mark(file)
         for part in parts:
             block, size = f"{part.group} {part.first}" if len(parts) > 1 else "", part.size // (part.stop - part.first)
@@ -117,9 +118,9 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
                 number, name = next(names)
                 told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {own} {chosen.leaf}"
                 if size > MAX_ROW_BYTES:
-                    told = f"unusable rows of {size >> 20} MB; at most {MAX_ROW_BYTES >> 20} are read"
+                    told = unusable_locator(f"rows of {size >> 20} MB; at most {MAX_ROW_BYTES >> 20} are read")
                 elif part.swells:
-                    told = f"unusable {BOMB_REASON}"
+                    told = unusable_locator(BOMB_REASON)
                 yield Row(number, name, size, told, block, chosen.suffix)
 
 
@@ -140,9 +141,14 @@ def open_table(file: Any) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(file.name if own else file, pre_buffer=False, buffer_size=1 << 20) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as damage:
-        if getattr(damage, "errno", None) is not None:  # an error of the system; Arrow sets no errno
-            raise
-        raise UnusableSample(f"damaged Parquet: {str(damage).splitlines()[0]}") from None
+        raise _damage(damage) from None
+
+
+def _damage(fault: Exception, rows: int = 1) -> Exception:
+    """Return an error of the system as it is, and any other as damage of `rows` rows: Arrow sets no errno."""
+    if getattr(fault, "errno", None) is not None:
+        return fault
+    return UnusableSample(f"damaged Parquet: {str(fault).splitlines()[0]}", rows)
 
 
 def file_mark(file: Any) -> str:
@@ -187,12 +193,20 @@ def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
         yield RowSpan(begin, group + 1, 0, rows, size)
 
 
-def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[str | None]:
+def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[tuple[int, str | None]]:
+    """Yield the number and the name of each row. Damage counts the rows that are left."""
+    import pyarrow as pa
+
+    rows, at = parquet.metadata.num_rows, 0
     if leaf is None:
-        yield from repeat(None, parquet.metadata.num_rows)
+        yield from enumerate(repeat(None, rows))
         return
-    for batch in parquet.iter_batches(1024, columns=[leaf], use_threads=False):
-        yield from _leaf(batch).to_pylist()
+    try:
+        for batch in parquet.iter_batches(1024, columns=[leaf], use_threads=False):
+            yield from enumerate(_leaf(batch).to_pylist(), at)
+            at += len(batch)
+    except (pa.ArrowException, OSError) as damage:
+        raise _damage(damage, rows - at) from None
 
 
 def _leaf(batch: pa.RecordBatch) -> pa.Array:

@@ -1,7 +1,7 @@
 """Reader of text: files of any length become blocks of documents.
 
 In plain text, white space separates documents: one line end if a line is a document, two if a paragraph is a document.
-A file can also be one document. Documents are stripped of the white space around them.
+A file can also be one document. Documents are stripped of the white space around them. Lines end with LF, CR LF or CR.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from typing import Annotated
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError
+from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, splits
 from pseudolabel.readers.metadata import columns
-from pseudolabel.readers.sources.formats import COMPRESSED, CSV, JSONL, TEXT
+from pseudolabel.readers.sources.formats import COMPRESSED, CSV, JSONL, TEXT, strip_compression
 from pseudolabel.readers.sources.opening import check_checksum
 from pseudolabel.readers.text import streams, tables
 from pseudolabel.readers.text.blocks import MAX_DOCUMENT_BYTES, Block, Fault, decode_block, each_document, pack_cells
 from pseudolabel.readers.text.boundaries import BoundaryScanner, RawDocuments, boundaries_within, cut_documents
+from pseudolabel.storage.placeholders import PlaceholderFile
 
 EXTENT_BYTES = 1 << 20  # bytes of a file that are one extent
+SPLIT_HELP = "Unit that --validation draws. [file in plain text, document in jsonl, csv, tsv and parquet]"
 
 
 class DocumentUnit(StrEnum):
@@ -36,6 +38,14 @@ class DocumentUnit(StrEnum):
     file = "file"
 
 
+class SplitUnit(StrEnum):
+    """Unit that is in one split, train or validation, as a whole."""
+
+    document = "document"
+    file = "file"
+
+
+(EVERYTHING,) = splits(0.0)
 LINE_ENDS = {DocumentUnit.line: 1, DocumentUnit.paragraph: 2, DocumentUnit.file: 0}  # line ends that separate documents
 
 
@@ -46,6 +56,7 @@ class TextOptions(Options):
     column: Annotated[str, Option(help="Column that holds the text, in jsonl, csv, tsv and parquet.")] = "text"
     encoding: Annotated[str, Option(help="Encoding of text: utf-8, latin-1, cp1252, utf-16, gb18030, ...")] = "utf-8"
     document: Annotated[DocumentUnit, Option(help="Unit of plain text that is one document.")] = DocumentUnit.paragraph
+    split_by: Annotated[SplitUnit | None, Option(help=SPLIT_HELP)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +68,7 @@ class TextOptions(Options):
 
 
 class TextReader:
-    """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses .gz and .zst.
+    """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses `COMPRESSED`.
 
     An empty file, a blank line, a null and an empty string give no document.
     """
@@ -79,20 +90,32 @@ class TextReader:
         else:
             yield Extent(key, path, 0, None, size)
 
+    def splits_by_file(self, path: str) -> bool:
+        """Return whether a file is in one split as a whole. Paragraphs of one book in both splits would be a leak."""
+        if self.options.split_by is None:
+            return not columns.is_table(path)
+        return self.options.split_by == SplitUnit.file
+
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
         """Yield blocks of the documents in `split`, and a `Skipped` for each unusable document."""
         for extent in extents:
+            if self.splits_by_file(extent.where):
+                if not split.holds(extent.file):
+                    continue
+                held = EVERYTHING
+            else:
+                held = split
             numbers, last = count(), -1
             for item in self._items(extent):
                 if isinstance(item, Block):
-                    mask = split.holds_at(extent.file, item.positions)
+                    mask = held.holds_at(extent.file, item.positions)
                     cut = np.count_nonzero(mask & (np.diff(item.positions, prepend=last) == 0))
                     key = _block_key(extent, next(numbers), item)
                     last = item.positions[-1] if len(item.positions) else last
                     if mask.any():
                         yield Sample(key, item.keep(mask), {"cut": int(cut)} if cut else {}, int(mask.sum()))
-                elif split.holds_at(extent.file, np.array([item[0]]))[0]:
-                    yield Skipped(f"{extent.file}#{item[0]}", str(item[1]))
+                elif held.holds_at(extent.file, np.array([item[0]]))[0]:
+                    yield Skipped(f"{extent.file}#{item[0]}", str(item[1]), count=item[1].count)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` documents, and how many it has. Pieces of a document stay together."""
@@ -120,7 +143,7 @@ class TextReader:
     ) -> Iterator[tuple[int, columns.Values | UnusableSample]]:
         """Yield a pair for each text of the extent: its position, and the values of the `wanted` columns or why they
         are unusable. Raise `UnusableSample` at damage only if `read` finds no documents after the damage."""
-        path, name = extent.where, columns.strip_compression(extent.where)
+        path, name = extent.where, strip_compression(extent.where)
         if name.endswith(".parquet"):
             return columns.parquet_values(extent, wanted)
         if name.endswith(CSV):
@@ -145,11 +168,12 @@ class TextReader:
                     check_checksum(extent.where)
                 yield from self._text(extent)
         except UnusableSample as bad:
-            yield extent.start, bad
+            if extent.start == 0 or not isinstance(bad, PlaceholderFile):  # one fault for all ranges of the file
+                yield extent.start, bad
 
     def _text(self, extent: Extent) -> Iterator[Block | Fault]:
         column, encoding = self.options.column, self.options.encoding
-        name = columns.strip_compression(extent.where)
+        name = strip_compression(extent.where)
         top, wide = streams.byte_order_mark(extent.where)
         if wide and streams.cuts_at_white(encoding):
             if extent.start == 0:
@@ -158,7 +182,7 @@ class TextReader:
             yield from pack_cells(tables.csv_cells(extent, column, encoding))
         elif not name.endswith(JSONL):
             yield from self._plain(extent, top, LINE_ENDS[self.options.document], MAX_DOCUMENT_BYTES)
-        elif tables.json_has(extent, top, column):
+        else:
             yield from pack_cells(tables.json_cells(self._objects(extent, top), column))
 
     def _objects(self, extent: Extent, top: int) -> Iterator[tables.Record]:
@@ -173,9 +197,9 @@ class TextReader:
             edges, source = BoundaryScanner(0, line_ends, longest), streams.recode(streams.chunks(path), encoding)
             encoding = "utf-8"
         elif extent.start <= top:
-            edges, source = BoundaryScanner(top, line_ends, longest), streams.chunks(path, top)
+            edges, source = BoundaryScanner(top, line_ends, longest, encoding), streams.chunks(path, top)
         else:
-            edges = boundaries_within(path, extent.start, stop, top, line_ends, longest)
+            edges = boundaries_within(path, extent.start, stop, top, line_ends, longest, encoding)
             source = streams.chunks(path, edges.at)
         for item in cut_documents(source, edges, stop):
             yield from decode_block(item, encoding) if isinstance(item, RawDocuments) else (item,)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import opening
+from pseudolabel.readers.sources.compression import CHUNK_BYTES, Stream, decompress, decompression_errors
+from pseudolabel.readers.sources.formats import HEAD_BYTES
+from pseudolabel.storage.placeholders import refuse_placeholder
 
-CHUNK_BYTES = 1 << 17
 MAX_LINE_BYTES = 32 << 20  # bytes of a jsonl or csv line: a record is parsed in memory
 ENCODING_HINT = "give another --encoding"
 WHITE_SPACE = b" \t\n\r\v\f"
@@ -26,27 +26,10 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark starts with the mar
 
 
 @contextmanager
-def open_decompressed(where: str) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+def open_decompressed(where: str) -> Iterator[Stream]:
     """Open a file for its decompressed bytes. Raise `UnusableSample` for damage, `OSError` for a fault of the disk."""
-    try:
-        with opening.open_file(where) as file, _unpacked(where, file) as stream:
-            yield stream
-    except (EOFError, zlib.error) as damage:
-        raise UnusableSample(f"damaged from here on: {damage}") from None
-    except OSError as damage:
-        if damage.errno is not None:  # from the system; decompressors set no errno
-            raise
-        raise UnusableSample(f"damaged from here on: {damage}") from None
-
-
-def _unpacked(where: str, file: io.BufferedReader) -> io.BufferedReader | gzip.GzipFile:
-    if where.lower().endswith(".gz"):
-        return gzip.GzipFile(fileobj=file)
-    if where.lower().endswith(".zst"):
-        import pyarrow as pa
-
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK_BYTES)
-    return file
+    with opening.open_file(where) as file, decompression_errors(), decompress(file, where) as stream:
+        yield stream
 
 
 def chunks(path: str, start: int = 0) -> Iterator[bytes]:
@@ -85,7 +68,7 @@ def lines(path: str, encoding: str) -> Iterator[str]:
     ):
         try:
             while line := text.readline(MAX_LINE_BYTES):
-                if len(line) == MAX_LINE_BYTES:
+                if len(line) > MAX_LINE_BYTES // 4 and len(line.encode(errors="surrogatepass")) >= MAX_LINE_BYTES:
                     raise UnusableSample(f"a line of more than {MAX_LINE_BYTES >> 20} MB from here on")
                 yield line
         except UnicodeDecodeError:
@@ -95,7 +78,8 @@ def lines(path: str, encoding: str) -> Iterator[str]:
 def byte_order_mark(path: str) -> tuple[int, str | None]:
     """Return the size of the UTF-8 byte order mark (3 or 0), and the encoding of a UTF-16 or UTF-32 mark or None."""
     with open_decompressed(path) as stream:
-        head = stream.read(4)
+        head = stream.read(HEAD_BYTES)
+    refuse_placeholder(head)  # also in compressed files
     named = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
     return 3 * head.startswith(codecs.BOM_UTF8), named
 

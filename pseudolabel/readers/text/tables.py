@@ -14,9 +14,12 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pseudolabel.contracts import Extent, UnusableSample
+from pseudolabel.readers.sources.compression import CHUNK_BYTES
+from pseudolabel.readers.sources.formats import strip_compression
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.readers.sources.parquet_media import open_table, row_groups
 from pseudolabel.readers.text import streams
+from pseudolabel.readers.text.tsv import tsv_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,23 +66,17 @@ def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
                 yield position, text
 
 
-def json_head(path: str, top: int) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in the first lines of a file, from byte `top`. They show which columns the file has."""
-    lines = next(streams.chunks(path, top), b"").splitlines(keepends=True)
-    return (record for line in lines if isinstance(record := _record(line), dict))
-
-
-def json_has(extent: Extent, top: int, column: str) -> bool:
-    """Return whether the first lines, from byte `top`, have the column; True if they have no object. For the first
-    extent of a file, raise `UnusableSample` instead of returning False."""
+def json_columns(path: str, encoding: str, wanted: Sequence[str]) -> Iterable[str]:
+    """Return the columns of the first lines, and of the lines after them until all `wanted` columns are found."""
     names: dict[str, None] = {}
-    for record in json_head(extent.where, top):
-        if column in record:
-            return True
-        names.update(dict.fromkeys(record))
-    if names and extent.start == 0:
-        _lacking(column, names)
-    return not names
+    size = 0
+    for line in streams.lines(path, encoding):
+        record = _record(line.encode(errors="surrogateescape"))
+        names.update(dict.fromkeys(record) if isinstance(record, dict) else {})
+        size += len(line)
+        if size >= CHUNK_BYTES and all(name in names for name in wanted):
+            break
+    return names
 
 
 def _record(line: bytes) -> Any:
@@ -147,8 +144,9 @@ def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Reco
 def csv_rows(path: str, encoding: str) -> tuple[list[str], Iterator[list[str] | UnusableSample]]:
     """Return the header and the rows. A row of more or fewer fields than the header is an `UnusableSample`."""
     csv.field_size_limit(streams.MAX_LINE_BYTES)
-    delimiter = "\t" if ".tsv" in path.lower()[-8:] else ","
-    rows = _rows(csv.reader(streams.lines(path, encoding), delimiter=delimiter, strict=True))
+    lines = streams.lines(path, encoding)
+    is_tsv = strip_compression(path).endswith(".tsv")
+    rows = tsv_rows(lines) if is_tsv else _rows(csv.reader(lines, strict=True))
     header = next(rows, [])
     if isinstance(header, UnusableSample):
         raise header
@@ -211,12 +209,13 @@ def parquet_extents(key: str, path: str, size: int, column: str, span: int) -> I
 
 
 def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
-    """Yield the column's strings, in UTF-8."""
+    """Yield the column's strings, in UTF-8. A fault counts all rows from its position on, if their number is known."""
     import pyarrow as pa
 
-    row = extent.start
+    row, stop = extent.start, extent.stop
     try:
         with open_parquet(extent.where) as file:
+            stop = file.metadata.num_rows if stop is None else stop
             _check(file, column)
             for batch in parquet_batches(file, extent, [column]):
                 for cell in batch.column(0).cast(pa.large_binary()).to_pylist():
@@ -224,7 +223,7 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
                         yield row, _checked(cell)
                     row += 1
     except UnusableSample as bad:
-        yield row, bad
+        yield row, UnusableSample(str(bad), 1 if stop is None else stop - row)
 
 
 def parquet_batches(file: pq.ParquetFile, extent: Extent, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

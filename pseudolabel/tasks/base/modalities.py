@@ -16,6 +16,7 @@ from pseudolabel.readers.audio.packets import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.readers.sources import files
+from pseudolabel.readers.sources.formats import README
 from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.sources.order import sort_extents, source_order
 from pseudolabel.readers.text.blocks import pack
@@ -165,15 +166,14 @@ MODALITIES: dict[Modality, Kind] = {
         averages=True,
     ),
 }
-README_NAMES = ("readme", "license", "licence", "copying")  # names of files that accompany data of any modality
 
 
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     """Return the modality of the source's files. Raise `UserError` if there are several modalities, or none.
 
     GIFs have the modality of the other images or videos of the source. Without any, they count as both. Containers such
-    as MP4 count as video, or as sound if none of them has a video stream. Files named as in `README_NAMES` count only
-    if there are no other files.
+    as MP4 count as video, or as sound if none of them has a video stream. Files named as in `README`, and
+    text whose suffix is unknown, count only if there are no other files.
     """
     suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
@@ -182,7 +182,8 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
         if file.candidate:
             name = file_name(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
-            if name.partition(".")[0] in README_NAMES:
+            by_name = file.key.lower().endswith(suffixes[Modality.text])
+            if README.fullmatch(name.partition(".")[0]) or (kinds == (Modality.text,) and not by_name):
                 notes.update(kinds)
             elif kinds == (Modality.sound, Modality.video):
                 containers += 1

@@ -65,6 +65,8 @@ class Rows:
     rows: Sequence[Row] | pa.RecordBatch
     count: int
     source: Any = None  # the source of the rows, for `check_rows`; None if it is no longer in memory
+    tokens: int = 0  # tokens of text that are counted, of text tasks
+    unknown: int = 0  # [UNK] among them
 
 
 class Reader(Protocol):
@@ -92,12 +94,6 @@ class Labeler(Protocol):
         """Return the pieces that display the row."""
 
 
-def guess_among_classes(task: Task, artefacts: Path) -> str:
-    """Return in words how often a random guess among the classes of the first label is right."""
-    counts = [len(column.names) for column in task.columns() if column.type == "class" and column.role == "label"]
-    return f"1 in {counts[0]:,}, guessing among {counts[0]:,} classes" if counts else "not defined for this label"
-
-
 def no_notes(task: Task, artefacts: Path) -> Sequence[str]:
     return ()
 
@@ -108,11 +104,11 @@ def never(task: Task) -> bool:
 
 @dataclass(frozen=True)
 class Description:
-    """Metadata of a task; no row depends on it. `chance_level` and `notes` take the task and the folder of `fit`."""
+    """Metadata of a task; no row depends on it. `notes` takes the task and the folder of `fit`."""
 
     paper: str  # authors, year, URL
     invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
-    chance_level: Callable[[Any, Path], str] = guess_among_classes  # how often a guess is right: the baseline
+    chance_level: str = ""  # how often a guess is right; "": always answering the most frequent label of the rows
     notes: Callable[[Any, Path], Sequence[str]] = no_notes  # remarks on the rows, beyond column meanings
     self_verifying: Callable[[Any], bool] = never  # whether labels of this task can be checked without the source
 

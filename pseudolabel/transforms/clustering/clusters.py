@@ -154,9 +154,3 @@ def size_notes(sizes: np.ndarray, origin: str, chosen: bool) -> Sequence[str]:
     if small := int((sizes < n / k / SMALL_CLUSTER_FACTOR).sum()):
         return [learned, f"{small:,} of {k:,} clusters are smaller than 1/{SMALL_CLUSTER_FACTOR} of the mean size"]
     return [learned]
-
-
-def largest_share(sizes: np.ndarray) -> str:
-    """Return the accuracy of always guessing the largest cluster. `sizes`: (k,) samples of the fit in each cluster."""
-    largest = f"always guessing the largest of {len(sizes):,} clusters"
-    return f"{sizes.max() / sizes.sum():.1%}, {largest}, measured on the samples of the fit"

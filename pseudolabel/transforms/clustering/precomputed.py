@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import UnusableSample, UserError, decoding_errors, hash64
-from pseudolabel.storage.files import file_stamp
+from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, hash64, or_skipped
+from pseudolabel.storage.files import file_sha256, file_stamp
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -165,29 +165,37 @@ class FrameFeatures:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 of the names, sizes, first 4096 and last 4096 bytes of all files."""
+        """Return the SHA-256 of the names and contents of all files. A process reads an unchanged file once."""
         made = sha256()
         for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
-            made.update(f"{path.relative_to(self.folder)}\0{path.stat().st_size}\n".encode())
-            with path.open("rb") as file:
-                made.update(file.read(4096))
-                file.seek(max(0, path.stat().st_size - 4096))
-                made.update(file.read())
+            made.update(f"{path.relative_to(self.folder)}\0{_sha256(path, file_stamp(path))}\n".encode())
         return made.hexdigest()
 
     @cached_property
     def _places(self) -> dict[str, RowPlace]:
-        import pyarrow.parquet as pq
-
         places: dict[str, RowPlace] = {}
         for path in sorted(self.folder.rglob("*.parquet")):
-            file = pq.ParquetFile(path)
-            if lacking := {"key", "features"} - set(file.schema_arrow.names):
-                raise UserError(f"--features: {path} has no column {min(lacking)!r}; add the columns key and features")
-            for group in range(file.num_row_groups):
-                keys = file.read_row_group(group, ["key"])["key"].to_pylist()
+            found = or_skipped(path.name, partial(_keys_of_groups, path))
+            if isinstance(found, Skipped):
+                raise UserError(f"--features: {path}: {found.reason}; give Parquet files with columns key and features")
+            for group, keys in enumerate(found):
                 places.update({key: (path, group, row) for row, key in enumerate(keys)})
         return places
+
+
+def _keys_of_groups(path: Path) -> list[list[str]]:
+    import pyarrow.parquet as pq
+
+    with decoding_errors("cannot be read"):
+        file = pq.ParquetFile(path)
+        if lacking := {"key", "features"} - set(file.schema_arrow.names):
+            raise UnusableSample(f"no column {min(lacking)!r}")
+        return [file.read_row_group(i, ["key"])["key"].to_pylist() for i in range(file.num_row_groups)]
+
+
+@cache
+def _sha256(path: Path, written: tuple[int, int]) -> str:
+    return file_sha256(path)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,51 @@
+"""Compressed files as streams: gzip, Zstandard, xz and bzip2, told apart by the suffix of the name."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pseudolabel.contracts import UnusableSample
+
+CHUNK_BYTES = 1 << 17
+MAX_WINDOW_BYTES = 128 << 20  # bytes of the window of Zstandard (its own limit), or the dictionary of xz
+XZ_HEADER_BYTES = 2048  # stream and block header are shorter
+LONG_WINDOW = (
+    f"its window is longer than {MAX_WINDOW_BYTES >> 20} MB; pack it again, with zstd --long=27 or less, or with xz -9"
+)
+Stream = io.BufferedReader | gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File
+
+
+def decompress(file: io.BufferedReader, name: str) -> Stream:
+    """Return the decompressed stream of a file, given its name; the file itself if the name has no such suffix."""
+    name = name.lower()
+    if name.endswith(".gz"):
+        return gzip.GzipFile(fileobj=file)
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK_BYTES)
+    if name.endswith(".xz"):
+        limit = MAX_WINDOW_BYTES + (MAX_WINDOW_BYTES >> 4)  # the decoder's own memory comes to the dictionary
+        lzma.LZMADecompressor(memlimit=limit).decompress(file.read(XZ_HEADER_BYTES), 1)
+        file.seek(0)
+        return lzma.LZMAFile(file)
+    return bz2.BZ2File(file) if name.endswith(".bz2") else file
+
+
+@contextmanager
+def decompression_errors() -> Iterator[None]:
+    """Convert exceptions of a decompressor into `UnusableSample`. `OSError` for a fault of the disk is raised."""
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as damage:
+        if getattr(damage, "errno", None) is not None:  # from the system; decompressors set no errno
+            raise
+        told = str(damage)
+        long = "too much memory" in told or "Memory usage limit" in told  # zstd, liblzma
+        raise UnusableSample(LONG_WINDOW if long else f"damaged from here on: {told}") from None

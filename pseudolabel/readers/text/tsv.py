@@ -1,0 +1,90 @@
+"""Rows of TSV, in which a quote may be a letter: writers of TSV quote fields, as in csv, or write them as they are."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+from pseudolabel.contracts import UnusableSample
+
+LITERAL_LINES = 1000  # lines of the right width after an open quote that prove that the quote is a letter
+
+
+def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
+    """Yield the fields of each row, the header first. Blank lines give no row; damage of the file is yielded last.
+
+    Quotes count where, without them, a line would not have as many fields as the header; else they are letters. A row
+    within one line that is valid both ways is quoted.
+    """
+    ahead, width = _Lines(lines), 0
+    while (line := ahead.next()) is not None:
+        if isinstance(line, UnusableSample):
+            yield line
+        elif fields := _split(line):
+            if line.startswith('"') or '\t"' in line:
+                fields = _unquoted(line, fields, ahead, width)
+            width = width or len(fields)
+            yield fields
+
+
+def _unquoted(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
+    """Return the fields without their quotes, if quotes count; then also take the other lines of the row."""
+    plain = len(fields) == width > 1  # whether the lines of the row, each alone, have the right width
+
+    def row() -> Iterator[str]:
+        nonlocal plain
+        yield line
+        for number, more in enumerate(ahead.peek()):
+            plain = plain and len(_split(more)) == width
+            if plain and number == LITERAL_LINES:
+                return
+            yield more
+
+    try:
+        reader = csv.reader(row(), delimiter="\t", strict=True)
+        quoted = next(reader)
+    except csv.Error:  # text after a closing quote, or no closing quote
+        return fields
+    if len(quoted) != (width or len(quoted)) or (plain and reader.line_num > 1):
+        return fields
+    ahead.drop(reader.line_num - 1)
+    return quoted
+
+
+def _split(line: str) -> list[str]:
+    bare = line.rstrip("\r\n")
+    return bare.split("\t") if bare else []
+
+
+class _Lines:
+    """Lines that can be looked at before they are taken. Damage of the file is the last one."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._source, self._seen = self._every(lines), deque[str | UnusableSample]()
+
+    @staticmethod
+    def _every(lines: Iterable[str]) -> Iterator[str | UnusableSample]:
+        try:
+            yield from lines
+        except UnusableSample as bad:
+            yield bad
+
+    def next(self) -> str | UnusableSample | None:
+        return self._seen.popleft() if self._seen else next(self._source, None)
+
+    def peek(self) -> Iterator[str]:
+        """Yield the next lines, up to damage."""
+        for at in count():
+            if at == len(self._seen):
+                if (line := next(self._source, None)) is None:
+                    return
+                self._seen.append(line)
+            if isinstance(found := self._seen[at], UnusableSample):
+                return
+            yield found
+
+    def drop(self, lines: int) -> None:
+        for _ in range(lines):
+            self._seen.popleft()
