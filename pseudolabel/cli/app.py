@@ -47,7 +47,7 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
-AGAINST_HELP = "The source of the dataset: compare each row with one made anew. Repeat for each folder or file."
+AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 
 def run_command(task: type[Task]) -> Callable[..., None]:

@@ -33,7 +33,8 @@ class Tiles(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A text part. `mark`: "", or if it is to predict "blank" (hidden), "changed" (shown as `note`), "kept" (shown)."""
+    """A part of a text. `mark` is "" if the part is not to be predicted. Otherwise `mark` says how the input shows the
+    part: "blank" (hidden), "changed" (`note` in its place) or "kept" (unchanged)."""
 
     text: str
     mark: str = ""

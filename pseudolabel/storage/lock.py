@@ -148,8 +148,8 @@ class Lease:
 
 @contextmanager
 def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
-    """Hold the lock of an output folder on disk, or of one `part`: other parts may run. The kernel releases the lock
-    when the process ends. Raise `UserError` if another run holds the lock."""
+    """Hold the lock of an output folder on disk. With `part`, lock only this part, so that other parts can run. The
+    kernel releases the lock when the process ends. Raise `UserError` if another run holds the lock."""
     with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # LOCK_SH on NFS needs "+"
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ from pseudolabel.storage.urls import is_url
 if TYPE_CHECKING:
     from pseudolabel.storage.remote import RemotePath
 
-CONCURRENT_READS, BATCH_FILES = 16, 1024  # of small objects: requests at once, objects in memory
+CONCURRENT_READS, BATCH_FILES = 16, 1024  # for small objects: concurrent requests, objects in memory
 
 
 class Store(Protocol):
@@ -56,8 +56,8 @@ class Store(Protocol):
         """Delete a folder with its content, and its `work_dir`."""
 
     def lock(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
-        """Hold the lock of the folder, or of one `part`: other parts may run. Yield a check that raises `UserError` if
-        the lock was lost. `note` receives a message if the wait is long."""
+        """Hold the lock of the folder. With `part`, lock only this part, so that other parts can run. Yield a check
+        that raises `UserError` if the lock was lost. `note` receives a message if the wait is long."""
 
 
 def store(folder: Path) -> Store:
@@ -188,7 +188,7 @@ class Bucket:
             self.work_dir(folder).parent.rmdir()
         place = self.folder / folder
 
-        def removed() -> None:  # `with_retries` repeats it until `rm` finds nothing: a listing may be incomplete
+        def removed() -> None:  # retried until `rm` finds nothing: a listing may be incomplete
             place.fs.rm(place.path, recursive=True)
             raise OSError(EAGAIN, "some objects cannot be deleted")
 

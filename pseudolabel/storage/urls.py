@@ -43,7 +43,7 @@ def filesystem_and_path(place: Path) -> tuple[Any, str]:
 
 
 def _timeouts(scheme: str) -> dict[str, Any]:
-    """Return the file system's options for the timeout, after which an unanswered request fails."""
+    """Return the options of the file system: the timeout of a request and, for s3, the limit of parts in memory."""
     match EXTRAS.get(scheme):
         case "s3":
             once = {"total_max_attempts": 1}

@@ -67,7 +67,7 @@ class SourceColumns:
     # --- values ---
 
     def of(self, extent: Extent, reader: Reader) -> Iterator[tuple[str, Values | Skipped]]:
-        """Yield (key, values or `Skipped`) for an extent's file, or each document in it, in the order of samples."""
+        """Yield (key, values or `Skipped`) of the file of an extent, or of each document of a text table, in order."""
         whole = {FOLDER: folder_name(extent.file)} if any(column.name == FOLDER for column in self.columns) else {}
         if self.kinds and isinstance(reader, TextReader) and columns.is_table(extent.where):
             with suppress(UnusableSample):  # the table is damaged, so the reader finds no more documents in it
@@ -190,7 +190,7 @@ def _column(name: str, kind: str) -> Column:
 
 
 def _strict(one: MetadataSource) -> dict[str, str]:
-    """Return the columns of sidecars. Raise `UserError` for a damaged file: unlike a text table it is not skipped."""
+    """Return the columns of sidecars. Raise `UserError` for a damaged file: only damaged text tables are skipped."""
     try:
         return one.kinds()
     except UnusableSample as bad:

@@ -88,7 +88,7 @@ def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path)
         try:
             answer: tuple[Any, ...] = ("done", work(spec, job, report))
         except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # as if the kernel had killed it
+            os._exit(OUT_OF_MEMORY)  # as if the kernel had killed the worker
         except Exception as error:  # sent to the parent, which ends the run
             answer = ("failed", _sendable(error), traceback.format_exc())
         report.on("", "")
@@ -179,7 +179,7 @@ class LocalPool:
         worker.job, worker.tick, worker.since = job, -1, time.monotonic()
         try:
             worker.pipe.send(job)
-        except OSError:  # it died while idle; `_receive` reports it like any other death
+        except OSError:  # the worker died while idle; `_receive` reports this as `Died`
             worker.file.unlink(missing_ok=True)
 
     def _spawn(self) -> _Worker:
