@@ -67,9 +67,9 @@ def escape_controls(text: str) -> str:
     return text.translate({ord(c): f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in odd})
 
 
-def first_paragraph(text: str) -> str:
-    """Return the first paragraph of a docstring as one line."""
-    return " ".join(text.strip().partition("\n\n")[0].split())
+def first_paragraph(text: str | None) -> str:
+    """Return the first paragraph of a docstring as one line, "" if there is no docstring."""
+    return " ".join((text or "").strip().partition("\n\n")[0].split())
 
 
 def shorten(value: Any) -> str:

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import (
-    IGNORE_INDEX,
-    Column,
-    UnusableSample,
-    UserError,
-    first_paragraph,
-    shorten,
-)
+from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, first_paragraph, shorten
 from pseudolabel.inspection import manifest_check
 from pseudolabel.storage.layout import SKIPPED
 from pseudolabel.storage.retry import StoreFailure
@@ -62,7 +55,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     return {
         "out": str(dataset.out),
         "task": task.name,
-        "what": first_paragraph(task.__doc__ or ""),
+        "what": first_paragraph(task.__doc__),
         "command": dataset.command,
         "odds": chance_level(task, labels),
         "rows": summary["rows"],

@@ -17,7 +17,7 @@ from pseudolabel.engine.pools.events import Died, Done, Failed, Progressed
 from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
-from pseudolabel.inspection.findings import MAX_NAMED, Findings
+from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.manifest_check import check_folder, load_known_failures
 from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
@@ -38,7 +38,7 @@ class Verification:
     true: int
     consistent: int
     false: int
-    faults: list[dict[str, str]]  # the first MAX_NAMED ones: where, reason
+    faults: list[dict[str, str]]  # where, reason; the first `findings.MAX_NAMED` ones
     amiss: int  # faults that belong to no stored row
     remark: str  # why rows may differ although nobody changed them
 
@@ -90,7 +90,7 @@ def verify(
         findings.true,
         findings.consistent,
         findings.false,
-        [fault._asdict() for fault in findings.faults[:MAX_NAMED]],
+        [fault._asdict() for fault in findings.faults],
         findings.amiss,
         _remark(dataset) if found else "",
     )

@@ -191,9 +191,7 @@ class ShardComparer:
             del item  # free its image before the next one is decoded
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
-                left = self._matched(made, source)
-                source = None  # the source can only check all rows of the item together
-                made = left
+                made, source = self._matched(made, source), None  # a source checks all rows of the item together
             del source
         for rows in self.stored.all() if self.stored else ():
             self._superfluous(rows)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudolabel.contracts import hash64
 from pseudolabel.storage.layout import LOCK, MANIFEST
-from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_folder
+from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_folder, read_if_exists
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
@@ -70,13 +70,6 @@ def parquet_source(path: Path) -> Any:
     return path.open("rb") if is_url(path) else path
 
 
-def _held(path: Path | RemotePath) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
 @dataclass(frozen=True)
 class Disk:
     """A folder on disk. Staged files are on the same file system, so that a rename commits them."""
@@ -112,7 +105,7 @@ class Disk:
             return {}
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
-        return (_held(self.folder / name) for name in names)
+        return (read_if_exists(self.folder / name) for name in names)
 
     def discard(self, *names: str) -> None:
         for name in names:
@@ -174,7 +167,8 @@ class Bucket:
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
             for start in range(0, len(names), BATCH_FILES):  # limits the objects in memory
-                yield from pool.map(lambda name: _held(self.folder / name), names[start : start + BATCH_FILES])
+                batch = [self.folder / name for name in names[start : start + BATCH_FILES]]
+                yield from pool.map(read_if_exists, batch)
 
     def discard(self, *names: str) -> None:
         paths = [(self.folder / name).path for name in names]

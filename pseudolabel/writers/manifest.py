@@ -16,8 +16,6 @@ VERSIONED_PACKAGES = (  # packages whose version may change the bytes of a shard
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av", "simplejpeg"),
 )
-
-
 FORMAT = 2  # a version that makes other rows of the same source increases it; a manifest without "format" has format 1
 
 
@@ -45,12 +43,9 @@ def existing_manifest(out: Path, manifest: dict[str, Any], any_source: bool = Fa
 def read_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest of a dataset, finished or not; {} if there is none. Raise `UserError` if it is not JSON."""
     try:
-        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+        return read_or_refuse(out / MANIFEST, lambda path: json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise _damaged(out / MANIFEST) from None
-    return manifest
 
 
 def read_or_refuse(path: Path, read: Callable[[Path], T]) -> T:
@@ -58,11 +53,8 @@ def read_or_refuse(path: Path, read: Callable[[Path], T]) -> T:
     try:
         return read(path)
     except (ValueError, LookupError, TypeError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"{path} is damaged; make the dataset again with --overwrite, which deletes it first", code=4)
+        remedy = "make the dataset again with --overwrite, which deletes it first"
+        raise UserError(f"{path} is damaged; {remedy}", code=4) from None
 
 
 def format_of(manifest: Mapping[str, Any]) -> Any:

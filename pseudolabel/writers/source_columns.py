@@ -137,9 +137,7 @@ def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> Sour
     return _chosen(names, _kinds(every), ""), {}
 
 
-def _beside_media(
-    names: Sequence[str], sources: Sequence[Path], reader: Any
-) -> tuple[dict[str, str], dict[str, Table]]:
+def _beside_media(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
     around = sidecars.find_metadata(sources, reader.suffixes)
     kinds = _chosen(
         names, _kinds((sidecars.display_place(one.where), partial(_strict, one)) for one in around), METADATA_HINT
