@@ -26,7 +26,7 @@ class Extent(NamedTuple):
 
     @property
     def block(self) -> str:
-        """Return the name of the block that is read as a whole: `key`, except in tables and gzipped tar archives."""
+        """Return the block that contains this extent, else `key`. A block, like a gzipped tar, is read as a whole."""
         return self.where.rpartition("\0")[0].rpartition("\0")[2] or self.key
 
 

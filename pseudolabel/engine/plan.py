@@ -44,7 +44,7 @@ def _lines(path: Path) -> Iterator[list[Any]]:
 
 
 class Ledger:
-    """The extents that a dataset was made of: 25 bytes each, keys as hashes. It marks the extents that a scan finds."""
+    """The extents of a dataset: 25 bytes each, keys stored as hashes. `place` marks the extents that a scan finds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -88,8 +88,8 @@ class Ledger:
 def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
     """Yield shards. Shard i ends at min(cap, 2^(i // 16)) MB of weight, so that small sources give work to every core.
 
-    A shard has at least `least` extents, for tasks that combine samples: one large photograph alone may reach the
-    weight. If fewer extents are left at the end, they join the last shard.
+    A shard has at least `least` extents, because some tasks combine samples and one photograph can reach the weight.
+    If fewer extents are left at the end, they join the last shard.
     """
     before: list[Extent] = []
     shard: list[Extent] = []

@@ -38,7 +38,7 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 
 @dataclass
 class Scan:
-    """A planned source: its shards, the number of files in them, and the other files, counted by suffix.
+    """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
     `whole`: the files of text that are in one split as a whole.
     """
@@ -62,7 +62,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
-    made = Plan(shards)  # this reads the whole source
+    made = Plan(shards)  # this lists the whole source and completes `counts`
     found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
     found.ignored = _most_frequent(counts)
     if not len(found.plan):
