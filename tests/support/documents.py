@@ -18,11 +18,11 @@ Found = list[tuple[int, str]]
 
 
 def found(samples: Iterable[Sample | Skipped]) -> Found:
-    """Position and text of every document, and position and reason of every one skipped, as "!reason"."""
+    """Position and text of every document; "!reason" of every one skipped, "?reason" of every one filtered."""
     out: Found = []
     for sample in samples:
         if isinstance(sample, Skipped):
-            out.append((int(sample.key.rpartition("#")[2]), f"!{sample.reason}"))
+            out.append((int(sample.key.rpartition("#")[2]), f"{'!' if sample.unusable else '?'}{sample.reason}"))
         else:
             block: Block = sample.payload
             assert sample.count == len(block.starts) > 0
@@ -42,4 +42,5 @@ def read(path: Path, span: int | None = None, split: Split = ALL, **options: Any
 
 
 def texts(items: Found) -> list[str]:
-    return [text for _, text in items]
+    """The texts, and the reasons of what is skipped."""
+    return [text for _, text in items if not text.startswith("?")]

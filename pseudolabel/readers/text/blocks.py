@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import UnusableSample
+from pseudolabel.contracts import FilteredSample, SampleError, UnusableSample
 from pseudolabel.readers.text import streams
 from pseudolabel.readers.text.boundaries import BLOCK_BYTES, RawDocuments, split_document
 from pseudolabel.readers.text.tables import Cell
 
 MAX_DOCUMENT_BYTES = 16 << 20  # bytes; longer documents are cut into pieces
+NO_TEXT = "no text: null, empty or white space"
 
 
 class Block(NamedTuple):
@@ -43,7 +44,7 @@ class Block(NamedTuple):
         return Block(self.data, self.starts[mask], self.ends[mask], self.positions[mask])
 
 
-Fault = tuple[int, UnusableSample]  # the position of a document, and why it is unusable
+Fault = tuple[int, SampleError]  # the position of a document, and why it is unusable or left out
 
 
 def pack(texts: Sequence[bytes], positions: Sequence[int]) -> Block:
@@ -93,12 +94,15 @@ def _recoded(raw: bytes, place: int, encoding: str) -> bytes:
 
 
 def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
-    """Yield the texts of cells in blocks. Strip each text, and cut texts above `MAX_DOCUMENT_BYTES` into pieces."""
+    """Yield the texts of cells in blocks. Strip each text, and cut texts above `MAX_DOCUMENT_BYTES` into pieces.
+
+    A cell without text is filtered.
+    """
     held: list[bytes] = []
     positions: list[int] = []
     size = 0
     for position, cell in texts:
-        if isinstance(cell, UnusableSample):
+        if isinstance(cell, SampleError):
             yield position, cell
             size += 64  # unusable cells count too: after many, a block is yielded even if it is empty
         elif text := cell.strip():
@@ -110,6 +114,8 @@ def pack_cells(texts: Iterable[Cell]) -> Iterator[Block | Fault]:
             held += [text[start:end] for start, end in spans]
             positions += [position for _ in range(len(positions), len(held))]
             size += len(text)
+        else:
+            yield position, FilteredSample(NO_TEXT)
         if size >= BLOCK_BYTES:
             yield pack(held, positions)
             held, positions, size = [], [], 0

@@ -70,7 +70,7 @@ class TextOptions(Options):
 class TextReader:
     """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses `COMPRESSED`.
 
-    An empty file, a blank line, a null and an empty string give no document.
+    An empty file and a blank line give no document. A row without text (null or empty) is filtered.
     """
 
     suffixes = TEXT
@@ -97,7 +97,7 @@ class TextReader:
         return self.options.split_by == SplitUnit.file
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
-        """Yield blocks of the documents in `split`, and a `Skipped` for each unusable document."""
+        """Yield blocks of the documents in `split`, and a `Skipped` for each unusable document or row without text."""
         for extent in extents:
             if self.splits_by_file(extent.where):
                 if not split.holds(extent.file):
@@ -115,7 +115,9 @@ class TextReader:
                     if mask.any():
                         yield Sample(key, item.keep(mask), {"cut": int(cut)} if cut else {}, int(mask.sum()))
                 elif held.holds_at(extent.file, np.array([item[0]]))[0]:
-                    yield Skipped(f"{extent.file}#{item[0]}", str(item[1]), count=item[1].count)
+                    position, bad = item
+                    unusable = isinstance(bad, UnusableSample)
+                    yield Skipped(f"{extent.file}#{position}", str(bad), unusable, bad.count)
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` documents, and how many it has. Pieces of a document stay together."""

@@ -13,7 +13,7 @@ from operator import itemgetter
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pseudolabel.contracts import Extent, UnusableSample
+from pseudolabel.contracts import Extent, SampleError, UnusableSample
 from pseudolabel.readers.sources.compression import CHUNK_BYTES
 from pseudolabel.readers.sources.formats import strip_compression
 from pseudolabel.readers.sources.opening import open_file
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-Cell = tuple[int, bytes | UnusableSample]  # position, and the text or why it is unusable; nulls give no cell
+Cell = tuple[int, bytes | SampleError]  # position, and the text or why it is unusable; b"" for null
 Record = tuple[int, Mapping[str, Any] | UnusableSample]  # position, and column -> value or why it is unusable
 BATCH_ROWS = 128  # maximum rows of a Parquet batch: a dictionary may repeat 1 MB of text in each row of a small file
 BATCH_BYTES = 4 << 20  # bytes of a Parquet batch, about
@@ -33,10 +33,13 @@ JSON = json.JSONDecoder()
 STRINGS = {"string", "large_string", "string_view", "binary", "large_binary", "binary_view"}
 
 
-def _lacking(column: str, names: Iterable[str]) -> NoReturn:
-    """Raise `UnusableSample` with the column names, escaped and shortened: a broken header may hold any bytes."""
+def _lacking(column: str, names: Iterable[str], rows: int = 1) -> NoReturn:
+    """Raise `UnusableSample` with the column names, escaped and shortened: a broken header may hold any bytes.
+
+    `rows`: the number of rows that are lost.
+    """
     among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
-    raise UnusableSample(f"no column {column!r}; choose with --column among: {among or 'none'}")
+    raise UnusableSample(f"no column {column!r}; choose with --column among: {among or 'none'}", rows)
 
 
 # --- jsonl: the position is the byte where the line starts ------------------------------------------------------------
@@ -58,12 +61,9 @@ def json_cells(records: Iterable[Record], column: str) -> Iterator[Cell]:
     """Yield the column's strings, in UTF-8."""
     for position, record in records:
         try:
-            text = _string(record, column)
+            yield position, _string(record, column)
         except UnusableSample as bad:
             yield position, bad
-        else:
-            if text is not None:
-                yield position, text
 
 
 def json_columns(path: str, encoding: str, wanted: Sequence[str]) -> Iterable[str]:
@@ -88,9 +88,9 @@ def _record(line: bytes) -> Any:
         return bad
 
 
-def json_object(line: bytes | UnusableSample) -> dict[str, Any]:
+def json_object(line: bytes | SampleError) -> dict[str, Any]:
     """Return the object in a line. Raise `UnusableSample` if the line is not a JSON object."""
-    if isinstance(line, UnusableSample):
+    if isinstance(line, SampleError):
         raise line
     record = _record(line)
     if not isinstance(record, dict):
@@ -98,14 +98,14 @@ def json_object(line: bytes | UnusableSample) -> dict[str, Any]:
     return record
 
 
-def _string(record: Mapping[str, Any] | UnusableSample, column: str) -> bytes | None:
+def _string(record: Mapping[str, Any] | UnusableSample, column: str) -> bytes:
     if isinstance(record, UnusableSample):
         raise record
     if column not in record:
         _lacking(column, record)
     text = record[column]
     if text is None:
-        return None
+        return b""
     if not isinstance(text, str):
         raise UnusableSample(f"column {column!r}: expected a string, found {type(text).__name__}")
     try:
@@ -121,13 +121,13 @@ def csv_cells(extent: Extent, column: str, encoding: str) -> Iterator[Cell]:
     """Yield the column's cells. A row with invalid quoting, or of another length than the header, is unusable."""
     header, rows = csv_rows(extent.where, encoding)
     if header and column not in header:
-        _lacking(column, header)
+        _lacking(column, header, sum(fields.count if isinstance(fields, UnusableSample) else 1 for fields in rows))
     place = header.index(column) if header else 0
     for row, fields in islice(enumerate(rows), extent.stop):
         if isinstance(fields, UnusableSample):
             yield row, fields
-        elif text := fields[place]:
-            yield row, _encoded(text, encoding)
+        else:
+            yield row, _encoded(fields[place], encoding)
 
 
 def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Record]:
@@ -219,8 +219,7 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
             _check(file, column)
             for batch in parquet_batches(file, extent, [column]):
                 for cell in batch.column(0).cast(pa.large_binary()).to_pylist():
-                    if cell:
-                        yield row, _checked(cell)
+                    yield row, _checked(cell or b"")
                     row += 1
     except UnusableSample as bad:
         yield row, UnusableSample(str(bad), 1 if stop is None else stop - row)
