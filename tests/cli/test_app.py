@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,14 @@ def test_another_dataset_is_refused(made: Path, here: Command) -> None:
     for part in ("", "data", "data/train-00000.parquet", "_records", "../link"):
         done = here("mask-text", made / part)
         assert (done.returncode, f"{made} is a dataset made by pseudolabel" in done.stderr) == (2, True), done.stderr
+    shard = made / "data" / "train-00000.parquet"
+    shutil.copytree(made / "data", made.parent / "copy")
+    shutil.make_archive(str(made.parent / "packed"), "zip", made.parent, "copy")
+    (made.parent / "list.txt").write_text(f"{FIXTURES / 'images'}\n{shard}\n")
+    listed, copied, packed = f"@{made.parent / 'list.txt'}", made.parent / "copy", made.parent / "packed.zip"
+    for task, source in [*product(("jigsaw", "mask-text"), (listed, copied)), ("mask-text", packed)]:
+        done = here(task, source)
+        assert (done.returncode, "is of a dataset made by pseudolabel" in done.stderr) == (2, True), done.stderr
     assert snapshot(made) == before
 
 
@@ -248,6 +257,7 @@ def test_a_dry_run_counts_what_it_can_know_whatever_the_copies(
 LOST_SIGNALS = """
 import gc, io, signal, sys, time
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import av, numpy as np, pyarrow as pa, soundfile

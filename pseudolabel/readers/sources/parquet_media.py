@@ -10,7 +10,7 @@ from hashlib import blake2b
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudolabel.contracts import UnusableSample
+from pseudolabel.contracts import UnusableSample, UserError
 from pseudolabel.readers.sources.decompression_bombs import BOMB_REASON, is_bomb
 from pseudolabel.readers.sources.location import unusable_locator
 
@@ -132,13 +132,18 @@ def media_suffix(file: Any, wanted: Collection[str]) -> str:
 
 @contextmanager
 def open_table(file: Any) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file. Convert errors of Arrow into `UnusableSample`."""
+    """Open a Parquet file. Convert errors of Arrow into `UnusableSample`. Raise `UserError` for one of this package."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     own = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)  # Arrow copies less from a path
     try:
         with pq.ParquetFile(file.name if own else file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            if b"pseudolabel" in (parquet.schema_arrow.metadata or {}):  # see `contracts.schema.arrow_schema`
+                name = file.name if own else "a Parquet file of the source"
+                raise UserError(
+                    f"{name} is of a dataset made by pseudolabel, not raw data; give the source of that dataset"
+                )
             yield parquet
     except (pa.ArrowException, OSError) as damage:
         raise _damage(damage) from None
