@@ -93,8 +93,11 @@ def test_a_long_quoted_text_and_an_open_quote_without_end_in_tsv(tmp_path: Path)
     rows = [f"{i}\tdocument {i}" for i in range(3_000)]
     path.write_text("\n".join(["id\ttext", f'0\t"{book}"', '1\t"open', *rows]))
     assert texts(read(path)) == [book, '"open', *(row.partition("\t")[2] for row in rows)]
-    path.write_text('text\n"one\ntwo"\n"three\nfour\n"five" six\n')
-    assert texts(read(path)) == ["one\ntwo", '"three', "four", '"five" six']
+    lines = ['"one', 'two"', '"three', "four", '"five" six', "and go"]
+    path.write_text("\n".join(["text", *lines]))  # one column: each line has as many fields as the header
+    assert texts(read(path)) == documents(pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE)["text"]) == lines
+    path.write_text('text\n"one\n\ntwo\tthree"\nfour\n')
+    assert texts(read(path)) == documents(pd.read_csv(path, sep="\t")["text"]) == ["one\n\ntwo\tthree", "four"]
     path.write_text('id\ttext\n1\ta\tb\n2\n3\t"c\n')
     assert texts(read(path)) == [
         "!a row of 3 fields, but the header has 2; check the quoting",

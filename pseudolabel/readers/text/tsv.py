@@ -15,8 +15,8 @@ LITERAL_LINES = 1000  # lines of the right width after an open quote that prove 
 def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
     """Yield the fields of each row, the header first. Blank lines give no row; damage of the file is yielded last.
 
-    Quotes count where, without them, a line would not have as many fields as the header; else they are letters. A row
-    within one line that is valid both ways is quoted.
+    Quotes count around a whole field within one line, and where, without them, a line would not have as many fields as
+    the header; else they are letters.
     """
     ahead, width = _Lines(lines), 0
     while (line := ahead.next()) is not None:
@@ -31,7 +31,7 @@ def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
 
 def _unquoted(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
     """Return the fields without their quotes, if quotes count; then also take the other lines of the row."""
-    plain = len(fields) == width > 1  # whether the lines of the row, each alone, have the right width
+    plain = len(fields) == width  # whether the lines of the row, each alone, have the right width
 
     def row() -> Iterator[str]:
         nonlocal plain
