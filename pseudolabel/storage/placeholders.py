@@ -7,7 +7,7 @@ import re
 from pseudolabel.contracts import UnusableSample
 
 REASONS = {
-    rb"version https?://[^\n]{1,80}/spec/v1\n(?:ext[^\n]*\n)*oid ": (
+    rb"version https?://[^\r\n]{1,80}/spec/v1\r?\n(?:ext[^\n]*\n)*oid ": (
         "a pointer of Git LFS, not the file itself; run git lfs pull"
     ),
     rb"/annex/objects/": "a pointer of git-annex, not the file itself; run git annex get",
@@ -15,9 +15,15 @@ REASONS = {
         "an HTML page, such as the error page of a download; download the file again, or convert the page to text"
     ),
     rb"(?:<\?xml[^>]*>\s*)?<Error>\s*<Code>": "the error message of a store, not the file itself; download it again",
+    # the whole file: raw.githubusercontent.com, Go's servers, the Hub; the APIs of GitHub and the Hub; nginx
+    rb"(?:404: Not Found|404 page not found|Entry not found)\s*\Z"
+    rb"|\{\s*\"(?:message|error)\":\s*\"(?:(?:Entry|Repository) )?not found\"[^{}]{0,400}\}\s*\Z"
+    rb"|<head><title>[45]\d\d [\w -]{1,40}</title></head>.{0,400}\Z": (
+        "the error message of a download, not the file itself; download it again"
+    ),
 }
 PATTERNS = {re.compile(start, re.DOTALL | re.IGNORECASE): reason for start, reason in REASONS.items()}
-FIRST = (b"v", b"/", b"<", b"\xef\xbb\xbf", b" ", b"\t", b"\r", b"\n")  # what no format of media begins with
+FIRST = (*(b"v", b"/", b"<", b"4", b"E", b"{", b" ", b"\t", b"\r", b"\n"), b"\xef\xbb\xbf")  # what no media begins with
 HEAD_BYTES = 4096
 
 

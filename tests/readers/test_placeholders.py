@@ -22,6 +22,10 @@ PLACEHOLDERS = {
     "an HTML page": PAGE,
     "an HTML page,": b'\xef\xbb\xbf\r\n<?xml version="1.0"?>\n<!-- a -->\n<HTML lang="en"><p>Moved</p>',
     "the error message of a store": b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>',
+    "a pointer of Git LFS,": POINTER.replace(b"\n", b"\r\n"),
+    "the error message of a download": b"404: Not Found",
+    "the error message of a download,": b"Entry not found\n",
+    "the error message of a download, ": b'{"message":"Not Found","documentation_url":"https://docs.github.com/rest"}',
 }
 NAMES = [
     *("a.txt", "b.jsonl", "c.csv", "d.tsv", "e.parquet", "f.txt.gz", "g.json.xz"),
@@ -60,6 +64,8 @@ def test_text_that_speaks_of_placeholders_is_text(tmp_path: Path) -> None:
         "version https://git-lfs.github.com/spec/v1",
         "<doc>html</doc>",
         "/a",
+        "404: Not Found is what the server says",
+        '{"message": "not found", "lines": [{}]}',
     ):
         (tmp_path / "a.md").write_text(text)
         assert texts(read(tmp_path / "a.md")) == [text]

@@ -11,6 +11,7 @@ import lzma
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -335,6 +336,31 @@ def test_a_file_without_the_column_is_skipped_and_says_what_it_has(tmp_path: Pat
         assert reason.startswith("!no column 'text'; choose with --column among: ")
         assert reason.endswith(", body")
     assert texts(read(path, 10, column="body")) == KEPT
+
+
+def test_what_is_no_text_under_a_name_of_text_is_skipped_by_that_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The boats came up.\n\nAnd went.")
+    packed = {suffix: compressed(tmp_path / "a.txt", suffix).read_bytes() for suffix in (".gz", ".zst", ".xz", ".bz2")}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.txt")
+    cases = {
+        **{suffix: (data, f"!not text but compressed; give it the suffix {suffix}") for suffix, data in packed.items()},
+        "zip": ((tmp_path / "a.zip").read_bytes(), "!not text but a zip archive"),
+        "pdf": (b"%PDF-1.7\n1 0 obj", "!not text but a PDF"),
+    }
+    for data, reason in cases.values():
+        for name in ("b.txt", "b.jsonl", "b.csv", "b.tsv"):
+            (tmp_path / name).write_bytes(data)
+            ((_, told),) = read(tmp_path / name)
+            assert told.startswith(reason), (name, reason)
+    for suffix in packed:
+        for data in ((tmp_path / "a.txt").read_bytes(), *(packed[other] for other in packed if other != suffix)):
+            (tmp_path / f"c.txt{suffix}").write_bytes(data)
+            assert texts(read(tmp_path / f"c.txt{suffix}")) == [
+                f"!not compressed as its suffix {suffix} says; give it the suffix of its content"
+            ]
+        (tmp_path / f"d.txt{suffix}").write_bytes(packed[suffix])
+        assert texts(read(tmp_path / f"d.txt{suffix}")) == ["The boats came up.", "And went."]
 
 
 def test_bad_lines_of_jsonl_are_skipped_alone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,22 @@ XZ_HEADER_BYTES = 2048  # stream and block header are shorter
 LONG_WINDOW = (
     f"its window is longer than {MAX_WINDOW_BYTES >> 20} MB; pack it again, with zstd --long=27 or less, or with xz -9"
 )
+SIGNATURES = {
+    ".gz": rb"\x1f\x8b",
+    ".zst": rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18",
+    ".xz": rb"\xfd7zXZ\0",
+    ".bz2": rb"BZh[1-9]",
+}
 Stream = io.BufferedReader | gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File
 
 
 def decompress(file: io.BufferedReader, name: str) -> Stream:
     """Return the decompressed stream of a file, given its name; the file itself if the name has no such suffix."""
     name = name.lower()
+    suffix = next((suffix for suffix in SIGNATURES if name.endswith(suffix)), "")
+    head = file.peek(6) if suffix else b""
+    if head and not re.match(SIGNATURES[suffix], head):
+        raise UnusableSample(f"not compressed as its suffix {suffix} says; give it the suffix of its content")
     if name.endswith(".gz"):
         return gzip.GzipFile(fileobj=file)
     if name.endswith(".zst"):

@@ -51,6 +51,7 @@ PROGRAMS = frozenset(  # text for machines: unknown suffixes, but no documents
             ".cs",
             ".go",
             ".rs",
+            ".dvc",
         ),
         *(".rb", ".pl", ".r", ".jl", ".lua", ".sql", ".sh", ".bat", ".ps1", ".html", ".htm", ".xhtml", ".xml", ".svg"),
         *(".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".log", ".bib", ".md5", ".sha1", ".sha256"),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.sources import opening
-from pseudolabel.readers.sources.compression import CHUNK_BYTES, Stream, decompress, decompression_errors
+from pseudolabel.readers.sources.compression import (
+    CHUNK_BYTES,
+    SIGNATURES,
+    Stream,
+    decompress,
+    decompression_errors,
+)
 from pseudolabel.readers.sources.formats import HEAD_BYTES
 from pseudolabel.storage.placeholders import refuse_placeholder
 
@@ -22,6 +29,11 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark starts with the mar
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
+}
+NOT_TEXT = {  # what files begin with that are no text in any encoding
+    **{signature: f"compressed; give it the suffix {suffix}" for suffix, signature in SIGNATURES.items()},
+    rb"PK\x03\x04": "a zip archive, or an Office document; give it the suffix .zip, or convert it to text",
+    rb"%PDF-\d": "a PDF; convert it to text",
 }
 
 
@@ -80,6 +92,8 @@ def byte_order_mark(path: str) -> tuple[int, str | None]:
     with open_decompressed(path) as stream:
         head = stream.read(HEAD_BYTES)
     refuse_placeholder(head)  # also in compressed files
+    if reason := next((reason for signature, reason in NOT_TEXT.items() if re.match(signature, head)), ""):
+        raise UnusableSample(f"not text but {reason}")
     named = next((name for mark, name in BYTE_ORDER_MARKS.items() if head.startswith(mark)), None)
     return 3 * head.startswith(codecs.BOM_UTF8), named
 
