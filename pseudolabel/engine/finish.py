@@ -16,7 +16,7 @@ from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Plan, save_plan
 from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan
+from pseudolabel.engine.scan import Scan, json_warnings
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import (
     ARTEFACTS,
@@ -95,6 +95,11 @@ def finish_run(
         remarks = list(task.description.notes(task, near))
     if (summary.unknown_share or 0) > MAX_UNKNOWN_SHARE:
         remarks.append(f"warning: {summary.unknown_share:.1%} of the tokens of text are [UNK]: {UNKNOWN_REMEDY}")
+    if options.validation and not summary.rows.get("validation"):
+        remarks.append(
+            f"warning: --validation {options.validation:g} drew no row; give a larger share, or a larger source"
+        )
+    remarks += [f"warning: {warning}" for warning in json_warnings(task.reader(), found.ignored)]
     for remark in remarks:
         progress.note(remark)
     manifest = {
@@ -141,14 +146,23 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
         raise UserError(f"{out}: used + skipped + filtered != {summary.seen} samples seen; please report it", code=3)
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
+        first = _first_reason(out, "skipped")
         raise UserError(
-            f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make the dataset again with "
-            "--overwrite",
+            f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}"
+            f"{first}\nsee {out / SKIPPED}; give a larger --max-skipped, or repair the files and make the dataset "
+            "again with --overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):
-        raise UserError(f"no row could be made from {summary.seen} samples; see {out / SKIPPED}", code=3)
+        first = _first_reason(out, "")
+        raise UserError(f"no row could be made from {summary.seen} samples{first}\nsee {out / SKIPPED}", code=3)
+
+
+def _first_reason(out: Path, kind: str) -> str:
+    """Return the end of a sentence with the first reason in `_skipped.jsonl`, of this kind ("": of any), or ""."""
+    with (out / SKIPPED).open(encoding="utf-8") as lines:
+        left_out = next((line for line in map(json.loads, lines) if kind in line["kind"]), None)
+    return f", such as {left_out['key']}: {left_out['reason']}" if left_out else ""
 
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:

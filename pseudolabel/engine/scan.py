@@ -69,8 +69,18 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
         wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
         told = ", ".join(f"{count:,} {suffix}" for suffix, count in found.ignored.items())
         there = f"{counts.total():,} files ({told})" if told else "0 files"
-        raise UserError(f"nothing to read in {names}: none of {there} ends in {wanted}", code=5)
+        hint = "".join(f"\n{warning}" for warning in json_warnings(reader, found.ignored))
+        raise UserError(f"nothing to read in {names}: none of {there} ends in {wanted}{hint}", code=5)
     return found
+
+
+def json_warnings(reader: Reader, ignored: Mapping[str, int]) -> Iterator[str]:
+    """Yield a warning if a task of text ignores `.json` files: they may be the corpus."""
+    if isinstance(reader, TextReader) and (count := ignored.get(".json")):
+        yield (
+            f"{count:,} .json files are not read: only JSON lines are; make an array into lines with "
+            "jq -c '.[]' a.json > a.jsonl"
+        )
 
 
 def check_split(found: Scan, validation: float) -> None:

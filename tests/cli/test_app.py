@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from runs import FIXTURES, Command, arguments, real
 from typer.testing import CliRunner
@@ -361,6 +362,37 @@ def test_odd_names_and_hidden_files(pseudolabel: Command, tmp_path: Path) -> Non
 
     keys = set(pq.read_table(tmp_path / "out" / "data")["key"].to_pylist())
     assert keys == {"plain.png", "schön & <b>.PNG", "bad%FF.png", "a%231.png", "no.xyz"}
+
+
+def test_what_text_is_not_used_is_counted_and_the_hint_names_the_option(
+    here: Command, tokenizer: Path, tmp_path: Path
+) -> None:
+    """Rows without text, tables without the column, JSON that is no lines, a share that draws nothing."""
+    words = ["mask-text", "source", "--tokenizer", tokenizer, "--json", "--overwrite", "--workers", 1]
+    (tmp_path / "source").mkdir()
+    path, rows = (
+        tmp_path / "source" / "a",
+        [{"id": i, "text": None if i % 3 else "The boats came up."} for i in range(30)],
+    )
+    path.with_suffix(".json").write_text(json.dumps(rows))
+    done = here(*words)
+    assert (done.returncode, "1 .json files are not read" in done.stderr) == (5, True)
+    table = pd.DataFrame(rows)
+    table.to_json(path.with_suffix(".jsonl"), orient="records", lines=True)
+    table.to_csv(path.with_suffix(".csv"), index=False)
+    table.to_csv(path.with_suffix(".tsv"), index=False, sep="\t")
+    table.to_parquet(path.with_suffix(".parquet"))
+    done = here(*words, "--validation", 1e-6)
+    told = json.loads(done.stdout)
+    nulls = 4 * int(table["text"].isna().sum())
+    assert [told[key] for key in ("seen", "used", "skipped", "filtered")] == [120, 120 - nulls, 0, nulls]
+    assert told["validation"]["reached"] == 0
+    assert "warning: 1 .json files are not read" in done.stderr
+    assert "warning: --validation 1e-06 drew no row" in done.stderr
+    done = here(*words, "--column", "body")
+    assert done.returncode == 3
+    assert "pseudolabel: 120 of 120 samples are unusable" in done.stderr
+    assert "choose with --column among: id, text" in done.stderr.partition("see ")[0]
 
 
 def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -> None:
