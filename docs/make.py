@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 from typer.main import get_command
 
 from pseudolabel import TASKS
-from pseudolabel.cli.app import app
+from pseudolabel.cli.program import app
 from pseudolabel.tasks import Task
 from pseudolabel.tasks.base.task import row_columns
 

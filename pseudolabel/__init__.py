@@ -3,40 +3,41 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pseudolabel.contracts import FilteredSample, RunOptions, UnusableSample, UserError
-from pseudolabel.tasks import TASKS, Task
-from pseudolabel.tasks.arrow_of_time import ArrowOfTime
-from pseudolabel.tasks.augment_pairs import AugmentPairs
-from pseudolabel.tasks.cluster import Cluster
-from pseudolabel.tasks.colorize import Colorize
-from pseudolabel.tasks.corrupt_spans import CorruptSpans
-from pseudolabel.tasks.crop_views import CropViews
-from pseudolabel.tasks.jigsaw import Jigsaw
-from pseudolabel.tasks.mask_audio import MaskAudio
-from pseudolabel.tasks.mask_patches import MaskPatches
-from pseudolabel.tasks.mask_text import MaskText
-from pseudolabel.tasks.mask_tubes import MaskTubes
-from pseudolabel.tasks.order_sentences import OrderSentences
-from pseudolabel.tasks.predict_context import PredictContext
-from pseudolabel.tasks.predict_pace import PredictPace
-from pseudolabel.tasks.rotate import Rotate
-from pseudolabel.tasks.shuffle_clips import ShuffleClips
-from pseudolabel.tasks.shuffle_frames import ShuffleFrames
-
 if TYPE_CHECKING:
+    from pseudolabel.contracts import FilteredSample, RunOptions, UnusableSample, UserError
     from pseudolabel.engine.finish import Summary
     from pseudolabel.engine.parts import finish, plan_parts
     from pseudolabel.engine.progress import Progress
     from pseudolabel.engine.run import run
     from pseudolabel.engine.stream import rows
+    from pseudolabel.tasks import TASKS, Task
+    from pseudolabel.tasks.arrow_of_time import ArrowOfTime
+    from pseudolabel.tasks.augment_pairs import AugmentPairs
+    from pseudolabel.tasks.cluster import Cluster
+    from pseudolabel.tasks.colorize import Colorize
+    from pseudolabel.tasks.corrupt_spans import CorruptSpans
+    from pseudolabel.tasks.crop_views import CropViews
+    from pseudolabel.tasks.jigsaw import Jigsaw
+    from pseudolabel.tasks.mask_audio import MaskAudio
+    from pseudolabel.tasks.mask_patches import MaskPatches
+    from pseudolabel.tasks.mask_text import MaskText
+    from pseudolabel.tasks.mask_tubes import MaskTubes
+    from pseudolabel.tasks.order_sentences import OrderSentences
+    from pseudolabel.tasks.predict_context import PredictContext
+    from pseudolabel.tasks.predict_pace import PredictPace
+    from pseudolabel.tasks.rotate import Rotate
+    from pseudolabel.tasks.shuffle_clips import ShuffleClips
+    from pseudolabel.tasks.shuffle_frames import ShuffleFrames
 
-ENGINE = {
-    "Progress": "progress",
-    "Summary": "finish",
-    "finish": "parts",
-    "plan_parts": "parts",
-    "rows": "stream",
-    "run": "run",
+MODULES = {  # of names that are no classes of tasks
+    **dict.fromkeys(("FilteredSample", "RunOptions", "UnusableSample", "UserError"), "contracts"),
+    **dict.fromkeys(("TASKS", "Task"), "tasks"),
+    "Progress": "engine.progress",
+    "Summary": "engine.finish",
+    "finish": "engine.parts",
+    "plan_parts": "engine.parts",
+    "rows": "engine.stream",
+    "run": "engine.run",
 }
 
 __all__ = [
@@ -73,7 +74,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the engine when a name of it is used: help, usage errors and workers do not wait for all of it."""
-    if name not in ENGINE:
+    """Import a name when it is used: the command line sets its signals first, and help does not wait for the engine."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"pseudolabel.engine.{ENGINE[name]}"), name)
+    if name in MODULES:
+        return getattr(import_module(f"pseudolabel.{MODULES[name]}"), name)
+    return next(task for task in import_module("pseudolabel.tasks").TASKS.values() if task.__name__ == name)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the command by an exception."""
+"""Ends of the command: Ctrl-C and SIGTERM raise an exception, and errors print a message."""
 
 from __future__ import annotations
 
@@ -42,3 +42,9 @@ def _print_fault(kind: type[BaseException], fault: BaseException, trace: Traceba
     """Print a traceback as Python does, except for a signal: Cython calls this hook before it calls `_send_again`."""
     if kind is not Interrupted:
         sys.__excepthook__(kind, fault, trace)
+
+
+def fail(message: str, code: int) -> int:
+    """Print an error message on standard error; return the exit code."""
+    print(f"pseudolabel: {message}", file=sys.stderr, flush=True)
+    return code

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
-from pseudolabel.cli.app import app
+from pseudolabel.cli.program import app
 from pseudolabel.engine import stream
 
 
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_is_light() -> None:
     heavy = ["cv2", "faiss", "soundfile", "pyarrow", "tokenizers", "PIL", "datasets", "torch", "ray"]
-    code = f"import sys, pseudolabel.cli.app; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, pseudolabel.cli.program; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
@@ -393,6 +393,29 @@ def test_what_text_is_not_used_is_counted_and_the_hint_names_the_option(
     assert done.returncode == 3
     assert "pseudolabel: 120 of 120 samples are unusable" in done.stderr
     assert "choose with --column among: id, text" in done.stderr.partition("see ")[0]
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == MODULE:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from pseudolabel.cli.app import main
+sys.argv[1:] = ["jigsaw", "--help"]
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["pseudolabel.contracts", "typer", "numpy", "pseudolabel.tasks.jigsaw"])
+def test_an_interrupt_while_the_command_starts_prints_no_traceback(module: str) -> None:
+    words = [sys.executable, "-c", INTERRUPTED_IMPORT.replace("MODULE", repr(module))]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "pseudolabel: interrupted; run the same command again to finish\n"
 
 
 def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -> None:

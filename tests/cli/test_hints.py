@@ -12,7 +12,7 @@ import pytest
 from runs import FIXTURES, HERE, Command
 from typer.main import get_command
 
-from pseudolabel.cli.app import app
+from pseudolabel.cli.program import app
 
 FOREIGN = {  # options of other programs: tar, zstd, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
     *("--sparse", "--long", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),

@@ -26,7 +26,7 @@ def test_every_task_is_in_the_table() -> None:
 def test_every_command_of_the_readme_has_options_that_exist() -> None:
     from typer.main import get_command
 
-    from pseudolabel.cli.app import app
+    from pseudolabel.cli.program import app
 
     group = get_command(app)
     lines = re.findall(r"(?:^|&& )pseudolabel ([a-z-]+) ([^\n`|&]*)", README, re.MULTILINE)

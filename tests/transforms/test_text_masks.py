@@ -250,7 +250,7 @@ def test_every_preset_on_real_rows(
 def test_the_help_says_what_each_preset_sets() -> None:
     from typer.testing import CliRunner
 
-    from pseudolabel.cli.app import app
+    from pseudolabel.cli.program import app
 
     said = " ".join(CliRunner().invoke(app, ["mask-text", "--help"], terminal_width=200).output.split())
     for words in ("spanbert: unit span, rounding up, replace unit", "mosaicbert: ratio 0.3, bernoulli True"):
