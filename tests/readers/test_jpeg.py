@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pseudolabel.contracts import UnusableSample
@@ -155,6 +156,21 @@ def test_line_ends_that_were_converted(kind: str) -> None:
         if reported_by_libav(broken):
             with pytest.raises(UnusableSample):
                 decode(broken, "0,1", LIMIT)
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 64}, {"tile": (128, 128)}])
+def test_damage_of_a_jpeg_in_a_tiff(options: dict[str, object]) -> None:
+    """Libtiff passes over what libjpeg reports."""
+    file = BytesIO()
+    tifffile.imwrite(file, np.asarray(PICTURE), photometric="rgb", compression="jpeg", metadata=None, **options)
+    data = file.getvalue()
+    with tifffile.TiffFile(BytesIO(data)) as opened:
+        start, size = opened.pages[0].dataoffsets[1], opened.pages[0].databytecounts[1]
+    assert np.abs(decode(data, "0,1", LIMIT) - tifffile.imread(BytesIO(data)).astype(float)).max() <= 2
+    for damage in (half_then_zeros, zeros_in_the_middle, noise):
+        part = damage(data[start : start + size], 0.5)
+        with pytest.raises(UnusableSample, match="broken JPEG"):
+            decode(data[:start] + part + data[start + size :], "0,1", LIMIT)
 
 
 def test_zeros_that_libjpeg_passes_over() -> None:

@@ -17,7 +17,7 @@ HARMLESS = {0xFE, *range(0xE0, 0xF0)}  # comments and application data
 TABLES = {0xC4, 0xDB, RESTART_INTERVAL, *HARMLESS}  # markers of a regular header, except its frame
 COMPRESSED = 0  # stands for the marker of compressed data, which has none
 MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; what else precedes it, decoders pass over
-JPEG_END = b"\xff\xd9"  # end marker of a JPEG; cannot occur inside compressed data
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"  # cannot occur inside compressed data
 # what libjpeg says of damaged compressed data; of headers it says other things, which harm no pixel
 SCAN_DAMAGE = re.compile(r"premature end|Huffman|arithmetic|instead of RST|progression|before marker", re.IGNORECASE)
 ZEROS = bytes(16)  # rare in intact data, common where a part of a file was never written

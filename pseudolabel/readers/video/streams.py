@@ -15,9 +15,6 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders 
 TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
 PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
 FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
-WIDE_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics: high dynamic range
-WIDE_PRIMARIES = {9: "BT.2020"}  # ITU-T H.273, colour primaries
-TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,format=yuv420p"
 FIRST_BOXES = (
     b"ftyp",
     b"styp",
@@ -87,20 +84,6 @@ def fields_of(decoder: av.VideoCodecContext) -> Fields:
     """Return what frames say of fields, or of codecs that say nothing, what the container says."""
     parity = "auto" if decoder.name in TELLING_CODECS else FIRST_FIELDS.get(int(decoder.field_order), "auto")
     return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
-
-
-class Colours(Protocol):
-    """A frame or a decoder of PyAV."""
-
-    color_trc: int
-    color_primaries: int
-
-
-def require_standard_range(colours: Colours) -> None:
-    """Raise `UnusableSample` if colours are of high dynamic range or wide gamut: as BT.709 they would look faded."""
-    names = WIDE_TRANSFERS.get(int(colours.color_trc)), WIDE_PRIMARIES.get(int(colours.color_primaries))
-    if any(names):
-        raise UnusableSample(f"HDR or wide gamut ({', '.join(filter(None, names))}) is not read; convert it: {TO_SDR}")
 
 
 class Seekable(Protocol):
