@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from struct import unpack_from
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from pseudolabel.contracts import UnusableSample, decoding_errors
 FRAMES = (0xC0, 0xC1, 0xC2)  # markers: start of a frame, baseline, extended, or progressive
 START_OF_SCAN, END, EXIF_OR_XMP, RESTART_INTERVAL = 0xDA, 0xD9, 0xE1, 0xDD
 HARMLESS = {0xFE, *range(0xE0, 0xF0)}  # comments and application data
+JFIF, ADOBE = 0xE0, 0xEE  # application data that say what the channels are
 TABLES = {0xC4, 0xDB, RESTART_INTERVAL, *HARMLESS}  # markers of a regular header, except its frame
 COMPRESSED = 0  # stands for the marker of compressed data, which has none
 MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; what else precedes it, decoders pass over
@@ -84,7 +86,7 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
         image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
     except ValueError:
         check_jpeg(data)
-        return _opencv(data)
+        return _tolerant(data)
     restarts = header.restarts and header.width * header.height <= MAX_RESTART_PIXELS
     if restarts or data.find(ZEROS, header.start, end) >= 0:
         _check_with_libav(_plain(data))
@@ -98,7 +100,7 @@ def check_jpeg(data: bytes) -> None:
         _check_with_libav(_plain(data))
 
 
-def _plain(data: bytes, padded: bool = True) -> bytes:
+def _plain(data: bytes, padded: bool = True, left_out: Collection[int] = HARMLESS) -> bytes:
     """Keep what pixels depend on, since decoders report faults of all else too, and libjpeg only the first of all.
 
     Left out are comments, application data, and bytes between segments. Scans of a frame that is not progressive are
@@ -112,7 +114,7 @@ def _plain(data: bytes, padded: bool = True) -> bytes:
             part = part[:-3] + b"\0\x3f\0"
         elif marker == COMPRESSED and not padded and data.startswith(JPEG_END, end):
             part = part[: len(part.rstrip(part[-1:])) + 2]  # as many as libjpeg passes over
-        if marker not in HARMLESS:
+        if marker not in left_out:
             kept.append(part)
     return b"".join(kept)
 
@@ -134,10 +136,14 @@ def _check_with_libjpeg(data: bytes, padded: bool = True) -> None:
             raise UnusableSample(f"broken JPEG: {fault}") from None
 
 
-def _opencv(data: bytes) -> np.ndarray:
-    """Decode with OpenCV, which passes over faults of the header, and knows more kinds of subsampling."""
+def _tolerant(data: bytes) -> np.ndarray:
+    """Decode without what has a fault, or with OpenCV, which passes over it and knows more kinds of subsampling."""
     import cv2
+    import simplejpeg
 
+    with suppress(ValueError):
+        plain = _plain(data, padded=False, left_out=HARMLESS - {JFIF, ADOBE})
+        return np.asarray(simplejpeg.decode_jpeg(plain, "RGB", strict=True))
     with decoding_errors("broken JPEG"):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:

@@ -86,9 +86,10 @@ def read_tiff(data: bytes) -> TiffPage | None:
         beside = bits == {8} and samples > own and (planes == 2 or own == 1 or samples > own + 1)
         native = kinds == {"u"} and max(bits) <= 8 and not (beside and listed)  # Pillow decodes it
         _want(not native or compression != WEBP, f"{max(bits)}-bit integers with compression {compression}")
+        _want(native or len(bits) == len(kinds) == 1, "channels of different types")
         if native and not (listed or compression == JPEG):
             return None
-        (width,), (height,) = tag(256), tag(257)
+        (width,), (height,) = tag(256, 0), tag(257, 0)
         tiled = 322 in directory
         rows, columns = (*tag(323), *tag(322)) if tiled else (min(tag(278, height)[0], height), width)
         starts, sizes = (tag(324), tag(325)) if tiled else (tag(273), tag(279))
@@ -107,7 +108,6 @@ def read_tiff(data: bytes) -> TiffPage | None:
     kind, depth = min(kinds), min(bits)
     name = f"{depth}-bit {KIND_NAMES.get(kind, 'complex numbers')}"
     packed = depth == 12 and kind == "u"
-    _want(len(bits) == 1 and len(kinds) == 1, "channels of different types")
     _want(packed or f"{kind}{depth}" in TYPES, name)
     _want(not packed or (samples == 1 and predictor == 1), "12-bit integers that are not plain gray")
     _want(colour in CHANNELS, f"{name} with photometric interpretation {colour}")
