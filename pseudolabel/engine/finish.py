@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pseudolabel.contracts import RunOptions, UserError, share_or_count
+from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Plan, save_plan
 from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.engine.progress import Progress
@@ -37,6 +38,9 @@ from pseudolabel.writers.manifest import read_or_refuse, write_manifest
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.shards import Records
 
+MAX_UNKNOWN_SHARE = 0.05  # share of [UNK] above which a run warns
+UNKNOWN_REMEDY = "the tokenizer does not know them; give a --tokenizer that does, or a larger --vocab-size"
+
 
 @dataclass
 class Summary:
@@ -44,7 +48,7 @@ class Summary:
 
     out: str
     task: str
-    status: str  # "finished", "already finished", or what a plan or a part has made
+    status: str  # "finished", "already finished", or the state after a plan or a part
     seen: int = 0
     used: int = 0
     skipped: int = 0
@@ -55,6 +59,7 @@ class Summary:
     ignored_suffixes: dict[str, int] = field(default_factory=dict)  # the most frequent ones
     rows: dict[str, int] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)  # share of the rows
+    unknown_share: float | None = None  # share of [UNK] in the tokens of text; None without tokens
     shards: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -88,6 +93,8 @@ def finish_run(
     with TemporaryDirectory() as folder:
         near = local_artefacts(out, Path(folder))
         remarks = list(task.description.notes(task, near))
+    if (summary.unknown_share or 0) > MAX_UNKNOWN_SHARE:
+        remarks.append(f"warning: {summary.unknown_share:.1%} of the tokens of text are [UNK]: {UNKNOWN_REMEDY}")
     for remark in remarks:
         progress.note(remark)
     manifest = {
@@ -136,7 +143,8 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
     if summary.skipped > (limit * summary.seen if share else limit):
         raise UserError(
             f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make it again with --overwrite",
+            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make the dataset again with "
+            "--overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):
@@ -158,10 +166,16 @@ def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequenc
 
 
 def total_counts(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the sums over shard records: counts of samples, rows by split, and bytes."""
-    total, rows, size = Counter[str](), Counter[str](), 0
+    """Return the sums over shard records: counts of samples, rows by split, the share of [UNK], and bytes."""
+    total, rows, tokens, size = Counter[str](), Counter[str](), Counter[str](), 0
     for record in records:
         total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
+        tokens.update({name: record.get(name, 0) for name in ("tokens", "unknown")})  # older records lack them
         rows.update({file["split"]: file["rows"] for file in record["files"]})
         size += sum(file["bytes"] for file in record["files"])
-    return {**total, "rows": dict(rows), "bytes": size}
+    return {
+        **total,
+        "rows": dict(rows),
+        "unknown_share": Counts(tokens=tokens["tokens"], unknown=tokens["unknown"]).unknown_share,
+        "bytes": size,
+    }

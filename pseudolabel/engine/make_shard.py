@@ -41,9 +41,16 @@ class Counts:
     used: int = 0
     skipped: int = 0
     filtered: int = 0
-    cut: int = 0
+    cut: int = 0  # pieces of long documents, without the first piece of each
     lacking: int = 0  # rows that used samples could not give
+    tokens: int = 0  # tokens of text, of text tasks
+    unknown: int = 0  # [UNK] among them
     rows: dict[str, int] = field(default_factory=dict)  # by split
+
+    @property
+    def unknown_share(self) -> float | None:
+        """Return the share of [UNK] in the tokens of text; None if there are no tokens."""
+        return round(self.unknown / self.tokens, 6) if self.tokens else None
 
     def check(self, shard: Shard) -> None:
         """Raise `UserError` if a sample was read but not used, skipped or filtered."""
@@ -67,7 +74,7 @@ class ShardReading:
     source_columns: SourceColumns = NO_COLUMNS
 
     def __post_init__(self) -> None:
-        self._read = deque[Extent]()  # extents whose rows are not all yielded yet
+        self._read = deque[Extent]()  # extents that the reader began and `ColumnJoiner` did not
 
     def label(self, task: Task, labeler: Labeler, chance: Chance, copies: int) -> Iterator[Rows]:
         """Yield the rows of the samples, joined with the source columns. Count used, skipped and filtered samples.
@@ -84,6 +91,8 @@ class ShardReading:
                 self.leave_out(item)
             else:
                 self.counts.used += item.count
+                self.counts.tokens += item.tokens
+                self.counts.unknown += item.unknown
                 yield item
             del item
         if next(samples, None) is not None:
@@ -121,7 +130,7 @@ class ShardReading:
             self.report.count(0, 0, extent.weight)
 
     def leave_out(self, item: Skipped) -> None:
-        """Count a sample that gives no rows, and write its reason to `skips`."""
+        """Count a skipped sample, or missing rows of a used sample. Write the reason to `skips`."""
         if item.unusable:
             self.counts.skipped += item.count
         else:

@@ -94,9 +94,10 @@ def _options(dataset: Dataset, findings: Findings) -> None:
     except OSError:  # the file of an option is gone, so its checksum cannot be computed
         return
     then = dataset.manifest["options"]
-    wrong = [
-        name for name in {**now, **then} if name not in dataset.task.artefact_copies and now.get(name) != then.get(name)
-    ]
+    copied = {
+        f"{name}{end}" for name in dataset.task.artefact_copies for end in ("", "_sha256")
+    }  # `fit` may add tokens
+    wrong = [name for name in {**now, **then} if name not in copied and now.get(name) != then.get(name)]
     if wrong:
         findings.blame(MANIFEST, f"its options do not match its fields: {', '.join(wrong)}")
 

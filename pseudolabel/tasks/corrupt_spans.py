@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from typer import Option
@@ -22,18 +21,24 @@ from pseudolabel.transforms.text.masks import word_starts
 from pseudolabel.transforms.text.packing import Packing, to_lists
 from pseudolabel.transforms.text.ragged import Ragged, equal_rows
 from pseudolabel.transforms.text.span_corruption import (
+    PRESET_HELP,
+    PRESETS,
     CorruptedParts,
+    CorruptionPreset,
+    CorruptionPresetName,
+    Denoiser,
     infill,
     matches_text,
     noise_counts,
     noise_spans,
+    readable_spans,
     restore_text,
     target_spans,
     text_and_label_lengths,
     with_sentinels,
 )
+from pseudolabel.transforms.text.special_tokens import ROLES, Frame, SpecialTokens, find_sentinels
 from pseudolabel.transforms.text.tokenize import Tokens
-from pseudolabel.transforms.text.vocabulary import ROLES, SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,65 +46,17 @@ if TYPE_CHECKING:
 MIN_SENTINELS = 100  # added to a tokenizer without sentinels, as in T5; more if a row needs more
 
 
-class CorruptionPresetName(StrEnum):
-    """A published way to corrupt text; the value of `--preset`."""
-
-    t5 = "t5"
-    ul2_r = "ul2-r"
-    ul2_s = "ul2-s"
-    ul2_x = "ul2-x"
-    bart = "bart"
-
-
-class Denoiser(NamedTuple):
-    """The amount of text that is cut out of a row."""
-
-    density: float  # share of the tokens that is cut out; for bart, of the words
-    mean: float  # mean tokens per span; for bart, words; inf: one span at the end of the text
-
-
-class CorruptionPreset(NamedTuple):
-    """The settings of a preset."""
-
-    denoisers: tuple[Denoiser, ...]  # rows use them in turn
-    mode: str = ""  # token at the start of each input; tells the model which denoisers are used
-
-
-PRESETS = {
-    # Raffel et al. 2020, section 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
-    CorruptionPresetName.t5: CorruptionPreset((Denoiser(0.15, 3),)),
-    # Tay et al. 2022, tables of sections 3.1.2 and 4
-    CorruptionPresetName.ul2_r: CorruptionPreset((Denoiser(0.15, 3), Denoiser(0.15, 8)), "[R]"),
-    CorruptionPresetName.ul2_s: CorruptionPreset((Denoiser(0.25, math.inf),), "[S]"),
-    CorruptionPresetName.ul2_x: CorruptionPreset(
-        (Denoiser(0.5, 3), Denoiser(0.5, 8), Denoiser(0.15, 64), Denoiser(0.5, 64)), "[X]"
-    ),
-    # Lewis et al. 2020, sections 2.2 and 4.1: text infilling alone
-    CorruptionPresetName.bart: CorruptionPreset((Denoiser(0.3, 3),)),
-}
-
-
 def sentinel(number: int) -> str:
     """Return the name of a sentinel token, as in T5's tokenizer."""
     return f"<extra_id_{number}>"
 
 
-def describe_preset(preset: CorruptionPreset) -> str:
-    """Return a preset in words."""
-    spans = " or ".join(f"{100 * density:g} % in spans of {mean:g}" for density, mean in preset.denoisers)
-    return spans.replace("spans of inf", "one span at the end") + (f", prefix {preset.mode}" if preset.mode else "")
-
-
-PRESET_HELP = "Published preset. " + ". ".join(f"{name}: {describe_preset(preset)}" for name, preset in PRESETS.items())
-PRESET_HELP += " words, each replaced by one mask. Other presets count tokens. Span lengths are means."
-
-
 def _notes(task: CorruptSpans, artefacts: Path) -> Sequence[str]:
     from tokenizers import Tokenizer
 
-    given = Tokenizer.from_str(task.tokenizer_json).get_vocab() if task.tokenizer else {}
+    given = Tokenizer.from_str(task.tokenizer_files[0]).get_vocab() if task.tokenizer else {}
     size = max(Tokenizer.from_file(str(artefacts / "tokenizer.json")).get_vocab().values()) + 1
-    added = [token for token in task.extra_tokens()[::-1] if token not in given]
+    added = task.lacking_tokens(given)[::-1]
     names = ", ".join(dict.fromkeys([*added[:2], "...", *added[-2:]] if len(added) > 4 else added))
     saved = f"added to the tokenizer, saved as tokenizer.json; the model needs vocab_size {size}"
     return [f"{len(added)} special tokens ({names}) were {saved}"] if added else []
@@ -164,9 +121,7 @@ class CorruptSpans(PackedTask):
 
     @cached_property
     def lengths(self) -> tuple[tuple[int, ...], int]:
-        """Return the number of text tokens per row for each denoiser, and the length of the labels in tokens."""
-        if self.infilling:
-            return (self.length - 2 - bool(self.recipe.mode),), self.length - bool(self.recipe.mode)
+        """Return for spans the text tokens per row of each denoiser, and the length of the labels in tokens."""
         made = [
             text_and_label_lengths(self.length, *denoiser, 1 + bool(self.recipe.mode))
             for denoiser in self.recipe.denoisers
@@ -195,6 +150,11 @@ class CorruptSpans(PackedTask):
         sentinels = [sentinel(i) for i in reversed(range(max(MIN_SENTINELS, *counts)))]
         return [*filter(None, [self.recipe.mode]), *([] if self.infilling else sentinels)]
 
+    def lacking_tokens(self, vocabulary: Mapping[str, int]) -> list[str]:
+        """Return the mode token and the sentinels that a vocabulary lacks."""
+        there = vocabulary.keys() | find_sentinels(vocabulary).keys()
+        return [token for token in self.extra_tokens() if token not in there]
+
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Save the tokenizer, with missing sentinels and the mode token added, all as special tokens."""
         super().fit(seen, artefacts, rng)
@@ -205,7 +165,7 @@ class CorruptSpans(PackedTask):
         mode = self.recipe.mode
         if mode not in special and tokenizer.token_to_id(mode) is not None:
             raise UserError(f"--mode-token {mode} is a word of the tokenizer; give a new name, such as [X]")
-        if lacking := [token for token in self.extra_tokens() if token not in special]:
+        if lacking := self.lacking_tokens(tokenizer.get_vocab()):
             tokenizer.add_special_tokens(lacking)
             ids = tokenizer.get_vocab()
             if len(set(ids.values())) < len(ids):
@@ -219,34 +179,45 @@ class CorruptSpans(PackedTask):
         return self.infilling
 
     def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
-        return Packing(tokens, None, self.lengths[0])
+        room = self.length - bool(self.recipe.mode) - special.single.size
+        return Packing(tokens, None, (room,) if self.infilling else self.lengths[0])
+
+    def frame(self, special: SpecialTokens) -> Frame:
+        """Return the special tokens of the labels, and of the inputs after the mode token."""
+        return special.single if self.infilling else Frame((), (), (special.sep,))
 
     def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         special, mode = text.special, self.recipe.mode
         text = text._replace(ids=special.plain(text.ids))
-        inputs, labels, blanks = self.infill(text, rng) if self.infilling else self.cut(text, rng)
-        start = [special.cls] if self.infilling else []
-        front = [special.added[mode], *start] if mode else start
-        shown = inputs.frame(self.length, special.pad, front, special.sep)
-        attention = np.arange(self.length) < (inputs.lengths + len(front) + 1)[:, None]
-        asked = labels.frame(self.lengths[1], IGNORE_INDEX, start, special.sep)
-        read = [text.spelling.spell(part, blanks) for part in (inputs, labels)] if text.spelling else []
+        inputs, labels, read = self.infill(text, rng) if self.infilling else self.cut(text, rng)
+        frame = self.frame(special)
+        front = ([special.added[mode]] if mode else []) + [*frame.front]
+        shown = inputs.frame(self.length, special.pad, front, frame.back)
+        attention = np.arange(self.length) < (inputs.lengths + len(front) + len(frame.back))[:, None]
+        width = self.length - bool(mode) if self.infilling else self.lengths[1]
+        asked = labels.frame(width, IGNORE_INDEX, frame.front, frame.back)
         return [*map(to_lists, (shown, attention.astype(np.int8), asked)), *read]
 
-    def cut(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
-        """Return the inputs, the labels, and the ids of the sentinels in both."""
+    def cut(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, list[pa.Array]]:
+        """Return the inputs, the labels, and with `--as-text` both as text."""
         (rows, width), denoiser = text.ids.shape, self.recipe.denoisers[text.turn]
         noise = noise_spans(rows, width, *denoiser, rng)
-        count = noise_counts(width, *denoiser)[1]
+        count, read = noise_counts(width, *denoiser)[1], []
         sentinels = np.array([text.special.added[sentinel(i)] for i in range(count)])
-        return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), sentinels
+        if text.spelling:
+            characters, _ = text.spelling.characters(text.ids.reshape(-1), np.arange(text.ids.size) % width == 0)
+            readable = readable_spans(text.ids, noise, sentinels, characters)
+            read = [text.spelling.spell(part, sentinels) for part in readable]
+        return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), read
 
-    def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, np.ndarray]:
-        """Return the inputs, the whole texts as labels, and the id of the mask token in the inputs."""
+    def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, list[pa.Array]]:
+        """Return the inputs, the whole texts as labels, and with `--as-text` both as text."""
         (rows, width), (density, mean) = text.ids.shape, self.recipe.denoisers[text.turn]
         begins = word_starts(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
-        mask = text.special.mask
-        return infill(text.ids, begins, density, mean, mask, rng), equal_rows(text.ids), np.array([mask])
+        mask, labels = text.special.mask, equal_rows(text.ids)
+        inputs = infill(text.ids, begins, density, mean, mask, rng)
+        spell = text.spelling.spell if text.spelling else None
+        return inputs, labels, [spell(part, np.array([mask])) for part in (inputs, labels)] if spell else []
 
     def check_rows(
         self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
@@ -270,14 +241,15 @@ class CorruptSpans(PackedTask):
     def split_spans(self, row: Row, special: SpecialTokens) -> CorruptedParts:
         """Drop the mode, start and end tokens; split before sentinels or masks. Raise `UnusableSample` if malformed."""
         ids, labels, size = np.array(row["input_ids"]), np.array(row["labels"]), sum(row["attention_mask"])
-        asked, front = np.count_nonzero(labels != IGNORE_INDEX), bool(self.recipe.mode) + self.infilling
+        asked, frame, mode = np.count_nonzero(labels != IGNORE_INDEX), self.frame(special), bool(self.recipe.mode)
         if min(ids.min(), labels[labels != IGNORE_INDEX].min(initial=0)) < 0 or max(ids.max(), labels.max()) >= len(
             special.table
         ):
             raise UnusableSample("the row has ids outside the vocabulary")
-        if ids[size - 1] != special.sep or labels[asked - 1] != special.sep:
-            raise UnusableSample("`input_ids` or `labels` does not end with the end-of-sequence token")
-        shown, told = ids[front : size - 1], labels[self.infilling : asked - 1]
+        first, end, last = mode + len(frame.front), size - len(frame.back), asked - len(frame.back)
+        if (*ids[end:size], *labels[last:asked]) != 2 * frame.back:
+            raise UnusableSample("`input_ids` or `labels` does not end with the tokens that end a text")
+        shown, told = ids[first:end], labels[len(frame.front) : last]
         if self.infilling:
             return CorruptedParts(np.split(shown, np.flatnonzero(shown == special.mask)), [told])
         sentinels = [special.added[name] for name in self.extra_tokens() if name != self.recipe.mode]

@@ -14,15 +14,14 @@ from pseudolabel.tasks.base.text import (
     PackedTask,
     PackedText,
     first_faults,
-    framing_faults,
     list_to_array,
 )
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, masking_faults, replace_masked
 from pseudolabel.transforms.text.packing import Packing, to_lists
 from pseudolabel.transforms.text.ragged import equal_rows
+from pseudolabel.transforms.text.special_tokens import SpecialTokens, framing_faults
 from pseudolabel.transforms.text.tokenize import Tokens
-from pseudolabel.transforms.text.vocabulary import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +51,7 @@ class MaskText(MaskingOptions, PackedTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids of [CLS] text [SEP], with some tokens masked."),
+            Column("input_ids", "list<int32>", "input", "Token ids of a text as the tokenizer frames it, some masked."),
             Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             Column("text", "string", "input", "The row as text, with [MASK] for each token to predict."),
@@ -60,16 +59,17 @@ class MaskText(MaskingOptions, PackedTask):
         ][: 5 if self.as_text else 3]
 
     def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:
-        return Packing(tokens, special.sep, (self.length - 2,))
+        return Packing(tokens, special.sep, (self.length - special.single.size,))
 
     def whole_words(self) -> bool:
         return self.rule.unit != Unit.token
 
     def label(self, text: PackedText, rng: np.random.Generator) -> list[pa.Array]:
         special, (rows, width) = text.special, text.ids.shape
-        ids = equal_rows(text.ids).frame(self.length, special.pad, [special.cls], special.sep)
-        inside = np.pad(text.inside, ((0, 0), (1, self.length - width - 1)))
-        attention = np.tile((np.arange(self.length) < width + 2).astype(np.int8), (rows, 1))
+        frame, before = special.single, len(special.single.front)
+        ids = equal_rows(text.ids).frame(self.length, special.pad, frame.front, frame.back)
+        inside = np.pad(text.inside, ((0, 0), (before, self.length - width - before)))
+        attention = np.tile((np.arange(self.length) < width + frame.size).astype(np.int8), (rows, 1))
         chosen = choose(~special.table[ids], inside, self.rule, rng)
         labels = np.where(chosen.tokens, ids, np.int32(IGNORE_INDEX))
         shown = replace_masked(ids, chosen, special, self.rule.replace, rng)
@@ -79,19 +79,20 @@ class MaskText(MaskingOptions, PackedTask):
     def check_rows(
         self, rows: pa.RecordBatch, source: np.ndarray | None, special: SpecialTokens
     ) -> Sequence[str | None]:
-        """Fill in the labels. Check that rows are [CLS] text [SEP] [PAD]..., equal the source, and mask only text."""
+        """Fill in the labels. Check that rows are framed texts, equal the source, and mask only text."""
         shown, labels, attention = (
             list_to_array(rows, n, self.length) for n in ("input_ids", "labels", "attention_mask")
         )
         filled = np.where(labels != IGNORE_INDEX, labels, shown)
-        tests = [*masking_faults(shown, labels, special), *framing_faults(filled, attention, special)]
+        tests = [*masking_faults(shown, labels, special), *framing_faults(filled, attention, special, special.single)]
         if source is not None:
-            other = (filled[:, 1 : 1 + source.shape[1]] != source).any(1)
+            before = len(special.single.front)
+            other = (filled[:, before : before + source.shape[1]] != source).any(1)
             tests.append((other, "with the labels filled in, the row differs from the source"))
         return first_faults(*tests)
 
     def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
         """Yield the text with its masks filled in."""
-        size = sum(row["attention_mask"])
-        shown, labels = (np.array(row[name][1 : size - 1]) for name in ("input_ids", "labels"))
+        text = slice(len(special.single.front), sum(row["attention_mask"]) - len(special.single.back))
+        shown, labels = (np.array(row[name][text]) for name in ("input_ids", "labels"))
         yield MarkedText("", spelling.fill_masks(shown, labels, special))

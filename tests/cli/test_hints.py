@@ -14,8 +14,8 @@ from typer.main import get_command
 
 from pseudolabel.cli.app import app
 
-FOREIGN = {  # options of other programs: tar, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
-    *("--sparse", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),
+FOREIGN = {  # options of other programs: tar, zstd, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
+    *("--sparse", "--long", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),
     *("--help", "--version", "--columns", "--no"),
 }
 
@@ -83,4 +83,4 @@ def test_finish_names_no_option_that_it_has_not(here: Command, tmp_path: Path) -
     done = here("finish", "out")
     assert done.returncode == 3
     assert "add --overwrite" not in done.stderr
-    assert "make it again with --overwrite" in done.stderr
+    assert "make the dataset again with --overwrite" in done.stderr

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pseudolabel.contracts import Sample, chance_for
+from pseudolabel.contracts import Sample, Skipped, chance_for
 from pseudolabel.readers.text.blocks import pack
-from pseudolabel.tasks.base.task import row_columns
+from pseudolabel.tasks.base.task import Rows, row_columns
 from pseudolabel.tasks.mask_text import MaskText
 
 TEXT = "The cat is on a table and nobody had come back from far green hills where rivers turn to silver. "
@@ -39,9 +39,11 @@ def label(task: MaskText, source: list[Sample], folder: Path, copies: int = 1, s
     """The rows of one shard, checked against the schema; every document is said to be done with, once."""
     task.fit(task.observe(iter(source)) if task.observed_megabytes else iter(()), folder, np.random.default_rng(0))
     made = list(task.labeler(folder).label(iter(source), chance_for(seed, task.name), copies))
-    assert sum(rows.count for rows in made) == sum(sample.count for sample in source)
+    rows = [item for item in made if isinstance(item, Rows)]
+    assert sum(item.count for item in rows) == sum(sample.count for sample in source)
+    assert not any(item.count or item.unusable for item in made if isinstance(item, Skipped))
     schema = pa.schema([(column.name, column.arrow) for column in row_columns(task)])
-    return pa.Table.from_batches([rows.rows for rows in made], schema)
+    return pa.Table.from_batches([item.rows for item in rows], schema)
 
 
 def matrix(table: pa.Table, name: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from runs import FIXTURES, Command
+from runs import Command
 from token_rows import samples
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from pseudolabel.contracts import Sample, UserError, chance_for
 from pseudolabel.tasks.base.task import row_columns
@@ -210,7 +211,8 @@ def test_sentinels_that_lack_are_added_saved_and_told(tmp_path: Path, pseudolabe
     (remark,) = task.description.notes(task, tmp_path)
     assert f"{needed - 1} special tokens (<extra_id_2>, <extra_id_3>, ..." in remark
     assert f"vocab_size {saved.get_vocab_size()}" in remark
-    done = pseudolabel("corrupt-spans", FIXTURES / "text", "--out", "out", "--tokenizer", file)
+    (tmp_path / "numbers.txt").write_text(count(0, 900), "utf-8")
+    done = pseudolabel("corrupt-spans", "numbers.txt", "--out", "out", "--tokenizer", file)
     assert done.returncode == 0, done.stderr
     for told in (done.stderr, *((tmp_path / "out" / name).read_text() for name in ("README.md", "_manifest.json"))):
         assert "98 special tokens (<extra_id_2>" in told
@@ -328,6 +330,41 @@ def test_an_input_is_never_longer_than_its_text() -> None:
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["t5", "ul2-x", "ul2-s", "bart"])
+def test_text_of_bytes_is_cut_between_characters(preset: str, tmp_path: Path) -> None:
+    """The spans of the target fill the blanks of the text, and it is what the tokenizer itself reads."""
+    names = ["<s>", "</s>", "<pad>", "<mask>"]
+    pieces = [*names, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    made = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, []))
+    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    made.add_special_tokens(names)
+    made.save(str(tmp_path / "bytes.json"))
+    task = CorruptSpans(preset=preset, length=40, as_text=True, tokenizer=str(tmp_path / "bytes.json"))
+    rows = label(
+        task, samples(["中文字符测试的一是不了", "привет мир где ты", "👩\u200d👧☕\ufe0f👍🏽"] * 5), tmp_path, copies=3
+    )
+    saved = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for row in rows:
+        assert "\ufffd" not in row["text"] + row["target"]
+        target = [i for i in row["labels"] if i != -100]
+        if preset == "bart":
+            assert row["target"] == saved.decode(target).strip("\ufffd")
+            kept = [part.strip() for part in row["text"].split("<mask>")]
+            assert re.fullmatch(".*".join(map(re.escape, kept)), row["target"].strip(), re.DOTALL)
+            continue
+        shown = [i for i, a in zip(row["input_ids"], row["attention_mask"], strict=True) if a][
+            bool(task.recipe.mode) : -1
+        ]
+        spans, text = re.split(r" ?<extra_id_(\d+)>", row["target"]), row["text"]
+        for number, span in zip(spans[1::2], spans[2::2], strict=True):
+            text = re.sub(f" ?<extra_id_{number}>", lambda _, span=span: span, text, count=1)
+        cuts, whole = [i for i, j in enumerate(target) if j in shown and j >= len(pieces)], list[int]()
+        for i in shown:
+            at = target.index(i) if i >= len(pieces) else -1
+            whole += [i] if at < 0 else target[at + 1 : next((cut for cut in cuts if cut > at), -1)]
+        assert text == saved.decode(whole).strip("\ufffd")
 
 
 def test_a_person_can_read_it(tokenizer_file: Path, tmp_path: Path) -> None:

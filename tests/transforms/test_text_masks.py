@@ -26,7 +26,8 @@ from pseudolabel.transforms.text.masks import (
     replace_masked,
 )
 from pseudolabel.transforms.text.ragged import choose_k, composition, first_fit, follow_links
-from pseudolabel.transforms.text.vocabulary import SpecialTokens, train_wordpiece
+from pseudolabel.transforms.text.special_tokens import SpecialTokens
+from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
 WIDTH, ROWS = 128, 800
 

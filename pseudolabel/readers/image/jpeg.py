@@ -34,6 +34,7 @@ class JpegHeader(NamedTuple):
     width: int
     height: int
     components: int
+    factors: bytes  # sampling factors of each component, see `chroma.py`
     restarts: bool  # the compressed data has restart markers
     metadata: tuple[bytes, ...]  # contents of APP1 segments: EXIF and XMP
     start: int  # offset of the start of scan, where the header ends
@@ -56,7 +57,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """Read the header of a regular JPEG of 8 bits, in a tenth of Pillow's time; else None."""
-    frame, restarts = (0, 0, 0, 0), False
+    frame, restarts, factors = (0, 0, 0, 0), False, b""
     metadata: list[bytes] = []
     for marker, start, end in _segments(data) if data.startswith(b"\xff\xd8\xff") else ():
         if end + 6 > len(data):
@@ -64,9 +65,10 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         if marker == START_OF_SCAN:
             bits, height, width, components = frame
             whole = bits == 8 and width * height > 0
-            return JpegHeader(width, height, components, restarts, tuple(metadata), start) if whole else None
+            return JpegHeader(width, height, components, factors, restarts, tuple(metadata), start) if whole else None
         if marker in FRAMES:
             frame = unpack_from(">BHHB", data, start + 4)
+            factors = data[start + 11 : end : 3]
         elif marker not in TABLES:
             return None
         restarts |= marker == RESTART_INTERVAL and data[start + 4 : start + 6] != b"\0\0"

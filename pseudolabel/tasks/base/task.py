@@ -65,6 +65,8 @@ class Rows:
     rows: Sequence[Row] | pa.RecordBatch
     count: int
     source: Any = None  # the source of the rows, for `check_rows`; None if it is no longer in memory
+    tokens: int = 0  # tokens of text that are counted, of text tasks
+    unknown: int = 0  # [UNK] among them
 
 
 class Reader(Protocol):

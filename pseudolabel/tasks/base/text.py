@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -13,16 +14,31 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import Chance, Piece, Sample, UnusableSample
+from pseudolabel.contracts import IGNORE_INDEX, Chance, Piece, Sample, Skipped, UnusableSample, UserError
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.packing import Packed, Packing
+from pseudolabel.transforms.text.special_tokens import (
+    REQUIRED_ROLES,
+    ROLES,
+    Frame,
+    SpecialTokens,
+    load_special,
+    role_tokens,
+)
 from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens, load_tokens
-from pseudolabel.transforms.text.vocabulary import SpecialTokens, load_special, tokenizer_description, train_wordpiece
+from pseudolabel.transforms.text.vocabulary import (
+    CONFIGURATION,
+    TOKENIZER,
+    configured_tokens,
+    load_description,
+    train_wordpiece,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class TextTask(TextOptions, Task):
 
 
 BATCH_TOKENS = 1 << 19  # approximate number of tokens in a batch of rows
+NOTHING_FITS = "no token to predict: each word or span is longer than --ratio allows"
+UNKNOWN_TEXT = "no token to predict: the tokenizer knows none of the text, all of it is [UNK] or other special tokens"
 
 
 @dataclass(frozen=True)
@@ -45,30 +63,64 @@ class TokenTask(TextTask):
 
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens per row.")] = 128
     tokenizer: Annotated[
-        str, Option(help="Path of a tokenizer.json, or a name on the Hugging Face Hub. [learned from the source]")
+        str,
+        Option(help="A tokenizer.json, its folder as transformers saves it, or a name on the Hub. [learned]"),
     ] = ""
+    cls_token: Annotated[str, Option(help="Token before each row. [the tokenizer's]")] = ""
+    sep_token: Annotated[str, Option(help="Token between documents and after each row. [the tokenizer's]")] = ""
+    pad_token: Annotated[str, Option(help="Token that fills a row. [the tokenizer's]")] = ""
+    mask_token: Annotated[str, Option(help="Token that hides another. [the tokenizer's]")] = ""
     vocab_size: Annotated[int, Option(min=100, help="Maximum size of the learned vocabulary.")] = 30_522
     as_text: Annotated[bool, Option(help="Add columns with input and label as text.")] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for role in REQUIRED_ROLES:
+            if getattr(self, f"{role}_token") and (not self.tokenizer or role not in self.needs()):
+                why = f"{self.name} needs none with these options" if self.tokenizer else "it is learned with its own"
+                raise UserError(f"--{role}-token names a token of the tokenizer, but {why}; leave it out")
         if self.tokenizer:
-            from tokenizers import Tokenizer
-
-            SpecialTokens.of(Tokenizer.from_str(self.tokenizer_json), self.needs())
+            least = self.frame(self.given_tokens).size + 2
+            if self.length < least:
+                raise UserError(f"--length {self.length} leaves no room for text; give {least} or more, such as 128")
 
     @cached_property
-    def tokenizer_json(self) -> str:
-        """Return the content of the tokenizer.json of `--tokenizer`."""
-        return tokenizer_description(self.tokenizer)
+    def tokenizer_files(self) -> tuple[str, dict[str, str]]:
+        """Return the content of the tokenizer.json of `--tokenizer`, and the tokens with a role: options go first."""
+        description, named = load_description(self.tokenizer)
+        given = {f"{role}_token": getattr(self, f"{role}_token", "") for role in ROLES}
+        return description, named | {key: token for key, token in given.items() if token}
+
+    @cached_property
+    def given_tokens(self) -> SpecialTokens:
+        """Return the special tokens of `--tokenizer`."""
+        from tokenizers import Tokenizer
+
+        description, named = self.tokenizer_files
+        tokenizer = Tokenizer.from_str(description)
+        for role in REQUIRED_ROLES:
+            if (token := getattr(self, f"{role}_token")) and tokenizer.token_to_id(token) is None:
+                raise UserError(f"--{role}-token {token} is not in the vocabulary of --tokenizer; give one that is")
+        return self.special_tokens(tokenizer, named)
+
+    def special_tokens(self, tokenizer: Tokenizer, named: Mapping[str, str]) -> SpecialTokens:
+        """Find the special tokens of a tokenizer. `named`: as in tokenizer_config.json."""
+        return load_special(tokenizer, self.needs(), tuple(named.items()), not (self.cls_token or self.sep_token))
 
     def options(self) -> Mapping[str, Any]:
-        content = {"tokenizer_sha256": sha256(self.tokenizer_json.encode()).hexdigest()} if self.tokenizer else {}
-        return {**super().options(), **content}
+        if not self.tokenizer:
+            return super().options()
+        content, special = sha256(self.tokenizer_files[0].encode()).hexdigest(), self.given_tokens
+        roles = {role: getattr(special, role) for role in ROLES}
+        return {**super().options(), "tokenizer_sha256": content, "special_tokens": roles}
 
     def needs(self) -> tuple[str, ...]:
         """Return the roles of the special tokens that the tokenizer must have."""
-        return "cls", "sep", "pad", "mask"
+        return REQUIRED_ROLES
+
+    def frame(self, special: SpecialTokens) -> Frame:
+        """Return the special tokens of a row."""
+        return special.single
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
@@ -80,20 +132,28 @@ class TokenTask(TextTask):
             yield np.frombuffer(b"\n".join(sample.payload.texts()), np.uint8)
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
+        """Save the tokenizer and the tokens with a role, as transformers saves them."""
+        from tokenizers import Tokenizer
+
         if self.tokenizer:
-            (artefacts / "tokenizer.json").write_bytes(self.tokenizer_json.encode())
+            description, named = self.tokenizer_files
         else:
-            train_wordpiece((text.tobytes().decode() for text in seen), self.vocab_size).save(
-                str(artefacts / "tokenizer.json")
-            )
+            texts = (text.tobytes().decode() for text in seen)
+            description, named = train_wordpiece(texts, self.vocab_size).to_str(pretty=True), {}
+        (artefacts / TOKENIZER).write_bytes(description.encode())
+        tokenizer = Tokenizer.from_str(description)
+        tokens = role_tokens(tokenizer, tokenizer.get_vocab(), named)
+        about = {"tokenizer_class": "PreTrainedTokenizerFast", **{f"{role}_token": tokens[role] for role in tokens}}
+        (artefacts / CONFIGURATION).write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     def load_tokenizer(
         self, artefacts: Path, words: bool, literal: bool
     ) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
         """Load the tokenizer of `fit`, and the detokenizer if `--as-text` is set. `words`, `literal`: see `Tokens`."""
-        tokens = load_tokens((artefacts / "tokenizer.json").read_bytes().decode(), words, literal)
+        tokens = load_tokens((artefacts / TOKENIZER).read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
-        return tokens, load_special(tokens.tokenizer, self.needs()), written
+        named = dict(configured_tokens(artefacts / CONFIGURATION))
+        return tokens, self.special_tokens(tokens.tokenizer, named), written
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
         """Return a batch of rows with this task's schema."""
@@ -137,24 +197,32 @@ class PackedTask(TokenTask):
         return PackedLabeler(self, *self.load_tokenizer(artefacts, self.whole_words(), self.literal()))
 
 
+def asking_rows(made: Rows, known: np.ndarray, source: Callable[[np.ndarray], Any]) -> Iterator[Rows | Skipped]:
+    """Yield the rows that ask for something, then a `Skipped` for each other row.
+
+    `known`: (r,) bool, true for rows with text that is not [UNK]. `source`: (r,) bool -> the source of these rows.
+    """
+    import pyarrow as pa
+
+    rows, asks = made.rows, known
+    assert isinstance(rows, pa.RecordBatch)
+    if len(rows) and "labels" in rows.schema.names:
+        labels = rows.column("labels").flatten().to_numpy().reshape(len(rows), -1)
+        asks = known & (labels.max(1) != IGNORE_INDEX)
+    if asks.all():
+        yield made
+        return
+    yield replace(made, rows=rows.filter(pa.array(asks)), source=source(asks))
+    for key, empty in zip(rows.column("key").filter(pa.array(~asks)).to_pylist(), ~known[~asks], strict=True):
+        yield Skipped(key, UNKNOWN_TEXT if empty else NOTHING_FITS, unusable=False, count=0, rows=1)
+
+
 def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
     """Return a list column as `(r, width)`. Raise `UnusableSample` if a list has another length."""
     column = rows.column(name)
     if (np.diff(column.offsets.to_numpy()) != width).any():
         raise UnusableSample(f"`{name}` has a length other than {width}")
     return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
-
-
-def framing_faults(ids: np.ndarray, attention: np.ndarray, special: SpecialTokens) -> list[tuple[np.ndarray, str]]:
-    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not [CLS] ... [SEP] [PAD]..., and the reason."""
-    columns, last = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64) - 1
-    attended = columns <= last[:, None]
-    return [
-        (((ids < 0) | (ids >= len(special.table))).any(1), "the row has ids outside the vocabulary"),
-        ((attention != attended).any(1), "`attention_mask` is not ones followed by zeros"),
-        ((ids[:, 0] != special.cls) | (ids[np.arange(len(ids)), last] != special.sep), "the row is not [CLS]...[SEP]"),
-        ((~attended & (ids != special.pad)).any(1), "a token with `attention_mask` 0 is not [PAD]"),
-    ]
 
 
 def first_faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
@@ -181,22 +249,26 @@ class PackedLabeler(NamedTuple):
     special: SpecialTokens
     spelling: Detokenizer | None
 
-    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows]:
+    def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for packed in self.task.packing(self.tokens, self.special).rows(samples):
             yield from self._rows(packed, chance, copies)
 
-    def _rows(self, packed: Packed, chance: Chance, copies: int) -> Iterator[Rows]:
+    def _rows(self, packed: Packed, chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         """Yield the labelled rows in batches. Only the first batch has the number of documents, the others have 0."""
         size = max(1, BATCH_TOKENS // packed.texts.shape[1])
         for copy in range(copies):
             rng = chance(packed.key, copy)
             for i in range(0, max(1, len(packed.texts)), size):
-                ids = packed.texts[i : i + size]
+                ids, keys = packed.texts[i : i + size], packed.keys[i : i + size]
                 text = PackedText(
                     ids & ~CONTINUES_WORD, (ids & CONTINUES_WORD) != 0, packed.turn, self.special, self.spelling
                 )
-                batch = self.task.batch(packed.keys[i : i + size], copy, self.task.label(text, rng))
-                yield Rows(batch, packed.documents if (copy, i) == (0, 0) else 0, text.ids)
+                batch = self.task.batch(keys, copy, self.task.label(text, rng))
+                documents = packed.documents if (copy, i) == (0, 0) else 0
+                text_tokens = self.special.is_text(text.ids)
+                counts = (0, 0) if copy else self.special.count_tokens(text.ids)
+                made = Rows(batch, documents, text.ids, *counts)
+                yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 
     def check_rows(self, rows: pa.RecordBatch, source: np.ndarray | None) -> Sequence[str | None]:
         return self.task.check_rows(rows, source, self.special)

@@ -11,13 +11,14 @@ import numpy as np
 from pseudolabel.contracts import Span
 from pseudolabel.transforms.text.packing import to_strings
 from pseudolabel.transforms.text.ragged import Ragged
-from pseudolabel.transforms.text.vocabulary import SpecialTokens
+from pseudolabel.transforms.text.special_tokens import SpecialTokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from tokenizers import Tokenizer
 
 CONTEXT_TOKENS = 4  # preceding tokens that a token is decoded with
+CUT = "\ufffd"  # what decoders write for bytes that are no whole character
 
 
 class Detokenizer:
@@ -33,36 +34,100 @@ class Detokenizer:
         ends = [self.end if self.end and piece.endswith(self.end) else "" for piece in pieces]
         self.pieces, self.marks, self.ends = (np.array(part, object) for part in (pieces, marks, ends))
         self.answers = np.array([self.decode([p.removeprefix(inner)]).strip() for p in pieces], object)
+        self.continues = self._continuing(pieces)
+        self.added = np.zeros(len(pieces), bool)
+        self.added[[*tokenizer.get_added_tokens_decoder()]] = True
+
+    def _continuing(self, pieces: list[str]) -> np.ndarray:
+        """Return (v,) bool: the piece begins inside a character. True for some pieces of byte-level vocabularies.
+
+        The byte C3 and one such byte are a character: then the decoder writes no U+FFFD, its sign for a cut character.
+        """
+        before = [piece for piece in ("Ã", "<0xC3>") if self.decode([piece]) == CUT]  # byte-level, byte fallback
+        cut = [bool(before) and answer.startswith(CUT) for answer in self.answers]
+        later = [c and not self.decode([before[0], p]).startswith(CUT) for c, p in zip(cut, pieces, strict=True)]
+        return np.array(later, bool)
+
+    def characters(self, ids: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n,) int64: the number of the character that a token begins in; and (n,) bool: it is a whole one.
+
+        Tokens with one number must be read together. `fresh`: (n,) bool, true where another text begins. A text that
+        is a part of a row may begin or end within a character, which is not whole then.
+        """
+        if not self.continues.any():
+            return np.arange(len(ids)), np.ones(len(ids), bool)
+        inside, apart = self.continues[ids], self.added[ids]
+        fresh = fresh | apart | np.append(False, apart[:-1])[: len(ids)]
+        begins = ~inside | fresh
+        number, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)
+        whole, pieces = ~inside[starts], self.pieces[ids].tolist()
+        for i in np.flatnonzero(np.append(fresh[1:], True)[: len(ids)]).tolist():
+            whole[number[i]] &= not self.decode(pieces[starts[number[i]] : i + 1]).endswith(CUT)
+        return number, whole[number]
 
     def read(self, ids: np.ndarray, chosen: np.ndarray, special: SpecialTokens) -> list[pa.Array]:
-        """Return r texts with a blank for each chosen token, and r lists of answers. `ids`, `chosen`: (r, L)."""
-        unwritten = [special.cls, special.sep, special.pad, special.mask]  # [MASK] is written for blanks only
-        written = ~np.isin(ids, unwritten)
-        pieces = np.where(chosen, self.marks[ids] + "[MASK]" + self.ends[ids], self.pieces[ids])[written]
-        document = np.cumsum(ids.reshape(-1) == special.sep)[written.reshape(-1)]  # [SEP] ends documents and rows
-        texts = self.texts(pieces, np.nonzero(written)[0], document, len(ids))
-        return [to_strings(texts), self.fillings(ids, chosen)]
+        """Return r texts with a blank for each chosen token, and r lists of answers. `ids`, `chosen`: (r, L).
+
+        Tokens of one character have one blank. The answer for a character that a row cuts is the names of its tokens.
+        """
+        import pyarrow as pa
+
+        framing = [i for frame in (special.single, special.pair) for part in frame[:3] for i in part]
+        written = ~np.isin(ids, [special.sep, special.pad, special.mask, *framing])  # [MASK] is written for blanks only
+        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # which end documents and rows
+        (row, column), flat = np.nonzero(written), ids[written]
+        fresh = np.diff(row, prepend=-1) + np.diff(column, prepend=-1) != 1
+        number, whole = self.characters(flat, fresh)
+        first, hidden = np.diff(number, prepend=-1) > 0, np.zeros(len(flat), bool)
+        hidden[number[chosen[written]]] = True
+        hidden = hidden[number]
+        blank, shown = hidden & first, hidden & first | whole & ~hidden
+        pieces = np.where(hidden, self.marks[flat] + "[MASK]" + self.ends[flat], self.pieces[flat])
+        texts = self.texts(pieces[shown], row[shown], document[shown], len(ids))
+        offsets = np.append(0, np.bincount(row[blank], minlength=len(ids)).cumsum()).astype(np.int32)
+        answers, sizes = self.answers[flat[blank]], np.bincount(number)[number[blank]]
+        for i in np.flatnonzero((sizes > 1) | ~whole[blank]).tolist():
+            start = np.flatnonzero(blank)[i]
+            character = self.pieces[flat[start : start + sizes[i]]].tolist()
+            answers[i] = self.decode(character).strip() if whole[start] else "".join(character)
+        return [to_strings(texts), pa.ListArray.from_arrays(offsets, to_strings(answers.tolist()))]
 
     def spell(self, rows: Ragged, blanks: np.ndarray) -> pa.Array:
-        """Return the texts of rows. Each id of `blanks` is written as a word."""
-        pieces, row = self.pieces[rows.values], np.repeat(np.arange(len(rows.lengths)), rows.lengths)
-        pieces = np.where(np.isin(rows.values, blanks), self.space + pieces + self.end, pieces)
+        """Return the texts of rows, without the characters that are cut. Each id of `blanks` is written as a word."""
+        row = np.repeat(np.arange(len(rows.lengths)), rows.lengths)
+        _, whole = self.characters(rows.values, np.diff(row, prepend=-1) > 0)
+        ids, row = rows.values[whole], row[whole]
+        words = np.array([self.space + piece.removeprefix(self.space) + self.end for piece in self.pieces], object)
+        pieces = np.where(np.isin(ids, blanks), words[ids], self.pieces[ids])
         return to_strings(self.texts(pieces, row, row, len(rows.lengths)))
 
     def fill_masks(self, shown: np.ndarray, labels: np.ndarray, special: SpecialTokens) -> list[Span]:
         """Return the original text of (n,) ids as spans, marked "blank", "kept" or "changed" (with the token shown)."""
         asked = labels >= 0
-        marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed")
-        texts = self.each(np.where(asked, labels, shown))
-        notes = np.where(marks == "changed", self.answers[shown], "").tolist()
-        return [Span(*span) for span in zip(texts, marks.tolist(), notes, strict=True)]
+        marks = np.select([~asked, shown == special.mask, shown == labels], ["", "blank", "kept"], "changed").tolist()
+        ids = np.where(asked, labels, shown)
+        number, _ = self.characters(ids, np.arange(len(ids)) == 0)
+        for i in np.flatnonzero(np.diff(number) == 0)[::-1].tolist():  # a character has the mark of its first token
+            marks[i], marks[i + 1] = marks[i] or marks[i + 1], ""
+        cut = [CUT in answer for answer in self.answers[shown]]  # a part of a character is shown by its name
+        names = np.where(cut, self.pieces[shown], self.answers[shown])
+        notes = np.where(np.array(marks) == "changed", names, "").tolist()
+        return [Span(*span) for span in zip(self.each(ids), marks, notes, strict=True)]
 
     def each(self, ids: np.ndarray) -> list[str]:
-        """Return the text of each of (n,) ids, with the space before it if there is one."""
-        pieces, texts = self.pieces[ids].tolist(), []
-        for i, answer in enumerate(self.answers[ids].tolist()):
-            before, with_it = (self.decode(pieces[max(0, i - CONTEXT_TOKENS) : end]) for end in (i, i + 1))
-            texts.append(with_it[len(before) :] if with_it.startswith(before) else answer)
+        """Return the text of each of (n,) ids, with the space before it if there is one.
+
+        The first token of a character has it all, the others have "".
+        """
+        number, whole = self.characters(ids, np.arange(len(ids)) == 0)
+        begins = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
+        pieces, texts = self.pieces[ids].tolist(), [""] * len(ids)
+        for start, end in pairwise([*begins, len(ids)]):
+            context = begins[number[max(0, start - CONTEXT_TOKENS)]]
+            before, with_it = (self.decode(pieces[context:stop]) for stop in (start, end))
+            if whole[start]:
+                alone = self.answers[ids[start]] if end - start == 1 else self.decode(pieces[start:end])
+                texts[start] = with_it[len(before) :] if with_it.startswith(before) else str(alone)
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
@@ -72,13 +137,6 @@ class Detokenizer:
         for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):
             texts[row] += "\n" * bool(texts[row]) + self.decode(flat[start:end])
         return texts
-
-    def fillings(self, ids: np.ndarray, chosen: np.ndarray) -> pa.Array:
-        """Return r lists with the words of the chosen tokens. `ids`, `chosen`: (r, L)."""
-        import pyarrow as pa
-
-        offsets = np.append(0, chosen.sum(1).cumsum()).astype(np.int32)
-        return pa.ListArray.from_arrays(offsets, to_strings(self.answers[ids[chosen]].tolist()))
 
 
 load_detokenizer = lru_cache(maxsize=1)(Detokenizer)

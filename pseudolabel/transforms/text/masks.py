@@ -14,7 +14,7 @@ from pseudolabel.contracts import IGNORE_INDEX, Options, UserError
 from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
 
 if TYPE_CHECKING:
-    from pseudolabel.transforms.text.vocabulary import SpecialTokens
+    from pseudolabel.transforms.text.special_tokens import SpecialTokens
 
 MAX_WORD_TOKENS = 16  # tokens; a longer word is probably a sentence without spaces
 GEOMETRIC_P = 0.2  # p of SpanBERT's span lengths: README of facebookresearch/SpanBERT, --geometric-p
@@ -139,7 +139,8 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
     skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). Of a span, the
     first words that fit are taken (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code
     draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans are adjacent and never
-    overlap, with any preset. With `bernoulli`, a row without a selected unit gets the unit with the smallest draw.
+    overlap, with any preset. If each span begins with a word that does not fit, none is chosen. With `bernoulli`, a row
+    without a selected unit gets the unit with the smallest draw.
     """
     wanted, tokens = budget(candidates.sum(1), rule, rng), np.zeros_like(candidates)
     if rule.unit == Unit.token and not rule.bernoulli:
@@ -256,5 +257,5 @@ def masking_faults(shown: np.ndarray, labels: np.ndarray, special: SpecialTokens
     return [
         ((asked & ~special.is_text(labels)).any(1), "`labels` has an id that is not text"),
         ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids`: no mask or text at a label"),
-        (~asked.any(1) & special.is_text(shown).any(1), "`labels` has no token"),
+        (~asked.any(1), "`labels` has no token"),
     ]

@@ -81,13 +81,14 @@ class Ragged(NamedTuple):
     values: np.ndarray  # (n,) int32
     lengths: np.ndarray  # (r,) int64, with sum n
 
-    def frame(self, width: int, fill: int, front: Sequence[int], back: int) -> np.ndarray:
+    def frame(self, width: int, fill: int, front: Sequence[int], back: Sequence[int]) -> np.ndarray:
         """Return (r, width) int32: `front`, then the row, then `back`, then `fill`."""
         columns, ends = np.arange(width), (self.lengths + len(front))[:, None]
         out = np.full((len(self.lengths), width), fill, np.int32)
         out[:, : len(front)] = front
         out[(columns >= len(front)) & (columns < ends)] = self.values
-        np.put_along_axis(out, ends, back, 1)
+        for i, token in enumerate(back):
+            np.put_along_axis(out, ends + i, token, 1)
         return out
 
 

@@ -96,6 +96,13 @@ class SentencePairs(NamedTuple):
     b_size: np.ndarray
     label: np.ndarray  # (c,) bool: the pair is negative
 
+    def known(self, is_text: np.ndarray) -> np.ndarray:
+        """Return (c,) bool: both segments have a token of text. `is_text`: (t,) bool, false for [UNK]."""
+        before = np.append(0, np.cumsum(is_text))
+        a_known, b_known = before[self.a + self.a_size] > before[self.a], before[self.b + self.b_size] > before[self.b]
+        known: np.ndarray = a_known & b_known
+        return known
+
 
 def make_pairs(
     text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator

@@ -2,13 +2,66 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from pseudolabel.transforms.text.ragged import Ragged, choose_k, composition
+
+
+class CorruptionPresetName(StrEnum):
+    """A published way to corrupt text; the value of `--preset`."""
+
+    t5 = "t5"
+    ul2_r = "ul2-r"
+    ul2_s = "ul2-s"
+    ul2_x = "ul2-x"
+    bart = "bart"
+
+
+class Denoiser(NamedTuple):
+    """The amount of text that is cut out of a row."""
+
+    density: float  # share of the tokens that is cut out; for bart, of the words
+    mean: float  # mean tokens per span; for bart, words; inf: one span at the end of the text
+
+
+class CorruptionPreset(NamedTuple):
+    """The settings of a preset."""
+
+    denoisers: tuple[Denoiser, ...]  # rows use them in turn
+    mode: str = ""  # token at the start of each input; tells the model which denoisers are used
+
+
+PRESETS = {
+    # Raffel et al. 2020, section 3.1.4; t5/models/gin/objectives/span_3_15_u_u.gin
+    CorruptionPresetName.t5: CorruptionPreset((Denoiser(0.15, 3),)),
+    # Tay et al. 2022, tables of sections 3.1.2 and 4
+    CorruptionPresetName.ul2_r: CorruptionPreset((Denoiser(0.15, 3), Denoiser(0.15, 8)), "[R]"),
+    CorruptionPresetName.ul2_s: CorruptionPreset((Denoiser(0.25, math.inf),), "[S]"),
+    CorruptionPresetName.ul2_x: CorruptionPreset(
+        (Denoiser(0.5, 3), Denoiser(0.5, 8), Denoiser(0.15, 64), Denoiser(0.5, 64)), "[X]"
+    ),
+    # Lewis et al. 2020, sections 2.2 and 4.1: text infilling alone
+    CorruptionPresetName.bart: CorruptionPreset((Denoiser(0.3, 3),)),
+}
+
+
+def describe_preset(preset: CorruptionPreset) -> str:
+    """Return a preset in words."""
+    spans = " or ".join(f"{100 * density:g} % in spans of {mean:g}" for density, mean in preset.denoisers)
+    return spans.replace("spans of inf", "one span at the end") + (f", prefix {preset.mode}" if preset.mode else "")
+
+
+PRESET_HELP = "Published preset. " + ". ".join(f"{name}: {describe_preset(preset)}" for name, preset in PRESETS.items())
+PRESET_HELP += " words, each replaced by one mask. Other presets count tokens. Span lengths are means."
+
+
+# --- spans ---------------------------------------------------------------------------------------------------------
 
 
 def noise_counts(length: int, density: float, mean: float) -> tuple[int, int]:
@@ -65,6 +118,29 @@ def target_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> R
     """Return the s spans of each row of (r, n) ids, each after its sentinel. `noise`: (r, n) bool."""
     first = np.flatnonzero(span_starts(noise)[noise])
     return Ragged(np.insert(ids[noise], first, np.tile(sentinels, len(ids))), noise.sum(1) + len(sentinels))
+
+
+def readable_spans(
+    ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray, characters: np.ndarray
+) -> tuple[Ragged, Ragged]:
+    """Return what `with_sentinels` and `target_spans` return, except that no character is divided.
+
+    `characters`: (r * n,) int, ascending: the number of the character of each token. All of a character is in the first
+    span that has a token of it; a sentinel inside the character follows it.
+    """
+    (rows, length), cut, place = ids.shape, noise.reshape(-1), np.flatnonzero(span_starts(noise))
+    starts = np.append(np.flatnonzero(np.diff(characters, prepend=-1)), len(cut))
+    before = np.append(0, np.cumsum(cut))
+    own = characters[place]
+    place = np.where(before[place] > before[starts[own]], starts[own + 1], starts[own])  # of each sentinel
+    cut = (before[starts[1:]] > before[starts[:-1]])[characters]
+    made = []
+    for part in (~cut, cut):
+        # Sentinels come before the token at their place. Their row is that of their span.
+        order = np.argsort(np.append(2 * place, 2 * np.flatnonzero(part) + 1), kind="stable")
+        values = np.append(np.tile(sentinels, rows), ids.reshape(-1)[part])[order]
+        made.append(Ragged(values, part.reshape(rows, length).sum(1) + len(sentinels)))
+    return made[0], made[1]
 
 
 def infill(

@@ -1,93 +1,78 @@
-"""Vocabulary: load a tokenizer from a file or the hub, or learn it from the source, and find its special tokens."""
+"""Vocabulary: load a tokenizer from a file or the hub, or learn it from the source."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pseudolabel.contracts import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-REQUIRED_ROLES = ("cls", "sep", "pad", "mask")
-ROLES = {
-    **{"cls": ("[CLS]", "<s>"), "sep": ("[SEP]", "</s>"), "pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>")},
-    **{"unk": ("[UNK]", "<unk>")},
-}
+TOKENIZER = "tokenizer.json"
+CONFIGURATION = "tokenizer_config.json"
+CONFIGURATIONS = ("special_tokens_map.json", CONFIGURATION)  # as transformers saves them; the last one has priority
 
 
-def tokenizer_description(name: str) -> str:
-    """Return the content of a tokenizer.json. Raise `UserError` if it cannot be loaded or is unusable."""
+def load_description(name: str) -> tuple[str, dict[str, str]]:
+    """Return the content of a tokenizer.json, and the tokens with a role in the configuration beside it.
+
+    `name`: the file, its folder, or a model on the Hugging Face Hub. The tokens are by the keys of
+    tokenizer_config.json, such as "mask_token". Raise `UserError` if the tokenizer cannot be loaded or is unusable.
+    """
     from tokenizers import Tokenizer
 
     path = Path(name)
-    local = path.is_file()
-    if not local and (path.suffix == ".json" or path.exists()):
-        raise UserError(f"--tokenizer {name} is not a file; give the path of a tokenizer.json, or a name on the hub")
+    if path.is_dir() and not (path / TOKENIZER).is_file():
+        raise UserError(f"--tokenizer {name} holds no {TOKENIZER}; save it there with save_pretrained of transformers")
+    if path.suffix == ".json" and not path.is_file():
+        raise UserError(f"--tokenizer {name} is not a file; give the path of a {TOKENIZER}, or a name on the hub")
+    local = path.exists()
+    path = path / TOKENIZER if path.is_dir() else path
     try:
-        tokenizer = Tokenizer.from_file(name) if local else Tokenizer.from_pretrained(name)
+        tokenizer = Tokenizer.from_file(str(path)) if local else Tokenizer.from_pretrained(name)
     except Exception as error:
-        remedy = "give the path of a tokenizer.json, or the name of a model on the hub that has one"
+        remedy = f"give a {TOKENIZER}, its folder, or the name of a model on the hub that has one"
         raise UserError(f"--tokenizer {name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from None
     if getattr(tokenizer.model, "dropout", None):
         raise UserError(f"--tokenizer {name} splits words at random; set its model's dropout to null")
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown and tokenizer.token_to_id(unknown) is None:
         raise UserError(f"--tokenizer {name} has no {unknown} in its vocabulary, but its model needs it; add the token")
-    return path.read_bytes().decode() if local else str(tokenizer.to_str())
+    beside = [path.parent / file if local else _hub_file(name, file) for file in CONFIGURATIONS]
+    named = [token for file in beside if file for token in configured_tokens(file)]
+    return path.read_bytes().decode() if local else str(tokenizer.to_str()), dict(named)
 
 
-class SpecialTokens(NamedTuple):
-    """Special tokens, which are not text. An id is -1 if the tokenizer lacks a token that the task does not need."""
+def _hub_file(name: str, file: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-    cls: int
-    sep: int
-    pad: int
-    mask: int
-    unk: int
-    table: np.ndarray  # (v,) bool, by id: special, so never masked
-    pool: np.ndarray  # (p,) int32: all other ids, from which random tokens are drawn
-    added: Mapping[str, int]  # ids of the tokenizer's added tokens, by name
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer, needed: tuple[str, ...] = REQUIRED_ROLES) -> SpecialTokens:
-        """Find the special tokens by their usual names. Raise `UserError` if one of `needed` is missing."""
-        vocabulary = tokenizer.get_vocab()
-        roles, model = {}, json.loads(tokenizer.to_str())["model"]
-        for role, names in ROLES.items():
-            roles[role] = next((vocabulary[name] for name in names if name in vocabulary), -1)
-            if role in needed and roles[role] < 0:
-                remedy = "give a tokenizer that has one, such as BERT's or T5's, or leave --tokenizer out to learn one"
-                raise UserError(f"the tokenizer has no {' or '.join(names)} token; {remedy}")
-        if roles["unk"] < 0:
-            named = vocabulary.get(model.get("unk_token") or "", -1)
-            roles["unk"] = named if model.get("unk_id") is None else model["unk_id"]
-        ids = np.fromiter(vocabulary.values(), np.int32)
-        table = np.zeros(ids.max() + 1, bool)
-        added = tokenizer.get_added_tokens_decoder()
-        table[[i for i in roles.values() if i >= 0]] = True
-        table[[i for i, token in added.items() if token.special]] = True
-        names_of = {token.content: i for i, token in added.items()}
-        return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]), added=names_of)
-
-    def is_text(self, ids: np.ndarray) -> np.ndarray:
-        """Return whether each id is a token that may be masked. False for -100 and other numbers that are no ids."""
-        known = (ids >= 0) & (ids < len(self.table))
-        return np.asarray(known & ~self.table[np.where(known, ids, 0)])
-
-    def plain(self, ids: np.ndarray) -> np.ndarray:
-        """Return `ids` with [UNK] in place of special tokens, which a Unigram model may make of plain text."""
-        return ids if self.unk < 0 else np.where(self.table[ids], np.int32(self.unk), ids)
+    try:
+        return Path(hf_hub_download(name, file))
+    except EntryNotFoundError:
+        return None
 
 
-load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # every shard uses the same tokenizer
+def configured_tokens(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the keys and tokens of a tokenizer_config.json or special_tokens_map.json, if there is such a file."""
+    if not path.is_file():
+        return
+    try:
+        configuration = json.loads(path.read_text("utf-8"))
+        tokens = {key: value for key, value in configuration.items() if key.endswith("_token")}
+    except (ValueError, AttributeError):
+        raise UserError(f"{path} is not a JSON object; repair or remove it") from None
+    for key, value in tokens.items():
+        content = value.get("content") if isinstance(value, dict) else value  # dict: an AddedToken
+        if isinstance(content, str):
+            yield key, content
+
+
 # --- a tokenizer learned from the source -----------------------------------------------------------------------------
 
 SPECIAL_NAMES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
