@@ -17,8 +17,8 @@ SCAN_DAMAGE = re.compile(
     r"premature end|Huffman|arithmetic|instead of RST|progression|before marker 0xd\d", re.IGNORECASE
 )
 ZEROS = bytes(16)  # rare in intact data, common where a part of a file was never written
-# Restart markers confine damage to one interval, and there libjpeg sees little of it. Usually an interval is one row of
-# blocks: of a larger image, it is less than 2 % of the pixels, and libav adds 40 % to the time of a jigsaw puzzle.
+# Restart markers confine damage to one interval, and libjpeg detects little of it there: check with libav. Do not check
+# larger images: an interval, usually a row of blocks, is below 2 % of their pixels, and jigsaw would take 40 % longer.
 MAX_RESTART_PIXELS = 2**20
 
 

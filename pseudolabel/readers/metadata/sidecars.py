@@ -57,8 +57,8 @@ class MetadataSource(NamedTuple):
         return Table(self.where, "" if webdataset.is_shard(self.where) else metadata_sha256(self.where))
 
     def kinds(self, wanted: Sequence[str] = ()) -> dict[str, str]:
-        """Return column name -> type, of a part of the file that has the `wanted` columns. Raise `UnusableSample` if
-        the file cannot be used as metadata."""
+        """Return column name -> type. Read jsonl and shards until all `wanted` columns are found. Raise
+        `UnusableSample` if the file cannot be used as metadata."""
         if webdataset.is_shard(self.where):
             return webdataset.column_types(self.where, wanted)
         kinds = columns.column_types(self.where, "utf-8", (FILE_NAME, *wanted))

@@ -102,7 +102,7 @@ def open_file(where: str) -> io.BufferedReader:
 
 
 def read_head(where: str, count: int) -> bytes:
-    """Return up to `count` first bytes of a location, of a store by one request of that size; b"" if it is unusable."""
+    """Return up to `count` first bytes of a location; b"" if unusable. An object of a store needs one request."""
     try:
         with open_file(where) as file:
             file.raw.seek(0, os.SEEK_SET)  # the buffer may have read ahead

@@ -194,7 +194,7 @@ def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
 
 
 def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[tuple[int, str | None]]:
-    """Yield the number and the name of each row. Damage counts the rows that are left."""
+    """Yield the number and the name of each row. `UnusableSample` has the number of rows that are lost."""
     import pyarrow as pa
 
     rows, at = parquet.metadata.num_rows, 0
