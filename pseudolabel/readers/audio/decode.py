@@ -20,9 +20,7 @@ MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if ind
 MIN_COMPARED = 0.1  # seconds: in shorter sounds channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
 # first bytes of the files that libav reads; from FLAC it gives the same samples, and it detects lost frames
-LIBAV_HEAD = re.compile(
-    rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL
-)  # their first bytes
+LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
 

@@ -12,13 +12,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.audio.decode import (
-    Header,
-    mix_channels,
-    open_sound,
-    read_header,
-    resample_to_int16,
-)
+from pseudolabel.readers.audio.decode import Header, mix_channels, open_sound, read_header, resample_to_int16
 from pseudolabel.readers.audio.packets import MAX_FRAMES
 from pseudolabel.readers.sources import formats
 

@@ -219,17 +219,22 @@ def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
         return True
     if not name.lower().endswith(formats.TABLE) or not parquet_media.media_suffixes(ends):
         return False
-    return formats.TABLE not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
+    return formats.TABLE not in ends or is_media_table(where, ends)
 
 
-def _kind(where: str, ends: tuple[str, ...]) -> str:
-    with open_file(where) as file:
-        return parquet_media.media_suffix(file, ends)
+def is_media_table(where: str, suffixes: Collection[str]) -> bool:
+    """Return whether a Parquet file can be read and has one media column of these suffixes."""
+    try:
+        with open_file(where) as file, parquet_media.open_table(file) as table:
+            parquet_media.media_column(table.schema_arrow, parquet_media.media_suffixes(suffixes))
+    except UnusableSample:
+        return False
+    return True
 
 
 def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
     """Yield the members of an archive or a table. If it is damaged, end with one unusable file that has the reason."""
-    members = _once(_members(name, prefix, where, ends))
+    members = _once(_members(prefix, where, ends))
     while found := or_skipped(name, partial(next, members, None)):
         if isinstance(found, Skipped):
             yield File(escape_key(name), unusable_location(found.reason, name, found.count), 0, True)
@@ -238,7 +243,7 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
         yield _other(prefix + inner, place, size, ends)
 
 
-def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
+def _members(prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Yield name, location and size of each member. Omit hidden members; a path out of the archive is unusable."""
     table = where.lower().endswith(formats.TABLE)
     looks = "\0" not in where and _is_recognised(ends)  # in a store, reading each head would be a request

@@ -35,23 +35,7 @@ SIDECARS = (".json", ".cls")  # with .txt, the fields of a WebDataset sample
 UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".tmp")  # files that some program still writes
 PROGRAMS = frozenset(  # suffixes of programs, markup and settings: text, but no documents
     (
-        *(
-            ".py",
-            ".ipynb",
-            ".js",
-            ".ts",
-            ".css",
-            ".php",
-            ".java",
-            ".c",
-            ".h",
-            ".cc",
-            ".cpp",
-            ".hpp",
-            ".cs",
-            ".go",
-            ".rs",
-        ),
+        *(".py", ".ipynb", ".js", ".css", ".php", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs"),
         *(".rb", ".pl", ".r", ".jl", ".lua", ".sql", ".sh", ".bat", ".ps1", ".html", ".htm", ".xhtml", ".xml", ".svg"),
         *(".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".log", ".bib", ".md5", ".sha1", ".sha256"),
     )

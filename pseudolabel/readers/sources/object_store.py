@@ -20,9 +20,6 @@ REQUEST_BYTES = 1 << 20  # minimum bytes of one request
 MAX_WHOLE_BYTES = 64 << 20  # maximum bytes of a response that holds the whole object instead of a range
 
 
-# --- stores ----------------------------------------------------------------------------------------------------------
-
-
 def open_object(address: str, size: int) -> io.BufferedReader:
     """Open an object of `size` bytes. Each read requests only its range from the store."""
     return range_file(size, partial(_ranged, address), buffer=REQUEST_BYTES)

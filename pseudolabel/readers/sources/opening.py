@@ -140,10 +140,6 @@ def _unusable(_: str, told: str) -> io.BufferedReader:
     raise UnusableSample(reason, int(count))
 
 
-def _object(address: str, size: str) -> io.BufferedReader:
-    return open_object(address, int(size))
-
-
 def _tar_member(container: str, told: str) -> io.BufferedReader:
     header, start, size, crc = map(int, told.split())
     with ExitStack() as unless_kept:
@@ -272,7 +268,7 @@ def container_stamp(container: str) -> object:
 OPENERS: dict[str, Callable[[str, str], io.BufferedReader]] = {
     "unusable": _unusable,
     "file": _file,
-    "object": _object,
+    "object": lambda address, size: open_object(address, int(size)),
     "zip": _zip_member,
     "tar": _tar_member,
     "tar.gz": _packed_member,

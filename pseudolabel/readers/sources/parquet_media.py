@@ -124,12 +124,6 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
                 yield Row(number, name, size, told, block, chosen.suffix)
 
 
-def media_suffix(file: Any, wanted: Collection[str]) -> str:
-    """Return the suffix of a Parquet file's media type. Raise `UnusableSample` if there is no wanted media."""
-    with open_table(file) as parquet:
-        return media_column(parquet.schema_arrow, media_suffixes(wanted)).suffix
-
-
 @contextmanager
 def open_table(file: Any) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file. Convert errors of Arrow into `UnusableSample`."""
