@@ -41,7 +41,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
     - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
-      that is more: decoding them takes as much more memory.
+      that is more: decoding them takes that many times the memory.
     """
     header = read_jpeg_header(data)
     if header and header.components in (1, 3):
@@ -69,7 +69,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
             require_standard_range(*(_png_colours(data) if picture.format == "PNG" else _avif_colours(data)))
         with decoding_errors(f"cannot decode this {picture.format}"):
             if picture.format == "PNG" and not deep:
-                picture.load()  # raise what `_orientation` would pass over: it loads PNG
+                picture.load()  # `_orientation` loads PNG too, but ignores errors
             orientation = _orientation(picture)
             image = _deep_png(data, span) if deep else _pillow(picture, data, span)
             if even and not (sampling := picture_sampling(picture, data)).even:
@@ -151,9 +151,9 @@ def _first_frame(picture: Image.Image, data: bytes) -> tuple[int, int, int, int]
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the orientation of EXIF, or else of XMP, that is to be applied. To be called before TIFF is loaded.
+    """Return the orientation of EXIF, or else of XMP, that is still to be applied. Call this before TIFF is loaded.
 
-    To TIFF, Pillow applies that of EXIF itself. It would search XMP for the name, even in comments, so it gets none.
+    Pillow itself applies the EXIF orientation of TIFF. Remove XMP: Pillow would search it, even its comments.
     """
     try:
         if picture.format == "PNG":
@@ -168,7 +168,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
-    """Return whether this is colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
+    """Return whether a PNG has colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
     return picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
 
 
@@ -206,7 +206,7 @@ def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
             check_jpeg(tables + data[start + len(JPEG_START) : start + size])
     clear = picture.info.get("transparency")
     if picture.format == "PNG" and data[24] in (2, 4) and isinstance(clear, int) and picture.mode == "L":
-        picture.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow scales the pixels, but not this
+        picture.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow scales only the pixels
     values = _array(picture)
     if frame:
         left, top, right, bottom = frame

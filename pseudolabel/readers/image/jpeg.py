@@ -23,8 +23,8 @@ JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"  # cannot occur inside compresse
 # what libjpeg says of damaged compressed data; of headers it says other things, which harm no pixel
 SCAN_DAMAGE = re.compile(r"premature end|Huffman|arithmetic|instead of RST|progression|before marker", re.IGNORECASE)
 ZEROS = bytes(16)  # rare in intact data, common where a part of a file was never written
-# Restart markers confine damage to one interval, and there libjpeg sees little of it. Usually an interval is one row of
-# blocks: of a larger image, it is less than 2 % of the pixels, and libav adds 40 % to the time of a jigsaw puzzle.
+# Restart markers confine damage to one interval, and libjpeg detects little of it there: check with libav. Do not check
+# larger images: an interval, usually a row of blocks, is below 2 % of their pixels, and jigsaw would take 40 % longer.
 MAX_RESTART_PIXELS = 2**20
 
 

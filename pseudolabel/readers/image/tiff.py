@@ -1,6 +1,6 @@
-"""Decode TIFF that Pillow does not decode: of more than 8 bits, or of 8 with alpha or another band beside the colours.
+"""Decode TIFF that Pillow does not decode: of more than 8 bits, or of 8 bits with some layouts of alpha or other bands.
 
-A layout that is not listed here is refused by its name.
+Refuse a layout that is not listed here, with a message that names it.
 
 Libraries that decode any TIFF return pixels for layouts they do not know: planes in the wrong order, an infrared band
 as alpha, memory they left unwritten. So libtiff (in Pillow) and zlib only decompress blocks of bytes here, each of a
@@ -79,7 +79,7 @@ def read_tiff(data: bytes) -> TiffPage | None:
         directory = _directory(data)
         tag = partial(_tag, directory)
         bits, kinds, samples = set(tag(258, 1)), {KINDS.get(kind, "?") for kind in tag(339, 1)}, tag(277, 1)[0]
-        (colour,) = tag(262, BLACK_IS_ZERO if kinds == {"f"} and samples == 1 else -1)  # zero is black in bare floats
+        (colour,) = tag(262, BLACK_IS_ZERO if kinds == {"f"} and samples == 1 else -1)  # the default of gray floats
         (compression,), (predictor,), (planes,), extra = tag(259, 1), tag(317, 1), tag(284, 1), tag(338)
         own = CHANNELS.get(colour, samples)
         listed = compression in (*PLAIN, *DEFLATE, *LIBTIFF)
@@ -222,7 +222,7 @@ def _opacity(values: np.ndarray, page: TiffPage) -> np.ndarray:
 
 
 def _divide(colours: np.ndarray, opacity: np.ndarray) -> None:
-    """Undo the multiplication of colours by their opacity, in place. Where nothing shows, colours stay."""
+    """Undo the multiplication of colours by their opacity, in place. Where opacity is 0, colours stay."""
     made = colours / np.where(opacity > 0, opacity, 1)
     colours[...] = made.round().clip(max=np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else made
 
@@ -267,7 +267,7 @@ def _block(data: bytes, start: int, size: int, shape: tuple[int, int, int], page
 
 
 def _zlib(data: bytes, rows: int, width: int, compression: int) -> bytes:
-    """Inflate at most what is wanted, and check the sum that follows it."""
+    """Inflate at most `rows * width` bytes, and check the checksum that follows them."""
     stream = zlib.decompressobj()
     found = stream.decompress(data, rows * width)
     stream.decompress(stream.unconsumed_tail, 1)
@@ -293,7 +293,7 @@ def _unpack(lines: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _undo_float_predictor(lines: np.ndarray, shape: tuple[int, int, int], width: int) -> np.ndarray:
-    """(rows, bytes) -> shape: each row is the differences of its highest bytes, then those of the next."""
+    """(rows, bytes) -> shape: each row has the differences of all highest bytes, then of all next bytes, and so on."""
     rows, columns, depth = shape
     summed = np.add.accumulate(lines.reshape(rows, -1, depth), axis=1, dtype=np.uint8)
     planes = summed.reshape(rows, width, columns * depth)

@@ -29,7 +29,7 @@ MAX_BOXES = 10_000
 
 
 def choose_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the stream that libav thinks best, else the first, of those that are no cover art. Discard all others."""
+    """Return the stream that libav thinks best, or else the first. Ignore cover art. Discard all others."""
     from av.stream import Discard, Disposition
 
     best = container.streams.best("video")
@@ -69,11 +69,11 @@ def choose_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
 
 
 class Fields(NamedTuple):
-    """How the frames of a stream are made of fields, two moments in alternate lines."""
+    """How the frames of a stream consist of fields. A field is every second line, from one moment."""
 
     flagged: bool  # whether frames themselves say that they are interlaced
-    parity: str  # the field shown first, of all frames; auto: each frame says it
-    separate: bool  # whether a frame that says so is only one field
+    parity: str  # the field that every frame shows first; auto: each frame names its own
+    separate: bool  # whether an interlaced frame is only one field
 
     def interlace(self, frame: av.VideoFrame) -> bool:
         """Return whether the frame is interlaced."""
@@ -81,7 +81,7 @@ class Fields(NamedTuple):
 
 
 def fields_of(decoder: av.VideoCodecContext) -> Fields:
-    """Return what frames say of fields, or of codecs that say nothing, what the container says."""
+    """Return what frames say about fields or, if frames of this codec say nothing, what the container says."""
     parity = "auto" if decoder.name in TELLING_CODECS else FIRST_FIELDS.get(int(decoder.field_order), "auto")
     return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
 
