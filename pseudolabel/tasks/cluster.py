@@ -264,7 +264,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return self.feature_set.raw(self.kind.stored(sample, self.size))
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """Yield raw features up to a sixteenth of what `fit` takes, so that `fit` learns from more than one file."""
+        """Yield raw features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             raw = or_skipped(sample.key, partial(self.raw, sample))

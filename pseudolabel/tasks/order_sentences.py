@@ -65,11 +65,11 @@ class OrderSentences(MaskingOptions, TokenTask):
     (ALBERT), `sentence_order_label` is 1 if the second segment precedes the first in the source. With `--negatives
     random` (BERT), `next_sentence_label` is 1 if the second segment is from another place. Segments are whole
     sentences; if they are too long for a row, tokens are dropped at either end. Unlike google-research/albert's
-    create_pretraining_data.py, `swapped` makes no row of one sentence, so its label is always true. With `random`, the
+    create_pretraining_data.py, `swapped` makes no row of one sentence, so every label is correct. With `random`, the
     second segment of a negative pair is from another document of the same 4 MB of text; if the 4 MB have few documents,
-    as with books, from any other place in the 4 MB. By the published rule, lengths of segments and cut ends tell a
-    little: in random text, whether segments are swapped in 56 % of rows, with ALBERT's code as well, where always the
-    same guess is right in 51 %.
+    as with books, from any other place in the 4 MB. By the published rule, the lengths of segments and the dropped
+    tokens reveal a little: in random text, a guess from them is right in 56 % of rows, also with ALBERT's code; a
+    constant guess is right in 51 %.
     """
 
     name: ClassVar[str] = "order-sentences"
@@ -163,7 +163,7 @@ class SentenceOrderLabeler(NamedTuple):
         tests = [
             *(masking_faults(shown, labels, special) if task.mask else []),
             *framing_faults(filled, attention, special, frame),
-            ((between != frame.between).any(1), "the segments are not parted as the tokenizer parts them"),
+            ((between != frame.between).any(1), "the tokens between the segments are not the tokenizer's"),
             ((types != frame.type_ids[parts]).any(1), "`token_type_ids` are not those of the tokenizer for a pair"),
         ]
         if source is not None:

@@ -19,8 +19,8 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatmen
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.251  # between --gap-seconds and the step of the slowest pace in a clip: 1.25, and rounded timestamps
-ENOUGH_FRAMES = 1.6  # frames: from here on the nearest whole number is less than that ratio away (2 from 1.6 and 2.5)
+MAX_GAP_RATIO = 1.251  # maximum ratio of --gap-seconds and the slowest step: 1.25, and 0.001 for rounded timestamps
+ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; from here on, rounding changes it by MAX_GAP_RATIO at most (2 / 1.6)
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
@@ -29,11 +29,11 @@ class PredictPace(VideoTask):
     """Show every n-th frame of a clip, n random from 1 to `--paces`; the label is n - 1, named `1x`, `2x`...
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
-    sources of several frame rates; otherwise one pace looks different at each rate. Clips whose step is more than 1.25
-    times as long or as short are skipped; 1.6 frames of the slowest video, or more, fit all videos. All paces begin
-    with the same frame. Unlike in the paper's code, a clip never wraps around from the end of the video to its start:
-    the seam may reveal the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are
-    skipped.
+    sources of several frame rates; otherwise one pace looks different at each rate. A clip is skipped if its rounded
+    step differs from `--gap-seconds` by more than a factor of 1.25; this never happens if `--gap-seconds` is at least
+    1.6 frames of the video with the lowest frame rate, and rates are constant. All paces begin with the same frame.
+    Unlike in the paper's code, a clip never wraps around from the end of the video to its start: the seam may reveal
+    the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
     """
 
     name = "predict-pace"
@@ -101,13 +101,13 @@ class PredictPace(VideoTask):
 
 
 def _require_pace(step: float, asked: float) -> None:
-    """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
+    """Raise `FilteredSample` if `step`, a whole number of frames in seconds, differs too much from `asked` seconds."""
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
         apart = _round_up(step)
         fitting = f"--gap-seconds {_round_up(ENOUGH_FRAMES * apart):g} or more"
         raise FilteredSample(
-            f"the nearest whole number of frames to --gap-seconds {asked:g} takes {step:.3g} s; {fitting} fits all "
-            f"videos of constant rates with frames up to {apart:g} s apart"
+            f"--gap-seconds {asked:g}, rounded to whole frames, is {step:.3g} s; {fitting} fits all "
+            f"videos with a constant frame rate and frames up to {apart:g} s apart"
         )
 
 

@@ -65,8 +65,8 @@ class Rows:
     rows: Sequence[Row] | pa.RecordBatch
     count: int
     source: Any = None  # the source of the rows, for `check_rows`; None if it is no longer in memory
-    tokens: int = 0  # tokens of text that are counted, of text tasks
-    unknown: int = 0  # [UNK] among them
+    tokens: int = 0  # tokens of text that the run counts, [UNK] included; 0 if the task has no tokens
+    unknown: int = 0  # [UNK] tokens in `tokens`
 
 
 class Reader(Protocol):
@@ -108,7 +108,7 @@ class Description:
 
     paper: str  # authors, year, URL
     invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
-    chance_level: str = ""  # how often a guess is right; "": always answering the most frequent label of the rows
+    chance_level: str = ""  # how often a guess is right; "": how often the most frequent label is right
     notes: Callable[[Any, Path], Sequence[str]] = no_notes  # remarks on the rows, beyond column meanings
     self_verifying: Callable[[Any], bool] = never  # whether labels of this task can be checked without the source
 

@@ -17,7 +17,7 @@ from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
-MAX_FIT_DOCUMENTS = 200_000  # a fit of topics ends with the block that reaches this; a megabyte may hold many documents
+MAX_FIT_DOCUMENTS = 200_000  # documents for a fit of topics; the block that reaches this number is the last one
 CLIP_FRAMES = 4  # frames per clip
 FROM_FILE, FROM_ENCODER = "file", "encoder"  # origins of features that are no built-in set
 FEATURES_HELP = (
@@ -150,7 +150,7 @@ class PrecomputedFeatures(NamedTuple):
 
 
 def concatenate(parts: list[np.ndarray]) -> np.ndarray:
-    """Concatenate the parts and empty the list, so that memory never holds both in full."""
+    """Concatenate the parts and empty the list, so that memory never holds all parts and the whole."""
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     at = len(whole)
     while parts:
