@@ -62,10 +62,6 @@ def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
     return (few,) if each < MIN_POINTS_PER_CLUSTER else ()
 
 
-def _self_verifying(task: MaskAudio) -> bool:
-    return not task.features  # codes can be computed from the stored audio, unless they need a model's features
-
-
 @dataclass(frozen=True)
 class MaskAudio(AudioTask):
     """Mask spans of an utterance; the label is the code of each frame, from k-means or from a random projection.
@@ -83,7 +79,7 @@ class MaskAudio(AudioTask):
         paper="Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020",
         invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),
         notes=_notes,
-        self_verifying=_self_verifying,
+        self_verifying=lambda task: not task.features,  # else codes need a model, not the stored audio alone
     )
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
 
@@ -181,12 +177,7 @@ class MaskAudio(AudioTask):
             Column("mask", "list<bool>", "label", "True if the frame is to be masked and its code predicted."),
             Column("label_hz", "float32", "about", "Frames per second of `labels` and `mask`."),
             Column("seconds", "float32", "about", "Duration of the audio in seconds."),
-            Column(
-                "ceiling",
-                "float32",
-                "about",
-                "Upper limit in Hz of the mel filters, of MFCC or BEST-RQ.",
-            ),
+            Column("ceiling", "float32", "about", "Upper limit in Hz of the mel filters, of MFCC or BEST-RQ."),
             Column("audio", f"audio<{self.rate}>", "input", "The whole utterance, mono FLAC; the model masks frames."),
         )
 

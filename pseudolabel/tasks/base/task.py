@@ -94,14 +94,6 @@ class Labeler(Protocol):
         """Return the pieces that display the row."""
 
 
-def no_notes(task: Task, artefacts: Path) -> Sequence[str]:
-    return ()
-
-
-def never(task: Task) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Description:
     """Metadata of a task; no row depends on it. `notes` takes the task and the folder of `fit`."""
@@ -109,8 +101,8 @@ class Description:
     paper: str  # authors, year, URL
     invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
     chance_level: str = ""  # how often a guess is right; "": how often the most frequent label is right
-    notes: Callable[[Any, Path], Sequence[str]] = no_notes  # remarks on the rows, beyond column meanings
-    self_verifying: Callable[[Any], bool] = never  # whether labels of this task can be checked without the source
+    notes: Callable[[Any, Path], Sequence[str]] = lambda task, artefacts: ()  # remarks, beyond column meanings
+    self_verifying: Callable[[Any], bool] = lambda task: False  # whether labels can be checked without the source
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,9 @@ def treatment_notes(task: Task, artefacts: Path) -> Sequence[str]:
     return (TREATMENT,)
 
 
-def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
-    """Return up to `most` evenly spaced frames as a film strip."""
-    some = np.linspace(0, len(media) - 1, min(most, len(media))).round().astype(int).tolist()
+def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = ()) -> Tiles:
+    """Return up to 8 evenly spaced frames as a film strip."""
+    some = np.linspace(0, len(media) - 1, min(8, len(media))).round().astype(int).tolist()
     return Tiles(
         caption, [codec.decode_stored(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ()
     )
@@ -107,12 +107,8 @@ class VideoTask(VideoOptions, SampleTask):
 
     def options(self) -> Mapping[str, Any]:
         how = self.sampling
-        lie = {
-            "offsets": [step * how.gap for step in how.steps],
-            "length": how.length * how.gap,
-            "seconds": how.seconds,
-        }
-        return {**super().options(), **self.framing._asdict(), **lie}
+        lie = {"offsets": [step * how.gap for step in how.steps], "length": how.length * how.gap}
+        return {**super().options(), **self.framing._asdict(), **lie, "seconds": how.seconds}
 
     def reader(self) -> Reader:
         return VideoReader(self.sampling, self.framing.resize)
