@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -24,6 +25,17 @@ ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; from here on, rounding changes 
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
+SHORTCUTS = (
+    "if nothing moves, the pattern of the codec's frame types reveals the pace: a guess from the changes of the "
+    "frames' file sizes is right in 47 % of rows (chance: 27 %); a guess from the sizes alone, or on real videos, is "
+    "at chance"
+)
+
+
+def _notes(task: PredictPace, artefacts: Path) -> Sequence[str]:
+    return (SHORTCUTS, *treatment_notes(task, artefacts))
+
+
 @dataclass(frozen=True)
 class PredictPace(VideoTask):
     """Show every n-th frame of a clip, n random from 1 to `--paces`; the label is n - 1, named `1x`, `2x`...
@@ -33,14 +45,17 @@ class PredictPace(VideoTask):
     step differs from `--gap-seconds` by more than a factor of 1.25; this never happens if `--gap-seconds` is at least
     1.6 frames of the video with the lowest frame rate, and rates are constant. All paces begin with the same frame.
     Unlike in the paper's code, a clip never wraps around from the end of the video to its start: the seam may reveal
-    the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped.
+    the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped. If nothing
+    moves, the pattern of the codec's frame types reveals the pace: on still scenes with `--min-motion 0`, a guess from
+    the changes of the frames' file sizes is right in 47 % of rows (chance: 27 %). On real videos, the guess is right in
+    27 % (chance: 29 %).
     """
 
     name = "predict-pace"
     description = Description(
         paper="Wang et al. 2020, https://arxiv.org/abs/2008.05861",
         invalidating_augmentations=("leaving out frames", "interpolating frames"),
-        notes=treatment_notes,
+        notes=_notes,
     )
 
     paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second frame, etc.")] = 4
