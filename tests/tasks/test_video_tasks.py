@@ -300,7 +300,8 @@ def test_a_pace_that_whole_frames_cannot_give_is_filtered(rate: int, gap: float,
         run(task, path, out=tmp_path / "out")
     lines = (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines()
     assert lines
-    assert all(f"--gap-seconds {gap} takes 0.1 s; --gap-seconds 0.16 or more fits" in line for line in lines)
+    told = f"--gap-seconds {gap}, rounded to whole frames, is 0.1 s; --gap-seconds 0.16 or more fits"
+    assert all(told in line for line in lines)
     assert all('"filtered"' in line for line in lines)
 
 
