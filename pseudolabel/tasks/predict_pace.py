@@ -104,10 +104,13 @@ def _require_pace(step: float, asked: float) -> None:
     """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
         apart = _round_up(step)
-        fitting = f"--gap-seconds {_round_up(ENOUGH_FRAMES * apart):g} or more"
+        enough = _round_up(ENOUGH_FRAMES * apart)
+        advice = (
+            f"--gap-seconds {enough:g} or more fits all videos of constant rates with frames up to {apart:g} s apart"
+        )
         raise FilteredSample(
-            f"the nearest whole number of frames to --gap-seconds {asked:g} takes {step:.3g} s; {fitting} fits all "
-            f"videos of constant rates with frames up to {apart:g} s apart"
+            f"--gap-seconds {asked:g}, in whole frames at their median distance in the video, takes {step:.3g} s here; "
+            + (advice if asked < enough else "the rate of the video varies")
         )
 
 
