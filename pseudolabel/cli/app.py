@@ -47,7 +47,7 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
-AGAINST_HELP = "The source of the dataset: compare each row with one made anew. Repeat for each folder or file."
+AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 
 def run_command(task: type[Task]) -> Callable[..., None]:
@@ -170,9 +170,8 @@ def show_command(task: type[Task]) -> Callable[..., None]:
             if open_ and line.startswith("\npictures: "):
                 webbrowser.open(Path(line.partition(": ")[2]).as_uri())
 
-    return with_options(
-        show_task, own_options(task), f"Show three rows of {task.name}. {first_paragraph(task.__doc__ or '')}"
-    )
+    text = f"Show three rows of {task.name}. {first_paragraph(task.__doc__)}"
+    return with_options(show_task, own_options(task), text)
 
 
 def plan_command(task: type[Task]) -> Callable[..., None]:
@@ -186,9 +185,8 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
         print_summary(asdict(plan_parts(made, source, progress=Progress(quiet), **given)), json_)
 
     shared = [option for option in options_of(RunOptions) if option.name != "part"]
-    return with_options(
-        plan_task, [*own_options(task), *shared], f"Plan {task.name}. {first_paragraph(task.__doc__ or '')}"
-    )
+    text = f"Plan {task.name}. {first_paragraph(task.__doc__)}"
+    return with_options(plan_task, [*own_options(task), *shared], text)
 
 
 FINISH_HELP = "Finish a planned dataset: write its manifest, or end with exit code 3 if a shard is missing."
@@ -225,7 +223,7 @@ def print_summary(facts: dict[str, Any], as_json: bool) -> None:
 def task_commands(make: Callable[[type[Task]], Callable[..., None]], summary: str) -> Commands:
     """Return a command for each task. `summary` is its line in the help: {0} is the name, {1} what the task does."""
     return {
-        name: LazyCommand(partial(make, task), summary.format(name, first_paragraph(task.__doc__ or "")))
+        name: LazyCommand(partial(make, task), summary.format(name, first_paragraph(task.__doc__)))
         for name, task in TASKS.items()
     }
 

@@ -39,6 +39,6 @@ def _send_again(lost: sys.UnraisableHookArgs) -> None:
 
 
 def _print_fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
-    """Print a traceback as Python does, but none of a signal: Cython prints it before `_send_again` is called."""
+    """Print a traceback as Python does, except for a signal: Cython calls this hook before it calls `_send_again`."""
     if kind is not Interrupted:
         sys.__excepthook__(kind, fault, trace)

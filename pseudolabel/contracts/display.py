@@ -33,7 +33,8 @@ class Tiles(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A text part. `mark`: "", or if it is to predict "blank" (hidden), "changed" (shown as `note`), "kept" (shown)."""
+    """A part of a text. `mark` is "" if the part is not to be predicted. Otherwise `mark` says how the input shows the
+    part: "blank" (hidden), "changed" (`note` in its place) or "kept" (unchanged)."""
 
     text: str
     mark: str = ""
@@ -66,9 +67,9 @@ def escape_controls(text: str) -> str:
     return text.translate({ord(c): f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in odd})
 
 
-def first_paragraph(text: str) -> str:
-    """Return the first paragraph of a docstring as one line."""
-    return " ".join(text.strip().partition("\n\n")[0].split())
+def first_paragraph(text: str | None) -> str:
+    """Return the first paragraph of a docstring as one line, "" if there is no docstring."""
+    return " ".join((text or "").strip().partition("\n\n")[0].split())
 
 
 def shorten(value: Any) -> str:

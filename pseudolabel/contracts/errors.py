@@ -24,8 +24,8 @@ class Skipped:
 
 
 class SampleError(Exception):
-    """A sample that gives no row. The message is the reason written to `_skipped.jsonl`. `count`: the samples that are
-    lost with it, where that is known, for example the rows of a table."""
+    """A sample that gives no row. The message is the reason written to `_skipped.jsonl`. `count` is the number of
+    samples lost, if known: a damaged table loses all its rows."""
 
     def __init__(self, reason: str, count: int = 1) -> None:
         super().__init__(reason)

@@ -15,11 +15,9 @@ from typer import Option
 
 from pseudolabel.contracts.errors import UserError, parse_choice
 
-KEEP_HELP = "Columns to copy, as A,B: `folder` (of the file), columns of tables, or of a metadata.csv beside the files."
+KEEP_HELP = "Columns to copy, as A,B: `folder` (the folder of the file), or columns of a table or a metadata.csv file."
 PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
 OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"
-
-
 KIND_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "a string"}
 
 

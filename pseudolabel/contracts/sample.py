@@ -17,6 +17,7 @@ class Extent(NamedTuple):
     start: int
     stop: int | None  # None: to the end of the file
     weight: int  # bytes to read; the sum of weights limits a shard
+    seed: int = 0  # of the run, set by the scan: readers that draw where samples start draw it from seed and file
 
     @property
     def file(self) -> str:
@@ -25,7 +26,7 @@ class Extent(NamedTuple):
 
     @property
     def block(self) -> str:
-        """Return the name of the block that is read as a whole: `key`, except in tables and gzipped tar archives."""
+        """Return the block that contains this extent, else `key`. A block, like a gzipped tar, is read as a whole."""
         return self.where.rpartition("\0")[0].rpartition("\0")[2] or self.key
 
 

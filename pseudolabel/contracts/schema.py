@@ -21,7 +21,7 @@ class Column(NamedTuple):
 
     @property
     def arrow(self) -> pa.DataType:
-        """Return the exact Arrow type for `datasets`. For other types, `datasets` silently drops the feature."""
+        """Return the Arrow type that `datasets` requires. With another type, `datasets` drops the feature silently."""
         return _arrow(self.type)
 
     @property

@@ -48,7 +48,7 @@ class Summary:
 
     out: str
     task: str
-    status: str  # "finished", "already finished", or what a plan or a part has made
+    status: str  # "finished", "already finished", or the state after a plan or a part
     seen: int = 0
     used: int = 0
     skipped: int = 0
@@ -143,7 +143,8 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
     if summary.skipped > (limit * summary.seen if share else limit):
         raise UserError(
             f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}\n"
-            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make it again with --overwrite",
+            f"see {out / SKIPPED}; give a larger --max-skipped, or repair the files and make the dataset again with "
+            "--overwrite",
             code=3,
         )
     if not sum(summary.rows.values()):

@@ -31,7 +31,7 @@ class RunSpec:
     copies: int
     validation: float
     out: Path
-    work: Path  # local folder of this run for files before their commit; `out` has a folder of the same name
+    work: Path  # local folder of this run, for files that are not committed yet
     source_columns: SourceColumns = NO_COLUMNS
 
     @property
@@ -97,7 +97,7 @@ class Heartbeat(Protocol):
         """Report that the job now labels this sample or, if `key` is empty, reads this extent."""
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
-        """Add to the counts: samples seen, samples skipped or filtered among them, and bytes read."""
+        """Add to the counts of samples seen, of samples skipped or filtered, and of bytes read."""
 
 
 class NoHeartbeat:

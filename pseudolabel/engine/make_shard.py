@@ -41,7 +41,7 @@ class Counts:
     used: int = 0
     skipped: int = 0
     filtered: int = 0
-    cut: int = 0
+    cut: int = 0  # pieces of long documents, without the first piece of each
     lacking: int = 0  # rows that used samples could not give
     tokens: int = 0  # tokens of text, of text tasks
     unknown: int = 0  # [UNK] among them
@@ -74,7 +74,7 @@ class ShardReading:
     source_columns: SourceColumns = NO_COLUMNS
 
     def __post_init__(self) -> None:
-        self._read = deque[Extent]()  # extents whose rows are not all yielded yet
+        self._read = deque[Extent]()  # extents that the reader began and `ColumnJoiner` did not
 
     def label(self, task: Task, labeler: Labeler, chance: Chance, copies: int) -> Iterator[Rows]:
         """Yield the rows of the samples, joined with the source columns. Count used, skipped and filtered samples.
@@ -130,7 +130,7 @@ class ShardReading:
             self.report.count(0, 0, extent.weight)
 
     def leave_out(self, item: Skipped) -> None:
-        """Count a sample that gives no rows, and write its reason to `skips`."""
+        """Count a skipped sample, or missing rows of a used sample. Write the reason to `skips`."""
         if item.unusable:
             self.counts.skipped += item.count
         else:

@@ -20,7 +20,7 @@ from pseudolabel.storage.files import write_atomic
 
 def save_plan(path: Path, plan: Plan, places: bool) -> None:
     """Write a line for each shard: key and weight of each extent and, with `places`, its location on this machine."""
-    wide = 5 if places else 2
+    wide = 6 if places else 2
     lines = ([_stored(extent)[:wide] for extent in shard.extents] for shard in plan)
     write_atomic(path, (f"{json.dumps(line)}\n" for line in lines))
 
@@ -30,12 +30,12 @@ def load_plan(path: Path) -> Plan:
     return Plan([_extent(*stored) for stored in shard] for shard in _lines(path))
 
 
-def _extent(key: str, weight: int, where: str = "", start: int = 0, stop: int | None = None) -> Extent:
-    return Extent(key, where, start, stop, weight)
+def _extent(key: str, weight: int, where: str = "", start: int = 0, stop: int | None = None, seed: int = 0) -> Extent:
+    return Extent(key, where, start, stop, weight, seed)
 
 
 def _stored(extent: Extent) -> list[Any]:
-    return [extent.key, extent.weight, extent.where, extent.start, extent.stop]
+    return [extent.key, extent.weight, extent.where, extent.start, extent.stop, extent.seed]
 
 
 def _lines(path: Path) -> Iterator[list[Any]]:
@@ -44,7 +44,7 @@ def _lines(path: Path) -> Iterator[list[Any]]:
 
 
 class Ledger:
-    """The extents that a dataset was made of: 25 bytes each, keys as hashes. It marks the extents that a scan finds."""
+    """The extents of a dataset: 25 bytes each, keys stored as hashes. `place` marks the extents that a scan finds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -88,8 +88,8 @@ class Ledger:
 def cut_into_shards(extents: Iterable[Extent], cap: int, least: int = 1) -> Iterator[list[Extent]]:
     """Yield shards. Shard i ends at min(cap, 2^(i // 16)) MB of weight, so that small sources give work to every core.
 
-    A shard has at least `least` extents, for tasks that combine samples: one large photograph alone may reach the
-    weight. If fewer extents are left at the end, they join the last shard.
+    A shard has at least `least` extents, because some tasks combine samples and one photograph can reach the weight.
+    If fewer extents are left at the end, they join the last shard.
     """
     before: list[Extent] = []
     shard: list[Extent] = []

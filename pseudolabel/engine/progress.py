@@ -16,7 +16,7 @@ LINE_SECONDS = 30.0
 
 
 class Progress:
-    """A display of samples, rate, skipped samples, and time left by bytes, because the number of samples is unknown."""
+    """A display of samples, rate, skipped samples, and time left, which is estimated from bytes."""
 
     def __init__(self, quiet: bool = False, counted: str = "samples", amiss: str = "skipped or filtered") -> None:
         self._quiet, self._counted, self._amiss = quiet, counted, amiss

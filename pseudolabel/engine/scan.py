@@ -38,7 +38,7 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 
 @dataclass
 class Scan:
-    """A planned source: its shards, the number of files in them, and the other files, counted by suffix.
+    """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
     `whole`: the files of text that are in one split as a whole.
     """
@@ -54,7 +54,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
     counts, reader = Counter({CANDIDATES: 0, WHOLE: 0}), task.reader()
-    extents = _extents(reader, sources, counts)
+    extents = _extents(reader, sources, options.seed, counts)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
@@ -62,7 +62,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
-    made = Plan(shards)  # this reads the whole source
+    made = Plan(shards)  # this lists the whole source and completes `counts`
     found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
     found.ignored = _most_frequent(counts)
     if not len(found.plan):
@@ -82,14 +82,14 @@ def check_split(found: Scan, validation: float) -> None:
         )
 
 
-def _extents(reader: Reader, sources: Sequence[Path], counts: Counter[str]) -> Iterator[Extent]:
+def _extents(reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str]) -> Iterator[Extent]:
     """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix."""
     for file in files.find_files(sources, reader.suffixes):
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:
             counts[WHOLE] += isinstance(reader, TextReader) and reader.splits_by_file(file.where)
-            yield from reader.scan(file.key, file.where, file.size)
+            yield from (extent._replace(seed=seed) for extent in reader.scan(file.key, file.where, file.size))
 
 
 def _most_frequent(counts: Counter[str]) -> dict[str, int]:

@@ -99,8 +99,8 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
 def estimate(task: Task, found: Scan, options: RunOptions) -> tuple[Counts, int, int, float, float]:
     """Label for a few seconds. Return the counts, rows, bytes, seconds, and the share of the source that was read.
 
-    One copy of each sample is made, so that time and memory do not grow with `--copies`. The share is that of the
-    extents if each gave one sample, as image files do, else that of the bytes.
+    One copy of each sample is made, so that time and memory do not grow with `--copies`. If each extent gave
+    one sample, as image files do, the share is a share of extents, else of bytes.
     """
     read, weight, begun = 0, 0, 0.0
 

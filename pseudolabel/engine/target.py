@@ -74,8 +74,8 @@ class Target:
         least = self.task.min_shard_extents()
         if self.before is not None and 0 < self.before.new < least:
             progress.note(
-                f"only {self.before.new} new files or parts of files: {self.task.name} combines samples of "
-                f"at least {least}, so some rows may be lacking; add more files at once"
+                f"only {self.before.new} new files or parts of files: {self.task.name} combines samples, "
+                f"so some rows may be lacking; add at least {least} at once"
             )
 
 
@@ -95,7 +95,7 @@ def resolve_target(task: Task, source: Path | str | Sequence[Path | str], option
 
 
 def load_ledger(out: Path, options: RunOptions) -> Ledger | None:
-    """Return the extents of the dataset if it is or was extended: its shards stay and new shards follow. Else None."""
+    """Return the ledger of the dataset in `out` if this run or an earlier one extends the dataset, else None."""
     if options.overwrite:
         return None
     path, extended = out / RECORDS / LEDGER, read_manifest(out).get("extended", False)

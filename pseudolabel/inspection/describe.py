@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import (
-    IGNORE_INDEX,
-    Column,
-    UnusableSample,
-    UserError,
-    first_paragraph,
-    shorten,
-)
+from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, first_paragraph, shorten
 from pseudolabel.inspection import manifest_check
 from pseudolabel.storage.layout import SKIPPED
 from pseudolabel.storage.retry import StoreFailure
@@ -46,8 +39,8 @@ class LabelSpread(NamedTuple):
     counts: Sequence[tuple[str, int]]  # (class, its rows); empty for lists and for too many classes
     told: str  # a summary in words
     classes: int = 0  # number of classes; 0 for lists
-    frequent: str = ""  # the most frequent label, if a guess can be right
-    share: float = 0.0  # of the most frequent label
+    frequent: str = ""  # the most frequent value; "" if no single value is an answer
+    share: float = 0.0  # share of `frequent` among the labels
 
     @property
     def where(self) -> str:
@@ -62,7 +55,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     return {
         "out": str(dataset.out),
         "task": task.name,
-        "what": first_paragraph(task.__doc__ or ""),
+        "what": first_paragraph(task.__doc__),
         "command": dataset.command,
         "odds": chance_level(task, labels),
         "rows": summary["rows"],
@@ -136,7 +129,7 @@ def number_classes(column: Column, most: Callable[[], int]) -> Column:
 
 
 def _most(dataset: Dataset, name: str) -> int:
-    """Return the largest value of a column, from the statistics of its row groups, or if there are none its values."""
+    """Return the largest value of a column. Read the values only if row groups have no statistics."""
     most = 0
     for file in sample_files(dataset):
         with reading_errors(dataset, file.name):
@@ -180,7 +173,7 @@ def evenly(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def spreads(dataset: Dataset) -> list[LabelSpread]:
-    """Return each label's distribution. Classes are counted in all rows of some files, others in a few row groups."""
+    """Return each label's distribution. Count classes in all rows of some files, and other labels in few row groups."""
     columns = labels_to_count(class_columns(dataset))
     some, total, found = sample_files(dataset), sum(dataset.manifest["summary"]["rows"].values()), []
     few = sample_row_groups(dataset, some)
@@ -213,7 +206,7 @@ def spreads_of_rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[Labe
 
 
 def chance_level(task: Task, labels: Sequence[LabelSpread]) -> str:
-    """Return in words how often the most frequent label is right: the class, or else the number in a list."""
+    """Return in words how often the most frequent label is right. Prefer a class to a number in a list."""
     known = sorted((spread for spread in labels if spread.share), key=lambda spread: not spread.classes)
     if task.description.chance_level or not known:
         return task.description.chance_level or "not defined for this label"

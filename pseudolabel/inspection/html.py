@@ -179,10 +179,8 @@ def waveform(wave: np.ndarray, mask: np.ndarray, name: str) -> str:
     bins = np.array_split(
         wave.astype(np.float64) / max(1, np.abs(wave).max(initial=1)), min(WAVE_BINS, max(1, len(wave)))
     )
-    top, bottom = (
-        [f"{i} {50 - 46 * part.max(initial=0):.0f}" for i, part in enumerate(bins)],
-        [f"{i} {50 - 46 * part.min(initial=0):.0f}" for i, part in enumerate(bins)],
-    )
+    top = [f"{i} {50 - 46 * part.max(initial=0):.0f}" for i, part in enumerate(bins)]
+    bottom = [f"{i} {50 - 46 * part.min(initial=0):.0f}" for i, part in enumerate(bins)]
     line = "M" + "L".join([*top, *reversed(bottom)]) + "Z"
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)) * (len(bins) / max(1, len(mask)))
     bands = "".join(

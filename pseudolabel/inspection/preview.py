@@ -56,7 +56,7 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
 
 
 def choose_rows(dataset: Dataset) -> Iterator[Row]:
-    """Yield rows of a few row groups, equally many per class. A hash of key and copy selects them, always the same."""
+    """Yield rows of a few row groups, equally many per class. A hash selects the rows: always the same ones."""
     label = class_of(class_columns(dataset))
     count = max(MIN_ROWS, ROWS_PER_CLASS * len(label.names) if label else 0)
     few = sample_row_groups(dataset, sample_files(dataset))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SCALAR_TYPES = ("class", "bool", "int32", "int64", "string")  # types whose values fit into a message
 PNG_MAGIC = b"\x89PNG"
 
-
 # --- invalid values --------------------------------------------------------------------------------------------------
 
 

@@ -44,11 +44,8 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         place: Path | str = source
         taught, copies = place, 1
         if isinstance(task, TextTask) and not _a_place(task, source):
-            place, taught, copies = (
-                _sentence(Path(folder), source, 1),
-                _sentence(Path(folder), source, SENTENCE_COPIES),
-                SHOWN_ROWS,
-            )
+            place, taught = (_sentence(Path(folder), source, times) for times in (1, SENTENCE_COPIES))
+            copies = SHOWN_ROWS
         chosen = RunOptions(seed=seed, limit=MAX_SAMPLES, keep=keep)
         task = task.resolve(resolve_sources(taught))
         found = scan(task, resolve_sources(taught), chosen)
@@ -89,7 +86,7 @@ def _sentence(folder: Path, sentence: str, times: int) -> Path:
 
 def _asked(task: Task, columns: Sequence[Column]) -> Iterator[str]:
     """Yield the summary of the task, its inputs and its labels."""
-    yield first_paragraph(task.__doc__ or "")
+    yield first_paragraph(task.__doc__)
     for role in ("input", "label"):
         yield from (f"{role}: {c.name}: {c.meaning}" for c in columns if c.role == role)
 
@@ -116,7 +113,7 @@ def _marked(text: str, mark: str, note: str, colour: bool) -> str:
 def _page(task: Task, columns: Sequence[Column], labeler: Labeler, some: Sequence[Row]) -> str:
     descriptor, where = tempfile.mkstemp(prefix=f"pseudolabel-{task.name}-", suffix=".html")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        head = [f'<p class="lead">{first_paragraph(task.__doc__ or "")}</p>']
+        head = [f'<p class="lead">{first_paragraph(task.__doc__)}</p>']
         file.write(
             render_page(task.name, task.description.paper, head, sections(make_cards(columns, labeler, some)[0], []))
         )

@@ -14,7 +14,7 @@ BATCH_ROWS = 512
 
 
 class StoredRows:
-    """The rows of a data file, read in batches. `broken` says why they end early, if they do."""
+    """The rows of a data file, read in batches. `broken`: why a row group cannot be read, or ""."""
 
     def __init__(self, file: pq.ParquetFile) -> None:
         self.broken = ""
@@ -33,7 +33,7 @@ class StoredRows:
             yield rows
 
     def take(self, count: int) -> pa.RecordBatch | None:
-        """Return the next `count` rows, fewer at the end, None after it."""
+        """Return the next `count` rows, fewer at the end. Return None if no row is left."""
         import pyarrow as pa
 
         while len(self._rows) < count and self._group < self._file.num_row_groups and not self.broken:

@@ -17,7 +17,7 @@ from pseudolabel.engine.pools.events import Died, Done, Failed, Progressed
 from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
-from pseudolabel.inspection.findings import MAX_NAMED, Findings
+from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.manifest_check import check_folder, load_known_failures
 from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
@@ -38,7 +38,7 @@ class Verification:
     true: int
     consistent: int
     false: int
-    faults: list[dict[str, str]]  # the first MAX_NAMED ones: where, reason
+    faults: list[dict[str, str]]  # where, reason; the first `findings.MAX_NAMED` ones
     amiss: int  # faults that belong to no stored row
     remark: str  # why rows may differ although nobody changed them
 
@@ -59,10 +59,10 @@ def verify(
 
     With `against`, check each label with the source, and make each row again. `workers=1` uses this process alone.
 
-    Labels of images and videos (boxes, rotations, orders, times) are proven by cutting the source with them again,
+    To prove labels of images and videos (boxes, rotations, orders, times), apply each label to the source again,
     without randomness and without the task's own code. Masks must have the count and shape that the options set.
-    Codes and clusters are computed again from the row, and text is tokenized and packed again, by the same code that
-    made them: for these, `verify` shows that nothing was changed, not that the code is correct. The tests show that.
+    Codes, clusters and text rows are made again by the code that made them. This shows that nothing was changed, not
+    that the code is correct; the tests check the code.
     """
     dataset = open_dataset(out)
     if against and format_of(dataset.manifest) != FORMAT:
@@ -90,7 +90,7 @@ def verify(
         findings.true,
         findings.consistent,
         findings.false,
-        [fault._asdict() for fault in findings.faults[:MAX_NAMED]],
+        [fault._asdict() for fault in findings.faults],
         findings.amiss,
         _remark(dataset) if found else "",
     )
@@ -115,7 +115,7 @@ def _scan(
     found = scan(task, sources, options)
     now = {index: digest for index, digest in enumerate(found.plan.digests) if index in records}
     then = {index: record.get("of") for index, record in records.items()}
-    if (found.plan.digest, now) == (before["keys and sizes"], then):  # after `--extend`, only the shards may differ
+    if (found.plan.digest, now) == (before["keys and sizes"], then):  # `--extend` gives an equal source other shards
         return found
     if options.limit is not None:
         findings.blame(

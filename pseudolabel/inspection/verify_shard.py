@@ -191,9 +191,7 @@ class ShardComparer:
             del item  # free its image before the next one is decoded
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
-                left = self._matched(made, source)
-                source = None  # it can only check all rows of the item together
-                made = left
+                made, source = self._matched(made, source), None  # a source checks all rows of the item together
             del source
         for rows in self.stored.all() if self.stored else ():
             self._superfluous(rows)
@@ -227,8 +225,8 @@ class ShardComparer:
         return made[:0]
 
     def _out_of_step(self, rows: pa.RecordBatch, made: pa.RecordBatch, last: bool) -> int:
-        """Check rows of one key and copy whose count differs from `made`. Return how many rows at the end may match
-        rows that are made next: 0 unless `last`, which says that no row of the item follows `made`."""
+        """Check rows of one key and copy whose count differs from `made`. Return the number of rows at the end
+        that may match rows made next. Return 0 if not `last`: then more rows of the item follow `made`."""
         pairs = match_rows(self.spec.columns, rows, made, self.exact)
         over = sum(1 for _ in takewhile(lambda which: which is None, reversed(pairs))) if last else 0
         pairs = pairs[: len(pairs) - over]

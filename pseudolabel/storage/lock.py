@@ -34,6 +34,14 @@ EXPIRY_SECONDS = 12.0  # seconds without renewal after which a lease expires
 POLL_SECONDS = 0.5  # seconds between two reads of a lease
 
 
+def read_if_exists(path: Path | RemotePath) -> bytes | None:
+    """Return the content of a file, or None if the file does not exist."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 class Lease:
     """The lease of one run on an output folder in a store. A thread renews the lease."""
 
@@ -58,10 +66,10 @@ class Lease:
 
     def wait_until_expired(self, place: RemotePath) -> bytes | None:
         """Wait until a lease expires; return its content, or None if released. Raise `UserError` if it is renewed."""
-        watched, since, told = self._read(place), time.monotonic(), False
+        watched, since, told = read_if_exists(place), time.monotonic(), False
         while watched is not None and time.monotonic() - since < EXPIRY_SECONDS:
             time.sleep(POLL_SECONDS)
-            now = self._read(place)
+            now = read_if_exists(place)
             if now is not None and now != watched:
                 raise UserError(
                     f"another run is writing to {place.parent.parent}; wait for it, or write to another folder", code=4
@@ -97,22 +105,13 @@ class Lease:
         """Create the object, and fail if it exists. If the store cannot do this in one step, overwrite it."""
         try:
             self._place.fs.pipe_file(self._place.path, said, mode="create")
-        except (TypeError, NotImplementedError):
-            self._pipe(said)
-        except OSError as fault:
-            if fault.errno != ENOSYS:
+        except (TypeError, NotImplementedError, OSError) as fault:
+            if isinstance(fault, OSError) and fault.errno != ENOSYS:
                 raise
             self._pipe(said)
 
-    @staticmethod
-    def _read(place: RemotePath) -> bytes | None:
-        try:
-            return place.read_bytes()
-        except FileNotFoundError:
-            return None
-
     def _holder(self) -> str:
-        held = self._read(self._place)
+        held = read_if_exists(self._place)
         return "" if held is None else str(json.loads(held)["token"])
 
     def _renew(self) -> None:
@@ -148,8 +147,8 @@ class Lease:
 
 @contextmanager
 def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
-    """Hold the lock of an output folder on disk, or of one `part`: other parts may run. The kernel releases the lock
-    when the process ends. Raise `UserError` if another run holds the lock."""
+    """Hold the lock of an output folder on disk. With `part`, lock only this part, so that other parts can run. The
+    kernel releases the lock when the process ends. Raise `UserError` if another run holds the lock."""
     with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # LOCK_SH on NFS needs "+"
         try:
             fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)

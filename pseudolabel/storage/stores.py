@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudolabel.contracts import hash64
 from pseudolabel.storage.layout import LOCK, MANIFEST
-from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_folder
+from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_folder, read_if_exists
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
 if TYPE_CHECKING:
     from pseudolabel.storage.remote import RemotePath
 
-CONCURRENT_READS, BATCH_FILES = 16, 1024  # of small objects: requests at once, objects in memory
+CONCURRENT_READS, BATCH_FILES = 16, 1024  # for small objects: concurrent requests, objects in memory
 
 
 class Store(Protocol):
@@ -56,8 +56,8 @@ class Store(Protocol):
         """Delete a folder with its content, and its `work_dir`."""
 
     def lock(self, note: Notify, part: str = "") -> AbstractContextManager[CheckLock]:
-        """Hold the lock of the folder, or of one `part`: other parts may run. Yield a check that raises `UserError` if
-        the lock was lost. `note` receives a message if the wait is long."""
+        """Hold the lock of the folder. With `part`, lock only this part, so that other parts can run. Yield a check
+        that raises `UserError` if the lock was lost. `note` receives a message if the wait is long."""
 
 
 def store(folder: Path) -> Store:
@@ -68,13 +68,6 @@ def store(folder: Path) -> Store:
 def parquet_source(path: Path) -> Any:
     """Return a file for pyarrow and NumPy: an open file for a URL, else the path, which they read faster."""
     return path.open("rb") if is_url(path) else path
-
-
-def _held(path: Path | RemotePath) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ class Disk:
             return {}
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
-        return (_held(self.folder / name) for name in names)
+        return (read_if_exists(self.folder / name) for name in names)
 
     def discard(self, *names: str) -> None:
         for name in names:
@@ -174,7 +167,8 @@ class Bucket:
     def read(self, names: Sequence[str]) -> Iterator[bytes | None]:
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
             for start in range(0, len(names), BATCH_FILES):  # limits the objects in memory
-                yield from pool.map(lambda name: _held(self.folder / name), names[start : start + BATCH_FILES])
+                batch = [self.folder / name for name in names[start : start + BATCH_FILES]]
+                yield from pool.map(read_if_exists, batch)
 
     def discard(self, *names: str) -> None:
         paths = [(self.folder / name).path for name in names]
@@ -188,7 +182,7 @@ class Bucket:
             self.work_dir(folder).parent.rmdir()
         place = self.folder / folder
 
-        def removed() -> None:  # `with_retries` repeats it until `rm` finds nothing: a listing may be incomplete
+        def removed() -> None:  # retried until `rm` finds nothing: a listing may be incomplete
             place.fs.rm(place.path, recursive=True)
             raise OSError(EAGAIN, "some objects cannot be deleted")
 

@@ -43,23 +43,17 @@ def filesystem_and_path(place: Path) -> tuple[Any, str]:
 
 
 def _timeouts(scheme: str) -> dict[str, Any]:
-    """Return the file system's options for the timeout, after which an unanswered request fails."""
+    """Return the options of the file system: the timeout of a request and, for s3, the limit of parts in memory."""
     match EXTRAS.get(scheme):
         case "s3":
-            once = {"total_max_attempts": 1}
-            few = {"max_concurrency": 2}  # parts of 50 MB that are in memory during a multipart upload
-            return {
-                "config_kwargs": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS, "retries": once},
-                **few,
-            }
+            limits = {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS}
+            config = {**limits, "retries": {"total_max_attempts": 1}}
+            return {"config_kwargs": config, "max_concurrency": 2}  # parts of 50 MB in memory during a multipart upload
         case "http":
             import aiohttp
 
-            return {
-                "client_kwargs": {
-                    "timeout": aiohttp.ClientTimeout(sock_connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS)
-                }
-            }
+            timeout = aiohttp.ClientTimeout(sock_connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS)
+            return {"client_kwargs": {"timeout": timeout}}
         case "gs":
             return {"requests_timeout": TIMEOUT_SECONDS}
     return {}

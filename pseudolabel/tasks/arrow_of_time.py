@@ -18,17 +18,24 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatmen
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
+SHORTCUTS = (
+    "black bars, camera motion and codec artefacts may reveal the direction as well (Wei et al. 2018): where nothing "
+    "moves and key frames are a second apart, the steps of the frames' file sizes told .62 (chance .51); their sizes "
+    "alone, and steps in real films, .50"
+)
+
 
 def _notes(task: ArrowOfTime, artefacts: Path) -> Sequence[str]:
-    artefacts_tell = "black bars, camera motion and codec artefacts may reveal the direction as well (Wei et al. 2018)"
-    return (artefacts_tell, *treatment_notes(task, artefacts))
+    return (SHORTCUTS, *treatment_notes(task, artefacts))
 
 
 @dataclass(frozen=True)
 class ArrowOfTime(VideoTask):
     """Show each clip forwards or, with probability 1/2, backwards; the label is the direction.
 
-    Clips that look the same backwards are skipped: nothing moves in them, or the motion is symmetric in time.
+    Clips that look the same backwards are skipped: nothing moves in them, or the motion is symmetric in time. Where
+    nothing moves, the jump of quality at key frames reveals the direction: with `--min-motion 0`, on still scenes with
+    a key frame a second, the steps of file size from frame to frame told .62 (chance .51). In real films they told .50.
     """
 
     name = "arrow-of-time"

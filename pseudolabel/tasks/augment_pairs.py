@@ -175,7 +175,8 @@ class PairLabeler(NamedTuple):
             rows = []
             for row, rng in zip(seen.rows, seen.chances, strict=True):
                 others = rng.choice(unlike, count, replace=False).tolist() if count else ()
-                rows += [row, *(different(row, pool[other].rows[row["copy"]]) for other in others)]
+                pairs = [row, *(different(row, pool[other].rows[row["copy"]]) for other in others)]
+                rows += [pairs[i] for i in rng.permutation(len(pairs))]  # a fixed order would tell the label
             yield Rows(rows, 1)
             if lacking := len(seen.rows) * (self.task.negatives - count):
                 reason = f"too few images read together differ enough from this one; {lacking} negative rows missing"

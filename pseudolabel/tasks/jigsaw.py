@@ -49,7 +49,8 @@ class Jigsaw(ImageTask):
     """Cut a square of each image into tiles and shuffle the tiles; the label is the permutation.
 
     The square is a grid of cells; each tile is cut from one cell. `permutation[i]` is the cell, counted row by row,
-    from which the tile at position i was cut.
+    from which the tile at position i was cut. Cells and tiles are whole pixels of the image, and each tile is resized
+    by itself; otherwise the phase of the resampling would reveal the cell of a tile.
     """
 
     name = "jigsaw"
@@ -100,11 +101,11 @@ class Jigsaw(ImageTask):
             f"Index in permutations.npy; any two of the {self.count} permutations differ in {distance} places or more."
         )
         home = "permutation[i] is the cell, counted row by row, from which the tile at position i was cut."
-        box = "Box of each tile: left, top, right, bottom in pixels of the upright image."
+        box = "Box of each tile: left, top, right, bottom in the upright image."
         return (
             Column("label", "class", "label", apart, names),
             Column("permutation", "list<int64>", "label", home),
-            Column("boxes", "list<list<float32>>", "about", box),
+            Column("boxes", "list<list<int32>>", "about", box),
             Column("tiles", "list<image>", "input", "The shuffled tiles, each encoded separately."),
         )
 
@@ -114,43 +115,38 @@ class Jigsaw(ImageTask):
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row. Raise `UnusableSample` if the image is too small, or its square blank."""
-        cell, tile, jitter = self.sizes
         x, y, which, colour = rng.random(4)
         height, width, _ = image.shape
-        left, top, side = self.square(height, width, x, y)
-        square = ops.resize(image[top : top + side, left : left + side], self.grid * cell, self.grid * cell)
-        if ops.is_flat(square):
+        left, top, cell = self.place(height, width, x, y)
+        tile, shift = self.cut(cell)
+        if ops.is_flat(image[top : top + self.grid * cell, left : left + self.grid * cell]):
             ops.check_not_flat(image)
             raise UnusableSample("the random square has one colour")
-        if colour < self.gray:
-            square = color.to_gray(square)
         permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]
-        corners = cell * homes(self.grid) + rng.integers(0, jitter + 1, (self.grid**2, 2))
-        corners = corners[permutation]
-        boxes = np.hstack([corners, corners + tile]) * (side / len(square)) + np.array([left, top, left, top])
-        tiles = codec.encode_tiles(square, corners.tolist(), tile)
+        corners = (left, top) + cell * homes(self.grid) + rng.integers(0, shift + 1, (self.grid**2, 2))
+        boxes = np.hstack([corners, corners + tile])[permutation].tolist()
+        tiles = [self.resize(ops.crop(image, box)) for box in boxes]
         yield {
             "label": int(which * self.count),
             "permutation": permutation.tolist(),
-            "boxes": boxes.tolist(),
-            "tiles": [codec.media(encoded) for encoded in tiles],
+            "boxes": boxes,
+            "tiles": [codec.jpeg(color.to_gray(tile) if colour < self.gray else tile) for tile in tiles],
         }
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if the permutation is not that of `label`, or if a box or tile does not match its cell."""
-        cell, tile, jitter = self.sizes
         permutation, boxes = np.array(row["permutation"]), np.array(row["boxes"])
         if not np.array_equal(permutation_set(self.grid**2, self.count)[0][row["label"]], permutation):
             return "`permutation` is not the permutation of class `label`"
         if len(row["tiles"]) != len(boxes) or len(boxes) != self.grid**2:
             return f"the row has {len(row['tiles'])} tiles and {len(boxes)} `boxes` instead of {self.grid**2}"
-        scale = (boxes[:, 2:] - boxes[:, :2]) / tile
-        corner = boxes[:, :2] - cell * homes(self.grid)[permutation] * scale  # of the square, plus the jitter
-        if (np.ptp(corner, 0) > (jitter + 0.5) * scale.max()).any():
+        home = homes(self.grid)[permutation]
+        before, reaches = home[:, None] < home, boxes[:, None, 2:] > boxes[:, :2]  # tile i and tile j, (n, n, 2)
+        if (before & reaches).any():
             return "`boxes` do not lie in the cells of `permutation`"
         for place, (media, box) in enumerate(zip(row["tiles"], row["boxes"], strict=True)):
-            if source is not None and not ops.similar_thumbnail(
-                codec.decode_stored(media), ops.crop_subpixel(source, box)
+            if source is not None and not ops.equal_up_to_jpeg(
+                *map(color.to_gray, (codec.decode_stored(media), self.resize(ops.crop(source, box))))
             ):
                 return f"tile {place} does not match cell {permutation[place]} of the source"
         return None
@@ -161,16 +157,27 @@ class Jigsaw(ImageTask):
         yield Tiles("shuffled, with the original cells", tiles, self.grid, [str(home) for home in homes_of])
         yield Tiles("in the original order", [tiles[homes_of.index(home)] for home in range(len(tiles))], self.grid)
 
-    def square(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:
-        """Return left, top and side of the square in pixels of the source; `x` and `y` are random numbers in [0, 1)."""
+    def place(self, height: int, width: int, x: float, y: float) -> tuple[int, int, int]:
+        """Return left, top and side of a cell in pixels of the source; `x` and `y` are random numbers in [0, 1)."""
         preset = PRESETS[self.preset]
-        side = round(min(height, width) * preset.crop)
-        if side < self.grid * SMALLEST_CELL:
+        cell = round(min(height, width) * preset.crop) // self.grid
+        if cell < SMALLEST_CELL:
             raise UnusableSample(f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles")
-        side -= side % max(1, side // (self.grid * self.sizes[0]))  # a multiple of the factor by which `resize` shrinks
+        side = self.grid * cell
         if preset.centred:
-            return (width - side) // 2, (height - side) // 2, side
-        return int(x * (width - side + 1)), int(y * (height - side + 1)), side
+            return (width - side) // 2, (height - side) // 2, cell
+        return int(x * (width - side + 1)), int(y * (height - side + 1)), cell
+
+    def cut(self, cell: int) -> tuple[int, int]:
+        """Side of a cell -> side of a tile and its largest shift, all in pixels of the source."""
+        of, tile, jitter = self.sizes
+        side = max(1, round(cell * tile / of))
+        side -= side % max(1, side // tile)  # a multiple of the factor by which `resize` shrinks
+        return side, min(round(cell * jitter / of), cell - side)
+
+    def resize(self, part: np.ndarray) -> np.ndarray:
+        """Resize the part of the source that a tile shows."""
+        return ops.resize(part, self.sizes[1], self.sizes[1])
 
 
 @lru_cache

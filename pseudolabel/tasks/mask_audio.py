@@ -73,7 +73,9 @@ class MaskAudio(AudioTask):
     `labels[i]` is the code of frame i, `mask[i]` whether frame i is masked, both at `label_hz`. With k-means, frame i
     is the input of frame i of the conv encoder of wav2vec 2.0 and HuBERT: samples 320 i to 320 i + 399 at 16 kHz.
     `labels_100hz` has a code every 10 ms; `labels` has every other one. With BEST-RQ, frame i is four frames of 10 ms.
-    Without `--features`, codes are computed from exactly the stored audio.
+    Without `--features`, codes are computed from exactly the stored audio. In short utterances, the length of the spans
+    makes some places likelier to be masked, by the rule of the papers: with 21 frames, the place of a frame and the
+    number of frames tell whether it is masked in 73 % of frames, where always the same guess is right in 63 %.
     """
 
     name: ClassVar[str] = "mask-audio"

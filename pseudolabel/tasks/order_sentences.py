@@ -67,7 +67,9 @@ class OrderSentences(MaskingOptions, TokenTask):
     sentences; if they are too long for a row, tokens are dropped at either end. Unlike google-research/albert's
     create_pretraining_data.py, `swapped` makes no row of one sentence, so its label is always true. With `random`, the
     second segment of a negative pair is from another document of the same 4 MB of text; if the 4 MB have few documents,
-    as with books, from any other place in the 4 MB.
+    as with books, from any other place in the 4 MB. By the published rule, lengths of segments and cut ends tell a
+    little: in random text, whether segments are swapped in 56 % of rows, with ALBERT's code as well, where always the
+    same guess is right in 51 %.
     """
 
     name: ClassVar[str] = "order-sentences"

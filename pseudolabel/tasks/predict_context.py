@@ -37,6 +37,7 @@ class PredictContext(ImageTask):
     likely. A gap between the patches and a jitter of each patch interrupt lines that both patches would share. Some
     patches are downsampled and enlarged. All colour channels but one are dropped, or the green-magenta axis is
     projected away; otherwise a network can infer the position of a patch in the image from its colour fringes.
+    Patches are whole pixels of the image, and each is resized by itself, so that all show one phase of resampling.
     """
 
     name = "predict-context"
@@ -76,10 +77,10 @@ class PredictContext(ImageTask):
         return 2 * self.patch + self.gap + self.jitter
 
     def columns(self) -> Sequence[Column]:
-        box = "Boxes of `patch` and `neighbour`: left, top, right, bottom in pixels of the upright image."
+        box = "Boxes of `patch` and `neighbour`: left, top, right, bottom in the upright image."
         return (
             Column("label", "class", "label", "Position of `neighbour` relative to `patch`.", PLACE_NAMES),
-            Column("boxes", "list<list<float32>>", "about", box),
+            Column("boxes", "list<list<int32>>", "about", box),
             Column("patch", "image", "input", "A patch of the image."),
             Column("neighbour", "image", "input", "One of the eight patches around `patch`."),
         )
@@ -89,37 +90,26 @@ class PredictContext(ImageTask):
         height, width, _ = image.shape
         least, most = self.scales(height, width)
         ops.check_not_flat(image)
-        scale = sqrt(rng.uniform(least**2, most**2))  # uniform in pixels, not in the side
-        size = np.array([round(width * scale), round(height * scale)])
-        resized = ops.resize(image, int(size[1]), int(size[0]))
+        side = int(self.patch / sqrt(rng.uniform(least**2, most**2)))  # uniform in pixels, not in the side
+        side -= side % max(1, side // self.patch)  # a multiple of the factor by which `resize` shrinks
         for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
-            corners = self.corners(size, PLACES[label], rng)
-            boxes = np.hstack([corners, corners + self.patch]) * np.tile([width, height] / size, 2)
-            cut = [resized[y : y + self.patch, x : x + self.patch] for x, y in corners.tolist()]
-            one, other = (self.without_shortcuts(patch, rng) for patch in cut)
-            row = {"label": label, "boxes": boxes.tolist()}
-            yield {
-                **row,
-                "patch": codec.jpeg(one),
-                "neighbour": codec.jpeg(other),
-            }
+            corners = self.corners(np.array([width, height]), side, PLACES[label], rng)
+            boxes = np.hstack([corners, corners + side]).tolist()
+            one, other = (self.without_shortcuts(self.resize(ops.crop(image, box)), rng) for box in boxes)
+            yield {"label": label, "boxes": boxes, "patch": codec.jpeg(one), "neighbour": codec.jpeg(other)}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if the boxes contradict the label, or a patch does not match its box."""
         boxes = np.array(row["boxes"])
         if len(boxes) != 2:
             return f"the row has {len(boxes)} `boxes` instead of 2"
-        scale = self.patch / (boxes[0, 2:] - boxes[0, :2])
-        corners = boxes[:, :2] * scale
-        away = corners[1] - corners[0] - PLACES[row["label"]] * (self.patch + self.gap)
-        if (np.abs(away) > 2 * self.jitter + 0.5).any():
+        step, jitter = self.spacing(boxes[0, 2] - boxes[0, 0])
+        if (np.abs(boxes[1] - boxes[0] - step * np.tile(PLACES[row["label"]], 2)) > 2 * jitter).any():
             return "`boxes` contradict `label`"
-        if source is None:
-            return None
-        size = np.rint(scale * source.shape[1::-1]).astype(int).tolist()
-        resized = ops.resize(source, size[1], size[0])
-        for name, (x, y) in zip(("patch", "neighbour"), np.rint(corners).astype(int).tolist(), strict=True):
-            if not self.matches(codec.decode_stored(row[name]), resized[y : y + self.patch, x : x + self.patch]):
+        for name, box in zip(("patch", "neighbour"), row["boxes"], strict=True):
+            if source is not None and not self.matches(
+                codec.decode_stored(row[name]), self.resize(ops.crop(source, box))
+            ):
                 return f"`{name}` does not match its box in the source"
         return None
 
@@ -150,12 +140,21 @@ class PredictContext(ImageTask):
             raise UnusableSample(f"{width} x {height} pixels, too narrow for two patches side by side")
         return least, most
 
-    def corners(self, size: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(2,) width and height, (2,) step -> (2, 2): left and top of a patch and its neighbour, with jitter."""
-        step = place * (self.patch + self.gap)
-        first = rng.integers(np.maximum(0, -step), size - self.patch - np.maximum(0, step) + 1)
-        moved = np.stack([first, first + step]) + rng.integers(-self.jitter, self.jitter + 1, (2, 2))
-        return np.asarray(np.clip(moved, 0, size - self.patch))
+    def spacing(self, side: int) -> tuple[int, int]:
+        """Side of a patch -> step from one patch to the next and largest jitter, all in pixels of the source."""
+        return side + self.gap * side // self.patch, self.jitter * side // self.patch
+
+    def corners(self, size: np.ndarray, side: int, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(2,) width and height, (2,) direction -> (2, 2): left and top of a patch and its neighbour, with jitter."""
+        apart, jitter = self.spacing(side)
+        step = place * apart
+        first = rng.integers(np.maximum(0, -step), size - side - np.maximum(0, step) + 1)
+        moved = np.stack([first, first + step]) + rng.integers(-jitter, jitter + 1, (2, 2))
+        return np.asarray(np.clip(moved, 0, size - side))
+
+    def resize(self, part: np.ndarray) -> np.ndarray:
+        """Resize the part of the source that a patch shows."""
+        return ops.resize(part, self.patch, self.patch)
 
     def without_shortcuts(self, patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Downsample at random and reduce colours: cdoersch/deepcontext, train.py, prep_image; paper, section 3.1."""

@@ -10,7 +10,8 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample
-from pseudolabel.tasks.base.task import Description, ImageTask, Row
+from pseudolabel.readers.image.reader import ImageReader
+from pseudolabel.tasks.base.task import Description, ImageTask, Reader, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.crops import squares
 
@@ -23,6 +24,10 @@ class Rotate(ImageTask):
 
     `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before the
     rotation (gidariss/FeatureLearningRotNet, dataloader.py). A later mirroring would make 90 degrees look like 270.
+    Where a file has fewer samples of chroma in one direction (JPEG 4:2:2), the other is reduced to as many; otherwise
+    the chroma would reveal the rotation: in noise of quality 95, a linear model finds it in 27 % of rows, with all
+    chroma in 54 %. What quantisation removed differs by direction as well, and stays: noise of quality 85, 46 %. The
+    rows of an image follow each other in random order.
     """
 
     name = "rotate"
@@ -34,6 +39,9 @@ class Rotate(ImageTask):
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 224
     crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square / short side of the image.")] = 224 / 256
     flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored before the rotation.")] = 0.5
+
+    def reader(self) -> Reader:
+        return ImageReader(self, even_chroma=True)
 
     def columns(self) -> Sequence[Column]:
         return (
@@ -55,7 +63,7 @@ class Rotate(ImageTask):
             ops.check_not_flat(image)
             raise UnusableSample("looks the same upside down in all ten random squares")
         shown = ops.mirror(shown) if flip else shown
-        for turn in range(4):
+        for turn in rng.permutation(4).tolist():  # a fixed order would tell the label to a reader that does not shuffle
             yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.rotate_quarters(shown, turn))}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:

@@ -32,7 +32,7 @@ MANIFEST_SHAPE = {
 
 
 def read_json(path: Path, shape: Any, text: str | bytes | None = None) -> dict[str, Any]:
-    """Parse a JSON file, or `text`: all or one line of it. Raise `UnusableSample` if missing or unlike `shape`."""
+    """Parse a JSON file, or `text` from the file. Raise `UnusableSample` if the file is missing or unlike `shape`."""
     try:
         value: dict[str, Any] = json.loads(path.read_text("utf-8") if text is None else text)
     except StoreFailure:
@@ -57,14 +57,14 @@ def _unlike(value: Any, shape: Any, name: str) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A finished dataset in folder `out`, opened for its task, options, columns and artefacts."""
+    """A dataset in folder `out`: its task, options, columns and artefacts, as the manifest gives them."""
 
     out: Path
     manifest: Mapping[str, Any]
 
     @cached_property
     def task(self) -> Task:
-        """Return the task with its original options. The path of a file is replaced by its copy in the artefacts."""
+        """Return the task with its original options. If an option is a file, use its copy in the artefacts."""
         kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
         known = {field.name for field in fields(kind)}
         if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
@@ -113,7 +113,7 @@ class Dataset:
 
     @property
     def command(self) -> str:
-        """Return the command that made the rows: SOURCE for the source, without options such as --workers and --out."""
+        """Return the command that made the rows, with the word SOURCE for the source, without options such as --out."""
         return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
 
 

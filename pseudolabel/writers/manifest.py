@@ -16,15 +16,13 @@ VERSIONED_PACKAGES = (  # packages whose version may change the bytes of a shard
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
     *("soundfile", "soxr", "scipy", "faiss-cpu", "av", "simplejpeg"),
 )
-
-
-FORMAT = 2  # raised when the same source gives other rows; a manifest without it has format 1
+FORMAT = 2  # a version that makes other rows of the same source increases it; a manifest without "format" has format 1
 
 
 def existing_manifest(out: Path, manifest: dict[str, Any], any_source: bool = False) -> dict[str, Any]:
-    """Return the manifest of the dataset in `out`, {} if there is none. Raise `UserError` if it is another dataset.
+    """Return the manifest of the dataset in `out`, {} if there is none. Raise `UserError` if `out` has another dataset.
 
-    With `any_source` its source may differ: the caller has compared it with the ledger.
+    With `any_source` the sources may differ: the caller compares the source with the ledger.
     """
     made = {path.name for path in (out / RECORDS).glob("*")} - {Path(LOCK).name, TRACE}
     if not (out / MANIFEST).exists() or not made:  # nothing is made yet, for example because `fit` raised an error
@@ -45,12 +43,9 @@ def existing_manifest(out: Path, manifest: dict[str, Any], any_source: bool = Fa
 def read_manifest(out: Path) -> dict[str, Any]:
     """Return the manifest of a dataset, finished or not; {} if there is none. Raise `UserError` if it is not JSON."""
     try:
-        manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text("utf-8"))
+        return read_or_refuse(out / MANIFEST, lambda path: json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return {}
-    except ValueError:
-        raise _damaged(out / MANIFEST) from None
-    return manifest
 
 
 def read_or_refuse(path: Path, read: Callable[[Path], T]) -> T:
@@ -58,11 +53,8 @@ def read_or_refuse(path: Path, read: Callable[[Path], T]) -> T:
     try:
         return read(path)
     except (ValueError, LookupError, TypeError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(f"{path} is damaged; make the dataset again with --overwrite, which deletes it first", code=4)
+        remedy = "make the dataset again with --overwrite, which deletes it first"
+        raise UserError(f"{path} is damaged; {remedy}", code=4) from None
 
 
 def format_of(manifest: Mapping[str, Any]) -> Any:
@@ -75,7 +67,7 @@ def check_format(out: Path, before: Mapping[str, Any]) -> None:
     if format_of(before) != FORMAT:
         raise UserError(
             f"{out} has format {format_of(before)}, but this version makes format {FORMAT}, with other rows\n"
-            "complete it with the version that began it, or make it again with --overwrite",
+            "complete the dataset with the version that began it, or make it again with --overwrite",
             code=4,
         )
 
@@ -86,7 +78,8 @@ def check_versions(out: Path, before: dict[str, Any], manifest: dict[str, Any]) 
     if before["versions"] != manifest["versions"]:
         what = first_difference("version", before["versions"], manifest["versions"])
         raise UserError(
-            f"{out} was made with other packages: {what}\ninstall its versions, or make it again with --overwrite",
+            f"{out} was made with other packages: {what}\n"
+            "install the versions of the dataset, or make it again with --overwrite",
             code=4,
         )
 

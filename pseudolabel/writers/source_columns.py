@@ -68,7 +68,7 @@ class SourceColumns:
     # --- values ---
 
     def of(self, extent: Extent, reader: Reader) -> Iterator[tuple[str, Values | Skipped]]:
-        """Yield (key, values or `Skipped`) for an extent's file, or each document in it, in the order of samples."""
+        """Yield (key, values or `Skipped`) of the file of an extent, or of each document of a text table, in order."""
         whole = {FOLDER: folder_name(extent.file)} if any(column.name == FOLDER for column in self.columns) else {}
         if self.kinds and isinstance(reader, TextReader) and columns.is_table(extent.where):
             with suppress(UnusableSample):  # the table is damaged, so the reader finds no more documents in it
@@ -140,9 +140,7 @@ def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> Sour
     return _chosen(names, _kinds(names, every), ""), {}
 
 
-def _beside_media(
-    names: Sequence[str], sources: Sequence[Path], reader: Any
-) -> tuple[dict[str, str], dict[str, Table]]:
+def _beside_media(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
     around = sidecars.find_metadata(sources, reader.suffixes)
     every = [(sidecars.display_place(one.where), partial(_strict, one)) for one in around]
     kinds = _chosen(names, _kinds(names, lambda: every), METADATA_HINT)
@@ -192,7 +190,7 @@ def _column(name: str, kind: str) -> Column:
 
 
 def _strict(one: MetadataSource, wanted: Sequence[str]) -> dict[str, str]:
-    """Return the columns of sidecars. Raise `UserError` for a damaged file: unlike a text table it is not skipped."""
+    """Return the columns of sidecars. Raise `UserError` for a damaged file: only damaged text tables are skipped."""
     try:
         return one.kinds(wanted)
     except UnusableSample as bad:

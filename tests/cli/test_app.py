@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import io
 import json
 import os
 import shutil
@@ -12,24 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
-import av
 import numpy as np
-import pyarrow as pa
 import pytest
-import soundfile
 from runs import FIXTURES, Command, arguments, real
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
 from pseudolabel.cli.app import app
-from pseudolabel.cli.signals import Interrupted, raise_on_signals
 from pseudolabel.engine import stream
-from pseudolabel.writers.shards import ShardWriter
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -253,61 +245,68 @@ def test_a_dry_run_counts_what_it_can_know_whatever_the_copies(
     assert many["core_seconds"] > one["core_seconds"]
 
 
-class Signalling(io.BytesIO):
-    """A file during whose third use the user types Ctrl-C."""
+LOST_SIGNALS = """
+import gc, io, signal, sys, time
+from contextlib import suppress
+from pathlib import Path
 
+import av, numpy as np, pyarrow as pa, soundfile
+
+from pseudolabel.cli.signals import Interrupted, raise_on_signals
+from pseudolabel.writers.shards import ShardWriter
+
+
+class Signalling(io.BytesIO):
     uses = 0
 
-    def seek(self, *place: int) -> int:
+    def seek(self, *place):
         self.use()
         return super().seek(*place)
 
-    def read(self, count: int | None = -1) -> bytes:
+    def read(self, count=-1):
         self.use()
         return super().read(count)
 
-    def use(self) -> None:
+    def use(self):
         self.uses += 1
         if self.uses == 3:
             signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interruption_is_not_lost_in_a_decoder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def by_soundfile():
+    soundfile.read(Signalling(wave.getvalue()))
+    time.sleep(60)
+
+
+def by_libav():
+    with suppress(OSError), av.open(Signalling(wave.getvalue())) as sound:
+        list(sound.decode(audio=0))
+    time.sleep(60)
+
+
+def in_a_shard():
+    with ShardWriter(Path("a"), pa.schema([("a", pa.int64())])) as out:
+        out.write([{"a": 1}])
+        signal.raise_signal(signal.SIGINT)
+
+
+wave = io.BytesIO()
+soundfile.write(wave, np.random.default_rng(0).normal(0, 0.1, 200_000), 16_000, format="WAV")
+raise_on_signals()
+try:
+    globals()[sys.argv[1]]()
+except Interrupted:
+    gc.collect()
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("where", ["by_soundfile", "by_libav", "in_a_shard"])
+def test_an_interruption_is_not_lost_in_a_decoder(where: str, tmp_path: Path) -> None:
     """Callbacks of soundfile and PyAV drop exceptions, and print a traceback; so does the destructor of a writer."""
-    wave = io.BytesIO()
-    soundfile.write(wave, np.random.default_rng(0).normal(0, 0.1, 200_000), 16_000, format="WAV")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for hook in ("unraisablehook", "excepthook"):
-        monkeypatch.setattr(sys, hook, getattr(sys, hook))
-
-    def by_soundfile() -> None:
-        soundfile.read(Signalling(wave.getvalue()))
-        time.sleep(60)
-
-    def by_libav() -> None:
-        with suppress(OSError), av.open(Signalling(wave.getvalue())) as sound:
-            list(sound.decode(audio=0))
-        time.sleep(60)
-
-    def in_a_shard() -> None:
-        with ShardWriter(tmp_path / "a", pa.schema([("a", pa.int64())])) as out:
-            out.write([{"a": 1}])
-            signal.raise_signal(signal.SIGINT)
-
-    gc.collect()  # what other tests left may print
-    capsys.readouterr()
-    raise_on_signals()
-    try:
-        for act in (by_soundfile, by_libav, in_a_shard):
-            with pytest.raises(Interrupted):
-                act()
-            gc.collect()
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert capsys.readouterr() == ("", "")
+    words = [sys.executable, "-c", LOST_SIGNALS, where]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
     assert not list(tmp_path.iterdir())
 
 

@@ -83,4 +83,4 @@ def test_finish_names_no_option_that_it_has_not(here: Command, tmp_path: Path) -
     done = here("finish", "out")
     assert done.returncode == 3
     assert "add --overwrite" not in done.stderr
-    assert "make it again with --overwrite" in done.stderr
+    assert "make the dataset again with --overwrite" in done.stderr

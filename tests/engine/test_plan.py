@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,10 @@ def test_a_plan_reads_back_what_it_was_given() -> None:
     assert made[20].extents == extents(40)[24:26]
     assert made.weight == 40 * MEGABYTE
     assert made.digest != Plan(plan.cut_into_shards(extents(41), 256)).digest
+
+
+def test_a_saved_plan_has_all_that_its_extents_had(tmp_path: Path) -> None:
+    """The seed as well: where clips begin depends on it."""
+    film = [Extent("a.mp4#0-9", "/a.mp4", 0, 9_000_000, 20, 7), Extent("a.mp4#9-", "/a.mp4", 9_000_000, None, 20, 7)]
+    plan.save_plan(tmp_path / "plan", Plan([film, extents(2)]), places=True)
+    assert [shard.extents for shard in plan.load_plan(tmp_path / "plan")] == [film, extents(2)]

@@ -80,6 +80,10 @@ def test_false_pairs_take_views_of_true_ones_as_they_are() -> None:
     assert len(seconds) > 25, "partners vary"
     pairs = [(row["key"], row["partner"]) for row in rows]
     assert len(set(pairs)) == len(pairs), "no partner is taken twice"
+    threes = [*zip(*[iter(every)] * 3, strict=True)]
+    assert all(len({(row["key"], row["copy"]) for row in three}) == 1 for three in threes), "they stay together"
+    true = Counter([row["label"] for row in three].index(1) for three in threes)
+    assert min(true[place] for place in range(3)) > 80 / 3 * 0.5, "the true pair is at every place"
 
 
 def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_counted(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def test_same_bytes_for_any_worker_count_and_through_the_codebook(name: str, mad
 
     book = str(made[name] / "centroids.npz")
     other = {name: value for name, value in options.items() if name not in ("clusters", "balanced")}
-    run(Cluster(codebook=book, **other), SOURCES[source], out=tmp_path / "more", workers=1, seed=5)
+    seed = 0 if name == "clips" else 5  # another seed has other clips
+    run(Cluster(codebook=book, **other), SOURCES[source], out=tmp_path / "more", workers=1, seed=seed)
     before = {row["key"]: row for row in rows(made[name])}
     for row in rows(tmp_path / "more"):
         assert row["cluster"] == before[row["key"]]["cluster"]

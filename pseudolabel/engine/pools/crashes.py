@@ -1,4 +1,4 @@
-"""Crashes: the samples that crash a worker, and the suspects, on disk in case the kernel kills the whole container."""
+"""Crashes: find the samples that crash a worker. The log is on disk: the kernel may kill all processes at once."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class CrashBisector:
         self._unborn.clear()
 
     def _again(self, death: events.Died) -> list[Job]:
-        """Run the job again: its worker died before it began, so the job is not the cause."""
+        """Run the job again: the worker died before the job began, so the job is not the cause."""
         index = death.job.shard.index
         self._unborn[index] += 1  # per job, because a lost node ends the workers of many jobs
         if self._unborn[index] == MAX_CRASHES:
@@ -160,7 +160,7 @@ class CrashBisector:
         return self.over(trial)
 
     def over(self, trial: Job) -> list[Job]:
-        """End a trial. Return the job that was held back if this was its last trial."""
+        """End a trial. After the last trial of a job, return the job that was held back."""
         index = trial.shard.index
         self._tries[index] -= 1
         if self._tries[index]:

@@ -13,7 +13,7 @@ PULSE_SECONDS = 0.5  # seconds between two progress reports
 
 
 class WorkerStatus(NamedTuple):
-    """The work that a worker is on, in its status file. It shows the cause even if the kernel kills all processes."""
+    """The work that a worker is on, in its status file. The file remains if the kernel kills all processes."""
 
     tick: int
     kind: str

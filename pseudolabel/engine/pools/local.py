@@ -35,7 +35,6 @@ from pseudolabel.engine.pools.events import (
     Failed,
     Progressed,
     Work,
-    WorkerStatus,
     read_status,
 )
 
@@ -88,7 +87,7 @@ def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path)
         try:
             answer: tuple[Any, ...] = ("done", work(spec, job, report))
         except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # as if the kernel had killed it
+            os._exit(OUT_OF_MEMORY)  # as if the kernel had killed the worker
         except Exception as error:  # sent to the parent, which ends the run
             answer = ("failed", _sendable(error), traceback.format_exc())
         report.on("", "")
@@ -130,10 +129,6 @@ class _Worker:
     tick: int = -1
     since: float = 0.0
     stuck: bool = False
-
-    def status(self) -> WorkerStatus | None:
-        """Return the status that the worker wrote last."""
-        return read_status(self.file)
 
 
 class LocalPool:
@@ -179,7 +174,7 @@ class LocalPool:
         worker.job, worker.tick, worker.since = job, -1, time.monotonic()
         try:
             worker.pipe.send(job)
-        except OSError:  # it died while idle; `_receive` reports it like any other death
+        except OSError:  # the worker died while idle; `_receive` reports this as `Died`
             worker.file.unlink(missing_ok=True)
 
     def _spawn(self) -> _Worker:
@@ -217,7 +212,7 @@ class LocalPool:
     def _reap(self, worker: _Worker, job: Job) -> Died:
         worker.process.join()
         self._workers.remove(worker)
-        status = worker.status()
+        status = read_status(worker.file)
         worker.file.unlink(missing_ok=True)
         shutil.rmtree(self._recipe.work / f"staging-{HOST}-{worker.process.pid}", ignore_errors=True)
         code = worker.process.exitcode or 0
@@ -230,7 +225,7 @@ class LocalPool:
 
     def _watch(self, worker: _Worker) -> None:
         """Kill a worker that reads or labels one sample for more than `--sample-seconds`."""
-        status = worker.status() if worker.job is not None else None
+        status = read_status(worker.file) if worker.job is not None else None
         if status is None or not status.extent or status.tick != worker.tick:
             worker.tick, worker.since = (status.tick if status else -1), time.monotonic()
         elif time.monotonic() - worker.since > self._sample_seconds:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
+from pseudolabel.readers.image.chroma import even_chroma, even_jpeg, jpeg_sampling, picture_sampling
 from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
 from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
 from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
@@ -23,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
 
 
-def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
+def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.ndarray:
     """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Detect the format from the content, not from the name.
 
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
@@ -32,6 +33,7 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     - Composite transparent pixels on white.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
+    - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
       that is more: decoding them takes as much more memory.
@@ -40,6 +42,10 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
     if header and header.components in (1, 3):
         _allow(header.width, header.height, max_pixels)
         image = decode_jpeg(data, header)
+        if even and not (sampling := jpeg_sampling(header.factors)).even:
+            del image  # decoded to find damage; the next line takes as much memory
+            with _undisturbed():
+                image = even_jpeg(data, sampling)
         if not header.metadata:
             return image
         with _undisturbed():
@@ -59,6 +65,8 @@ def decode(data: bytes, span: str, max_pixels: int) -> np.ndarray:
                 picture.load()  # raise what `_orientation` would pass over: it loads PNG
             orientation = _orientation(picture)
             image = _deep_png(data, span) if deep else _pillow(picture, data, span)
+            if even and not (sampling := picture_sampling(picture, data)).even:
+                image = even_chroma(image, sampling)
         return upright(image, orientation)
 
 

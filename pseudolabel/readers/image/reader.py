@@ -42,8 +42,8 @@ class ImageReader:
 
     suffixes: frozenset[str] = formats.IMAGES
 
-    def __init__(self, options: ImageOptions) -> None:
-        self.options = options
+    def __init__(self, options: ImageOptions, even_chroma: bool = False) -> None:
+        self.options, self.even_chroma = options, even_chroma
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Yield the file as one extent, unopened. Only `read` finds out whether the file is an image."""
@@ -62,7 +62,7 @@ class ImageReader:
     def _sample(self, extent: Extent) -> Sample:
         most = self.options.max_pixels
         data = _bytes(extent.where, max(4 * most, MAX_FILE_BYTES))
-        return Sample(extent.key, decode(data, self.options.range, most))
+        return Sample(extent.key, decode(data, self.options.range, most, self.even_chroma))
 
 
 def _bytes(where: str, limit: int) -> bytes:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+HEAD_SECONDS = 0.5  # seconds at the top of a video, where the quality of encoders rises: no clip starts there
+
 
 class Sampling(NamedTuple):
     """Sampling of clips: which frames a clip has, and where clips start in a video."""
@@ -23,6 +25,21 @@ class Sampling(NamedTuple):
         """Return the distance from a clip's first frame to its last, in the unit of `gap`."""
         return self.steps[-1] * self.gap
 
+    def at_rate(self, between: float) -> Sampling:
+        """Return the sampling of a video with frames `between` seconds apart: an even gap is in frames."""
+        if not (self.seconds and self.even):
+            return self
+        return self._replace(gap=max(1, round(self.gap / between)), seconds=False)
+
+    def period(self, between: float) -> float:
+        """Return the seconds from the start of a clip to the start of the next, with frames `between` seconds apart."""
+        return self.every or self.length * self.gap * (1 if self.seconds else between)
+
+    def shortest_part(self, between: float) -> float:
+        """Return the seconds of video from its top in which a clip is certain to lie, whatever is drawn."""
+        how = self.at_rate(between)
+        return HEAD_SECONDS + how.period(between) + how.span * (1 if how.seconds else between)
+
     @property
     def gap_text(self) -> str:
         """Return the gap and its unit for messages."""
@@ -36,43 +53,55 @@ class Clips(NamedTuple):
     frames: np.ndarray  # (m, k) int64: indices into the times of the video's frames
 
 
-def place_clips(times: np.ndarray, start: float, stop: float, how: Sampling) -> Clips:
+def place_clips(
+    times: np.ndarray, start: float, stop: float, how: Sampling, phase: float, between: float | None = None
+) -> Clips:
     """(n,) seconds, ascending -> the complete clips that start in `start <= t < stop`.
 
+    Clips lie on a grid over the whole video, which `phase`, drawn from [0, 1), shifts by a share of its period. Were
+    the grid the same in all videos, the frame types of the codec would reveal the order of frames. The grid starts
+    after `HEAD_SECONDS`. `between`: None if `times` are those of the whole video, which may then be shorter: the grid
+    starts where a clip fits, at the earliest halfway to the last possible start. Else the seconds from frame to frame
+    by the header, on which all parts of a video agree; it must be longer than `how.shortest_part(between)`.
+
     With a gap in seconds, use the frame nearest to each time: a video gives the same clips at any frame rate. A frame
-    is used twice if frames are far apart. Clips start at multiples of `every` (None: of the clip length), from 0 on. A
-    multiple is left out if every frame is nearer to another multiple. With a gap in frames, clips follow each other
-    from the first frame at or after `start`, and end before `stop`; with `every`, they start at multiples of `every`.
+    is used twice if frames are far apart. A point of the grid is left out if every frame is nearer to another point.
+    With a gap in frames and no `every`, the frames from clip to clip are counted, in each part anew.
     """
     if len(times) < 2:
         return Clips(np.empty(0), np.empty((0, len(how.steps)), np.int64))
-    between = float(np.median(np.diff(times)))
-    if how.seconds and how.even:
-        how = how._replace(gap=max(1, round(how.gap / between)), seconds=False)
-    unit, steps = (1.0 if how.seconds else between), np.array(how.steps)
-    last = float(times[-1]) + between / 2 - how.span * unit  # latest start; half a frame interval of tolerance
+    whole = between is None
+    between = float(np.median(np.diff(times))) if between is None else between
+    how, steps = how.at_rate(between), np.array(how.steps)
+    last = _last_start(times, between, how)
+    low = min(HEAD_SECONDS, last / 2) if whole else HEAD_SECONDS
+    period = how.period(between)
+    first = low + phase * (min(period, last - low) if whole else period)
     if how.most:
-        begins = times[_spread(how.most, int(times.searchsorted(last, "right")), how.length * how.gap * unit / between)]
+        end = int(times.searchsorted(last, "right"))
+        begin = min(int(times.searchsorted(low)), max(end - 1, 0))
+        apart = max((end - begin) / how.most, period / between)
+        at = begin + np.arange(phase * min(apart, end - begin), end - begin, apart)[: how.most]
+        begins = times[at.astype(np.int64)]
     elif how.seconds or how.every:
-        every = how.every or how.length * how.gap
-        begins = np.unique(np.rint(times / every)) * every
+        points = np.unique(np.rint((times - first) / period))
+        begins = first + points[points >= 0] * period
     else:
-        begin, beyond = times.searchsorted((start, stop)).tolist()
-        first = np.arange(begin, max(begin, beyond - int(how.span)), int(how.length * how.gap))
-        return Clips(times[first], first[:, None] + (steps * how.gap).astype(np.int64))
-    begins = begins[(start <= begins) & (begins < stop) & (begins >= 0) & (begins <= last)]
+        first = np.ceil(first / between - 1e-6) * between  # a frame, if they are evenly spaced
+        first = min(first, last) if whole else first
+        before = np.ceil(max(start - between / 2 - first, 0) / period)
+        begins = times[int(nearest(times, first + before * period)) :: int(how.length * how.gap)]
+    begins = begins[(start <= begins) & (begins < stop) & (begins <= last)]
     if how.seconds:
         return Clips(begins, nearest(times, begins[:, None] + steps * how.gap))
-    first = nearest(times, begins)
-    whole = first + int(how.span) < len(times)
-    return Clips(begins[whole], first[whole, None] + (steps * how.gap).astype(np.int64))
+    return Clips(begins, nearest(times, begins)[:, None] + (steps * how.gap).astype(np.int64))
 
 
-def _spread(most: int, room: int, length: float) -> np.ndarray:
-    """Return the indices of up to `most` of `room` frames, at least `length` apart, centred in `room`."""
-    count = min(most, 1 + int((room - 1) / length)) if room > 0 else 0
-    apart = max((room - 1) / max(count, 1), length)
-    return np.asarray(np.rint((room - 1) / 2 + (np.arange(count) - (count - 1) / 2) * apart), np.int64)
+def _last_start(times: np.ndarray, between: float, how: Sampling) -> float:
+    """Return the latest start of a clip in seconds: by time, half a frame interval may lack. Below 0: none fits."""
+    if how.seconds:
+        return float(times[-1]) + between / 2 - how.span
+    return float(times[-1 - int(how.span)]) if how.span < len(times) else -1.0
 
 
 def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -70,6 +70,7 @@ class VideoFile:
         self._open()
         container, context = self._stream.container, self._stream.codec_context
         self.tick = float(self._stream.time_base)  # seconds
+        self.between = float(1 / (self._stream.average_rate or 1))  # seconds from frame to frame by the header
         self.origin: int = self._stream.start_time or 0  # the first frame's timestamp by the header
         self.counted = container.format.name == "avi"
         self.indexed = container.format.name.startswith(INDEXED_FORMATS)

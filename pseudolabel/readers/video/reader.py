@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from math import inf
 from typing import Annotated, NamedTuple
 
@@ -22,6 +21,7 @@ from pseudolabel.contracts import (
     Split,
     UnusableSample,
     UserError,
+    chance_for,
     or_skipped,
 )
 from pseudolabel.readers.sources import formats
@@ -92,16 +92,27 @@ class VideoReader:
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Yield a large file in pieces that start at indexed key frames. Yield a file as one extent if it is small
-        (then unopened) or has no index, or if the number of clips is limited."""
-        entries = or_skipped(key, partial(_entries, path)) if size > EXTENT_BYTES and not self.sampling.most else None
-        if not isinstance(entries, np.ndarray) or len(entries) < 2:
+        (then unopened) or has no index, if a piece could hold no clip, or if the number of clips is limited."""
+        bounds = or_skipped(key, partial(self._bounds, path, size)) if size > EXTENT_BYTES else []
+        if isinstance(bounds, Skipped) or not bounds:
             yield Extent(key, path, 0, None, size)
             return
-        pieces = min(len(entries), round(size / EXTENT_BYTES))
-        bounds = [round(entries[len(entries) * i // pieces] * TICKS_PER_SECOND) for i in range(pieces)]
-        for start, stop in pairwise([0, *bounds[1:], None]):
+        pieces = len(bounds) + 1
+        for start, stop in zip([0, *bounds], [*bounds, None], strict=True):
             name = f"{key}#{_told(start / TICKS_PER_SECOND)}-{'' if stop is None else _told(stop / TICKS_PER_SECOND)}"
             yield Extent(name, path, start, stop, size // pieces)
+
+    def _bounds(self, path: str, size: int) -> list[int]:
+        """Return the ticks of the key frames that split a large file; [] if it is not to be split."""
+        if self.sampling.most:
+            return []
+        with closing(VideoFile(path)) as film:
+            entries, between = film.entries() if film.indexed else np.empty(0), film.between
+        pieces = min(len(entries), round(size / EXTENT_BYTES))
+        bounds = [entries[len(entries) * i // pieces] for i in range(1, pieces)]
+        if not bounds or bounds[0] < self.sampling.shortest_part(between):
+            return []
+        return [round(bound * TICKS_PER_SECOND) for bound in bounds]
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` clips, and the number of clips in it, at least 1."""
@@ -126,18 +137,22 @@ class VideoReader:
                         yield from self._samples(extent, *found)
 
     def _find(self, extent: Extent) -> ExtentClips:
-        """Return the clips that start in the extent. Read past the extent to the end of the last clip."""
-        how = self.sampling
+        """Return the clips that start in the extent. Read past the extent to the end of the last clip, and the times
+        of a whole video to its end, even if the extent is cut by `first`."""
+        whole = extent.key == extent.file
+        phase = chance_for(extent.seed, "clip starts")(extent.file, 0).random()
         start, stop = (
             (extent.start / TICKS_PER_SECOND) or -inf,
             inf if extent.stop is None else extent.stop / TICKS_PER_SECOND,
         )
-        beyond = (stop + how.span, REORDER_FRAMES) if how.seconds else (stop, int(how.span) + REORDER_FRAMES)
         with ExitStack() as unless_found:
             film = unless_found.enter_context(closing(VideoFile(extent.where)))
-            timeline = film.look(start, *((inf, 0) if how.most else beyond))
+            how = self.sampling if whole else self.sampling.at_rate(film.between)
+            beyond = (stop + how.span, REORDER_FRAMES) if how.seconds else (stop, int(how.span) + REORDER_FRAMES)
+            timeline = film.look(start, *((inf, 0) if whole else beyond))
             unless_found.pop_all()  # the caller closes the video
-        return ExtentClips(film, timeline, *place_clips(timeline.times, start, stop, how))
+        between = None if whole else film.between
+        return ExtentClips(film, timeline, *place_clips(timeline.times, start, stop, how, phase, between))
 
     def _samples(
         self, extent: Extent, film: VideoFile, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
@@ -189,12 +204,6 @@ class VideoReader:
 
 def _image(shown: Shown, convert: FrameConverter) -> np.ndarray:
     return convert(deinterlace(shown))
-
-
-def _entries(path: str) -> np.ndarray:
-    """Return the seconds of the key frames in the file's index; none if its format has no reliable index."""
-    with closing(VideoFile(path)) as film:
-        return film.entries() if film.indexed else np.empty(0)
 
 
 def _told(seconds: float) -> str:

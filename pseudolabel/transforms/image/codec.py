@@ -42,16 +42,10 @@ def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     """(H, W, 3) uint8 RGB -> bytes of a JPEG without chroma subsampling (4:4:4)."""
-    return encode_tiles(image, [(0, 0)], max(image.shape[:2]), quality)[0]
-
-
-def encode_tiles(image: np.ndarray, corners: Sequence[Sequence[int]], side: int, quality: int = 95) -> list[bytes]:
-    """(H, W, 3) uint8 RGB and k corners (left, top) -> bytes of k JPEGs (4:4:4) of squares of `side` pixels."""
     import cv2
 
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    options, bgr = (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return [_encoded(".jpg", bgr[y : y + side, x : x + side], options) for x, y in corners]
+    return _encoded(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))
 
 
 def encode_png(image: np.ndarray) -> bytes:

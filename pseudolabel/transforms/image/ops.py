@@ -95,15 +95,3 @@ def crop(image: np.ndarray, box: Sequence[int]) -> np.ndarray:
     """(H, W, 3) and left, top, right, bottom -> the part of the image inside the box."""
     left, top, right, bottom = box
     return image[top:bottom, left:right]
-
-
-def crop_subpixel(image: np.ndarray, box: Sequence[float], side: int = 128) -> np.ndarray:
-    """(H, W, 3) and left, top, right, bottom in fractional pixels -> (side, side, 3), bilinear sampling."""
-    import cv2
-
-    left, top, right, bottom = box
-    steps = (np.arange(side, dtype=np.float32) + 0.5) / side
-    x, y = np.meshgrid(left + steps * (right - left) - 0.5, top + steps * (bottom - top) - 0.5)
-    return np.asarray(
-        cv2.remap(image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
-    )
