@@ -119,10 +119,13 @@ def _require_pace(step: float, asked: float) -> None:
     """Raise `FilteredSample` if `step`, a whole number of frames in seconds, differs too much from `asked` seconds."""
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
         apart = _round_up(step)
-        fitting = f"--gap-seconds {_round_up(ENOUGH_FRAMES * apart):g} or more"
+        enough = _round_up(ENOUGH_FRAMES * apart)
+        advice = (
+            f"--gap-seconds {enough:g} or more fits all videos of constant rates with frames up to {apart:g} s apart"
+        )
         raise FilteredSample(
-            f"--gap-seconds {asked:g}, rounded to whole frames, is {step:.3g} s; {fitting} fits all "
-            f"videos with a constant frame rate and frames up to {apart:g} s apart"
+            f"--gap-seconds {asked:g}, in whole frames at their median distance in the video, takes {step:.3g} s here; "
+            + (advice if asked < enough else "the rate of the video varies")
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import ExitStack, closing
 from functools import partial
@@ -12,12 +13,14 @@ import numpy as np
 from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, decoding_errors, or_skipped
 from pseudolabel.readers.audio.libav import LibavSound
 from pseudolabel.readers.audio.packets import MAX_FRAMES, is_continuous
+from pseudolabel.readers.sources.file_ends import left_over
 from pseudolabel.readers.sources.formats import LIBAV_AUDIO
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 MAX_PEAK = 1.5  # full scale is 1: lossy codecs exceed it slightly; clipping larger peaks would lose too much
 MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if independent, 0.5 to 2 in stereo recordings
-MIN_COMPARED = 0.1  # seconds: in shorter sounds channels may cancel by chance
+MIN_LOUD = 0.1  # energy of channels in a second of an utterance against that in all of it; pauses are not compared
+STEADY = 0.05  # seconds; sounds of less than two are not compared, for channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
 # first bytes of the files that libav reads; from FLAC it gives the same samples, and it detects lost frames
 LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
@@ -108,7 +111,7 @@ class SndfileSound:
             left -= len(block)
             if len(block) < wanted:
                 damage = self._file.damage
-                return np.concatenate(blocks), f"does not decode from here on: {damage}" if damage else ""
+                return np.concatenate(blocks), f"does not decode from here on: {damage}" if damage else self._rest()
         return np.concatenate(blocks), ""
 
     def resume(self, frame: int) -> int | None:
@@ -120,6 +123,11 @@ class SndfileSound:
         """Close the file."""
         self._sound.close()
         self._file.__exit__()
+
+    def _rest(self) -> str:
+        """Return what follows the sound and is not read; "" if nothing does."""
+        here = self._file.tell()
+        return left_over(self._file) if here < self._file.seek(0, os.SEEK_END) else ""
 
     def _seek(self, frame: int) -> None:
         with decoding_errors(f"cannot seek to frame {frame}"):
@@ -170,17 +178,25 @@ def read_header(where: str) -> Header:
 
 
 def mix_channels(block: np.ndarray, rate: int) -> np.ndarray:
-    """(n, channels) float32 -> (n,) float32: the mean. Raise `FilteredSample` if the channels cancel each other.
+    """(n, channels) float32 -> (n,) float32: the mean. Raise `FilteredSample` if the channels cancel each other, in
+    all of it or in a second of it.
 
     The sum of independent channels has the sum of their energies. If one of two equal channels is inverted, their sum
-    is only the noise in which they differ. Energy is the variance, because an offset is not heard.
+    is only the noise in which they differ. Energy is the variance within each `STEADY` seconds, because neither an
+    offset nor its slow change is heard.
     """
-    if block.shape[1] > 1 and len(block) >= MIN_COMPARED * rate:
+    size = round(STEADY * rate)
+    if block.shape[1] > 1 and len(block) >= 2 * size:
+        steady = block[: len(block) // size * size].reshape(-1, size, block.shape[1])
         with np.errstate(all="ignore"):  # NaN and infinite samples are refused later
-            own, mixed = float(block.var(0, dtype=np.float64).sum()), float(block.sum(1).var(dtype=np.float64))
-        if mixed < MIN_MIX * own and (block != block[0]).any():
-            share = f"their sum has {mixed / own:.2g} of their energy"
-            raise FilteredSample(f"the channels cancel each other: {share}; choose one with --channels")
+            energy = np.stack([steady.var(1, dtype=np.float64).sum(1), steady.sum(2).var(1, dtype=np.float64)], 1)
+            seconds = np.array_split(energy, max(1, round(len(energy) * STEADY)))
+            own, mixed = np.array([part.mean(0) for part in (energy, *seconds)]).T
+            cancel = np.flatnonzero((mixed < MIN_MIX * own) & (own >= MIN_LOUD * own[0]))
+        if len(cancel) and (block != block[0]).any():
+            where = f" from {cancel[0] - 1} s on" if cancel[0] else ""
+            share = f"their sum has {mixed[cancel[0]] / own[cancel[0]]:.2g} of their energy"
+            raise FilteredSample(f"the channels cancel each other{where}: {share}; choose one with --channels")
     return np.asarray(block.mean(1))
 
 

@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, or_skipped
+from pseudolabel.readers.sources.file_ends import index_fault
 from pseudolabel.readers.sources.formats import mpeg_frame_bytes
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 from pseudolabel.readers.video.decode import libav_errors
-from pseudolabel.readers.video.streams import index_fault
 
 if TYPE_CHECKING:
     import av
@@ -37,6 +37,9 @@ class LibavFile:
         self.where, self.file = where, FaultRecordingFile(open_file(where))
         with ExitStack() as unless_open:
             unless_open.callback(self.file.__exit__)
+            if self.file.read(4) == b"RIFX":
+                raise UnusableSample("libsndfile does not read this RIFX, and libav takes its bytes in the wrong order")
+            self.file.seek(0)
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
             opened = or_skipped("", partial(libav_errors, "not audio that libav can read", av.open, self.file, **named))
             self.file.check()
@@ -62,11 +65,12 @@ class LibavFile:
         self.file.__exit__()
 
     def is_continuous(self, seconds: float) -> bool:
-        """Return whether all packets up to `seconds` are there and whole, and no more follow. Read them all.
+        """Return whether all packets up to `seconds` are there, whole and alike, and no more follow. Read them all.
 
         Use the length in the header of an MP3 only if the header gives the encoder's delay.
         """
         due, broken, longest, tick = None, False, self.longest_gap(), float(self.stream.time_base or 0)
+        kinds = set()  # of MP3: MPEG version, sample rate, and whether mono
         for packet in self.packets():
             if broken or isinstance(packet, Skipped):
                 return False
@@ -74,6 +78,10 @@ class LibavFile:
                 if due is not None and abs(packet.pts - due) * tick > longest:
                     return False
                 due, broken = packet.pts + (packet.duration or 0), self.is_broken(packet)
+                if self._codec in ("mp2", "mp3") and packet.size >= 4:
+                    head = bytes(packet)[:4]
+                    kinds.add((head[1] >> 1, head[2] >> 2 & 3, head[3] >> 6 == 3))
+                    broken |= len(kinds) > 1
         end = (due or 0) * tick
         return self.told_seconds() - MAX_GAP <= end <= seconds + MAX_PADDING
 

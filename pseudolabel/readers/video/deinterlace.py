@@ -72,7 +72,7 @@ def deinterlace(shown: Shown) -> av.VideoFrame:
     """
     if not shown.fields.interlace(shown.frame):
         return shown.frame
-    if shown.fields.separate:
+    if shown.fields.separate and shown.frame.interlaced_frame:
         raise UnusableSample("HEVC in separate fields is not read; convert it: ffmpeg -vf weave,bwdif=mode=send_frame")
     return libav_errors("libavfilter", _filter, shown)
 

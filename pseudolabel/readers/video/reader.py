@@ -168,8 +168,8 @@ class VideoReader:
                 yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
                 done += 1
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
+        end = timeline.times[-1] if len(timeline.times) else 0
         if timeline.fault:
-            end = timeline.times[-1] if len(timeline.times) else 0
             yield Skipped(f"{extent.file}#{_told(end)}-", f"cannot be read from here on: {timeline.fault}")
         elif not len(timeline.times):
             yield Skipped(extent.key, "no frames in the file")
@@ -179,6 +179,8 @@ class VideoReader:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
             span = self.sampling._replace(gap=self.sampling.span).gap_text
             yield Skipped(extent.key, f"{long}, a clip spans {span}", unusable=False)
+        if end and not timeline.fault and extent.stop is None and (fault := film.end_fault()):
+            yield Skipped(f"{extent.file}#{_told(end)}-", fault)
 
     def _sample(
         self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]

@@ -1,9 +1,8 @@
-"""Choose the stream of an open video and its decoder, and say what is wrong with files that have none."""
+"""Choose the stream of an open video and its decoder."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from pseudolabel.contracts import UnusableSample
 
@@ -12,20 +11,9 @@ if TYPE_CHECKING:
 
 MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders of these codecs drop the alpha
-TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
+TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
 PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
 FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
-FIRST_BOXES = (
-    b"ftyp",
-    b"styp",
-    b"moof",
-    b"mdat",
-    b"free",
-    b"skip",
-    b"wide",
-    b"pnot",
-)  # of an MP4 or MOV, but the index
-MAX_BOXES = 10_000
 
 
 def choose_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -80,32 +68,12 @@ class Fields(NamedTuple):
         return self.parity != "auto" or (self.flagged and frame.interlaced_frame)
 
 
-def fields_of(decoder: av.VideoCodecContext) -> Fields:
-    """Return what frames say about fields or, if frames of this codec say nothing, what the container says."""
-    parity = "auto" if decoder.name in TELLING_CODECS else FIRST_FIELDS.get(int(decoder.field_order), "auto")
+def fields_of(decoder: av.VideoCodecContext, container: str) -> Fields:
+    """Return what the container says of fields, else what frames say; of `TELLING_CODECS` what frames say.
+
+    Matroska counts for H.264 as well: encoded as progressive it cannot tell. In other containers libav itself takes
+    the field order from the first frames.
+    """
+    telling = decoder.name in TELLING_CODECS and (decoder.name, container[:8]) != ("h264", "matroska")
+    parity = "auto" if telling else FIRST_FIELDS.get(int(decoder.field_order), "auto")
     return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
-
-
-class Seekable(Protocol):
-    """A file as libav reads it."""
-
-    def seek(self, offset: int, whence: int = ...) -> int: ...
-    def read(self, count: int = ...) -> bytes: ...
-
-
-def index_fault(file: Seekable) -> str:
-    """Return why an MP4 or MOV that does not open has no index, from its outermost boxes (ISO 14496-12); else ""."""
-    size, at = file.seek(0, os.SEEK_END), 0
-    for _ in range(MAX_BOXES):
-        file.seek(at)
-        head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if kind == b"moov":
-            return "its index (the moov box) is cut off" if at + length > size else ""
-        if not at and kind not in FIRST_BOXES:
-            return ""
-        length = int.from_bytes(head[8:16], "big") if length == 1 else length
-        at += length
-        if length < 8 or at >= size:  # 0: the last box, of any length
-            return "its index (the moov box) is missing: the recording or the copy of it was cut off"
-    return ""
