@@ -18,14 +18,12 @@ from pseudolabel.readers.sources.formats import LIBAV_AUDIO
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 MAX_PEAK = 1.5  # full scale is 1: lossy codecs exceed it slightly; clipping larger peaks would lose too much
-MIN_MIX = 0.1  # energy of the sum of channels against theirs: independent ones give 1, stereo recordings 0.5 to 2
+MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if independent, 0.5 to 2 in stereo recordings
 MIN_LOUD = 0.1  # energy of channels in a second of an utterance against that in all of it; pauses are not compared
 STEADY = 0.05  # seconds; sounds of less than two are not compared, for channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
-# first bytes of the files that libav reads; those of FLAC it reads to the same samples, and sees what is lost
-LIBAV_HEAD = re.compile(
-    rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL
-)  # their first bytes
+# first bytes of the files that libav reads; from FLAC it gives the same samples, and it detects lost frames
+LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
 
@@ -55,7 +53,7 @@ class Sound(Protocol):
         ...
 
     def resume(self, frame: int) -> int | None:
-        """Continue after a fault, at `frame` or where sound goes on. Return the place; None if there is no more."""
+        """Continue after a fault, at `frame` or where sound goes on. Return that frame; None if no sound is left."""
         ...
 
     def close(self) -> None:
@@ -92,8 +90,8 @@ class SndfileSound:
     def has_all(self, where: str) -> bool:
         """Return whether libsndfile reads all of the sound in the file, and sees where some is missing.
 
-        It believes a length of 0, reads the first of joined streams, estimates the length of an MP3 without a header,
-        joins what is on both sides of lost pages of Ogg or frames of FLAC, and gives up after damage.
+        libsndfile believes a length of 0, reads the first of joined streams, estimates the length of an MP3 without a
+        header, joins what is on both sides of lost pages of Ogg or frames of FLAC, and gives up after damage.
         """
         if self._sound.format not in ("MP3", "OGG"):
             return self.frames > 0 and self._sound.format != "FLAC"
@@ -183,9 +181,9 @@ def mix_channels(block: np.ndarray, rate: int) -> np.ndarray:
     """(n, channels) float32 -> (n,) float32: the mean. Raise `FilteredSample` if the channels cancel each other, in
     all of it or in a second of it.
 
-    Channels that are independent give a sum of as much energy as they have together; with one of two inverted, the sum
-    is the noise that differs between them. Energy is that of deviations from the mean of each `STEADY` seconds: an
-    offset is not heard, nor is one that wanders.
+    The sum of independent channels has the sum of their energies. If one of two equal channels is inverted, their sum
+    is only the noise in which they differ. Energy is the variance within each `STEADY` seconds, because neither an
+    offset nor its slow change is heard.
     """
     size = round(STEADY * rate)
     if block.shape[1] > 1 and len(block) >= 2 * size:

@@ -1,4 +1,4 @@
-"""Decode audio with libav: what libsndfile does not read, reads in part, or joins where sound is missing."""
+"""Decode audio with libav: files that libsndfile does not read, reads in part, or reads across missing sound."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LibavSound(LibavFile):
             self._context = self.stream.codec_context
             self._origin: int | None = 0 if start else None  # timestamp of frame 0
             items = self._decoded(start)
-            first = next(items, None)  # its rate and channels are the true ones: headers of AAC may tell half
+            first = next(items, None)  # sets the true rate and channels: a header of AAC may give half of them
             self._items = items if first is None else chain((first,), items)
             self._held = np.empty((0, self.channels), np.float32)  # decoded, but not read yet
             self._until: int | None = None  # the frame where sound goes on after a fault
@@ -52,9 +52,9 @@ class LibavSound(LibavFile):
             unless_decoded.pop_all()  # the caller closes the file
 
     def length(self) -> tuple[int, bool]:
-        """Return the number of frames by the header of a FLAC, and whether it can be read from any of them on.
+        """Return the number of frames by the header of a FLAC, and whether seeks are exact.
 
-        In joined ones a seek may lead into another stream.
+        Return `MAX_FRAMES` and False if the length is unknown. If streams are joined, a seek may lead into another.
         """
         frames = round(self.told_seconds() * self.rate) if self.format == "flac" and self._origin == 0 else 0
         if not frames:
@@ -79,14 +79,14 @@ class LibavSound(LibavFile):
         return np.concatenate(blocks), ""
 
     def resume(self, frame: int) -> int | None:
-        """See `Sound.resume`. Nothing is left out, up to `frame` or beyond, that decodes."""
+        """See `Sound.resume`. Ignore `frame`: continue with the next sound that decodes."""
         return self._until
 
     def _decoded(self, start: int) -> Iterator[np.ndarray | Gap]:
         """Yield blocks of (n, channels) float32 from a frame on, and the places where frames are missing."""
         end, fault, started = 0, "", False  # end: frames
-        failed = 0  # ticks of the packets before that do not decode
-        top, read = 0, 0  # bytes: places in the file of the first packet, and after the last whole one
+        failed = 0  # ticks of the preceding packets that do not decode
+        top, read = 0, 0  # byte offsets: of the first packet, and after the last whole packet
         timed, longest = self.format.startswith(TIMED_FORMATS), self.longest_gap()
         for packet in self._packets_from(start):
             frames = packet if isinstance(packet, Skipped) else or_skipped("", partial(self._frames, packet))
@@ -135,7 +135,7 @@ class LibavSound(LibavFile):
     def _place(self, packet: av.Packet, read: int, *, lost: bool) -> int:
         """Return the place of a packet in the file, in bytes, after a packet that ended at `read`.
 
-        If packets are lost, search for it where the format has no times: libav does not count the bytes that it skips.
+        If packets are lost and the format has no timestamps, search for the packet: libav does not count skipped bytes.
         """
         if self.format.startswith(TIMED_FORMATS):
             return packet.pos or read
@@ -150,7 +150,7 @@ class LibavSound(LibavFile):
     def _missing(self, frame: av.AudioFrame, end: int, *, damaged: bool) -> int:
         """Return how many frames lie between `end` and a frame, by its timestamp; less than 0 if a page comes twice.
 
-        A clock that goes back further is that of another stream, joined to the first.
+        A timestamp that goes back by more than `MAX_GAP` belongs to another stream, joined to the first.
         """
         if frame.pts is None:
             return 0

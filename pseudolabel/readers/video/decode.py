@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import Skipped, T, UnusableSample, or_skipped
+from pseudolabel.readers.dynamic_range import require_standard_range
 from pseudolabel.readers.sources.file_ends import index_fault, left_over, missing_bytes
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 from pseudolabel.readers.video.streams import (
@@ -22,7 +23,6 @@ from pseudolabel.readers.video.streams import (
     choose_decoder,
     choose_stream,
     fields_of,
-    require_standard_range,
 )
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class VideoFile:
                 raise UnusableSample(
                     f"frames of {context.width} x {context.height} pixels; the limit is {MAX_FRAME_PIXELS} pixels"
                 )
-            require_standard_range(context)
+            require_standard_range(int(context.color_trc), int(context.color_primaries))
             unless_usable.pop_all()
 
     def entries(self) -> np.ndarray:

@@ -38,7 +38,7 @@ EVERY_HELP = "Seconds from the start of a clip to the start of the next. [the le
 MOST_HELP = "Maximum number of clips per video, spread evenly. [all]"
 TREATMENT = (
     "interlaced frames are deinterlaced (bwdif of libavfilter, one frame for each), transparent ones lie on white; "
-    "videos of high dynamic range or wide gamut (PQ, HLG, BT.2020) are skipped"
+    "videos of high dynamic range or wide gamut (PQ, HLG, linear, logarithmic, BT.2020) are skipped"
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from pseudolabel.contracts import UnusableSample
 
@@ -14,13 +14,10 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders 
 TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
 PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
 FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
-WIDE_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics: high dynamic range
-WIDE_PRIMARIES = {9: "BT.2020"}  # ITU-T H.273, colour primaries
-TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,format=yuv420p"
 
 
 def choose_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the stream that libav thinks best, else the first, of those that are no cover art. Discard all others."""
+    """Return the stream that libav thinks best, or else the first. Ignore cover art. Discard all others."""
     from av.stream import Discard, Disposition
 
     best = container.streams.best("video")
@@ -60,11 +57,11 @@ def choose_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
 
 
 class Fields(NamedTuple):
-    """How the frames of a stream are made of fields, two moments in alternate lines."""
+    """How the frames of a stream consist of fields. A field is every second line, from one moment."""
 
     flagged: bool  # whether frames themselves say that they are interlaced
-    parity: str  # the field shown first, of all frames; auto: each frame says it
-    separate: bool  # whether a frame that says so is only one field
+    parity: str  # the field that every frame shows first; auto: each frame names its own
+    separate: bool  # whether an interlaced frame is only one field
 
     def interlace(self, frame: av.VideoFrame) -> bool:
         """Return whether the frame is interlaced."""
@@ -80,17 +77,3 @@ def fields_of(decoder: av.VideoCodecContext, container: str) -> Fields:
     telling = decoder.name in TELLING_CODECS and (decoder.name, container[:8]) != ("h264", "matroska")
     parity = "auto" if telling else FIRST_FIELDS.get(int(decoder.field_order), "auto")
     return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
-
-
-class Colours(Protocol):
-    """A frame or a decoder of PyAV."""
-
-    color_trc: int
-    color_primaries: int
-
-
-def require_standard_range(colours: Colours) -> None:
-    """Raise `UnusableSample` if colours are of high dynamic range or wide gamut: as BT.709 they would look faded."""
-    names = WIDE_TRANSFERS.get(int(colours.color_trc)), WIDE_PRIMARIES.get(int(colours.color_primaries))
-    if any(names):
-        raise UnusableSample(f"HDR or wide gamut ({', '.join(filter(None, names))}) is not read; convert it: {TO_SDR}")
