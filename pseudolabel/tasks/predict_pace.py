@@ -124,7 +124,7 @@ def _require_pace(step: float, asked: float) -> None:
             f"--gap-seconds {enough:g} or more fits all videos of constant rates with frames up to {apart:g} s apart"
         )
         raise FilteredSample(
-            f"--gap-seconds {asked:g}, in whole frames at their median distance in the video, takes {step:.3g} s here; "
+            f"--gap-seconds {asked:g}, in whole frames at their usual distance in the video, takes {step:.3g} s here; "
             + (advice if asked < enough else "the rate of the video varies")
         )
 

@@ -109,7 +109,8 @@ def test_the_lost_end_of_a_film_and_a_second_film_are_reported(tmp_path: Path) -
     for name, codec in kinds.items():
         path = write(tmp_path / name, frames, codec)
         data = path.read_bytes()
-        assert read(path, FILMS)[1] == []
+        whole, none = read(path, FILMS)
+        assert none == []
         path.write_bytes(data[:-1000])
         *damage, last = read(path, FILMS)[1]
         assert last == "the file is 1,000 bytes shorter than its header says", name
@@ -117,11 +118,12 @@ def test_the_lost_end_of_a_film_and_a_second_film_are_reported(tmp_path: Path) -
         path.write_bytes(2 * data)
         samples, reasons = read(path, FILMS)
         if path.suffix == ".avi":  # libav reads both
-            assert (len(samples), reasons) == (25, [])
+            assert (len(samples) > len(whole), reasons) == (True, [])
         elif path.suffix in (".mkv", ".webm"):
             assert reasons == ["cannot be read from here on: the timestamps go back by 2 s"]
         else:
-            assert (len(samples), reasons) == (12, [left(len(data), path.suffix)])
+            assert [sample.key for sample in samples] == [sample.key for sample in whole]
+            assert reasons == [left(len(data), path.suffix)]
 
 
 def test_the_sound_of_a_film_that_lost_its_end(tmp_path: Path) -> None:

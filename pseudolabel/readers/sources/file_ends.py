@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Iterator
 from struct import calcsize, unpack, unpack_from
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from pseudolabel.readers.sources.formats import HEAD_BYTES, format_of
+from pseudolabel.readers.sources.opening import FaultRecordingFile
 
 MAX_TAIL = 4096  # bytes behind a recording that are no chunk: a tag, or padding to a sector
 MAX_MISSING = 16  # bytes: some writers count the header of a box twice
-MAX_BOXES = 10_000
+MAX_BOXES = 10_000  # or chunks
 FIRST_BOXES = (b"ftyp", b"styp", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moov")  # of an MP4 or MOV
 CHUNKS = {  # form -> place of the first chunk, and its header: name and length
     b"RIFF": (12, "<4sI"), b"RF64": (12, "<4sI"), b"BW64": (12, "<4sI"), b"RIFX": (12, ">4sI"), b"FORM": (12, ">4sI"),
@@ -20,13 +21,6 @@ CHUNKS = {  # form -> place of the first chunk, and its header: name and length
 }  # fmt: skip
 SOUND_CHUNKS = (b"data", b"SSND")
 FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # ASF: 24 bytes behind it lies the file's size
-
-
-class Seekable(Protocol):
-    """A file as libraries read it."""
-
-    def seek(self, offset: int, whence: int = ...) -> int: ...
-    def read(self, count: int = ...) -> bytes: ...
 
 
 class Box(NamedTuple):
@@ -37,7 +31,7 @@ class Box(NamedTuple):
     end: int
 
 
-def left_over(file: Seekable) -> str:
+def left_over(file: FaultRecordingFile) -> str:
     """Return what follows the recording and no decoder reads; "" if nothing does. Call it when all is read.
 
     What follows uncompressed sound is left over unless it is chunks; behind other recordings, if another file begins
@@ -54,14 +48,14 @@ def left_over(file: Seekable) -> str:
     return f"the recording ends here by its header; what follows is not read: {size - end:,} bytes{kind}"
 
 
-def missing_bytes(file: Seekable) -> str:
+def missing_bytes(file: FaultRecordingFile) -> str:
     """Return by how much a file is shorter than its header says; "" if it is not, or if the header does not say."""
     size = file.seek(0, os.SEEK_END)
     end, _ = _stated_end(file, size)
     return f"the file is {end - size:,} bytes shorter than its header says" if end - size > MAX_MISSING else ""
 
 
-def index_fault(file: Seekable) -> str:
+def index_fault(file: FaultRecordingFile) -> str:
     """Return why an MP4 or MOV that does not open has no index; else ""."""
     size = file.seek(0, os.SEEK_END)
     for box in _boxes(file, size):
@@ -72,7 +66,7 @@ def index_fault(file: Seekable) -> str:
     return "its index (the moov box) is missing: the recording or the copy of it was cut off"
 
 
-def _stated_end(file: Seekable, size: int) -> tuple[int, bool]:
+def _stated_end(file: FaultRecordingFile, size: int) -> tuple[int, bool]:
     """Return where the recording ends by its header, `size` if it does not say; and whether any bytes may follow."""
     head = _bytes(file, 0, HEAD_BYTES)
     form = head[:4]
@@ -89,14 +83,16 @@ def _stated_end(file: Seekable, size: int) -> tuple[int, bool]:
     if head[4:8] in FIRST_BOXES:
         return _end_of_boxes(file, size), False
     properties = head.find(FILE_PROPERTIES)
-    return (unpack_from("<Q", head, properties + 40)[0] if 0 < properties < 4000 else 0) or size, False
+    return (int.from_bytes(head[properties + 40 :][:8], "little") if properties > 0 else 0) or size, False
 
 
-def _end_of_chunks(file: Seekable, size: int, at: int, layout: str) -> int:
+def _end_of_chunks(file: FaultRecordingFile, size: int, at: int, layout: str) -> int:
     """Return where the chunks end behind that of the sound; `size` if its length is not known or beyond the file."""
     length_64, heard = 0, False
-    while at + calcsize(layout) <= size:
-        name, length = unpack(layout, _bytes(file, at, calcsize(layout)))
+    for _ in range(MAX_BOXES):
+        if at + calcsize(layout) > size:
+            break
+        name, length = unpack(layout, _bytes(file, at, calcsize(layout)).ljust(calcsize(layout), b"\0"))
         begin = at + calcsize(layout)
         if name == b"ds64":
             length_64 = int.from_bytes(_bytes(file, begin + 8, 8), "little")
@@ -112,7 +108,7 @@ def _end_of_chunks(file: Seekable, size: int, at: int, layout: str) -> int:
     return min(at, size) if heard else size
 
 
-def _end_of_boxes(file: Seekable, size: int) -> int:
+def _end_of_boxes(file: FaultRecordingFile, size: int) -> int:
     """Return where a second file begins, unless it is of fragments, which libav reads; or the end of a cut-off box."""
     kinds: set[bytes] = set()
     for box in _boxes(file, size):
@@ -124,7 +120,7 @@ def _end_of_boxes(file: Seekable, size: int) -> int:
     return size
 
 
-def _boxes(file: Seekable, size: int) -> Iterator[Box]:
+def _boxes(file: FaultRecordingFile, size: int) -> Iterator[Box]:
     at = 0
     for _ in range(MAX_BOXES):
         head = _bytes(file, at, 16)
@@ -144,6 +140,10 @@ def _variable_integer(data: bytes) -> tuple[int, int]:
     return (0 if value == most else value), width
 
 
-def _bytes(file: Seekable, at: int, count: int) -> bytes:
+def _bytes(file: FaultRecordingFile, at: int, count: int) -> bytes:
+    """Return up to `count` bytes from a place on. Raise the error of the disk, if there is one."""
     file.seek(at)
-    return file.read(count)
+    data = file.read(count)
+    if file.fault:
+        raise file.fault
+    return data

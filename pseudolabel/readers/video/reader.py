@@ -177,7 +177,9 @@ class VideoReader:
             yield Skipped(extent.key, "the file is shorter than its header says")
         elif not len(chosen) and not extent.start:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
-            span = self.sampling._replace(gap=self.sampling.span).gap_text
+            more = len(timeline.times) > 1
+            how = self.sampling.at_rate(float(np.median(np.diff(timeline.times)))) if more else self.sampling
+            span = how._replace(gap=how.span).gap_text
             yield Skipped(extent.key, f"{long}, a clip spans {span}", unusable=False)
         if end and not timeline.fault and extent.stop is None and (fault := film.end_fault()):
             yield Skipped(f"{extent.file}#{_told(end)}-", fault)
