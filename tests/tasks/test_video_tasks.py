@@ -224,7 +224,7 @@ def test_a_film_without_motion_is_filtered_with_what_was_measured(task: VideoTas
     """Grain, a camera that adapts its exposure and our own jitter are no motion; --min-motion 0 takes all the same."""
     rng, still = np.random.default_rng(3), 60 + counted(77).astype(int) // 2
     noisy = [
-        (still * (1 + 0.1 * np.sin(i / 10)) + rng.normal(0, 4, still.shape)).clip(0, 255).astype(np.uint8)
+        (still * (1 + 0.1 * np.sin(i / 10)) + rng.normal(0, 3.5, still.shape)).clip(0, 255).astype(np.uint8)
         for i in range(100)
     ]
     path = write(tmp_path / "still.mp4", noisy)
