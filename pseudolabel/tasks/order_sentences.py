@@ -90,6 +90,9 @@ class OrderSentences(MaskingOptions, TokenTask):
         given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
         if given and not self.mask:
             raise UserError(f"--{given[0].replace('_', '-')} sets how tokens are masked, but --mask is off; add --mask")
+        if self.tokenizer and not self.given_tokens.pair.between:
+            remedy = "give --sep-token, to frame rows as [CLS] a [SEP] b [SEP]"
+            raise UserError(f"the template of --tokenizer for two texts puts no token between them; {remedy}")
         if self.length < 5:
             raise UserError(f"--length {self.length} leaves no room for two segments; give 5 or more, such as 128")
 

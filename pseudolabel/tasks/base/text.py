@@ -152,7 +152,7 @@ class TokenTask(TextTask):
         """Load the tokenizer of `fit`, and the detokenizer if `--as-text` is set. `words`, `literal`: see `Tokens`."""
         tokens = load_tokens((artefacts / TOKENIZER).read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
-        named = dict(configured_tokens(artefacts / CONFIGURATION))
+        named = configured_tokens(artefacts / CONFIGURATION)
         return tokens, self.special_tokens(tokens.tokenizer, named), written
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
