@@ -15,7 +15,9 @@ from token_rows import label, samples
 from tokenizers import Tokenizer
 
 from pseudolabel import CorruptSpans, MaskText, OrderSentences
-from pseudolabel.contracts import Skipped, chance_for
+from pseudolabel.contracts import Skipped, UserError, chance_for
+from pseudolabel.engine.stream import dry_run
+from pseudolabel.inspection.show import show
 from pseudolabel.tasks.base.task import Rows
 from pseudolabel.tasks.base.text import NOTHING_FITS, UNKNOWN_TEXT
 from pseudolabel.transforms.text.vocabulary import train_wordpiece
@@ -70,6 +72,18 @@ def test_a_row_of_spans_that_do_not_fit_is_left_out(tokenizer_file: Path, tmp_pa
     assert all(max(labels) > 4 for labels in rows["labels"].to_pylist())
     whole = label(MaskText(tokenizer=str(tokenizer_file), length=64), samples([text * 300]), tmp_path, copies=2)
     assert len(rows) + len(skipped) == len(whole)
+
+
+def test_show_and_a_dry_run_tell_that_the_text_is_unknown(tokenizer_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(UNKNOWN * 99, "utf-8")
+    task = MaskText(tokenizer=str(tokenizer_file))
+    with pytest.raises(UserError, match=f"makes no row from .*: {UNKNOWN_TEXT.replace('[', '.')}"):
+        list(show(task, str(tmp_path / "a.txt")))
+    made = dry_run(task, [tmp_path / "a.txt"])
+    assert (made["rows"], made["unknown_share"]) == (0, 1.0)
+    assert made["warning"].startswith("100.0% of the tokens of text are [UNK]")
+    (tmp_path / "a.txt").write_text(KNOWN * 99, "utf-8")
+    assert dry_run(task, [tmp_path / "a.txt"])["warning"] is None
 
 
 @pytest.mark.slow
