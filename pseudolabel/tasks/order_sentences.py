@@ -101,7 +101,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids of both segments as the tokenizer frames a pair."),
+            Column("input_ids", "list<int32>", "input", "Token ids of both segments, framed as a pair."),
             Column("token_type_ids", "list<int8>", "input", "The tokenizer's token types; 0 for padding."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             PAIR_COLUMNS[self.negatives],

@@ -189,7 +189,7 @@ def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str], named: 
         said = f"the tokenizer has no {' or '.join(ROLES[role])} token"
     if usual:
         return f"{said}; name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
-    return f"{said}; add it with add_special_tokens of transformers or tokenizers, and save the tokenizer"
+    return f"{said}; add one with add_special_tokens and save the tokenizer, name one of its own with --{role}-token"
 
 
 def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:
