@@ -22,7 +22,7 @@ Stream = io.BufferedReader | gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File
 
 
 def decompress(file: io.BufferedReader, name: str) -> Stream:
-    """Return the decompressed stream of a file, given its name; the file itself if the name has no such suffix."""
+    """Return the decompressed stream of a file; the file itself if its `name` has no suffix of a compressed format."""
     name = name.lower()
     if name.endswith(".gz"):
         return gzip.GzipFile(fileobj=file)
@@ -31,7 +31,7 @@ def decompress(file: io.BufferedReader, name: str) -> Stream:
 
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK_BYTES)
     if name.endswith(".xz"):
-        limit = MAX_WINDOW_BYTES + (MAX_WINDOW_BYTES >> 4)  # the decoder's own memory comes to the dictionary
+        limit = MAX_WINDOW_BYTES + (MAX_WINDOW_BYTES >> 4)  # the decoder needs memory besides the dictionary
         lzma.LZMADecompressor(memlimit=limit).decompress(file.read(XZ_HEADER_BYTES), 1)
         file.seek(0)
         return lzma.LZMAFile(file)
@@ -40,7 +40,7 @@ def decompress(file: io.BufferedReader, name: str) -> Stream:
 
 @contextmanager
 def decompression_errors() -> Iterator[None]:
-    """Convert exceptions of a decompressor into `UnusableSample`. `OSError` for a fault of the disk is raised."""
+    """Convert exceptions of a decompressor into `UnusableSample`. Keep an `OSError` of the disk: it has an errno."""
     try:
         yield
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as damage:

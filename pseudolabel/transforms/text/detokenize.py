@@ -42,7 +42,7 @@ class Detokenizer:
     def _continuing(self, pieces: list[str]) -> np.ndarray:
         """Return (v,) bool: the piece begins inside a character. True for some pieces of byte-level vocabularies.
 
-        The byte C3 and one such byte are a character: then the decoder writes no U+FFFD, its sign for a cut character.
+        Such a piece decodes to U+FFFD alone. After the byte C3 it completes a character, so no U+FFFD is written.
         """
         before = [piece for piece in ("Ã", "<0xC3>") if self.decode([piece]) == CUT]  # byte-level, byte fallback
         cut = [bool(before) and answer.startswith(CUT) for answer in self.answers]
@@ -50,10 +50,10 @@ class Detokenizer:
         return np.array(later, bool)
 
     def characters(self, ids: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n,) int64: the number of the character that a token begins in; and (n,) bool: it is a whole one.
+        """Return (n,) int64: the number of the character that a token begins in; (n,) bool: that character is complete.
 
-        Tokens with one number must be read together. `fresh`: (n,) bool, true where another text begins. A text that
-        is a part of a row may begin or end within a character, which is not whole then.
+        Tokens with one number must be decoded together. `fresh`: (n,) bool, true where another text begins. If a text
+        is a part of a row, its first or last character may be incomplete.
         """
         if not self.continues.any():
             return np.arange(len(ids)), np.ones(len(ids), bool)
@@ -76,7 +76,7 @@ class Detokenizer:
 
         framing = [i for frame in (special.single, special.pair) for part in frame[:3] for i in part]
         written = ~np.isin(ids, [special.sep, special.pad, special.mask, *framing])  # [MASK] is written for blanks only
-        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # which end documents and rows
+        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # these end documents and rows
         (row, column), flat = np.nonzero(written), ids[written]
         fresh = np.diff(row, prepend=-1) + np.diff(column, prepend=-1) != 1
         number, whole = self.characters(flat, fresh)
@@ -118,7 +118,7 @@ class Detokenizer:
     def each(self, ids: np.ndarray) -> list[str]:
         """Return the text of each of (n,) ids, with the space before it if there is one.
 
-        The first token of a character has it all, the others have "".
+        The first token of a character has the whole character, the others have "".
         """
         number, whole = self.characters(ids, np.arange(len(ids)) == 0)
         begins = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
@@ -132,7 +132,7 @@ class Detokenizer:
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
-        """Return `count` texts of (n,) pieces. `rows`, `parts`: (n,), of each piece. A part becomes a line of a row."""
+        """Return `count` texts of (n,) pieces. `rows`, `parts`: row and part of each, (n,). A part becomes a line."""
         starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
         texts, flat = [""] * count, pieces.tolist()
         for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):

@@ -45,11 +45,11 @@ class Frame(NamedTuple):
 
     @property
     def type_ids(self) -> np.ndarray:
-        """Return int8 types by the numbers of `parts`."""
+        """Return the int8 token types, indexed by the values of `parts`."""
         return np.array([*self.types, 0], np.int8)
 
     def ids(self, pad: int) -> np.ndarray:
-        """Return int32 ids of the special tokens by the numbers of `parts`; 0 for the texts."""
+        """Return the int32 ids of the special tokens, indexed by the values of `parts`; 0 for the texts."""
         return np.array([*self.front, 0, *self.between, 0, *self.back, pad], np.int32)
 
     def parts(self, a_size: np.ndarray, b_size: np.ndarray, width: int) -> np.ndarray:
@@ -151,9 +151,9 @@ load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # every shard uses the sa
 def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapping[str, str]) -> dict[str, str]:
     """Return role -> token, of the roles that the tokenizer has. `named`: keys of tokenizer_config.json and tokens.
 
-    The tokenizer's configuration decides, then its post-processor, then the usual names among special tokens, and last
-    those in the vocabulary. A token that was added but is not special, such as an HTML tag, is text. Only the model
-    itself says what [UNK] is, if it says so.
+    In this order: the configuration, the post-processor, the configuration's bos_token or eos_token, usual names among
+    special tokens, usual names in the vocabulary. A token that was added but is not special, such as an HTML tag, is
+    text. For [UNK], the model's own setting takes the place of the configuration.
     """
     model, added = json.loads(tokenizer.to_str())["model"], tokenizer.get_added_tokens_decoder().values()
     frame = frame_of(tokenizer, vocabulary, pair=False) or Frame((), (), ())
@@ -221,7 +221,7 @@ def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Fra
 def framing_faults(
     ids: np.ndarray, attention: np.ndarray, special: SpecialTokens, frame: Frame
 ) -> list[tuple[np.ndarray, str]]:
-    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text and padding, and the reason."""
+    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text, then padding; the reason."""
     columns, size = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64)
     attended = columns < size[:, None]
     back = np.take_along_axis(ids, np.maximum(0, size[:, None] - len(frame.back) + np.arange(len(frame.back))), 1)

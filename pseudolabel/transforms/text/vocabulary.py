@@ -21,7 +21,7 @@ CONFIGURATIONS = (CONFIGURATION, "special_tokens_map.json")  # as transformers s
 def load_description(name: str) -> tuple[str, dict[str, str]]:
     """Return the content of a tokenizer.json, and the tokens with a role in the configuration beside it.
 
-    `name`: the file, its folder, or a model on the Hugging Face Hub. The tokens are by the keys of
+    `name`: the file, its folder, or a model on the Hugging Face Hub. The keys are those of
     tokenizer_config.json, such as "mask_token". Raise `UserError` if the tokenizer cannot be loaded or is unusable.
     """
     from tokenizers import Tokenizer
