@@ -134,7 +134,7 @@ class SentenceOrderLabeler(NamedTuple):
             for copy in range(copies):
                 rng = chance(group[-1].key, copy)
                 pairs = make_pairs(text, task.negatives, task.length - self.special.pair.size, task.short_share, rng)
-                counts = (0, 0) if copy else self.special.count_tokens(ids)
+                counts = (0, 0) if copy else self.special.count_tokens(self.special.plain(ids))
                 for i in range(0, len(pairs.label), size):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)

@@ -266,7 +266,8 @@ class PackedLabeler(NamedTuple):
                 batch = self.task.batch(keys, copy, self.task.label(text, rng))
                 documents = packed.documents if (copy, i) == (0, 0) else 0
                 text_tokens = self.special.is_text(text.ids)
-                counts = (0, 0) if copy else self.special.count_tokens(text.ids)
+                written = text.ids if self.task.literal() else self.special.plain(text.ids)
+                counts = (0, 0) if copy else self.special.count_tokens(written)
                 made = Rows(batch, documents, text.ids, *counts)
                 yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 
