@@ -82,6 +82,9 @@ class OrderSentences(MaskingOptions, TokenTask):
         given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
         if given and not self.mask:
             raise UserError(f"--{given[0].replace('_', '-')} sets how tokens are masked, but --mask is off; add --mask")
+        if self.tokenizer and not self.given_tokens.pair.between:
+            remedy = "give --sep-token, to frame rows as [CLS] a [SEP] b [SEP]"
+            raise UserError(f"the template of --tokenizer for two texts puts no token between them; {remedy}")
         if self.length < 5:
             raise UserError(f"--length {self.length} leaves no room for two segments; give 5 or more, such as 128")
 
@@ -90,7 +93,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids of both segments as the tokenizer frames a pair."),
+            Column("input_ids", "list<int32>", "input", "Token ids of both segments, framed as a pair."),
             Column("token_type_ids", "list<int8>", "input", "The tokenizer's token types; 0 for padding."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             PAIR_COLUMNS[self.negatives],
@@ -131,7 +134,7 @@ class SentenceOrderLabeler(NamedTuple):
             for copy in range(copies):
                 rng = chance(group[-1].key, copy)
                 pairs = make_pairs(text, task.negatives, task.length - self.special.pair.size, task.short_share, rng)
-                counts = (0, 0) if copy else self.special.count_tokens(ids)
+                counts = (0, 0) if copy else self.special.count_tokens(self.special.plain(ids))
                 for i in range(0, len(pairs.label), size):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)

@@ -152,7 +152,7 @@ class TokenTask(TextTask):
         """Load the tokenizer of `fit`, and the detokenizer if `--as-text` is set. `words`, `literal`: see `Tokens`."""
         tokens = load_tokens((artefacts / TOKENIZER).read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
-        named = dict(configured_tokens(artefacts / CONFIGURATION))
+        named = configured_tokens(artefacts / CONFIGURATION)
         return tokens, self.special_tokens(tokens.tokenizer, named), written
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
@@ -266,7 +266,8 @@ class PackedLabeler(NamedTuple):
                 batch = self.task.batch(keys, copy, self.task.label(text, rng))
                 documents = packed.documents if (copy, i) == (0, 0) else 0
                 text_tokens = self.special.is_text(text.ids)
-                counts = (0, 0) if copy else self.special.count_tokens(text.ids)
+                written = text.ids if self.task.literal() else self.special.plain(text.ids)
+                counts = (0, 0) if copy else self.special.count_tokens(written)
                 made = Rows(batch, documents, text.ids, *counts)
                 yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 

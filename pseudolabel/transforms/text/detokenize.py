@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONTEXT_TOKENS = 4  # preceding tokens that a token is decoded with
 CUT = "\ufffd"  # what decoders write for bytes that are no whole character
+WHOLE_CUT = (CUT, "ï¿½", "<0xEF><0xBF><0xBD>")  # U+FFFD itself as pieces
 
 
 class Detokenizer:
@@ -62,13 +63,14 @@ class Detokenizer:
         number, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)
         whole, pieces = ~inside[starts], self.pieces[ids].tolist()
         for i in np.flatnonzero(np.append(fresh[1:], True)[: len(ids)]).tolist():
-            whole[number[i]] &= not self.decode(pieces[starts[number[i]] : i + 1]).endswith(CUT)
+            character = pieces[starts[number[i]] : i + 1]
+            whole[number[i]] &= not self.decode(character).endswith(CUT) or "".join(character).endswith(WHOLE_CUT)
         return number, whole[number]
 
     def read(self, ids: np.ndarray, chosen: np.ndarray, special: SpecialTokens) -> list[pa.Array]:
         """Return r texts with a blank for each chosen token, and r lists of answers. `ids`, `chosen`: (r, L).
 
-        Tokens of one character have one blank. The answer for a character that a row cuts is the names of its tokens.
+        Tokens of one character have one blank. A character that a row cuts is left out: its tokens are no text.
         """
         import pyarrow as pa
 
@@ -81,15 +83,14 @@ class Detokenizer:
         first, hidden = np.diff(number, prepend=-1) > 0, np.zeros(len(flat), bool)
         hidden[number[chosen[written]]] = True
         hidden = hidden[number]
-        blank, shown = hidden & first, hidden & first | whole & ~hidden
+        blank, shown = hidden & first & whole, (~hidden | first) & whole
         pieces = np.where(hidden, self.marks[flat] + "[MASK]" + self.ends[flat], self.pieces[flat])
         texts = self.texts(pieces[shown], row[shown], document[shown], len(ids))
         offsets = np.append(0, np.bincount(row[blank], minlength=len(ids)).cumsum()).astype(np.int32)
         answers, sizes = self.answers[flat[blank]], np.bincount(number)[number[blank]]
-        for i in np.flatnonzero((sizes > 1) | ~whole[blank]).tolist():
+        for i in np.flatnonzero(sizes > 1).tolist():
             start = np.flatnonzero(blank)[i]
-            character = self.pieces[flat[start : start + sizes[i]]].tolist()
-            answers[i] = self.decode(character).strip() if whole[start] else "".join(character)
+            answers[i] = self.decode(self.pieces[flat[start : start + sizes[i]]].tolist()).strip()
         return [to_strings(texts), pa.ListArray.from_arrays(offsets, to_strings(answers.tolist()))]
 
     def spell(self, rows: Ragged, blanks: np.ndarray) -> pa.Array:

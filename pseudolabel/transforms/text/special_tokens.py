@@ -94,15 +94,18 @@ class SpecialTokens(NamedTuple):
         named: Iterable[tuple[str, str]] = (),
         own_frame: bool = True,
     ) -> SpecialTokens:
-        """Find the special tokens. Raise `UserError` if the tokenizer has no token for one of the roles `needed`.
+        """Find the special tokens. Raise `UserError` if a role of `needed` has no token, or the mask has another role.
 
         `named`: keys of tokenizer_config.json and tokens. Without `own_frame`, rows are [CLS] text [SEP] even if the
         tokenizer frames texts otherwise.
         """
         vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_tokens_decoder()
-        tokens = role_tokens(tokenizer, vocabulary, dict(named))
+        configured = dict(named)
+        tokens = role_tokens(tokenizer, vocabulary, configured)
         if lacking := [role for role in needed if role not in tokens]:
-            raise UserError(f"{_lacking(lacking[0], tokenizer, tokens)}, or leave --tokenizer out to learn one")
+            raise UserError(
+                f"{_lacking(lacking[0], tokenizer, tokens, configured)}, or leave --tokenizer out to learn one"
+            )
         roles = {role: vocabulary[tokens[role]] if role in tokens else -1 for role in ROLES}
         sentinels = find_sentinels(vocabulary)
         begin, end = ((roles[role],) if roles[role] >= 0 else () for role in ("cls", "sep"))
@@ -111,6 +114,13 @@ class SpecialTokens(NamedTuple):
         if own_frame:
             single = frame_of(tokenizer, vocabulary, pair=False) or single
             pair = frame_of(tokenizer, vocabulary, pair=True) or pair
+        others = {role: [i] for role, i in roles.items() if role != "mask"}
+        others["frame"] = [i for frame in (single, pair) for part in frame[:3] for i in part]
+        if also := [role for role, same in others.items() if roles["mask"] in same and "mask" in needed]:
+            raise UserError(
+                f"{tokens['mask']} cannot be the mask: it is also the tokenizer's {also[0]} token, and no row could "
+                f"tell the two apart; name another with --mask-token"
+            )
         ids = np.fromiter(vocabulary.values(), np.int32)
         table = np.zeros(ids.max() + 1, bool)
         table[[i for i in roles.values() if i >= 0]] = True
@@ -168,13 +178,18 @@ def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapp
     return found
 
 
-def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str]) -> str:
+def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str], named: Mapping[str, str]) -> str:
     special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
     free = [token for token in special if token not in tokens.values()]
-    usual = [name for name in (*ROLES[role], *free, *special) if tokenizer.token_to_id(name) is not None]
-    example = f", such as --{role}-token '{usual[0]}'" if usual else ""
-    names = " or ".join(ROLES[role])
-    return f"the tokenizer has no {names} token; name one of its own with --{role}-token{example}"
+    shared = [] if role == "mask" else special  # a mask has no other role
+    usual = [name for name in (*ROLES[role], *free, *shared) if tokenizer.token_to_id(name) is not None]
+    if token := named.get(f"{role}_token"):
+        said = f"the configuration of the tokenizer names {token} as its {role} token, but the vocabulary lacks it"
+    else:
+        said = f"the tokenizer has no {' or '.join(ROLES[role])} token"
+    if usual:
+        return f"{said}; name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
+    return f"{said}; add one with add_special_tokens and save the tokenizer, name one of its own with --{role}-token"
 
 
 def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:
@@ -185,7 +200,7 @@ def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:
 
 
 def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Frame | None:
-    """Return how the post-processor frames a text or a pair; None if it adds no token around it, or between the two."""
+    """Return how the post-processor frames one text, or a pair. None if it adds no token."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     encoded = (tokenizer.encode(piece, add_special_tokens=False) for piece in chain(("a",), vocabulary))
@@ -200,7 +215,7 @@ def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Fra
     del types[last[0] + 1 : last[-1] + 1]
     if pair:
         del types[first[0] + 1 : first[-1] + 1]
-    return Frame(*map(tuple, (front, between, back, types))) if (between if pair else front + back) else None
+    return Frame(*map(tuple, (front, between, back, types))) if front + between + back else None
 
 
 def framing_faults(
