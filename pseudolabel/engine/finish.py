@@ -65,6 +65,12 @@ class Summary:
     seconds: float = 0.0
 
 
+def warn_unknown(share: float | None) -> str | None:
+    """Return a warning if the share of [UNK] is too large."""
+    large = share is not None and share > MAX_UNKNOWN_SHARE
+    return f"{share:.1%} of the tokens of text are [UNK]: {UNKNOWN_REMEDY}" if large else None
+
+
 def finish_run(
     task: Task,
     options: RunOptions,
@@ -93,8 +99,8 @@ def finish_run(
     with TemporaryDirectory() as folder:
         near = local_artefacts(out, Path(folder))
         remarks = list(task.description.notes(task, near))
-    if (summary.unknown_share or 0) > MAX_UNKNOWN_SHARE:
-        remarks.append(f"warning: {summary.unknown_share:.1%} of the tokens of text are [UNK]: {UNKNOWN_REMEDY}")
+    if warning := warn_unknown(summary.unknown_share):
+        remarks.append(f"warning: {warning}")
     if options.validation and not summary.rows.get("validation"):
         remarks.append(
             f"warning: --validation {options.validation:g} drew no row; give a larger share, or a larger source"

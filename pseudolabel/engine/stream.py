@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import MEGABYTE, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
+from pseudolabel.engine.finish import warn_unknown
 from pseudolabel.engine.jobs import Heartbeat, Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
 from pseudolabel.engine.plan import Shard
@@ -91,6 +92,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
         "filtered": round(counts.filtered / share),
         "rows": round(made / share),
         "unknown_share": counts.unknown_share,
+        "warning": warn_unknown(counts.unknown_share),
         "bytes": round(size / share),
         "core_seconds": round(seconds / share, 1),
     }

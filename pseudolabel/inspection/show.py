@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
+from io import StringIO
 from itertools import chain, islice, takewhile
 from pathlib import Path
 
@@ -17,12 +20,13 @@ from pseudolabel.contracts import (
     Piece,
     RunOptions,
     UserError,
+    chance_for,
     escape_controls,
     first_paragraph,
     shorten,
 )
-from pseudolabel.engine.scan import resolve_sources, scan
-from pseudolabel.engine.stream import fit_here, rows
+from pseudolabel.engine.scan import Scan, resolve_sources, scan
+from pseudolabel.engine.stream import fit_here, read_all, rows
 from pseudolabel.inspection.describe import chance_level, labels_to_count, spreads_of_rows
 from pseudolabel.inspection.html import render_page
 from pseudolabel.inspection.preview import make_cards, sections
@@ -53,9 +57,9 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         made = partial(rows, task, place, seed=seed, limit=MAX_SAMPLES, artefacts=artefacts, keep=keep)
         streams = [made(copy=copy) for copy in range(copies)]
         some = [row for one in streams for row in islice(one, SHOWN_ROWS // copies)]
-        if not some:
-            raise UserError(f"{task.name} makes no row from {source!r}; give a longer text or more files", 3)
         labeler = task.labeler(artefacts)
+        if not some:
+            raise UserError(f"{task.name} makes no row from {source!r}: {_why_not(task, found, labeler)}", 3)
         columns, until = row_columns(task), time.monotonic() + LABEL_SECONDS
         more = takewhile(lambda _: time.monotonic() < until, chain.from_iterable(streams))
         names = [column.name for column in labels_to_count(columns)]
@@ -82,6 +86,17 @@ def _sentence(folder: Path, sentence: str, times: int) -> Path:
     path.parent.mkdir()
     path.write_text("\n\n".join([sentence] * times), "utf-8", errors="surrogateescape")
     return path
+
+
+def _why_not(task: Task, found: Scan, labeler: Labeler) -> str:
+    """Return the reason for the first sample that is left out."""
+    lines = StringIO()
+    for shard in found.plan:
+        reading = read_all(shard, found.source_columns)
+        reading.skips = lines
+        deque(reading.label(task, labeler, chance_for(0, task.name), 1), 0)
+    left = lines.getvalue().splitlines()
+    return str(json.loads(left[0])["reason"]) if left else "give a longer text or more files"
 
 
 def _asked(task: Task, columns: Sequence[Column]) -> Iterator[str]:

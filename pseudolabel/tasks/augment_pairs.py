@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from typer import Option
@@ -15,9 +15,6 @@ from typer import Option
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
 from pseudolabel.tasks.base.task import Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
 WINDOW_SAMPLES = 16  # images among which partners are chosen; 2 * negatives if that is more
@@ -127,7 +124,7 @@ class SeenPicture(NamedTuple):
     chances: list[np.random.Generator]
 
 
-class PairLabeler(NamedTuple):
+class PairLabeler(PerSampleLabeler):
     """The labeler that yields positive rows, and negative rows that combine two images read together."""
 
     task: AugmentPairs
@@ -150,12 +147,6 @@ class PairLabeler(NamedTuple):
                 yield from self._paired(group, group)
                 group, before = [], group
         yield from self._paired(group, [*before, *group][-task.company :])
-
-    def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return PerSampleLabeler(self.task).check_rows(rows, source)
-
-    def draw(self, row: Row) -> Iterable[Piece]:
-        return self.task.draw(row)
 
     def _see(self, sample: Sample, chance: Chance, copies: int) -> SeenPicture:
         chances = [chance(sample.key, copy) for copy in range(copies)]

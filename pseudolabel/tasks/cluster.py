@@ -108,10 +108,6 @@ def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
     return [*clusters.size_notes(sizes, task.origin, chosen=task.clusters is not None), *task.kind.notes]
 
 
-def _self_verifying(task: Cluster) -> bool:
-    return task.origin != FROM_FILE and not task.no_inputs  # a file's features cannot be computed again
-
-
 @dataclass(frozen=True)
 class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     """Find clusters among images, utterances, documents or video clips; the label is the cluster of the sample.
@@ -131,7 +127,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         paper="Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
         "Asano et al. 2020 (SeLa)",
         notes=_notes,
-        self_verifying=_self_verifying,
+        self_verifying=lambda task: task.origin != FROM_FILE and not task.no_inputs,  # features can be recomputed
     )
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": CODEBOOK_FILE, "encoder": ENCODER_FILE}
 
@@ -198,12 +194,10 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Return the feature set that turns samples into numbers."""
         if self.origin == FROM_FILE:
             return feature_sets.PrecomputedFeatures(self.embeddings)
-        own = self.origin == FROM_ENCODER
-        one = (
-            feature_sets.encoder_features(Path(self.encoder), self.encoder_width)
-            if own
-            else feature_sets.FEATURE_SETS[self.origin]
-        )
+        if self.origin == FROM_ENCODER:
+            one = feature_sets.encoder_features(Path(self.encoder), self.encoder_width)
+        else:
+            one = feature_sets.FEATURE_SETS[self.origin]
         return feature_sets.ClipMeanFeatures(one) if self.kind.averages else one
 
     @property
@@ -264,7 +258,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return self.feature_set.raw(self.kind.stored(sample, self.size))
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """Yield raw features up to a sixteenth of what `fit` takes, so that `fit` learns from more than one file."""
+        """Yield raw features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             raw = or_skipped(sample.key, partial(self.raw, sample))

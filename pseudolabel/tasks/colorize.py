@@ -37,7 +37,7 @@ class Colorize(ImageTask):
     soft: Annotated[int, Option(min=0, max=32, help="Also store the N nearest bins and their weights; paper: 5.")] = 0
     least_colour: Annotated[
         float,
-        Option(min=0, help="Skip an image if |a| and |b| are at most this value at all labels. Gray: 0."),
+        Option(min=0, help="Skip an image if |a| and |b| are at most this at all labels. Both are 0 in gray images."),
     ] = 5.0
     crop: Annotated[float, Option(min=0.05, max=1, help="Side of the square / short side of the image.")] = 176 / 256
     flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored left to right.")] = 0.5

@@ -69,10 +69,11 @@ class CorruptSpans(PackedTask):
     `input_ids` is the text with a sentinel in place of each span: <extra_id_0>, <extra_id_1> and so on. `labels` is
     each sentinel followed by its span. Both end with the end-of-sequence token. Documents are joined without a
     separator, as in T5's reduce_concat_tokens. [UNK] can be cut out as well. A text starts with a kept part and ends
-    with a span. With `--preset bart`, one mask token replaces each span, and `labels` is the whole text. Its spans have
-    Poisson-distributed numbers of words; a span of 0 words adds a mask. Unlike in fairseq's denoising_dataset.py, these
-    spans never overlap, so exactly `--density` is cut out, and a span of 0 words lies between words. `ul2-s` follows a
-    table of the UL2 paper: the last quarter is one span. The paper's code draws the start at random, without sentinel.
+    with a span. With `--preset bart`, one mask token replaces each span, and `labels` is the whole text. The spans of
+    bart have Poisson-distributed numbers of words; a span of 0 words adds a mask. Unlike in fairseq's
+    denoising_dataset.py, spans never overlap. Therefore the share of words cut out is `--density` (rounded up), and a
+    span of 0 words lies between words. `ul2-s` follows a table of the UL2 paper: the last quarter is one span. The
+    paper's code draws the start of the span at random, without sentinel.
     """
 
     name: ClassVar[str] = "corrupt-spans"
@@ -121,7 +122,7 @@ class CorruptSpans(PackedTask):
 
     @cached_property
     def lengths(self) -> tuple[tuple[int, ...], int]:
-        """Return for spans the text tokens per row of each denoiser, and the length of the labels in tokens."""
+        """Return the text tokens per row of each denoiser, and the number of label tokens. Not meaningful for bart."""
         made = [
             text_and_label_lengths(self.length, *denoiser, 1 + bool(self.recipe.mode))
             for denoiser in self.recipe.denoisers

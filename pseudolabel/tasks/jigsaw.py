@@ -49,8 +49,8 @@ class Jigsaw(ImageTask):
     """Cut a square of each image into tiles and shuffle the tiles; the label is the permutation.
 
     The square is a grid of cells; each tile is cut from one cell. `permutation[i]` is the cell, counted row by row,
-    from which the tile at position i was cut. Cells and tiles are whole pixels of the image, and each tile is resized
-    by itself; otherwise the phase of the resampling would reveal the cell of a tile.
+    from which the tile at position i was cut. Cells and tiles begin and end at whole pixels of the image, and each tile
+    is resized separately; otherwise the phase of the resampling would reveal the cell of a tile.
     """
 
     name = "jigsaw"
@@ -65,7 +65,7 @@ class Jigsaw(ImageTask):
         int | None,
         Option(min=2, max=10_000, help="Number of permutations, which are the classes. [1000; code255: 100]"),
     ] = None
-    cell: Annotated[int | None, Option(min=1, help="Side of a cell in pixels. [75; code255: 85]")] = None
+    cell: Annotated[int | None, Option(min=1, help="Side of a cell, in pixels of the tiles. [75; code255: 85]")] = None
     tile: Annotated[int | None, Option(min=1, help="Side of a tile in pixels. [64]")] = None
     jitter: Annotated[int | None, Option(min=0, help="Largest tile shift in a cell, in pixels. [cell - tile]")] = None
     gray: Annotated[float, Option(min=0, max=1, help="Share of images converted to gray.")] = 0.3
@@ -83,7 +83,7 @@ class Jigsaw(ImageTask):
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Return the side of a cell, the side of a tile and the largest shift of a tile, in pixels."""
+        """Return the side of a cell, the side of a tile and the largest shift of a tile, in pixels of the tiles."""
         cell = PRESETS[self.preset].cell if self.cell is None else self.cell
         tile = PRESETS[self.preset].tile if self.tile is None else self.tile
         return cell, tile, cell - tile if self.jitter is None else self.jitter

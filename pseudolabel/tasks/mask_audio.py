@@ -62,10 +62,6 @@ def _notes(task: MaskAudio, artefacts: Path) -> Sequence[str]:
     return (few,) if each < MIN_POINTS_PER_CLUSTER else ()
 
 
-def _self_verifying(task: MaskAudio) -> bool:
-    return not task.features  # codes can be computed from the stored audio, unless they need a model's features
-
-
 @dataclass(frozen=True)
 class MaskAudio(AudioTask):
     """Mask spans of an utterance; the label is the code of each frame, from k-means or from a random projection.
@@ -73,9 +69,9 @@ class MaskAudio(AudioTask):
     `labels[i]` is the code of frame i, `mask[i]` whether frame i is masked, both at `label_hz`. With k-means, frame i
     is the input of frame i of the conv encoder of wav2vec 2.0 and HuBERT: samples 320 i to 320 i + 399 at 16 kHz.
     `labels_100hz` has a code every 10 ms; `labels` has every other one. With BEST-RQ, frame i is four frames of 10 ms.
-    Without `--features`, codes are computed from exactly the stored audio. In short utterances, the length of the spans
-    makes some places likelier to be masked, by the rule of the papers: with 21 frames, the place of a frame and the
-    number of frames tell whether it is masked in 73 % of frames, where always the same guess is right in 63 %.
+    Without `--features`, codes are computed from exactly the stored audio. By the papers' rules, some places in short
+    utterances are masked more often than others. With 21 frames, a guess from the place of a frame and the number of
+    frames is right for 73 % of frames; a constant guess is right for 63 %.
     """
 
     name: ClassVar[str] = "mask-audio"
@@ -83,7 +79,7 @@ class MaskAudio(AudioTask):
         paper="Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020",
         invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),
         notes=_notes,
-        self_verifying=_self_verifying,
+        self_verifying=lambda task: not task.features,  # else codes need a model, not the stored audio alone
     )
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
 
@@ -99,7 +95,7 @@ class MaskAudio(AudioTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rate % 200:
-            raise UserError(f"--rate {self.rate}: give a multiple of 200, as 16000, so that 5 ms are whole samples")
+            raise UserError(f"--rate {self.rate}: give a multiple of 200 (5 ms of whole samples), such as 16000")
         if self.features and self.targets == Targets.best_rq:
             raise UserError("--features is only for --targets kmeans; leave it out, best-rq computes its features")
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):
@@ -181,17 +177,12 @@ class MaskAudio(AudioTask):
             Column("mask", "list<bool>", "label", "True if the frame is to be masked and its code predicted."),
             Column("label_hz", "float32", "about", "Frames per second of `labels` and `mask`."),
             Column("seconds", "float32", "about", "Duration of the audio in seconds."),
-            Column(
-                "ceiling",
-                "float32",
-                "about",
-                "Upper limit in Hz of the mel filters, of MFCC or BEST-RQ.",
-            ),
+            Column("ceiling", "float32", "about", "Upper limit in Hz of the mel filters, of MFCC or BEST-RQ."),
             Column("audio", f"audio<{self.rate}>", "input", "The whole utterance, mono FLAC; the model masks frames."),
         )
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """Yield features up to a sixteenth of what `fit` takes, so that `fit` learns from more than one file."""
+        """Yield features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
             try:

@@ -42,10 +42,6 @@ DEFAULT_RATIOS = {
 }
 
 
-def _self_verifying(task: MaskPatches) -> bool:
-    return True  # any mask of the right size is valid; the targets are in the image itself
-
-
 @dataclass(frozen=True)
 class MaskPatches(ImageTask):
     """Choose patches of each image to hide; the label is the mask. The image is stored unmasked and holds the targets.
@@ -60,7 +56,7 @@ class MaskPatches(ImageTask):
     description = Description(
         paper="He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)",
         chance_level="not defined; the hidden patches are predicted pixel by pixel, and the error is measured",
-        self_verifying=_self_verifying,
+        self_verifying=lambda task: True,  # any mask of the right size is valid; the targets are in the image
     )
 
     strategy: Annotated[
@@ -123,13 +119,8 @@ class MaskPatches(ImageTask):
         return DEFAULT_RATIOS[self.strategy].min_area if self.min_area is None else self.min_area
 
     def options(self) -> Mapping[str, Any]:
-        return {
-            **super().options(),
-            "ratio": self.share,
-            "min_area": self.least_area,
-            "unit": self.whole,
-            "hidden": self.count,
-        }
+        own = {"ratio": self.share, "min_area": self.least_area, "unit": self.whole, "hidden": self.count}
+        return {**super().options(), **own}
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -195,9 +186,9 @@ class MaskPatches(ImageTask):
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if a mask hides a wrong number of patches or splits a square, or if the image is wrong."""
-        squares, each = (*self.grid,), self.whole // self.patch
+        each = self.whole // self.patch
         for mask in [row["mask"]] if self.masks == 1 else row["masks"]:
-            hides = np.array(mask, bool).reshape(squares)
+            hides = np.array(mask, bool).reshape(self.grid)
             if np.count_nonzero(hides) != self.count * each**2:
                 return f"{np.count_nonzero(hides)} patches are hidden instead of {self.count * each**2}"
             if not np.array_equal(hides, hides[::each, ::each].repeat(each, 0).repeat(each, 1)):

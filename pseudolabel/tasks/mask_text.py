@@ -10,12 +10,7 @@ import numpy as np
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, MarkedText, Piece
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.text import (
-    PackedTask,
-    PackedText,
-    first_faults,
-    list_to_array,
-)
+from pseudolabel.tasks.base.text import PackedTask, PackedText, first_faults, list_to_array
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, masking_faults, replace_masked
 from pseudolabel.transforms.text.packing import Packing, to_lists

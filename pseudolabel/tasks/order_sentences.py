@@ -13,13 +13,7 @@ from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Chance, Column, Fact, MarkedText, Piece, Sample, Skipped, UserError
 from pseudolabel.tasks.base.task import Description, Labeler, Row, Rows
-from pseudolabel.tasks.base.text import (
-    BATCH_TOKENS,
-    TokenTask,
-    asking_rows,
-    first_faults,
-    list_to_array,
-)
+from pseudolabel.tasks.base.text import BATCH_TOKENS, TokenTask, asking_rows, first_faults, list_to_array
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.masks import (
     MaskingOptions,
@@ -43,10 +37,8 @@ from pseudolabel.transforms.text.tokenize import CONTINUES_WORD, Tokens
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ORDER_MEANING, NEXT_MEANING = (
-    "Whether the second segment precedes the first in the source.",
-    "Whether the second segment is from another place.",
-)
+ORDER_MEANING = "Whether the second segment precedes the first in the source."
+NEXT_MEANING = "Whether the second segment is from another place."
 PAIR_COLUMNS = {
     Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER_MEANING, ("in order", "swapped")),
     Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
@@ -65,11 +57,11 @@ class OrderSentences(MaskingOptions, TokenTask):
     (ALBERT), `sentence_order_label` is 1 if the second segment precedes the first in the source. With `--negatives
     random` (BERT), `next_sentence_label` is 1 if the second segment is from another place. Segments are whole
     sentences; if they are too long for a row, tokens are dropped at either end. Unlike google-research/albert's
-    create_pretraining_data.py, `swapped` makes no row of one sentence, so its label is always true. With `random`, the
+    create_pretraining_data.py, `swapped` makes no row of one sentence, so every label is correct. With `random`, the
     second segment of a negative pair is from another document of the same 4 MB of text; if the 4 MB have few documents,
-    as with books, from any other place in the 4 MB. By the published rule, lengths of segments and cut ends tell a
-    little: in random text, whether segments are swapped in 56 % of rows, with ALBERT's code as well, where always the
-    same guess is right in 51 %.
+    as with books, from any other place in the 4 MB. By the published rule, the lengths of segments and the dropped
+    tokens reveal a little: in random text, a guess from them is right in 56 % of rows, also with ALBERT's code; a
+    constant guess is right in 51 %.
     """
 
     name: ClassVar[str] = "order-sentences"
@@ -90,6 +82,9 @@ class OrderSentences(MaskingOptions, TokenTask):
         given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
         if given and not self.mask:
             raise UserError(f"--{given[0].replace('_', '-')} sets how tokens are masked, but --mask is off; add --mask")
+        if self.tokenizer and not self.given_tokens.pair.between:
+            remedy = "give --sep-token, to frame rows as [CLS] a [SEP] b [SEP]"
+            raise UserError(f"the template of --tokenizer for two texts puts no token between them; {remedy}")
         if self.length < 5:
             raise UserError(f"--length {self.length} leaves no room for two segments; give 5 or more, such as 128")
 
@@ -98,7 +93,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
     def columns(self) -> Sequence[Column]:
         return [
-            Column("input_ids", "list<int32>", "input", "Token ids of both segments as the tokenizer frames a pair."),
+            Column("input_ids", "list<int32>", "input", "Token ids of both segments, framed as a pair."),
             Column("token_type_ids", "list<int8>", "input", "The tokenizer's token types; 0 for padding."),
             Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             PAIR_COLUMNS[self.negatives],
@@ -139,7 +134,7 @@ class SentenceOrderLabeler(NamedTuple):
             for copy in range(copies):
                 rng = chance(group[-1].key, copy)
                 pairs = make_pairs(text, task.negatives, task.length - self.special.pair.size, task.short_share, rng)
-                counts = (0, 0) if copy else self.special.count_tokens(ids)
+                counts = (0, 0) if copy else self.special.count_tokens(self.special.plain(ids))
                 for i in range(0, len(pairs.label), size):
                     some = SentencePairs(*(part[i : i + size] for part in pairs))
                     keys = row_keys(text.files, text.names, text.begin, some.chunk)
@@ -163,28 +158,23 @@ class SentenceOrderLabeler(NamedTuple):
         tests = [
             *(masking_faults(shown, labels, special) if task.mask else []),
             *framing_faults(filled, attention, special, frame),
-            ((between != frame.between).any(1), "the segments are not parted as the tokenizer parts them"),
+            ((between != frame.between).any(1), "the tokens between the segments are not the tokenizer's"),
             ((types != frame.type_ids[parts]).any(1), "`token_type_ids` are not those of the tokenizer for a pair"),
         ]
         if source is not None:
             said, pairs = source
-            follows, false = (
-                pairs.a + pairs.a_size <= pairs.b,
-                rows.column(PAIR_COLUMNS[task.negatives].name).to_numpy() > 0,
-            )
-            swapped = task.negatives == Negatives.swapped
+            follows = pairs.a + pairs.a_size <= pairs.b
+            false = rows.column(PAIR_COLUMNS[task.negatives].name).to_numpy() > 0
             tests.append(((filled != said).any(1), "the row differs from the source"))
-            wrong = false == follows if swapped else ~false & ~follows
+            wrong = false == follows if task.negatives == Negatives.swapped else ~false & ~follows
             tests.append((wrong, "the segments are not in the order that the label states"))
         return first_faults(*tests)
 
     def draw(self, row: Row) -> Iterable[Piece]:
         """Yield the two segments and the label."""
         ids, frame = np.array(row["input_ids"]), self.special.pair
-        labels, writing = (
-            np.array(row.get("labels", np.full_like(ids, IGNORE_INDEX))),
-            load_detokenizer(self.tokens.tokenizer),
-        )
+        labels = np.array(row.get("labels", np.full_like(ids, IGNORE_INDEX)))
+        writing = load_detokenizer(self.tokens.tokenizer)
         filled = np.where(labels != IGNORE_INDEX, labels, ids)
         second, end = int(frame.second_text(filled[None])[0]), sum(row["attention_mask"]) - len(frame.back)
         first = slice(len(frame.front), second - len(frame.between))

@@ -37,7 +37,7 @@ class PredictContext(ImageTask):
     likely. A gap between the patches and a jitter of each patch interrupt lines that both patches would share. Some
     patches are downsampled and enlarged. All colour channels but one are dropped, or the green-magenta axis is
     projected away; otherwise a network can infer the position of a patch in the image from its colour fringes.
-    Patches are whole pixels of the image, and each is resized by itself, so that all show one phase of resampling.
+    Patches begin and end at whole pixels of the image and are resized separately, so all have one resampling phase.
     """
 
     name = "predict-context"
@@ -55,7 +55,7 @@ class PredictContext(ImageTask):
         450_000
     )
     coarsen: Annotated[
-        float, Option(min=0, max=1, help="Share of patches shrunk to a tenth of the side or more, then enlarged.")
+        float, Option(min=0, max=1, help="Share of patches downsampled, to 1/10 of the side at least, then enlarged.")
     ] = 0.33
     colour: Annotated[
         Colour, Option(help="Drop all colour channels but one, project the green-magenta axis away, or keep all.")

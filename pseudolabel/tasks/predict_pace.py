@@ -20,14 +20,15 @@ from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatmen
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
-MAX_GAP_RATIO = 1.251  # between --gap-seconds and the step of the slowest pace in a clip: 1.25, and rounded timestamps
-ENOUGH_FRAMES = 1.6  # frames: from here on the nearest whole number is less than that ratio away (2 from 1.6 and 2.5)
+MAX_GAP_RATIO = 1.251  # maximum ratio of --gap-seconds and the slowest step: 1.25, and 0.001 for rounded timestamps
+ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; from here on, rounding changes it by MAX_GAP_RATIO at most (2 / 1.6)
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
 SHORTCUTS = (
-    "where nothing moves, the pattern of the codec's frame types reveals the pace: the steps of the frames' file sizes "
-    "told .47 (chance .27); their sizes alone, and steps in real films, are at chance"
+    "if nothing moves, the pattern of the codec's frame types reveals the pace: a guess from the changes of the "
+    "frames' file sizes is right in 47 % of rows (chance: 27 %); a guess from the sizes alone, or on real videos, is "
+    "at chance"
 )
 
 
@@ -40,13 +41,14 @@ class PredictPace(VideoTask):
     """Show every n-th frame of a clip, n random from 1 to `--paces`; the label is n - 1, named `1x`, `2x`...
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
-    sources of several frame rates; otherwise one pace looks different at each rate. Clips whose step is more than 1.25
-    times as long or as short are skipped; 1.6 frames of the slowest video, or more, fit all videos. All paces begin
-    with the same frame. Unlike in the paper's code, a clip never wraps around from the end of the video to its start:
-    the seam may reveal the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are
-    skipped. Where nothing moves, the pattern of the codec's frame types reveals the pace: with `--min-motion 0`, on
-    still scenes, the steps of file size from frame to frame told .47 (chance .27). In real films they told .27 (chance
-    .29).
+    sources of several frame rates; otherwise one pace looks different at each rate. A clip is skipped if its rounded
+    step differs from `--gap-seconds` by more than a factor of 1.25; this never happens if `--gap-seconds` is at least
+    1.6 frames of the video with the lowest frame rate, and rates are constant. All paces begin with the same frame.
+    Unlike in the paper's code, a clip never wraps around from the end of the video to its start: the seam may reveal
+    the pace. Clips that look the same at two paces, or whose frames are not evenly spaced, are skipped. If nothing
+    moves, the pattern of the codec's frame types reveals the pace: on still scenes with `--min-motion 0`, a guess from
+    the changes of the frames' file sizes is right in 47 % of rows (chance: 27 %). On real videos, the guess is right in
+    27 % (chance: 29 %).
     """
 
     name = "predict-pace"
@@ -114,13 +116,16 @@ class PredictPace(VideoTask):
 
 
 def _require_pace(step: float, asked: float) -> None:
-    """Raise `FilteredSample` if `step` seconds are far from the `asked` ones: a video has only whole frames."""
+    """Raise `FilteredSample` if `step`, a whole number of frames in seconds, differs too much from `asked` seconds."""
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
         apart = _round_up(step)
-        fitting = f"--gap-seconds {_round_up(ENOUGH_FRAMES * apart):g} or more"
+        enough = _round_up(ENOUGH_FRAMES * apart)
+        advice = (
+            f"--gap-seconds {enough:g} or more fits all videos of constant rates with frames up to {apart:g} s apart"
+        )
         raise FilteredSample(
-            f"the nearest whole number of frames to --gap-seconds {asked:g} takes {step:.3g} s; {fitting} fits all "
-            f"videos of constant rates with frames up to {apart:g} s apart"
+            f"--gap-seconds {asked:g}, in whole frames at their usual distance in the video, takes {step:.3g} s here; "
+            + (advice if asked < enough else "the rate of the video varies")
         )
 
 

@@ -23,11 +23,11 @@ class Rotate(ImageTask):
     """Rotate a square of each image by 0, 90, 180 and 270 degrees, one row each; the label is the rotation.
 
     `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before the
-    rotation (gidariss/FeatureLearningRotNet, dataloader.py). A later mirroring would make 90 degrees look like 270.
-    Where a file has fewer samples of chroma in one direction (JPEG 4:2:2), the other is reduced to as many; otherwise
-    the chroma would reveal the rotation: in noise of quality 95, a linear model finds it in 27 % of rows, with all
-    chroma in 54 %. What quantisation removed differs by direction as well, and stays: noise of quality 85, 46 %. The
-    rows of an image follow each other in random order.
+    rotation (gidariss/FeatureLearningRotNet, dataloader.py). A later mirroring would make 90 degrees look like 270. If
+    a file has fewer chroma samples in one direction (JPEG 4:2:2), the other direction is reduced to the same number;
+    otherwise the chroma would reveal the rotation. In noise of JPEG quality 95, a linear model is right in 27 % of
+    rows; without the reduction, in 54 %. The loss by quantisation also differs by direction and is not equalised: with
+    noise of quality 85, the model is right in 46 % of rows. The rows of an image are in random order.
     """
 
     name = "rotate"

@@ -43,10 +43,10 @@ class ShuffleFrames(VideoTask):
     `order[i]` is the true position of the frame shown at i; `timestamps` rise if frames are sorted by `order`. `label`
     is the index of the order in `itertools.permutations`. With `--preset opn`, an order and its reverse are one class.
     The class is named after the order that has the first frame before the last: 12 classes for 4 frames (Lee et al.
-    2017). The trainer must reduce frames to one channel, as in this paper. With `--preset verify`, three of five frames
-    are shown, in half of the rows backwards; the label is whether they are in order. The frame in the middle lies
-    between the other two, or before or after both (Misra et al. 2016: (b, c, d), (b, a, d), (b, e, d)). Clips with
-    two frames that look alike are skipped, because their order cannot be inferred.
+    2017). The trainer must reduce frames to one channel, as Lee et al. do. With `--preset verify`, three of five frames
+    are shown, in half of the rows backwards; the label is whether they are in order. In time, the middle frame is
+    between the other two, or before or after both (Misra et al. 2016: (b, c, d), (b, a, d), (b, e, d)). Clips with two
+    frames that look alike are skipped, because their order cannot be inferred.
     """
 
     name = "shuffle-frames"

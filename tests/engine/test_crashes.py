@@ -94,6 +94,7 @@ def test_finish_that_is_gone_before_any_write(step: int, source: Path, tmp_path:
     assert not {name for name in left if name.startswith(("_work", "plan", "kept", "lock-"))}
 
 
+@pytest.mark.slow
 @every_write
 def test_an_extension_that_is_gone_before_any_write_and_a_source_that_goes_on_growing(
     step: int, source: Path, tmp_path: Path

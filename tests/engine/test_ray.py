@@ -49,6 +49,7 @@ def ended(run: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 @with_ray
+@pytest.mark.slow
 def test_a_task_that_learns_makes_the_same_bytes(nodes: Nodes, pseudolabel: Command, tmp_path: Path) -> None:
     words = ["mask-text", FIXTURES / "text", "--shard-size", 1, "--validation", 0.2]
     made = start([*words, "--out", "ray", "--ray-address", nodes.address, "--json"], tmp_path)

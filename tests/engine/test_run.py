@@ -104,12 +104,17 @@ def test_interrupted(pictures: Path, pseudolabel: Command, tmp_path: Path) -> No
     assert pseudolabel(*words).returncode == 0
 
 
-def test_a_sample_that_kills_and_one_that_never_returns(pseudolabel: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options", [("--workers", 2), pytest.param(("--workers", 1, "--in-order"), marks=pytest.mark.slow)]
+)
+def test_a_sample_that_kills_and_one_that_never_returns(
+    options: tuple[object, ...], pseudolabel: Command, tmp_path: Path
+) -> None:
     source = tmp_path / "source"
     source.mkdir()
     for i, height in enumerate([20, 20, 13, 20, 17, 20, 20]):
         cv2.imwrite(str(source / f"{i}.png"), np.zeros((height, 30 + i, 3), np.uint8))
-    done = pseudolabel("deadly", source, "--out", "out", "--workers", 2, "--sample-seconds", 1.5, "--json")
+    done = pseudolabel("deadly", source, "--out", "out", *options, "--sample-seconds", 1.5, "--json")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["seen"], summary["used"], summary["skipped"]) == (7, 5, 2)
@@ -117,9 +122,6 @@ def test_a_sample_that_kills_and_one_that_never_returns(pseudolabel: Command, tm
     assert "SIGKILL" in reasons["2.png"]
     assert "longer than 1.5 s" in reasons["4.png"]
     assert set(json.loads((tmp_path / "out" / "_manifest.json").read_text())["exceptions"]) == {"2.png", "4.png"}
-    again = pseudolabel("deadly", source, "--out", "out2", "--workers", 1, "--sample-seconds", 1.5, "--in-order")
-    assert again.returncode == 0
-    assert skipped(tmp_path / "out2") == reasons
 
 
 @pytest.mark.slow
@@ -217,7 +219,7 @@ def test_the_most_frequent_suffixes_are_named_and_the_others_are_summed(
     expected = {**first, "of other suffixes": 21}
     found = scan.scan(Deadly(), [tmp_path], RunOptions())
     assert (found.files, list(found.ignored.items())) == (1, list(expected.items()))
-    monkeypatch.setattr(scan, "MAX_COUNTED_SUFFIXES", 5)
+    monkeypatch.setattr(scan, "MAX_COUNTED_SUFFIXES", 6)  # two of them are counts of files
     few = scan.scan(Deadly(), [tmp_path], RunOptions())
     assert (few.files, sum(few.ignored.values()), len(few.ignored)) == (1, 50, 5)
     monkeypatch.undo()
@@ -231,7 +233,7 @@ def test_the_most_frequent_suffixes_are_named_and_the_others_are_summed(
 def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     text = b" ".join(path.read_bytes() for path in sorted(corpus.iterdir())).replace(b"\n", b" ")
-    (tmp_path / "source" / "line.txt").write_bytes(2 * (text + text[::-1]))  # three documents of 16 MB are cut from it
+    (tmp_path / "source" / "line.txt").write_bytes(text + text[::-1])  # a document of 16 MB is cut from it
     run = start(["mask-text", tmp_path / "source", "--tokenizer", tokenizer, "--out", "out", "--workers", 1], tmp_path)
     peaks: dict[int, int] = {}
     while run.poll() is None:
@@ -242,7 +244,7 @@ def test_memory_is_bounded_on_one_long_line(corpus: Path, tokenizer: Path, tmp_p
     run.communicate()
     assert 20 < peaks.pop(run.pid) < 300
     assert 100 < max(peaks.values()) < 600
-    assert sum(record["cut"] for record in records(tmp_path / "out")) >= 2
+    assert sum(record["cut"] for record in records(tmp_path / "out")) >= 1
 
 
 def test_too_few_books_for_the_share_are_refused_and_the_share_is_told(

@@ -27,6 +27,7 @@ def test_native_code_that_never_returns(where: str, pseudolabel: Command, tmp_pa
         assert set((tmp_path / "out" / "widths.txt").read_text().split()) == {"30", "31", "33"}
 
 
+@pytest.mark.slow
 def test_a_block_of_text_that_never_ends(pseudolabel: Command, tmp_path: Path) -> None:
     lines = [f"line {i} of a long file that is read by ranges, each of them a block" for i in range(40_000)]
     lines[30_000] = "a trap"

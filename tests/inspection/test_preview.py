@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from runs import Command, Made, source
+from runs import Command, Made, each_kind, source
 
 from pseudolabel import TASKS, Task, run
 from pseudolabel.contracts import UserError, Wave
@@ -64,6 +64,7 @@ def in_chromium(page: Path, folder: Path, *, more: tuple[str, ...] = ()) -> subp
     return subprocess.run(command, capture_output=True, text=True)
 
 
+@each_kind
 def test_the_page_stands_alone_and_shows_every_kind_of_row(task: Task, made: Made, tmp_path: Path) -> None:
     page = preview(made[task.name], tmp_path / "page.html")
     read = Read(page)
@@ -295,6 +296,7 @@ def test_clusters_are_counted_without_statistics_of_row_groups(made: Made, tmp_p
     assert describe(open_dataset(out))["labels"] == describe(open_dataset(made["cluster"]))["labels"]
 
 
+@each_kind
 def test_show_says_what_is_asked_and_stores_nothing(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from forgery import named, shard, sign, write
 from reels import write as write_film
-from runs import Command, Made, source
+from runs import Command, Made, each_kind, source
 
 from pseudolabel import TASKS, Task, run
 from pseudolabel.inspection.verify import verify
@@ -48,6 +48,7 @@ def test_what_a_run_made_is_sound(task: Task, made: Made) -> None:
     assert (beside.checked, beside.true) == (count, count)
 
 
+@each_kind
 def test_what_was_done_to_files_and_rows_is_named_though_all_is_signed_again(task: Task, copied: Path) -> None:
     other = copied / "data" / "validation-00000.parquet"
     whole, rows = other.read_bytes(), pq.read_table(shard(copied)).to_pylist()
@@ -146,6 +147,7 @@ ALTER: dict[str, Callable[[Path], str]] = {
 }
 
 
+@each_kind
 def test_what_was_altered_in_the_source_is_named(task: Task, made: Made, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(source(task), tmp_path / source(task).name))
     file = ALTER[folder.name](folder)
@@ -226,6 +228,7 @@ def test_files_are_found_in_their_shards_again_where_others_came_and_went(pictur
     assert (found.false, found.true) == (1, 59)
 
 
+@pytest.mark.slow
 def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: Command) -> None:
     for i in range(30):
         (tmp_path / "pictures").mkdir(exist_ok=True)

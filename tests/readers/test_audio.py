@@ -101,6 +101,32 @@ def test_channels_that_cancel_are_left_out(noise: float, offset: float, tmp_path
     assert np.abs(first / 32768 - wave[:, 0]).max() < 1e-4
 
 
+def test_channels_that_cancel_in_a_part_are_left_out(tmp_path: Path) -> None:
+    """One channel is inverted for some seconds. Quiet seconds, and an offset that wanders apart, count for nothing."""
+    rate, rng = 16_000, np.random.default_rng(0)
+    time, left = np.arange(6 * rate) / rate, 0.3 * rng.normal(size=6 * rate).clip(-2, 2)
+    for name, quiet, start, stop in (
+        ("half", 1, 3, 6),
+        ("start", 1, 0, 1),
+        ("middle", 1, 2.5, 4.5),
+        ("pause", 0.2, 2, 4),
+    ):
+        inside = (start <= time) & (time < stop)
+        loud = np.where(inside, quiet, 1) * left
+        wave = np.stack([loud, np.where(inside, -loud, loud)], 1)
+        soundfile.write(path := tmp_path / f"{name}.wav", wave, rate, "FLOAT")
+        (item,) = read(path)
+        if quiet < 1:
+            assert isinstance(item, Sample)
+            continue
+        assert isinstance(item, Skipped)
+        assert item.reason.startswith(f"the channels cancel each other from {int(np.ceil(start))} s on: ")
+    drift = 0.5 * np.sin(2 * np.pi * time)
+    soundfile.write(path := tmp_path / "drift.wav", np.stack([left / 4 + drift, left / 4 - drift], 1), rate, "FLOAT")
+    (mixed,) = waves(path)
+    assert np.abs(mixed / 32768 - left / 4).max() < 1e-4
+
+
 def test_channels_that_differ_are_mixed(tmp_path: Path) -> None:
     """Also such as have little in common, and one that is inverted at half of the volume, or delayed."""
     left, rng = tone(16_000, 2.0), np.random.default_rng(0)

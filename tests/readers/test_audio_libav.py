@@ -89,7 +89,7 @@ def test_a_joined_flac_is_not_cut_where_seeking_may_lead_astray(
         assert_same([item for extent in extents for item in reader.read([extent], ALL)], path)
 
 
-@pytest.mark.parametrize(("kind", "said"), [("mp3", "14.1 s are left"), ("ogg", "s are left, by the bytes")])
+@pytest.mark.parametrize(("kind", "said"), [("mp3", "14.1 s are left"), ("ogg", "bytes are left, as many as")])
 def test_what_is_left_over_is_reported_with_its_seconds(kind: str, said: str, tmp_path: Path) -> None:
     """A second stream of another rate and number of channels, of 14 s."""
     soundfile.write(tmp_path / f"0.{kind}", recordings.speech(44_100, 4.0), 44_100)
@@ -101,6 +101,24 @@ def test_what_is_left_over_is_reported_with_its_seconds(kind: str, said: str, tm
     assert isinstance(left, Skipped)
     assert left.key == f"a.{kind}#{len(wave(used))}-"
     assert said in left.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.aac", "aac"), ("a.ts", "aac"), ("a.ac3", "ac3"), ("a.mp2", "mp2"), ("a.flac", "flac")]
+)
+def test_the_seconds_of_another_rate_are_counted_at_that_rate(name: str, codec: str, tmp_path: Path) -> None:
+    """Also where libav goes on to count at the first one."""
+    parts = []
+    for rate, seconds in ((32_000, 3.0), (48_000, 5.0)):
+        path = recordings.write(tmp_path / name, recordings.speech(rate, seconds), rate, codec)
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+    *used, left = read(path, rate=32_000)
+    assert len(wave(used)) / 32_000 == pytest.approx(3.0, abs=0.1)
+    assert isinstance(left, Skipped)
+    told = re.fullmatch(r"the sample rate changes from 32000 to 48000 Hz; (\d.\d) s are left", left.reason)
+    assert told, left.reason
+    assert float(told[1]) == pytest.approx(5.0, abs=0.1)
 
 
 def test_a_tag_after_the_sound_changes_nothing(tmp_path: Path) -> None:

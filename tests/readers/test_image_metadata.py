@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from io import BytesIO
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import tifffile
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from pseudolabel.contracts import UnusableSample
 from pseudolabel.readers.image.decode import decode
 
 LIMIT = 50_000_000
@@ -128,3 +132,49 @@ def test_colour_profiles_are_not_applied(kind: str) -> None:
     assert (shown(data) == shown(saved(kind))).all()
     other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     assert np.abs(shown(data).astype(float) - other).max() <= 2
+
+
+def codes_in_png(data: bytes, transfer: int, primaries: int) -> bytes:
+    body = b"cICP" + bytes([primaries, transfer, 0, 1])
+    return data[:33] + b"\0\0\0\4" + body + zlib.crc32(body).to_bytes(4, "big") + data[33:]
+
+
+def codes_in_avif(data: bytes, transfer: int, primaries: int) -> bytes:
+    at = data.index(b"colrnclx") + 8
+    return data[:at] + struct.pack(">HH", primaries, transfer) + data[at + 4 :]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+def test_high_dynamic_range_is_refused_by_name(kind: str) -> None:
+    data, change = saved(kind), {"PNG": codes_in_png, "AVIF": codes_in_avif}[kind]
+    assert (shown(change(data, 13, 1)) == shown(data)).all()
+    assert (shown(change(data, 13, 12)) == shown(data)).all()  # P3 is as little converted as a profile
+    for transfer, primaries, name in (
+        (16, 9, "PQ, BT.2020"), (18, 9, "HLG, BT.2020"), (16, 1, "PQ"), (14, 9, "BT.2020"), (8, 1, "linear"),
+        (9, 1, "logarithmic"), (10, 2, "logarithmic"),
+    ):  # fmt: skip
+        changed = change(data, transfer, primaries)
+        with av.open(BytesIO(changed)) as container:
+            assert int(container.streams.video[0].codec_context.color_trc) == transfer
+        with pytest.raises(UnusableSample, match=rf"^HDR or wide gamut \({name}\) is not read; convert it: ffmpeg"):
+            shown(changed)
+
+
+def test_codes_of_other_parts_of_the_file_do_not_count() -> None:
+    plain = saved("AVIF")
+    other = codes_in_avif(plain, 16, 9)[plain.index(b"colrnclx") :][:15]
+    assert (shown(plain + struct.pack(">I", 23) + b"free" + other) == shown(plain)).all()
+    png = saved("PNG")
+    assert (shown(png[:-12] + codes_in_png(png, 16, 9)[33:49] + png[-12:]) == shown(png)).all()  # after the pixels
+
+
+def test_what_the_compressed_data_says_counts_where_the_file_says_nothing() -> None:
+    stream = BytesIO()
+    with av.open(stream, "w", format="avif") as out:
+        encoder = out.add_stream("libsvtav1", rate=1)
+        encoder.width, encoder.height, encoder.pix_fmt = 72, 48, "yuv420p10le"
+        encoder.codec_context.color_trc, encoder.codec_context.color_primaries = 16, 9
+        out.mux(encoder.encode(av.VideoFrame.from_ndarray(DRAWN, format="rgb24")))
+        out.mux(encoder.encode(None))
+    with pytest.raises(UnusableSample, match=r"\(PQ, BT.2020\)"):
+        shown(stream.getvalue().replace(b"colrnclx", b"freenclx"))

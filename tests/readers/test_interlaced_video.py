@@ -112,9 +112,15 @@ def test_frames_of_both_kinds_in_one_film(tmp_path: Path) -> None:
             assert equal(image, truth[round(time * 25)])
 
 
-@pytest.mark.parametrize(("order", "parity"), [(2, "tff"), (3, "bff"), (1, ""), (0, "")])
-def test_the_container_says_it_where_the_codec_cannot(order: int, parity: str, tmp_path: Path) -> None:
-    path = coded(tmp_path / "a.mkv", "ffv1", woven(FIELDS[:80], parity != "bff"), order)
+@pytest.mark.parametrize(
+    ("codec", "order", "parity"),
+    [(codec, *told) for codec in ("ffv1", "libx264") for told in ((2, "tff"), (3, "bff"), (1, ""), (0, ""))]
+    + [("libx265", 2, "tff"), ("mpeg4", 2, "tff")],
+)
+def test_the_container_says_it_where_the_codec_cannot(codec: str, order: int, parity: str, tmp_path: Path) -> None:
+    """Encoded as if progressive: no frame says that it is interlaced."""
+    given = {"libx265": {"x265-params": "log-level=none"}}.get(codec, {})
+    path = coded(tmp_path / "a.mkv", codec, woven(FIELDS[:80], parity != "bff"), order, **given)
     settings = ("bwdif", f"mode=send_frame:parity={parity}:deint=all") if parity else ("null", "")
     truth = [frame.to_ndarray(format="rgb24") for frame in filtered(path, *settings)]
     found = clips(path, VideoReader(Sampling((0, 1), 2, 2, seconds=False), HEIGHT))

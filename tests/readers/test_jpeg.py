@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from pseudolabel.contracts import UnusableSample
@@ -111,6 +112,65 @@ def test_damage(kind: str, damage: Damage, share: float) -> None:
         return
     with pytest.raises(UnusableSample, match="broken JPEG"):
         decode(broken, "0,1", LIMIT)
+
+
+def changed_headers(data: bytes) -> dict[str, bytes]:
+    """The same picture behind headers with faults, which decoders report and pass over; libjpeg says only the first."""
+    table, scan = data.index(b"\xff\xdb"), data.index(b"\xff\xda")
+    after = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+    headers = {
+        "junk": data[:table] + b"\x0d" + data[table:],
+        "zeros": data[:table] + bytes(99) + data[table:],
+        "filling": data[:table] + b"\xff\xff" + data[table:],
+        "junk before the scan": data[:scan] + b"\x0d\x0a" + data[scan:],
+        "Adobe": data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x09" + data[2:],
+    }
+    if data[6:10] == b"JFIF":
+        headers["JFIF"] = data[:11] + b"\x09" + data[12:]
+    if b"\xff\xc2" not in data:
+        headers["scan parameters"] = data[: after - 3] + bytes(3) + data[after:]
+    return headers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_faults_of_the_header_hide_no_damage(kind: str) -> None:
+    data = encoded(kind)
+    for name, same in changed_headers(data).items():
+        if kind == "inks":
+            shown = np.asarray(Image.open(BytesIO(same)).convert("RGB"))
+        else:
+            shown = cv2.imdecode(np.frombuffer(same, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert (decode(same, "0,1", LIMIT) == shown).all(), name
+        for damage in (half_then_zeros, lost_bytes, noise):
+            broken = damage(data, 0.5)
+            if reported_by_libav(broken):
+                with pytest.raises(UnusableSample, match="broken JPEG"):
+                    decode(changed_headers(broken)[name], "0,1", LIMIT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_line_ends_that_were_converted(kind: str) -> None:
+    """As FTP does in text mode, of the header too."""
+    data = encoded(kind)
+    for broken in (data.replace(b"\n", b"\r\n"), data.replace(b"\r", b"\n"), data.replace(b"\n", b"")):
+        if reported_by_libav(broken):
+            with pytest.raises(UnusableSample):
+                decode(broken, "0,1", LIMIT)
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 64}, {"tile": (128, 128)}])
+def test_damage_of_a_jpeg_in_a_tiff(options: dict[str, object]) -> None:
+    """Libtiff passes over what libjpeg reports."""
+    file = BytesIO()
+    tifffile.imwrite(file, np.asarray(PICTURE), photometric="rgb", compression="jpeg", metadata=None, **options)
+    data = file.getvalue()
+    with tifffile.TiffFile(BytesIO(data)) as opened:
+        start, size = opened.pages[0].dataoffsets[1], opened.pages[0].databytecounts[1]
+    assert np.abs(decode(data, "0,1", LIMIT) - tifffile.imread(BytesIO(data)).astype(float)).max() <= 2
+    for damage in (half_then_zeros, zeros_in_the_middle, noise):
+        part = damage(data[start : start + size], 0.5)
+        with pytest.raises(UnusableSample, match="broken JPEG"):
+            decode(data[:start] + part + data[start + size :], "0,1", LIMIT)
 
 
 def test_zeros_that_libjpeg_passes_over() -> None:

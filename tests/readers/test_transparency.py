@@ -110,6 +110,31 @@ def test_other_formats(data: bytes, codec: str) -> None:
         assert np.abs(shown(data) - image).max() <= 2
 
 
+def test_a_first_frame_that_is_smaller_than_the_picture() -> None:
+    """What it does not cover is transparent, as in browsers; libav and OpenCV show a GIF's background colour there."""
+    part, canvas = PIXELS[4:20, 8:28, :3], np.full((24, 32, 3), 255.0)
+    colours = Image.fromarray(part).quantize(64)
+    stream = BytesIO()
+    colours.save(stream, "GIF")
+    data, canvas[4:20, 8:28] = bytearray(stream.getvalue()), np.asarray(colours.convert("RGB"))
+    at = data.index(b"\x2c\0\0\0\0")
+    data[6:10], data[at + 1 : at + 5] = struct.pack("<HH", 32, 24), struct.pack("<HH", 8, 4)
+    assert (shown(bytes(data)) == canvas).all()
+    assert (by_libav(bytes(data), "gif")[4:20, 8:28] == canvas[4:20, 8:28]).all()
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2)
+
+    image = saved("WEBP", np.ascontiguousarray(part), lossless=True)[12:]
+    place = b"".join(struct.pack("<I", number)[:3] for number in (4, 2, 19, 15, 100)) + b"\0"
+    for alpha in (b"\x12", b"\x02"):  # whether the file says that it has alpha
+        header = chunk(b"VP8X", alpha + b"\0\0\0\x1f\0\0\x17\0\0") + chunk(b"ANIM", bytes(6))
+        webp = chunk(b"RIFF", b"WEBP" + header + chunk(b"ANMF", place + image))
+        canvas[4:20, 8:28] = part
+        assert (shown(webp) == canvas).all()
+        assert (by_opencv(webp) == canvas).all() or alpha == b"\x02"
+
+
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate"])
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("alpha", ["unassalpha", "assocalpha"])

@@ -149,7 +149,7 @@ def test_the_transparent_film_of_moviepy_lies_on_white(shared: Path) -> None:
 
 # --- high dynamic range ----------------------------------------------------------------------------------------------
 
-PQ, HLG, BT2020, BT709, UNKNOWN = 16, 18, 9, 1, 2
+PQ, HLG, LINEAR, BT2020, BT709, UNKNOWN = 16, 18, 8, 9, 1, 2
 
 
 def coloured(path: Path, codec: str, transfer: int, primaries: int) -> Path:
@@ -177,13 +177,14 @@ def coloured(path: Path, codec: str, transfer: int, primaries: int) -> Path:
         ("c.mov", "prores_ks", HLG, BT2020),
         ("d.ts", "libx265", BT709, BT2020),
         ("d.ts", "libx265", PQ, BT2020),
+        ("b.mkv", "libx264", LINEAR, BT709),
     ],
 )
 def test_high_dynamic_range_is_skipped_by_name(
     name: str, codec: str, transfer: int, primaries: int, tmp_path: Path
 ) -> None:
     said = reason(coloured(tmp_path / name, codec, transfer, primaries))
-    names = [{PQ: "PQ", HLG: "HLG"}.get(transfer), {BT2020: "BT.2020"}.get(primaries)]
+    names = [{PQ: "PQ", HLG: "HLG", LINEAR: "linear"}.get(transfer), {BT2020: "BT.2020"}.get(primaries)]
     assert said.startswith(f"HDR or wide gamut ({', '.join(filter(None, names))}) is not read; convert it: ffmpeg -vf")
 
 

@@ -31,6 +31,12 @@ def real(task: str) -> bool:
 
 NAMES = sorted(filter(real, TASKS))
 
+KINDS = ("jigsaw", "augment-pairs", "cluster", "mask-text", "order-sentences", "mask-audio", "shuffle-frames")
+
+each_kind = pytest.mark.parametrize(  # of a question that starts processes: one task of each kind, the others are slow
+    "task", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in NAMES], indirect=True
+)
+
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """A folder that `make` fills, once for all processes of the tests. Not to be written to."""

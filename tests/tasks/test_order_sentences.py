@@ -241,7 +241,7 @@ def walked(documents: list[Document], most: int, short: float, negatives: str, d
 
 
 @pytest.mark.parametrize("negatives", list(Negatives))
-@pytest.mark.parametrize("most", [6, 9, 17])
+@pytest.mark.parametrize("most", [9, *(pytest.param(most, marks=pytest.mark.slow) for most in (6, 17))])
 def test_rows_are_as_frequent_as_the_reference_makes_them(negatives: Negatives, most: int, tmp_path: Path) -> None:
     kinds = [[2, 3], [4, 1, 3], [5, 2, 6, 2], [1, 1, 1, 1, 1, 1], [9, 3], [1]]  # tokens of each sentence
     texts = [[[f"{i}.{j}.{k}" for k in range(n)] for j, n in enumerate(kind)] for i, kind in enumerate(kinds)] * 1500

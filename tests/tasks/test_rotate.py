@@ -84,7 +84,7 @@ def test_a_blank_picture_is_called_blank() -> None:
     clear[..., 3] = 0
     stream = BytesIO()
     Image.fromarray(clear).save(stream, "PNG")
-    with pytest.raises(UnusableSample, match=r"^blank: .*, as an empty or fully transparent image shows$"):
+    with pytest.raises(UnusableSample, match=r"^blank: .*, as in an empty or fully transparent image$"):
         rows(Rotate(), decode(stream.getvalue(), "0,1", 50_000_000))
 
 

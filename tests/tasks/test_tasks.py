@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import Made, source, sums
+from runs import Made, each_kind, source, sums
 
 from pseudolabel import Task, run
 from pseudolabel import rows as stream_rows
@@ -76,6 +76,7 @@ def test_rows_are_of_the_schema_and_add_up(task: Task, made: Made) -> None:
     assert len(set(map(repr, rows.to_pylist()))) == len(rows), "no row is there twice"
 
 
+@each_kind
 def test_same_seed_same_bytes_other_seed_other(task: Task, made: Made, tmp_path: Path) -> None:
     run(task, source(task), out=tmp_path / "same", copies=2, validation=0.3, workers=2)
     assert sums(tmp_path / "same") == sums(made[task.name])

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from runs import Command
 from token_rows import label, samples
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from pseudolabel import CorruptSpans, MaskText, OrderSentences
-from pseudolabel.contracts import Skipped, chance_for
+from pseudolabel.contracts import Skipped, UserError, chance_for
+from pseudolabel.engine.stream import dry_run
+from pseudolabel.inspection.show import show
 from pseudolabel.tasks.base.task import Rows
 from pseudolabel.tasks.base.text import NOTHING_FITS, UNKNOWN_TEXT
 from pseudolabel.transforms.text.vocabulary import train_wordpiece
@@ -58,6 +60,24 @@ def test_rows_of_unknown_text_are_left_out(kind: Any, tokenizer_file: Path, tmp_
     assert (tokens, unknown) == (len(ids), ids.count(1))
 
 
+@pytest.mark.parametrize("kind", [CorruptSpans, OrderSentences])
+def test_a_sentinel_in_the_text_is_counted_as_the_rows_have_it(kind: Any, tmp_path: Path) -> None:
+    """A Unigram model has sentinels as pieces, as T5's; rows have [UNK] for those in the text."""
+    names = ["<pad>", "</s>", "<unk>", "<s>", "▁a", "▁b", *(f"<extra_id_{i}>" for i in range(100))]
+    made = Tokenizer(models.Unigram([*((name, -1.0) for name in names), ("▁", -2.0)], 2))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.add_special_tokens([*names[:4], *names[6:]])
+    made.save(str(tmp_path / "given.json"))
+    options = {"sentence_per_line": True} if kind is OrderSentences else {}
+    task = kind(tokenizer=str(tmp_path / "given.json"), length=16, **options)
+    task.fit(iter(()), tmp_path, np.random.default_rng(0))
+    batches = list(task.labeler(tmp_path).label(iter(samples(["a b <extra_id_0> a\nb a b\n"])), chance_for(0, "a"), 1))
+    (item,) = [item for item in batches if isinstance(item, Rows) and len(item.rows)]
+    (row,) = item.rows.to_pylist()
+    ids = [i for i in row["input_ids"] + row.get("labels", []) if i == 2 or i in (4, 5, 106)]
+    assert (item.tokens, item.unknown) == (len(ids), ids.count(2))
+
+
 def test_a_row_of_spans_that_do_not_fit_is_left_out(tokenizer_file: Path, tmp_path: Path) -> None:
     """Words of many pieces, each longer than 15 % of a row: a span that begins with one hides nothing."""
     task = MaskText(tokenizer=str(tokenizer_file), unit="span", length=64)
@@ -70,6 +90,18 @@ def test_a_row_of_spans_that_do_not_fit_is_left_out(tokenizer_file: Path, tmp_pa
     assert all(max(labels) > 4 for labels in rows["labels"].to_pylist())
     whole = label(MaskText(tokenizer=str(tokenizer_file), length=64), samples([text * 300]), tmp_path, copies=2)
     assert len(rows) + len(skipped) == len(whole)
+
+
+def test_show_and_a_dry_run_tell_that_the_text_is_unknown(tokenizer_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(UNKNOWN * 99, "utf-8")
+    task = MaskText(tokenizer=str(tokenizer_file))
+    with pytest.raises(UserError, match=f"makes no row from .*: {UNKNOWN_TEXT.replace('[', '.')}"):
+        list(show(task, str(tmp_path / "a.txt")))
+    made = dry_run(task, [tmp_path / "a.txt"])
+    assert (made["rows"], made["unknown_share"]) == (0, 1.0)
+    assert made["warning"].startswith("100.0% of the tokens of text are [UNK]")
+    (tmp_path / "a.txt").write_text(KNOWN * 99, "utf-8")
+    assert dry_run(task, [tmp_path / "a.txt"])["warning"] is None
 
 
 @pytest.mark.slow

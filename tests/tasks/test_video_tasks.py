@@ -224,7 +224,7 @@ def test_a_film_without_motion_is_filtered_with_what_was_measured(task: VideoTas
     """Grain, a camera that adapts its exposure and our own jitter are no motion; --min-motion 0 takes all the same."""
     rng, still = np.random.default_rng(3), 60 + counted(77).astype(int) // 2
     noisy = [
-        (still * (1 + 0.1 * np.sin(i / 10)) + rng.normal(0, 4, still.shape)).clip(0, 255).astype(np.uint8)
+        (still * (1 + 0.1 * np.sin(i / 10)) + rng.normal(0, 3.5, still.shape)).clip(0, 255).astype(np.uint8)
         for i in range(100)
     ]
     path = write(tmp_path / "still.mp4", noisy)
@@ -300,7 +300,8 @@ def test_a_pace_that_whole_frames_cannot_give_is_filtered(rate: int, gap: float,
         run(task, path, out=tmp_path / "out")
     lines = (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines()
     assert lines
-    assert all(f"--gap-seconds {gap} takes 0.1 s; --gap-seconds 0.16 or more fits" in line for line in lines)
+    said = f"--gap-seconds {gap}, in whole frames at their usual distance in the video, takes 0.1 s here; "
+    assert all(f"{said}--gap-seconds 0.16 or more fits" in line for line in lines)
     assert all('"filtered"' in line for line in lines)
 
 
@@ -328,6 +329,16 @@ def test_a_film_whose_rate_falls_midway_keeps_its_pace(tmp_path: Path) -> None:
     for row in made:
         assert row["timestamps"][0] >= 9.9
         assert np.diff(row["timestamps"]).mean() == pytest.approx(0.04 * (row["label"] + 1), abs=0.002)
+
+
+def test_a_pace_that_a_variable_rate_does_not_keep_is_filtered_with_the_reason(tmp_path: Path) -> None:
+    """At the usual distance of 80 ms one frame is nearest to 0.1 s; where frames are 40 ms apart it is 0.04 s."""
+    times = [*np.arange(40) / 25, *(1.6 + np.arange(60) / 12.5)]
+    path = write(tmp_path / "a.mp4", [counted(i)[::2, ::2] for i in range(100)], times=times)
+    small = {"frames": 4, "paces": 2, "size": 32, "resize": 32, "min_motion": 0.0, "max_cut": 1.0}
+    run(PredictPace(gap_seconds=0.1, **small), path, out=tmp_path / "out")
+    said = "--gap-seconds 0.1, in whole frames at their usual distance in the video, takes 0.04 s here; the rate of the"
+    assert f'"{said} video varies"' in (tmp_path / "out" / "_skipped.jsonl").read_text()
 
 
 def test_a_copy_that_shows_nothing_takes_no_other_with_it(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ ROLE_CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "both": (
         {"special": GEMMA, "special_tokens_map": {"cls_token": "<a>"}, "tokenizer_config": {"cls_token": "<b>"}},
+        "<a> <eos> <pad> <mask>",
+    ),
+    "both, and the tokens that were added": (
+        {
+            "special": GEMMA,
+            "special_tokens_map": {"cls_token": "<a>", "pad_token": "<c>"},
+            "tokenizer_config": {"cls_token": "<b>", "added_tokens_decoder": {}},
+        },
         "<b> <eos> <pad> <mask>",
     ),
     "substitutes": (
@@ -98,8 +106,16 @@ def test_a_role_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     given = {"tokenizer": str(folder)}
     for task, said in (
         (lambda: MaskText(**given), r"no \[MASK\] or <mask> token; .* such as --mask-token '<mask>'"),
+        (
+            lambda: MaskText(**given, mask_token="<pad>"),
+            "<pad> cannot be the mask: it is also the tokenizer's pad token",
+        ),
+        (
+            lambda: MaskText(**given, mask_token="<unk>"),
+            "<unk> cannot be the mask: it is also the tokenizer's unk token",
+        ),
         (lambda: MaskText(**given, mask_token="[M]"), r"--mask-token \[M\] is not in the vocabulary"),
-        (lambda: MaskText(mask_token="<mask>"), "--mask-token names .* learned with its own; leave it out"),
+        (lambda: MaskText(mask_token="<mask>"), "--mask-token names .* a learned one has its own; leave it out"),
         (lambda: OrderSentences(**given, mask_token="<c>"), "--mask-token names .* order-sentences needs none"),
         (lambda: MaskText(tokenizer=str(tmp_path)), r"holds no tokenizer\.json; save it there with save_pretrained"),
         (lambda: MaskText(**given, mask_token="<mask>", length=4), None),
@@ -109,6 +125,9 @@ def test_a_role_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
             continue
         with pytest.raises(UserError, match=said):
             task()
+    (folder / "tokenizer_config.json").write_text('{"mask_token": "[M]"}')
+    with pytest.raises(UserError, match=r"configuration .* names \[M\] .* vocabulary lacks it; .* '<mask>'"):
+        MaskText(**given)
     (folder / "tokenizer_config.json").write_text("[]")
     with pytest.raises(UserError, match=r"tokenizer_config\.json is not a JSON object"):
         MaskText(**given)
@@ -123,6 +142,17 @@ def test_what_a_run_saves_is_a_tokenizer_again(tmp_path: Path) -> None:
     again = MaskText(tokenizer=str(made))
     assert again.given_tokens[:5] == task.given_tokens[:5] == (2, 1, 9, 8, 3)
     assert again.options()["special_tokens"] == task.options()["special_tokens"]
+
+
+def test_a_mask_of_the_frame_and_a_pair_that_is_not_parted_are_refused(tmp_path: Path) -> None:
+    folder = str(tokenizer(tmp_path / "a", GEMMA + " <a>", "", "<bos> <a> $A <eos>|<bos> <a> $A $B:1 <eos>:1"))
+    with pytest.raises(UserError, match="<a> cannot be the mask: it is also the tokenizer's frame token"):
+        MaskText(tokenizer=folder, mask_token="<a>")
+    with pytest.raises(UserError, match="no token between them; give --sep-token"):
+        OrderSentences(tokenizer=folder)
+    pair = OrderSentences(tokenizer=folder, sep_token="<eos>").given_tokens.pair
+    assert [[NAMES[i] for i in part] for part in pair[:3]] == [["<bos>"], ["<eos>"], ["<eos>"]]
+    assert MaskText(tokenizer=folder).given_tokens.single.size == 3
 
 
 @pytest.mark.slow

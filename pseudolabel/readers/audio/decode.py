@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import ExitStack, closing
 from functools import partial
@@ -12,17 +13,17 @@ import numpy as np
 from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, decoding_errors, or_skipped
 from pseudolabel.readers.audio.libav import LibavSound
 from pseudolabel.readers.audio.packets import MAX_FRAMES, is_continuous
+from pseudolabel.readers.sources.file_ends import left_over
 from pseudolabel.readers.sources.formats import LIBAV_AUDIO
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 MAX_PEAK = 1.5  # full scale is 1: lossy codecs exceed it slightly; clipping larger peaks would lose too much
-MIN_MIX = 0.1  # energy of the sum of channels against theirs: independent ones give 1, stereo recordings 0.5 to 2
-MIN_COMPARED = 0.1  # seconds: in shorter sounds channels may cancel by chance
+MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if independent, 0.5 to 2 in stereo recordings
+MIN_LOUD = 0.1  # energy of channels in a second of an utterance against that in all of it; pauses are not compared
+STEADY = 0.05  # seconds; sounds of less than two are not compared, for channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
-# first bytes of the files that libav reads; those of FLAC it reads to the same samples, and sees what is lost
-LIBAV_HEAD = re.compile(
-    rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL
-)  # their first bytes
+# first bytes of the files that libav reads; from FLAC it gives the same samples, and it detects lost frames
+LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
 
@@ -52,7 +53,7 @@ class Sound(Protocol):
         ...
 
     def resume(self, frame: int) -> int | None:
-        """Continue after a fault, at `frame` or where sound goes on. Return the place; None if there is no more."""
+        """Continue after a fault, at `frame` or where sound goes on. Return that frame; None if no sound is left."""
         ...
 
     def close(self) -> None:
@@ -89,8 +90,8 @@ class SndfileSound:
     def has_all(self, where: str) -> bool:
         """Return whether libsndfile reads all of the sound in the file, and sees where some is missing.
 
-        It believes a length of 0, reads the first of joined streams, estimates the length of an MP3 without a header,
-        joins what is on both sides of lost pages of Ogg or frames of FLAC, and gives up after damage.
+        libsndfile believes a length of 0, reads the first of joined streams, estimates the length of an MP3 without a
+        header, joins what is on both sides of lost pages of Ogg or frames of FLAC, and gives up after damage.
         """
         if self._sound.format not in ("MP3", "OGG"):
             return self.frames > 0 and self._sound.format != "FLAC"
@@ -110,7 +111,7 @@ class SndfileSound:
             left -= len(block)
             if len(block) < wanted:
                 damage = self._file.damage
-                return np.concatenate(blocks), f"does not decode from here on: {damage}" if damage else ""
+                return np.concatenate(blocks), f"does not decode from here on: {damage}" if damage else self._rest()
         return np.concatenate(blocks), ""
 
     def resume(self, frame: int) -> int | None:
@@ -122,6 +123,11 @@ class SndfileSound:
         """Close the file."""
         self._sound.close()
         self._file.__exit__()
+
+    def _rest(self) -> str:
+        """Return what follows the sound and is not read; "" if nothing does."""
+        here = self._file.tell()
+        return left_over(self._file) if here < self._file.seek(0, os.SEEK_END) else ""
 
     def _seek(self, frame: int) -> None:
         with decoding_errors(f"cannot seek to frame {frame}"):
@@ -172,17 +178,25 @@ def read_header(where: str) -> Header:
 
 
 def mix_channels(block: np.ndarray, rate: int) -> np.ndarray:
-    """(n, channels) float32 -> (n,) float32: the mean. Raise `FilteredSample` if the channels cancel each other.
+    """(n, channels) float32 -> (n,) float32: the mean. Raise `FilteredSample` if the channels cancel each other, in
+    all of it or in a second of it.
 
-    Channels that are independent give a sum of as much energy as they have together; with one of two inverted, the sum
-    is the noise that differs between them. Energy is that of deviations from the mean: an offset is not heard.
+    The sum of independent channels has the sum of their energies. If one of two equal channels is inverted, their sum
+    is only the noise in which they differ. Energy is the variance within each `STEADY` seconds, because neither an
+    offset nor its slow change is heard.
     """
-    if block.shape[1] > 1 and len(block) >= MIN_COMPARED * rate:
+    size = round(STEADY * rate)
+    if block.shape[1] > 1 and len(block) >= 2 * size:
+        steady = block[: len(block) // size * size].reshape(-1, size, block.shape[1])
         with np.errstate(all="ignore"):  # NaN and infinite samples are refused later
-            own, mixed = float(block.var(0, dtype=np.float64).sum()), float(block.sum(1).var(dtype=np.float64))
-        if mixed < MIN_MIX * own and (block != block[0]).any():
-            share = f"their sum has {mixed / own:.2g} of their energy"
-            raise FilteredSample(f"the channels cancel each other: {share}; choose one with --channels")
+            energy = np.stack([steady.var(1, dtype=np.float64).sum(1), steady.sum(2).var(1, dtype=np.float64)], 1)
+            seconds = np.array_split(energy, max(1, round(len(energy) * STEADY)))
+            own, mixed = np.array([part.mean(0) for part in (energy, *seconds)]).T
+            cancel = np.flatnonzero((mixed < MIN_MIX * own) & (own >= MIN_LOUD * own[0]))
+        if len(cancel) and (block != block[0]).any():
+            where = f" from {cancel[0] - 1} s on" if cancel[0] else ""
+            share = f"their sum has {mixed[cancel[0]] / own[cancel[0]]:.2g} of their energy"
+            raise FilteredSample(f"the channels cancel each other{where}: {share}; choose one with --channels")
     return np.asarray(block.mean(1))
 
 

@@ -1,4 +1,4 @@
-"""Decode audio with libav: what libsndfile does not read, reads in part, or joins where sound is missing."""
+"""Decode audio with libav: files that libsndfile does not read, reads in part, or reads across missing sound."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from pseudolabel.contracts import Skipped, UnusableSample, or_skipped
 from pseudolabel.readers.audio.packets import MAX_FRAMES, MAX_GAP, LibavFile
+from pseudolabel.readers.sources.file_ends import left_over, missing_bytes
 from pseudolabel.readers.video.decode import libav_errors
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LibavSound(LibavFile):
             self._context = self.stream.codec_context
             self._origin: int | None = 0 if start else None  # timestamp of frame 0
             items = self._decoded(start)
-            first = next(items, None)  # its rate and channels are the true ones: headers of AAC may tell half
+            first = next(items, None)  # sets the true rate and channels: a header of AAC may give half of them
             self._items = items if first is None else chain((first,), items)
             self._held = np.empty((0, self.channels), np.float32)  # decoded, but not read yet
             self._until: int | None = None  # the frame where sound goes on after a fault
@@ -51,9 +52,9 @@ class LibavSound(LibavFile):
             unless_decoded.pop_all()  # the caller closes the file
 
     def length(self) -> tuple[int, bool]:
-        """Return the number of frames by the header of a FLAC, and whether it can be read from any of them on.
+        """Return the number of frames by the header of a FLAC, and whether seeks are exact.
 
-        In joined ones a seek may lead into another stream.
+        Return `MAX_FRAMES` and False if the length is unknown. If streams are joined, a seek may lead into another.
         """
         frames = round(self.told_seconds() * self.rate) if self.format == "flac" and self._origin == 0 else 0
         if not frames:
@@ -78,19 +79,23 @@ class LibavSound(LibavFile):
         return np.concatenate(blocks), ""
 
     def resume(self, frame: int) -> int | None:
-        """See `Sound.resume`. Nothing is left out, up to `frame` or beyond, that decodes."""
+        """See `Sound.resume`. Ignore `frame`: continue with the next sound that decodes."""
         return self._until
 
     def _decoded(self, start: int) -> Iterator[np.ndarray | Gap]:
         """Yield blocks of (n, channels) float32 from a frame on, and the places where frames are missing."""
         end, fault, started = 0, "", False  # end: frames
-        top, read = 0, 0  # bytes: places in the file of the first packet, and after the last whole one
+        failed = 0  # ticks of the preceding packets that do not decode
+        top, read = 0, 0  # byte offsets: of the first packet, and after the last whole packet
         timed, longest = self.format.startswith(TIMED_FORMATS), self.longest_gap()
         for packet in self._packets_from(start):
             frames = packet if isinstance(packet, Skipped) else or_skipped("", partial(self._frames, packet))
             if isinstance(packet, Skipped) or isinstance(frames, Skipped):
                 fault = fault or f"does not decode: {getattr(frames, 'reason', '')}"
-                read = self.file.tell() if isinstance(packet, Skipped) else read
+                if isinstance(packet, Skipped):
+                    read = self.file.tell()
+                else:
+                    failed += packet.duration or 0
                 continue
             begin = self._place(packet, read, lost=bool(fault)) if read else packet.pos or 0
             for frame in frames:
@@ -99,7 +104,7 @@ class LibavSound(LibavFile):
                     tick = frame.time_base or self.stream.time_base  # None where the header is broken
                     timed, self._frames_per_tick = timed and bool(tick), float((tick or 0) * self.rate)
                 if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
-                    yield Gap(f"{self._change(frame)}; {self._seconds_left(frame):.1f} s are left", None)
+                    yield Gap(f"{self._change(frame)}; {self._seconds_left(frame, failed):.1f} s are left", None)
                     return
                 missing = self._missing(frame, end, damaged=bool(fault)) if timed else 0
                 if fault and not timed:
@@ -109,24 +114,28 @@ class LibavSound(LibavFile):
                     lost = f"; {missing / self.rate:.2f} s are lost, by the {'timestamps' if timed else 'bytes'}"
                     if end > start:
                         yield Gap((fault or "sound is missing") + (lost if missing > 0 else ""), end)
-                fault, block = "", _float32(frame)[max(0, -missing) :]
+                fault, failed, block = "", 0, _float32(frame)[max(0, -missing) :]
                 end += len(block)
                 if end > start:
                     yield block[max(0, start - end + len(block)) :]
             if packet.size:
                 top, read = top if read else begin, begin + packet.size
-        missing_seconds = self.told_seconds() - end / self.rate if self.rate else 0.0
+        told = self.told_seconds()
+        missing_seconds = told - end / self.rate if self.rate else 0.0
         if missing_seconds > MAX_GAP:
             ends = f"the file ends {missing_seconds:.2f} s before the length in its header"
             yield Gap(f"{fault}; {ends}" if fault else ends, None)
         elif fault:
-            left = (self.file.seek(0, os.SEEK_END) - read) / max(1, read - top) * end / max(1, self.rate)
-            yield Gap(f"{fault}; about {left:.2f} s are left, by the bytes", None)
+            left = self.file.seek(0, os.SEEK_END) - read
+            seconds = left / max(1, read - top) * end / max(1, self.rate)
+            yield Gap(f"{fault}; about {left:,} bytes are left, as many as {seconds:.2f} s took before", None)
+        elif rest := left_over(self.file) or ("" if told else missing_bytes(self.file)):
+            yield Gap(rest, None)
 
     def _place(self, packet: av.Packet, read: int, *, lost: bool) -> int:
         """Return the place of a packet in the file, in bytes, after a packet that ended at `read`.
 
-        If packets are lost, search for it where the format has no times: libav does not count the bytes that it skips.
+        If packets are lost and the format has no timestamps, search for the packet: libav does not count skipped bytes.
         """
         if self.format.startswith(TIMED_FORMATS):
             return packet.pos or read
@@ -141,7 +150,7 @@ class LibavSound(LibavFile):
     def _missing(self, frame: av.AudioFrame, end: int, *, damaged: bool) -> int:
         """Return how many frames lie between `end` and a frame, by its timestamp; less than 0 if a page comes twice.
 
-        A clock that goes back further is that of another stream, joined to the first.
+        A timestamp that goes back by more than `MAX_GAP` belongs to another stream, joined to the first.
         """
         if frame.pts is None:
             return 0
@@ -178,10 +187,12 @@ class LibavSound(LibavFile):
             return f"the sample rate changes from {self.rate} to {frame.sample_rate} Hz"
         return f"the number of channels changes from {self.channels} to {frame.layout.nb_channels}"
 
-    def _seconds_left(self, frame: av.AudioFrame) -> float:
-        """Return the seconds from a frame to the end, by the packets. Read them all."""
-        left = sum(packet.duration or 0 for packet in self.packets() if not isinstance(packet, Skipped))
-        return float(frame.samples / frame.sample_rate + left * (self.stream.time_base or 0))
+    def _seconds_left(self, frame: av.AudioFrame, failed: int) -> float:
+        """Return the seconds from a frame to the end, by the packets, with `failed` ticks before. Read them all."""
+        left = failed + sum(packet.duration or 0 for packet in self.packets() if not isinstance(packet, Skipped))
+        stale = self._codec == "aac" and self.format in ("aac", "mpegts")  # libav keeps to the first rate
+        scale = self.rate / frame.sample_rate if stale else 1
+        return float(frame.samples / frame.sample_rate + left * (self.stream.time_base or 0) * scale)
 
 
 def _float32(frame: av.AudioFrame) -> np.ndarray:

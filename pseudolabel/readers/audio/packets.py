@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, or_skipped
+from pseudolabel.readers.sources.file_ends import index_fault
 from pseudolabel.readers.sources.formats import mpeg_frame_bytes
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 from pseudolabel.readers.video.decode import libav_errors
-from pseudolabel.readers.video.streams import index_fault
 
 if TYPE_CHECKING:
     import av
@@ -37,6 +37,9 @@ class LibavFile:
         self.where, self.file = where, FaultRecordingFile(open_file(where))
         with ExitStack() as unless_open:
             unless_open.callback(self.file.__exit__)
+            if self.file.read(4) == b"RIFX":
+                raise UnusableSample("libsndfile does not read this RIFX, and libav takes its bytes in the wrong order")
+            self.file.seek(0)
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
             opened = or_skipped("", partial(libav_errors, "not audio that libav can read", av.open, self.file, **named))
             self.file.check()
@@ -62,11 +65,12 @@ class LibavFile:
         self.file.__exit__()
 
     def is_continuous(self, seconds: float) -> bool:
-        """Return whether all packets up to `seconds` are there and whole, and no more follow. Read them all.
+        """Return whether all packets up to `seconds` are there, whole and alike, and no more follow. Read them all.
 
-        The length in the header of an MP3 is believed only if it says where the encoder's padding is.
+        Use the length in the header of an MP3 only if the header gives the encoder's delay.
         """
         due, broken, longest, tick = None, False, self.longest_gap(), float(self.stream.time_base or 0)
+        kinds = set()  # of MP3: MPEG version, sample rate, and whether mono
         for packet in self.packets():
             if broken or isinstance(packet, Skipped):
                 return False
@@ -74,17 +78,21 @@ class LibavFile:
                 if due is not None and abs(packet.pts - due) * tick > longest:
                     return False
                 due, broken = packet.pts + (packet.duration or 0), self.is_broken(packet)
+                if self._codec in ("mp2", "mp3") and packet.size >= 4:
+                    head = bytes(packet)[:4]
+                    kinds.add((head[1] >> 1, head[2] >> 2 & 3, head[3] >> 6 == 3))
+                    broken |= len(kinds) > 1
         end = (due or 0) * tick
         return self.told_seconds() - MAX_GAP <= end <= seconds + MAX_PADDING
 
     def longest_gap(self) -> float:
         """Return the seconds that may be missing between packets without damage."""
-        if self.format not in ("ogg", "flac"):  # their encoders leave out nothing
+        if self.format not in ("ogg", "flac"):  # encoders of Ogg and FLAC leave out nothing
             return MAX_GAP
         return MAX_STEP.get(self._codec, 2048) / (self.stream.codec_context.sample_rate or 1)
 
     def told_seconds(self) -> float:
-        """Return the length in the header; 0 if there is none, or one of a whole film only."""
+        """Return the length of the stream by the header; 0 if the header gives no reliable length of this stream."""
         length, stream = self.container.duration, self.stream
         if stream.duration and (self.format.startswith(SIZED_FORMATS) or (self.format == "mp3" and stream.start_time)):
             return float(stream.duration * (stream.time_base or 0))
@@ -92,7 +100,7 @@ class LibavFile:
         return length / LIBAV_TICKS if self.format.startswith("matroska") and length and alone else 0.0
 
     def packets(self) -> Iterator[av.Packet | Skipped]:
-        """Yield the packets, the last without data, which makes the decoder give all. End with the damage, if any."""
+        """Yield the packets. The last is empty: it makes the decoder give all frames. End with the damage, if any."""
         following = partial(libav_errors, "libav", next, self.container.demux(self.stream), None)
         while True:
             packet = or_skipped("", following)
@@ -106,12 +114,12 @@ class LibavFile:
             yield packet
 
     def is_broken(self, packet: av.Packet) -> bool:
-        """Return whether a packet is marked so, or one of MP3 is not one frame: libav's decoder leaves out the rest."""
+        """Return whether a packet is marked corrupt or, in MP2 and MP3, is not one frame: libav drops the rest."""
         if self._codec not in ("mp2", "mp3") or not packet.size:
             return packet.is_corrupt and not self._codec.startswith("pcm_")  # libav marks a short packet at the end
         head = bytes(packet)[:4]
         size = mpeg_frame_bytes(head)
-        return size != packet.size if size else head[:1] != b"\xff"  # 0: layer I or of a free bit rate
+        return size != packet.size if size else head[:1] != b"\xff"  # size 0: layer I, or a free bit rate
 
 
 def has_only_sound(where: str) -> bool:

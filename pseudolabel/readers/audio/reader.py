@@ -12,13 +12,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
-from pseudolabel.readers.audio.decode import (
-    Header,
-    mix_channels,
-    open_sound,
-    read_header,
-    resample_to_int16,
-)
+from pseudolabel.readers.audio.decode import Header, mix_channels, open_sound, read_header, resample_to_int16
 from pseudolabel.readers.audio.packets import MAX_FRAMES
 from pseudolabel.readers.sources import formats
 
@@ -54,7 +48,7 @@ class Utterance(NamedTuple):
 
 
 class AudioReader:
-    """Reader of audio. Uses all that decodes, be it less or more than the header says."""
+    """Reader of audio. Uses all sound that decodes, even if the header says less or more."""
 
     suffixes: frozenset[str] = formats.AUDIO
 
@@ -78,8 +72,8 @@ class AudioReader:
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` samples, and the number of samples in it, both by the header.
 
-        Channels of one utterance stay together. If the length is unknown, cut after one utterance. Always cut, for a
-        file may be longer than its header says.
+        Channels of one utterance stay together. If the length is unknown, cut after one utterance. Always cut: a file
+        may be longer than its header says.
         """
         about = or_skipped(extent.key, partial(read_header, extent.where))
         if isinstance(about, Skipped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
+from pseudolabel.readers.dynamic_range import require_standard_range, wide_range
 from pseudolabel.readers.image.chroma import even_chroma, even_jpeg, jpeg_sampling, picture_sampling
-from pseudolabel.readers.image.jpeg import check_jpeg, decode_jpeg, read_jpeg_header
+from pseudolabel.readers.image.jpeg import JPEG_END, JPEG_START, check_jpeg, decode_jpeg, read_jpeg_header
 from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
-from pseudolabel.readers.image.tiff import decode_tiff, read_tiff, refuse_tiff
+from pseudolabel.readers.image.tiff import JPEG, decode_tiff, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
+COMPRESSION, COLOR_MAP, JPEG_TABLES = 259, 320, 347  # tags of TIFF
+NCLX = re.compile(rb"colrnclx(..)(..)", re.DOTALL)  # of AVIF: primaries and transfer, two bytes each
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
 
 
@@ -30,13 +34,14 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
     - Apply the orientation of EXIF, or else of XMP; ignore what cannot be read. Do not apply colour profiles.
     - Repeat gray and 1-bit in all three channels. Resolve palettes. Convert CMYK and YCCK to RGB as Pillow does.
-    - Composite transparent pixels on white.
+    - Composite transparent pixels on white, and so what the first frame of an animation leaves out.
+    - Refuse high dynamic range and wide gamut where PNG (cICP) or AVIF says it.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
     - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
-      that is more: decoding them takes as much more memory.
+      that is more: decoding them takes that many times the memory.
     """
     header = read_jpeg_header(data)
     if header and header.components in (1, 3):
@@ -60,9 +65,11 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
         deep = _is_deep_png(picture, data)
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
         _allow(*picture.size, max_pixels, 1 + heavy)
+        if picture.format in ("PNG", "AVIF"):
+            require_standard_range(*(_png_colours(data) if picture.format == "PNG" else _avif_colours(data)))
         with decoding_errors(f"cannot decode this {picture.format}"):
             if picture.format == "PNG" and not deep:
-                picture.load()  # raise what `_orientation` would pass over: it loads PNG
+                picture.load()  # `_orientation` loads PNG too, but ignores errors
             orientation = _orientation(picture)
             image = _deep_png(data, span) if deep else _pillow(picture, data, span)
             if even and not (sampling := picture_sampling(picture, data)).even:
@@ -106,10 +113,47 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             raise UnusableSample(f"a frame has too many pixels, above --max-pixels {max_pixels}") from None
 
 
-def _orientation(picture: Image.Image) -> int:
-    """Return the orientation of EXIF, or else of XMP, that is to be applied. To be called before TIFF is loaded.
+def _png_colours(data: bytes) -> tuple[int, int]:
+    """Return transfer and primaries, the codes of ITU-T H.273. 2: the file does not say it."""
+    at = data.find(b"\0\0\0\4cICP", 0, data.find(b"IDAT"))
+    return (data[at + 9], data[at + 8]) if at > 0 else (2, 2)
 
-    To TIFF, Pillow applies that of EXIF itself. It would search XMP for the name, even in comments, so it gets none.
+
+def _avif_colours(data: bytes) -> tuple[int, int]:
+    """Return transfer and primaries. Libav, which decodes the whole image, is asked only where it matters:
+
+    where the AV1 data alone says it, or where the file has other images too, such as a gain map.
+    """
+    import av
+
+    codes = [(int.from_bytes(code[1], "big"), int.from_bytes(code[0], "big")) for code in NCLX.findall(data)]
+    if codes and not any(wide_range(*code) for code in codes):
+        return codes[0]
+    try:
+        with av.open(BytesIO(data)) as container:
+            image = container.streams.best("video").codec_context
+            return int(image.color_trc), int(image.color_primaries)
+    except Exception:  # a kind of AVIF that libav does not read
+        return codes[0] if codes else (2, 2)
+
+
+def _first_frame(picture: Image.Image, data: bytes) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom of an animation's first frame: what it leaves out, decoders fill variously."""
+    from PIL.GifImagePlugin import GifImageFile
+
+    if isinstance(picture, GifImageFile):
+        return picture.tile[0][1]  # which loading clears
+    at = data.find(b"ANMF") if picture.format == "WEBP" and data[12:16] == b"VP8X" and data[20] & 2 else -1
+    if at < 0:
+        return None
+    left, top, width, height = (int.from_bytes(data[i : i + 3], "little") for i in range(at + 8, at + 20, 3))
+    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the orientation of EXIF, or else of XMP, that is still to be applied. Call this before TIFF is loaded.
+
+    Pillow itself applies the EXIF orientation of TIFF. Remove XMP: Pillow would search it, even its comments.
     """
     try:
         if picture.format == "PNG":
@@ -124,7 +168,7 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
-    """Return whether this is colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
+    """Return whether a PNG has colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
     return picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
 
 
@@ -145,13 +189,28 @@ def _deep_png(data: bytes, span: str) -> np.ndarray:
 
 def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
     """Decode with Pillow, which raises if data is missing."""
+    from PIL import ImagePalette
+    from PIL.TiffImagePlugin import TiffImageFile
+
     if picture.format == "JPEG":
         check_jpeg(data)
+    frame = _first_frame(picture, data)
+    tags = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
+    if tags and picture.mode in ("P", "PA") and max(tags[COLOR_MAP]) < 256:
+        picture.palette = ImagePalette.raw("RGB;L", bytes(tags[COLOR_MAP]))  # of 8 bits instead of 16, as in libtiff
     picture.load()
+    if tags.get(COMPRESSION) == JPEG:  # after libtiff, which refuses strips larger than the image
+        tables = tags.get(JPEG_TABLES, JPEG_START).removesuffix(JPEG_END)
+        places = (324, 325) if 324 in tags else (273, 279)  # of tiles, of strips
+        for start, size in zip(*(tags[place] for place in places), strict=False):
+            check_jpeg(tables + data[start + len(JPEG_START) : start + size])
     clear = picture.info.get("transparency")
     if picture.format == "PNG" and data[24] in (2, 4) and isinstance(clear, int) and picture.mode == "L":
-        picture.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow scales the pixels, but not this
+        picture.info["transparency"] = clear * 255 // (2 ** data[24] - 1)  # Pillow scales only the pixels
     values = _array(picture)
+    if frame:
+        left, top, right, bottom = frame
+        values[:top] = values[bottom:] = values[:, :left] = values[:, right:] = 255
     if values.ndim == 3:
         return values
     image = np.repeat(stretch(values, span)[..., None], 3, axis=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from struct import unpack_from
 from typing import NamedTuple
 
@@ -10,15 +12,19 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 
-JPEG_TABLES = {0xFFC4, 0xFFDB, 0xFFDD, 0xFFFE, *range(0xFFE0, 0xFFF0)}  # markers of a regular header, except its frame
-JPEG_END = b"\xff\xd9"  # end marker of a JPEG; cannot occur inside compressed data
+FRAMES = (0xC0, 0xC1, 0xC2)  # markers: start of a frame, baseline, extended, or progressive
+START_OF_SCAN, END, EXIF_OR_XMP, RESTART_INTERVAL = 0xDA, 0xD9, 0xE1, 0xDD
+HARMLESS = {0xFE, *range(0xE0, 0xF0)}  # comments and application data
+JFIF, ADOBE = 0xE0, 0xEE  # application data that say what the channels are
+TABLES = {0xC4, 0xDB, RESTART_INTERVAL, *HARMLESS}  # markers of a regular header, except its frame
+COMPRESSED = 0  # stands for the marker of compressed data, which has none
+MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; what else precedes it, decoders pass over
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"  # cannot occur inside compressed data
 # what libjpeg says of damaged compressed data; of headers it says other things, which harm no pixel
-SCAN_DAMAGE = re.compile(
-    r"premature end|Huffman|arithmetic|instead of RST|progression|before marker 0xd\d", re.IGNORECASE
-)
+SCAN_DAMAGE = re.compile(r"premature end|Huffman|arithmetic|instead of RST|progression|before marker", re.IGNORECASE)
 ZEROS = bytes(16)  # rare in intact data, common where a part of a file was never written
-# Restart markers confine damage to one interval, and there libjpeg sees little of it. Usually an interval is one row of
-# blocks: of a larger image, it is less than 2 % of the pixels, and libav adds 40 % to the time of a jigsaw puzzle.
+# Restart markers confine damage to one interval, and libjpeg detects little of it there: check with libav. Do not check
+# larger images: an interval, usually a row of blocks, is below 2 % of their pixels, and jigsaw would take 40 % longer.
 MAX_RESTART_PIXELS = 2**20
 
 
@@ -34,25 +40,40 @@ class JpegHeader(NamedTuple):
     start: int  # offset of the start of scan, where the header ends
 
 
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment, and of compressed data; no bytes that decoders pass over between."""
+    at = 2
+    while match := MARKER.search(data, at):
+        start, marker = match.start(), data[match.start() + 1]
+        at = start + 2 + (0 if marker == END else int.from_bytes(data[start + 2 : start + 4], "big"))
+        yield marker, start, at
+        if marker == END:
+            return
+        if marker == START_OF_SCAN:
+            start, match = at, MARKER.search(data, at)
+            at = match.start() if match else len(data)
+            yield COMPRESSED, start, at
+
+
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """Read the header of a regular JPEG of 8 bits, in a tenth of Pillow's time; else None."""
-    at, frame, restarts, factors = 2, (0, 0, 0, 0), False, b""
+    frame, restarts, factors = (0, 0, 0, 0), False, b""
     metadata: list[bytes] = []
-    while data.startswith(b"\xff\xd8\xff") and at + 10 < len(data):
-        marker, length = unpack_from(">HH", data, at)
-        if marker == 0xFFDA:  # start of scan
+    for marker, start, end in _segments(data) if data.startswith(b"\xff\xd8\xff") else ():
+        if end + 6 > len(data):
+            return None
+        if marker == START_OF_SCAN:
             bits, height, width, components = frame
             whole = bits == 8 and width * height > 0
-            return JpegHeader(width, height, components, factors, restarts, tuple(metadata), at) if whole else None
-        if marker in (0xFFC0, 0xFFC1, 0xFFC2):  # start of frame: baseline, extended, progressive
-            frame = unpack_from(">BHHB", data, at + 4)
-            factors = data[at + 11 : at + 2 + length : 3]
-        elif marker not in JPEG_TABLES:
+            return JpegHeader(width, height, components, factors, restarts, tuple(metadata), start) if whole else None
+        if marker in FRAMES:
+            frame = unpack_from(">BHHB", data, start + 4)
+            factors = data[start + 11 : end : 3]
+        elif marker not in TABLES:
             return None
-        restarts |= marker == 0xFFDD and data[at + 4 : at + 6] != b"\0\0"
-        if marker == 0xFFE1:
-            metadata.append(data[at + 4 : at + 2 + length])
-        at += 2 + length
+        restarts |= marker == RESTART_INTERVAL and data[start + 4 : start + 6] != b"\0\0"
+        if marker == EXIF_OR_XMP:
+            metadata.append(data[start + 4 : end])
     return None
 
 
@@ -65,46 +86,66 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
         raise UnusableSample("truncated JPEG")
     try:
         image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
-    except ValueError as fault:
-        trimmed = _without_padding(data, end)
-        if "before marker 0xd9" in str(fault) and len(trimmed) < len(data):
-            return decode_jpeg(trimmed, header)
-        _raise_if_damaged(str(fault))
-        image = _opencv(data)
-    else:
-        restarts = header.restarts and header.width * header.height <= MAX_RESTART_PIXELS
-        if not restarts and data.find(ZEROS, header.start, end) < 0:
-            return image
-    _check_with_libav(data, header.start, end)
+    except ValueError:
+        check_jpeg(data)
+        return _tolerant(data)
+    restarts = header.restarts and header.width * header.height <= MAX_RESTART_PIXELS
+    if restarts or data.find(ZEROS, header.start, end) >= 0:
+        _check_with_libav(_plain(data))
     return image
 
 
 def check_jpeg(data: bytes) -> None:
-    """Raise `UnusableSample` if data is damaged in a JPEG that `decode_jpeg` does not decode, of CMYK for example."""
+    """Raise `UnusableSample` if the compressed data of a JPEG of any kind is damaged."""
+    _check_with_libjpeg(data)
+    if read_jpeg_header(data):
+        _check_with_libav(_plain(data))
+
+
+def _plain(data: bytes, padded: bool = True, left_out: Collection[int] = HARMLESS) -> bytes:
+    """Keep what pixels depend on, since decoders report faults of all else too, and libjpeg only the first of all.
+
+    Left out are comments, application data, and bytes between segments. Scans of a frame that is not progressive are
+    given the parameters that they must have. `padded`: keep the run of one byte with which some cameras pad the last.
+    """
+    kept, progressive = [data[:2]], False
+    for marker, start, end in _segments(data):
+        part = data[start:end]
+        progressive |= marker == FRAMES[2]
+        if marker == START_OF_SCAN and not progressive:
+            part = part[:-3] + b"\0\x3f\0"
+        elif marker == COMPRESSED and not padded and data.startswith(JPEG_END, end):
+            part = part[: len(part.rstrip(part[-1:])) + 2]  # as many as libjpeg passes over
+        if marker not in left_out:
+            kept.append(part)
+    return b"".join(kept)
+
+
+def _check_with_libjpeg(data: bytes, padded: bool = True) -> None:
+    """Raise `UnusableSample` if libjpeg-turbo reports damage of the compressed data."""
     import simplejpeg
 
-    header = read_jpeg_header(data)
+    plain = _plain(data, padded)
     try:
-        colour = simplejpeg.decode_jpeg_header(data, strict=False)[2]
-        simplejpeg.decode_jpeg(data, "CMYK" if colour in ("CMYK", "YCCK") else "RGB", strict=True)
+        colour = simplejpeg.decode_jpeg_header(plain, strict=False)[2]
+        simplejpeg.decode_jpeg(plain, "CMYK" if colour in ("CMYK", "YCCK") else "RGB", strict=True)
     except ValueError as fault:
-        _raise_if_damaged(str(fault))
-    if header:
-        _check_with_libav(data, header.start, data.find(JPEG_END, header.start))
+        if padded and "before marker" in str(fault):
+            return _check_with_libjpeg(data, padded=False)
+        if "premature end" in str(fault):
+            raise UnusableSample("broken JPEG: its data ends before the image is complete") from None
+        if SCAN_DAMAGE.search(str(fault)):
+            raise UnusableSample(f"broken JPEG: {fault}") from None
 
 
-def _raise_if_damaged(message: str) -> None:
-    """Raise `UnusableSample` if this message of libjpeg is about compressed data."""
-    if "premature end" in message:
-        raise UnusableSample("broken JPEG: its data ends before the image is complete")
-    if SCAN_DAMAGE.search(message):
-        raise UnusableSample(f"broken JPEG: {message}")
-
-
-def _opencv(data: bytes) -> np.ndarray:
-    """Decode with OpenCV, which passes over faults of the header, and knows more kinds of subsampling."""
+def _tolerant(data: bytes) -> np.ndarray:
+    """Decode without what has a fault, or with OpenCV, which passes over it and knows more kinds of subsampling."""
     import cv2
+    import simplejpeg
 
+    with suppress(ValueError):
+        plain = _plain(data, padded=False, left_out=HARMLESS - {JFIF, ADOBE})
+        return np.asarray(simplejpeg.decode_jpeg(plain, "RGB", strict=True))
     with decoding_errors("broken JPEG"):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
@@ -112,31 +153,15 @@ def _opencv(data: bytes) -> np.ndarray:
     return np.asarray(image)
 
 
-def _without_padding(data: bytes, end: int) -> bytes:
-    """Shorten a run of one byte before the end marker to two, as many as libjpeg passes over: some cameras pad."""
-    kept = len(data[:end].rstrip(data[end - 1 : end])) + 2
-    return data[:kept] + data[end:] if kept < end else data
-
-
-def _check_with_libav(data: bytes, start: int, end: int) -> None:
-    """Raise `UnusableSample` if libav finds invalid data: coefficients beyond the end of a block, for example.
-
-    `start` and `end` are the offsets of the start of scan and of the end marker. Application data and comments are left
-    out, since libav reports faults in them too.
-    """
+def _check_with_libav(plain: bytes) -> None:
+    """Raise `UnusableSample` if libav finds invalid data: coefficients beyond the end of a block, for example."""
     import av
 
-    at, kept = 2, [data[:2]]
-    while at < start:
-        marker, length = unpack_from(">HH", data, at)
-        if marker != 0xFFFE and not 0xFFE0 <= marker <= 0xFFEF:
-            kept.append(data[at : at + 2 + length])
-        at += 2 + length
     decoder = av.CodecContext.create("mjpeg", "r")
     decoder.options = {"err_detect": "explode", "lowres": "3"}  # an eighth of the size: all data is read, in less time
     decoder.thread_count = 1  # starting threads takes longer
     try:
-        decoder.decode(av.Packet(b"".join([*kept, data[start : end + 2]])))
+        decoder.decode(av.Packet(plain))
     except av.InvalidDataError:
         raise UnusableSample("broken JPEG: invalid compressed data") from None
     except av.FFmpegError:  # a kind of JPEG that libav does not decode

@@ -1,4 +1,4 @@
-"""Orientation of images: read it from XMP, and apply it."""
+"""Orientation of images: read it from EXIF and XMP, and apply it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_XMP_BYTES = 2**22  # as a tree of elements, this takes some 40 MB
 def xmp_orientation(packet: object) -> int:
     """Return the orientation (1 to 8) that an XMP packet sets, or 1 if it sets none or cannot be read.
 
-    Only properties of the image itself count (ISO 16684-1, 7.4): a packet may describe the images it was made of, too.
+    Only properties of the image itself count (ISO 16684-1, 7.4): a packet may also describe its source images.
     Document types are refused, since their entities may expand without limit.
     """
     from xml.etree import ElementTree

@@ -1,6 +1,6 @@
-"""Decode TIFF that Pillow does not decode: of more than 8 bits, or of 8 with alpha or another band beside the colours.
+"""Decode TIFF that Pillow does not decode: of more than 8 bits, or of 8 bits with some layouts of alpha or other bands.
 
-A layout that is not listed here is refused by its name.
+Refuse a layout that is not listed here, with a message that names it.
 
 Libraries that decode any TIFF return pixels for layouts they do not know: planes in the wrong order, an infrared band
 as alpha, memory they left unwritten. So libtiff (in Pillow) and zlib only decompress blocks of bytes here, each of a
@@ -10,6 +10,7 @@ known size; NumPy arranges them (TIFF 6.0, and Adobe's TIFF Technical Note 3 for
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Sequence
 from functools import partial
 from io import BytesIO
 from math import ceil
@@ -30,6 +31,7 @@ KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # SampleFormat -> NumPy's kind; 4 is "
 KIND_NAMES = {"u": "integers", "i": "signed integers", "f": "floats"}
 TYPES = ("u8", "u16", "u32", "i16", "i32", "f16", "f32", "f64")
 PLAIN, DEFLATE, LIBTIFF = (1,), (8, 32946), (5, 32773, 34925, 50000)  # libtiff: LZW, PackBits, LZMA, Zstandard
+JPEG, WEBP = 7, 50001  # read if of 8 bits; not read, since Pillow's wheels have no libtiff that does
 PREDICTED = (*DEFLATE, 5, 34925, 50000)  # compressions that may have a predictor
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, CMYK: 4}  # without alpha and other bands
@@ -77,26 +79,35 @@ def read_tiff(data: bytes) -> TiffPage | None:
         directory = _directory(data)
         tag = partial(_tag, directory)
         bits, kinds, samples = set(tag(258, 1)), {KINDS.get(kind, "?") for kind in tag(339, 1)}, tag(277, 1)[0]
-        (colour,) = tag(262, BLACK_IS_ZERO if kinds == {"f"} and samples == 1 else -1)  # zero is black in bare floats
+        (colour,) = tag(262, BLACK_IS_ZERO if kinds == {"f"} and samples == 1 else -1)  # the default of gray floats
         (compression,), (predictor,), (planes,), extra = tag(259, 1), tag(317, 1), tag(284, 1), tag(338)
         own = CHANNELS.get(colour, samples)
         listed = compression in (*PLAIN, *DEFLATE, *LIBTIFF)
         beside = bits == {8} and samples > own and (planes == 2 or own == 1 or samples > own + 1)
-        if kinds == {"u"} and max(bits) <= 8 and not (beside and listed):
+        native = kinds == {"u"} and max(bits) <= 8 and not (beside and listed)  # Pillow decodes it
+        _want(not native or compression != WEBP, f"{max(bits)}-bit integers with compression {compression}")
+        _want(native or len(bits) == len(kinds) == 1, "channels of different types")
+        if native and not (listed or compression == JPEG):
             return None
-        (width,), (height,) = tag(256), tag(257)
+        (width,), (height,) = tag(256, 0), tag(257, 0)
         tiled = 322 in directory
         rows, columns = (*tag(323), *tag(322)) if tiled else (min(tag(278, height)[0], height), width)
-        starts, sizes = (tag(324), tag(325)) if tiled else (tag(273), tag(279, 0))
-        fill, inks = tag(266, 1)[0], tag(332, 1)[0]
-        orientation = tag(274, xmp_orientation(directory.get(700)))[0]
+        starts, sizes = (tag(324), tag(325)) if tiled else (tag(273), tag(279))
         if min(width, height, samples, rows, columns) < 1:
             raise UnusableSample("broken header: no pixels")
-
+        if not any(sizes) and all(starts):  # very old programs leave the sizes out
+            sizes = (len(data),) * len(starts)
+        line = ceil(columns * max(bits) * (1 if planes == 2 else samples) / 8) if compression in PLAIN else 0
+        down, count = ceil(height / rows), ceil(height / rows) * ceil(width / columns) * (samples if planes == 2 else 1)
+        needs = (line * (rows if tiled else min(rows, height - number % down * rows)) for number in range(count))
+        _require_blocks(len(data), starts, sizes, count, needs)
+        if native:
+            return None
+        fill, inks = tag(266, 1)[0], tag(332, 1)[0]
+        orientation = tag(274, xmp_orientation(directory.get(700)))[0]
     kind, depth = min(kinds), min(bits)
     name = f"{depth}-bit {KIND_NAMES.get(kind, 'complex numbers')}"
     packed = depth == 12 and kind == "u"
-    _want(len(bits) == 1 and len(kinds) == 1, "channels of different types")
     _want(packed or f"{kind}{depth}" in TYPES, name)
     _want(not packed or (samples == 1 and predictor == 1), "12-bit integers that are not plain gray")
     _want(colour in CHANNELS, f"{name} with photometric interpretation {colour}")
@@ -119,6 +130,19 @@ def read_tiff(data: bytes) -> TiffPage | None:
         width, height, samples, colour, alpha, own + extra.index(alpha) if alpha else 0, dtype, packed,
         planes == 2 and samples > 1, compression, predictor, tiled, (rows, columns), starts, sizes, orientation,
     )  # fmt: skip
+
+
+def _require_blocks(length: int, starts: Sequence[int], sizes: Sequence[int], count: int, needs: Iterable[int]) -> None:
+    """Raise `UnusableSample` unless a file of this length has `count` strips or tiles of at least `needs` bytes each.
+
+    Decoders show bytes of other strips or of the header instead, and libraries of maps leave out strips that are empty.
+    """
+    if min(len(starts), len(sizes)) < count:
+        raise UnusableSample("broken TIFF: strips or tiles are missing")
+    for start, size, need in zip(starts, sizes, needs, strict=False):
+        _want(start > 0 < size, "strips or tiles without data (sparse)")
+        if size < need or start + need > length:
+            raise UnusableSample("truncated or broken TIFF: a strip or tile is too short")
 
 
 def refuse_tiff(data: bytes) -> None:
@@ -198,7 +222,7 @@ def _opacity(values: np.ndarray, page: TiffPage) -> np.ndarray:
 
 
 def _divide(colours: np.ndarray, opacity: np.ndarray) -> None:
-    """Undo the multiplication of colours by their opacity, in place. Where nothing shows, colours stay."""
+    """Undo the multiplication of colours by their opacity, in place. Where opacity is 0, colours stay."""
     made = colours / np.where(opacity > 0, opacity, 1)
     colours[...] = made.round().clip(max=np.iinfo(colours.dtype).max) if colours.dtype.kind == "u" else made
 
@@ -208,8 +232,6 @@ def _values(data: bytes, page: TiffPage) -> np.ndarray:
     rows, columns = page.block
     across, down = ceil(page.width / columns), ceil(page.height / rows)
     planes, depth = (page.samples, 1) if page.separate else (1, page.samples)
-    if not len(page.starts) >= planes * across * down <= len(page.sizes):
-        raise UnusableSample("broken TIFF: strips or tiles are missing")
     out = np.zeros((page.height, page.width, page.samples), page.dtype.newbyteorder("="))
     for number in range(planes * across * down):
         plane, place = divmod(number, across * down)
@@ -226,14 +248,14 @@ def _block(data: bytes, start: int, size: int, shape: tuple[int, int, int], page
     rows, columns, depth = shape
     width = ceil(columns * 3 / 2) if page.packed else columns * depth * page.dtype.itemsize  # bytes
     if page.compression in PLAIN:
-        found: bytes | memoryview = memoryview(data)[start : start + (size or rows * width)][: rows * width]
+        found: bytes | memoryview = memoryview(data)[start : start + rows * width]
     elif rows * width > MAX_BLOCK_BYTES:
         raise UnusableSample(f"TIFF with a compressed strip or tile of more than {MAX_BLOCK_BYTES} bytes is not read")
     else:
         inflate = _zlib if page.compression in DEFLATE else _libtiff
         found = inflate(data[start : start + size], rows, width, page.compression)
-    if len(found) < rows * width or start + size > len(data):
-        raise UnusableSample("truncated or broken TIFF: a strip or tile is too short")
+        if len(found) < rows * width or start + size > len(data):
+            raise UnusableSample("truncated or broken TIFF: a strip or tile is too short")
     if page.packed:
         return _unpack(np.frombuffer(found, np.uint8).reshape(rows, width), columns)
     if page.predictor == 3:
@@ -245,7 +267,7 @@ def _block(data: bytes, start: int, size: int, shape: tuple[int, int, int], page
 
 
 def _zlib(data: bytes, rows: int, width: int, compression: int) -> bytes:
-    """Inflate at most what is wanted, and check the sum that follows it."""
+    """Inflate at most `rows * width` bytes, and check the checksum that follows them."""
     stream = zlib.decompressobj()
     found = stream.decompress(data, rows * width)
     stream.decompress(stream.unconsumed_tail, 1)
@@ -271,7 +293,7 @@ def _unpack(lines: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _undo_float_predictor(lines: np.ndarray, shape: tuple[int, int, int], width: int) -> np.ndarray:
-    """(rows, bytes) -> shape: each row is the differences of its highest bytes, then those of the next."""
+    """(rows, bytes) -> shape: each row has the differences of all highest bytes, then of all next bytes, and so on."""
     rows, columns, depth = shape
     summed = np.add.accumulate(lines.reshape(rows, -1, depth), axis=1, dtype=np.uint8)
     planes = summed.reshape(rows, width, columns * depth)

@@ -26,7 +26,7 @@ def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
 def stretch(values: np.ndarray, span: str) -> np.ndarray:
     """Map `span` of (H, W) or (H, W, C) values to 0..255 uint8, clipped. NaN and a constant image become 0."""
     low, high = _bounds(values, span)
-    # halves, which change no result, keep the whole range of 64-bit floats finite
+    # halve all values: the differences of 64-bit floats stay finite, and no result changes
     scale = 255 / (high / 2 - low / 2) if high > low else 0.0
     out = np.empty(values.shape, np.uint8)
     with np.errstate(all="ignore"):

@@ -30,8 +30,8 @@ SUPPORTED_TYPES = {
 
 
 def column_types(path: str, encoding: str, wanted: Sequence[str] = ()) -> dict[str, str]:
-    """Return column name -> type of a table, unsupported types included; for jsonl, of the lines up to those that have
-    the `wanted` columns. Return {} if the file is not a table. Raise `UnusableSample` if it cannot be read."""
+    """Return column name -> type of a table, unsupported types included. Read jsonl until all `wanted` columns are
+    found. Return {} if the file is not a table. Raise `UnusableSample` if it cannot be read."""
     name = strip_compression(path)
     if name.endswith(".parquet"):
         with tables.open_parquet(path) as file:

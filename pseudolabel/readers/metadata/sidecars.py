@@ -10,17 +10,17 @@ import hashlib
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
-from pseudolabel.contracts import UnusableSample, UserError, or_skipped
+from pseudolabel.contracts import UnusableSample, UserError
 from pseudolabel.readers.metadata import columns, webdataset
 from pseudolabel.readers.metadata.columns import TEXT, ColumnTypes, Values
-from pseudolabel.readers.sources import files, formats, parquet_media
+from pseudolabel.readers.sources import files, formats
 from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.text import streams, tables
 
@@ -57,8 +57,8 @@ class MetadataSource(NamedTuple):
         return Table(self.where, "" if webdataset.is_shard(self.where) else metadata_sha256(self.where))
 
     def kinds(self, wanted: Sequence[str] = ()) -> dict[str, str]:
-        """Return column name -> type, of a part of the file that has the `wanted` columns. Raise `UnusableSample` if
-        the file cannot be used as metadata."""
+        """Return column name -> type. Read jsonl and shards until all `wanted` columns are found. Raise
+        `UnusableSample` if the file cannot be used as metadata."""
         if webdataset.is_shard(self.where):
             return webdataset.column_types(self.where, wanted)
         kinds = columns.column_types(self.where, "utf-8", (FILE_NAME, *wanted))
@@ -75,9 +75,7 @@ def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[Metad
         container = file.where.partition("\0")[0]
         if name in SIDECAR_NAMES and file.candidate:
             one = MetadataSource(key.rpartition("/")[0], file.where)
-        elif name.lower().endswith(formats.TABLE) and isinstance(
-            or_skipped(key, partial(_media, file.where, media)), str
-        ):
+        elif name.lower().endswith(formats.TABLE) and files.is_media_table(file.where, media):
             one = MetadataSource(None, file.where)
         elif webdataset.is_shard(container) and name.rpartition(".")[2].lower() in webdataset.FIELDS:
             one = MetadataSource(key.removesuffix(file.where.rpartition("\0")[2]).rstrip("/"), container)
@@ -90,11 +88,6 @@ def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[Metad
                 "remove one of them"
             )
     return list(every.values())
-
-
-def _media(where: str, media: Collection[str]) -> str:
-    with streams.open_decompressed(where) as file:
-        return parquet_media.media_suffix(file, media)
 
 
 def display_place(where: str) -> str:

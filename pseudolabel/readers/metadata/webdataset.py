@@ -1,6 +1,6 @@
 """WebDataset shards: tar archives. Consecutive members whose names agree up to the first dot are one sample.
 
-Each is a field: `.json` has several columns, `.cls` and `.txt` one (https://github.com/webdataset/webdataset).
+Each member is a field: `.json` has several columns, `.cls` and `.txt` one (https://github.com/webdataset/webdataset).
 """
 
 from __future__ import annotations

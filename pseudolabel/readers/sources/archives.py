@@ -55,7 +55,7 @@ class Member(NamedTuple):
     suffix: str = ""  # suffix of the media type, if the name has none
 
 
-Doubt = Callable[[str], int]  # first bytes of a member of this name that have to be looked at; 0: none
+Doubt = Callable[[str], int]  # member's name -> first bytes that tell its format; 0: the name tells it
 
 
 def no_doubt(name: str) -> int:
@@ -65,7 +65,7 @@ def no_doubt(name: str) -> int:
 def members(where: str, doubt: Doubt = no_doubt) -> Iterator[Member]:
     """Yield the files of an archive in stored order. Raise `UnusableSample` if it is damaged or contains no file.
 
-    The suffix of a member in `doubt` is that of its content.
+    If `doubt` asks for first bytes of a member, set the member's `suffix` by its content.
     """
     found = _zip(where, doubt) if where.lower().endswith(".zip") else _tarred(where, doubt)
     first = next(found, None)
@@ -120,7 +120,7 @@ def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
 def _tar(
     file: FaultRecordingFile, stream: FaultRecordingFile | _Packed, doubt: Doubt, packed: int = 0, points: str = ""
 ) -> Iterator[Member]:
-    """Yield the members. `packed`: bytes of a gzipped archive, 0 for others. Only large gzipped archives get blocks."""
+    """Yield the members. `packed`: bytes of a gzipped archive, 0 for others. Only members of large ones get a block."""
     with file.decoding_errors("not a tar archive"):
         headers = _Headers(stream, MAX_HEADER_BYTES)
         tar = tarfile.TarFile(fileobj=headers)  # type: ignore[arg-type]

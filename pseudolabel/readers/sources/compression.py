@@ -29,7 +29,7 @@ Stream = io.BufferedReader | gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File
 
 
 def decompress(file: io.BufferedReader, name: str) -> Stream:
-    """Return the decompressed stream of a file, given its name; the file itself if the name has no such suffix."""
+    """Return the decompressed stream of a file; the file itself if its `name` has no suffix of a compressed format."""
     name = name.lower()
     suffix = next((suffix for suffix in SIGNATURES if name.endswith(suffix)), "")
     head = file.peek(6) if suffix else b""
@@ -42,7 +42,7 @@ def decompress(file: io.BufferedReader, name: str) -> Stream:
 
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file), "zstd"), CHUNK_BYTES)
     if name.endswith(".xz"):
-        limit = MAX_WINDOW_BYTES + (MAX_WINDOW_BYTES >> 4)  # the decoder's own memory comes to the dictionary
+        limit = MAX_WINDOW_BYTES + (MAX_WINDOW_BYTES >> 4)  # the decoder needs memory besides the dictionary
         lzma.LZMADecompressor(memlimit=limit).decompress(file.read(XZ_HEADER_BYTES), 1)
         file.seek(0)
         return lzma.LZMAFile(file)
@@ -51,7 +51,7 @@ def decompress(file: io.BufferedReader, name: str) -> Stream:
 
 @contextmanager
 def decompression_errors() -> Iterator[None]:
-    """Convert exceptions of a decompressor into `UnusableSample`. `OSError` for a fault of the disk is raised."""
+    """Convert exceptions of a decompressor into `UnusableSample`. Keep an `OSError` of the disk: it has an errno."""
     try:
         yield
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as damage:

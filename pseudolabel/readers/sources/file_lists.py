@@ -52,7 +52,7 @@ class FileList:
 
     def files(self) -> Iterator[ListedFile]:
         """Yield the listed files. Names are relative to the list's folder or, if a file is outside, to the deepest
-        folder that contains all files. So keys are unique, have no "..", and stay the same if list and files move."""
+        folder that contains all files. So keys have no "..", and stay the same if list and files move."""
         top = self._top()
         for line in self._lines():
             parts = self._parts(line)

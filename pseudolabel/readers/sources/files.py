@@ -25,12 +25,12 @@ from pseudolabel.storage.urls import is_url
 
 METADATA = "metadata.parquet"  # metadata of the files beside it: see `readers.metadata.sidecars`
 NO_FILE = "no regular file"  # in a summary: a linked folder, a broken link, a device
-DUPLICATE_MARK = "\udc00"  # before the number of a repeated name; "%" in the key; never in a real name
+DUPLICATE_MARK = "\udc00"  # stands between a repeated name and its number; no real name has it; keys have "%" for it
 
 
 class File(NamedTuple):
-    """A file of a source. `candidate`: it has a suffix that the task's reader accepts, or has none that is known and
-    its content is of such a format. `ignored_as`: what a summary counts it under if it is no candidate."""
+    """A file of a source. `candidate`: the task's reader accepts its suffix or, if the suffix is unknown, the format of
+    its content. `ignored_as`: the group in which a summary counts a file that is no candidate."""
 
     key: str
     where: str
@@ -40,12 +40,12 @@ class File(NamedTuple):
 
 
 def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[File]:
-    """Yield every file below `sources` but hidden names and datasets of this package. Do not enter symlinked folders.
+    """Yield the files below `sources`, except hidden ones and datasets of this package. Do not enter symlinked folders.
 
     The key is the path relative to the source, with "/"; if there are several sources, the source's name comes first.
     Archives and media tables are read like folders. Damaged containers and members are yielded as unusable files.
-    The location of a file whose content tells its format has a name with the suffix of that format. Files of a store
-    are looked at only if the source names them.
+    If the content of a file tells its format, the name in its location gets the suffix of that format. The content of
+    an object in a store is read only if a source or a list names the object itself.
     """
     ends = tuple(suffixes)
     for source in sources:
@@ -62,7 +62,7 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
 
 
 def _other(name: str, where: str, size: int, ends: tuple[str, ...]) -> File:
-    """Return a file whose name is not wanted; the name of its location may be, which its content gave a suffix."""
+    """Return a file whose name has no wanted suffix. It is a candidate if its content gave the location one."""
     if size >= 0 and "\0" in where and where.lower().endswith(ends):
         return File(escape_key(name), where, size, True)
     told = formats.short_suffix(suffix_of(name.partition(DUPLICATE_MARK)[0])) if size >= 0 else NO_FILE
@@ -70,7 +70,7 @@ def _other(name: str, where: str, size: int, ends: tuple[str, ...]) -> File:
 
 
 def _by_content(where: str, size: int, ends: tuple[str, ...]) -> str:
-    """Return the location of a file; of one with an unknown suffix and wanted content, with a suffix at its end."""
+    """Return the location of a file. If only its content tells that it is wanted, append the suffix of its format."""
     name = file_name(where)
     if size <= 0 or not (count := head_in_doubt(name, ends)):
         return where
@@ -81,7 +81,7 @@ def _by_content(where: str, size: int, ends: tuple[str, ...]) -> str:
 
 
 def _is_recognised(ends: tuple[str, ...]) -> bool:
-    """Return whether the content of a file can tell that it is wanted."""
+    """Return whether the content of a file can show that it has one of the wanted formats."""
     return any(suffix in ends for suffix in (*formats.SIGNATURES, ".txt"))
 
 
@@ -196,7 +196,7 @@ def _below(folder: str) -> Iterator[ListedFile]:
 def _size(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat().st_size if entry.is_file() else -1
-    except PermissionError:  # `read` says so
+    except PermissionError:  # the reader reports it as unusable
         return 0
     except OSError:  # a circular link, or deleted since the folder was read
         return -1
@@ -219,17 +219,22 @@ def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
         return True
     if not name.lower().endswith(formats.TABLE) or not parquet_media.media_suffixes(ends):
         return False
-    return formats.TABLE not in ends or isinstance(or_skipped(name, partial(_kind, where, ends)), str)
+    return formats.TABLE not in ends or is_media_table(where, ends)
 
 
-def _kind(where: str, ends: tuple[str, ...]) -> str:
-    with open_file(where) as file:
-        return parquet_media.media_suffix(file, ends)
+def is_media_table(where: str, suffixes: Collection[str]) -> bool:
+    """Return whether a Parquet file can be read and has one media column of these suffixes."""
+    try:
+        with open_file(where) as file, parquet_media.open_table(file) as table:
+            parquet_media.media_column(table.schema_arrow, parquet_media.media_suffixes(suffixes))
+    except UnusableSample:
+        return False
+    return True
 
 
 def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
     """Yield the members of an archive or a table. If it is damaged, end with one unusable file that has the reason."""
-    members = _once(_members(name, prefix, where, ends))
+    members = _once(_members(prefix, where, ends))
     while found := or_skipped(name, partial(next, members, None)):
         if isinstance(found, Skipped):
             yield File(escape_key(name), unusable_location(found.reason, name, found.count), 0, True)
@@ -238,10 +243,10 @@ def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterat
         yield _other(prefix + inner, place, size, ends)
 
 
-def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
+def _members(prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[ListedFile]:
     """Yield name, location and size of each member. Omit hidden members; a path out of the archive is unusable."""
     table = where.lower().endswith(formats.TABLE)
-    looks = "\0" not in where and _is_recognised(ends)  # in a store each look would be a request
+    looks = "\0" not in where and _is_recognised(ends)  # in a store, reading each head would be a request
     doubt = partial(head_in_doubt, ends=ends) if looks else archives.no_doubt
     for member in _rows(where, ends) if table else archives.members(where, doubt):
         parts = _parts(member.name)
@@ -254,7 +259,7 @@ def _members(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Itera
             yield clean, clean, -1
         else:
             block = f"{prefix}#{member.block}" if member.block else ""
-            block = escape_key(prefix + clean) if member.block == member.name else block  # a zip member, its own block
+            block = escape_key(prefix + clean) if member.block == member.name else block  # the member is the block
             yield clean, "\0".join(Location(where, member.locator, block, clean + member.suffix)), member.size
 
 

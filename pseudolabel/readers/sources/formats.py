@@ -29,40 +29,24 @@ CSV = (".csv", ".tsv")
 COMPRESSED = (".gz", ".zst", ".xz", ".bz2")
 TABLE = ".parquet"
 TEXT = frozenset(kind + packed for kind in PLAIN_TEXT + JSONL + CSV for packed in ("", *COMPRESSED)) | {TABLE}
-TEXT -= {".json"}  # often one object, such as a configuration: only its content tells
+TEXT -= {".json"}  # often a configuration, not records: see `recognise`
 CONTAINERS = (".zip", ".tar", ".tgz", *COMPRESSED, TABLE)
 SIDECARS = (".json", ".cls")  # with .txt, the fields of a WebDataset sample
 UNFINISHED = (".part", ".partial", ".crdownload", ".incomplete", ".tmp")  # files that some program still writes
-PROGRAMS = frozenset(  # text for machines: unknown suffixes, but no documents
+PROGRAMS = frozenset(  # suffixes of programs, markup and settings: text, but no documents
     (
-        *(
-            ".py",
-            ".ipynb",
-            ".js",
-            ".ts",
-            ".css",
-            ".php",
-            ".java",
-            ".c",
-            ".h",
-            ".cc",
-            ".cpp",
-            ".hpp",
-            ".cs",
-            ".go",
-            ".rs",
-            ".dvc",
-        ),
+        *(".py", ".ipynb", ".js", ".css", ".php", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs"),
         *(".rb", ".pl", ".r", ".jl", ".lua", ".sql", ".sh", ".bat", ".ps1", ".html", ".htm", ".xhtml", ".xml", ".svg"),
         *(".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".log", ".bib", ".md5", ".sha1", ".sha256"),
+        ".dvc",
     )
 )
 README = re.compile(r"(?:readme|licen[cs]e|copying)\b", re.IGNORECASE)  # names of files that accompany any data
 KNOWN = IMAGES | AUDIO | VIDEO | TEXT | frozenset((*CONTAINERS, *SIDECARS, *UNFINISHED))
 
-HEAD_BYTES = 4096  # first bytes of a file that its format is found by
+HEAD_BYTES = 4096  # first bytes of a file that tell its format
 MAX_SUFFIX_LETTERS = 12  # letters of a suffix in a summary
-FRAMES = {".mp3": 3, ".aac": 3, ".ac3": 2}  # consecutive frames that make a stream: one's first bytes are in many files
+FRAMES = {".mp3": 3, ".aac": 3, ".ac3": 2}  # frames in a row that prove a format: many files have bytes like one header
 
 
 def strip_compression(name: str) -> str:
@@ -87,7 +71,7 @@ def short_suffix(suffix: str) -> str:
 
 
 def format_of(head: bytes) -> str:
-    """Return the suffix of the format of a file, given its first `HEAD_BYTES`; "" if it is none that is read.
+    """Return the suffix of the format of a file, given its first `HEAD_BYTES`; "" if the format is not supported.
 
     Text has no signature. A TIFF whose first image is a thumbnail is the raw file of a camera, which is not read.
     """
@@ -141,7 +125,7 @@ SIGNATURES = {  # suffix -> what the file begins with; the first that matches co
 
 
 def _is_raw_photograph(head: bytes) -> bool:
-    """Return whether the first directory of a TIFF says that its image is a thumbnail, or that the file is a DNG."""
+    """Return whether a TIFF is the raw file of a camera: a CR2, a DNG, or a file whose first image is a thumbnail."""
     order = "<" if head.startswith(b"II") else ">"
     at = unpack_from(f"{order}I", head + bytes(4), 4)[0]
     if head[8:10] == b"CR" or at + 2 > len(head):
@@ -158,7 +142,7 @@ def _is_raw_photograph(head: bytes) -> bool:
 
 
 def _framed_audio(head: bytes) -> str:
-    """Return a suffix of `FRAMES` if the file begins with that many whole frames of it, else ""."""
+    """Return the suffix of a format with as many frame headers at the start of the file as `FRAMES` says; else ""."""
     for suffix, size_of in ((".mp3", mpeg_frame_bytes), (".aac", _aac_frame_bytes), (".ac3", _ac3_frame_bytes)):
         at = 0
         for _ in range(FRAMES[suffix]):
@@ -181,7 +165,7 @@ MP3_KBITS = {  # (MPEG-1, layer) -> kbit/s by index
 
 @lru_cache(1000)
 def mpeg_frame_bytes(header: bytes) -> int:
-    """Return the bytes of the frame of MPEG audio, layer II or III, that has this header; 0 if it is none."""
+    """Return the size of a frame of MPEG audio, layer II or III, by its header; 0 for others or a free bit rate."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -195,7 +179,7 @@ def mpeg_frame_bytes(header: bytes) -> int:
 
 
 def _aac_frame_bytes(header: bytes) -> int:
-    """Return the bytes of the ADTS frame that has this header; 0 if it is none."""
+    """Return the size of an ADTS frame in bytes, by its header; 0 for any other header."""
     if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
         return 0
     size = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
@@ -206,7 +190,7 @@ AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
 
 
 def _ac3_frame_bytes(header: bytes) -> int:
-    """Return the bytes of the frame of AC-3 or E-AC-3 that has this header; 0 if it is none (ETSI TS 102 366)."""
+    """Return the size of an AC-3 or E-AC-3 frame in bytes, by its header; 0 for others (ETSI TS 102 366)."""
     if len(header) < 6 or not header.startswith(b"\x0b\x77") or header[5] >> 3 > 16:
         return 0
     if header[5] >> 3 > 10:  # E-AC-3

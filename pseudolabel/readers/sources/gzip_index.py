@@ -53,7 +53,7 @@ class SeekableGzip:
         number, there = divmod(at, STRETCH_BYTES)
         held = self._held(number)
         try:
-            ahead = -(there + count) % PIECE_BYTES if there else 0  # at 0, an earlier read ends: read nothing ahead
+            ahead = -(there + count) % PIECE_BYTES if there else 0  # 0: rest of a read of the chunk before
             self._grow(held, number * STRETCH_BYTES, min(there + count + ahead, STRETCH_BYTES))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage

@@ -15,7 +15,7 @@ class Location(NamedTuple):
 
 
 def unusable_location(reason: str, name: str, count: int = 1) -> str:
-    """Return the location of a file that was found but cannot be used, and the number of samples that it holds."""
+    """Return the location of a file that was found but cannot be used. `count`: the number of samples lost with it."""
     return "\0".join(Location("", unusable_locator(reason, count), "", name.replace("\0", "")))
 
 

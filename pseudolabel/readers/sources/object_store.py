@@ -20,9 +20,6 @@ REQUEST_BYTES = 1 << 20  # minimum bytes of one request
 MAX_WHOLE_BYTES = 64 << 20  # maximum bytes of a response that holds the whole object instead of a range
 
 
-# --- stores ----------------------------------------------------------------------------------------------------------
-
-
 def open_object(address: str, size: int) -> io.BufferedReader:
     """Open an object of `size` bytes. Each read requests only its range from the store."""
     return range_file(size, partial(_ranged, address), buffer=REQUEST_BYTES)
@@ -69,7 +66,7 @@ def object_info(place: Path) -> dict[str, Any]:
 
 
 def file_at(address: str) -> tuple[str, int]:
-    """Return the location and size of an object; size -1 for a folder. Raise `UnusableSample` if there is none."""
+    """Return the location and size of an object; -1 for a folder. Raise `UnusableSample` if gone or of unknown size."""
     place = open_location(address)
     there = request(lambda: object_info(place), address)
     if there["type"] == "directory":
@@ -78,7 +75,7 @@ def file_at(address: str) -> tuple[str, int]:
 
 
 def list_objects(folder: Path) -> Iterator[tuple[str, str, int]]:
-    """Yield (name relative to `folder`, location, size) of each visible object; one folder is in memory at a time."""
+    """Yield (name relative to `folder`, location, size) of each visible object outside datasets, folder by folder."""
     there, path = filesystem_and_path(folder)
     folders = [(path, "")]
     while folders:

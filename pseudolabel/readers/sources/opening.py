@@ -102,7 +102,7 @@ def open_file(where: str) -> io.BufferedReader:
 
 
 def read_head(where: str, count: int) -> bytes:
-    """Return up to `count` first bytes of a location, of a store by one request of that size; b"" if it is unusable."""
+    """Return up to `count` first bytes of a location; b"" if unusable. An object of a store needs one request."""
     try:
         with open_file(where) as file:
             file.raw.seek(0, os.SEEK_SET)  # the buffer may have read ahead
@@ -138,10 +138,6 @@ def missing_file_error(path: str) -> Exception:
 def _unusable(_: str, told: str) -> io.BufferedReader:
     count, _, reason = told.partition(" ")
     raise UnusableSample(reason, int(count))
-
-
-def _object(address: str, size: str) -> io.BufferedReader:
-    return open_object(address, int(size))
 
 
 def _tar_member(container: str, told: str) -> io.BufferedReader:
@@ -272,7 +268,7 @@ def container_stamp(container: str) -> object:
 OPENERS: dict[str, Callable[[str, str], io.BufferedReader]] = {
     "unusable": _unusable,
     "file": _file,
-    "object": _object,
+    "object": lambda address, size: open_object(address, int(size)),
     "zip": _zip_member,
     "tar": _tar_member,
     "tar.gz": _packed_member,

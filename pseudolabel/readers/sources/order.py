@@ -17,7 +17,7 @@ Ranked = tuple[Rank, Extent]
 
 
 def random_order(seed: int) -> Order:
-    """Order by hash(seed, block), then hash(seed, key): mix classes and authors, by the same order in every process."""
+    """Return the order by hash(seed, block), then hash(seed, key): classes are mixed, in every process the same way."""
 
     def order(extent: Extent) -> Rank:
         own = hash64(f"{seed}\0{extent.key}")

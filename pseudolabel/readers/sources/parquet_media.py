@@ -124,12 +124,6 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
                 yield Row(number, name, size, told, block, chosen.suffix)
 
 
-def media_suffix(file: Any, wanted: Collection[str]) -> str:
-    """Return the suffix of a Parquet file's media type. Raise `UnusableSample` if there is no wanted media."""
-    with open_table(file) as parquet:
-        return media_column(parquet.schema_arrow, media_suffixes(wanted)).suffix
-
-
 @contextmanager
 def open_table(file: Any) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file. Convert errors of Arrow into `UnusableSample`. Raise `UserError` for one of this package."""
@@ -199,7 +193,7 @@ def _parts(groups: Iterable[tuple[int, int, int]]) -> Iterator[RowSpan]:
 
 
 def _names(parquet: pq.ParquetFile, leaf: str | None) -> Iterator[tuple[int, str | None]]:
-    """Yield the number and the name of each row. Damage counts the rows that are left."""
+    """Yield the number and the name of each row. `UnusableSample` has the number of rows that are lost."""
     import pyarrow as pa
 
     rows, at = parquet.metadata.num_rows, 0

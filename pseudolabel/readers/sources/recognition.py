@@ -41,7 +41,7 @@ def head_in_doubt(name: str, ends: Collection[str]) -> int:
 
 
 def recognise(name: str, head: bytes) -> str:
-    """Return the suffix of the format of a file, given its name and its first bytes; "" if it is none that is read."""
+    """Return the suffix of the format of a file, given its name and its first bytes; "" if not supported."""
     inner = strip_compression(name)
     suffix, compression = suffix_of(inner), name.lower()[len(inner) :]
     if compression:

@@ -144,7 +144,7 @@ class TextReader:
         self, extent: Extent, wanted: columns.ColumnTypes
     ) -> Iterator[tuple[int, columns.Values | UnusableSample]]:
         """Yield a pair for each text of the extent: its position, and the values of the `wanted` columns or why they
-        are unusable. Raise `UnusableSample` at damage only if `read` finds no documents after the damage."""
+        are unusable. Raise `UnusableSample` only for damage after which `read` finds no documents either."""
         path, name = extent.where, strip_compression(extent.where)
         if name.endswith(".parquet"):
             return columns.parquet_values(extent, wanted)

@@ -1,4 +1,4 @@
-"""Rows of TSV, in which a quote may be a letter: writers of TSV quote fields, as in csv, or write them as they are."""
+"""Rows of TSV. A quotation mark may be literal: some writers quote fields, as in csv, others write them unchanged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from itertools import count
 
 from pseudolabel.contracts import UnusableSample
 
-LITERAL_LINES = 1000  # lines of the right width after an open quote that prove that the quote is a letter
+LITERAL_LINES = 1000  # lines of the right width after an opening quotation mark that prove it literal
 
 
 def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
     """Yield the fields of each row, the header first. Blank lines give no row; damage of the file is yielded last.
 
-    Quotes count around a whole field within one line, and where, without them, a line would not have as many fields as
-    the header; else they are letters.
+    A row is read as quoted if that is valid and gives as many fields as the header, unless it joins lines that each
+    have as many fields as the header by themselves. Otherwise its quotation marks are literal.
     """
     ahead, width = _Lines(lines), 0
     while (line := ahead.next()) is not None:
@@ -30,7 +30,7 @@ def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
 
 
 def _unquoted(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
-    """Return the fields without their quotes, if quotes count; then also take the other lines of the row."""
+    """Return the fields, without quotation marks if the row is quoted; then take its other lines from `ahead`."""
     plain = len(fields) == width  # whether the lines of the row, each alone, have the right width
 
     def row() -> Iterator[str]:
@@ -59,7 +59,7 @@ def _split(line: str) -> list[str]:
 
 
 class _Lines:
-    """Lines that can be looked at before they are taken. Damage of the file is the last one."""
+    """Lines that can be looked at before they are taken. Damage of the file is the last item."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._source, self._seen = self._every(lines), deque[str | UnusableSample]()

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import Skipped, T, UnusableSample, or_skipped
+from pseudolabel.readers.dynamic_range import require_standard_range
+from pseudolabel.readers.sources.file_ends import index_fault, left_over, missing_bytes
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 from pseudolabel.readers.video.streams import (
     MAX_FRAME_PIXELS,
     choose_decoder,
     choose_stream,
     fields_of,
-    index_fault,
-    require_standard_range,
 )
 
 if TYPE_CHECKING:
@@ -75,14 +75,14 @@ class VideoFile:
         self.counted = container.format.name == "avi"
         self.indexed = container.format.name.startswith(INDEXED_FORMATS)
         self.aspect = float(self._stream.sample_aspect_ratio or 1)  # pixel aspect ratio, width / height
-        self.fields = fields_of(context)
+        self.fields = fields_of(context, container.format.name)
         with ExitStack() as unless_usable:
             unless_usable.callback(self.close)
             if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
                 raise UnusableSample(
                     f"frames of {context.width} x {context.height} pixels; the limit is {MAX_FRAME_PIXELS} pixels"
                 )
-            require_standard_range(context)
+            require_standard_range(int(context.color_trc), int(context.color_primaries))
             unless_usable.pop_all()
 
     def entries(self) -> np.ndarray:
@@ -109,6 +109,10 @@ class VideoFile:
                 return timeline
         self._open()
         return self._timeline(None, until, more)
+
+    def end_fault(self) -> str:
+        """Return what follows the video and is not read, or how much is missing; "" if neither."""
+        return left_over(self._file) or missing_bytes(self._file)
 
     def _timeline(self, begin: int | None, until: float, more: int) -> Timeline:
         stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf

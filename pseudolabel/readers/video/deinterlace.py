@@ -1,4 +1,4 @@
-"""Deinterlace frames with bwdif of libavfilter: one frame out for each frame in, from it and its two neighbours.
+"""Deinterlace frames with bwdif of libavfilter: make each frame from the frame and its two neighbours.
 
 The filter always gets exactly these three frames, so a frame is the same to the byte wherever decoding starts.
 """
@@ -68,11 +68,11 @@ def _frame_before(film: VideoFile, timeline: Timeline, index: int) -> av.VideoFr
 def deinterlace(shown: Shown) -> av.VideoFrame:
     """Return the frame itself if it is progressive, else its first field with the lines between made by the filter.
 
-    Raise `UnusableSample` if the frame is one field, as HEVC stores them: half as high, each second one a line lower.
+    Raise `UnusableSample` if the frame is a single field, of half the height: HEVC may store fields separately.
     """
     if not shown.fields.interlace(shown.frame):
         return shown.frame
-    if shown.fields.separate:
+    if shown.fields.separate and shown.frame.interlaced_frame:
         raise UnusableSample("HEVC in separate fields is not read; convert it: ffmpeg -vf weave,bwdif=mode=send_frame")
     return libav_errors("libavfilter", _filter, shown)
 

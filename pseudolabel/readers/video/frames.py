@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample
+from pseudolabel.readers.dynamic_range import require_standard_range
 from pseudolabel.readers.image.orientation import upright
 from pseudolabel.readers.video.decode import libav_errors
-from pseudolabel.readers.video.streams import require_standard_range
 
 if TYPE_CHECKING:
     import av
@@ -41,7 +41,7 @@ class FrameConverter:
 
         libswscale scales and converts in one pass.
         """
-        require_standard_range(frame)
+        require_standard_range(int(frame.color_trc), int(frame.color_primaries))
         width, height = frame.width * self.aspect, float(frame.height)
         if min(frame.width, frame.height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
             need = f"the short side needs {MIN_SIDE} pixels, the long side at most {MAX_ASPECT} times the short side"

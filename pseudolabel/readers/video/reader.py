@@ -38,7 +38,7 @@ EVERY_HELP = "Seconds from the start of a clip to the start of the next. [the le
 MOST_HELP = "Maximum number of clips per video, spread evenly. [all]"
 TREATMENT = (
     "interlaced frames are deinterlaced (bwdif of libavfilter, one frame for each), transparent ones lie on white; "
-    "videos of high dynamic range or wide gamut (PQ, HLG, BT.2020) are skipped"
+    "videos of high dynamic range or wide gamut (PQ, HLG, linear, logarithmic, BT.2020) are skipped"
 )
 
 
@@ -168,8 +168,8 @@ class VideoReader:
                 yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
                 done += 1
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
+        end = timeline.times[-1] if len(timeline.times) else 0
         if timeline.fault:
-            end = timeline.times[-1] if len(timeline.times) else 0
             yield Skipped(f"{extent.file}#{_told(end)}-", f"cannot be read from here on: {timeline.fault}")
         elif not len(timeline.times):
             yield Skipped(extent.key, "no frames in the file")
@@ -177,8 +177,12 @@ class VideoReader:
             yield Skipped(extent.key, "the file is shorter than its header says")
         elif not len(chosen) and not extent.start:
             long = f"{len(timeline.times)} frames in {timeline.times[-1]:.2f} s"
-            span = self.sampling._replace(gap=self.sampling.span).gap_text
+            more = len(timeline.times) > 1
+            how = self.sampling.at_rate(float(np.median(np.diff(timeline.times)))) if more else self.sampling
+            span = how._replace(gap=how.span).gap_text
             yield Skipped(extent.key, f"{long}, a clip spans {span}", unusable=False)
+        if end and not timeline.fault and extent.stop is None and (fault := film.end_fault()):
+            yield Skipped(f"{extent.file}#{_told(end)}-", fault)
 
     def _sample(
         self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]

@@ -1,9 +1,8 @@
-"""Choose the stream of an open video and its decoder, and say what is wrong with files that have none."""
+"""Choose the stream of an open video and its decoder."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from pseudolabel.contracts import UnusableSample
 
@@ -12,27 +11,13 @@ if TYPE_CHECKING:
 
 MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders of these codecs drop the alpha
-TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
+TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
 PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
 FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
-WIDE_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273, transfer characteristics: high dynamic range
-WIDE_PRIMARIES = {9: "BT.2020"}  # ITU-T H.273, colour primaries
-TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,format=yuv420p"
-FIRST_BOXES = (
-    b"ftyp",
-    b"styp",
-    b"moof",
-    b"mdat",
-    b"free",
-    b"skip",
-    b"wide",
-    b"pnot",
-)  # of an MP4 or MOV, but the index
-MAX_BOXES = 10_000
 
 
 def choose_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the stream that libav thinks best, else the first, of those that are no cover art. Discard all others."""
+    """Return the stream that libav thinks best, or else the first. Ignore cover art. Discard all others."""
     from av.stream import Discard, Disposition
 
     best = container.streams.best("video")
@@ -72,57 +57,23 @@ def choose_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
 
 
 class Fields(NamedTuple):
-    """How the frames of a stream are made of fields, two moments in alternate lines."""
+    """How the frames of a stream consist of fields. A field is every second line, from one moment."""
 
     flagged: bool  # whether frames themselves say that they are interlaced
-    parity: str  # the field shown first, of all frames; auto: each frame says it
-    separate: bool  # whether a frame that says so is only one field
+    parity: str  # the field that every frame shows first; auto: each frame names its own
+    separate: bool  # whether an interlaced frame is only one field
 
     def interlace(self, frame: av.VideoFrame) -> bool:
         """Return whether the frame is interlaced."""
         return self.parity != "auto" or (self.flagged and frame.interlaced_frame)
 
 
-def fields_of(decoder: av.VideoCodecContext) -> Fields:
-    """Return what frames say of fields, or of codecs that say nothing, what the container says."""
-    parity = "auto" if decoder.name in TELLING_CODECS else FIRST_FIELDS.get(int(decoder.field_order), "auto")
+def fields_of(decoder: av.VideoCodecContext, container: str) -> Fields:
+    """Return what the container says of fields, else what frames say; of `TELLING_CODECS` what frames say.
+
+    Matroska counts for H.264 as well: encoded as progressive it cannot tell. In other containers libav itself takes
+    the field order from the first frames.
+    """
+    telling = decoder.name in TELLING_CODECS and (decoder.name, container[:8]) != ("h264", "matroska")
+    parity = "auto" if telling else FIRST_FIELDS.get(int(decoder.field_order), "auto")
     return Fields(decoder.name not in PICTURE_CODECS, parity, separate=decoder.name == "hevc")
-
-
-class Colours(Protocol):
-    """A frame or a decoder of PyAV."""
-
-    color_trc: int
-    color_primaries: int
-
-
-def require_standard_range(colours: Colours) -> None:
-    """Raise `UnusableSample` if colours are of high dynamic range or wide gamut: as BT.709 they would look faded."""
-    names = WIDE_TRANSFERS.get(int(colours.color_trc)), WIDE_PRIMARIES.get(int(colours.color_primaries))
-    if any(names):
-        raise UnusableSample(f"HDR or wide gamut ({', '.join(filter(None, names))}) is not read; convert it: {TO_SDR}")
-
-
-class Seekable(Protocol):
-    """A file as libav reads it."""
-
-    def seek(self, offset: int, whence: int = ...) -> int: ...
-    def read(self, count: int = ...) -> bytes: ...
-
-
-def index_fault(file: Seekable) -> str:
-    """Return why an MP4 or MOV that does not open has no index, from its outermost boxes (ISO 14496-12); else ""."""
-    size, at = file.seek(0, os.SEEK_END), 0
-    for _ in range(MAX_BOXES):
-        file.seek(at)
-        head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if kind == b"moov":
-            return "its index (the moov box) is cut off" if at + length > size else ""
-        if not at and kind not in FIRST_BOXES:
-            return ""
-        length = int.from_bytes(head[8:16], "big") if length == 1 else length
-        at += length
-        if length < 8 or at >= size:  # 0: the last box, of any length
-            return "its index (the moov box) is missing: the recording or the copy of it was cut off"
-    return ""

@@ -171,13 +171,13 @@ MODALITIES: dict[Modality, Kind] = {
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     """Return the modality of the source's files. Raise `UserError` if there are several modalities, or none.
 
-    GIFs have the modality of the other images or videos of the source. Without any, they count as both. Containers such
-    as MP4 count as video, or as sound if none of them has a video stream. Files named as in `README`, and
-    text whose suffix is unknown, count only if there are no other files.
+    GIFs have the modality of the other images or videos of the source. If there are no others, GIFs count as both.
+    Containers such as MP4 count as video, or as sound if none of them has a video stream. Files whose names match
+    `README`, and text whose suffix is unknown, count only if there are no other files.
     """
     suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
-    containers, films = 0, False  # film containers, and whether there is a film in any of them
+    containers, films = 0, False  # MP4 and the like, and whether any of them has a video stream
     for file in files.find_files(sources, frozenset().union(*suffixes.values())):
         if file.candidate:
             name = file_name(file.where).lower()

@@ -65,8 +65,8 @@ class Rows:
     rows: Sequence[Row] | pa.RecordBatch
     count: int
     source: Any = None  # the source of the rows, for `check_rows`; None if it is no longer in memory
-    tokens: int = 0  # tokens of text that are counted, of text tasks
-    unknown: int = 0  # [UNK] among them
+    tokens: int = 0  # tokens of text that the run counts, [UNK] included; 0 if the task has no tokens
+    unknown: int = 0  # [UNK] tokens in `tokens`
 
 
 class Reader(Protocol):
@@ -94,23 +94,15 @@ class Labeler(Protocol):
         """Return the pieces that display the row."""
 
 
-def no_notes(task: Task, artefacts: Path) -> Sequence[str]:
-    return ()
-
-
-def never(task: Task) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class Description:
     """Metadata of a task; no row depends on it. `notes` takes the task and the folder of `fit`."""
 
     paper: str  # authors, year, URL
     invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
-    chance_level: str = ""  # how often a guess is right; "": always answering the most frequent label of the rows
-    notes: Callable[[Any, Path], Sequence[str]] = no_notes  # remarks on the rows, beyond column meanings
-    self_verifying: Callable[[Any], bool] = never  # whether labels of this task can be checked without the source
+    chance_level: str = ""  # how often a guess is right; "": how often the most frequent label is right
+    notes: Callable[[Any, Path], Sequence[str]] = lambda task, artefacts: ()  # remarks, beyond column meanings
+    self_verifying: Callable[[Any], bool] = lambda task: False  # whether labels can be checked without the source
 
 
 @dataclass(frozen=True)

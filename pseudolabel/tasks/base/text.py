@@ -77,7 +77,7 @@ class TokenTask(TextTask):
         super().__post_init__()
         for role in REQUIRED_ROLES:
             if getattr(self, f"{role}_token") and (not self.tokenizer or role not in self.needs()):
-                why = f"{self.name} needs none with these options" if self.tokenizer else "it is learned with its own"
+                why = f"{self.name} needs none with these options" if self.tokenizer else "a learned one has its own"
                 raise UserError(f"--{role}-token names a token of the tokenizer, but {why}; leave it out")
         if self.tokenizer:
             least = self.frame(self.given_tokens).size + 2
@@ -86,7 +86,7 @@ class TokenTask(TextTask):
 
     @cached_property
     def tokenizer_files(self) -> tuple[str, dict[str, str]]:
-        """Return the content of the tokenizer.json of `--tokenizer`, and the tokens with a role: options go first."""
+        """Return the content of tokenizer.json of `--tokenizer`, and the tokens with a role. Options override them."""
         description, named = load_description(self.tokenizer)
         given = {f"{role}_token": getattr(self, f"{role}_token", "") for role in ROLES}
         return description, named | {key: token for key, token in given.items() if token}
@@ -104,7 +104,7 @@ class TokenTask(TextTask):
         return self.special_tokens(tokenizer, named)
 
     def special_tokens(self, tokenizer: Tokenizer, named: Mapping[str, str]) -> SpecialTokens:
-        """Find the special tokens of a tokenizer. `named`: as in tokenizer_config.json."""
+        """Find the special tokens of a tokenizer. `named`: token by key, as in tokenizer_config.json."""
         return load_special(tokenizer, self.needs(), tuple(named.items()), not (self.cls_token or self.sep_token))
 
     def options(self) -> Mapping[str, Any]:
@@ -152,7 +152,7 @@ class TokenTask(TextTask):
         """Load the tokenizer of `fit`, and the detokenizer if `--as-text` is set. `words`, `literal`: see `Tokens`."""
         tokens = load_tokens((artefacts / TOKENIZER).read_bytes().decode(), words, literal)
         written = load_detokenizer(tokens.tokenizer) if self.as_text else None
-        named = dict(configured_tokens(artefacts / CONFIGURATION))
+        named = configured_tokens(artefacts / CONFIGURATION)
         return tokens, self.special_tokens(tokens.tokenizer, named), written
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
@@ -198,9 +198,9 @@ class PackedTask(TokenTask):
 
 
 def asking_rows(made: Rows, known: np.ndarray, source: Callable[[np.ndarray], Any]) -> Iterator[Rows | Skipped]:
-    """Yield the rows that ask for something, then a `Skipped` for each other row.
+    """Yield the rows that have something to predict, then a `Skipped` for each row that has nothing.
 
-    `known`: (r,) bool, true for rows with text that is not [UNK]. `source`: (r,) bool -> the source of these rows.
+    `known`: (r,) bool, true for rows with text that is not [UNK]. `source`: (r,) bool -> the source of the true rows.
     """
     import pyarrow as pa
 
@@ -226,7 +226,7 @@ def list_to_array(rows: pa.RecordBatch, name: str, width: int) -> np.ndarray:
 
 
 def first_faults(*tests: tuple[np.ndarray, str]) -> list[str | None]:
-    """Return the first reason of each row, or None. A test is `(r,)` bool, true for faulty rows, and a reason."""
+    """Return for each row the reason of its first failed test, or None. A test is `(r,)` bool (failed) and a reason."""
     found = np.select([wrong for wrong, _ in tests], np.arange(len(tests)), -1)
     return [tests[which][1] if which >= 0 else None for which in found.tolist()]
 
@@ -266,7 +266,8 @@ class PackedLabeler(NamedTuple):
                 batch = self.task.batch(keys, copy, self.task.label(text, rng))
                 documents = packed.documents if (copy, i) == (0, 0) else 0
                 text_tokens = self.special.is_text(text.ids)
-                counts = (0, 0) if copy else self.special.count_tokens(text.ids)
+                written = text.ids if self.task.literal() else self.special.plain(text.ids)
+                counts = (0, 0) if copy else self.special.count_tokens(written)
                 made = Rows(batch, documents, text.ids, *counts)
                 yield from asking_rows(made, np.asarray(text_tokens.any(1)), text.ids.__getitem__)
 

@@ -25,7 +25,7 @@ RESIZE_HELP = "Short side in pixels of the frame before the square is cut. [{0.f
 PLACE_HELP = "Position of the square; busiest: where most motion is. [{0.framing.place}]"
 JITTER_HELP = "Maximum random shift in pixels of the square: per frame, in shuffle-clips per clip. [{0.framing.jitter}]"
 MOTION_HELP = "Minimum motion in gray levels on thumbnails (see column motion); skip clips with less. 0: keep all."
-CUT_HELP = "Skip clips with a cut: more than this share of colours changes at once. Less reliable in gray. 1: keep all."
+CUT_HELP = "Skip clips with a cut: over this share of colours changes at once. Gray video: less reliable. 1: keep all."
 
 
 class Crop(StrEnum):
@@ -63,9 +63,9 @@ def treatment_notes(task: Task, artefacts: Path) -> Sequence[str]:
     return (TREATMENT,)
 
 
-def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = (), most: int = 8) -> Tiles:
-    """Return up to `most` evenly spaced frames as a film strip."""
-    some = np.linspace(0, len(media) - 1, min(most, len(media))).round().astype(int).tolist()
+def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = ()) -> Tiles:
+    """Return up to 8 evenly spaced frames as a film strip."""
+    some = np.linspace(0, len(media) - 1, min(8, len(media))).round().astype(int).tolist()
     return Tiles(
         caption, [codec.decode_stored(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ()
     )
@@ -107,12 +107,8 @@ class VideoTask(VideoOptions, SampleTask):
 
     def options(self) -> Mapping[str, Any]:
         how = self.sampling
-        lie = {
-            "offsets": [step * how.gap for step in how.steps],
-            "length": how.length * how.gap,
-            "seconds": how.seconds,
-        }
-        return {**super().options(), **self.framing._asdict(), **lie}
+        lie = {"offsets": [step * how.gap for step in how.steps], "length": how.length * how.gap}
+        return {**super().options(), **self.framing._asdict(), **lie, "seconds": how.seconds}
 
     def reader(self) -> Reader:
         return VideoReader(self.sampling, self.framing.resize)
@@ -138,9 +134,9 @@ class VideoTask(VideoOptions, SampleTask):
     ) -> Square:
         """Cut a square out of all frames; each group of `unit` frames has one random shift, the jitter.
 
-        `motion_of`: `(n, 32, 32)` float32 thumbnails, without jitter -> motion in gray levels, in most tasks the
-        smallest difference between rows with different labels. Raise `FilteredSample` if no square reaches
-        `min_motion`, or if the clip has a cut to another shot.
+        `motion_of`: `(n, 32, 32)` float32 thumbnails, without jitter -> motion in gray levels. In most tasks, motion is
+        the smallest difference between the frames, clips or versions of a clip that the label tells apart. Raise
+        `FilteredSample` if no square reaches `min_motion`, or if the clip has a cut to another shot.
         """
         motion.require_one_shot(clip.frames, self.max_cut)
         size, _, _, jitter = self.framing

@@ -38,8 +38,8 @@ def mfcc(wave: np.ndarray, rate: int, ceiling: float) -> np.ndarray:
     """(n,) int16 -> (T, 39) float32: 13 MFCC, their deltas and the deltas of the deltas, 100 frames a second.
 
     Same as fairseq's examples/hubert/simple_kmeans/dump_mfcc_feature.py for a waveform in [-1, 1):
-    torchaudio.compliance.kaldi.mfcc(use_energy=False), then torchaudio.functional.compute_deltas twice. They use
-    Povey's window, 23 mel filters, the natural logarithm, the orthonormal DCT and lifter 22. Kaldi itself does not
+    torchaudio.compliance.kaldi.mfcc(use_energy=False), then torchaudio.functional.compute_deltas twice. The MFCC
+    use Povey's window, 23 mel filters, the natural logarithm, the orthonormal DCT and lifter 22. Kaldi itself does not
     scale int16 samples; its first coefficient is larger by sqrt(23) * 2 * ln(32768), about 100.
 
     `ceiling` is the highest frequency of the mel filters in Hz, from `filter_ceiling`; fairseq uses `rate` / 2.

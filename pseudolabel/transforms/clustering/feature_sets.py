@@ -14,10 +14,11 @@ from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.clustering.precomputed import FEATURE_SUFFIXES, Embeddings
 from pseudolabel.transforms.image import features as image_features
+from pseudolabel.transforms.image import ops
 from pseudolabel.transforms.text import features as text_features
 from pseudolabel.transforms.text.features import Topics
 
-MAX_FIT_DOCUMENTS = 200_000  # a fit of topics ends with the block that reaches this; a megabyte may hold many documents
+MAX_FIT_DOCUMENTS = 200_000  # documents for a fit of topics; the block that reaches this number is the last one
 CLIP_FRAMES = 4  # frames per clip
 FROM_FILE, FROM_ENCODER = "file", "encoder"  # origins of features that are no built-in set
 FEATURES_HELP = (
@@ -150,7 +151,7 @@ class PrecomputedFeatures(NamedTuple):
 
 
 def concatenate(parts: list[np.ndarray]) -> np.ndarray:
-    """Concatenate the parts and empty the list, so that memory never holds both in full."""
+    """Concatenate the parts and empty the list, so that memory never holds all parts and the whole."""
     whole = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     at = len(whole)
     while parts:
@@ -167,18 +168,16 @@ def hog(stored: StoredSample) -> np.ndarray:
 
 def pixels(stored: StoredSample) -> np.ndarray:
     """Return (1, 768): 16 x 16 RGB pixels. PCA later keeps the directions of largest variance."""
-    return image_features.thumbnail(stored.payload, 16)[None]
+    return ops.resize(stored.payload, 16, 16).reshape(1, -1)
 
 
 def mfcc(stored: StoredSample) -> np.ndarray:
     """Return (1, 143): statistics of 13 MFCC and their deltas; NaN if the utterance is shorter than a frame."""
     sound: Utterance = stored.payload
     frames = audio_features.mfcc(sound.wave, sound.rate, audio_features.filter_ceiling(sound.rate, sound.heard))
-    return (
-        audio_features.statistics(frames)[None]
-        if len(frames)
-        else np.full((1, audio_features.STATISTICS), np.nan, np.float32)
-    )
+    if not len(frames):
+        return np.full((1, audio_features.STATISTICS), np.nan, np.float32)
+    return audio_features.statistics(frames)[None]
 
 
 FEATURE_SETS: dict[str, FeatureSet] = {

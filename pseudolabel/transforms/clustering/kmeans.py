@@ -22,7 +22,7 @@ DISTANCE_NOISE = 16 * float(np.finfo(np.float32).eps)
 MAX_REPAIR_ROUNDS = 100  # one or two are usual
 CELL_STEPS = 2  # Lloyd iterations on cells
 MAX_STEPS = 25  # Lloyd iterations
-# Lloyd iterations stop when one reduces the inertia by less than this share: on many points, on few.
+# Lloyd iterations stop when one reduces the inertia by less than this share. FEW: the sample holds all points.
 MIN_GAIN, MIN_GAIN_FEW = 3e-3, 3e-4
 BLOCK_POINTS = 4096  # points in a block that is assigned
 FIRST_SOFTNESS, SOFTNESSES = 0.1, 6  # first temperature, in squared distances; number of temperatures, each halved

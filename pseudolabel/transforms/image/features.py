@@ -1,4 +1,4 @@
-"""Image features for clustering: (H, W, 3) uint8 RGB -> (D,) gradients, colour statistics or a thumbnail."""
+"""Image features for clustering: (H, W, 3) uint8 RGB -> (D,) gradients or colour statistics."""
 
 from __future__ import annotations
 
@@ -50,8 +50,3 @@ def color_statistics(image: np.ndarray) -> np.ndarray:
         .reshape(COLOR_GRID**2, -1, 3)
     )
     return np.hstack([places.mean(1), places.std(1)]).ravel()
-
-
-def thumbnail(image: np.ndarray, side: int) -> np.ndarray:
-    """(H, W, 3) -> (3 * side * side,) uint8: the image resized to `side` x `side`, row by row."""
-    return ops.resize(image, side, side).ravel()

@@ -39,10 +39,8 @@ def _block(mask: np.ndarray, most: int, rng: np.random.Generator) -> bool:
     """Hide one more rectangle with 1 to `most` new patches. Return whether one was found."""
     height, width = mask.shape
     for _ in range(MAX_ATTEMPTS):
-        area, aspect = (
-            rng.uniform(min(MIN_BLOCK_PATCHES, most), max(MIN_BLOCK_PATCHES, most)),
-            exp(rng.uniform(log(MIN_ASPECT), -log(MIN_ASPECT))),
-        )
+        area = rng.uniform(min(MIN_BLOCK_PATCHES, most), max(MIN_BLOCK_PATCHES, most))
+        aspect = exp(rng.uniform(log(MIN_ASPECT), -log(MIN_ASPECT)))
         h, w = round(sqrt(area * aspect)), round(sqrt(area / aspect))
         if 0 < h < height and 0 < w < width:
             top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)

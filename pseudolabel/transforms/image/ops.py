@@ -51,9 +51,9 @@ def is_flat(image: np.ndarray) -> bool:
 
 
 def check_not_flat(image: np.ndarray) -> None:
-    """Raise `UnusableSample` if all pixels have one colour: nothing tells where, or which way up, a part of it was."""
+    """Raise `UnusableSample` if all pixels have one colour: the place and the rotation of a part cannot be inferred."""
     if is_flat(image):
-        white = ", as an empty or fully transparent image shows" if image[0, 0].min() == 255 else ""
+        white = ", as in an empty or fully transparent image" if image[0, 0].min() == 255 else ""
         raise UnusableSample(f"blank: all pixels have one colour{white}")
 
 

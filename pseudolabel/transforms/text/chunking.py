@@ -31,7 +31,7 @@ ENDS = sorted({*range(0x80, 0xC0)} - {*range(0x80, 0x8B), 0x8E, 0x9F, 0xA0, 0xA8
 LEADS = {2: range(0xC3, 0xE0), 3: (0xE0, *range(0xE4, 0xEE)), 4: range(0xF0, 0xF5)}  # by the character's length
 DELETERS = frozenset({"BertNormalizer", "StripAccents"})  # these never delete a PRINTABLE character
 WHITE_SPACE_CLASS = 1  # the class of a byte of white space that belongs to no chunk
-NEVER, AFTER, ALWAYS = 0, 1, 2  # no cut between two bytes, cut if `kinds` has the length of the character before, cut
+NEVER, AFTER, ALWAYS = 0, 1, 2  # no cut; cut if `kinds` has the length of the character before the place; cut
 
 
 class NotChunkable(Exception):

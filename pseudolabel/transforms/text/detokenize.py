@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONTEXT_TOKENS = 4  # preceding tokens that a token is decoded with
 CUT = "\ufffd"  # what decoders write for bytes that are no whole character
+WHOLE_CUT = (CUT, "ï¿½", "<0xEF><0xBF><0xBD>")  # U+FFFD itself as pieces
 
 
 class Detokenizer:
@@ -41,7 +42,7 @@ class Detokenizer:
     def _continuing(self, pieces: list[str]) -> np.ndarray:
         """Return (v,) bool: the piece begins inside a character. True for some pieces of byte-level vocabularies.
 
-        The byte C3 and one such byte are a character: then the decoder writes no U+FFFD, its sign for a cut character.
+        Such a piece decodes to U+FFFD alone. After the byte C3 it completes a character, so no U+FFFD is written.
         """
         before = [piece for piece in ("Ã", "<0xC3>") if self.decode([piece]) == CUT]  # byte-level, byte fallback
         cut = [bool(before) and answer.startswith(CUT) for answer in self.answers]
@@ -49,10 +50,10 @@ class Detokenizer:
         return np.array(later, bool)
 
     def characters(self, ids: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n,) int64: the number of the character that a token begins in; and (n,) bool: it is a whole one.
+        """Return (n,) int64: the number of the character that a token begins in; (n,) bool: that character is complete.
 
-        Tokens with one number must be read together. `fresh`: (n,) bool, true where another text begins. A text that
-        is a part of a row may begin or end within a character, which is not whole then.
+        Tokens with one number must be decoded together. `fresh`: (n,) bool, true where another text begins. If a text
+        is a part of a row, its first or last character may be incomplete.
         """
         if not self.continues.any():
             return np.arange(len(ids)), np.ones(len(ids), bool)
@@ -62,34 +63,34 @@ class Detokenizer:
         number, starts = np.cumsum(begins) - 1, np.flatnonzero(begins)
         whole, pieces = ~inside[starts], self.pieces[ids].tolist()
         for i in np.flatnonzero(np.append(fresh[1:], True)[: len(ids)]).tolist():
-            whole[number[i]] &= not self.decode(pieces[starts[number[i]] : i + 1]).endswith(CUT)
+            character = pieces[starts[number[i]] : i + 1]
+            whole[number[i]] &= not self.decode(character).endswith(CUT) or "".join(character).endswith(WHOLE_CUT)
         return number, whole[number]
 
     def read(self, ids: np.ndarray, chosen: np.ndarray, special: SpecialTokens) -> list[pa.Array]:
         """Return r texts with a blank for each chosen token, and r lists of answers. `ids`, `chosen`: (r, L).
 
-        Tokens of one character have one blank. The answer for a character that a row cuts is the names of its tokens.
+        Tokens of one character have one blank. A character that a row cuts is left out: its tokens are no text.
         """
         import pyarrow as pa
 
         framing = [i for frame in (special.single, special.pair) for part in frame[:3] for i in part]
         written = ~np.isin(ids, [special.sep, special.pad, special.mask, *framing])  # [MASK] is written for blanks only
-        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # which end documents and rows
+        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # these end documents and rows
         (row, column), flat = np.nonzero(written), ids[written]
         fresh = np.diff(row, prepend=-1) + np.diff(column, prepend=-1) != 1
         number, whole = self.characters(flat, fresh)
         first, hidden = np.diff(number, prepend=-1) > 0, np.zeros(len(flat), bool)
         hidden[number[chosen[written]]] = True
         hidden = hidden[number]
-        blank, shown = hidden & first, hidden & first | whole & ~hidden
+        blank, shown = hidden & first & whole, (~hidden | first) & whole
         pieces = np.where(hidden, self.marks[flat] + "[MASK]" + self.ends[flat], self.pieces[flat])
         texts = self.texts(pieces[shown], row[shown], document[shown], len(ids))
         offsets = np.append(0, np.bincount(row[blank], minlength=len(ids)).cumsum()).astype(np.int32)
         answers, sizes = self.answers[flat[blank]], np.bincount(number)[number[blank]]
-        for i in np.flatnonzero((sizes > 1) | ~whole[blank]).tolist():
+        for i in np.flatnonzero(sizes > 1).tolist():
             start = np.flatnonzero(blank)[i]
-            character = self.pieces[flat[start : start + sizes[i]]].tolist()
-            answers[i] = self.decode(character).strip() if whole[start] else "".join(character)
+            answers[i] = self.decode(self.pieces[flat[start : start + sizes[i]]].tolist()).strip()
         return [to_strings(texts), pa.ListArray.from_arrays(offsets, to_strings(answers.tolist()))]
 
     def spell(self, rows: Ragged, blanks: np.ndarray) -> pa.Array:
@@ -117,7 +118,7 @@ class Detokenizer:
     def each(self, ids: np.ndarray) -> list[str]:
         """Return the text of each of (n,) ids, with the space before it if there is one.
 
-        The first token of a character has it all, the others have "".
+        The first token of a character has the whole character, the others have "".
         """
         number, whole = self.characters(ids, np.arange(len(ids)) == 0)
         begins = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
@@ -131,7 +132,7 @@ class Detokenizer:
         return texts
 
     def texts(self, pieces: np.ndarray, rows: np.ndarray, parts: np.ndarray, count: int) -> list[str]:
-        """Return `count` texts of (n,) pieces. `rows`, `parts`: (n,), of each piece. A part becomes a line of a row."""
+        """Return `count` texts of (n,) pieces. `rows`, `parts`: row and part of each, (n,). A part becomes a line."""
         starts = np.flatnonzero(np.diff(parts, prepend=-1)).tolist()
         texts, flat = [""] * count, pieces.tolist()
         for row, (start, end) in zip(rows[starts].tolist(), pairwise([*starts, len(flat)]), strict=True):

@@ -256,6 +256,6 @@ def masking_faults(shown: np.ndarray, labels: np.ndarray, special: SpecialTokens
     asked = labels != IGNORE_INDEX
     return [
         ((asked & ~special.is_text(labels)).any(1), "`labels` has an id that is not text"),
-        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "`input_ids`: no mask or text at a label"),
+        ((asked & (shown != special.mask) & ~special.is_text(shown)).any(1), "labelled input is neither mask nor text"),
         (~asked.any(1), "`labels` has no token"),
     ]

@@ -78,7 +78,7 @@ class Packing(NamedTuple):
             starts[0] -= kept.tokens
         turns = np.roll(self.widths, -kept.turn)
         bounds = np.cumsum(np.resize(turns, len(every) // min(self.widths) + 1))
-        bounds = np.append(0, bounds[bounds < len(every)])  # a full last row stays, because `rows` drops its [SEP]
+        bounds = np.append(0, bounds[bounds < len(every)])  # the state keeps a full last row: `rows` drops its [SEP]
         at = bounds - len(kept.ids)
         keys = row_keys(files, which, starts, at[at >= 0])
         keys = pa.concat_arrays([to_strings([kept.key] if at[0] < 0 else []), keys])

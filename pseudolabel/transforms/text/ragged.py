@@ -28,7 +28,7 @@ def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generato
 
 
 def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (rows, parts) int64, each at least 1, with sum `total` per row, all with equal probability.
+    """Return (rows, parts) int64, each at least 1, with sum `total` per row; all such rows are equally likely.
 
     See T5's `_random_segmentation`, text-to-text-transfer-transformer's t5/data/preprocessors.py.
     """
@@ -42,7 +42,7 @@ def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndar
 
     Items are taken in order if they fit into the room left. After a misfit, the rest of its group is skipped; `heads`,
     (r, k) bool, is true for the first item of a group. A round takes all items up to the first misfit, which can never
-    fit later. Few rounds follow the first.
+    fit later. Most rows need few rounds.
     """
     taken = np.zeros(sizes.shape, bool)
     rows, left, still = np.arange(len(sizes)), room.astype(np.int64), sizes

@@ -144,8 +144,8 @@ def make_pairs(
 
 
 def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
-    """Return the first sentence after each chunk where a random segment may begin. It is not the sentence that follows
-    the first segment, even if that sentence is in the next document."""
+    """Return for each chunk the first later sentence that may begin a random segment. The sentence that follows the
+    first segment is excluded, even if that sentence is in the next document."""
     far: np.ndarray = np.minimum(np.maximum(stop, cut + 1), count)
     return far
 
@@ -154,7 +154,7 @@ def elsewhere(
     text: SentenceText, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the first sentence of each random segment, (c,). Return it and the sentence before which the segment must
-    end, (c,). `after`: (c,) of `first_negative`. All other documents have equal probability, as have their sentences.
+    end, (c,). `after`: (c,) of `first_negative`. All other documents are equally likely, then all sentences of one.
     With at most `FEW_DOCUMENTS` others, the document would reveal the label. Then all sentences outside the chunk have
     equal probability.
     """

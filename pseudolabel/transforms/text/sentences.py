@@ -29,9 +29,9 @@ def split_sentences(block: Block, per_line: bool = False) -> Block:
     A sentence has its document's position. Sentences may touch. With `per_line` each line is one. Else a sentence ends
 
     - at a blank line; a single line end counts as a space, because text is wrapped;
-    - after . ! ? … and the stops of other scripts, with the closing quotes, brackets, * and _ behind (a space may come
-      between: « Non ! »), if white space follows, but not if a stop, a lower-case letter, or a dash or opening bracket
-      before a lower-case letter follows the white space;
+    - after . ! ? … and the stops of other scripts, and after the closing quotes, brackets, * and _ that follow the stop
+      (« Non ! » has a space between), if white space follows. Not if the next character after the white space is a
+      stop, a lower-case letter, or a dash or opening bracket before a lower-case letter;
     - but not after an abbreviation (`TITLE_ABBREVIATIONS`; `NUMBER_ABBREVIATIONS` before a number), an initial or a
       letter between stops (J. R. R. Tolkien, U.S., e.g.), or the number of an item that begins a line (1. 2.);
     - after 。！？ and closing quotes and brackets, whatever follows; after ．, but not in ３．１４;

@@ -125,8 +125,8 @@ def readable_spans(
 ) -> tuple[Ragged, Ragged]:
     """Return what `with_sentinels` and `target_spans` return, except that no character is divided.
 
-    `characters`: (r * n,) int, ascending: the number of the character of each token. All of a character is in the first
-    span that has a token of it; a sentinel inside the character follows it.
+    `characters`: (r * n,) int, ascending: the number of the character of each token. If a span has a
+    token of a character, the first such span gets the whole character. A sentinel inside the character moves behind it.
     """
     (rows, length), cut, place = ids.shape, noise.reshape(-1), np.flatnonzero(span_starts(noise))
     starts = np.append(np.flatnonzero(np.diff(characters, prepend=-1)), len(cut))

@@ -45,11 +45,11 @@ class Frame(NamedTuple):
 
     @property
     def type_ids(self) -> np.ndarray:
-        """Return int8 types by the numbers of `parts`."""
+        """Return the int8 token types, indexed by the values of `parts`."""
         return np.array([*self.types, 0], np.int8)
 
     def ids(self, pad: int) -> np.ndarray:
-        """Return int32 ids of the special tokens by the numbers of `parts`; 0 for the texts."""
+        """Return the int32 ids of the special tokens, indexed by the values of `parts`; 0 for the texts."""
         return np.array([*self.front, 0, *self.between, 0, *self.back, pad], np.int32)
 
     def parts(self, a_size: np.ndarray, b_size: np.ndarray, width: int) -> np.ndarray:
@@ -94,15 +94,18 @@ class SpecialTokens(NamedTuple):
         named: Iterable[tuple[str, str]] = (),
         own_frame: bool = True,
     ) -> SpecialTokens:
-        """Find the special tokens. Raise `UserError` if the tokenizer has no token for one of the roles `needed`.
+        """Find the special tokens. Raise `UserError` if a role of `needed` has no token, or the mask has another role.
 
         `named`: keys of tokenizer_config.json and tokens. Without `own_frame`, rows are [CLS] text [SEP] even if the
         tokenizer frames texts otherwise.
         """
         vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_tokens_decoder()
-        tokens = role_tokens(tokenizer, vocabulary, dict(named))
+        configured = dict(named)
+        tokens = role_tokens(tokenizer, vocabulary, configured)
         if lacking := [role for role in needed if role not in tokens]:
-            raise UserError(f"{_lacking(lacking[0], tokenizer, tokens)}, or leave --tokenizer out to learn one")
+            raise UserError(
+                f"{_lacking(lacking[0], tokenizer, tokens, configured)}, or leave --tokenizer out to learn one"
+            )
         roles = {role: vocabulary[tokens[role]] if role in tokens else -1 for role in ROLES}
         sentinels = find_sentinels(vocabulary)
         begin, end = ((roles[role],) if roles[role] >= 0 else () for role in ("cls", "sep"))
@@ -111,6 +114,13 @@ class SpecialTokens(NamedTuple):
         if own_frame:
             single = frame_of(tokenizer, vocabulary, pair=False) or single
             pair = frame_of(tokenizer, vocabulary, pair=True) or pair
+        others = {role: [i] for role, i in roles.items() if role != "mask"}
+        others["frame"] = [i for frame in (single, pair) for part in frame[:3] for i in part]
+        if also := [role for role, same in others.items() if roles["mask"] in same and "mask" in needed]:
+            raise UserError(
+                f"{tokens['mask']} cannot be the mask: it is also the tokenizer's {also[0]} token, and no row could "
+                f"tell the two apart; name another with --mask-token"
+            )
         ids = np.fromiter(vocabulary.values(), np.int32)
         table = np.zeros(ids.max() + 1, bool)
         table[[i for i in roles.values() if i >= 0]] = True
@@ -141,9 +151,9 @@ load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # every shard uses the sa
 def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapping[str, str]) -> dict[str, str]:
     """Return role -> token, of the roles that the tokenizer has. `named`: keys of tokenizer_config.json and tokens.
 
-    The tokenizer's configuration decides, then its post-processor, then the usual names among special tokens, and last
-    those in the vocabulary. A token that was added but is not special, such as an HTML tag, is text. Only the model
-    itself says what [UNK] is, if it says so.
+    In this order: the configuration, the post-processor, the configuration's bos_token or eos_token, usual names among
+    special tokens, usual names in the vocabulary. A token that was added but is not special, such as an HTML tag, is
+    text. For [UNK], the model's own setting takes the place of the configuration.
     """
     model, added = json.loads(tokenizer.to_str())["model"], tokenizer.get_added_tokens_decoder().values()
     frame = frame_of(tokenizer, vocabulary, pair=False) or Frame((), (), ())
@@ -168,13 +178,18 @@ def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapp
     return found
 
 
-def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str]) -> str:
+def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str], named: Mapping[str, str]) -> str:
     special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
     free = [token for token in special if token not in tokens.values()]
-    usual = [name for name in (*ROLES[role], *free, *special) if tokenizer.token_to_id(name) is not None]
-    example = f", such as --{role}-token '{usual[0]}'" if usual else ""
-    names = " or ".join(ROLES[role])
-    return f"the tokenizer has no {names} token; name one of its own with --{role}-token{example}"
+    shared = [] if role == "mask" else special  # a mask has no other role
+    usual = [name for name in (*ROLES[role], *free, *shared) if tokenizer.token_to_id(name) is not None]
+    if token := named.get(f"{role}_token"):
+        said = f"the configuration of the tokenizer names {token} as its {role} token, but the vocabulary lacks it"
+    else:
+        said = f"the tokenizer has no {' or '.join(ROLES[role])} token"
+    if usual:
+        return f"{said}; name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
+    return f"{said}; add one with add_special_tokens and save the tokenizer, name one of its own with --{role}-token"
 
 
 def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:
@@ -185,7 +200,7 @@ def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:
 
 
 def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Frame | None:
-    """Return how the post-processor frames one text, or a pair. None if it does not frame one, or part the two."""
+    """Return how the post-processor frames one text, or a pair. None if it adds no token."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
     encoded = (tokenizer.encode(piece, add_special_tokens=False) for piece in chain(("a",), vocabulary))
@@ -200,13 +215,13 @@ def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Fra
     del types[last[0] + 1 : last[-1] + 1]
     if pair:
         del types[first[0] + 1 : first[-1] + 1]
-    return Frame(*map(tuple, (front, between, back, types))) if (between if pair else front + back) else None
+    return Frame(*map(tuple, (front, between, back, types))) if front + between + back else None
 
 
 def framing_faults(
     ids: np.ndarray, attention: np.ndarray, special: SpecialTokens, frame: Frame
 ) -> list[tuple[np.ndarray, str]]:
-    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text and padding, and the reason."""
+    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text, then padding; the reason."""
     columns, size = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64)
     attended = columns < size[:, None]
     back = np.take_along_axis(ids, np.maximum(0, size[:, None] - len(frame.back) + np.arange(len(frame.back))), 1)

@@ -61,8 +61,8 @@ class Tokens:
     encoding's `word_ids` are one word; an added token is a word by itself. Without `literal`, the name of a special
     token in the text is ordinary text.
 
-    The tokenizer needs gigabytes for long text. So text is cut in two cases, although ids may change there: after
-    SLICE_BYTES without a safe place, and before white space in a longer document that the tokenizer must get whole.
+    The tokenizer needs gigabytes for long text, so two cuts are made although they may change ids: after SLICE_BYTES
+    without a safe place; and, without chunks, before white space in a document longer than SLICE_BYTES.
     """
 
     def __init__(self, tokenizer: Tokenizer, words: bool = False, literal: bool = True) -> None:

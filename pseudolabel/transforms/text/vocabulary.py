@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pseudolabel.contracts import UserError
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 TOKENIZER = "tokenizer.json"
 CONFIGURATION = "tokenizer_config.json"
-CONFIGURATIONS = ("special_tokens_map.json", CONFIGURATION)  # as transformers saves them; the last one has priority
+CONFIGURATIONS = (CONFIGURATION, "special_tokens_map.json")  # as transformers saves them
 
 
 def load_description(name: str) -> tuple[str, dict[str, str]]:
     """Return the content of a tokenizer.json, and the tokens with a role in the configuration beside it.
 
-    `name`: the file, its folder, or a model on the Hugging Face Hub. The tokens are by the keys of
+    `name`: the file, its folder, or a model on the Hugging Face Hub. The keys are those of
     tokenizer_config.json, such as "mask_token". Raise `UserError` if the tokenizer cannot be loaded or is unusable.
     """
     from tokenizers import Tokenizer
@@ -43,9 +43,30 @@ def load_description(name: str) -> tuple[str, dict[str, str]]:
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown and tokenizer.token_to_id(unknown) is None:
         raise UserError(f"--tokenizer {name} has no {unknown} in its vocabulary, but its model needs it; add the token")
-    beside = [path.parent / file if local else _hub_file(name, file) for file in CONFIGURATIONS]
-    named = [token for file in beside if file for token in configured_tokens(file)]
-    return path.read_bytes().decode() if local else str(tokenizer.to_str()), dict(named)
+    if drops_letters(tokenizer):
+        remedy = "set unk_token, or unk_id of a Unigram model, to a token of its vocabulary"
+        raise UserError(f"--tokenizer {name} has no token for letters that its model does not know; {remedy}")
+    named = configured_tokens(*(path.parent / file if local else _hub_file(name, file) for file in CONFIGURATIONS))
+    return path.read_bytes().decode() if local else str(tokenizer.to_str()), named
+
+
+def drops_letters(tokenizer: Tokenizer) -> bool:
+    """Return whether the tokenizer has no token for some letters: neither [UNK] nor tokens for all bytes of UTF-8.
+
+    Then BPE leaves them out without a trace, and Unigram raises an error.
+    """
+    from tokenizers import models, pre_tokenizers
+
+    model = tokenizer.model
+    if isinstance(model, models.Unigram):
+        return bool(json.loads(tokenizer.to_str())["model"]["unk_id"] is None)
+    if not isinstance(model, models.BPE) or model.unk_token:
+        return False
+    # One character or more for each byte that UTF-8 has.
+    text = "".join(map(chr, (*range(0x800), *range(0x800, 0xD800, 0x800), *range(0xE000, 0x110000, 0x1000))))
+    letters, _ = pre_tokenizers.ByteLevel(False, use_regex=False).pre_tokenize_str(text)[0]
+    names = {f"<0x{byte:02X}>" for byte in text.encode()} if model.byte_fallback else {*letters}
+    return not any(pieces <= tokenizer.get_vocab().keys() for pieces in ({*letters}, names))
 
 
 def _hub_file(name: str, file: str) -> Path | None:
@@ -58,19 +79,26 @@ def _hub_file(name: str, file: str) -> Path | None:
         return None
 
 
-def configured_tokens(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the keys and tokens of a tokenizer_config.json or special_tokens_map.json, if there is such a file."""
-    if not path.is_file():
-        return
+def configured_tokens(configuration: Path | None, tokens_map: Path | None = None) -> dict[str, str]:
+    """Return the tokens with a role of a tokenizer_config.json and a special_tokens_map.json, if they exist.
+
+    The map has priority, unless the configuration has "added_tokens_decoder": as in `_from_pretrained` of transformers.
+    """
+    named = _read_object(configuration)
+    if "added_tokens_decoder" not in named:
+        named |= _read_object(tokens_map)
+    tokens = {key: value for key, value in named.items() if key.endswith("_token")}
+    contents = {key: value.get("content") if isinstance(value, dict) else value for key, value in tokens.items()}
+    return {key: content for key, content in contents.items() if isinstance(content, str)}
+
+
+def _read_object(path: Path | None) -> dict[str, Any]:
+    if not path or not path.is_file():
+        return {}
     try:
-        configuration = json.loads(path.read_text("utf-8"))
-        tokens = {key: value for key, value in configuration.items() if key.endswith("_token")}
+        return dict(json.loads(path.read_text("utf-8")).items())
     except (ValueError, AttributeError):
         raise UserError(f"{path} is not a JSON object; repair or remove it") from None
-    for key, value in tokens.items():
-        content = value.get("content") if isinstance(value, dict) else value  # dict: an AddedToken
-        if isinstance(content, str):
-            yield key, content
 
 
 # --- a tokenizer learned from the source -----------------------------------------------------------------------------

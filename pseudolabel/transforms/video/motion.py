@@ -38,9 +38,9 @@ def mean_frame_difference(shown: np.ndarray) -> float:
 def cut_score(frames: np.ndarray) -> float:
     """(n, H, W, 3) uint8 -> the largest share of the colours that changes between two frames, up to 1 at a cut.
 
-    Colour histograms ignore positions, so motion changes them little. Each frame has two, of itself and of itself
-    minus its mean. The smaller change counts. So a change of exposure is no cut, nor is a flat colour that moves from
-    one histogram level to the next.
+    Colour histograms ignore positions, so motion changes them little. Each frame has two histograms: of the
+    frame, and of the frame minus its mean. The smaller of the two changes counts. Therefore a change of exposure is not
+    a cut, and a flat colour that moves from one histogram level to the next is not a cut either.
     """
     import cv2
 
