@@ -38,6 +38,7 @@ def test_each_task_has_an_inverse_of_its_own(task: Task, made: Made) -> None:
         assert "check_rows" in vars(type(labeler))
 
 
+@each_kind
 def test_what_a_run_made_is_sound(task: Task, made: Made) -> None:
     out = made[task.name]
     count = sum(pq.read_metadata(path).num_rows for path in (out / "data").iterdir())

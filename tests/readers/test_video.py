@@ -156,7 +156,7 @@ MDN = ("rabbit320.mp4", "rabbit320.webm")
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "b.mkv"])
-@pytest.mark.parametrize("seconds", [True, False])
+@pytest.mark.parametrize("seconds", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_large_file_is_read_in_pieces(
     name: str, seconds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

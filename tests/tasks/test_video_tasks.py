@@ -213,9 +213,11 @@ def test_labels_come_in_their_shares(task: VideoTask, shares: list[float]) -> No
 # --- labels that would be false --------------------------------------------------------------------------------------
 
 
+SLOW_STILL = [ShuffleFrames(), ShuffleFrames(preset="opn", size=112, resize=128), ShuffleClips()]
 STILL = [
-    *(ShuffleFrames(), ShuffleFrames(preset="opn", size=112, resize=128), ShuffleFrames(size=100, jitter=10)),
-    *(ShuffleClips(), ShuffleClips(size=100, jitter=10), ArrowOfTime(size=100, jitter=10), PredictPace()),
+    *(ShuffleFrames(size=100, jitter=10), ShuffleClips(size=100, jitter=10)),
+    *(ArrowOfTime(size=100, jitter=10), PredictPace()),
+    *(pytest.param(task, marks=pytest.mark.slow) for task in SLOW_STILL),
 ]
 
 
