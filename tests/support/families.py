@@ -59,7 +59,7 @@ def unigram_pieces() -> list[tuple[str, float]]:
 
 @cache
 def charsmap() -> bytes | None:
-    """The normaliser of SentencePiece (nmt_nfkc), compiled; None where sentencepiece is not installed."""
+    """Return the normaliser of SentencePiece (nmt_nfkc), compiled; None where sentencepiece is not installed."""
     try:
         from io import BytesIO
 
