@@ -297,9 +297,14 @@ def test_archives_that_are_damaged(tmp_path: Path, source: Any) -> None:
     structs = pa.array([{"bytes": picture(0), "path": "../0.jpg"}, {"bytes": None, "path": "1.jpg"}, None], MEDIA)
     pq.write_table(pa.table({"image": structs}), folder / "rows.parquet")
     (folder / "cut.zip").write_bytes(Path(zipped(source("images"), tmp_path, 8)).read_bytes()[:-30])
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    (folder / "beheaded.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[len(picture(0)) + 9 :])
     (folder / "no.zip").write_bytes(b"PK, or so it says")
     (folder / "empty.tar").write_bytes(b"")
     used = {f"{name}/{i}.jpg" for name in ("cut.tar", "border.tar", "header.tar", "cut.tgz") for i in (0, 1)}
+    used |= {f"beheaded.zip/{i}.jpg" for i in (1, 2, 3)}
     used |= {f"flipped.tgz/{i}.jpg" for i in range(4)} | {"rows.parquet/0", "bomb.tar.gz/0.jpg"}
     reasons = {
         "cut.tar/2.jpg": "damaged from byte 100 on",
@@ -316,6 +321,7 @@ def test_archives_that_are_damaged(tmp_path: Path, source: Any) -> None:
         "two.parquet": "several media columns; the table has a: binary, b: binary",
         "rows.parquet/1.jpg": "the row has no bytes",
         "rows.parquet/2": "the row has no bytes",
+        "beheaded.zip/0.jpg": "the archive lacks its beginning",
         "cut.zip": "not a zip archive, or damaged",
         "no.zip": "not a zip archive, or damaged",
         "empty.tar": "empty file",
