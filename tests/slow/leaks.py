@@ -304,26 +304,15 @@ AT_CHANCE = (
         _of(white, 112, 128),
     ),
     Case("colorize, lightness and colour independent", colorize, Colorize(size=80, stride=8), _of(lightness, 112, 128)),
-    Case(
-        "mask-patches random",
-        mask_patches,
-        MaskPatches(strategy="random", ratio=0.5, height=96, width=96),
-        _of(white, 112, 128),
-        150,
-    ),
-    Case(
-        "mask-patches block",
-        mask_patches,
-        MaskPatches(strategy="block", ratio=0.5, height=96, width=96),
-        _of(white, 112, 128),
-        150,
-    ),
-    Case(
-        "mask-patches grid",
-        mask_patches,
-        MaskPatches(strategy="grid", ratio=0.5, height=96, width=96),
-        _of(white, 112, 128),
-        150,
+    *(
+        Case(
+            f"mask-patches {strategy}",
+            mask_patches,
+            MaskPatches(strategy=strategy, ratio=0.5, height=96, width=96),
+            _of(white, 112, 128),
+            150,
+        )
+        for strategy in ("random", "block", "grid")
     ),
     Case("rotate, place among the rows of a sample", order_of_rows, Rotate(size=8), _of(white, 40, 40)),
     Case("augment-pairs, the same", order_of_rows, AugmentPairs(size=8), _of(white, 40, 40)),
