@@ -51,7 +51,7 @@ def options_of(dataclass: type) -> list[Parameter]:
 
 
 def _annotation(hint: Any, dataclass: type) -> Any:
-    """Return the annotation of an option; braces in its help are filled in from default options."""
+    """Return the annotation of an option. Replace `{0.NAME}` in its help with the default of the option NAME."""
     kind, option = get_args(hint)
     if "{" not in option.help:
         return hint

@@ -165,7 +165,7 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
 
 
 def _first_reason(out: Path, kind: str) -> str:
-    """Return the end of a sentence with the first reason in `_skipped.jsonl`, of this kind ("": of any), or ""."""
+    """Return ", such as KEY: REASON" of the first line of this kind (any if "") in `_skipped.jsonl`, "" if none."""
     with (out / SKIPPED).open(encoding="utf-8") as lines:
         left_out = next((line for line in map(json.loads, lines) if kind in line["kind"]), None)
     return f", such as {left_out['key']}: {left_out['reason']}" if left_out else ""

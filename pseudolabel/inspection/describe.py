@@ -206,7 +206,7 @@ def spreads_of_rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[Labe
 
 
 def chance_level(task: Task, labels: Sequence[LabelSpread]) -> str:
-    """Return in words how often the most frequent label is right. Prefer a class to a number in a list."""
+    """Return the chance level in words: the accuracy of the most frequent value. Prefer classes to lists."""
     known = sorted((spread for spread in labels if spread.share), key=lambda spread: not spread.classes)
     if task.description.chance_level or not known:
         return task.description.chance_level or "not defined for this label"
