@@ -94,7 +94,6 @@ def finish_run(
         summary.validation = {"asked": options.validation, "reached": round(reached, 4)}
     write_atomic(out / SKIPPED, records.read_skips(count))
     reading, labelling = CrashLog.of(records.folder, "").exceptions
-    exceptions = {**reading, **labelling}
     artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
         near = local_artefacts(out, Path(folder))
@@ -112,7 +111,7 @@ def finish_run(
         **manifest,
         "artefacts": artefacts,
         "remarks": remarks,
-        "exceptions": exceptions,
+        "exceptions": {**reading, **labelling},
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }

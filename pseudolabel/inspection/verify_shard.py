@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Skipped, UnusableSample, decoding_errors, or_skipped, splits
+from pseudolabel.contracts import Column, Skipped, UnusableSample, decoding_errors, one_line, or_skipped, splits
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading
 from pseudolabel.inspection import manifest_check
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.row_checks import invalid_values, row_differences
-from pseudolabel.inspection.stored_rows import StoredRows, one_line
+from pseudolabel.inspection.stored_rows import StoredRows
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import RECORDS
 from pseudolabel.storage.retry import StoreFailure
