@@ -154,9 +154,9 @@ def elsewhere(
     text: SentenceText, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the first sentence of each random segment, (c,). Return it and the sentence before which the segment must
-    end, (c,). `after`: (c,) of `first_negative`. All other documents are equally likely, then all sentences of one.
-    With at most `FEW_DOCUMENTS` others, the document would reveal the label. Then all sentences outside the chunk have
-    equal probability.
+    end, (c,). `after`: (c,) of `first_negative`. Draw another document, then one of its sentences, each with
+    equal probability. With at most `FEW_DOCUMENTS` others, the document would reveal the label. Then all sentences
+    outside the chunk have equal probability.
     """
     own, full = text.document[chunks], np.flatnonzero(text.last - text.first)
     chance = rng.random((2, len(chunks)))

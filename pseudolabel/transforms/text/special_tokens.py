@@ -221,7 +221,7 @@ def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Fra
 def framing_faults(
     ids: np.ndarray, attention: np.ndarray, special: SpecialTokens, frame: Frame
 ) -> list[tuple[np.ndarray, str]]:
-    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text, then padding; the reason."""
+    """Return tests that rows of `(r, L)` inputs are a framed text and padding: `(r,)` bool (failed) and the reason."""
     columns, size = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64)
     attended = columns < size[:, None]
     back = np.take_along_axis(ids, np.maximum(0, size[:, None] - len(frame.back) + np.arange(len(frame.back))), 1)
