@@ -21,7 +21,7 @@ from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 MAX_GAP_RATIO = 1.251  # maximum ratio of --gap-seconds and the slowest step: 1.25, and 0.001 for rounded timestamps
-ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; with this many or more, rounding changes the step by 2 / 1.6 at most
+ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; from 1.6 on, rounding changes the step by a factor of 2 / 1.6 at most
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 

@@ -139,7 +139,7 @@ def _check_with_libjpeg(data: bytes, padded: bool = True) -> None:
 
 
 def _tolerant(data: bytes) -> np.ndarray:
-    """Decode without `HARMLESS` segments or with OpenCV, which ignores their faults and supports more subsampling."""
+    """Decode without `HARMLESS` segments; if this fails, with OpenCV: it ignores faults, and has more subsampling."""
     import cv2
     import simplejpeg
 

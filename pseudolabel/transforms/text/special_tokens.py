@@ -96,7 +96,7 @@ class SpecialTokens(NamedTuple):
     ) -> SpecialTokens:
         """Find the special tokens. Raise `UserError` if a role of `needed` has no token, or the mask has another role.
 
-        `named`: keys of tokenizer_config.json and tokens. Without `own_frame`, rows are [CLS] text [SEP] even if the
+        `named`: (key of tokenizer_config.json, token). Without `own_frame`, rows are [CLS] text [SEP] even if the
         tokenizer frames texts otherwise.
         """
         vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_tokens_decoder()
@@ -149,7 +149,7 @@ load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # every shard uses the sa
 
 
 def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapping[str, str]) -> dict[str, str]:
-    """Return role -> token, of the roles that the tokenizer has. `named`: keys of tokenizer_config.json and tokens.
+    """Return role -> token, of the roles that the tokenizer has. `named`: key of tokenizer_config.json -> token.
 
     In this order: the configuration, the post-processor, the configuration's bos_token or eos_token, usual names among
     special tokens, usual names in the vocabulary. A token that was added but is not special, such as an HTML tag, is
