@@ -52,13 +52,6 @@ class LibavFile:
             self._codec: str = self.stream.codec_context.codec.canonical_name
             unless_open.pop_all()  # the caller closes the file
 
-    @property
-    def pictures(self) -> list[av.VideoStream]:
-        """Return the video streams that are no cover art."""
-        from av.stream import Disposition
-
-        return [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
-
     def close(self) -> None:
         """Close the file."""
         self.container.close()
@@ -124,11 +117,13 @@ class LibavFile:
 
 def has_only_sound(where: str) -> bool:
     """Return whether a file has audio and no video, except cover art. Return False if libav cannot read it."""
+    from av.stream import Disposition
+
     file = or_skipped("", partial(LibavFile, where))
     if isinstance(file, Skipped):
         return False
     with closing(file):
-        return not file.pictures
+        return all(stream.disposition & Disposition.attached_pic for stream in file.container.streams.video)
 
 
 def is_continuous(where: str, seconds: float) -> bool:

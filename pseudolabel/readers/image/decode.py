@@ -62,7 +62,8 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
             with decoding_errors("cannot decode this TIFF"):
                 return upright(decode_tiff(data, page, span), page.orientation)
         picture = _open(data, max_pixels)
-        deep = _is_deep_png(picture, data)
+        # Pillow keeps only 8 of the 16 bits of a PNG in colour, or in gray with alpha
+        deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
         _allow(*picture.size, max_pixels, 1 + heavy)
         if picture.format in ("PNG", "AVIF"):
@@ -166,11 +167,6 @@ def _orientation(picture: Image.Image) -> int:
     if given is None:
         return xmp_orientation(packets[0] or packets[1])
     return given if picture.format != "TIFF" else 1
-
-
-def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
-    """Return whether a PNG has colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
-    return picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
 
 
 def _deep_png(data: bytes, span: str) -> np.ndarray:

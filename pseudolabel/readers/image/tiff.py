@@ -196,7 +196,8 @@ def decode_tiff(data: bytes, page: TiffPage, span: str) -> np.ndarray:
     if page.alpha == PREMULTIPLIED:
         for top in range(0, len(values), BAND_ROWS):
             _divide(colours[top : top + BAND_ROWS], _opacity(values[top : top + BAND_ROWS], page))
-    image = _three(stretch(colours, span) if page.dtype.itemsize > 1 else colours)
+    image = stretch(colours, span) if page.dtype.itemsize > 1 else colours
+    image = image if image.shape[2] == 3 else image.repeat(3, axis=2)
     if page.alpha:
         for top in range(0, len(values), BAND_ROWS):
             opacity, band = _opacity(values[top : top + BAND_ROWS], page), image[top : top + BAND_ROWS]
@@ -204,11 +205,6 @@ def decode_tiff(data: bytes, page: TiffPage, span: str) -> np.ndarray:
     if page.dtype.itemsize > 1:
         check_range(image, colours, span)
     return image
-
-
-def _three(image: np.ndarray) -> np.ndarray:
-    """(H, W, 1 or 3) -> (H, W, 3)"""
-    return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
 def _opacity(values: np.ndarray, page: TiffPage) -> np.ndarray:

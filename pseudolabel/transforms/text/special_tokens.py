@@ -68,8 +68,7 @@ class Frame(NamedTuple):
     def second_text(self, ids: np.ndarray) -> np.ndarray:
         """Return the column of (r, L) `ids` where the second text of each pair begins."""
         before = len(self.front) + 1  # the first text has a token
-        found: np.ndarray = before + (ids[:, before:] == self.between[0]).argmax(1) + len(self.between)
-        return found
+        return np.asarray(before + (ids[:, before:] == self.between[0]).argmax(1) + len(self.between))
 
 
 class SpecialTokens(NamedTuple):
