@@ -137,7 +137,8 @@ def machine(facts: dict[str, Any]) -> str:
     packages = ", ".join(
         f"{name} {number}" for name, number in {**facts["packages_of_peers"], **facts["packages"]}.items()
     )
-    return f"{facts['date']}, {facts['cores']} cores of {facts['processor']}, Python {facts['python']}; {packages}."
+    load = f"load {facts['load_at_start']:g} before the first run"
+    return f"{facts['date']}, {facts['cores']} cores of {facts['processor']}, {load}, Python {facts['python']}; {packages}."
 
 
 def publish(results: dict[str, Any]) -> None:

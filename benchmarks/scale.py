@@ -2,7 +2,7 @@
 
 The sources are so many GB of hard links to the photographs and the novels of the benchmarks: they take no disk, and are
 read and planned as other files are. For each: `--dry-run`; `plan`; and one part of the plan of as many shards as there
-are workers. Prints seconds, and the most memory that the parent and a worker held.
+are workers. Prints a table in Markdown: seconds, and the most memory that the parent and a worker held.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from measure import Seconds, adopt_orphans, descendants, peak_memory, timed
 
 EACH = 1000  # files of a folder
 SOURCES = {"jigsaw": Input("photographs", 8000), "mask-text": Input("novels", 309)}
-HEADER = "task        GB    files  shards |  dry run  MB |     plan  MB |     part  shards  MB  MB of a worker"
+HEADER = (
+    "| task | source | files | shards | dry run | parent | plan | parent | shards made | part | parent | worker |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
 
 
 class Peaks:
@@ -63,7 +66,7 @@ def step(words: list[str], work: Path, patience: float) -> Step:
 
 
 def measure(task: str, gigabytes: float, chosen: argparse.Namespace) -> str:
-    """All that is measured of one task and one size, as a line below HEADER."""
+    """All that is measured of one task and one size, as a line below HEADER: in seconds and MB."""
     scratch = chosen.work / "scale"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -78,11 +81,12 @@ def measure(task: str, gigabytes: float, chosen: argparse.Namespace) -> str:
     part = step([*words, "--workers", str(chosen.workers), "--part", f"1/{parts}"], scratch, chosen.patience)
     made = len(list((scratch / "out" / "data").glob("*.parquet")))
     shutil.rmtree(scratch)
-    return (
-        f"{files:9,}{shards:8,} |{dry.seconds.wall:7.1f} s{dry.peaks.parent:4.0f} |"
-        f"{plan.seconds.wall:7.1f} s{plan.peaks.parent:4.0f} |"
-        f"{part.seconds.wall:7.1f} s{made:8}{part.peaks.parent:4.0f}{part.peaks.worker:16.0f}"
-    )
+    return f"{files:,} | {shards} | {said(dry)} | {said(plan)} | {made} | {said(part)} | {part.peaks.worker:.0f} MB"
+
+
+def said(step: Step) -> str:
+    """`15.3 s | 178 MB`"""
+    return f"{step.seconds.wall:.1f} s | {step.peaks.parent:.0f} MB"
 
 
 def main() -> None:
@@ -100,7 +104,7 @@ def main() -> None:
     print(HEADER, flush=True)
     for task in chosen.tasks:
         for gigabytes in chosen.sizes:
-            print(f"{task:9}{gigabytes:5g}{measure(task, gigabytes, chosen)}", flush=True)
+            print(f"| `{task}` | {gigabytes:g} GB | {measure(task, gigabytes, chosen)} |", flush=True)
 
 
 if __name__ == "__main__":
