@@ -137,8 +137,8 @@ def machine(facts: dict[str, Any]) -> str:
     packages = ", ".join(
         f"{name} {number}" for name, number in {**facts["packages_of_peers"], **facts["packages"]}.items()
     )
-    load = f"load {facts['load_at_start']:g} before the first run"
-    return f"{facts['date']}, {facts['cores']} cores of {facts['processor']}, {load}, Python {facts['python']}; {packages}."
+    cores = f"{facts['cores']} cores of {facts['processor']}, load {facts['load_at_start']:g} at the start"
+    return f"{facts['date']}, {cores}, Python {facts['python']}; {packages}."
 
 
 def publish(results: dict[str, Any]) -> None:
