@@ -32,7 +32,7 @@ def summary(wanted: list[Row], runs: dict[str, Any]) -> list[dict[str, Any]]:
         ours = figures(runs, key_of(row.task, row.options, row.source, workers), "")
         if ours:
             ours = {"task": row.task, "input": described(row.source), "workers": workers, **ours}
-            rivals = [(peer.name, peer.options, row.input_of(peer), peer.name) for peer in row.peers]
+            rivals = [(f"{row.task} by {peer.name}", peer.options, row.input_of(peer), peer.name) for peer in row.peers]
             rivals += [(f"{row.task} before", row.options, row.source, "before")]
             beside = [compared(ours, row.source, runs, workers, *rival) for rival in rivals]
             entries += [one for one in beside if one] or [ours]

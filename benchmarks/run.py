@@ -63,7 +63,9 @@ class Benchmark:
             if lacking:
                 print(f"{peer.name} is left out: {', '.join(lacking)} not installed ('.[benchmarks]')", flush=True)
             else:
-                found.append(Competitor(peer.name, self.chosen.peers, peer, row.input_of(peer), workers))
+                found.append(
+                    Competitor(f"{row.task} by {peer.name}", self.chosen.peers, peer, row.input_of(peer), workers)
+                )
         return found
 
     def measure(self, row: Row) -> None:
