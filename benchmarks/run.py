@@ -2,8 +2,8 @@
 
 Makes its inputs (`inputs.py`), then runs each task and its peers in turn, three times, as whole processes, start-up
 included, with two workers and with one. What is measured is written after each run: seconds of the wall, and of the CPU
-by all processes of a command; medians are compared. In full it takes some two hours on two cores and 5 GB of disk;
-`--quick` takes some ten minutes, and says little: start-up is most of what it measures.
+by all processes of a command; medians are compared. In full it takes about an hour on two cores and 4 GB of disk;
+`--quick` takes some five minutes, and says little: start-up is most of what it measures.
 
 A peer does the same work by other libraries (`peers/`); the OpenCV loop is a floor: it decodes, resizes and encodes as
 many pixels, and does nothing else. Peers need `pip install '.[benchmarks]'`, here or in the environment of `--peers`;
@@ -136,6 +136,9 @@ def main() -> None:
     wanted = [row for row in rows(chosen.quick) if not chosen.only or any(part in row.name for part in chosen.only)]
     if chosen.list or not wanted:
         parser.exit(0 if chosen.list else 2, "".join(f"{row.name}\n" for row in rows(chosen.quick)))
+    for python in (chosen.peers, chosen.before):
+        if python and not shutil.which(python):
+            parser.error(f"{python} is no interpreter")
     chosen.work.mkdir(parents=True, exist_ok=True)
     if chosen.inputs:
         for row in wanted:
