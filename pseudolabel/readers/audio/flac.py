@@ -17,14 +17,15 @@ MAX_WHOLE_VALUES = 1 << 23  # frames x channels: 9 minutes of mono at 16 kHz, 32
 
 
 class WholeSound:
-    """Audio of a file that is decoded: the `Sound` of (n, channels) float32."""
+    """Audio of a file that is decoded: the `Sound` of (n, channels) float32. `encoded`: the file without metadata."""
 
-    def __init__(self, wave: np.ndarray, rate: int) -> None:
-        self.rate, self.channels, self._left = rate, wave.shape[1], wave
+    def __init__(self, wave: np.ndarray, rate: int, encoded: bytes) -> None:
+        self.rate, self.channels, self._left, self.encoded = rate, wave.shape[1], wave, encoded
+        self.frames = len(wave)
 
     def length(self) -> tuple[int, bool]:
         """Return the number of frames, and that seeks are exact."""
-        return len(self._left), True
+        return self.frames, True
 
     def read(self, count: int) -> tuple[np.ndarray, str]:
         """See `Sound.read`."""
@@ -56,7 +57,8 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     frames, channels, bits = facts % (1 << 36), (facts >> 41) % 8 + 1, (facts >> 36) % 32 + 1
     if bits != 16 or not 0 < frames * channels <= MAX_WHOLE_VALUES or size > MAX_WHOLE_BYTES:
         return None
-    hidden = head[:18] + (facts - frames).to_bytes(8, "big") + head[26:] + file.read()
+    rest = file.read()
+    hidden = head[:18] + (facts - frames).to_bytes(8, "big") + head[26:] + rest
     if file.fault:
         raise file.fault
 
@@ -68,4 +70,12 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     decoded = or_skipped("", decode)
     if isinstance(decoded, Skipped) or len(decoded[0]) != frames or md5(decoded[0].data).digest() != head[26:42]:
         return None
-    return WholeSound(decoded[0] * np.float32(1 / 32768), decoded[1])
+    return WholeSound(decoded[0] * np.float32(1 / 32768), decoded[1], _without_metadata(head, rest))
+
+
+def _without_metadata(head: bytes, rest: bytes) -> bytes:
+    """Return a FLAC without the blocks that follow its STREAMINFO: tags, pictures, places to seek to."""
+    last, at = head[4] >> 7, 0
+    while not last:
+        last, at = rest[at] >> 7, at + 4 + int.from_bytes(rest[at + 1 : at + 4], "big")
+    return FLAC_HEAD + b"\x80" + head[5:] + rest[at:]
