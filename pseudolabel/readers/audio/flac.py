@@ -12,6 +12,8 @@ from pseudolabel.contracts import Skipped, decoding_errors, or_skipped
 from pseudolabel.readers.sources.opening import FaultRecordingFile
 
 FLAC_HEAD = b"fLaC"
+STREAMINFO = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")  # header of the first block: not the last one, or the last
+FRAME_HEADS = (b"\xff\xf8", b"\xff\xf9")
 MAX_WHOLE_BYTES = 1 << 24  # of a file
 MAX_WHOLE_VALUES = 1 << 23  # frames x channels: 9 minutes of mono at 16 kHz, 32 MB as float32
 
@@ -55,7 +57,12 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     head = file.read(42)
     facts = int.from_bytes(head[18:26], "big")  # 20 bits rate, 3 channels - 1, 5 bits per sample - 1, 36 frames
     frames, channels, bits = facts % (1 << 36), (facts >> 41) % 8 + 1, (facts >> 36) % 32 + 1
-    if bits != 16 or not 0 < frames * channels <= MAX_WHOLE_VALUES or size > MAX_WHOLE_BYTES:
+    if (
+        head[4:8] not in STREAMINFO
+        or bits != 16
+        or not 0 < frames * channels <= MAX_WHOLE_VALUES
+        or size > MAX_WHOLE_BYTES
+    ):
         return None
     rest = file.read()
     hidden = head[:18] + (facts - frames).to_bytes(8, "big") + head[26:] + rest
@@ -74,8 +81,8 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
 
 
 def _without_metadata(head: bytes, rest: bytes) -> bytes:
-    """Return a FLAC without the blocks that follow its STREAMINFO: tags, pictures, places to seek to."""
+    """Return a FLAC without the blocks after its STREAMINFO: tags, pictures, seek points. b"" if they are broken."""
     last, at = head[4] >> 7, 0
-    while not last:
+    while not last and at + 4 <= len(rest):
         last, at = rest[at] >> 7, at + 4 + int.from_bytes(rest[at + 1 : at + 4], "big")
-    return FLAC_HEAD + b"\x80" + head[5:] + rest[at:]
+    return FLAC_HEAD + b"\x80" + head[5:] + rest[at:] if rest[at : at + 2] in FRAME_HEADS else b""
