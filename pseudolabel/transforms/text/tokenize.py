@@ -173,10 +173,9 @@ def short_keys(data: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> tuple[n
     padded, lengths = np.append(data, np.zeros(16, np.uint8)), highs - lows
     words = np.ndarray(len(data) + 9, "<u8", padded, strides=(1,))  # at every byte
     masks = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+    size = np.minimum(lengths, 255).astype(np.uint64) << np.uint64(56)
     tail = words[lows + 8] & masks.take(lengths - 8, mode="clip") & masks[7]
-    return words[lows] & masks.take(lengths, mode="clip"), tail | np.minimum(lengths, 255).astype(
-        np.uint64
-    ) << np.uint64(56)
+    return words[lows] & masks.take(lengths, mode="clip"), tail | size
 
 
 class Chunks:
