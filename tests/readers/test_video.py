@@ -98,7 +98,7 @@ def test_what_is_not_decoded_changes_nothing(name: str, shared: Path) -> None:
     """Frames that none refers to, and segments none needs, are left out: all others are the same to the byte."""
     path = shared / "video" / name
     with av.open(str(path)) as container:
-        shown = FrameConverter(64, 1)
+        shown = FrameConverter(64)
         whole = {frame.pts: shown(frame) for frame in container.decode(video=0)}
     film = VideoFile(str(path))
     timeline = film.look(0, float("inf"), 0)
@@ -119,7 +119,7 @@ def test_frames_shown_before_the_key_frame_they_follow(tmp_path: Path) -> None:
     film = VideoFile(str(path))
     timeline = film.look(0, float("inf"), 0)
     assert (timeline.segments != np.searchsorted(timeline.keys, timeline.stamps, "right") - 1).any(), "it is open"
-    shown = FrameConverter(HEIGHT, 1)
+    shown = FrameConverter(HEIGHT)
     for _ in range(40):
         wanted = np.flatnonzero(rng.random(120) < rng.choice([0.01, 0.05, 0.3]))
         frames = list(film.frames(timeline, wanted))
@@ -284,7 +284,7 @@ def test_pixels_that_are_not_square(tmp_path: Path) -> None:
 def test_what_is_clear_is_white() -> None:
     image = np.zeros((64, 64, 4), np.uint8)
     image[:, 32:] = (200, 10, 10, 255)
-    shown = FrameConverter(64, 1)(av.VideoFrame.from_ndarray(image, format="rgba"))
+    shown = FrameConverter(64)(av.VideoFrame.from_ndarray(image, format="rgba"))
     assert shown[:, :30].min() == 255
     assert np.abs(shown[:, 34:].astype(int) - (200, 10, 10)).max() <= 2
 
