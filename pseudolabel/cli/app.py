@@ -7,11 +7,17 @@ from typing import NoReturn
 
 from pseudolabel.cli.signals import Interrupted, fail, raise_on_signals
 
+WITHOUT_WORKERS = {"tasks", "show", "describe", "preview", "export", "finish", "--help", "--dry-run"}
+
 
 def main() -> NoReturn:
     """Run the command line and exit with its code. A signal ends it by a message, also while it starts."""
     raise_on_signals()
     try:
+        if sys.argv[2:] and WITHOUT_WORKERS.isdisjoint(sys.argv):  # import for the workers meanwhile, on another core
+            from pseudolabel.engine.pools.server import fork_server
+
+            fork_server()
         from pseudolabel.cli.program import execute
 
         code = execute()

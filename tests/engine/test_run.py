@@ -62,10 +62,12 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
 
 
 @pytest.mark.parametrize("job", ["jigsaw"], indirect=True)
-def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> None:
+def test_one_worker_killed_and_then_their_server(job: list[object], clean: Path, tmp_path: Path) -> None:
     run = start([*job, "--out", "worker", "--workers", 2], tmp_path)
     wait_for(lambda: len(finished(tmp_path / "worker")) >= 2, run)
     os.kill(children(run.pid)[-1], signal.SIGKILL)
+    wait_for(lambda: len(finished(tmp_path / "worker")) >= 5, run)
+    os.kill(children(run.pid)[0], signal.SIGKILL)
     said = run.communicate()[1]
     assert run.returncode == 0, said
     assert sums(tmp_path / "worker") == sums(clean)

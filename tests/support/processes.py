@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from runs import arguments
@@ -39,9 +41,18 @@ def wait_for(true: object, run: subprocess.Popen[str]) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The worker processes; the resource tracker is none."""
+    """The fork server, then its workers."""
     try:
-        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(p) for p in pids if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()]
+        pids = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+    return [process for child in pids for process in (child, *children(child))]
+
+
+def tell(pipe: Connection) -> None:
+    """In a worker: send its server's number of threads, whether it is a fork, and its surroundings; then wait."""
+    threads = len(os.listdir(f"/proc/{os.getppid()}/task"))
+    forked = "serve(" in Path("/proc/self/cmdline").read_text()
+    pipe.send((threads, forked, os.environ.get("PROBE"), os.environ["OMP_NUM_THREADS"], os.getcwd()))
+    pipe.recv()
+    sys.exit()

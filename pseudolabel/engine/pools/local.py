@@ -6,14 +6,10 @@ worker here has its own pipe, which closes when the worker dies, and a status fi
 
 from __future__ import annotations
 
-import ctypes
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -37,14 +33,8 @@ from pseudolabel.engine.pools.events import (
     Work,
     read_status,
 )
+from pseudolabel.engine.pools.server import Process
 
-PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
-SPAWN = multiprocessing.get_context("spawn")  # a fork may hang after threads started (Arrow, tokenizers)
-ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
-    "TOKENIZERS_PARALLELISM": "false",
-    "OPENCV_LOG_LEVEL": "SILENT",
-}
 OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
 
 
@@ -70,13 +60,12 @@ class _Report:
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
 
-def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path) -> None:
-    """Run jobs from the pipe in a worker and send back results, until the pipe closes or the parent dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
+def _serve(pipe: Connection, spec: RunSpec, work: Work, status: Path, log: Path) -> None:
+    """Run jobs from the pipe in a worker and send back results, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main module may have set it
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(noise, 1)  # native libraries print their warnings here, not on the user's terminal
     os.dup2(noise, 2)
-    _die_with_parent()
     report = _Report(pipe, status)
     while True:
         try:
@@ -94,20 +83,6 @@ def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path)
         pipe.send(answer)
 
 
-def _die_with_parent() -> None:
-    """End this process when its parent dies. On Linux the kernel kills it too, as native code may block `watch`."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _sendable(error: Exception) -> Exception:
     """Return a copy that can be pickled. The parent needs the type of `UserError` and `OSError`; others become text."""
     if isinstance(error, UserError):
@@ -122,7 +97,7 @@ def _sendable(error: Exception) -> Exception:
 
 @dataclass
 class _Worker:
-    process: multiprocessing.process.BaseProcess
+    process: Process
     pipe: Connection
     file: Path
     job: Job | None = None
@@ -148,7 +123,7 @@ class LocalPool:
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
-            worker.process.join()
+            worker.process.wait()
 
     def events(self, first: deque[Job], then: Iterator[Job]) -> Iterator[Event]:
         """Run all jobs, those of `first` before those of `then`, and yield their events.
@@ -178,23 +153,11 @@ class LocalPool:
             worker.file.unlink(missing_ok=True)
 
     def _spawn(self) -> _Worker:
-        ours, theirs = SPAWN.Pipe()
         file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.json"
-        args = (self._recipe, self._work, theirs, file, self._recipe.work / "noise.log")
-        process = SPAWN.Process(target=_serve, args=args, daemon=True, name=f"pseudolabel-{self._made}")
-        before = {name: os.environ.get(name) for name in ONE_THREAD}
-        os.environ.update(ONE_THREAD)
-        try:
-            process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-        theirs.close()
+        name, log = f"pseudolabel-{self._made}", self._recipe.work / "noise.log"
+        process = Process(name, _serve, self._recipe, self._work, file, log)
         self._made += 1
-        self._workers.append(_Worker(process, ours, file))
+        self._workers.append(_Worker(process, process.pipe, file))
         return self._workers[-1]
 
     def _receive(self, worker: _Worker) -> Event:
@@ -210,12 +173,11 @@ class LocalPool:
         return Done(job, rest[0]) if what == "done" else Failed(job, *rest)
 
     def _reap(self, worker: _Worker, job: Job) -> Died:
-        worker.process.join()
+        code = worker.process.wait()
         self._workers.remove(worker)
         status = read_status(worker.file)
         worker.file.unlink(missing_ok=True)
         shutil.rmtree(self._recipe.work / f"staging-{HOST}-{worker.process.pid}", ignore_errors=True)
-        code = worker.process.exitcode or 0
         reason = f"killed its worker ({_signal(-code)})" if code < 0 else f"ended its worker (exit code {code})"
         if code == OUT_OF_MEMORY:
             reason = "ran out of memory"
