@@ -22,6 +22,7 @@ from pseudolabel import MaskText, finish, plan_parts, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import RunOptions
 from pseudolabel.engine import scan
+from pseudolabel.engine.pools.status import read_status
 
 
 @pytest.fixture(scope="module", params=["jigsaw", pytest.param("mask-text", marks=pytest.mark.slow)])
@@ -150,7 +151,10 @@ def test_a_shard_open_in_two_runs_that_died_is_searched(pseudolabel: Command, tm
         run = start(words, tmp_path)
         theirs = f"_work/{run.pid}-*/worker-*"
         wait_for(
-            lambda theirs=theirs: '"1.png"' in "".join(p.read_text() for p in (tmp_path / "out").glob(theirs)), run
+            lambda theirs=theirs: any(
+                status.key == "1.png" for status in map(read_status, (tmp_path / "out").glob(theirs)) if status
+            ),
+            run,
         )
         kill(run)
     done = pseudolabel(*words, "--quiet")

@@ -6,7 +6,6 @@ worker here has its own pipe, which closes when the worker dies, and a status fi
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,6 @@ from typing import Any
 from pseudolabel.contracts import UserError
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.make_shard import run_job
-from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools.events import (
     PULSE_SECONDS,
     Died,
@@ -31,9 +29,9 @@ from pseudolabel.engine.pools.events import (
     Failed,
     Progressed,
     Work,
-    read_status,
 )
 from pseudolabel.engine.pools.server import Process
+from pseudolabel.engine.pools.status import StatusFile, read_status
 
 OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
 
@@ -43,20 +41,17 @@ OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
 
 class _Report:
     def __init__(self, pipe: Connection, file: Path) -> None:
-        self._pipe, self._file = pipe, os.open(file, os.O_WRONLY | os.O_CREAT)
-        self._tick, self._counts, self._sent = 0, [0, 0, 0], time.monotonic()
-        self.job = Job("make", Shard(0, []))
-
-    def on(self, extent: str, key: str) -> None:
-        self._tick += 1
-        line = json.dumps((self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
-        os.pwrite(self._file, f"{line}\n".encode(), 0)  # the rest of a longer old line stays after the newline
+        self._pipe, self._status = pipe, StatusFile(file)
+        self._counts, self._sent = [0, 0, 0], time.monotonic()
+        self.begin, self.on = self._status.begin, self._status.write
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
-        for i, more in enumerate((samples, skipped, weight)):
-            self._counts[i] += more
+        counts = self._counts
+        counts[0] += samples
+        counts[1] += skipped
+        counts[2] += weight
         if time.monotonic() - self._sent > PULSE_SECONDS:
-            self._pipe.send(("progress", self._counts))
+            self._pipe.send(("progress", counts))
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
 
@@ -72,7 +67,7 @@ def _serve(pipe: Connection, spec: RunSpec, work: Work, status: Path, log: Path)
             job: Job = pipe.recv()
         except EOFError:
             return
-        report.job = job
+        report.begin(job)
         try:
             answer: tuple[Any, ...] = ("done", work(spec, job, report))
         except MemoryError:
@@ -153,7 +148,7 @@ class LocalPool:
             worker.file.unlink(missing_ok=True)
 
     def _spawn(self) -> _Worker:
-        file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.json"
+        file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.status"
         name, log = f"pseudolabel-{self._made}", self._recipe.work / "noise.log"
         process = Process(name, _serve, self._recipe, self._work, file, log)
         self._made += 1
