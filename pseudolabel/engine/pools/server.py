@@ -2,7 +2,7 @@
 
 A fork of a process that has threads may hang. So the server imports no module that starts one, as pyarrow does; if it
 has threads in spite of that, or the system is not Linux, a worker is a new interpreter. The server serves all pools of
-the process that started it, and ends with that process.
+the process that started it, and ends with that process, or when it is idle.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and fa
 PRELOADED = ("pseudolabel.engine.pools.local", "cv2", "PIL.Image")
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 SERVER_SECONDS = 0.5  # seconds between two looks for the server, where the kernel does not end its children
+IDLE_SECONDS = 60.0  # seconds without a worker after which the server ends; the next pool starts another
 NUMBER_BYTES = 8  # bytes of a message between the parent and the server: a process id, an exit code, or FORK
 FORK = 0
 
@@ -46,14 +47,19 @@ def serve(channel: int) -> None:
     for name in PRELOADED:
         import_module(name)
     gc.freeze()  # else the first collection in each worker copies all pages
-    server, parent = os.getpid(), socket.socket(fileno=channel)
+    server, parent, workers = os.getpid(), socket.socket(fileno=channel), 0
     while True:
-        message, pipes, *_ = socket.recv_fds(parent, NUMBER_BYTES, 1)
+        parent.settimeout(None if workers else IDLE_SECONDS)
+        try:
+            message, pipes, *_ = socket.recv_fds(parent, NUMBER_BYTES, 1)
+        except TimeoutError:
+            return
         if not message:  # the parent ended; the kernel ends the workers that are left
             return
         number = int.from_bytes(message, "little")
         if number != FORK:
             number = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            workers -= 1
         else:
             forkable = _has_one_thread()
             if not (number := os.fork()):
@@ -63,6 +69,7 @@ def serve(channel: int) -> None:
                 os.set_inheritable(pipes[0], True)
                 os.execv(*_python(f"work({pipes[0]}, {server})"))
             os.close(pipes[0])
+            workers += 1
         parent.sendall(number.to_bytes(NUMBER_BYTES, "little", signed=True))
 
 
