@@ -1,4 +1,4 @@
-"""Entry point of the command line. It imports the program after it has set the signals: imports take a while."""
+"""Entry point of the command line. It installs the signal handlers before the imports, which take a while."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WITHOUT_WORKERS = {"tasks", "show", "describe", "preview", "export", "finish", "
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its code. A signal ends it by a message, also while it starts."""
+    """Run the command line and exit with its code. After a signal, also one during imports, print only a message."""
     raise_on_signals()
     try:
         if sys.argv[2:] and WITHOUT_WORKERS.isdisjoint(sys.argv):  # import for the workers meanwhile, on another core

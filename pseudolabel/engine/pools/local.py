@@ -21,15 +21,7 @@ from typing import Any
 from pseudolabel.contracts import UserError
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.make_shard import run_job
-from pseudolabel.engine.pools.events import (
-    PULSE_SECONDS,
-    Died,
-    Done,
-    Event,
-    Failed,
-    Progressed,
-    Work,
-)
+from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Done, Event, Failed, Progressed, Work
 from pseudolabel.engine.pools.server import Process
 from pseudolabel.engine.pools.status import StatusFile, read_status
 
