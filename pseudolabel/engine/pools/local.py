@@ -74,8 +74,10 @@ def _serve(pipe: Connection, spec: RunSpec, work: Work, status: Path, log: Path)
 
 
 def _keep_pandas_out() -> None:
-    """Let pyarrow look for pandas once and find none. Else it imports pandas, if installed, when it converts a list: 0.3 s
-    and 50 MB in each worker."""
+    """Let pyarrow look for pandas once and find none.
+
+    Else, if pandas is installed, the first conversion of a list imports it: 0.3 s and 50 MB in each worker.
+    """
     import pyarrow as pa
 
     sys.meta_path.insert(0, _NoPandas)
