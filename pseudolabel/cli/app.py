@@ -15,9 +15,9 @@ def main() -> NoReturn:
     raise_on_signals()
     try:
         if sys.argv[2:] and WITHOUT_WORKERS.isdisjoint(sys.argv):  # import for the workers meanwhile, on another core
-            from pseudolabel.engine.pools.server import fork_server
+            from pseudolabel.engine.pools.processes import start_server
 
-            fork_server()
+            start_server()
         from pseudolabel.cli.program import execute
 
         code = execute()

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pseudolabel.contracts import UserError
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.make_shard import run_job
 from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Done, Event, Failed, Progressed, Work
-from pseudolabel.engine.pools.server import Process
+from pseudolabel.engine.pools.processes import start_process
 from pseudolabel.engine.pools.status import StatusFile, read_status
 
 OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
@@ -50,7 +51,6 @@ class _Report:
 
 def _serve(pipe: Connection, spec: RunSpec, work: Work, status: Path, log: Path) -> None:
     """Run jobs from the pipe in a worker and send back results, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main module may have set it
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(noise, 1)  # native libraries print their warnings here, not on the user's terminal
     os.dup2(noise, 2)
@@ -108,7 +108,7 @@ def _sendable(error: Exception) -> Exception:
 
 @dataclass
 class _Worker:
-    process: Process
+    process: BaseProcess
     pipe: Connection
     file: Path
     job: Job | None = None
@@ -134,7 +134,7 @@ class LocalPool:
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
-            worker.process.wait()
+            worker.process.join()
 
     def events(self, first: deque[Job], then: Iterator[Job]) -> Iterator[Event]:
         """Run all jobs, those of `first` before those of `then`, and yield their events.
@@ -166,9 +166,9 @@ class LocalPool:
     def _spawn(self) -> _Worker:
         file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.status"
         name, log = f"pseudolabel-{self._made}", self._recipe.work / "noise.log"
-        process = Process(name, _serve, self._recipe, self._work, file, log)
+        process, pipe = start_process(name, _serve, self._recipe, self._work, file, log)
         self._made += 1
-        self._workers.append(_Worker(process, process.pipe, file))
+        self._workers.append(_Worker(process, pipe, file))
         return self._workers[-1]
 
     def _receive(self, worker: _Worker) -> Event:
@@ -184,11 +184,12 @@ class LocalPool:
         return Done(job, rest[0]) if what == "done" else Failed(job, *rest)
 
     def _reap(self, worker: _Worker, job: Job) -> Died:
-        code = worker.process.wait()
+        worker.process.join()
         self._workers.remove(worker)
         status = read_status(worker.file)
         worker.file.unlink(missing_ok=True)
         shutil.rmtree(self._recipe.work / f"staging-{HOST}-{worker.process.pid}", ignore_errors=True)
+        code = worker.process.exitcode or 0
         reason = f"killed its worker ({_signal(-code)})" if code < 0 else f"ended its worker (exit code {code})"
         if code == OUT_OF_MEMORY:
             reason = "ran out of memory"
