@@ -81,8 +81,7 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
     """Decode with libjpeg-turbo to (H, W, 3) uint8 RGB, not yet upright. Raise `UnusableSample` if data is damaged."""
     import simplejpeg
 
-    end = data.find(JPEG_END, header.start)
-    if end < 0:
+    if data.rfind(JPEG_END, header.start) < 0:  # from the end, where the first is found at once
         raise UnusableSample("truncated JPEG")
     try:
         image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
@@ -90,7 +89,8 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
         check_jpeg(data)
         return _tolerant(data)
     restarts = header.restarts and header.width * header.height <= MAX_RESTART_PIXELS
-    if restarts or data.find(ZEROS, header.start, end) >= 0:
+    zeros = data.find(ZEROS, header.start)
+    if restarts or 0 <= zeros < data.find(JPEG_END, header.start):  # a file may go on after the first end
         _check_with_libav(_plain(data))
     return image
 
