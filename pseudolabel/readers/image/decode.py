@@ -13,8 +13,15 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.dynamic_range import require_standard_range, wide_range
-from pseudolabel.readers.image.chroma import even_chroma, even_jpeg, jpeg_sampling, picture_sampling
-from pseudolabel.readers.image.jpeg import JPEG_END, JPEG_START, check_jpeg, decode_jpeg, read_jpeg_header
+from pseudolabel.readers.image.chroma import even_chroma, jpeg_sampling, picture_sampling
+from pseudolabel.readers.image.jpeg import (
+    JPEG_END,
+    JPEG_START,
+    check_jpeg,
+    decode_jpeg,
+    read_jpeg_header,
+    without_conversion,
+)
 from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
 from pseudolabel.readers.image.tiff import JPEG, decode_tiff, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
@@ -46,11 +53,12 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
     header = read_jpeg_header(data)
     if header and header.components in (1, 3):
         _allow(header.width, header.height, max_pixels)
-        image = decode_jpeg(data, header)
         if even and not (sampling := jpeg_sampling(header.factors)).even:
-            del image  # decoded to find damage; the next line takes as much memory
-            with _undisturbed():
-                image = even_jpeg(data, sampling)
+            raw = without_conversion(data)
+            at = header.start + len(raw) - len(data)
+            image = even_chroma(decode_jpeg(raw, header._replace(start=at)), sampling, ycc=True)
+        else:
+            image = decode_jpeg(data, header)
         if not header.metadata:
             return image
         with _undisturbed():

@@ -16,6 +16,7 @@ FRAMES = (0xC0, 0xC1, 0xC2)  # markers: start of a frame, baseline, extended, or
 START_OF_SCAN, END, EXIF_OR_XMP, RESTART_INTERVAL = 0xDA, 0xD9, 0xE1, 0xDD
 HARMLESS = {0xFE, *range(0xE0, 0xF0)}  # comments and application data
 JFIF, ADOBE = 0xE0, 0xEE  # application data that say what the channels are
+RGB = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # application data of Adobe: the channels are not converted
 TABLES = {0xC4, 0xDB, RESTART_INTERVAL, *HARMLESS}  # markers of a regular header, except its frame
 COMPRESSED = 0  # stands for the marker of compressed data, which has none
 MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; what else precedes it, decoders pass over
@@ -93,6 +94,27 @@ def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
     if restarts or 0 <= zeros < data.find(JPEG_END, header.start):  # a file may go on after the first end
         _check_with_libav(_plain(data))
     return image
+
+
+def without_conversion(data: bytes) -> bytes:
+    """Declare a JPEG of YCbCr to be RGB: decoders return Y, Cb and Cr, at the same speed, neither mixed nor clipped.
+
+    Raise `UnusableSample` if it has other channels.
+    """
+    import simplejpeg
+
+    with decoding_errors("broken JPEG"):
+        colour = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+    if colour != "YCbCr":
+        raise UnusableSample(f"JPEG of {colour} with channels of different sizes is not read")
+    kept, at = [JPEG_START, RGB], 2
+    for marker, start, end in _segments(data):
+        if marker in (JFIF, ADOBE):
+            kept.append(data[at:start])
+            at = end
+        elif marker == START_OF_SCAN:
+            break
+    return b"".join([*kept, data[at:]])
 
 
 def check_jpeg(data: bytes) -> None:
