@@ -113,6 +113,9 @@ class Jigsaw(ImageTask):
         """Write the permutations to `permutations.npy`. Nothing is learned."""
         np.save(artefacts / "permutations.npy", permutation_set(self.grid**2, self.count)[0])
 
+    def suffices(self, height: int, width: int) -> bool:
+        return self.cut(self.place(height, width, 0, 0)[2])[0] >= self.sizes[1]
+
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row. Raise `UnusableSample` if the image is too small, or its square blank."""
         x, y, which, colour = rng.random(4)

@@ -16,7 +16,7 @@ from pseudolabel.contracts import Column, Piece, Tiles, UserError
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image import masks as image_masks
-from pseudolabel.transforms.image.crops import CropRule, crop
+from pseudolabel.transforms.image.crops import CropRule, crop, least_sides
 
 UNIT_PIXELS = 32  # pixels; microsoft/SimMIM, config.py
 
@@ -168,6 +168,10 @@ class MaskPatches(ImageTask):
                 return image_masks.block_mask(*self.grid, self.count, rng)
             case _:
                 return image_masks.grid_mask(*self.grid, self.whole // self.patch, self.count, rng)
+
+    def suffices(self, height: int, width: int) -> bool:
+        down, across = least_sides(CropRule.torchvision, height, width, self.least_area, self.width / self.height)
+        return down >= self.height and across >= self.width
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row: the image, cropped and possibly mirrored, with its masks."""

@@ -78,22 +78,34 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     return None
 
 
-def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
-    """Decode with libjpeg-turbo to (H, W, 3) uint8 RGB, not yet upright. Raise `UnusableSample` if data is damaged."""
+def decode_jpeg(data: bytes, header: JpegHeader, factor: int = 1) -> np.ndarray:
+    """Decode with libjpeg-turbo to (H // factor, W // factor, 3) uint8 RGB, not yet upright; see `reduction.py`.
+
+    Raise `UnusableSample` if data is damaged.
+    """
     import simplejpeg
 
     if data.rfind(JPEG_END, header.start) < 0:  # from the end, where the first is found at once
         raise UnusableSample("truncated JPEG")
     try:
-        image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+        least = (-(-side // factor) if factor > 1 else 0 for side in (header.height, header.width))
+        image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", False, False, *least, strict=True))
     except ValueError:
         check_jpeg(data)
-        return _tolerant(data)
+        return _shrink(_tolerant(data), factor)
     restarts = header.restarts and header.width * header.height <= MAX_RESTART_PIXELS
     zeros = data.find(ZEROS, header.start)
     if restarts or 0 <= zeros < data.find(JPEG_END, header.start):  # a file may go on after the first end
         _check_with_libav(_plain(data))
-    return image
+    return image if factor == 1 else image[: header.height // factor, : header.width // factor]
+
+
+def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    import cv2
+
+    height, width = (side // factor for side in image.shape[:2])
+    whole = image[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)) if factor > 1 else image
 
 
 def without_conversion(data: bytes) -> bytes:

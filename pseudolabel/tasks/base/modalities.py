@@ -120,7 +120,7 @@ def _sound_columns(task: Any) -> Sequence[Column]:
 MODALITIES: dict[Modality, Kind] = {
     Modality.images: Kind(
         options=ImageOptions,
-        reader=ImageReader,
+        reader=lambda task: ImageReader(task, lambda height, width: min(height, width) >= task.size),
         stored=_picture,
         rows=_picture_rows,
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
