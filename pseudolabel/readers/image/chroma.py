@@ -27,7 +27,7 @@ class Sampling(NamedTuple):
 
     @property
     def even(self) -> bool:
-        """Whether chroma is as fine in both directions."""
+        """Whether chroma is equally fine in both directions."""
         return self.across == self.down
 
 
@@ -54,7 +54,7 @@ def picture_sampling(picture: Image.Image, data: bytes) -> Sampling:
 
 
 def even_chroma(image: np.ndarray, sampling: Sampling, ycc: bool = False) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, or Y, Cb, Cr if `ycc` -> (H, W, 3) uint8 RGB with chroma as coarse in both directions."""
+    """(H, W, 3) uint8 RGB, or Y, Cb, Cr if `ycc` -> (H, W, 3) uint8 RGB with chroma equally coarse both ways."""
     import cv2
 
     step, out = max(sampling.across, sampling.down), np.empty_like(image)
