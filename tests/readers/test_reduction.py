@@ -146,3 +146,16 @@ def test_boxes_count_pixels_of_the_source_and_the_rows_hold(task: ImageTask, tmp
     table = pa.RecordBatch.from_pylist(made.rows, arrow_schema(row_columns(task), {}))
     assert set(task.labeler(tmp_path).check_rows(table, made.source)) == {None}
     assert set(task.labeler(tmp_path).check_rows(table, None)) == {None}
+
+
+def test_a_narrow_image_makes_no_question_about_an_image_without_pixels() -> None:
+    asked = PredictContext().suffices
+    for width, height in ((500, 7), (3, 500), (1, 1)):
+        assert reduction(photograph(width, height), asked) == 1
+        assert reduction(photograph(width, height), lambda height, width: 1 / (height * width) > 0) <= min(
+            width, height
+        )
+
+
+def test_an_answer_may_be_a_bool_of_numpy() -> None:
+    assert reduction(photograph(640, 480), lambda height, width: np.min([height, width]) >= 60) == 8

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from pseudolabel.contracts import or_skipped
+from pseudolabel.contracts import Skipped, or_skipped
 from pseudolabel.readers.image.chroma import jpeg_sampling
 from pseudolabel.readers.image.jpeg import read_jpeg_header
 from pseudolabel.readers.image.orientation import jpeg_orientation
@@ -47,11 +47,16 @@ def reduction(data: bytes, suffices: Suffices) -> int:
     orientation = 0
     for factor in FACTORS:
         height, width = (side // (factor * step) for side in sides)
-        if or_skipped("", partial(suffices, height, width)) is not True:
+        if not height or not width or not _holds(suffices, height, width):
             continue
         orientation = orientation or jpeg_orientation(header.metadata)
-        if orientation in (5, 6, 7, 8) and or_skipped("", partial(suffices, width, height)) is not True:
+        if orientation in (5, 6, 7, 8) and not _holds(suffices, width, height):
             continue
         if orientation == 1 or not any(side % factor for side in sides):  # else the image would begin within a pixel
             return factor
     return 1
+
+
+def _holds(suffices: Suffices, height: int, width: int) -> bool:
+    enough = or_skipped("", partial(suffices, height, width))
+    return not isinstance(enough, Skipped) and bool(enough)  # it may be a bool of NumPy
