@@ -12,8 +12,8 @@ WITHOUT_WORKERS = {"tasks", "show", "describe", "preview", "export", "finish", "
 
 def main() -> NoReturn:
     """Run the command line and exit with its code. After a signal, also one during imports, print only a message."""
-    raise_on_signals()
     try:
+        raise_on_signals()
         if sys.argv[2:] and WITHOUT_WORKERS.isdisjoint(sys.argv):  # import for the workers meanwhile, on another core
             from pseudolabel.engine.pools.processes import start_server
 

@@ -23,6 +23,27 @@ if __name__ == "__main__":
     time.sleep(600)
 """
 
+INTERRUPTED = """
+import os, signal, threading
+from processes import hold_the_interpreter
+from pseudolabel.engine.pools.processes import start_process, start_server
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start_server()
+    os.killpg(0, signal.SIGINT)
+    before = dict(os.environ)
+    made = []
+    start = lambda: made.append(start_process("probe", hold_the_interpreter))
+    threads = [threading.Thread(target=start) for _ in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    assert len({pipe.recv().split()[0] for _, pipe in made}) == 1, "the first server lives"
+    assert os.environ == before
+"""
+
 
 def test_a_worker_is_forked_from_one_thread_and_is_as_a_new_process_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,3 +72,16 @@ def test_worker_and_server_end_with_their_parent_though_the_interpreter_is_held(
         server, worker = map(int, run.stdout.readline().split())
         run.kill()
     wait_for(lambda: not any(Path(f"/proc/{process}/stat").exists() for process in (server, worker)), None)
+
+
+def test_ctrl_c_modules_of_the_working_directory_and_threads_do_not_disturb_the_server(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "parent.py").write_text(INTERRUPTED)
+    (tmp_path / "cv2.py").write_text("open('imported', 'w')")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "scripts/parent.py"]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert not (tmp_path / "imported").exists()

@@ -20,22 +20,24 @@ from typing import Any
 
 FORKS = sys.platform == "linux"  # elsewhere the libraries of the system may start threads
 CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKS else "spawn")
-PRELOADED = ["pseudolabel.engine.pools.local", "cv2", "PIL.Image"]
 ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
     "OPENCV_LOG_LEVEL": "SILENT",
 }
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else the server imports a cv2.py of the working directory
+ENVIRONMENT_LOCK = threading.Lock()  # runs in two threads would restore the environment of each other
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
 def start_server() -> None:
     """Start the fork server. It imports the modules of the workers on another core, while this process imports its."""
     if FORKS:
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
-        CONTEXT.set_forkserver_preload(PRELOADED)
-        with _one_thread():
+        resource_tracker.ensure_running()  # the server would start it, and this unblocks SIGINT
+        CONTEXT.set_forkserver_preload(["pseudolabel.engine.pools.preload"])
+        with _environment(ONE_THREAD | SAFE_PATH), _no_interrupt():
             forkserver.ensure_running()
 
 
@@ -43,7 +45,7 @@ def start_process(name: str, function: Callable[..., None], *given: Any) -> tupl
     """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe."""
     start_server()
     ours, theirs = CONTEXT.Pipe()
-    with theirs, _one_thread():
+    with theirs, _environment(ONE_THREAD):
         begin = (dict(os.environ), function, theirs, *given)
         process = CONTEXT.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
@@ -77,15 +79,26 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Set ONE_THREAD in the environment that a new process gets."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """Set variables in the environment that a new process gets."""
+    with ENVIRONMENT_LOCK:
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Block SIGINT, also in a process that is started here: `preload.py` unblocks it in the server."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
