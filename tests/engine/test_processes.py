@@ -42,6 +42,10 @@ if __name__ == "__main__":
     assert len(made) == 4
     assert len({pipe.recv().split()[0] for _, pipe in made}) == 1, "the first server lives"
     assert os.environ == before
+    if not (fork := os.fork()):
+        _, pipe = start_process("probe", hold_the_interpreter)
+        os._exit(0 if pipe.recv() else 1)
+    assert os.waitpid(fork, 0)[1] == 0, "a fork of this process has a server of its own"
 """
 
 
@@ -74,7 +78,7 @@ def test_worker_and_server_end_with_their_parent_though_the_interpreter_is_held(
     wait_for(lambda: not any(Path(f"/proc/{process}/stat").exists() for process in (server, worker)), None)
 
 
-def test_ctrl_c_modules_of_the_working_directory_and_threads_do_not_disturb_the_server(tmp_path: Path) -> None:
+def test_the_server_withstands_ctrl_c_modules_of_the_working_directory_threads_and_forks(tmp_path: Path) -> None:
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "parent.py").write_text(INTERRUPTED)
     (tmp_path / "cv2.py").write_text("open('imported', 'w')")

@@ -1,5 +1,6 @@
 """What the fork server imports; see `processes.py`. No other process imports this module."""
 
+import os
 import signal
 
 import cv2  # noqa: F401
@@ -12,3 +13,4 @@ import pseudolabel.engine.pools.local  # noqa: F401
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 signal.signal(signal.SIGINT, signal.default_int_handler)
+del os.environ["PYTHONSAFEPATH"]  # else a script that a fork starts finds no modules beside itself

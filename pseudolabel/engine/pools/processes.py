@@ -38,7 +38,11 @@ def start_server() -> None:
         resource_tracker.ensure_running()  # the server would start it, and this unblocks SIGINT
         CONTEXT.set_forkserver_preload(["pseudolabel.engine.pools.preload"])
         with _environment(ONE_THREAD | SAFE_PATH), _no_interrupt():
-            forkserver.ensure_running()
+            try:
+                forkserver.ensure_running()
+            except ChildProcessError:  # it belongs to the process that this one is a fork of
+                forkserver._forkserver._forkserver_pid = None  # type: ignore[attr-defined]
+                forkserver.ensure_running()
 
 
 def start_process(name: str, function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
