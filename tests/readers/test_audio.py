@@ -201,6 +201,26 @@ def test_a_flac_that_is_stored_as_it_is_has_the_sound_and_nothing_else(tmp_path:
             assert isinstance(open_sound(str(tmp_path / "b.flac")), WholeSound), "its checksum is right"
 
 
+def test_damage_of_a_flac_header_that_its_checksum_does_not_cover(tmp_path: Path) -> None:
+    """The MD5 is of the samples: it holds for a wrong rate, and for sizes of blocks that libav refuses."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, recordings.speech(16_000, 3.0, 1), 16_000, "PCM_16")
+    intact, (whole,) = path.read_bytes(), waves(path)
+    rates = 0
+    for byte in range(8, 21):
+        for bit in range(4 if byte == 20 else 0, 8):
+            path.write_bytes(over(intact, byte, bytes([intact[byte] ^ 1 << bit])))
+            (item,) = read(path)
+            if byte >= 18:
+                rates += isinstance(item, Skipped) and "the first frame 16000 Hz" in item.reason
+                continue
+            assert (item.payload.wave == whole).all()
+            if item.payload.encoded:
+                (tmp_path / "b.flac").write_bytes(item.payload.encoded)
+                assert (recordings.decode(tmp_path / "b.flac")[:, 0] * 32768 == whole).all()
+    assert rates == 20
+
+
 def test_headers_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A FLAC whose header promises twice as many frames, or knows of none: what decodes is used, and that it ended."""
     path = tmp_path / "a.flac"

@@ -8,12 +8,14 @@ from io import BytesIO
 
 import numpy as np
 
-from pseudolabel.contracts import Skipped, decoding_errors, or_skipped
+from pseudolabel.contracts import Skipped, UnusableSample, decoding_errors, or_skipped
 from pseudolabel.readers.sources.opening import FaultRecordingFile
 
 FLAC_HEAD = b"fLaC"
 STREAMINFO = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")  # header of the first block: not the last one, or the last
 FRAME_HEADS = (b"\xff\xf8", b"\xff\xf9")
+RATES = (88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)  # Hz, by code from 1
+FRAME_RATES = dict(enumerate(RATES, 1))  # code in the header of a frame -> Hz; 0 and 12 to 14: not in the code
 MAX_WHOLE_BYTES = 1 << 24  # of a file
 MAX_WHOLE_VALUES = 1 << 23  # frames x channels: 9 minutes of mono at 16 kHz, 32 MB as float32
 
@@ -49,6 +51,7 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     libsndfile takes half of libav's time, but joins what is on both sides of lost frames, and stops at the length in
     the header. So the length is hidden from it, and it decodes up to the end of the file. All is there, and nothing
     more, if the number of frames and the MD5 of the samples are those of the header (RFC 9639, section 8.2).
+    Raise `UnusableSample` if header and first frame have different sample rates, which the MD5 does not cover.
     """
     import soundfile
 
@@ -64,10 +67,13 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
         or size > MAX_WHOLE_BYTES
     ):
         return None
-    rest = file.read()
-    hidden = head[:18] + (facts - frames).to_bytes(8, "big") + head[26:] + rest
+    rest, rate = file.read(), facts >> 44
     if file.fault:
         raise file.fault
+    frame = _skip_metadata(head, rest)[:3]
+    if frame[:2] in FRAME_HEADS and FRAME_RATES.get(frame[2] & 15, rate) != rate:
+        raise UnusableSample(f"the header has {rate} Hz, the first frame {FRAME_RATES[frame[2] & 15]} Hz")
+    hidden = head[:18] + (facts - frames).to_bytes(8, "big") + head[26:] + rest
 
     def decode() -> tuple[np.ndarray, int]:
         with decoding_errors("libsndfile"), soundfile.SoundFile(BytesIO(hidden)) as sound:
@@ -81,8 +87,15 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
 
 
 def _without_metadata(head: bytes, rest: bytes) -> bytes:
-    """Return a FLAC without the blocks after its STREAMINFO: tags, pictures, seek points. b"" if they are broken."""
+    """Return a FLAC without tags, pictures and seek points. b"" if these or the sizes of blocks are broken."""
+    least, most = int.from_bytes(head[8:10], "big"), int.from_bytes(head[10:12], "big")  # samples; the least of all: 16
+    frames = _skip_metadata(head, rest)
+    return FLAC_HEAD + b"\x80" + head[5:] + frames if 16 <= least <= most and frames[:2] in FRAME_HEADS else b""
+
+
+def _skip_metadata(head: bytes, rest: bytes) -> bytes:
+    """Return the frames, which follow STREAMINFO and the other blocks of metadata."""
     last, at = head[4] >> 7, 0
     while not last and at + 4 <= len(rest):
         last, at = rest[at] >> 7, at + 4 + int.from_bytes(rest[at + 1 : at + 4], "big")
-    return FLAC_HEAD + b"\x80" + head[5:] + rest[at:] if rest[at : at + 2] in FRAME_HEADS else b""
+    return rest[at:]
