@@ -108,9 +108,7 @@ class PredictContext(ImageTask):
         if len(boxes) != 2:
             return f"the row has {len(boxes)} `boxes` instead of 2"
         step, jitter = self.spacing(boxes[0, 2] - boxes[0, 0])
-        most = (
-            2 * jitter + FACTORS[0] - 1
-        )  # without the source, it is not known in pixels of which size they were drawn
+        most = 2 * jitter + FACTORS[0] - 1  # boxes that were drawn in a reduced image lie in steps of up to 8 pixels
         if (np.abs(boxes[1] - boxes[0] - step * np.tile(PLACES[row["label"]], 2)) > most).any():
             return "`boxes` contradict `label`"
         for name, box in zip(("patch", "neighbour"), row["boxes"], strict=True):
