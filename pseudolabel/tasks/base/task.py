@@ -103,6 +103,8 @@ class Description:
     chance_level: str = ""  # how often a guess is right; "": how often the most frequent label is right
     notes: Callable[[Any, Path], Sequence[str]] = lambda task, artefacts: ()  # remarks, beyond column meanings
     self_verifying: Callable[[Any], bool] = lambda task: False  # whether labels can be checked without the source
+    # kinds of facts that tell the label by the published method itself -> why; an audit does not call them leaks
+    told_by: Callable[[Any], Mapping[str, str]] = lambda task: {}
 
 
 @dataclass(frozen=True)
