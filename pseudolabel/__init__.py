@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pseudolabel.tasks.shuffle_clips import ShuffleClips
     from pseudolabel.tasks.shuffle_frames import ShuffleFrames
 
-MODULES = {  # of names that are no classes of tasks
+MODULES = {  # modules of the names below that are not task classes
     **dict.fromkeys(("FilteredSample", "RunOptions", "UnusableSample", "UserError"), "contracts"),
     **dict.fromkeys(("TASKS", "Task"), "tasks"),
     "Progress": "engine.progress",
@@ -74,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when it is used: the command line sets its signals first, and help does not wait for the engine."""
+    """Import a name on first use, so that signal handlers are installed early and --help does not load the engine."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in MODULES:

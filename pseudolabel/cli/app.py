@@ -1,4 +1,4 @@
-"""Entry point of the command line. It imports the program after it has set the signals: imports take a while."""
+"""Entry point of the command line. It installs the signal handlers before the imports, which take a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pseudolabel.cli.signals import Interrupted, fail, raise_on_signals
 
 
 def main() -> NoReturn:
-    """Run the command line and exit with its code. A signal ends it by a message, also while it starts."""
+    """Run the command line and exit with its code. After a signal, also one during imports, print only a message."""
     raise_on_signals()
     try:
         from pseudolabel.cli.program import execute

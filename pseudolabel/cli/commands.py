@@ -33,7 +33,8 @@ def with_options(command: Callable[..., None], options: list[Parameter], text: s
 
 def own_options(task: type[Task]) -> list[Parameter]:
     """Return the options of a task: its own first, those of its reader last."""
-    return sorted(options_of(task), key=lambda option: _distance(task, option.name))
+    declared = [get_annotations(base) for base in task.__mro__]
+    return sorted(options_of(task), key=lambda option: next(i for i, own in enumerate(declared) if option.name in own))
 
 
 def options_of(dataclass: type) -> list[Parameter]:
@@ -51,18 +52,13 @@ def options_of(dataclass: type) -> list[Parameter]:
 
 
 def _annotation(hint: Any, dataclass: type) -> Any:
-    """Return the annotation of an option; braces in its help are filled in from default options."""
+    """Return the annotation of an option. Replace `{0.NAME}` in its help with the default of the option NAME."""
     kind, option = get_args(hint)
     if "{" not in option.help:
         return hint
     filled = copy(option)
     filled.help = option.help.format(dataclass())
     return Annotated[kind, filled]
-
-
-def _distance(task: type[Task], option: str) -> int:
-    """Return how many base classes stand between the task and the class that declares the option."""
-    return next(i for i, base in enumerate(task.__mro__) if option in get_annotations(base))
 
 
 class LazyCommand(NamedTuple):

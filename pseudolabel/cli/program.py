@@ -269,7 +269,7 @@ def ready(function: Callable[..., None]) -> LazyCommand:
 
 SHOW_HELP = "Show three rows made from SOURCE or from a sentence, and explain their labels. Nothing is stored."
 PLAN_HELP = (
-    "List SOURCE and fit, if the task needs a fit; then make shards with --part I/N on any machine, and run finish."
+    "List SOURCE and fit, if the task needs a fit. Next, run the task with --part I/N on any machine, then finish."
 )
 SHOW_COMMANDS = task_commands(show_command, "Show three rows of {}. {}")
 PLAN_COMMANDS = task_commands(plan_command, "Plan {}. {}")

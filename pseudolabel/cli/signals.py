@@ -1,4 +1,4 @@
-"""Ends of the command: Ctrl-C and SIGTERM raise an exception, and errors print a message."""
+"""Signal handlers, which raise an exception for Ctrl-C and SIGTERM, and the print of an error message."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pseudolabel.contracts.display import (
     Wave,
     escape_controls,
     first_paragraph,
+    one_line,
     shorten,
 )
 from pseudolabel.contracts.errors import (

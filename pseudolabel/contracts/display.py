@@ -72,6 +72,11 @@ def first_paragraph(text: str | None) -> str:
     return " ".join((text or "").strip().partition("\n\n")[0].split())
 
 
+def one_line(message: object) -> str:
+    """Return a message of other software as one line of at most 160 characters."""
+    return " ".join(str(message).split())[:160]
+
+
 def shorten(value: Any) -> str:
     """Return a value as one line. Cut text after 240 characters, lists after 8 items."""
     if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:

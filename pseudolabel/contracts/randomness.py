@@ -32,7 +32,7 @@ def hash64(text: str) -> int:
 class Split(NamedTuple):
     """A split of the source: all files with `low <= hash < high`, the hash scaled to [0, 1).
 
-    Of text, documents may be split in place of files: see `--split-by`.
+    `--split-by document` splits text by document, not by file.
     The hash depends neither on the seed nor on the task: the same `--validation` gives a file the same split.
     """
 

@@ -17,7 +17,7 @@ class Extent(NamedTuple):
     start: int
     stop: int | None  # None: to the end of the file
     weight: int  # bytes to read; the sum of weights limits a shard
-    seed: int = 0  # of the run, set by the scan: readers that draw where samples start draw it from seed and file
+    seed: int = 0  # seed of the run, set by the scan; a reader may draw start positions of samples from it
 
     @property
     def file(self) -> str:

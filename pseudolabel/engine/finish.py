@@ -94,7 +94,6 @@ def finish_run(
         summary.validation = {"asked": options.validation, "reached": round(reached, 4)}
     write_atomic(out / SKIPPED, records.read_skips(count))
     reading, labelling = CrashLog.of(records.folder, "").exceptions
-    exceptions = {**reading, **labelling}
     artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
         near = local_artefacts(out, Path(folder))
@@ -112,7 +111,7 @@ def finish_run(
         **manifest,
         "artefacts": artefacts,
         "remarks": remarks,
-        "exceptions": exceptions,
+        "exceptions": {**reading, **labelling},
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
@@ -165,7 +164,7 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
 
 
 def _first_reason(out: Path, kind: str) -> str:
-    """Return the end of a sentence with the first reason in `_skipped.jsonl`, of this kind ("": of any), or ""."""
+    """Return ", such as KEY: REASON" of the first line of this kind (any if "") in `_skipped.jsonl`, "" if none."""
     with (out / SKIPPED).open(encoding="utf-8") as lines:
         left_out = next((line for line in map(json.loads, lines) if kind in line["kind"]), None)
     return f", such as {left_out['key']}: {left_out['reason']}" if left_out else ""

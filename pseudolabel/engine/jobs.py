@@ -55,7 +55,7 @@ class RunSpec:
         return local_artefacts(self.out, self.work)
 
     def chance(self, split: str) -> Chance:
-        """Return the (key, copy) -> random number generator of a split. Splits may share text keys but no generator."""
+        """Return (key, copy) -> random number generator. Splits have different ones, also for a key that they share."""
         return chance_for(self.seed, self.task.name if split == "train" else f"{self.task.name} {split}")
 
     def schema(self, shard: int) -> pa.Schema:

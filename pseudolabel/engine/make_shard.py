@@ -147,7 +147,7 @@ class ShardReading:
 def make_shard(spec: RunSpec, job: Job, report: Heartbeat) -> dict[str, Any]:
     """Read, label and store one shard, and return its record.
 
-    Each file is written and synced in staging. The record is stored next, and the files in `data/` commit the shard.
+    Data files and skips are written and synced in staging. Then the record is stored. The data files commit the shard.
     The record is not synced. If a power cut truncates it, or a file that it names is missing, the shard is made again.
     """
     begun, counts, files, index = time.monotonic(), Counts(), [], job.shard.index

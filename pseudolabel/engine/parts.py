@@ -61,10 +61,8 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     task, begun_as = task.resolve(sources), read_manifest(out)
     if not begun_as:
         raise UserError(f"{out} has no plan, which --part needs; run pseudolabel plan {task.name} ... first")
-    manifest = {
-        **identity(task, begun_as["source"], source_columns.columns_of_manifest(begun_as), options),
-        "versions": versions(),
-    }
+    columns = source_columns.columns_of_manifest(begun_as)
+    manifest = {**identity(task, begun_as["source"], columns, options), "versions": versions()}
     before = existing_manifest(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, before)

@@ -21,7 +21,7 @@ from pseudolabel.storage.files import write_atomic
 def save_plan(path: Path, plan: Plan, places: bool) -> None:
     """Write a line for each shard: key and weight of each extent and, with `places`, its location on this machine."""
     wide = 6 if places else 2
-    lines = ([_stored(extent)[:wide] for extent in shard.extents] for shard in plan)
+    lines = ([[e.key, e.weight, e.where, e.start, e.stop, e.seed][:wide] for e in shard.extents] for shard in plan)
     write_atomic(path, (f"{json.dumps(line)}\n" for line in lines))
 
 
@@ -32,10 +32,6 @@ def load_plan(path: Path) -> Plan:
 
 def _extent(key: str, weight: int, where: str = "", start: int = 0, stop: int | None = None, seed: int = 0) -> Extent:
     return Extent(key, where, start, stop, weight, seed)
-
-
-def _stored(extent: Extent) -> list[Any]:
-    return [extent.key, extent.weight, extent.where, extent.start, extent.stop, extent.seed]
 
 
 def _lines(path: Path) -> Iterator[list[Any]]:

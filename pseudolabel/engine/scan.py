@@ -40,7 +40,7 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 class Scan:
     """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
-    `whole`: the files of text that are in one split as a whole.
+    `whole`: the number of text files that are not divided among splits.
     """
 
     plan: Plan
@@ -84,7 +84,7 @@ def json_warnings(reader: Reader, ignored: Mapping[str, int]) -> Iterator[str]:
 
 
 def check_split(found: Scan, validation: float) -> None:
-    """Raise `UserError` if too few files of text, each in one split as a whole, are there for the share."""
+    """Raise `UserError` if no file is divided among splits and there are too few files for the share `validation`."""
     if validation and found.whole == found.files < 2 / validation:
         raise UserError(
             f"--validation {validation:g} of {found.files:,} files: each file is in one split as a whole, so at least "

@@ -155,7 +155,7 @@ def fit_here(task: Task, found: Scan, options: RunOptions, folder: Path) -> Path
     """Observe and fit in this process. Return the folder of the artefacts."""
     spec = RunSpec(task, options.seed, 1, 0.0, folder, folder / WORK / "here")
     spec.work.mkdir(parents=True)
-    parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE if task.observed_megabytes else 0
+    parts, room = fit_sample(found.plan, options), task.observed_megabytes * MEGABYTE
     while room > 0 and (part := next(parts, None)):
         room -= observe(spec, Job("observe", part), NoHeartbeat())
     fit(spec)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, first_paragraph, shorten
+from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, first_paragraph, one_line, shorten
 from pseudolabel.inspection import manifest_check
 from pseudolabel.storage.layout import SKIPPED
 from pseudolabel.storage.retry import StoreFailure
@@ -77,10 +77,8 @@ def reading_errors(dataset: Dataset, what: str) -> Iterator[None]:
     except StoreFailure:
         raise
     except (OSError, ValueError, LookupError, UnusableSample) as fault:
-        told = " ".join(str(fault).split())[:160]
-        raise UserError(
-            f"{what} cannot be read: {told}; see pseudolabel verify {quote(str(dataset.out))}", 3
-        ) from fault
+        remedy = f"see pseudolabel verify {quote(str(dataset.out))}"
+        raise UserError(f"{what} cannot be read: {one_line(fault)}; {remedy}", 3) from fault
 
 
 def skip_reasons(dataset: Dataset) -> list[tuple[str, int]]:
@@ -159,9 +157,8 @@ def sample_row_groups(dataset: Dataset, some: Sequence[File]) -> list[Group]:
     """Return a few non-empty row groups, evenly spread. Raise `UserError` if all are empty."""
     every = [Group(file, number) for file in some for number in range(file.parquet.num_row_groups)]
     with reading_errors(dataset, f"{dataset.out}"):
-        if not (
-            found := evenly([g for g in every if g.file.parquet.metadata.row_group(g.number).num_rows], MAX_ROW_GROUPS)
-        ):
+        found = evenly([g for g in every if g.file.parquet.metadata.row_group(g.number).num_rows], MAX_ROW_GROUPS)
+        if not found:
             raise UnusableSample("it has no rows")
     return found
 
@@ -206,7 +203,7 @@ def spreads_of_rows(columns: Sequence[Column], rows: Sequence[Row]) -> list[Labe
 
 
 def chance_level(task: Task, labels: Sequence[LabelSpread]) -> str:
-    """Return in words how often the most frequent label is right. Prefer a class to a number in a list."""
+    """Return the chance level in words: the accuracy of the most frequent value. Prefer classes to lists."""
     known = sorted((spread for spread in labels if spread.share), key=lambda spread: not spread.classes)
     if task.description.chance_level or not known:
         return task.description.chance_level or "not defined for this label"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pseudolabel.contracts import one_line
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -69,8 +71,3 @@ def _whole(table: pa.Table) -> pa.RecordBatch:
     import pyarrow as pa
 
     return pa.concat_batches([pa.RecordBatch.from_pylist([], table.schema), *table.to_batches()])
-
-
-def one_line(fault: Exception) -> str:
-    """Return the message of a third-party reader as one line of at most 160 characters."""
-    return " ".join(str(fault).split())[:160]

@@ -115,7 +115,7 @@ def _scan(
     found = scan(task, sources, options)
     now = {index: digest for index, digest in enumerate(found.plan.digests) if index in records}
     then = {index: record.get("of") for index, record in records.items()}
-    if (found.plan.digest, now) == (before["keys and sizes"], then):  # `--extend` gives an equal source other shards
+    if (found.plan.digest, now) == (before["keys and sizes"], then):  # `--extend`: same source, other shards
         return found
     if options.limit is not None:
         findings.blame(

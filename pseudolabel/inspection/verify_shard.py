@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Skipped, UnusableSample, decoding_errors, or_skipped, splits
+from pseudolabel.contracts import Column, Skipped, UnusableSample, decoding_errors, one_line, or_skipped, splits
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading
 from pseudolabel.inspection import manifest_check
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.row_checks import invalid_values, row_differences
-from pseudolabel.inspection.stored_rows import StoredRows, one_line
+from pseudolabel.inspection.stored_rows import StoredRows
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import RECORDS
 from pseudolabel.storage.retry import StoreFailure
@@ -191,7 +191,7 @@ class ShardComparer:
             del item  # free its image before the next one is decoded
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
-                made, source = self._matched(made, source), None  # a source checks all rows of the item together
+                made, source = self._matched(made, source), None  # `source` can only check all rows of the item at once
             del source
         for rows in self.stored.all() if self.stored else ():
             self._superfluous(rows)
@@ -263,7 +263,7 @@ def _runs(rows: pa.RecordBatch) -> Iterator[NamedRun]:
 
 
 def match_rows(columns: Sequence[Column], rows: pa.RecordBatch, made: pa.RecordBatch, exact: bool) -> list[int | None]:
-    """Return the index in `made` that matches each row, or None: equal rows in order, then any rows that are left."""
+    """Return for each row the index of its match in `made`, or None. Match equal rows first, then the rest in order."""
     found, at = list[int | None](), 0
     for i in range(len(rows)):
         near = range(at, min(at + LOOKAHEAD_ROWS, len(made)))

@@ -1,4 +1,4 @@
-"""Files: atomic writes, checksums, and stamps that change with a file."""
+"""Files: atomic writes, checksums, and modification times with sizes."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
 @contextmanager
 def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
     """Hold the lease at `place`. Delete expired leases of `rivals`; raise `UserError` if a rival renews its lease.
-    Yield a check that raises `UserError` after a lost lease."""
+    Yield a check that raises `UserError` if the lease was lost."""
     lease = Lease(place, note)
     lease.take()
     try:

@@ -1,4 +1,4 @@
-"""Placeholders: what a clone without its large files, or a download that failed, leaves under the name of a file."""
+"""Placeholder files: a pointer of Git LFS or git-annex, or an error page that a download saved in place of the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REASONS = {
         "an HTML page, such as the error page of a download; download the file again, or convert the page to text"
     ),
     rb"(?:<\?xml[^>]*>\s*)?<Error>\s*<Code>": "the error message of a store, not the file itself; download it again",
-    # the whole file: raw.githubusercontent.com, Go's servers, the Hub; the APIs of GitHub and the Hub; nginx
+    # whole files, sent by raw.githubusercontent.com, a Go server or the Hub; by the API of GitHub or the Hub; by nginx
     rb"(?:404: Not Found|404 page not found|Entry not found)\s*\Z"
     rb"|\{\s*\"(?:message|error)\":\s*\"(?:(?:Entry|Repository) )?not found\"[^{}]{0,400}\}\s*\Z"
     rb"|<head><title>[45]\d\d [\w -]{1,40}</title></head>.{0,400}\Z": (
@@ -23,7 +23,7 @@ REASONS = {
     ),
 }
 PATTERNS = {re.compile(start, re.DOTALL | re.IGNORECASE): reason for start, reason in REASONS.items()}
-FIRST = (*(b"v", b"/", b"<", b"4", b"E", b"{", b" ", b"\t", b"\r", b"\n"), b"\xef\xbb\xbf")  # what no media begins with
+FIRST = (*(b"v", b"/", b"<", b"4", b"E", b"{", b" ", b"\t", b"\r", b"\n"), b"\xef\xbb\xbf")  # no media file begins so
 HEAD_BYTES = 4096
 
 

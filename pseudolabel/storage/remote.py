@@ -18,7 +18,7 @@ READ_AHEAD_BYTES = 1 << 20  # bytes of one request, when a file is read in small
 
 class RemotePath(ProxyUPath):  # type: ignore[misc]
     """A path in a store, to read or delete. If the store fails, every method raises: no file is reported as absent.
-    Only `stores.Bucket` writes: a file that is opened for writing could become visible half written."""
+    `stores.Bucket` and `lock.Lease` put whole objects: a file opened for writing could become visible half written."""
 
     __slots__ = ()
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from errno import EACCES, EEXIST, EIO, EISDIR, ENOENT, ENOTDIR
 
-from pseudolabel.contracts import SampleError, T, UserError
+from pseudolabel.contracts import SampleError, T, UserError, one_line
 
 BACKOFF_SECONDS = (0.2, 0.8, 3.2, 12.8)  # seconds to wait before each retry
 MAX_RETRY_SECONDS = 20  # seconds after the first attempt; no retry starts later
@@ -30,7 +30,7 @@ def with_retries(ask: Callable[[], T], what: object) -> T:
         except (SampleError, UserError):
             raise
         except Exception as fault:  # each store has its own exceptions: botocore, aiohttp, asyncio
-            told = " ".join(str(fault).split())[:160] or type(fault).__name__
+            told = one_line(fault) or type(fault).__name__
             for kind, number in FINAL_ERRORS.items():
                 if isinstance(fault, kind):
                     raise OSError(number, told, str(what)) from fault

@@ -200,7 +200,7 @@ def _strict(one: MetadataSource, wanted: Sequence[str]) -> dict[str, str]:
 def _kinds(names: Sequence[str], every: Callable[[], Iterable[ColumnSource]]) -> dict[str, dict[str, str]]:
     """Return column -> type -> the first table, by name, in which the column has that type.
 
-    Read the heads of the tables; whole tables only as long as a column of `names` was found in none.
+    Read the heads of the tables first. Then read whole tables, until every column of `names` is found.
     """
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for whole in (False, True):

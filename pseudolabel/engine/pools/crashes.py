@@ -88,7 +88,7 @@ class CrashLog:
 class CrashBisector:
     """A search for the extent that crashes a worker. The job of the worker is held back until the search ends.
 
-    The first trial is the extent that the worker was on. It is blamed after two crashes, because the worker may have
+    The first trial is the extent that the worker was on. An extent is blamed after two crashes: a worker may have
     been killed from outside. If the trial passes and the job crashes again, an earlier extent is the cause: the next
     trial is all extents up to this one, and a trial that crashes is halved.
     """

@@ -27,16 +27,7 @@ from pseudolabel.contracts import UserError
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.make_shard import run_job
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.pools.events import (
-    PULSE_SECONDS,
-    Died,
-    Done,
-    Event,
-    Failed,
-    Progressed,
-    Work,
-    read_status,
-)
+from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Done, Event, Failed, Progressed, Work, read_status
 
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 SPAWN = multiprocessing.get_context("spawn")  # a fork may hang after threads started (Arrow, tokenizers)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pseudolabel.contracts import Extent, RunOptions, UserError
+from pseudolabel.contracts import Extent, RunOptions, UserError, one_line
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.pools import local
 from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Event, Failed, Progressed, WorkerStatus, read_status
@@ -114,10 +114,8 @@ class RayPool:
         try:
             self._ray.init(address=address, **QUIET_OPTIONS)
         except (ConnectionError, ValueError, RuntimeError) as fault:
-            told = " ".join(str(fault).split())[:160]
-            raise UserError(
-                f"the Ray cluster at {address} cannot be joined: {told}\nif it needs a token, set RAY_AUTH_MODE=token"
-            ) from None
+            remedy = "if it needs a token, set RAY_AUTH_MODE=token"
+            raise UserError(f"the Ray cluster at {address} cannot be joined: {one_line(fault)}\n{remedy}") from None
 
     def _start(self) -> None:
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", LINGER_SECONDS)
@@ -154,7 +152,7 @@ class RayPool:
             except errors.RayTaskError as error:
                 if isinstance(error.cause, UserError):
                     raise error.cause from None
-                why = " ".join(str(error.cause).partition("\ntraceback:")[0].split())[:160]
+                why = one_line(str(error.cause).partition("\ntraceback:")[0])
                 raise UserError(f"the Ray node {name} cannot be used: {why}; install this environment there") from None
             except errors.RayError:  # the node is lost and gets no job
                 continue

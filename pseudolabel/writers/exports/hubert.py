@@ -186,7 +186,7 @@ def streaminfo(flac: bytes) -> tuple[int, int, int]:
     """Return (Hz, channels, samples) from the first block of a FLAC (RFC 9639, 8.2), or (0, 0, 0) for other data."""
     if flac[:4] != b"fLaC" or len(flac) < 42:
         return 0, 0, 0
-    packed = int.from_bytes(flac[18:26], "big")  # bits: 20 Hz, 3 channels - 1, 5 depth - 1, 36 samples
+    packed = int.from_bytes(flac[18:26], "big")  # Hz (20 bits), channels - 1 (3), bit depth - 1 (5), samples (36)
     return packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
 
 
