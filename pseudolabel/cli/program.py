@@ -158,11 +158,12 @@ def audit_rows(
     chance with a 95 % interval, corrected for the number of questions (Holm). Reports also how often masks cover each
     place, measured rates such as 80/10/10, and duplicates. Needs the extra `audit`.
     """
-    from pseudolabel.inspection.audit.audit import audit, report_json, report_lines
+    from pseudolabel.inspection.audit.audit import audit
+    from pseudolabel.inspection.audit.report import report_lines
 
     found = audit(what, rows, input_ or (), label or ())
-    for line in [report_json(found)] if json_ else report_lines(found):
-        typer.echo(line)
+    for line in [json.dumps(found.as_dict())] if json_ else report_lines(found):
+        typer.echo(escape_controls(line))
     if strict and found.leaks:
         raise typer.Exit(3)
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import IGNORE_INDEX
-from pseudolabel.inspection.audit.media import Item
-from pseudolabel.inspection.audit.questions import as_mask, grid_of
+from pseudolabel.inspection.audit.media import Items, images_of, plain
+from pseudolabel.inspection.audit.questions import as_mask, grid_of, plain_label
 
 BINS = 24  # of relative place, for masks of various lengths
 
@@ -29,6 +29,11 @@ class Coverage(NamedTuple):
     @property
     def most(self) -> float:
         return max(self.shares)
+
+    @property
+    def summary(self) -> str:
+        """Return in words how often the places are asked for."""
+        return f"`{self.column}` asks for a place in {self.least:.1%} to {self.most:.1%} of the rows, by place"
 
 
 class MaskCounts:
@@ -67,8 +72,8 @@ class MaskCounts:
 class Measures:
     """Rates, coverage and duplicates, collected row by row."""
 
-    def __init__(self, inputs: Sequence[str], labels: Sequence[str], unknown_id: int | None) -> None:
-        self._inputs, self._labels, self._unknown = inputs, labels, unknown_id
+    def __init__(self, labels: Sequence[str]) -> None:
+        self._labels = labels
         self._masks: dict[str, MaskCounts] = defaultdict(MaskCounts)
         self._classes: dict[str, Counter[str]] = defaultdict(Counter)
         self._replaced = Counter[str]()
@@ -77,37 +82,33 @@ class Measures:
         self._shown = Counter[int]()  # what stands at masked places whose token was changed
         self.rows = 0
 
-    def add(self, row: Mapping[str, Any], items: Mapping[str, Sequence[Sequence[Item]]]) -> None:
-        """Add one row: its items by input column."""
+    def add(self, row: Mapping[str, Any], items: Items) -> None:
+        """Add one row."""
         self.rows += 1
         flat = [item for parts in items.values() for part in parts for item in part]
-        images = [item.image for item in flat if item.image is not None]
+        images = images_of(items)
+        real = np.asarray(plain(row.get("attention_mask", ())), bool)
         self._exact[b"".join(item.exact for item in flat)] += 1
         self._near[tuple(item.near for item in flat)] += 1
-        if "attention_mask" in self._inputs:
-            self._tokens["places"] += len(row["attention_mask"])
-            self._tokens["padding"] += len(row["attention_mask"]) - int(np.sum(row["attention_mask"]))
+        self._tokens.update(places=len(real), padding=len(real) - int(real.sum()))
         for name in self._labels:
-            value = row[name]
-            if not np.ndim(value) or isinstance(value, str):
-                self._classes[name][str(value)] += 1
+            value = plain_label(row[name])
+            if not isinstance(value, list):
+                self._classes[name][str(value)] += value is not None
                 continue
             hidden = as_mask(value)
             if hidden is None:
                 continue
-            if "attention_mask" in self._inputs and len(row["attention_mask"]) == len(hidden):
-                hidden = hidden[np.asarray(row["attention_mask"], bool)]
+            self._replacements(row, np.asarray(value))
+            hidden = hidden[real] if len(real) == len(hidden) else hidden
             self._masks[name].add(hidden, images[0] if images else None, len(images))
-            self._tokens_replaced(row, np.asarray(value))
 
-    def _tokens_replaced(self, row: Mapping[str, Any], labels: np.ndarray) -> None:
-        ids = np.asarray(row.get("input_ids", ()))
+    def _replacements(self, row: Mapping[str, Any], labels: np.ndarray) -> None:
+        ids = np.asarray(plain(row.get("input_ids", ())))
         if ids.shape != labels.shape or labels.dtype.kind not in "iu":
             return
         asked = labels != IGNORE_INDEX
-        kept = int((ids[asked] == labels[asked]).sum())
-        self._replaced["kept"] += kept
-        self._replaced["asked"] += int(asked.sum())
+        self._replaced.update(asked=int(asked.sum()), kept=int((ids[asked] == labels[asked]).sum()))
         self._shown.update(ids[asked & (ids != labels)].tolist())
 
     def coverage(self) -> list[Coverage]:
