@@ -159,11 +159,13 @@ def audit_rows(
     place, measured rates such as 80/10/10, and duplicates. Needs the extra `audit`.
     """
     from pseudolabel.inspection.audit.audit import audit
-    from pseudolabel.inspection.audit.report import report_lines
+    from pseudolabel.inspection.audit.report import report_lines, store_report
 
     found = audit(what, rows, input_ or (), label or ())
     for line in [json.dumps(found.as_dict())] if json_ else report_lines(found):
         typer.echo(escape_controls(line))
+    if found.dataset:
+        store_report(found.as_dict(), found.dataset)
     if strict and found.leaks:
         raise typer.Exit(3)
 

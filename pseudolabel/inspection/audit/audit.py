@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from shlex import join
 
 from pseudolabel.contracts import Skipped, UserError, file_of, or_skipped
 from pseudolabel.inspection.audit.guess import MODELS, Rate, chance_of, guess, holm, require_models
@@ -18,6 +19,7 @@ from pseudolabel.inspection.audit.questions import Asker, Question, plain_label
 from pseudolabel.inspection.audit.report import BY_METHOD, CLEAN, LEAKS, Answer, Report
 from pseudolabel.inspection.audit.tables import Table, open_table
 
+ROWS = 5000  # rows to read
 LEVEL = 0.01  # of the p-value, corrected for the number of questions and models
 MIN_EFFECT = 0.02  # by which a rate must lie above chance to count
 MAX_ITEMS = 20_000  # media of all rows together, about: a minute or two
@@ -25,7 +27,7 @@ MIN_ROWS = 100  # rows to read, at least
 MAX_REASONS = 12  # reasons for which rows were left out, the most frequent ones
 
 
-def audit(what: str, rows: int = 5000, inputs: Sequence[str] = (), labels: Sequence[str] = ()) -> Report:
+def audit(what: str, rows: int = ROWS, inputs: Sequence[str] = (), labels: Sequence[str] = ()) -> Report:
     """Audit about `rows` rows of a dataset, of Parquet files, or of `package.module:loader`; fewer if rows are large.
 
     Raise `UserError` if scikit-learn is missing, or if there is nothing to audit.
@@ -48,8 +50,11 @@ def audit(what: str, rows: int = 5000, inputs: Sequence[str] = (), labels: Seque
         why = f": {left_out.most_common(1)[0][0]}" if left_out else ""
         raise UserError(f"{what} has no row that can be audited{why}", 3 if left_out else 5)
     by_method = table.dataset.task.description.told_by(table.dataset.task) if table.dataset else {}
+    options = [*(f"--input={name}" for name in inputs), *(f"--label={name}" for name in labels)]
+    options += [f"--rows={rows}"] if rows != ROWS else []
     return Report(
         what,
+        join(["pseudolabel", "audit", "DIR" if table.dataset else what, *options]),
         measures.rows,
         len(sources),
         list(answer(asker, by_method)),
@@ -58,6 +63,7 @@ def audit(what: str, rows: int = 5000, inputs: Sequence[str] = (), labels: Seque
         measures.duplicates(),
         asker.not_asked(),
         dict(left_out.most_common(MAX_REASONS)),
+        None if inputs or labels else table.dataset,
     )
 
 

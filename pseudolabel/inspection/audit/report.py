@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, NamedTuple
 
+from pseudolabel.contracts import UnusableSample, UserError
 from pseudolabel.inspection.audit.measures import Coverage
+from pseudolabel.inspection.html import escape_text, figure, isolate
+from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.layout import AUDIT, CARD
+from pseudolabel.writers.card import add_audit
+from pseudolabel.writers.dataset import Dataset, read_json
 
 CLEAN, LEAKS, BY_METHOD = "clean", "leaks", "told by the method"  # verdicts on a question
 SHADES = " ▁▂▃▄▅▆▇█"
+NUMBER = int | float
+SHAPE = {  # of `audit.json`
+    **{"verdict": str, "command": str, "rows": int, "sources": int},
+    "answers": [
+        {
+            **dict.fromkeys(("label", "facts", "verdict", "reason"), str),
+            **dict.fromkeys(("rate", "low", "high", "chance"), NUMBER),
+        }
+    ],
+    "coverage": [{"summary": str, "shape": [int], "shares": [NUMBER]}],
+    **{"rates": dict, "duplicates": {"exact": int, "near": int}, "not_asked": dict, "left_out": dict},
+}
 
 
 class Answer(NamedTuple):
@@ -39,6 +59,7 @@ class Report:
     """What an audit found."""
 
     what: str
+    command: str
     rows: int
     sources: int
     answers: list[Answer]
@@ -47,6 +68,7 @@ class Report:
     duplicates: Mapping[str, int]
     not_asked: Mapping[str, str]  # label -> why it was not guessed
     left_out: Mapping[str, int]  # reason -> rows that were left out
+    dataset: Dataset | None = None  # whose folder keeps the report; None for a table, or if its columns were chosen
 
     def strongest(self, verdict: str) -> list[Answer]:
         """Return of each label the answer with this verdict and the largest effect, the largest first."""
@@ -71,11 +93,12 @@ class Report:
         """Return the report as JSON values."""
         return {
             "verdict": self.verdict,
+            "command": self.command,
             "leaks": self.leaks,
             "rows": self.rows,
             "sources": self.sources,
             "answers": [answer._asdict() for answer in sorted_answers(self.answers)],
-            "coverage": [coverage._asdict() for coverage in self.coverage],
+            "coverage": [{"summary": one.summary, **one._asdict()} for one in self.coverage],
             "rates": dict(self.rates),
             "duplicates": dict(self.duplicates),
             "not_asked": dict(self.not_asked),
@@ -126,3 +149,57 @@ def heat_map(coverage: Coverage) -> Iterator[str]:
     for row in range(down):
         shares = coverage.shares[row * across : (row + 1) * across]
         yield "".join(SHADES[round(one / most * (len(SHADES) - 1))] for one in shares)
+
+
+# --- in a dataset's folder -------------------------------------------------------------------------------------------
+
+
+def store_report(found: Mapping[str, Any], dataset: Dataset) -> None:
+    """Write a report to the dataset's `audit.json`, and to its card."""
+    write_atomic(dataset.out / AUDIT, [json.dumps(found, indent=1), "\n"])
+    add_audit(dataset.out / CARD, found)
+
+
+def stored_report(dataset: Dataset) -> dict[str, Any] | None:
+    """Return what `audit.json` holds; None if the dataset was not audited. Raise `UserError` if it is damaged."""
+    path = dataset.out / AUDIT
+    try:
+        return read_json(path, SHAPE) if path.exists() else None
+    except UnusableSample as fault:
+        raise UserError(f"{path} {fault}; run pseudolabel audit {quote(str(dataset.out))} again", 3) from None
+
+
+def render_report(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a stored report as HTML."""
+    yield f"<h2>Audit</h2><p>{isolate(found['verdict'])}</p><pre>{escape_text(found['command'])}</pre>"
+    yield f"<p>{found['rows']:,} rows of {found['sources']:,} sources</p>"
+    if found["answers"]:
+        names = ("label", "guessed from", "rate", "95 % interval", "chance", "verdict")
+        yield f"<table><tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
+    for a in found["answers"]:
+        interval = f"{share(a['low'])} to {share(a['high'])}"
+        verdict = a["verdict"] + (f": {a['reason']}" if a["reason"] else "")
+        cells = (a["label"], a["facts"], share(a["rate"]), interval, share(a["chance"]), verdict)
+        yield f"<tr>{''.join(f'<td>{isolate(cell)}</td>' for cell in cells)}</tr>"
+    yield "</table>" if found["answers"] else ""
+    for one in found["coverage"]:
+        yield figure("heat", one["summary"], _heat_map(one["shape"], one["shares"]))
+    lines = [f"{name} is not guessed: {reason}" for name, reason in found["not_asked"].items()]
+    lines += [f"left out, {count:,} rows: {reason}" for reason, count in found["left_out"].items()]
+    lines += [f"{name}: {value:.4g}" for name, value in found["rates"].items()]
+    exact, near = (found["duplicates"][kind] for kind in ("exact", "near"))
+    lines.append(f"rows that repeat an input: {exact:,} exactly, {near:,} nearly")
+    yield f"<ul>{''.join(f'<li>{isolate(line)}</li>' for line in lines)}</ul>"
+
+
+def _heat_map(shape: Sequence[int], shares: Sequence[float]) -> str:
+    """Return a map as SVG: the more opaque a square, the more often the place is asked for."""
+    down, across = shape
+    squares = "".join(
+        f'<rect x="{at % across}" y="{at // across}" width="1" height="1" fill-opacity="{one:.3f}">'
+        f"<title>{one:.1%}</title></rect>"
+        for at, one in enumerate(shares)
+    )
+    return (
+        f'<svg viewBox="0 0 {across} {down}" role="img" aria-label="how often each place is asked for">{squares}</svg>'
+    )
