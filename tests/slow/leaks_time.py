@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -133,15 +134,16 @@ def measure(name: str, task: Task, source: Path, seeds: int) -> Iterator[Guess]:
         yield Guess(name, task.name, kind, len(made), chance_of(labels), rate)
 
 
-def measure_all(folder: Path, scenes: int, cuts: int, seeds: int) -> list[Guess]:
-    """Make the sources below `folder` and measure every task on each; real films only where they are present."""
-    sources = {
-        f"still, {name}": still_scenes(folder / f"still-{i}", scenes, encoder)
-        for i, (name, encoder) in enumerate(ENCODERS.items())
-    }
-    if SHARED.exists():
-        sources["real films"] = real_films(folder / "real", cuts, ENCODERS["short groups"])
-    return [guess for name, source in sources.items() for task in TASKS for guess in measure(name, task, source, seeds)]
+SOURCES: dict[str, Callable[[Path, int], Path]] = {  # name -> write so many scenes, or cuts of each real film, there
+    **{f"still, {name}": partial(still_scenes, encoder=encoder) for name, encoder in ENCODERS.items()},
+    "real films": partial(real_films, encoder=ENCODERS["short groups"]),
+}
+
+
+def measure_all(name: str, folder: Path, count: int, seeds: int) -> list[Guess]:
+    """Write the source of this name to `folder` and measure every task on it."""
+    source = SOURCES[name](folder, count)
+    return [guess for task in TASKS for guess in measure(name, task, source, seeds)]
 
 
 def corrected(guesses: list[Guess]) -> list[float]:
@@ -151,11 +153,14 @@ def corrected(guesses: list[Guess]) -> list[float]:
 
 def main() -> None:
     with TemporaryDirectory() as folder:
-        guesses = measure_all(Path(folder), scenes=120, cuts=4, seeds=4)
+        counts = {
+            name: 4 if name == "real films" else 120 for name in SOURCES if name != "real films" or SHARED.exists()
+        }
+        guesses = [g for name, count in counts.items() for g in measure_all(name, Path(folder) / name, count, seeds=4)]
         for one, p in zip(guesses, corrected(guesses), strict=True):
             about = f"{one.source:20} {one.task:15} {one.facts:6} {one.count:5} rows, chance {one.chance:.3f}:"
             print(f"{about} {one.rate.rate:.3f} [{one.rate.low:.3f}, {one.rate.high:.3f}], p {p:.2g}")
-        for place in sorted(Path(folder).glob("still-*")):
+        for place in sorted(Path(folder).glob("still*")):
             print(f"{place.name}, arrow of the first 8 frames: {guess(*from_the_top(place))}")
 
 

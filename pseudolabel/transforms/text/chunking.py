@@ -47,12 +47,12 @@ class ChunkRules(NamedTuple):
 
     def chunks(self, data: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) uint8, (n,) bool, true in documents -> (n,) bool, true in chunks, (n,) bool, true at their starts."""
-        kind = self.kinds.take(data) * inside
+        kind = np.frombuffer(data.tobytes().translate(self.kinds.tobytes()), np.uint8) * inside
         solid = inside & (kind != WHITE_SPACE_CLASS)
-        cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:])
+        cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:], mode="clip")
         begins = np.ones(len(data), bool)
         begins[1:] = (cut == ALWAYS) | ~solid[:-1]
-        for size in LEADS:
+        for size in LEADS.keys() & self.kinds.tolist():
             begins[size:] |= (kind[:-size] == size) & (cut[size - 1 :] == AFTER)
         return solid, solid & begins
 
@@ -97,7 +97,7 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
 def check_token(token: dict[str, Any], keeps: bool) -> None:
     """Raise `NotChunkable` if an added token may match across white space.
 
-    With `keeps`, a chunk includes the white space before it, so a token may begin with it or strip it on the left.
+    With `keeps`, a chunk includes leading white space, so a token may begin with white space or strip it on the left.
     """
     text = token["content"]
     loose = re.search(r"\S\s", text) if keeps else token["lstrip"] or text.split() != [text]
