@@ -5,7 +5,6 @@ A command imports what it needs when it runs. Help and usage errors import neith
 
 from __future__ import annotations
 
-import json
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -26,28 +25,33 @@ from pseudolabel.cli.commands import (
     task_from_options,
     with_options,
 )
+from pseudolabel.cli.datasets import (
+    Json,
+    Open,
+    Quiet,
+    audit_rows,
+    describe_dataset,
+    export_dataset,
+    preview_dataset,
+    print_summary,
+    verify_dataset,
+)
 from pseudolabel.cli.signals import fail
-from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, first_paragraph, shorten
-from pseudolabel.storage.urls import is_url
+from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, first_paragraph
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
 
 SOURCES_HELP = "Folders, files, archives, tables or URLs; @FILE or - reads a list of them."
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=SOURCES_HELP, show_default=False)]
-DatasetFolder = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 SourceOrText = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a sentence.", show_default=False)
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the random number generator.")]
 Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
-Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Estimate the rows and the time from a few samples; write nothing.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
-AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 
 def run_command(task: type[Task]) -> Callable[..., None]:
@@ -76,85 +80,6 @@ def list_tasks() -> None:
         inputs = ", ".join(column.name for column in columns if column.role == "input")
         labels = ", ".join(column.name for column in columns if column.role == "label")
         typer.echo(f"{name}: {inputs} -> {labels}\n    {task.description.paper}")
-
-
-def export_dataset(
-    dataset: DatasetFolder,
-    to: Annotated[str, typer.Option(help="The trainer that reads the files: fairseq.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-TRAINER in the current folder]")] = None,
-    json_: Json = False,
-) -> None:
-    """Write the files that a HuBERT trainer reads, from a dataset of mask-audio."""
-    from pseudolabel.writers.exports.hubert import export
-
-    print_summary(export(dataset, to, out), json_)
-
-
-def verify_dataset(
-    dataset: DatasetFolder,
-    against: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=AGAINST_HELP)] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Number of worker processes; 0: one per usable core.")] = 0,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Check a dataset: the checksums of its files, then the label of each row.
-
-    Without --against, a row is "true" if it proves its label, and "consistent" if it has no contradiction but cannot
-    prove its label. With --against, each row is made again from the source and compared. The source is read by the same
-    decoders as for the run, so an error that the decoder makes both times is not found. Exit code 3 for any fault.
-    """
-    from pseudolabel.engine.progress import Progress
-    from pseudolabel.inspection.verify import verify
-
-    found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
-    print_summary(
-        {name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_
-    )
-    if not json_:
-        for fault in found.faults:
-            typer.echo(escape_controls(f"{shorten(fault['where'])}: {fault['reason']}"))
-    if not found.sound:
-        raise typer.Exit(3)
-
-
-def preview_dataset(
-    dataset: DatasetFolder,
-    out: Annotated[Path | None, typer.Option(help="File for the page. [DIR/index.html]")] = None,
-    open_: Open = False,
-) -> None:
-    """Write an HTML page with the facts of a dataset and some of its rows. The page needs no network."""
-    from pseudolabel.inspection.preview import preview
-
-    if open_ and not out and is_url(dataset):
-        raise UserError(f"a browser cannot open a page in {dataset}; add --out page.html")
-    where = preview(dataset, out)
-    typer.echo(where)
-    if open_:
-        webbrowser.open(where.absolute().as_uri())
-
-
-def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
-    """Describe a dataset: its task, command, rows, label distribution and skipped samples."""
-    from pseudolabel.inspection.describe import describe
-    from pseudolabel.writers.dataset import open_dataset
-
-    facts = describe(open_dataset(dataset))
-    print_summary(facts if json_ else description_table(facts), json_)
-
-
-def description_table(made: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of a dataset as the lines of a table for people."""
-    from pseudolabel.inspection.describe import LabelSpread
-
-    lists = ("labels", "left_out", "remarks", "versions")
-    table = {name: value for name, value in made.items() if name not in lists}
-    table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
-    for spread in made["labels"]:
-        counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
-        partly = not counts or spread["rows"] < spread["of"]
-        table[spread["column"]] = (counts or spread["told"]) + (f", {LabelSpread(**spread).where}" if partly else "")
-    table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
-    return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
 
 
 def show_command(task: type[Task]) -> Callable[..., None]:
@@ -205,21 +130,6 @@ def finish_command() -> Callable[..., None]:
     return with_options(finish_dataset, limit_options, FINISH_HELP)
 
 
-def print_summary(facts: dict[str, Any], as_json: bool) -> None:
-    """Print the summary: one JSON object, or a table for people."""
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    if named := facts.get("ignored_suffixes"):
-        facts = {**facts, "ignored": named, "ignored_suffixes": {}}
-    facts = {name: value for name, value in facts.items() if value not in ({}, None)}
-    wide = max(len(name) for name in facts)
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{count:,} {key}" for key, count in value.items())
-        typer.echo(f"{name.ljust(wide)}  {f'{value:,}' if isinstance(value, int) else value}")
-
-
 def task_commands(make: Callable[[type[Task]], Callable[..., None]], summary: str) -> Commands:
     """Return a command for each task. `summary` is its line in the help: {0} is the name, {1} what the task does."""
     return {
@@ -247,15 +157,17 @@ app = lazy_group(
         "verify": ready(verify_dataset),
         "preview": ready(preview_dataset),
         "describe": ready(describe_dataset),
+        "audit": ready(audit_rows),
         "finish": LazyCommand(finish_command, FINISH_HELP),
         "show": LazyCommand(partial(lazy_group, SHOW_COMMANDS, help=SHOW_HELP), SHOW_HELP),
         "plan": LazyCommand(partial(lazy_group, PLAN_COMMANDS, help=PLAN_HELP), PLAN_HELP),
     },
     name="pseudolabel",
     help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
-    epilog="Run the same command again to resume an interrupted run. Exit codes: 0 success, 1 internal error, 2 wrong "
-    "usage, 3 too many samples skipped, no rows, or faults found by verify, 4 the output folder is in use or holds "
-    "another dataset, 5 nothing to read, 74 storage failed, 130 and 143 interrupted.",
+    epilog="Run the same command again to resume an interrupted run. Exit codes: 0 success, 1 internal error or dying "
+    "workers, 2 wrong usage, 3 too many samples skipped, no rows, faults found by verify, or leaks found by audit "
+    "--strict, 4 the output folder is in use or holds another dataset, 5 nothing to read, 74 storage failed, 130 and "
+    "143 interrupted.",
 )
 
 

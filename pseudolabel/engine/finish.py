@@ -20,6 +20,7 @@ from pseudolabel.engine.scan import Scan, json_warnings
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import (
     ARTEFACTS,
+    AUDIT,
     CARD,
     LEDGER,
     LOCK,
@@ -121,6 +122,7 @@ def finish_run(
     write_manifest(out, manifest)
     check_counts(summary, options, out)
     save_plan(records.folder / LEDGER, found.plan, places=False)
+    store(out).discard(AUDIT)  # of the rows before this run
     write_card(out / CARD, task, manifest)
     ours()
     write_atomic(out / SUCCESS, [])

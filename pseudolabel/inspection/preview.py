@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import Column, Skipped, decoding_errors, hash64, or_skipped, shorten
+from pseudolabel.inspection.audit.report import render_report, stored_report
 from pseudolabel.inspection.describe import (
     MAX_COUNTED_CLASSES,
     Group,
@@ -42,6 +43,8 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     with reading_errors(dataset, "the artefacts"), decoding_errors("they are damaged"):
         labeler = task.labeler(dataset.artefacts)
     top = list(render_facts(made))
+    if audit := stored_report(dataset):
+        top += render_report(audit)
     shown, lost = make_cards(
         class_columns(dataset), labeler, choose_rows(dataset), MAX_PAGE_BYTES - sum(len(part.encode()) for part in top)
     )

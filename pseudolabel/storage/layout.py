@@ -4,7 +4,8 @@ from __future__ import annotations
 
 LOCK = "_records/lock"
 SUCCESS, SKIPPED, CARD, RECORDS, WORK = "_SUCCESS", "_skipped.jsonl", "README.md", "_records", "_work"
-PREVIEW = "index.html"
+PREVIEW, AUDIT = "index.html", "audit.json"
+REPORTS = (CARD, PREVIEW, AUDIT)  # about the dataset; no part of it
 DATA = "data"
 ARTEFACTS, CRASHES, TRACE = "artefacts.json", "deaths.json", "error.txt"
 PLAN, SOURCE_COLUMNS, LEDGER = "plan.jsonl", "kept.json", "made.jsonl"  # planned shards; kept columns; made shards

@@ -31,6 +31,9 @@ class ViewPreset(StrEnum):
     byol = "byol"
 
 
+ALIKE_FACTS = ("file size", "brightness and contrast", "gradients", "border pixels")  # at chance in noise
+
+
 @dataclass(frozen=True)
 class AugmentPairs(augment.ViewOptions, ImageTask):
     """Pair augmented views of one image or of two images; the label is whether both views are of the same image.
@@ -44,7 +47,13 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     """
 
     name: ClassVar[str] = "augment-pairs"
-    description = Description(paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709")
+    description = Description(
+        paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
+        told_by=lambda task: {
+            **dict.fromkeys(ALIKE_FACTS, "views of one picture look alike"),
+            "earlier rows of the sample": "each picture gives one row of the same picture and --negatives others",
+        },
+    )
 
     preset: Annotated[ViewPreset, Option(help=augment.describe_presets(*ViewPreset))] = ViewPreset.simclr
     negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1

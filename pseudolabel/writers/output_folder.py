@@ -9,7 +9,7 @@ from pathlib import Path
 from pseudolabel.contracts import UserError
 from pseudolabel.readers.sources import archives, formats
 from pseudolabel.readers.sources.file_lists import FileList
-from pseudolabel.storage.layout import CARD, LOCK, MANIFEST, PREVIEW, RECORDS, SKIPPED, SUCCESS, WORK
+from pseudolabel.storage.layout import LOCK, MANIFEST, RECORDS, REPORTS, SKIPPED, SUCCESS, WORK
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
 
@@ -60,7 +60,7 @@ def local_artefacts(out: Path, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         (whole := Path(beside, "whole")).mkdir()
         for name in store(out).sizes(""):
-            if name[0] not in "._" and name not in (CARD, PREVIEW):
+            if name[0] not in "._" and name not in REPORTS:
                 store(out).local_copy(name, whole)
         try:
             whole.rename(near)
@@ -74,9 +74,9 @@ def clear_output(out: Path) -> None:
     """Delete the dataset except its lock. Delete the manifest last, because it identifies the remaining shards."""
     home, records = store(out), out / RECORDS
     home.discard(SUCCESS)
-    artefacts = [name for name in home.sizes("") if name[0] not in "._" and name not in (CARD, PREVIEW)]
+    artefacts = [name for name in home.sizes("") if name[0] not in "._" and name not in REPORTS]
     for folder in ("data", *(path.name for path in out.glob(f"{WORK}*"))):
         home.empty(folder)
     made = [f"{RECORDS}/{name}" for name in home.sizes(records.name) if name != Path(LOCK).name]
-    home.discard(*artefacts, *made, SKIPPED, CARD, PREVIEW)
+    home.discard(*artefacts, *made, SKIPPED, *REPORTS)
     home.discard(MANIFEST)

@@ -13,4 +13,4 @@ import pseudolabel.engine.pools.local  # noqa: F401
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 signal.signal(signal.SIGINT, signal.default_int_handler)
-del os.environ["PYTHONSAFEPATH"]  # else a script that a fork starts finds no modules beside itself
+os.environ.pop("PYTHONSAFEPATH", None)  # else a script that a fork starts finds no modules beside itself
