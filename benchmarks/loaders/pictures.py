@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from loaders.prepare import prepare
-from loaders.sources import files_of
+from loaders.sources import HEIGHT, WIDTH, files_of
 
 Row = dict[str, Any]
 SIDE = 224
@@ -60,7 +60,8 @@ def torchvision_jigsaw(source: str) -> Iterator[Row]:
 def lightly_jigsaw(source: str) -> Iterator[Row]:
     """lightly's `Jigsaw` as its documentation calls it, after a random crop.
 
-    It returns no permutation. The label is drawn again here, from the state of NumPy's generator before the call.
+    It returns no permutation. The label is drawn again here, from the state of NumPy's generator before the call. It
+    counts cells down the columns; the label counts them along the rows.
     """
     prepare()
     from lightly.transforms import Jigsaw
@@ -71,7 +72,7 @@ def lightly_jigsaw(source: str) -> Iterator[Row]:
     for name, image in images_of(source):
         shown, state = square(image), np.random.get_state()  # noqa: NPY002
         tiles = jigsaw(shown)
-        order = replayed_order(state)
+        order = [GRID * (cell % GRID) + cell // GRID for cell in replayed_order(state)]
         yield {"key": name, "tiles": list(tiles), "permutation": order}
 
 
@@ -118,3 +119,24 @@ def pairs_by(source: str, transform: Any, copies: int = 2) -> Iterator[Row]:
         for name, image in images_of(source):
             first, second = transform(image)
             yield {"key": f"{name}#{epoch}", "view_1": first, "view_2": second}
+
+
+def pirl_reach() -> dict[str, float]:
+    """Measure which pixels of a picture reach the tiles of lightly's `PIRLTransform` with its default sizes."""
+    prepare()
+    from lightly.transforms import PIRLTransform
+
+    across, down = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    number = across + WIDTH * down
+    picture = Image.fromarray(np.stack([number >> 16, number >> 8 & 255, number & 255], 2).astype(np.uint8))
+    transform = PIRLTransform(normalize=None, cj_prob=0, random_gray_scale=0)
+    reached = set[int]()
+    for _ in range(50):
+        high, middle, low = (transform(picture)[1] * 255).round().long().unbind(1)
+        reached.update((high << 16 | middle << 8 | low).unique().tolist())
+    rows, columns = np.divmod(sorted(reached), WIDTH)
+    return {
+        f"share of a picture of {WIDTH} x {HEIGHT} pixels that reaches a tile": len(reached) / (WIDTH * HEIGHT),
+        "last row that does": int(rows.max()),
+        "last column that does": int(columns.max()),
+    }
