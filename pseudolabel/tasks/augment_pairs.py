@@ -13,7 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
-from pseudolabel.tasks.base.task import Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
+from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
 
 DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
@@ -44,7 +44,13 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     """
 
     name: ClassVar[str] = "augment-pairs"
-    description = Description(paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709")
+    description = Description(
+        paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
+        told_by=lambda task: {
+            **dict.fromkeys(PICTURE_FACTS, "views of one picture look alike"),
+            "earlier rows of the sample": "each picture gives one row of the same picture and --negatives others",
+        },
+    )
 
     preset: Annotated[ViewPreset, Option(help=augment.describe_presets(*ViewPreset))] = ViewPreset.simclr
     negatives: Annotated[int, Option(min=0, max=1000, help=NEGATIVES)] = 1

@@ -31,7 +31,17 @@ from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import VideoOptions
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own_options, file_keys, find_modality
-from pseudolabel.tasks.base.task import Description, Labeler, PerSampleLabeler, Reader, Row, Rows, Task, default_display
+from pseudolabel.tasks.base.task import (
+    PICTURE_FACTS,
+    Description,
+    Labeler,
+    PerSampleLabeler,
+    Reader,
+    Row,
+    Rows,
+    Task,
+    default_display,
+)
 from pseudolabel.transforms.clustering import clusters, codebooks, feature_sets, onnx_encoder, precomputed
 from pseudolabel.transforms.clustering.clusters import MAX_CLUSTERS, MIN_POINTS_PER_CLUSTER, Assignment
 from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, FROM_ENCODER, FROM_FILE, FeatureSet
@@ -127,6 +137,9 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         paper="Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
         "Asano et al. 2020 (SeLa)",
         notes=_notes,
+        told_by=lambda task: dict.fromkeys(
+            (*PICTURE_FACTS, "length", "loudness", "spectrum"), "clusters are of what the input shows"
+        ),
         self_verifying=lambda task: task.origin != FROM_FILE and not task.no_inputs,  # features can be recomputed
     )
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": CODEBOOK_FILE, "encoder": ENCODER_FILE}

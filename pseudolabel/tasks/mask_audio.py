@@ -80,6 +80,9 @@ class MaskAudio(AudioTask):
         invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),
         notes=_notes,
         self_verifying=lambda task: not task.features,  # else codes need a model, not the stored audio alone
+        told_by=lambda task: {
+            "place": "spans of the published length cover the middle of a short utterance more often"
+        },
     )
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": "*.npz"}
 

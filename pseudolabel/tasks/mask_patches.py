@@ -42,6 +42,12 @@ DEFAULT_RATIOS = {
 }
 
 
+BLOCKS_TELL = {
+    "place": "BEiT's blocks cover the middle more often than the borders",
+    "patch content": "the middle of a photograph differs from its borders",
+}
+
+
 @dataclass(frozen=True)
 class MaskPatches(ImageTask):
     """Choose patches of each image to hide; the label is the mask. The image is stored unmasked and holds the targets.
@@ -57,6 +63,7 @@ class MaskPatches(ImageTask):
         paper="He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)",
         chance_level="not defined; the hidden patches are predicted pixel by pixel, and the error is measured",
         self_verifying=lambda task: True,  # any mask of the right size is valid; the targets are in the image
+        told_by=lambda task: BLOCKS_TELL if task.strategy == Strategy.block else {},
     )
 
     strategy: Annotated[

@@ -43,6 +43,10 @@ PAIR_COLUMNS = {
     Negatives.swapped: Column("sentence_order_label", "class", "label", ORDER_MEANING, ("in order", "swapped")),
     Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
 }
+SWAPPED_TELLS = {
+    "edges": "tokens are dropped at the ends of a pair, as in ALBERT's code",
+    "length": "the second segment is the rest of the target length, as in ALBERT's code",
+}
 RANDOM_BLOCK_FACTOR = 16  # x MIN_BLOCK_BYTES = 4 MB of text per group, from which random segments are drawn
 LABELS_COLUMN = Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100.")
 TEXT_COLUMN = Column("text", "string", "input", "The two segments as text, one per line.")
@@ -68,6 +72,7 @@ class OrderSentences(MaskingOptions, TokenTask):
     description = Description(
         paper="Lan et al. 2020, https://arxiv.org/abs/1909.11942; Devlin et al. 2019",
         invalidating_augmentations=("dropping or swapping segments", "masking again where --mask was given"),
+        told_by=lambda task: SWAPPED_TELLS if task.negatives == Negatives.swapped else {},
     )
 
     negatives: Annotated[

@@ -34,6 +34,12 @@ class Rotate(ImageTask):
     description = Description(
         paper="Gidaris et al. 2018, https://arxiv.org/abs/1803.07728",
         invalidating_augmentations=("hflip", "vflip", "rot90"),
+        told_by=lambda task: {
+            **dict.fromkeys(
+                ("border pixels", "block grid", "gradients", "chroma"), "photographs have an up and a down"
+            ),
+            "earlier rows of the sample": "each picture gives one row of each rotation",
+        },
     )
 
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 224

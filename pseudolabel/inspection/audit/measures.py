@@ -96,7 +96,7 @@ class Measures:
             if not isinstance(value, list):
                 self._classes[name][str(value)] += value is not None
                 continue
-            hidden = as_mask(value)
+            hidden = as_mask(value, row)
             if hidden is None:
                 continue
             self._replacements(row, np.asarray(value))

@@ -120,7 +120,7 @@ class Asker:
                     for kind, vector in combined(part).items():
                         self._add(name, kind, one, key, vector)
                 return
-        hidden = as_mask(value)
+        hidden = as_mask(value, row)
         if hidden is None:
             self._not_asked[name] = "its values are lists that are no masks and name no items"
             return
@@ -180,14 +180,18 @@ def _joined(vectors: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([table.mean(0), table[-1] - table[0]])
 
 
-def as_mask(value: Sequence[Any]) -> np.ndarray | None:
-    """Return which places of a list are asked for: True in a mask, a value beside -100 in a list with -100."""
+def as_mask(value: Sequence[Any], row: Mapping[str, Any]) -> np.ndarray | None:
+    """Return which places of a list are asked for: where a mask is True, or where a list with -100 is not -100.
+
+    A list with -100 that is not as long as `input_ids` has them as padding, and is no mask.
+    """
     if not value or not all(isinstance(one, bool | int) for one in value):
         return None
     array = np.asarray(value)
     if array.dtype == bool or set(np.unique(array)) <= {0, 1}:
         return array.astype(bool)
-    return array != IGNORE_INDEX if (array == IGNORE_INDEX).any() else None
+    beside = len(row.get("input_ids", value)) == len(value)
+    return array != IGNORE_INDEX if beside and (array == IGNORE_INDEX).any() else None
 
 
 def real_places(row: Mapping[str, Any], count: int) -> np.ndarray:

@@ -123,7 +123,7 @@ def report_lines(report: Report) -> Iterator[str]:
     for reason, count in report.left_out.items():
         yield f"left out, {count:,} rows: {reason}"
     if report.answers:
-        wide = [max(len(getattr(a, name)) for a in report.answers) for name in ("label", "facts")]
+        wide = [max(12, *(len(getattr(a, name)) for a in report.answers)) for name in ("label", "facts")]
         yield f"\n{'label'.ljust(wide[0])}  {'guessed from'.ljust(wide[1])}  rate [95 % interval]  chance  verdict"
         for a in sorted_answers(report.answers):
             interval = f"{share(a.rate)} [{share(a.low)} {share(a.high)}]".ljust(20)

@@ -54,6 +54,8 @@ def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterat
             yield Fact(name, shorten(value))
 
 
+# facts of an image, of which those of similar images are similar
+PICTURE_FACTS = ("file size", "brightness and contrast", "gradients", "chroma", "border pixels", "block grid")
 TASKS: dict[str, type[Task]] = {}  # by command name; a class registers itself when it is defined
 Row = dict[str, Any]
 
@@ -103,7 +105,7 @@ class Description:
     chance_level: str = ""  # how often a guess is right; "": how often the most frequent label is right
     notes: Callable[[Any, Path], Sequence[str]] = lambda task, artefacts: ()  # remarks, beyond column meanings
     self_verifying: Callable[[Any], bool] = lambda task: False  # whether labels can be checked without the source
-    # kinds of facts that tell the label by the published method itself -> why; an audit does not call them leaks
+    # kinds of facts that tell the label by the published method, or by what the sample shows -> why: no leaks
     told_by: Callable[[Any], Mapping[str, str]] = lambda task: {}
 
 
