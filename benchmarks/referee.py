@@ -30,7 +30,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from loaders.sources import WORK, MissingData, folder_of  # noqa: E402
-from referee_jobs import JOBS, MODULES, Case, cases, missing_modules  # noqa: E402
+from referee_jobs import JOBS, MODULES, Case, cases, declared_by, missing_modules  # noqa: E402
 from referee_table import publish, summary  # noqa: E402
 
 from pseudolabel import run  # noqa: E402
@@ -62,12 +62,8 @@ def judge(case: Case, rows: int) -> dict[str, Any]:
         report = audit(what, rows, job.inputs, job.labels).as_dict()
     except MissingData as fault:
         return {"left_out": str(fault)}
-    peer = None if case.ours else job.peers[case.maker]
-    like = job.ours[case.maker] if peer is None else peer.like or (job.ours[0] if job.ours else None)
-    task = like.make(case.source) if like else None
-    declared = task.description.told_by(task) if task else {}
     head = {"task": job.name, "by": case.by, "ours": case.ours, "source": case.source, "command": command}
-    return {**head, **judged(report, declared), "seconds": round(time.monotonic() - started, 1)}
+    return {**head, **judged(report, declared_by(case)), "seconds": round(time.monotonic() - started, 1)}
 
 
 def judged(report: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, Any]:

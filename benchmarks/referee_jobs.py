@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from loaders.sources import tokenizer_of
 
 from pseudolabel import AugmentPairs, Jigsaw, MaskPatches, MaskText, Rotate, Task
+from pseudolabel.tasks.base.task import PICTURE_FACTS
 
 MODULES = {  # what makers import -> packages to install
     "torchvision": ("torch", "torchvision"),
@@ -18,6 +19,7 @@ MODULES = {  # what makers import -> packages to install
 }
 NOISE = ("noise_png", "noise_jpeg_420", "noise_jpeg_422", "photographs")
 TEXTS = ("words", "novels")
+REAL = ("photographs", "novels")
 
 
 class Ours(NamedTuple):
@@ -46,6 +48,7 @@ class Job(NamedTuple):
     labels: Sequence[str]
     ours: Sequence[Ours]
     peers: Sequence[Peer]
+    only_real: Collection[str] = ()  # kinds of facts that tell the label by what real pictures show: not on noise
 
 
 SMALL: dict[str, Any] = {"height": 28, "width": 28, "patch": 2}  # 14 x 14 patches: masks do not depend on pixels
@@ -58,6 +61,7 @@ JOBS = (
         ["label"],
         [Ours(lambda source: Rotate())],
         [Peer("torchvision", "torchvision_rotate", "functional.rotate")],
+        PICTURE_FACTS,
     ),
     Job(
         "jigsaw",
@@ -149,6 +153,20 @@ class Case(NamedTuple):
             return " ".join(["pseudolabel", JOBS[self.job].ours[self.maker].options]).strip()
         peer = JOBS[self.job].peers[self.maker]
         return f"{peer.package}: {peer.what}"
+
+
+def declared_by(case: Case) -> dict[str, str]:
+    """Return which kinds of facts tell the label by the method -> why: as the task of ours with this method declares.
+
+    What real pictures show tells nothing on noise.
+    """
+    job = JOBS[case.job]
+    like = job.ours[case.maker] if case.ours else job.peers[case.maker].like or next(iter(job.ours), None)
+    if not like:
+        return {}
+    task = like.make(case.source)
+    lacks = () if case.source in REAL else job.only_real
+    return {kind: why for kind, why in task.description.told_by(task).items() if kind not in lacks}
 
 
 def cases() -> Iterator[Case]:
