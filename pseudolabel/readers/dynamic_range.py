@@ -1,10 +1,10 @@
-"""High dynamic range and wide gamut, of films and of pictures: as BT.709 they would look faded, so they are refused."""
+"""High dynamic range and wide gamut, in videos and images: refused, because they would look faded as BT.709."""
 
 from __future__ import annotations
 
 from pseudolabel.contracts import UnusableSample
 
-# ITU-T H.273, transfer characteristics and colour primaries. P3 passes, as in colour profiles, which are not applied
+# Transfer characteristics and colour primaries of ITU-T H.273. P3 is accepted, as images with a P3 profile are
 WIDE_TRANSFERS = {8: "linear", 9: "logarithmic", 10: "logarithmic", 16: "PQ", 18: "HLG"}
 WIDE_PRIMARIES = {9: "BT.2020"}
 TO_SDR = "ffmpeg -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,format=yuv420p"

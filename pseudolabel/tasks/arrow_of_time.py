@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -12,9 +11,9 @@ from typer import Option
 
 from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
-from pseudolabel.readers.video.reader import Clip
+from pseudolabel.readers.video.reader import TREATMENT, Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
@@ -23,10 +22,6 @@ SHORTCUTS = (
     "with a key frame per second, a guess from the changes of the frames' file sizes is right in 62 % of rows "
     "(chance: 51 %); a guess from the sizes alone, or on real videos, is right in 50 %"
 )
-
-
-def _notes(task: ArrowOfTime, artefacts: Path) -> Sequence[str]:
-    return (SHORTCUTS, *treatment_notes(task, artefacts))
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class ArrowOfTime(VideoTask):
     description = Description(
         paper="Wei et al. 2018, https://doi.org/10.1109/CVPR.2018.00840; Pickup et al. 2014",
         invalidating_augmentations=("frame shuffle", "reverse in time"),
-        notes=_notes,
+        notes=lambda task, artefacts: (SHORTCUTS, TREATMENT),
     )
 
     frames: Annotated[int, Option(min=2, max=128, help="Frames per clip.")] = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -22,7 +22,6 @@ from pseudolabel.contracts import (
     Skipped,
     UnusableSample,
     UserError,
-    or_skipped,
 )
 from pseudolabel.readers.audio.reader import AudioOptions
 from pseudolabel.readers.image.reader import ImageOptions
@@ -271,16 +270,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         return self.feature_set.raw(self.kind.stored(sample, self.size))
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """Yield raw features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
-        room = self.observed_megabytes * MEGABYTE // 16
-        for sample in samples:
-            raw = or_skipped(sample.key, partial(self.raw, sample))
-            if isinstance(raw, Skipped):  # reported when the sample is labelled
-                continue
-            yield raw
-            room -= raw.nbytes
-            if room <= 0:
-                return
+        return self.observe_features(samples, self.raw)
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Fit the feature set, then the clusters. Save the codebook, and the network of `--encoder`."""

@@ -13,17 +13,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import (
-    MEGABYTE,
-    Column,
-    FilteredSample,
-    Piece,
-    Sample,
-    SampleError,
-    UnusableSample,
-    UserError,
-    Wave,
-)
+from pseudolabel.contracts import Column, FilteredSample, Piece, Sample, UnusableSample, UserError, Wave
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.tasks.base.task import AudioTask, Description, Labeler, PerSampleLabeler, Row
 from pseudolabel.transforms.audio import codec as audio_codec
@@ -185,16 +175,7 @@ class MaskAudio(AudioTask):
         )
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
-        """Yield features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
-        room = self.observed_megabytes * MEGABYTE // 16
-        for sample in samples:
-            try:
-                features = self.frame_features(sample.payload)
-            except SampleError:  # reported when the sample is labelled
-                continue
-            yield features
-            if (room := room - features.nbytes) <= 0:
-                return
+        return self.observe_features(samples, lambda sample: self.frame_features(sample.payload))
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn the centroids, or draw the random projection. Save the codebook for `--codebook` of a later run."""

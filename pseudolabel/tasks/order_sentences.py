@@ -64,7 +64,7 @@ class OrderSentences(MaskingOptions, TokenTask):
     create_pretraining_data.py, `swapped` makes no row of one sentence, so every label is correct. With `random`, the
     second segment of a negative pair is from another document of the same 4 MB of text; if the 4 MB have few documents,
     as with books, from any other place in the 4 MB. By the published rule, the lengths of segments and the dropped
-    tokens reveal a little: in random text, a guess from them is right in 56 % of rows, also with ALBERT's code; a
+    tokens hint at the label: in random text, a guess from both is right in 56 % of rows, also with ALBERT's code; a
     constant guess is right in 51 %.
     """
 

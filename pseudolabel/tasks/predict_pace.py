@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,14 +13,14 @@ from typer import Option
 
 from pseudolabel.contracts import Column, FilteredSample, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
-from pseudolabel.readers.video.reader import Clip
+from pseudolabel.readers.video.reader import TREATMENT, Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
+from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
 from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 MAX_GAP_RATIO = 1.251  # maximum ratio of --gap-seconds and the slowest step: 1.25, and 0.001 for rounded timestamps
-ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; from here on, rounding changes it by MAX_GAP_RATIO at most (2 / 1.6)
+ENOUGH_FRAMES = 1.6  # frames per --gap-seconds; from 1.6 on, rounding changes the step by a factor of 2 / 1.6 at most
 MAX_STEP_RATIO = 1.5  # longest step / shortest step between frames; above this, a clip has no single pace
 
 
@@ -30,10 +29,6 @@ SHORTCUTS = (
     "frames' file sizes is right in 47 % of rows (chance: 27 %); a guess from the sizes alone, or on real videos, is "
     "at chance"
 )
-
-
-def _notes(task: PredictPace, artefacts: Path) -> Sequence[str]:
-    return (SHORTCUTS, *treatment_notes(task, artefacts))
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class PredictPace(VideoTask):
     description = Description(
         paper="Wang et al. 2020, https://arxiv.org/abs/2008.05861",
         invalidating_augmentations=("leaving out frames", "interpolating frames"),
-        notes=_notes,
+        notes=lambda task, artefacts: (SHORTCUTS, TREATMENT),
     )
 
     paces: Annotated[int, Option(min=2, max=16, help="Number of paces: every frame, every second frame, etc.")] = 4

@@ -84,7 +84,9 @@ class ShuffleFrames(VideoTask):
 
     @cached_property
     def classes(self) -> Mapping[tuple[int, ...], int]:
-        """Return the class of every order."""
+        """Return the class of every possible order."""
+        if self.preset == FramePreset.verify:
+            return {tuple(way): int(i == 2) for i, o in enumerate(VERIFY_FRAMES.tolist()) for way in (o, o[::-1])}
         orders = list(permutations(range(self.frames_shown)))
         if self.preset == FramePreset.order:
             return {order: i for i, order in enumerate(orders)}
@@ -116,14 +118,6 @@ class ShuffleFrames(VideoTask):
         chosen = 2 if rng.random() < IN_ORDER_SHARE else int(rng.integers(2))
         return np.asarray(VERIFY_FRAMES[chosen][:: 1 if rng.random() < 0.5 else -1])
 
-    def label(self, order: Sequence[int]) -> int | None:
-        """Return the class of an order, or None if the order is not possible."""
-        if self.preset != FramePreset.verify:
-            return self.classes.get(tuple(order))
-        return {tuple(way): int(i == 2) for i, o in enumerate(VERIFY_FRAMES.tolist()) for way in (o, o[::-1])}.get(
-            tuple(order)
-        )
-
     def rows(self, clip: Clip, rng: np.random.Generator) -> Iterator[Row]:
         """Yield the row that shows the frames of the clip in random order."""
         square = self.cut_moving_square(clip, rng, motion.min_pairwise_difference)
@@ -131,7 +125,7 @@ class ShuffleFrames(VideoTask):
         yield {
             "frames": [codec.jpeg(frame) for frame in square.frames[order]],
             "order": order.tolist(),
-            "label": self.label(order.tolist()),
+            "label": self.classes[tuple(order.tolist())],
             "timestamps": clip.times[order].tolist(),
             "motion": square.motion,
             "boxes": square.boxes[order].tolist(),
@@ -139,7 +133,7 @@ class ShuffleFrames(VideoTask):
 
     def check_row(self, row: Row, source: Clip | None) -> str | None:
         """Check that `label` matches `order`, that timestamps sorted by `order` rise, and frames equal the source."""
-        if self.label(row["order"]) != row["label"]:
+        if self.classes.get(tuple(row["order"])) != row["label"]:
             return "`label` is not the class of `order`"
         if (np.diff(np.array(row["timestamps"])[np.argsort(row["order"])]) <= 0).any():
             return "`timestamps` sorted by `order` do not rise"

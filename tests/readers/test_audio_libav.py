@@ -89,7 +89,7 @@ def test_a_joined_flac_is_not_cut_where_seeking_may_lead_astray(
         assert_same([item for extent in extents for item in reader.read([extent], ALL)], path)
 
 
-@pytest.mark.parametrize(("kind", "said"), [("mp3", "14.1 s are left"), ("ogg", "bytes are left, as many as")])
+@pytest.mark.parametrize(("kind", "said"), [("mp3", "14.1 s are left"), ("ogg", "s at the bit rate so far")])
 def test_what_is_left_over_is_reported_with_its_seconds(kind: str, said: str, tmp_path: Path) -> None:
     """A second stream of another rate and number of channels, of 14 s."""
     soundfile.write(tmp_path / f"0.{kind}", recordings.speech(44_100, 4.0), 44_100)

@@ -321,7 +321,7 @@ def test_archives_that_are_damaged(tmp_path: Path, source: Any) -> None:
         "two.parquet": "several media columns; the table has a: binary, b: binary",
         "rows.parquet/1.jpg": "the row has no bytes",
         "rows.parquet/2": "the row has no bytes",
-        "beheaded.zip/0.jpg": "the archive lacks its beginning",
+        "beheaded.zip/0.jpg": "the beginning of the archive is missing",
         "cut.zip": "not a zip archive, or damaged",
         "no.zip": "not a zip archive, or damaged",
         "empty.tar": "empty file",

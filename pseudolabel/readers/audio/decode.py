@@ -19,10 +19,10 @@ from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 
 MAX_PEAK = 1.5  # full scale is 1: lossy codecs exceed it slightly; clipping larger peaks would lose too much
 MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if independent, 0.5 to 2 in stereo recordings
-MIN_LOUD = 0.1  # energy of channels in a second of an utterance against that in all of it; pauses are not compared
-STEADY = 0.05  # seconds; sounds of less than two are not compared, for channels may cancel by chance
+MIN_LOUD = 0.1  # energy of a second / mean energy of the utterance; below it, a second is a pause and is not checked
+STEADY = 0.05  # seconds of an interval; sounds below two intervals are not checked: channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
-# first bytes of the files that libav reads; from FLAC it gives the same samples, and it detects lost frames
+# first bytes of the files that libav reads; for FLAC, its samples equal libsndfile's, and it detects lost frames
 LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
@@ -88,10 +88,10 @@ class SndfileSound:
         return Header(self.rate, self.channels, self.frames or MAX_FRAMES, exact and self._sound.format != "FLAC")
 
     def has_all(self, where: str) -> bool:
-        """Return whether libsndfile reads all of the sound in the file, and sees where some is missing.
+        """Return whether libsndfile reads all of the sound in the file, and detects missing sound.
 
-        libsndfile believes a length of 0, reads the first of joined streams, estimates the length of an MP3 without a
-        header, joins what is on both sides of lost pages of Ogg or frames of FLAC, and gives up after damage.
+        libsndfile reads nothing if the header says a length of 0, reads only the first of joined streams, estimates the
+        length of an MP3 without a header, skips lost pages of Ogg and lost frames of FLAC, and stops after damage.
         """
         if self._sound.format not in ("MP3", "OGG"):
             return self.frames > 0 and self._sound.format != "FLAC"
@@ -179,7 +179,7 @@ def read_header(where: str) -> Header:
 
 def mix_channels(block: np.ndarray, rate: int) -> np.ndarray:
     """(n, channels) float32 -> (n,) float32: the mean. Raise `FilteredSample` if the channels cancel each other, in
-    all of it or in a second of it.
+    the whole block or in one second.
 
     The sum of independent channels has the sum of their energies. If one of two equal channels is inverted, their sum
     is only the noise in which they differ. Energy is the variance within each `STEADY` seconds, because neither an

@@ -19,7 +19,7 @@ from pseudolabel.readers.video.decode import libav_errors
 if TYPE_CHECKING:
     import av
 
-TIMED_FORMATS = ("mov", "matroska", "asf", "avi", "flv", "mpeg", "ogg", "flac")  # prefixes: packets have times
+TIMED_FORMATS = ("mov", "matroska", "asf", "avi", "flv", "mpeg", "ogg", "flac")  # prefixes: packets have timestamps
 MAX_JUNK_BYTES = 1 << 24  # bytes that are searched for the next packet after damage
 FULL_SCALE = {"u1": 2**7, "i2": 2**15, "i4": 2**31, "i8": 2**63}  # of integer samples, by NumPy's type
 
@@ -54,7 +54,7 @@ class LibavSound(LibavFile):
     def length(self) -> tuple[int, bool]:
         """Return the number of frames by the header of a FLAC, and whether seeks are exact.
 
-        Return `MAX_FRAMES` and False if the length is unknown. If streams are joined, a seek may lead into another.
+        Return `MAX_FRAMES` and False if the length is unknown. If streams are joined, a seek may end in a wrong stream.
         """
         frames = round(self.told_seconds() * self.rate) if self.format == "flac" and self._origin == 0 else 0
         if not frames:
@@ -128,7 +128,7 @@ class LibavSound(LibavFile):
         elif fault:
             left = self.file.seek(0, os.SEEK_END) - read
             seconds = left / max(1, read - top) * end / max(1, self.rate)
-            yield Gap(f"{fault}; about {left:,} bytes are left, as many as {seconds:.2f} s took before", None)
+            yield Gap(f"{fault}; about {left:,} bytes are left, {seconds:.2f} s at the bit rate so far", None)
         elif rest := left_over(self.file) or ("" if told else missing_bytes(self.file)):
             yield Gap(rest, None)
 
@@ -175,7 +175,7 @@ class LibavSound(LibavFile):
 
     def _frames(self, packet: av.Packet) -> list[av.AudioFrame]:
         """Decode a packet. Raise `UnusableSample` if any of it is damaged."""
-        given = packet if packet.size else None  # None makes the decoder give all it holds
+        given = packet if packet.size else None  # None flushes the decoder
         broken = self.is_broken(packet)
         frames: list[av.AudioFrame] = [] if broken else libav_errors("libav", self._context.decode, given)
         if broken or any(frame.is_corrupt for frame in frames):
@@ -188,9 +188,9 @@ class LibavSound(LibavFile):
         return f"the number of channels changes from {self.channels} to {frame.layout.nb_channels}"
 
     def _seconds_left(self, frame: av.AudioFrame, failed: int) -> float:
-        """Return the seconds from a frame to the end, by the packets, with `failed` ticks before. Read them all."""
+        """Return the seconds from a frame to the end, and of `failed` ticks before it. Read all packets."""
         left = failed + sum(packet.duration or 0 for packet in self.packets() if not isinstance(packet, Skipped))
-        stale = self._codec == "aac" and self.format in ("aac", "mpegts")  # libav keeps to the first rate
+        stale = self._codec == "aac" and self.format in ("aac", "mpegts")  # libav's durations are for the first rate
         scale = self.rate / frame.sample_rate if stale else 1
         return float(frame.samples / frame.sample_rate + left * (self.stream.time_base or 0) * scale)
 

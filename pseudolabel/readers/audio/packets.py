@@ -21,12 +21,12 @@ FORMATS = "mov,matroska,asf,avi,flv,mpegts,mpeg,aac,ac3,eac3,mp3,ogg,flac,wav,ai
 SIZED_FORMATS = ("mov", "asf", "avi", "flac")  # prefixes of names of formats that store the length of each stream
 LIBAV_TICKS = 1_000_000  # libav's length of a file is in microseconds
 MAX_GAP = 0.5  # seconds that may be missing between packets: encoders leave out up to 0.4 s of silence at once
-MAX_STEP = {"flac": 1, "opus": 400, "vorbis": 2048}  # codec -> frames that libav's times in Ogg and FLAC are wrong by
+MAX_STEP = {"flac": 1, "opus": 400, "vorbis": 2048}  # codec -> error in frames of libav's timestamps in Ogg and FLAC
 MAX_PADDING = 0.2  # seconds: delay and padding of a lossy codec, which decoders cut off differently
 
 
 class LibavFile:
-    """Audio stream of one open file; `close` closes it. A film's pictures are not read.
+    """Audio stream of one open file; `close` closes it. Video streams are not read.
 
     Raise `UnusableSample` if libav cannot read any audio.
     """
@@ -52,22 +52,15 @@ class LibavFile:
             self._codec: str = self.stream.codec_context.codec.canonical_name
             unless_open.pop_all()  # the caller closes the file
 
-    @property
-    def pictures(self) -> list[av.VideoStream]:
-        """Return the video streams that are no cover art."""
-        from av.stream import Disposition
-
-        return [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
-
     def close(self) -> None:
         """Close the file."""
         self.container.close()
         self.file.__exit__()
 
     def is_continuous(self, seconds: float) -> bool:
-        """Return whether all packets up to `seconds` are there, whole and alike, and no more follow. Read them all.
+        """Return whether all packets up to `seconds` are there, intact and of one kind, and none follows.
 
-        Use the length in the header of an MP3 only if the header gives the encoder's delay.
+        Read all packets. Use the length in the header of an MP3 only if the header gives the encoder's delay.
         """
         due, broken, longest, tick = None, False, self.longest_gap(), float(self.stream.time_base or 0)
         kinds = set()  # of MP3: MPEG version, sample rate, and whether mono
@@ -100,7 +93,7 @@ class LibavFile:
         return length / LIBAV_TICKS if self.format.startswith("matroska") and length and alone else 0.0
 
     def packets(self) -> Iterator[av.Packet | Skipped]:
-        """Yield the packets. The last is empty: it makes the decoder give all frames. End with the damage, if any."""
+        """Yield the packets. The last is empty and flushes the decoder. After damage, yield `Skipped` and stop."""
         following = partial(libav_errors, "libav", next, self.container.demux(self.stream), None)
         while True:
             packet = or_skipped("", following)
@@ -124,11 +117,13 @@ class LibavFile:
 
 def has_only_sound(where: str) -> bool:
     """Return whether a file has audio and no video, except cover art. Return False if libav cannot read it."""
+    from av.stream import Disposition
+
     file = or_skipped("", partial(LibavFile, where))
     if isinstance(file, Skipped):
         return False
     with closing(file):
-        return not file.pictures
+        return all(stream.disposition & Disposition.attached_pic for stream in file.container.streams.video)
 
 
 def is_continuous(where: str, seconds: float) -> bool:
@@ -146,7 +141,7 @@ def _audio(container: av.container.InputContainer) -> Any:
     chosen = container.streams.best("audio")
     if chosen is None:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise FilteredSample(f"no audio stream, only {kinds}")  # a film without sound is not damaged
+        raise FilteredSample(f"no audio stream, only {kinds}")  # a video without sound is not damaged
     if chosen.codec_context is None:
         raise UnusableSample("libav has no decoder for its audio stream")
     if chosen.codec_context.name.startswith("pcm_s64"):

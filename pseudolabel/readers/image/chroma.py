@@ -31,7 +31,7 @@ class Sampling(NamedTuple):
 
     @property
     def even(self) -> bool:
-        """Whether chroma is as fine in both directions."""
+        """Whether chroma is equally fine in both directions."""
         return self.across == self.down
 
 
@@ -58,7 +58,7 @@ def picture_sampling(picture: Image.Image, data: bytes) -> Sampling:
 
 
 def even_jpeg(data: bytes, sampling: Sampling) -> np.ndarray:
-    """Decode a JPEG of YCbCr to (H, W, 3) uint8 RGB, not yet upright, with chroma as coarse in both directions."""
+    """Decode a JPEG of YCbCr to (H, W, 3) uint8 RGB, not yet upright, with chroma equally coarse in both directions."""
     from PIL import Image
 
     with decoding_errors("broken JPEG"):
@@ -70,7 +70,7 @@ def even_jpeg(data: bytes, sampling: Sampling) -> np.ndarray:
 
 
 def even_chroma(image: np.ndarray, sampling: Sampling) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> the same, with chroma as coarse in both directions."""
+    """(H, W, 3) uint8 RGB -> the same, with chroma equally coarse in both directions."""
     import cv2
 
     luma, *chroma = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))

@@ -34,7 +34,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
     - Apply the orientation of EXIF, or else of XMP; ignore what cannot be read. Do not apply colour profiles.
     - Repeat gray and 1-bit in all three channels. Resolve palettes. Convert CMYK and YCCK to RGB as Pillow does.
-    - Composite transparent pixels on white, and so what the first frame of an animation leaves out.
+    - Composite transparent pixels on white. Pixels that the first frame of an animation does not cover are white too.
     - Refuse high dynamic range and wide gamut where PNG (cICP) or AVIF says it.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
@@ -62,7 +62,8 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
             with decoding_errors("cannot decode this TIFF"):
                 return upright(decode_tiff(data, page, span), page.orientation)
         picture = _open(data, max_pixels)
-        deep = _is_deep_png(picture, data)
+        # Pillow keeps only 8 of the 16 bits of a PNG in colour, or in gray with alpha
+        deep = picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
         heavy = picture.format == "WEBP" or picture.mode.startswith(DEEP_MODES) or deep
         _allow(*picture.size, max_pixels, 1 + heavy)
         if picture.format in ("PNG", "AVIF"):
@@ -120,9 +121,10 @@ def _png_colours(data: bytes) -> tuple[int, int]:
 
 
 def _avif_colours(data: bytes) -> tuple[int, int]:
-    """Return transfer and primaries. Libav, which decodes the whole image, is asked only where it matters:
+    """Return transfer and primaries, by the boxes of the file or, if these do not decide it, by libav.
 
-    where the AV1 data alone says it, or where the file has other images too, such as a gain map.
+    libav decodes the whole image. It is used if only the AV1 data has the codes, or if a box has codes of high dynamic
+    range or wide gamut: that box may belong to another image of the file, such as a gain map.
     """
     import av
 
@@ -138,7 +140,7 @@ def _avif_colours(data: bytes) -> tuple[int, int]:
 
 
 def _first_frame(picture: Image.Image, data: bytes) -> tuple[int, int, int, int] | None:
-    """Return left, top, right and bottom of an animation's first frame: what it leaves out, decoders fill variously."""
+    """Return left, top, right and bottom of an animation's first frame. Decoders fill the rest in different ways."""
     from PIL.GifImagePlugin import GifImageFile
 
     if isinstance(picture, GifImageFile):
@@ -165,11 +167,6 @@ def _orientation(picture: Image.Image) -> int:
     if given is None:
         return xmp_orientation(packets[0] or packets[1])
     return given if picture.format != "TIFF" else 1
-
-
-def _is_deep_png(picture: Image.Image, data: bytes) -> bool:
-    """Return whether a PNG has colour, or gray with alpha, of 16 bits. Pillow would keep only 8 bits."""
-    return picture.format == "PNG" and picture.mode in ("RGB", "RGBA", "LA") and data[24] > 8
 
 
 def _deep_png(data: bytes, span: str) -> np.ndarray:
@@ -199,7 +196,7 @@ def _pillow(picture: Image.Image, data: bytes, span: str) -> np.ndarray:
     if tags and picture.mode in ("P", "PA") and max(tags[COLOR_MAP]) < 256:
         picture.palette = ImagePalette.raw("RGB;L", bytes(tags[COLOR_MAP]))  # of 8 bits instead of 16, as in libtiff
     picture.load()
-    if tags.get(COMPRESSION) == JPEG:  # after libtiff, which refuses strips larger than the image
+    if tags.get(COMPRESSION) == JPEG:  # only after `load`: libtiff refuses strips larger than the image
         tables = tags.get(JPEG_TABLES, JPEG_START).removesuffix(JPEG_END)
         places = (324, 325) if 324 in tags else (273, 279)  # of tiles, of strips
         for start, size in zip(*(tags[place] for place in places), strict=False):

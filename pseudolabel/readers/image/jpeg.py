@@ -18,9 +18,9 @@ HARMLESS = {0xFE, *range(0xE0, 0xF0)}  # comments and application data
 JFIF, ADOBE = 0xE0, 0xEE  # application data that say what the channels are
 TABLES = {0xC4, 0xDB, RESTART_INTERVAL, *HARMLESS}  # markers of a regular header, except its frame
 COMPRESSED = 0  # stands for the marker of compressed data, which has none
-MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; what else precedes it, decoders pass over
+MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; decoders skip any other bytes before it
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"  # cannot occur inside compressed data
-# what libjpeg says of damaged compressed data; of headers it says other things, which harm no pixel
+# messages of libjpeg on damaged compressed data; its other messages are on headers, and no pixel depends on them
 SCAN_DAMAGE = re.compile(r"premature end|Huffman|arithmetic|instead of RST|progression|before marker", re.IGNORECASE)
 ZEROS = bytes(16)  # rare in intact data, common where a part of a file was never written
 # Restart markers confine damage to one interval, and libjpeg detects little of it there: check with libav. Do not check
@@ -41,7 +41,7 @@ class JpegHeader(NamedTuple):
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each segment, and of compressed data; no bytes that decoders pass over between."""
+    """Yield marker, start and end of each segment and of compressed data. Leave out bytes that decoders skip."""
     at = 2
     while match := MARKER.search(data, at):
         start, marker = match.start(), data[match.start() + 1]
@@ -103,10 +103,10 @@ def check_jpeg(data: bytes) -> None:
 
 
 def _plain(data: bytes, padded: bool = True, left_out: Collection[int] = HARMLESS) -> bytes:
-    """Keep what pixels depend on, since decoders report faults of all else too, and libjpeg only the first of all.
+    """Keep what pixels depend on. Decoders report other faults too, and libjpeg reports only the first fault.
 
-    Left out are comments, application data, and bytes between segments. Scans of a frame that is not progressive are
-    given the parameters that they must have. `padded`: keep the run of one byte with which some cameras pad the last.
+    Leave out comments, application data, and bytes between segments. Set the parameters of scans to the only valid
+    values if the frame is not progressive. `padded`: keep the padding of the last scan: one byte, repeated.
     """
     kept, progressive = [data[:2]], False
     for marker, start, end in _segments(data):
@@ -115,7 +115,7 @@ def _plain(data: bytes, padded: bool = True, left_out: Collection[int] = HARMLES
         if marker == START_OF_SCAN and not progressive:
             part = part[:-3] + b"\0\x3f\0"
         elif marker == COMPRESSED and not padded and data.startswith(JPEG_END, end):
-            part = part[: len(part.rstrip(part[-1:])) + 2]  # as many as libjpeg passes over
+            part = part[: len(part.rstrip(part[-1:])) + 2]  # libjpeg skips two bytes of padding
         if marker not in left_out:
             kept.append(part)
     return b"".join(kept)
@@ -139,7 +139,7 @@ def _check_with_libjpeg(data: bytes, padded: bool = True) -> None:
 
 
 def _tolerant(data: bytes) -> np.ndarray:
-    """Decode without what has a fault, or with OpenCV, which passes over it and knows more kinds of subsampling."""
+    """Decode without `HARMLESS` segments; if this fails, with OpenCV: it ignores faults, and has more subsampling."""
     import cv2
     import simplejpeg
 

@@ -3,7 +3,7 @@
 Refuse a layout that is not listed here, with a message that names it.
 
 Libraries that decode any TIFF return pixels for layouts they do not know: planes in the wrong order, an infrared band
-as alpha, memory they left unwritten. So libtiff (in Pillow) and zlib only decompress blocks of bytes here, each of a
+as alpha, uninitialised memory. So libtiff (in Pillow) and zlib only decompress blocks of bytes here, each of a
 known size; NumPy arranges them (TIFF 6.0, and Adobe's TIFF Technical Note 3 for the predictor of floats).
 """
 
@@ -31,7 +31,7 @@ KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # SampleFormat -> NumPy's kind; 4 is "
 KIND_NAMES = {"u": "integers", "i": "signed integers", "f": "floats"}
 TYPES = ("u8", "u16", "u32", "i16", "i32", "f16", "f32", "f64")
 PLAIN, DEFLATE, LIBTIFF = (1,), (8, 32946), (5, 32773, 34925, 50000)  # libtiff: LZW, PackBits, LZMA, Zstandard
-JPEG, WEBP = 7, 50001  # read if of 8 bits; not read, since Pillow's wheels have no libtiff that does
+JPEG, WEBP = 7, 50001  # JPEG is read if of 8 bits; WebP is not: libtiff in Pillow's wheels lacks it
 PREDICTED = (*DEFLATE, 5, 34925, 50000)  # compressions that may have a predictor
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, CMYK: 4}  # without alpha and other bands
@@ -135,7 +135,7 @@ def read_tiff(data: bytes) -> TiffPage | None:
 def _require_blocks(length: int, starts: Sequence[int], sizes: Sequence[int], count: int, needs: Iterable[int]) -> None:
     """Raise `UnusableSample` unless a file of this length has `count` strips or tiles of at least `needs` bytes each.
 
-    Decoders show bytes of other strips or of the header instead, and libraries of maps leave out strips that are empty.
+    For a missing strip, decoders show bytes of others or of the header. Libraries for maps leave out empty strips.
     """
     if min(len(starts), len(sizes)) < count:
         raise UnusableSample("broken TIFF: strips or tiles are missing")
@@ -196,7 +196,8 @@ def decode_tiff(data: bytes, page: TiffPage, span: str) -> np.ndarray:
     if page.alpha == PREMULTIPLIED:
         for top in range(0, len(values), BAND_ROWS):
             _divide(colours[top : top + BAND_ROWS], _opacity(values[top : top + BAND_ROWS], page))
-    image = _three(stretch(colours, span) if page.dtype.itemsize > 1 else colours)
+    image = stretch(colours, span) if page.dtype.itemsize > 1 else colours
+    image = image if image.shape[2] == 3 else image.repeat(3, axis=2)
     if page.alpha:
         for top in range(0, len(values), BAND_ROWS):
             opacity, band = _opacity(values[top : top + BAND_ROWS], page), image[top : top + BAND_ROWS]
@@ -204,11 +205,6 @@ def decode_tiff(data: bytes, page: TiffPage, span: str) -> np.ndarray:
     if page.dtype.itemsize > 1:
         check_range(image, colours, span)
     return image
-
-
-def _three(image: np.ndarray) -> np.ndarray:
-    """(H, W, 1 or 3) -> (H, W, 3)"""
-    return image if image.shape[2] == 3 else image.repeat(3, axis=2)
 
 
 def _opacity(values: np.ndarray, page: TiffPage) -> np.ndarray:

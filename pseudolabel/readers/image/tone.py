@@ -37,7 +37,7 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
 
 
 def check_range(image: np.ndarray, values: np.ndarray, span: str) -> None:
-    """Raise `UnusableSample` if an image has one colour because of `span`, and not of its values or transparency.
+    """Raise `UnusableSample` if an image has one colour because of `span`, not because of its values or transparency.
 
     `image` is what was made of `values`, (H, W) or (H, W, C).
     """

@@ -104,7 +104,7 @@ def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
         elif method not in (zipfile.ZIP_STORED, DEFLATED):
             told = unusable_locator(f"packed by method {method} of zip; deflate it, or store it")
         elif begin < 0:
-            told = unusable_locator("the archive lacks its beginning, and this member with it")
+            told = unusable_locator("the beginning of the archive is missing, and this member is in it")
         elif after - first > 1 or begin + packed > until:
             told = unusable_locator("it overlaps another member of the archive")
         elif is_bomb(size, packed):

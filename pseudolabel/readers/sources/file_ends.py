@@ -1,4 +1,4 @@
-"""Where recordings end by the headers of their file: what follows and is not read, and what is cut off."""
+"""The end of a recording as the headers of its file give it: find bytes after this end, and bytes that are cut off."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNKS = {  # form -> place of the first chunk, and its header: name and length
     b"caff": (8, ">4sQ"),
 }  # fmt: skip
 SOUND_CHUNKS = (b"data", b"SSND")
-FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # ASF: 24 bytes behind it lies the file's size
+FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # ASF: the file's size is 24 bytes behind it
 
 
 class Box(NamedTuple):
@@ -32,10 +32,10 @@ class Box(NamedTuple):
 
 
 def left_over(file: FaultRecordingFile) -> str:
-    """Return what follows the recording and no decoder reads; "" if nothing does. Call it when all is read.
+    """Return what follows the recording and no decoder reads; "" if nothing does. Call this when all is read.
 
-    What follows uncompressed sound is left over unless it is chunks; behind other recordings, if another file begins
-    there. A header that tells no length, as of a stream, is not judged.
+    After uncompressed sound, all bytes are left over that are not chunks. After other recordings, bytes are left over
+    only if another file begins there. Return "" if the header gives no length, as in a stream.
     """
     size = file.seek(0, os.SEEK_END)
     end, any_bytes = _stated_end(file, size)
@@ -56,7 +56,7 @@ def missing_bytes(file: FaultRecordingFile) -> str:
 
 
 def index_fault(file: FaultRecordingFile) -> str:
-    """Return why an MP4 or MOV that does not open has no index; else ""."""
+    """Return why an MP4 or MOV that does not open has no index; "" if it has one, or is another format."""
     size = file.seek(0, os.SEEK_END)
     for box in _boxes(file, size):
         if box.kind == b"moov":
@@ -67,7 +67,7 @@ def index_fault(file: FaultRecordingFile) -> str:
 
 
 def _stated_end(file: FaultRecordingFile, size: int) -> tuple[int, bool]:
-    """Return where the recording ends by its header, `size` if it does not say; and whether any bytes may follow."""
+    """Return where the recording ends by its header, else `size`; and whether any bytes after it are left over."""
     head = _bytes(file, 0, HEAD_BYTES)
     form = head[:4]
     if form in CHUNKS and (form == b"caff" or head[8:12] in (b"WAVE", b"AIFF", b"AIFC")):
@@ -87,7 +87,7 @@ def _stated_end(file: FaultRecordingFile, size: int) -> tuple[int, bool]:
 
 
 def _end_of_chunks(file: FaultRecordingFile, size: int, at: int, layout: str) -> int:
-    """Return where the chunks end behind that of the sound; `size` if its length is not known or beyond the file."""
+    """Return where the chunks after the sound end; `size` if the sound has no known length, or exceeds the file."""
     length_64, heard = 0, False
     for _ in range(MAX_BOXES):
         if at + calcsize(layout) > size:
@@ -109,7 +109,7 @@ def _end_of_chunks(file: FaultRecordingFile, size: int, at: int, layout: str) ->
 
 
 def _end_of_boxes(file: FaultRecordingFile, size: int) -> int:
-    """Return where a second file begins, unless it is of fragments, which libav reads; or the end of a cut-off box."""
+    """Return the start of a second file, or the end of a cut-off box; else `size`. libav reads all fragments itself."""
     kinds: set[bytes] = set()
     for box in _boxes(file, size):
         if box.kind in kinds & {b"ftyp", b"moov"} and b"moof" not in kinds:
@@ -133,7 +133,7 @@ def _boxes(file: FaultRecordingFile, size: int) -> Iterator[Box]:
 
 
 def _variable_integer(data: bytes) -> tuple[int, int]:
-    """Return the value of EBML's integer that `data` begins with, 0 if it means "unknown", and its bytes."""
+    """Return the value of the EBML integer at the start of `data` (0 if it means "unknown"), and its width in bytes."""
     width = 9 - data[0].bit_length() if data and data[0] else 0
     most = (1 << 7 * width) - 1
     value = int.from_bytes(data[:width], "big") & most

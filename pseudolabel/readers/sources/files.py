@@ -62,7 +62,7 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
 
 
 def _other(name: str, where: str, size: int, ends: tuple[str, ...]) -> File:
-    """Return a file whose name has no wanted suffix. It is a candidate if its content gave the location one."""
+    """Return a file whose name has no wanted suffix; a candidate if `_by_content` gave its location such a suffix."""
     if size >= 0 and "\0" in where and where.lower().endswith(ends):
         return File(escape_key(name), where, size, True)
     told = formats.short_suffix(suffix_of(name.partition(DUPLICATE_MARK)[0])) if size >= 0 else NO_FILE

@@ -14,7 +14,7 @@ FILMS = (
     *(".mpg", ".mpeg", ".ogv", ".3gp", ".3g2", ".wmv", ".asf"),
 )
 VIDEO = frozenset((*FILMS, ".gif"))
-# libsndfile does not read these; a film is read for its audio stream
+# libsndfile does not read these; of a video, the audio stream is read
 LIBAV_AUDIO = (".m4a", ".m4b", ".aac", ".mka", ".weba", ".wma", ".ac3", ".eac3", ".tta", ".wv", *FILMS)
 AUDIO = frozenset(
     (

@@ -53,7 +53,7 @@ class SeekableGzip:
         number, there = divmod(at, STRETCH_BYTES)
         held = self._held(number)
         try:
-            ahead = -(there + count) % PIECE_BYTES if there else 0  # 0: rest of a read of the chunk before
+            ahead = -(there + count) % PIECE_BYTES if there else 0  # 0: at a chunk's start, an earlier read goes on
             self._grow(held, number * STRETCH_BYTES, min(there + count + ahead, STRETCH_BYTES))
         except (OSError, ValueError, EOFError) as damage:
             cause = damage.__cause__ or damage

@@ -30,7 +30,7 @@ BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark starts with the mar
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-NOT_TEXT = {  # what files begin with that are no text in any encoding
+NOT_TEXT = {  # first bytes of files that are not text in any encoding
     **{signature: f"compressed; give it the suffix {suffix}" for suffix, signature in SIGNATURES.items()},
     rb"PK\x03\x04": "a zip archive, or an Office document; give it the suffix .zip, or convert it to text",
     rb"%PDF-\d": "a PDF; convert it to text",

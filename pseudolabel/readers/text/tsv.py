@@ -30,7 +30,7 @@ def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
 
 
 def _unquoted(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
-    """Return the fields, without quotation marks if the row is quoted; then take its other lines from `ahead`."""
+    """Return the fields. If the row is quoted, remove quotation marks, and take the row's other lines from `ahead`."""
     plain = len(fields) == width  # whether the lines of the row, each alone, have the right width
 
     def row() -> Iterator[str]:

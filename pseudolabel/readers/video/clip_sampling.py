@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-HEAD_SECONDS = 0.5  # seconds at the top of a video, where the quality of encoders rises: no clip starts there
+HEAD_SECONDS = 0.5  # seconds at the start, where encoder quality rises; clips start there in short videos only
 
 
 class Sampling(NamedTuple):
@@ -26,7 +26,7 @@ class Sampling(NamedTuple):
         return self.steps[-1] * self.gap
 
     def at_rate(self, between: float) -> Sampling:
-        """Return the sampling of a video with frames `between` seconds apart: an even gap is in frames."""
+        """Return the sampling for frames `between` seconds apart: with `even`, the gap is converted to frames."""
         if not (self.seconds and self.even):
             return self
         return self._replace(gap=max(1, round(self.gap / between)), seconds=False)
@@ -58,15 +58,15 @@ def place_clips(
 ) -> Clips:
     """(n,) seconds, ascending -> the complete clips that start in `start <= t < stop`.
 
-    Clips lie on a grid over the whole video, which `phase`, drawn from [0, 1), shifts by a share of its period. Were
-    the grid the same in all videos, the frame types of the codec would reveal the order of frames. The grid starts
-    after `HEAD_SECONDS`. `between`: None if `times` are those of the whole video, which may then be shorter: the grid
-    starts where a clip fits, at the earliest halfway to the last possible start. Else the seconds from frame to frame
-    by the header, on which all parts of a video agree; it must be longer than `how.shortest_part(between)`.
+    Clips start on a grid over the whole video. `phase`, drawn from [0, 1), shifts the grid by a share of its period. If
+    all videos had the same grid, the frame types of the codec would reveal the order of frames. The grid starts after
+    `HEAD_SECONDS`. `between`: the seconds from frame to frame by the header, so that all parts of a video have the same
+    grid; the video must be longer than `how.shortest_part(between)`. None if `times` are those of a whole video, which
+    may be shorter: then the grid starts after `HEAD_SECONDS` or half of the last possible start, if that is earlier.
 
     With a gap in seconds, use the frame nearest to each time: a video gives the same clips at any frame rate. A frame
     is used twice if frames are far apart. A point of the grid is left out if every frame is nearer to another point.
-    With a gap in frames and no `every`, the frames from clip to clip are counted, in each part anew.
+    With a gap in frames and no `every`, the frames from clip to clip are counted, and each part starts a new count.
     """
     if len(times) < 2:
         return Clips(np.empty(0), np.empty((0, len(how.steps)), np.int64))
@@ -98,7 +98,7 @@ def place_clips(
 
 
 def _last_start(times: np.ndarray, between: float, how: Sampling) -> float:
-    """Return the latest start of a clip in seconds: by time, half a frame interval may lack. Below 0: none fits."""
+    """Return the latest start of a clip in seconds; below 0 if none fits. A gap in seconds allows half a frame more."""
     if how.seconds:
         return float(times[-1]) + between / 2 - how.span
     return float(times[-1 - int(how.span)]) if how.span < len(times) else -1.0

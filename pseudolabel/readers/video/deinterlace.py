@@ -18,7 +18,7 @@ from pseudolabel.readers.video.streams import Fields
 if TYPE_CHECKING:
     import av
 
-TICK = Fraction(1, 1000)  # seconds; the filter needs a unit, but looks at no time
+TICK = Fraction(1, 1000)  # seconds; the filter needs a unit, but does not use timestamps
 
 
 class Shown(NamedTuple):

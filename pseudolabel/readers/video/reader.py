@@ -137,8 +137,8 @@ class VideoReader:
                         yield from self._samples(extent, *found)
 
     def _find(self, extent: Extent) -> ExtentClips:
-        """Return the clips that start in the extent. Read past the extent to the end of the last clip, and the times
-        of a whole video to its end, even if the extent is cut by `first`."""
+        """Return the clips that start in the extent. Read past the extent to the end of the last clip. If the extent
+        is a whole video, read all times of the video, even if `first` has cut the extent."""
         whole = extent.key == extent.file
         phase = chance_for(extent.seed, "clip starts")(extent.file, 0).random()
         start, stop = (

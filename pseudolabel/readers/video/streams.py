@@ -69,10 +69,10 @@ class Fields(NamedTuple):
 
 
 def fields_of(decoder: av.VideoCodecContext, container: str) -> Fields:
-    """Return what the container says of fields, else what frames say; of `TELLING_CODECS` what frames say.
+    """Return what the container says of fields, else what frames say. For `TELLING_CODECS`, use what frames say.
 
-    Matroska counts for H.264 as well: encoded as progressive it cannot tell. In other containers libav itself takes
-    the field order from the first frames.
+    For H.264 in Matroska, use the container as well: interlaced video that was encoded as progressive has no flags. In
+    other containers, libav itself takes the field order from the first frames.
     """
     telling = decoder.name in TELLING_CODECS and (decoder.name, container[:8]) != ("h264", "matroska")
     parity = "auto" if telling else FIRST_FIELDS.get(int(decoder.field_order), "auto")

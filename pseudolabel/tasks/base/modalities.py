@@ -64,10 +64,6 @@ def _picture(sample: Sample, side: int) -> StoredSample:
     return StoredSample([sample.key], codec.decode_stored(codec.media(encoded)), [encoded])
 
 
-def _picture_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
-    yield {"image": codec.media(*stored.encoded)} if inputs else {}
-
-
 def _clip(sample: Sample, side: int) -> StoredSample:
     encoded = [codec.encode_jpeg(frame) for frame in sample.payload.frames]  # resized to --size by the reader
     frames = np.stack([codec.decode_stored(codec.media(one)) for one in encoded])
@@ -93,28 +89,9 @@ def _sound_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     yield {**row, "audio": codec.media(audio_codec.encode_flac(sound.wave, sound.rate))} if inputs else row
 
 
-def _sound_restored(row: Row) -> StoredSample:
-    return StoredSample(
-        [row["key"]], Utterance(row["key"], *audio_codec.decode_flac(row["audio"]), heard=2 * row["ceiling"])
-    )
-
-
 def _documents(sample: Sample, side: int) -> StoredSample:
     file = file_of(sample.key)
     return StoredSample([f"{file}#{position}" for position in sample.payload.positions.tolist()], sample.payload)
-
-
-def _document_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
-    for text in stored.payload.texts():
-        yield {"text": text.decode()} if inputs else {}
-
-
-def _sound_columns(task: Any) -> Sequence[Column]:
-    return (
-        Column("audio", f"audio<{task.rate}>", "input", "The whole utterance, as mono FLAC."),
-        Column("seconds", "float32", "about", "Duration of the audio in seconds."),
-        Column("ceiling", "float32", "about", "Upper frequency limit in Hz of the mel filters of the MFCC."),
-    )
 
 
 MODALITIES: dict[Modality, Kind] = {
@@ -122,7 +99,7 @@ MODALITIES: dict[Modality, Kind] = {
         options=ImageOptions,
         reader=ImageReader,
         stored=_picture,
-        rows=_picture_rows,
+        rows=lambda stored, inputs: iter([{"image": codec.media(*stored.encoded)} if inputs else {}]),
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
         columns=lambda task: [Column("image", "image", "input", "The whole image, shrunk to --size, as JPEG.")],
         sets=("hog", "pixels"),
@@ -134,8 +111,14 @@ MODALITIES: dict[Modality, Kind] = {
         reader=AudioReader,
         stored=lambda sample, side: StoredSample([sample.key], sample.payload),
         rows=_sound_rows,
-        restored=_sound_restored,
-        columns=_sound_columns,
+        restored=lambda row: StoredSample(
+            [row["key"]], Utterance(row["key"], *audio_codec.decode_flac(row["audio"]), heard=2 * row["ceiling"])
+        ),
+        columns=lambda task: [
+            Column("audio", f"audio<{task.rate}>", "input", "The whole utterance, as mono FLAC."),
+            Column("seconds", "float32", "about", "Duration of the audio in seconds."),
+            Column("ceiling", "float32", "about", "Upper frequency limit in Hz of the mel filters of the MFCC."),
+        ],
         sets=("mfcc",),
         depends=("rate",),
     ),
@@ -143,7 +126,7 @@ MODALITIES: dict[Modality, Kind] = {
         options=TextOptions,
         reader=TextReader,
         stored=_documents,
-        rows=_document_rows,
+        rows=lambda stored, inputs: ({"text": text.decode()} if inputs else {} for text in stored.payload.texts()),
         restored=lambda row: StoredSample([row["key"]], pack([row["text"].encode()], [0])),
         columns=lambda task: [Column("text", "string", "input", "The whole document.")],
         sets=("tf-idf",),

@@ -14,6 +14,7 @@ import numpy as np
 from pseudolabel.contracts import (
     COPY,
     KEY,
+    MEGABYTE,
     Chance,
     Column,
     Extent,
@@ -139,6 +140,19 @@ class Task(Options, ABC):
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         """Yield the arrays that `fit` learns from. Runs in the workers."""
         raise NotImplementedError
+
+    def observe_features(
+        self, samples: Iterator[Sample], compute: Callable[[Sample], np.ndarray]
+    ) -> Iterator[np.ndarray]:
+        """Yield features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
+        room = self.observed_megabytes * MEGABYTE // 16
+        for sample in samples:
+            features = or_skipped(sample.key, partial(compute, sample))
+            if isinstance(features, Skipped):  # reported when the sample is labelled
+                continue
+            yield features
+            if (room := room - features.nbytes) <= 0:
+                return
 
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Learn from the observed arrays and save into `artefacts`. Called once, also if nothing is learned."""

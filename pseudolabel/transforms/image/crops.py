@@ -79,8 +79,9 @@ def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Gene
 def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
     """Draw a uniform ratio, then a uniform height that gives a valid area, until a tenth of the image is covered.
 
-    sample_distorted_bounding_box_op.cc of TensorFlow, as google-research/simclr's data_util.py, crop_and_resize, calls
-    it: 100 attempts. If all fail (very long image, area below a tenth), crop as torchvision (TensorFlow: whole image).
+    sample_distorted_bounding_box_op.cc of TensorFlow, called as in crop_and_resize of google-research/simclr's
+    data_util.py: 100 attempts. If all fail (very long image, area below a tenth), crop as torchvision (TensorFlow:
+    whole image).
     """
     least, most = (share * height * width for share in area)
     for _ in range(100):

@@ -97,7 +97,7 @@ def chunk_rules(about: dict[str, Any], literal: bool) -> ChunkRules:
 def check_token(token: dict[str, Any], keeps: bool) -> None:
     """Raise `NotChunkable` if an added token may match across white space.
 
-    With `keeps`, a chunk includes the white space before it, so a token may begin with it or strip it on the left.
+    With `keeps`, a chunk includes leading white space, so a token may begin with white space or strip it on the left.
     """
     text = token["content"]
     loose = re.search(r"\S\s", text) if keeps else token["lstrip"] or text.split() != [text]

@@ -76,7 +76,7 @@ class Detokenizer:
 
         framing = [i for frame in (special.single, special.pair) for part in frame[:3] for i in part]
         written = ~np.isin(ids, [special.sep, special.pad, special.mask, *framing])  # [MASK] is written for blanks only
-        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # these end documents and rows
+        document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # special tokens end documents
         (row, column), flat = np.nonzero(written), ids[written]
         fresh = np.diff(row, prepend=-1) + np.diff(column, prepend=-1) != 1
         number, whole = self.characters(flat, fresh)

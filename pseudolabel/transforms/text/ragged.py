@@ -23,8 +23,7 @@ def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generato
     number[~candidates] = np.iinfo(kind).max
     wanted = np.minimum(wanted, candidates.sum(1))
     last = np.take_along_axis(np.sort(number, 1), np.maximum(wanted, 1)[:, None] - 1, 1)
-    chosen: np.ndarray = candidates & (number <= last) & (wanted > 0)[:, None]
-    return chosen
+    return np.asarray(candidates & (number <= last) & (wanted > 0)[:, None])
 
 
 def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> np.ndarray:

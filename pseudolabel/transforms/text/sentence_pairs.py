@@ -55,8 +55,7 @@ class SentenceText(NamedTuple):
     def usable(self, negatives: Negatives) -> np.ndarray:
         """Return (d,) bool: the document can make pairs. The result is not random."""
         least = 2 if negatives == Negatives.swapped or len(self.document) < 3 else 1
-        usable: np.ndarray = self.last - self.first >= least
-        return usable
+        return np.asarray(self.last - self.first >= least)
 
 
 def read_sentences(
@@ -100,8 +99,7 @@ class SentencePairs(NamedTuple):
         """Return (c,) bool: both segments have a token of text. `is_text`: (t,) bool, false for [UNK]."""
         before = np.append(0, np.cumsum(is_text))
         a_known, b_known = before[self.a + self.a_size] > before[self.a], before[self.b + self.b_size] > before[self.b]
-        known: np.ndarray = a_known & b_known
-        return known
+        return np.asarray(a_known & b_known)
 
 
 def make_pairs(
@@ -146,17 +144,16 @@ def make_pairs(
 def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
     """Return for each chunk the first later sentence that may begin a random segment. The sentence that follows the
     first segment is excluded, even if that sentence is in the next document."""
-    far: np.ndarray = np.minimum(np.maximum(stop, cut + 1), count)
-    return far
+    return np.asarray(np.minimum(np.maximum(stop, cut + 1), count))
 
 
 def elsewhere(
     text: SentenceText, chunks: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the first sentence of each random segment, (c,). Return it and the sentence before which the segment must
-    end, (c,). `after`: (c,) of `first_negative`. All other documents are equally likely, then all sentences of one.
-    With at most `FEW_DOCUMENTS` others, the document would reveal the label. Then all sentences outside the chunk have
-    equal probability.
+    end, (c,). `after`: (c,) of `first_negative`. Draw another document, then one of its sentences, each with
+    equal probability. With at most `FEW_DOCUMENTS` others, the document would reveal the label. Then all sentences
+    outside the chunk have equal probability.
     """
     own, full = text.document[chunks], np.flatnonzero(text.last - text.first)
     chance = rng.random((2, len(chunks)))

@@ -68,8 +68,7 @@ class Frame(NamedTuple):
     def second_text(self, ids: np.ndarray) -> np.ndarray:
         """Return the column of (r, L) `ids` where the second text of each pair begins."""
         before = len(self.front) + 1  # the first text has a token
-        found: np.ndarray = before + (ids[:, before:] == self.between[0]).argmax(1) + len(self.between)
-        return found
+        return np.asarray(before + (ids[:, before:] == self.between[0]).argmax(1) + len(self.between))
 
 
 class SpecialTokens(NamedTuple):
@@ -96,7 +95,7 @@ class SpecialTokens(NamedTuple):
     ) -> SpecialTokens:
         """Find the special tokens. Raise `UserError` if a role of `needed` has no token, or the mask has another role.
 
-        `named`: keys of tokenizer_config.json and tokens. Without `own_frame`, rows are [CLS] text [SEP] even if the
+        `named`: (key of tokenizer_config.json, token). Without `own_frame`, rows are [CLS] text [SEP] even if the
         tokenizer frames texts otherwise.
         """
         vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_tokens_decoder()
@@ -149,7 +148,7 @@ load_special = lru_cache(maxsize=1)(SpecialTokens.of)  # every shard uses the sa
 
 
 def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapping[str, str]) -> dict[str, str]:
-    """Return role -> token, of the roles that the tokenizer has. `named`: keys of tokenizer_config.json and tokens.
+    """Return role -> token, of the roles that the tokenizer has. `named`: key of tokenizer_config.json -> token.
 
     In this order: the configuration, the post-processor, the configuration's bos_token or eos_token, usual names among
     special tokens, usual names in the vocabulary. A token that was added but is not special, such as an HTML tag, is
@@ -221,7 +220,7 @@ def frame_of(tokenizer: Tokenizer, vocabulary: Iterable[str], pair: bool) -> Fra
 def framing_faults(
     ids: np.ndarray, attention: np.ndarray, special: SpecialTokens, frame: Frame
 ) -> list[tuple[np.ndarray, str]]:
-    """Return tests of `(r, L)` inputs: `(r,)` bool, true if a row is not a framed text, then padding; the reason."""
+    """Return tests that rows of `(r, L)` inputs are a framed text and padding: `(r,)` bool (failed) and the reason."""
     columns, size = np.arange(ids.shape[1]), attention.sum(1, dtype=np.int64)
     attended = columns < size[:, None]
     back = np.take_along_axis(ids, np.maximum(0, size[:, None] - len(frame.back) + np.arange(len(frame.back))), 1)

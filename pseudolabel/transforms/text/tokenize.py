@@ -62,7 +62,7 @@ class Tokens:
     token in the text is ordinary text.
 
     The tokenizer needs gigabytes for long text, so two cuts are made although they may change ids: after SLICE_BYTES
-    without a safe place; and, without chunks, before white space in a document longer than SLICE_BYTES.
+    without a safe place; and, if chunks are not used, before white space in a document longer than SLICE_BYTES.
     """
 
     def __init__(self, tokenizer: Tokenizer, words: bool = False, literal: bool = True) -> None:
