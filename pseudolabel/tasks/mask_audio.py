@@ -241,7 +241,7 @@ class MaskAudioLabeler(NamedTuple):
             **row,
             "labels": codes.tolist(),
             "mask": mask.tolist(),
-            "audio": codec.media(audio_codec.encode_flac(sound.wave, sound.rate)),
+            "audio": codec.media(sound.encoded or audio_codec.encode_flac(sound.wave, sound.rate)),
         }
 
     def check_row(self, row: Row, source: Utterance | None) -> str | None:

@@ -44,6 +44,7 @@ class PredictContext(ImageTask):
     description = Description(
         paper="Doersch et al. 2015, https://arxiv.org/abs/1505.05192",
         invalidating_augmentations=("hflip", "vflip", "rot90", "swapping the patches"),
+        told_by=lambda task: {"border pixels": "the facing borders of neighbouring patches resemble each other"},
     )
 
     per_picture: Annotated[int, Option(min=1, max=1000, help="Rows (pairs of patches) per image.")] = 8

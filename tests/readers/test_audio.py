@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import recordings
 import soundfile
 from mutants import over
 from runs import SHARED
 
 from pseudolabel.contracts import Extent, Sample, Skipped, Split, UserError, splits
 from pseudolabel.readers.audio import reader as audio_reader
+from pseudolabel.readers.audio.decode import open_sound
+from pseudolabel.readers.audio.flac import WholeSound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.sources.opening import FaultRecordingFile
 
@@ -172,6 +175,30 @@ def test_a_long_file_is_many_extents_and_any_piece_can_be_read_alone(
     assert len(list(reader.scan("long.ogg", str(tmp_path / "long.ogg"), 10**9))) == 1, (
         "no place in it is found by counting"
     )
+
+
+def test_a_flac_that_is_stored_as_it_is_has_the_sound_and_nothing_else(tmp_path: Path) -> None:
+    """Tags may tell what is said. Only a mono FLAC of 16 bits at `--rate` that is one utterance is stored as it is."""
+    path, speech = tmp_path / "a.flac", recordings.speech(16_000, 3.0, 2)
+    for channels, rate, seconds, subtype, same in (
+        (1, 16_000, 15.0, "PCM_16", True),
+        (1, 16_000, 2.9, "PCM_16", False),
+        (2, 16_000, 15.0, "PCM_16", False),
+        (1, 8_000, 15.0, "PCM_16", False),
+        (1, 16_000, 15.0, "PCM_24", False),
+    ):
+        with soundfile.SoundFile(path, "w", rate, channels, subtype) as file:
+            file.title = "what is said"
+            file.write(speech[:, :channels])
+        assert b"what is said" in path.read_bytes(), "else this tests nothing"
+        first, *others = (item.payload for item in read(path, seconds=seconds))
+        assert [bool(one.encoded) for one in (first, *others)] == [same, *(False for _ in others)]
+        if same:
+            (tmp_path / "b.flac").write_bytes(first.encoded)
+            assert b"what" not in first.encoded
+            assert (recordings.decode(tmp_path / "b.flac")[:, 0] * 32768 == first.wave).all()
+            assert (soundfile.read(tmp_path / "b.flac", dtype="int16")[0] == first.wave).all()
+            assert isinstance(open_sound(str(tmp_path / "b.flac")), WholeSound), "its checksum is right"
 
 
 def test_headers_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

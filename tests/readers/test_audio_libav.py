@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import recordings
 import soundfile
 
-from pseudolabel.contracts import Sample, Skipped, Split
+from pseudolabel.contracts import Sample, Skipped, Split, or_skipped
 from pseudolabel.readers.audio import reader as audio_reader
+from pseudolabel.readers.audio.decode import open_sound
+from pseudolabel.readers.audio.flac import WholeSound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.tasks.cluster import Cluster
 
@@ -259,6 +262,32 @@ def test_sound_before_and_after_a_loss_is_not_joined(name: str, tmp_path: Path) 
         assert last.key.startswith(f"{name}#{until}-")
         assert (until - begin) / rate == pytest.approx(float(told[1]), abs=0.006)
         assert until == pytest.approx(place, abs=2048 if told[2] == "timestamps" else rate // 4)
+
+
+def test_a_flac_is_decoded_as_a_whole_only_if_all_of_it_is_there(tmp_path: Path) -> None:
+    """A whole one gives the samples of libav. Whatever is lost, doubled, swapped, false or more is libav's to judge."""
+    path = tmp_path / "a.flac"
+    for channels in (1, 2):
+        soundfile.write(path, recordings.speech(16_000, 4.0, channels), 16_000)
+        with closing(open_sound(str(path))) as sound:
+            assert isinstance(sound, WholeSound)
+            first, rest = sound.read(40_000)[0], sound.read(40_000)[0]
+        assert (np.concatenate([first, rest]) == recordings.decode(path)).all()
+    soundfile.write(path, recordings.speech(16_000, 4.0, 1), 16_000)
+    data = path.read_bytes()
+    a, b, c = flac_frames(data)[4:7]
+    soundfile.write(path, recordings.speech(16_000, 4.0, 1), 16_000, "PCM_24")
+    for damaged in (
+        path.read_bytes(), data[:a] + data[b:], data[:a] + data[b:c] + data[a:b] + data[c:], data[:b] + data[a:],
+        data + data, data + data[a:b], data + bytes(5000), data[:-9], data[: flac_frames(data)[-1]],
+        zeros(data, b + 50), zeros(data, 26, 16), zeros(data, 22, 4), data[:42],
+        *(data[:24] + length + data[25:] for length in (b"\xff", b"\xf0")),
+    ):  # fmt: skip
+        path.write_bytes(damaged)
+        sound = or_skipped("", lambda: open_sound(str(path)))
+        assert not isinstance(sound, WholeSound)
+        if not isinstance(sound, Skipped):
+            sound.close()
 
 
 def test_any_extent_of_a_flac_that_lost_frames_is_at_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

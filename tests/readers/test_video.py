@@ -94,17 +94,21 @@ def test_every_format_gives_the_frames_of_their_times(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["asl_gestures/book.mkv", "intel/bottle-detection.mp4", "torchcodec/av1_video.mkv"])
-def test_what_is_not_decoded_changes_nothing(name: str, shared: Path) -> None:
-    """Frames that none refers to, and segments none needs, are left out: all others are the same to the byte."""
+def test_what_is_not_decoded_changes_nothing(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that none refers to, and packets none needs, are left out: all others are the same to the byte, whether
+    packets are held or read twice."""
     path = shared / "video" / name
     with av.open(str(path)) as container:
-        shown = FrameConverter(64, 1)
+        shown = FrameConverter(64)
         whole = {frame.pts: shown(frame) for frame in container.decode(video=0)}
     film = VideoFile(str(path))
     timeline = film.look(0, float("inf"), 0)
     assert timeline.stamps.tolist() == sorted(whole)
     rng = np.random.default_rng(0)
-    for share in (0.01, 0.2):
+    for share, held in ((0.01, 0), (0.01, 1 << 25), (0.2, 1 << 25)):
+        monkeypatch.setattr("pseudolabel.readers.video.decode.MAX_HELD_BYTES", held)
+        timeline = film.look_again(0, float("inf"), 0)
+        assert bool(timeline.packets) == bool(held)
         wanted = np.flatnonzero(rng.random(len(timeline.stamps)) < share)
         frames = [shown(frame) if frame else None for frame in film.frames(timeline, wanted)]
         assert len(frames) == len(wanted) > 0
@@ -119,10 +123,10 @@ def test_frames_shown_before_the_key_frame_they_follow(tmp_path: Path) -> None:
     film = VideoFile(str(path))
     timeline = film.look(0, float("inf"), 0)
     assert (timeline.segments != np.searchsorted(timeline.keys, timeline.stamps, "right") - 1).any(), "it is open"
-    shown = FrameConverter(HEIGHT, 1)
-    for _ in range(40):
+    shown = FrameConverter(HEIGHT)
+    for i in range(40):
         wanted = np.flatnonzero(rng.random(120) < rng.choice([0.01, 0.05, 0.3]))
-        frames = list(film.frames(timeline, wanted))
+        frames = list(film.frames(timeline._replace(packets=()) if i % 2 else timeline, wanted))
         assert [number(shown(frame)) if frame else None for frame in frames] == wanted.tolist()
     film.close()
 
@@ -284,7 +288,7 @@ def test_pixels_that_are_not_square(tmp_path: Path) -> None:
 def test_what_is_clear_is_white() -> None:
     image = np.zeros((64, 64, 4), np.uint8)
     image[:, 32:] = (200, 10, 10, 255)
-    shown = FrameConverter(64, 1)(av.VideoFrame.from_ndarray(image, format="rgba"))
+    shown = FrameConverter(64)(av.VideoFrame.from_ndarray(image, format="rgba"))
     assert shown[:, :30].min() == 255
     assert np.abs(shown[:, 34:].astype(int) - (200, 10, 10)).max() <= 2
 

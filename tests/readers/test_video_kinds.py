@@ -195,10 +195,10 @@ def test_ten_bits_alone_are_no_high_dynamic_range(transfer: int, primaries: int,
 
 def test_a_frame_says_it_where_its_file_does_not() -> None:
     frame = av.VideoFrame.from_ndarray(FRAMES[0], format="rgb24")
-    FrameConverter(HEIGHT, 1)(frame)
+    FrameConverter(HEIGHT)(frame)
     frame.color_trc = PQ
     with pytest.raises(UnusableSample, match=r"HDR or wide gamut \(PQ\)"):
-        FrameConverter(HEIGHT, 1)(frame)
+        FrameConverter(HEIGHT)(frame)
 
 
 # --- cover art -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """Which labels of image, text and sound tasks are guessed from trivial facts of the rows, on sources without signal.
 
-Sources are made here, and rows by the package. A linear model sees sizes in bytes, means, variances, gradients, the
-phase of 8 x 8, the pixels at the borders, places and lengths. Films: `leaks_time.py`. `python tests/slow/leaks.py`
-prints a table.
+Sources are made here, and rows by the package; facts and the linear model are those of `pseudolabel audit`, all kinds
+of facts at once. Films: `leaks_time.py`. `python tests/slow/leaks.py` prints a table.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import soundfile
-from guessing import Rate, chance_of, holm, told
 
 from pseudolabel import (
     AugmentPairs,
@@ -31,9 +29,13 @@ from pseudolabel import (
     Task,
     rows,
 )
+from pseudolabel.inspection.audit.guess import Rate, chance_of, guess, holm
+from pseudolabel.inspection.audit.image_facts import image_facts, patch_facts
+from pseudolabel.inspection.audit.questions import place_facts
+from pseudolabel.inspection.audit.text_facts import token_facts
+from pseudolabel.transforms.image.codec import decode_stored
 
 PLAIN = {"jitter": 0, "gray": 0, "blur": 0, "solarise": 0}  # nothing is done to the colours
-EDGE, PHASES = 16, 8  # pixels at each border that are told one by one; period of JPEG's blocks
 
 
 class Measured(NamedTuple):
@@ -63,7 +65,7 @@ class Facts:
 
     def measure(self, name: str) -> Measured:
         labels = np.array(self.labels)
-        return Measured(name, told(np.array(self.features), labels, np.array(self.groups)), chance_of(labels))
+        return Measured(name, guess(np.array(self.features), labels, np.array(self.groups)), chance_of(labels))
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -132,22 +134,7 @@ def utterances(folder: Path, count: int) -> Path:
 
 def facts(media: dict[str, Any]) -> np.ndarray:
     """Return trivial facts of a stored picture."""
-    encoded = np.frombuffer(media["bytes"], np.uint8)
-    planes = cv2.split(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2YCrCb).astype(np.float32))
-    found = [float(len(encoded))]
-    for plane in planes:
-        steps = [np.abs(plane[:, n:] - plane[:, :-n]).mean() for n in (1, 2)]
-        steps += [np.abs(plane[n:] - plane[:-n]).mean() for n in (1, 2)]
-        found += [plane.mean(), plane.std(), *steps]
-    luma = planes[0]
-    for profile in (
-        np.abs(np.diff(luma, axis=1)).mean(0),
-        np.abs(np.diff(luma, axis=0)).mean(1),
-        luma.var(0),
-        luma.var(1),
-    ):
-        found += [*profile[:EDGE], *profile[-EDGE:], *(profile[at::PHASES].mean() for at in range(PHASES))]
-    return np.array(found)
+    return np.concatenate(list(image_facts(decode_stored(media), media["bytes"]).values()))
 
 
 def both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -162,6 +149,14 @@ def rotate(source: Path, task: Task) -> Facts:
     found = Facts()
     for row in rows(task, source):
         found.add(facts(row["image"]), row["label"], row["key"])
+    return found
+
+
+def rotate_chroma(source: Path, task: Task) -> Facts:
+    """The rotation, from the gradients of the chroma alone."""
+    found = Facts()
+    for row in rows(task, source):
+        found.add(image_facts(decode_stored(row["image"]))["chroma"], row["label"], row["key"])
     return found
 
 
@@ -215,13 +210,10 @@ def mask_patches(source: Path, task: Task) -> Facts:
     """Whether a patch is hidden, from what it shows."""
     found = Facts()
     for row in rows(task, source):
-        image = cv2.imdecode(np.frombuffer(row["image"]["bytes"], np.uint8), cv2.IMREAD_GRAYSCALE).astype(float)
-        across = image.shape[1] // task.patch
+        image = decode_stored(row["image"])
+        sides = image.shape[0] // task.patch, image.shape[1] // task.patch
         for place, hidden in enumerate(row["mask"]):
-            top, left = np.array(divmod(place, across)) * task.patch
-            patch = image[top : top + task.patch, left : left + task.patch]
-            slopes = [np.abs(np.diff(patch, axis=axis)).mean() for axis in (0, 1)]
-            found.add([patch.mean(), patch.std(), *slopes, len(row["image"]["bytes"])], hidden, row["key"])
+            found.add([*patch_facts(image, place, sides), len(row["image"]["bytes"])], hidden, row["key"])
     return found
 
 
@@ -239,16 +231,8 @@ def order_sentences(source: Path, task: Task) -> Facts:
     """Whether segments are swapped, from their lengths and whether whole sentences are at their ends."""
     found = Facts()
     for row in rows(task, source):
-        total = sum(row["attention_mask"])
-        second = sum(row["token_type_ids"]) - 1
-        first = total - second - 3
-        ends = [row["input_ids"][first] == row["input_ids"][total - 2], total == task.length]
-        lengths = np.array([first, second, first - second, total]) / task.length
-        found.add(
-            [*lengths, *lengths**2, first * second, *ends, *(lengths * ends[1])],
-            row["sentence_order_label"],
-            row["key"],
-        )
+        kinds = token_facts({name: row[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
+        found.add(np.concatenate(list(kinds.values())), row["sentence_order_label"], row["key"])
     return found
 
 
@@ -258,10 +242,7 @@ def mask_audio(source: Path, task: Task) -> Facts:
     for row in rows(task, source):
         length = len(row["mask"])
         for place, hidden in enumerate(row["mask"]):
-            ends = np.minimum([place, length - 1 - place], 12)
-            found.add(
-                [*(np.arange(13) == ends[0]), *(np.arange(13) == ends[1]), length, length**2, *ends], hidden, row["key"]
-            )
+            found.add([*place_facts(place, length, None), length**2], hidden, row["key"])
     return found
 
 
@@ -321,7 +302,7 @@ BY_THE_RULE = {  # what the published rule itself tells -> the highest rate
     Case("order-sentences, lengths and ends", order_sentences, OrderSentences(), documents, 150): 0.62,
     Case("mask-audio, 0.3 to 0.8 s", mask_audio, MaskAudio(clusters=8, min_seconds=0.1), utterances, 300): 0.80,
 }
-QUICK = Case("rotate, 4:2:2, small", rotate, Rotate(size=49), _of(white, 56, 64, "422"), 110)
+QUICK = Case("rotate, 4:2:2, small, chroma", rotate_chroma, Rotate(size=49), _of(white, 56, 64, "422"), 110)
 
 
 def measure(case: Case) -> Measured:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -21,11 +22,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # as a program, not by pytest
 
 from drawn import opened
-from guessing import Rate, chance_of, holm, told
 from reels import HEIGHT, WIDTH, write
 from runs import FIXTURES, SHARED
 
 from pseudolabel import ArrowOfTime, MaskTubes, PredictPace, ShuffleClips, ShuffleFrames, Task, rows
+from pseudolabel.inspection.audit.guess import Rate, chance_of, guess, holm
+from pseudolabel.inspection.audit.image_facts import patch_facts
 
 LENGTH = 72  # frames of a film
 ENCODERS = {"short groups": {"g": "24", "bf": "2"}, "one group": {"g": "250", "bf": "3"}}
@@ -110,10 +112,9 @@ def steps(row: dict[str, Any]) -> np.ndarray:
 
 
 def patches(row: dict[str, Any]) -> np.ndarray:
-    """(patches, 4): brightness and spread of each patch, and its place."""
-    image = opened(row["clip"][0]).mean(-1)
-    cells = image.reshape(7, 16, 7, 16).swapaxes(1, 2).reshape(49, 256)
-    return np.column_stack([cells.mean(1), cells.std(1), *np.indices((7, 7)).reshape(2, 49)])
+    """(patches, 6): facts of each patch, and its place."""
+    image = opened(row["clip"][0])
+    return np.array([[*patch_facts(image, at, (7, 7)), *divmod(at, 7)] for at in range(49)])
 
 
 def measure(name: str, task: Task, source: Path, seeds: int) -> Iterator[Guess]:
@@ -124,41 +125,43 @@ def measure(name: str, task: Task, source: Path, seeds: int) -> Iterator[Guess]:
     if task.name == "mask-tubes":
         facts = np.concatenate([patches(row) for row in made])
         labels = np.concatenate([row["bool_masked_pos"][:49] for row in made])
-        yield Guess(name, task.name, "sizes", len(made), chance_of(labels), told(facts, labels, np.repeat(films, 49)))
+        yield Guess(name, task.name, "sizes", len(made), chance_of(labels), guess(facts, labels, np.repeat(films, 49)))
         return
     labels = np.array([row["label"] for row in made])
     kinds: dict[str, Callable[[dict[str, Any]], np.ndarray]] = {"sizes": sizes, "steps": steps}
     for kind, facts_of in kinds.items():
-        rate = told(np.stack([facts_of(row) for row in made]), labels, np.array(films))
+        rate = guess(np.stack([facts_of(row) for row in made]), labels, np.array(films))
         yield Guess(name, task.name, kind, len(made), chance_of(labels), rate)
 
 
-def measure_all(folder: Path, scenes: int, cuts: int, seeds: int) -> list[Guess]:
-    """Make the sources below `folder` and measure every task on each; real films only where they are present."""
-    sources = {
-        f"still, {name}": still_scenes(folder / f"still-{i}", scenes, encoder)
-        for i, (name, encoder) in enumerate(ENCODERS.items())
-    }
-    if SHARED.exists():
-        sources["real films"] = real_films(folder / "real", cuts, ENCODERS["short groups"])
-    return [guess for name, source in sources.items() for task in TASKS for guess in measure(name, task, source, seeds)]
+SOURCES: dict[str, Callable[[Path, int], Path]] = {  # name -> write so many scenes, or cuts of each real film, there
+    **{f"still, {name}": partial(still_scenes, encoder=encoder) for name, encoder in ENCODERS.items()},
+    "real films": partial(real_films, encoder=ENCODERS["short groups"]),
+}
+
+
+def measure_all(name: str, folder: Path, count: int, seeds: int) -> list[Guess]:
+    """Write the source of this name to `folder` and measure every task on it."""
+    source = SOURCES[name](folder, count)
+    return [guess for task in TASKS for guess in measure(name, task, source, seeds)]
 
 
 def corrected(guesses: list[Guess]) -> list[float]:
     """The p-value of each guess that its rate is above chance, corrected for their number."""
-    return holm([guess.rate.p_above(guess.chance) for guess in guesses])
+    return holm([one.rate.p_above(one.chance) for one in guesses])
 
 
 def main() -> None:
     with TemporaryDirectory() as folder:
-        guesses = measure_all(Path(folder), scenes=120, cuts=4, seeds=4)
-        for guess, p in zip(guesses, corrected(guesses), strict=True):
-            about = (
-                f"{guess.source:20} {guess.task:15} {guess.facts:6} {guess.count:5} rows, chance {guess.chance:.3f}:"
-            )
-            print(f"{about} {guess.rate.rate:.3f} [{guess.rate.low:.3f}, {guess.rate.high:.3f}], p {p:.2g}")
-        for place in sorted(Path(folder).glob("still-*")):
-            print(f"{place.name}, arrow of the first 8 frames: {told(*from_the_top(place))}")
+        counts = {
+            name: 4 if name == "real films" else 120 for name in SOURCES if name != "real films" or SHARED.exists()
+        }
+        guesses = [g for name, count in counts.items() for g in measure_all(name, Path(folder) / name, count, seeds=4)]
+        for one, p in zip(guesses, corrected(guesses), strict=True):
+            about = f"{one.source:20} {one.task:15} {one.facts:6} {one.count:5} rows, chance {one.chance:.3f}:"
+            print(f"{about} {one.rate.rate:.3f} [{one.rate.low:.3f}, {one.rate.high:.3f}], p {p:.2g}")
+        for place in sorted(Path(folder).glob("still*")):
+            print(f"{place.name}, arrow of the first 8 frames: {guess(*from_the_top(place))}")
 
 
 if __name__ == "__main__":

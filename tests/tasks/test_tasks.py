@@ -166,3 +166,4 @@ def test_media_are_stored_plain_and_the_rest_packed(task: Task, made: Made) -> N
         column = metadata.row_group(0).column(i)
         media = column.path_in_schema.endswith("bytes")
         assert column.compression == ("UNCOMPRESSED" if media else "ZSTD"), column.path_in_schema
+        assert column.has_dictionary_page == (column.physical_type == "BYTE_ARRAY" and not media), column.path_in_schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from pseudolabel.contracts import FilteredSample, UserError, chance_for
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Row
 from pseudolabel.tasks.base.video import Crop, VideoTask
+from pseudolabel.transforms.video.motion import cut_score
 
 RATE = 25
 
@@ -278,6 +279,17 @@ def test_a_cut_is_filtered_with_what_was_measured(tmp_path: Path) -> None:
     assert every - keys == {key for key, (begin, end) in spans.items() if begin < 2 <= end} != set(), (
         "the cut is at 2 s"
     )
+
+
+def test_a_cut_is_scored_by_the_histograms_of_its_definition() -> None:
+    frames = np.stack([photograph(128, 128, seed=i) >> i for i in range(3)])
+    small = frames.reshape(3, 64, 2, 64, 2, 3).astype(int).sum((2, 4))
+    small = np.floor(small / 4 + 0.5)  # areas of 2 x 2, as OpenCV rounds them
+    scores = []
+    for shown in (small, (small - small.mean((1, 2, 3), keepdims=True) + 128).clip(0, 255)):
+        counts = [np.histogramdd(f.reshape(-1, 3), 8, [(0, 256)] * 3)[0] / 4096 for f in shown]
+        scores.append([np.abs(after - before).sum() / 2 for before, after in pairwise(counts)])
+    assert cut_score(frames) == pytest.approx(np.min(scores, 0).max(), abs=1e-3)
 
 
 def test_an_uneven_rate_has_no_pace(tmp_path: Path) -> None:

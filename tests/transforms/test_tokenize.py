@@ -214,6 +214,21 @@ def test_a_long_document_is_worked_through_in_slices(make: object, monkeypatch: 
     check(tokenizer, made, block)
 
 
+@pytest.mark.parametrize("make", [lambda: wordpiece(True), byte_level])
+@pytest.mark.parametrize("bits", [2, 19])
+def test_chunks_that_are_alike_or_share_a_slot_keep_their_ids(
+    make: object, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = make()  # type: ignore[operator]
+    monkeypatch.setattr(tokenize, "SLOT_SHIFT", np.uint64(64 - bits))
+    words = [word + "e" * n for n in range(20) for word in ("a", "theca", "été", "a\0")]
+    words += ["thecathecathecathe", "thecathecathecaeth"]
+    block = pack([" ".join(words).encode(), " ".join(words[::-1] * 2).encode()], range(2))
+    made = Tokens(Tokenizer.from_str(tokenizer.to_str()))
+    for _ in range(2):
+        check(tokenizer, made, block)
+
+
 def test_slices_end_where_they_may() -> None:
     data = np.frombuffer("ab cdé".encode() * 600_000, np.uint8)
     cut = list(slices(data, data == ord(" "), 0, len(data)))

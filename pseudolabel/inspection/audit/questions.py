@@ -257,8 +257,8 @@ def _obstacle(labels: np.ndarray, sources: Sequence[str]) -> str:
     classes, count = len(np.unique(labels)), len(set(sources))
     if classes < 2:
         return "all its values are equal"
-    if classes > MAX_CLASSES:
-        return f"{classes:,} classes in {len(labels):,} rows are too many to guess; {MAX_CLASSES} can be guessed"
+    if classes > min(MAX_CLASSES, len(labels) // 4):
+        return f"{classes:,} classes in {len(labels):,} rows are too many to guess"
     return f"{count} sources are too few; {MIN_SOURCES} are needed" if count < MIN_SOURCES else ""
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, decoding_errors, or_skipped
+from pseudolabel.readers.audio.flac import FLAC_HEAD, WholeSound, decode_whole
 from pseudolabel.readers.audio.libav import LibavSound
 from pseudolabel.readers.audio.packets import MAX_FRAMES, is_continuous
 from pseudolabel.readers.sources.file_ends import left_over
@@ -22,7 +23,7 @@ MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if ind
 MIN_LOUD = 0.1  # energy of a second / mean energy of the utterance; below it, a second is a pause and is not checked
 STEADY = 0.05  # seconds of an interval; sounds below two intervals are not checked: channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
-# first bytes of the files that libav reads; for FLAC, its samples equal libsndfile's, and it detects lost frames
+# first bytes of the files that libav reads; of FLAC, those that `decode_whole` refuses: libav detects lost frames
 LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
@@ -149,13 +150,15 @@ def open_sound(where: str, start: int = 0) -> Sound:
     return sound
 
 
-def _open(where: str, start: int = 0) -> SndfileSound | LibavSound:
-    """Open a file by libsndfile if that knows its format, else by libav."""
+def _open(where: str, start: int = 0) -> SndfileSound | LibavSound | WholeSound:
+    """Open a file by libsndfile if that knows its format, else by libav. Decode a short FLAC as a whole."""
     file = FaultRecordingFile(open_file(where))
     with ExitStack() as unless_open:
         unless_open.enter_context(file)
         head = file.read(16)
         file.check()
+        if head.startswith(FLAC_HEAD) and not start and (whole := decode_whole(file)):
+            return whole
         if where.lower().endswith(LIBAV_AUDIO) or LIBAV_HEAD.match(head):
             return LibavSound(where, start)
         file.seek(0)
@@ -197,7 +200,7 @@ def mix_channels(block: np.ndarray, rate: int) -> np.ndarray:
             where = f" from {cancel[0] - 1} s on" if cancel[0] else ""
             share = f"their sum has {mixed[cancel[0]] / own[cancel[0]]:.2g} of their energy"
             raise FilteredSample(f"the channels cancel each other{where}: {share}; choose one with --channels")
-    return np.asarray(block.mean(1))
+    return np.asarray(block.mean(1)) if block.shape[1] > 1 else block[:, 0]
 
 
 def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
@@ -209,15 +212,16 @@ def resample_to_int16(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
 
     if rate < MIN_HZ:
         raise UnusableSample(f"the sample rate of {rate} Hz is too low for speech")
-    loudest = float(np.abs(wave).max())
-    if not np.isfinite(loudest):
+    low, high = float(wave.min()), float(wave.max())  # NaN if a sample is NaN
+    if not np.isfinite(high - low):
         raise UnusableSample("has samples that are NaN or infinite")
-    if loudest > MAX_PEAK:
+    if (loudest := max(-low, high)) > MAX_PEAK:
         raise UnusableSample(f"has samples of {loudest:g}, but full scale is 1")
-    if (wave == wave[0]).all():
+    if low == high:
         raise FilteredSample("silent: all samples are the same")
     if rate != to:
         wave = soxr.resample(np.ascontiguousarray(wave), rate, to, quality="HQ")
     if not len(wave):
         raise UnusableSample(f"too short: {len(wave)} samples at {to} Hz")
-    return np.asarray(np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16))
+    scaled = wave * np.float32(32768)
+    return np.asarray(np.rint(scaled, out=scaled).clip(-32768, 32767, out=scaled).astype(np.int16))

@@ -13,6 +13,7 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.audio.decode import Header, mix_channels, open_sound, read_header, resample_to_int16
+from pseudolabel.readers.audio.flac import WholeSound
 from pseudolabel.readers.audio.packets import MAX_FRAMES
 from pseudolabel.readers.sources import formats
 
@@ -45,6 +46,7 @@ class Utterance(NamedTuple):
     wave: np.ndarray  # (n,) int16
     rate: int  # Hz
     heard: float  # Hz, sample rate of the source: the wave has no frequency above half of it
+    encoded: bytes = b""  # the FLAC that the source is, if it holds exactly this wave
 
 
 class AudioReader:
@@ -102,6 +104,7 @@ class AudioReader:
             return
         with closing(sound):
             at, length = extent.start, self._length(sound.rate)
+            whole = sound if isinstance(sound, WholeSound) else None
             if length * sound.channels > MAX_UTTERANCE_VALUES:
                 long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.rate} Hz"
                 yield Skipped(extent.key, f"{long} are too long; if the header is right, give less --seconds")
@@ -110,7 +113,8 @@ class AudioReader:
                 wanted = length if extent.stop is None else min(length, extent.stop - at)
                 block, fault = sound.read(wanted)
                 if len(block):
-                    yield from self._samples(extent.file, at, block, sound.rate)
+                    encoded = whole.encoded if whole and block.shape == (whole.frames, 1) else b""
+                    yield from self._samples(extent.file, at, block, sound.rate, encoded)
                 at += len(block)
                 if fault:
                     following = sound.resume(at + wanted - len(block))  # the next utterance
@@ -124,14 +128,14 @@ class AudioReader:
                 there = "no audio in the file" if not extent.start else "the file is shorter than its header says"
                 yield Skipped(extent.key, there)
 
-    def _samples(self, file: str, at: int, block: np.ndarray, rate: int) -> Iterator[Sample | Skipped]:
-        """Convert (n, channels) float32 to one sample, or to one sample per channel."""
+    def _samples(self, file: str, at: int, block: np.ndarray, rate: int, encoded: bytes) -> Iterator[Sample | Skipped]:
+        """Convert (n, channels) float32 to one sample, or to one sample per channel. `encoded`: its FLAC, or b""."""
         key, chosen = f"{file}#{at}-{at + len(block)}", self.options.channels
         if len(block) < self.options.min_seconds * rate:
             reason = f"{len(block) / rate:.2f} s, below --min-seconds {self.options.min_seconds:g}"
             yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
         elif chosen == "mix":
-            yield or_skipped(key, lambda: Sample(key, self._utterance(key, mix_channels(block, rate), rate)))
+            yield or_skipped(key, lambda: Sample(key, self._utterance(key, mix_channels(block, rate), rate, encoded)))
         else:
             for number in range(1, block.shape[1] + 1) if chosen == "split" else (int(chosen),):
                 name = f"{key}@{number}"
@@ -142,6 +146,12 @@ class AudioReader:
             raise UnusableSample(f"has {block.shape[1]} channels, --channels is {number}")
         return Sample(key, self._utterance(key, block[:, number - 1], rate))
 
-    def _utterance(self, key: str, wave: np.ndarray, rate: int) -> Utterance:
+    def _utterance(self, key: str, wave: np.ndarray, rate: int, encoded: bytes = b"") -> Utterance:
         """Convert (n,) float32, full scale 1, to int16 at `--rate`."""
-        return Utterance(key, resample_to_int16(wave, rate, self.options.rate), self.options.rate, rate)
+        return Utterance(
+            key,
+            resample_to_int16(wave, rate, self.options.rate),
+            self.options.rate,
+            rate,
+            encoded if rate == self.options.rate else b"",
+        )

@@ -10,7 +10,7 @@ from errno import EIO
 from functools import partial
 from itertools import takewhile
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,8 @@ from pseudolabel.contracts import Skipped, T, UnusableSample, or_skipped
 from pseudolabel.readers.dynamic_range import require_standard_range
 from pseudolabel.readers.sources.file_ends import index_fault, left_over, missing_bytes
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
-from pseudolabel.readers.video.streams import (
-    MAX_FRAME_PIXELS,
-    choose_decoder,
-    choose_stream,
-    fields_of,
-)
+from pseudolabel.readers.video.streams import MAX_FRAME_PIXELS, choose_decoder, choose_stream, fields_of
+from pseudolabel.readers.video.timeline import Ends, Timeline
 
 if TYPE_CHECKING:
     import av
@@ -31,35 +27,10 @@ if TYPE_CHECKING:
 FORMATS = "mov,mp4,matroska,webm,avi,gif,flv,mpegts,mpeg,mpegvideo,ogg,asf"  # no playlists, which open other files
 INDEXED_FORMATS = ("mov", "matroska")  # prefixes of names of formats with an index of key frames
 SKIPPABLE_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video")  # decoders that obey `skip_frame` for each packet
+MAX_HELD_BYTES = 1 << 25  # bytes of packets that are held in memory instead of reading them twice
 MAX_PACKET_BYTES = 2**28  # bytes allocated as a test if libav finds no memory; untouched memory costs nothing
 REORDER_FRAMES = 64  # frames: largest distance between packet order and display order
 MAX_CLOCK_STEP_BACK = 1.0  # seconds, for rounded timestamps; a larger step back starts another video
-
-
-class Timeline(NamedTuple):
-    """Frames of a part of a video in order of display, with the segments that must be decoded for them."""
-
-    begin: int | None  # the timestamp to seek to for the first packet; None: the top of the file
-    times: np.ndarray  # (n,) float64, ascending: seconds from the first frame of the video
-    stamps: np.ndarray  # (n,) int64, ascending: presentation timestamps of the container
-    segments: np.ndarray  # (n,) int64: index of the frame's segment; a segment starts at the packet of a key frame
-    keys: np.ndarray  # (m,) int64: the timestamp of each segment's key frame
-    fault: str  # why the timeline ends before the video does, or ""
-
-    @property
-    def closed(self) -> bool:
-        """Return whether no frame is shown before the key frame of its segment (closed groups of pictures)."""
-        return bool((self.stamps >= self.keys[self.segments]).all())
-
-    def needed(self, wanted: np.ndarray) -> set[int]:
-        """Return the segments that are needed to decode the frames of these indices.
-
-        A frame that is shown before the key frame of its segment also refers to the segment before.
-        """
-        last = self.segments[wanted]
-        first = np.minimum(np.searchsorted(np.maximum.accumulate(self.keys), self.stamps[wanted], "right") - 1, last)
-        spans = set(zip(first.tolist(), last.tolist(), strict=True))
-        return {segment for first, last in spans for segment in range(max(first, 0), last + 1)}
 
 
 class VideoFile:
@@ -116,11 +87,15 @@ class VideoFile:
 
     def _timeline(self, begin: int | None, until: float, more: int) -> Timeline:
         stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
+        packets, held = list["av.Packet"](), 0
         for segment, packet in self._numbered(self._packets()):
             if packet.dts is not None and packet.dts < clock - MAX_CLOCK_STEP_BACK / self.tick:
                 self.fault = f"the timestamps go back by {(clock - packet.dts) * self.tick:.0f} s"
                 break
             clock = clock if packet.dts is None else packet.dts
+            held += packet.size
+            if held <= MAX_HELD_BYTES:
+                packets.append(packet)
             if segment == len(keys):
                 keys.append(packet.pts)
             if segment >= 0 and packet.pts is not None and not packet.is_discard:
@@ -131,12 +106,16 @@ class VideoFile:
                     break
         rising, first = np.unique(np.asarray(stamps, np.int64), return_index=True)
         numbers = np.asarray(segments, np.int64)[first]
-        return Timeline(begin, self._time(rising), rising, numbers, np.asarray(keys, np.int64), self.fault)
+        about = np.asarray(keys, np.int64), self.fault, first, packets if held <= MAX_HELD_BYTES else ()
+        return Timeline(begin, self._time(rising), rising, numbers, *about)
 
-    def frames(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[av.VideoFrame | None]:
-        """(k,) ascending indices into the timeline -> yield each frame, or None for a frame that does not decode."""
+    def frames(self, timeline: Timeline, wanted: np.ndarray, whole: bool = False) -> Iterator[av.VideoFrame | None]:
+        """(k,) ascending indices into the timeline -> yield each frame, or None for a frame that does not decode.
+
+        `whole`: decode segments to their ends, because the second field of a frame may be a packet of its own.
+        """
         stamps, at = timeline.stamps[wanted].tolist(), 0
-        for stamp, frame in self._stamped(timeline, wanted):
+        for stamp, frame in self._stamped(timeline, wanted, whole):
             while at < len(stamps) and stamp is not None and stamps[at] < stamp:
                 yield None
                 at += 1
@@ -147,20 +126,21 @@ class VideoFile:
                 return
         yield from [None] * (len(stamps) - at)
 
-    def _stamped(self, timeline: Timeline, wanted: np.ndarray) -> Iterator[tuple[int | None, av.VideoFrame]]:
+    def _stamped(self, timeline: Timeline, wanted: np.ndarray, whole: bool) -> Iterator[tuple[Any, av.VideoFrame]]:
         """Yield (timestamp, frame) of the wanted frames and of some others.
 
         AVI stores when a frame is decoded, not when it is shown. So all frames of AVI are decoded and counted.
         """
         if self.counted:
-            everything = set(range(len(timeline.keys)))
+            everything = dict.fromkeys(range(len(timeline.keys)), inf)
             yield from zip(timeline.stamps.tolist(), self._decoded(timeline, everything, None), strict=False)
         else:
-            stamps = set(timeline.stamps[wanted].tolist())
-            yield from ((frame.pts, frame) for frame in self._decoded(timeline, timeline.needed(wanted), stamps))
+            stamps, ends = set(timeline.stamps[wanted].tolist()), timeline.needed(wanted)
+            ends = dict.fromkeys(ends, inf) if whole else ends
+            yield from ((frame.pts, frame) for frame in self._decoded(timeline, ends, stamps))
 
-    def _decoded(self, timeline: Timeline, needed: set[int], stamps: set[int] | None) -> Iterator[av.VideoFrame]:
-        """Yield the frames of needed segments, each up to its first damage (AVI: stop at the first damage of the file).
+    def _decoded(self, timeline: Timeline, needed: Ends, stamps: set[int] | None) -> Iterator[av.VideoFrame]:
+        """Yield the frames of needed segments, each up to its end or its first damage (AVI: that of the file).
 
         Skip frames that no other frame refers to, except those in `stamps`. If `stamps` is None, decode all.
         """
@@ -182,11 +162,20 @@ class VideoFile:
                     decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
                 frames, sound = _given(decoder.decode, packet)
                 yield from frames
+                if sound and packet.pts == needed[at]:
+                    yield from _given(decoder.decode, None)[0]
+                    decoder.flush_buffers()
+                    sound = False
         if at in needed and sound:
             yield from _given(self._decoder.decode, None)[0]
 
     def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
-        """Yield the timeline's packets again. Seek to its first key frame, or reopen the file at `timeline.begin`."""
+        """Yield the timeline's packets again. If they are not held, seek to the first key frame, or reopen the file."""
+        if timeline.packets:
+            if self._decoder.is_open:
+                self._decoder.flush_buffers()
+            yield from timeline.packets
+            return
         if self.indexed and len(timeline.keys):
             sought = or_skipped("", partial(self._seek, int(timeline.keys[0])))
             packets = self._packets()
@@ -210,16 +199,16 @@ class VideoFile:
         """Yield packets from the current position to the end or the first damage. Set `fault` to the damage or ""."""
         self.fault = ""
         packets = self._stream.container.demux(self._stream)
-        following = partial(libav_errors, "libav", next, packets, None)
         while True:
-            packet = or_skipped("", following)
+            packet, damage = None, ""
+            try:
+                packet = libav_errors("libav", next, packets, None)
+            except UnusableSample as unusable:
+                damage = str(unusable)
             if self._file.fault:
                 raise self._file.fault
-            if isinstance(packet, Skipped):
-                self.fault = self._file.damage or packet.reason
-                return
-            if packet is None or (not packet.size and packet.dts is None):  # the end of the stream
-                self.fault = self._file.damage
+            if packet is None or (not packet.size and packet.dts is None):  # the end of the stream, or damage
+                self.fault = self._file.damage or damage
                 return
             if packet.size:
                 yield packet
@@ -238,7 +227,8 @@ class VideoFile:
         self._file = FaultRecordingFile(open_file(self._path))
         try:
             named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            container = libav_errors("not a video that libav can read", av.open, self._file, **named)
+            probe = {"skip_loop_filter": "all"}  # for the frames that libav decodes here; they are not shown
+            container = libav_errors("not a video that libav can read", av.open, self._file, options=probe, **named)
             self._stream = choose_stream(container)
             self._decoder = choose_decoder(self._stream)
         except UnusableSample as unusable:
@@ -274,8 +264,9 @@ def libav_errors(what: str, call: Callable[..., T], *given: Any, **named: Any) -
 
 def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
     """Return the decoder's frames up to the first damage, and whether there was no damage."""
-    made = or_skipped("", partial(libav_errors, "libav", decode, *given))
-    if isinstance(made, Skipped):
+    try:
+        made = libav_errors("libav", decode, *given)
+    except UnusableSample:
         return [], False
     sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
     return sound, len(sound) == len(made)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample
-from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile, libav_errors
+from pseudolabel.readers.video.decode import REORDER_FRAMES, VideoFile, libav_errors
 from pseudolabel.readers.video.streams import Fields
+from pseudolabel.readers.video.timeline import Timeline
 
 if TYPE_CHECKING:
     import av
@@ -48,7 +49,7 @@ def _with_neighbours(film: VideoFile, timeline: Timeline, wanted: np.ndarray) ->
     if timeline.begin is not None and not (timeline.keys[0] <= timeline.stamps[places[0]] < timeline.stamps[wanted[0]]):
         near = {int(wanted[0]) - 1: _frame_before(film, timeline, wanted[0])}
         places = places[places >= wanted[0]]
-    frames = zip(places.tolist(), film.frames(timeline, places), strict=True)
+    frames = zip(places.tolist(), film.frames(timeline, places, whole=True), strict=True)
     for index in wanted.tolist():
         while max(near) <= index and (following := next(frames, None)):
             near[following[0]] = following[1]
@@ -62,7 +63,7 @@ def _frame_before(film: VideoFile, timeline: Timeline, index: int) -> av.VideoFr
     key = float(timeline.keys[0] - film.origin) * film.tick
     earlier = film.look_again(key - film.tick, timeline.times[index], REORDER_FRAMES)
     place = np.flatnonzero(earlier.stamps < timeline.stamps[index])[-1:]
-    return next(film.frames(earlier, place), None)
+    return next(film.frames(earlier, place, whole=True), None)
 
 
 def deinterlace(shown: Shown) -> av.VideoFrame:

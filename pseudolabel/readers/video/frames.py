@@ -29,20 +29,23 @@ ORIENTATIONS = {  # signs of a, b, c, d -> EXIF orientation; pixel (x, y) is sho
 
 
 class FrameConverter:
-    """Converter of frames to upright images of square pixels, on white, with `short` pixels on the short side."""
+    """Converter of frames to upright images of square pixels, on white, with `short` pixels on the short side.
 
-    def __init__(self, short: int, aspect: float) -> None:
+    Use one for many videos: libswscale prepares its tables again only where the shape of the frames changes.
+    """
+
+    def __init__(self, short: int) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self.short, self.aspect, self._scale = short, aspect, VideoReformatter()
+        self.short, self._scale = short, VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+    def __call__(self, frame: av.VideoFrame, aspect: float = 1) -> np.ndarray:
         """Return (h, w, 3) uint8 RGB. Raise `UnusableSample` below `MIN_SIDE`, above `MAX_ASPECT`, or for HDR.
 
-        libswscale scales and converts in one pass.
+        `aspect`: width / height of a pixel. libswscale scales and converts in one pass.
         """
         require_standard_range(int(frame.color_trc), int(frame.color_primaries))
-        width, height = frame.width * self.aspect, float(frame.height)
+        width, height = frame.width * aspect, float(frame.height)
         if min(frame.width, frame.height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
             need = f"the short side needs {MIN_SIDE} pixels, the long side at most {MAX_ASPECT} times the short side"
             raise UnusableSample(f"frames of {frame.width} x {frame.height} pixels; {need}")
@@ -58,7 +61,8 @@ class FrameConverter:
             src_color_range=frame.color_range,
             threads=1,
         ).to_ndarray()
-        return upright(_matted(small) if clear else small, _orientation(frame))
+        image, turned = _matted(small) if clear else small, _orientation(frame)
+        return upright(image, turned) if turned > 1 else image
 
 
 def _orientation(frame: av.VideoFrame) -> int:

@@ -26,9 +26,10 @@ from pseudolabel.contracts import (
 )
 from pseudolabel.readers.sources import formats
 from pseudolabel.readers.video.clip_sampling import Sampling, place_clips
-from pseudolabel.readers.video.decode import REORDER_FRAMES, Timeline, VideoFile
+from pseudolabel.readers.video.decode import REORDER_FRAMES, VideoFile
 from pseudolabel.readers.video.deinterlace import Shown, deinterlace, shown_frames
 from pseudolabel.readers.video.frames import FrameConverter
+from pseudolabel.readers.video.timeline import Timeline
 
 EXTENT_BYTES = 16 << 20  # bytes of an extent, about: larger files are shared among workers
 TICKS_PER_SECOND = 1_000_000  # extents are in microseconds of the video
@@ -127,6 +128,7 @@ class VideoReader:
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
         """Decode the clips of the split, one at a time."""
+        convert = FrameConverter(self.short)
         for extent in extents:
             if split.holds(extent.file):
                 found = or_skipped(extent.key, partial(self._find, extent))
@@ -134,7 +136,7 @@ class VideoReader:
                     yield found
                 else:
                     with closing(found.film):
-                        yield from self._samples(extent, *found)
+                        yield from self._samples(extent, convert, *found)
 
     def _find(self, extent: Extent) -> ExtentClips:
         """Return the clips that start in the extent. Read past the extent to the end of the last clip. If the extent
@@ -155,14 +157,20 @@ class VideoReader:
         return ExtentClips(film, timeline, *place_clips(timeline.times, start, stop, how, phase, between))
 
     def _samples(
-        self, extent: Extent, film: VideoFile, timeline: Timeline, begins: np.ndarray, chosen: np.ndarray
+        self,
+        extent: Extent,
+        convert: FrameConverter,
+        film: VideoFile,
+        timeline: Timeline,
+        begins: np.ndarray,
+        chosen: np.ndarray,
     ) -> Iterator[Sample | Skipped]:
         """Decode the frames of clips in order of time. Yield each clip after its last frame."""
-        wanted, convert, done = np.unique(chosen), FrameConverter(self.short, film.aspect), 0
+        wanted, done = np.unique(chosen), 0
         kept: dict[int, np.ndarray | Skipped] = {}
         for index, shown in zip(wanted.tolist(), shown_frames(film, timeline, wanted), strict=True):
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
-            kept[index] = lost if shown is None else or_skipped("", partial(_image, shown, convert))
+            kept[index] = lost if shown is None else or_skipped("", partial(_image, shown, convert, film.aspect))
             while done < len(chosen) and chosen[done, -1] <= index:
                 key = f"{extent.file}#{_told(begins[done])}-{_told(timeline.times[chosen[done, -1]])}"
                 yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
@@ -204,8 +212,8 @@ class VideoReader:
         return Sample(key, Clip(np.stack(frames), times[chosen]))
 
 
-def _image(shown: Shown, convert: FrameConverter) -> np.ndarray:
-    return convert(deinterlace(shown))
+def _image(shown: Shown, convert: FrameConverter, aspect: float) -> np.ndarray:
+    return convert(deinterlace(shown), aspect)
 
 
 def _told(seconds: float) -> str:

@@ -86,7 +86,11 @@ def _sound_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
         "seconds": len(sound.wave) / sound.rate,
         "ceiling": audio_features.filter_ceiling(sound.rate, sound.heard),
     }
-    yield {**row, "audio": codec.media(audio_codec.encode_flac(sound.wave, sound.rate))} if inputs else row
+    yield (
+        {**row, "audio": codec.media(sound.encoded or audio_codec.encode_flac(sound.wave, sound.rate))}
+        if inputs
+        else row
+    )
 
 
 def _documents(sample: Sample, side: int) -> StoredSample:

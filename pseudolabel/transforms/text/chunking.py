@@ -47,12 +47,12 @@ class ChunkRules(NamedTuple):
 
     def chunks(self, data: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n,) uint8, (n,) bool, true in documents -> (n,) bool, true in chunks, (n,) bool, true at their starts."""
-        kind = self.kinds.take(data) * inside
+        kind = np.frombuffer(data.tobytes().translate(self.kinds.tobytes()), np.uint8) * inside
         solid = inside & (kind != WHITE_SPACE_CLASS)
-        cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:])
+        cut = self.pairs.take(data[:-1].astype(np.uint16) << 8 | data[1:], mode="clip")
         begins = np.ones(len(data), bool)
         begins[1:] = (cut == ALWAYS) | ~solid[:-1]
-        for size in LEADS:
+        for size in LEADS.keys() & self.kinds.tolist():
             begins[size:] |= (kind[:-size] == size) & (cut[size - 1 :] == AFTER)
         return solid, solid & begins
 

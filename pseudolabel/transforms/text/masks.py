@@ -238,14 +238,14 @@ def replace_masked(
     ids: np.ndarray, chosen: ChosenTokens, special: SpecialTokens, replace: Replace, rng: np.random.Generator
 ) -> np.ndarray:
     """Return (r, L) ids in which 80 % of the chosen become [MASK], 10 % become a random token, and 10 % stay."""
-    shown, at = ids.copy(), np.nonzero(chosen.tokens)
-    fate = rng.random(len(at[0]))
+    shown, at = ids.reshape(-1).copy(), np.flatnonzero(chosen.tokens)
+    fate = rng.random(len(at))
     if replace == Replace.unit:
-        units = np.cumsum(chosen.heads)[np.flatnonzero(chosen.tokens)]
+        units = np.cumsum(chosen.heads)[at]
         fate = fate[np.cumsum(np.diff(units, prepend=units[:1]) != 0)]
-    random = special.pool[rng.integers(0, max(1, len(special.pool)), len(at[0]))]
-    shown[at] = np.select([fate < 0.8, fate < 0.9], [np.int32(special.mask), random], ids[at])
-    return shown
+    random = special.pool[rng.integers(0, max(1, len(special.pool)), len(at))]
+    shown[at] = np.select([fate < 0.8, fate < 0.9], [np.int32(special.mask), random], shown[at])
+    return shown.reshape(ids.shape)
 
 
 # --- checking --------------------------------------------------------------------------------------------------------

@@ -19,8 +19,10 @@ def choose_k(candidates: np.ndarray, wanted: np.ndarray, rng: np.random.Generato
     low = (length - 1).bit_length()
     kind: Any = np.uint32 if low <= 10 else np.uint64  # enough random bits beside the column
     number: np.ndarray = rng.integers(0, np.iinfo(kind).max, (rows, length), kind, endpoint=True)
-    number = number >> kind(low) << kind(low) | np.arange(length, dtype=kind)
-    number[~candidates] = np.iinfo(kind).max
+    number >>= kind(low)
+    number <<= kind(low)
+    number |= np.arange(length, dtype=kind)
+    np.copyto(number, np.iinfo(kind).max, where=~candidates)
     wanted = np.minimum(wanted, candidates.sum(1))
     last = np.take_along_axis(np.sort(number, 1), np.maximum(wanted, 1)[:, None] - 1, 1)
     return np.asarray(candidates & (number <= last) & (wanted > 0)[:, None])

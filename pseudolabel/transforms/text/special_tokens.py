@@ -132,7 +132,7 @@ class SpecialTokens(NamedTuple):
     def is_text(self, ids: np.ndarray) -> np.ndarray:
         """Return whether each id is a token that may be masked. False for -100 and other numbers that are no ids."""
         known = (ids >= 0) & (ids < len(self.table))
-        return np.asarray(known & ~self.table[np.where(known, ids, 0)])
+        return np.asarray(known & ~self.table.take(ids, mode="clip"))
 
     def count_tokens(self, ids: np.ndarray) -> tuple[int, int]:
         """Return the number of tokens of text in `ids`, [UNK] included, and the number of [UNK]."""

@@ -27,6 +27,8 @@ CALL_BYTES = 1 << 12  # bytes of documents tokenised in one call; a longer docum
 SLICE_BYTES = 1_500_000  # bytes processed at once; the tokenizer needs a hundred times as much memory
 MAX_CACHED_CHUNKS = 300_000  # chunks in the cache
 LONG_CHUNK_BYTES = 64  # bytes; longer chunks are not looked up again, because they rarely repeat
+SHORT_CHUNK_BYTES = 15  # bytes; shorter chunks are found by arrays
+SLOT_SHIFT, MIX = np.uint64(64 - 19), np.uint64(0x9E3779B97F4A7C15)  # of a multiplicative hash with 19 bits
 CHUNKS_PER_CALL = 200  # new chunks tokenised in one call
 PROBE_TEXTS = (
     "Straße d’été, a/b: (c)! don't 3.14 x_y",
@@ -163,8 +165,25 @@ def encode_chunked(known: Chunks, block: Block) -> tuple[np.ndarray, np.ndarray]
     return np.concatenate(ids), offsets
 
 
+def short_keys(data: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two (c,) uint64: bytes 0 to 7 of data[lows:highs], and bytes 8 to 14 with the length above them.
+
+    Keys differ if chunks differ, unless both are longer than SHORT_CHUNK_BYTES.
+    """
+    padded, lengths = np.append(data, np.zeros(16, np.uint8)), highs - lows
+    words = np.ndarray(len(data) + 9, "<u8", padded, strides=(1,))  # at every byte
+    masks = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+    size = np.minimum(lengths, 255).astype(np.uint64) << np.uint64(56)
+    tail = words[lows + 8] & masks.take(lengths - 8, mode="clip") & masks[7]
+    return words[lows] & masks.take(lengths, mode="clip"), tail | size
+
+
 class Chunks:
-    """A cache of chunks and their ids: chunk i is ids[starts[i]:starts[i + 1]]."""
+    """A cache of chunks and their ids: chunk i is ids[starts[i]:starts[i + 1]].
+
+    Arrays find the short chunks: the slot of a chunk, by its hash, holds its bytes and its number. A chunk that is
+    longer, new, or was put out of its slot by another is looked up in a dictionary.
+    """
 
     def __init__(self, caller: PlainTokenizer, cuts: ChunkRules) -> None:
         self.caller, self.cuts = caller, cuts
@@ -174,25 +193,41 @@ class Chunks:
     def _forget(self) -> None:
         self.known: dict[bytes, int] = {}
         self.ids, self.starts = array("i"), array("q", [0])
+        self.slots = np.zeros((3, 1 << 64 - int(SLOT_SHIFT)), np.uint64)  # two keys and the number of a short chunk
 
     def encode(self, data: np.ndarray, solid: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (t,) int32 ids of (n,) uint8 text in c chunks, and (c + 1,) the number of ids before each chunk."""
-        import pyarrow as pa
-
-        packed = data.compress(solid)
-        bounds = np.append(np.flatnonzero(begins.compress(solid)), len(packed)).astype(np.int32)
-        buffers = [None, pa.py_buffer(bounds), pa.py_buffer(packed)]
-        texts = pa.Array.from_buffers(pa.binary(), len(bounds) - 1, buffers).dictionary_encode()
-        which = self._look_up(texts.dictionary.to_pylist()).take(texts.indices.to_numpy())
+        ends = solid.copy()
+        ends[:-1] &= begins[1:] | ~solid[1:]
+        which = self._find(data, np.flatnonzero(begins), np.flatnonzero(ends) + 1)
         table, starts = np.frombuffer(self.ids, np.int32), np.frombuffer(self.starts, np.int64)
         first = starts.take(which)
         lengths = starts.take(which + 1) - first
         totals = np.append(0, np.cumsum(lengths))
         return table.take(np.repeat(first - totals[:-1], lengths) + np.arange(totals[-1])), totals
 
-    def _look_up(self, texts: list[bytes]) -> np.ndarray:
+    def _find(self, data: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        """Return (c,) int64, the numbers of the chunks data[lows:highs]. New chunks are tokenised."""
+        import pyarrow as pa
+
         if max(len(self.starts), len(self.ids) // 4) > MAX_CACHED_CHUNKS:
             self._forget()
+        keys = short_keys(data, lows, highs)
+        slots = ((keys[0] ^ keys[1] * MIX) * MIX >> SLOT_SHIFT).astype(np.int64)
+        first, second, numbers = self.slots
+        which = numbers.take(slots).view(np.int64)
+        lost = np.flatnonzero((first.take(slots) != keys[0]) | (second.take(slots) != keys[1]))
+        lengths = (highs - lows).take(lost)
+        bounds = np.append(0, np.cumsum(lengths))
+        packed = data.take(np.repeat(lows.take(lost) - bounds[:-1], lengths) + np.arange(bounds[-1]))
+        buffers = [None, pa.py_buffer(bounds.astype(np.int32)), pa.py_buffer(packed)]
+        texts = pa.Array.from_buffers(pa.binary(), len(lost), buffers).dictionary_encode()
+        which[lost] = self._look_up(texts.dictionary.to_pylist()).take(texts.indices.to_numpy())
+        lost = lost[lengths <= SHORT_CHUNK_BYTES]
+        self.slots[:, slots.take(lost)] = keys[0].take(lost), keys[1].take(lost), which.take(lost)
+        return which
+
+    def _look_up(self, texts: list[bytes]) -> np.ndarray:
         found = np.fromiter(map(self.known.get, texts, repeat(-1)), np.int64, len(texts))
         new = np.flatnonzero(found < 0)
         found[new] = np.arange(len(new)) + len(self.starts) - 1

@@ -11,6 +11,7 @@ from pseudolabel.contracts import FilteredSample
 
 THUMBNAIL_SIDE = 32  # pixels; small enough to remove grain and codec noise, large enough to show a hand
 COLOUR_LEVELS = 8  # histogram levels per colour channel
+LEVELS = np.arange(256.0)
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
@@ -47,17 +48,18 @@ def cut_score(frames: np.ndarray) -> float:
     small = [
         cv2.resize(frame, (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA) for frame in frames
     ]
-    plain = np.stack([_colours(frame) for frame in small])
-    centred = np.stack([_colours((frame - frame.mean() + 128).clip(0, 255)) for frame in small])
+    plain = np.stack([_colours(frame, LEVELS) for frame in small])
+    centred = np.stack([_colours(frame, (LEVELS - frame.mean() + 128).clip(0, 255)) for frame in small])
     plainly, relatively = (np.abs(np.diff(counts, axis=0)).sum(1) / 2 for counts in (plain, centred))
     return float(np.minimum(plainly, relatively).max())
 
 
-def _colours(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (512,): the share of each of 8 x 8 x 8 colours."""
+def _colours(frame: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8, (256,) what each level is shown as -> (512,): the share of each of 8 x 8 x 8 colours."""
     import cv2
 
-    counts = cv2.calcHist([frame.astype(np.float32)], [0, 1, 2], None, [COLOUR_LEVELS] * 3, [0, 256] * 3)
+    levels = (shown.astype(np.float32) * (COLOUR_LEVELS / 256)).astype(np.uint8)  # OpenCV counts bytes fastest
+    counts = cv2.calcHist([cv2.LUT(frame, levels)], [0, 1, 2], None, [COLOUR_LEVELS] * 3, [0, COLOUR_LEVELS] * 3)
     return np.asarray(counts.ravel() / counts.sum())
 
 
