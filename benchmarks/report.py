@@ -133,12 +133,15 @@ def chart(entries: list[dict[str, Any]]) -> str:
     )
 
 
-def machine(facts: dict[str, Any]) -> str:
+def circumstances(results: dict[str, Any]) -> str:
+    """When, how often, on what and with which packages."""
+    facts, counts = results["machine"], sorted({len(run["wall"]) for run in results["runs"].values()})
+    runs = f"{' or '.join(map(str, counts))} runs"
     packages = ", ".join(
         f"{name} {number}" for name, number in {**facts["packages_of_peers"], **facts["packages"]}.items()
     )
     cores = f"{facts['cores']} cores of {facts['processor']}, load {facts['load_at_start']:g} at the start"
-    return f"{facts['date']}, {cores}, Python {facts['python']}; {packages}."
+    return f"{facts['date']}, {runs} of each command, {cores}, Python {facts['python']}; {packages}."
 
 
 def publish(results: dict[str, Any]) -> None:
@@ -146,7 +149,7 @@ def publish(results: dict[str, Any]) -> None:
     page = DOCS / "speed.md"
     head, _, rest = page.read_text("utf-8").partition(BEGIN)
     tail = rest.partition(END)[2]
-    content = f"{BEGIN}\n\n{table(results['rows'])}\n\n{machine(results['machine'])}\n\n{END}"
+    content = f"{BEGIN}\n\n{table(results['rows'])}\n\n{circumstances(results)}\n\n{END}"
     page.write_text(head + content + tail, "utf-8")
     (DOCS / "speed.svg").write_text(chart(results["rows"]), "utf-8")
 

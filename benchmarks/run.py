@@ -134,8 +134,11 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out = chosen.out or (chosen.work if chosen.quick else HERE) / "results.json"
     wanted = [row for row in rows(chosen.quick) if not chosen.only or any(part in row.name for part in chosen.only)]
-    if chosen.list or not wanted:
-        parser.exit(0 if chosen.list else 2, "".join(f"{row.name}\n" for row in rows(chosen.quick)))
+    if chosen.list:
+        print(*(row.name for row in rows(chosen.quick)), sep="\n")
+        return
+    if not wanted:
+        parser.error(f"no row has {' or '.join(chosen.only)} in its name; --list prints them")
     for python in (chosen.peers, chosen.before):
         if python and not shutil.which(python):
             parser.error(f"{python} is no interpreter")
