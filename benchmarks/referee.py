@@ -33,7 +33,7 @@ from loaders.sources import WORK, MissingData, folder_of  # noqa: E402
 from referee_jobs import JOBS, MODULES, Case, cases, declared_by, missing_modules  # noqa: E402
 from referee_table import publish, summary  # noqa: E402
 
-from pseudolabel import run  # noqa: E402
+from pseudolabel import UserError, run  # noqa: E402
 from pseudolabel.inspection.audit.audit import audit  # noqa: E402
 from pseudolabel.inspection.audit.guess import require_models  # noqa: E402
 
@@ -60,7 +60,7 @@ def judge(case: Case, rows: int) -> dict[str, Any]:
     try:
         what, command = dataset_of(case) if case.ours else loader_of(case)
         report = audit(what, rows, job.inputs, job.labels).as_dict()
-    except MissingData as fault:
+    except (MissingData, UserError) as fault:  # no data, or code of a package that does not do what this version does
         return {"left_out": str(fault)}
     head = {"task": job.name, "by": case.by, "ours": case.ours, "source": case.source, "command": command}
     return {**head, **judged(report, declared_by(case)), "seconds": round(time.monotonic() - started, 1)}

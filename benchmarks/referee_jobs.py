@@ -73,6 +73,7 @@ JOBS = (
             Peer("lightly", "lightly_jigsaw", "Jigsaw"),
             Peer("torchvision", "torchvision_jigsaw", "functional.crop"),
         ],
+        PICTURE_FACTS,
     ),
     Job(
         "augment-pairs",
