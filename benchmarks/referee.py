@@ -30,7 +30,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from loaders.sources import WORK, MissingData, folder_of  # noqa: E402
-from referee_jobs import JOBS, MODULES, Case, cases, declared_by, missing_modules  # noqa: E402
+from referee_jobs import JOBS, MODULES, Case, Job, cases, declared_by, missing_modules  # noqa: E402
 from referee_table import publish, summary  # noqa: E402
 
 from pseudolabel import UserError, run  # noqa: E402
@@ -80,13 +80,14 @@ def judged(report: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, 
 
 
 def dataset_of(case: Case) -> tuple[str, str]:
-    """Make a dataset anew. Return its folder, and the command that makes it."""
+    """Make a dataset anew. Return its folder, and the commands that make and audit it."""
     job = JOBS[case.job]
     ours, out = job.ours[case.maker], WORK / "rows" / f"{job.name}-{case.maker}-{case.source}"
     shutil.rmtree(out, ignore_errors=True)
     run(ours.make(case.source), folder_of(case.source), out=out, workers=1, copies=ours.copies)
-    options = " ".join([ours.options, f"--copies {ours.copies}" if ours.copies > 1 else ""]).strip()
-    return str(out), " ".join(f"pseudolabel {job.name} {case.source} {options} && pseudolabel audit".split())
+    more = ours.more.format(case.source)
+    making = f"pseudolabel {job.name} SOURCES/{case.source} {ours.options} {more} --copies {ours.copies} --out DIR"
+    return str(out), f"{' '.join(making.split())} && {audit_command('DIR', job)}"
 
 
 def loader_of(case: Case) -> tuple[str, str]:
@@ -94,8 +95,12 @@ def loader_of(case: Case) -> tuple[str, str]:
     job = JOBS[case.job]
     what = f"loaders:{job.peers[case.maker].maker}__{case.source}"
     folder_of(case.source)
+    return what, audit_command(what, job)
+
+
+def audit_command(what: str, job: Job) -> str:
     options = [f"--input {name}" for name in job.inputs] + [f"--label {name}" for name in job.labels]
-    return what, " ".join(["pseudolabel audit", what, *options])
+    return " ".join(["pseudolabel audit", what, *options])
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -165,6 +170,7 @@ def main() -> None:
         "versions": versions(),
         "seconds": round(time.monotonic() - started),
         "cpu_seconds": round(sum(one.ru_utime + one.ru_stime for one in used)),
+        "rows_of_each": chosen.rows,
         "left_out": lost,
         **found,
     }

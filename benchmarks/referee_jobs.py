@@ -26,8 +26,9 @@ class Ours(NamedTuple):
     """A task of ours, and its options as they are typed."""
 
     make: Callable[[str], Task]  # of the name of a source
-    options: str = ""
+    options: str = ""  # those that the table names
     copies: int = 1
+    more: str = ""  # other options; {} stands for the source
 
 
 class Peer(NamedTuple):
@@ -52,7 +53,9 @@ class Job(NamedTuple):
 
 
 SMALL: dict[str, Any] = {"height": 28, "width": 28, "patch": 2}  # 14 x 14 patches: masks do not depend on pixels
-BLOCK = Ours(lambda source: MaskPatches(strategy="block", **SMALL), "--strategy block", 4)
+SIDES = "--height 28 --width 28 --patch 2"
+TOKENIZER = "--tokenizer SOURCES/{}/tokenizer/tokenizer.json"
+BLOCK = Ours(lambda source: MaskPatches(strategy="block", **SMALL), "--strategy block", 4, SIDES)
 JOBS = (
     Job(
         "rotate",
@@ -92,9 +95,11 @@ JOBS = (
         ["image"],
         ["mask"],
         [
-            Ours(lambda source: MaskPatches(**SMALL), "--strategy random", 4),
+            Ours(lambda source: MaskPatches(**SMALL), "--strategy random", 4, SIDES),
             BLOCK,
-            Ours(lambda source: MaskPatches(strategy="grid", unit=4, **SMALL), "--strategy grid", 4),
+            Ours(
+                lambda source: MaskPatches(strategy="grid", unit=4, **SMALL), "--strategy grid", 4, f"--unit 4 {SIDES}"
+            ),
         ],
         [
             Peer("lightly", "lightly_random", "random_token_mask"),
@@ -110,10 +115,12 @@ JOBS = (
         ["input_ids", "attention_mask"],
         ["labels"],
         [
-            Ours(lambda source: MaskText(tokenizer=tokenizer_of(source), length=128), "--length 128"),
+            Ours(lambda source: MaskText(tokenizer=tokenizer_of(source), length=128), "--length 128", 1, TOKENIZER),
             Ours(
                 lambda source: MaskText(tokenizer=tokenizer_of(source), length=128, unit="word"),
                 "--length 128 --unit word",
+                1,
+                TOKENIZER,
             ),
         ],
         [
