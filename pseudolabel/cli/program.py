@@ -47,6 +47,7 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
+ROWS_HELP = "Number of rows to read, evenly spread; at most 20,000 pictures, sounds and texts are read."
 AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 
@@ -148,15 +149,16 @@ def audit_rows(
     label: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Label; repeat for each. [a dataset's own]")
     ] = None,
-    rows: Annotated[int, typer.Option(min=100, help="Number of rows to read, evenly spread.")] = 5000,
+    rows: Annotated[int, typer.Option(min=100, help=ROWS_HELP)] = 5000,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if a label leaks.")] = False,
     json_: Json = False,
 ) -> None:
-    """Ask which labels can be guessed from facts that need no understanding, such as sizes in bytes and border pixels.
+    """Guess labels from facts that need no understanding, such as file sizes and border pixels: a good guess is a leak.
 
-    A linear model and a shallow tree guess each label, on sources that they were not shown. Each rate stands beside
-    chance with a 95 % interval, corrected for the number of questions (Holm). Reports also how often masks cover each
-    place, measured rates such as 80/10/10, and duplicates. Needs the extra `audit`.
+    A linear model and a shallow tree guess each label, for sources that they did not see. The report gives each rate
+    with a 95 % interval beside chance; a leak is significant after correction for the number of guesses (Holm). It also
+    gives how often masks cover each place, measured rates such as the shares of [MASK] and random tokens, and
+    duplicates. A dataset keeps the report in `audit.json`. Needs the extra `audit`.
     """
     from pseudolabel.inspection.audit.audit import audit
     from pseudolabel.inspection.audit.report import report_lines, store_report

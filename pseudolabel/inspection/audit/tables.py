@@ -35,7 +35,6 @@ BESIDE = ("key", "attention_mask", "input_ids", *TIMES)  # columns read beside i
 class Table(NamedTuple):
     """Rows of a table, and which of its columns are inputs and labels."""
 
-    name: str
     inputs: Sequence[str]
     labels: Sequence[str]
     first: Row  # one of the rows
@@ -51,7 +50,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     if re.fullmatch(r"[\w.]+:[\w.]+", what) and not Path(what).exists():
         first, rows = _loaded(what)
         check_columns(what, inputs, labels, list(first))
-        return Table(what, inputs, labels, first, rows)
+        return Table(inputs, labels, first, rows)
     found, dataset = open_location(what), None
     if (found / MANIFEST).exists():
         dataset = open_dataset(what)
@@ -75,7 +74,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     one = next(_parquet(what, opened, wanted, 1), None)
     if one is None:
         raise UserError(f"{what} has no rows", 5)
-    return Table(what, inputs, labels, one[1], lambda rows: _parquet(what, opened, wanted, rows), dataset)
+    return Table(inputs, labels, one[1], lambda rows: _parquet(what, opened, wanted, rows), dataset)
 
 
 def check_columns(what: str, inputs: Sequence[str], labels: Sequence[str], names: Sequence[str]) -> None:
