@@ -13,7 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
-from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
+from pseudolabel.tasks.base.task import Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows, in_source_pixels
 from pseudolabel.transforms.image import augment, codec, ops
 
 DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
@@ -29,6 +29,9 @@ class ViewPreset(StrEnum):
     moco2 = "moco-v2"
     moco3 = "moco-v3"
     byol = "byol"
+
+
+ALIKE_FACTS = ("file size", "brightness and contrast", "gradients", "border pixels")  # at chance in noise
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     description = Description(
         paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
         told_by=lambda task: {
-            **dict.fromkeys(PICTURE_FACTS, "views of one picture look alike"),
+            **dict.fromkeys(ALIKE_FACTS, "views of one picture look alike"),
             "earlier rows of the sample": "each picture gives one row of the same picture and --negatives others",
         },
     )
@@ -88,6 +91,9 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     def company(self) -> int:
         """Return the number of images among which partners are chosen."""
         return max(WINDOW_SAMPLES, 2 * self.negatives)
+
+    def suffices(self, height: int, width: int) -> bool:
+        return augment.suffices(self.recipes, height, width)
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row with two views of the image."""
@@ -157,7 +163,7 @@ class PairLabeler(PerSampleLabeler):
     def _see(self, sample: Sample, chance: Chance, copies: int) -> SeenPicture:
         chances = [chance(sample.key, copy) for copy in range(copies)]
         rows = [
-            {"key": sample.key, "copy": copy, "partner": sample.key, **row}
+            {"key": sample.key, "copy": copy, "partner": sample.key, **in_source_pixels(row, sample.payload)}
             for copy, rng in enumerate(chances)
             for row in self.task.rows(sample.payload, rng)
         ]

@@ -14,7 +14,7 @@ from pseudolabel.contracts import Column, FilteredSample, Piece, Tiles, UserErro
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
-from pseudolabel.transforms.image.crops import squares
+from pseudolabel.transforms.image.crops import square_side, squares
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class Colorize(ImageTask):
     def fit(self, seen: Iterator[np.ndarray], artefacts: Path, rng: np.random.Generator) -> None:
         """Write the bins to `ab_bins.npy`. Nothing is learned."""
         np.save(artefacts / "ab_bins.npy", bin_centers())
+
+    def suffices(self, height: int, width: int) -> bool:
+        return square_side(height, width, self.crop) >= self.size
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row, of one square.

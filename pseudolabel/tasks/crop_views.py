@@ -85,6 +85,9 @@ class CropViews(augment.ViewOptions, ImageTask):
             *augment.VIEW_COLUMNS,
         )
 
+    def suffices(self, height: int, width: int) -> bool:
+        return augment.suffices(self.recipes, height, width)
+
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row with all crops of an image."""
         height, width, _ = image.shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property
 from math import factorial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -82,14 +82,14 @@ class Jigsaw(ImageTask):
         if not 2 <= self.count <= most:
             raise UserError(f"--permutations {self.count} is out of range for {self.grid**2} tiles; give 2 to {most}")
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, int, int]:
         """Return the side of a cell, the side of a tile and the largest shift of a tile, in pixels of the tiles."""
         cell = PRESETS[self.preset].cell if self.cell is None else self.cell
         tile = PRESETS[self.preset].tile if self.tile is None else self.tile
         return cell, tile, cell - tile if self.jitter is None else self.jitter
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Return the number of permutations, which are the classes."""
         preset = min(PRESETS[self.preset].permutations, factorial(self.grid**2))
@@ -114,6 +114,9 @@ class Jigsaw(ImageTask):
         """Write the permutations to `permutations.npy`. Nothing is learned."""
         np.save(artefacts / "permutations.npy", permutation_set(self.grid**2, self.count)[0])
 
+    def suffices(self, height: int, width: int) -> bool:
+        return self.cut(self.place(height, width, 0, 0)[2])[0] >= self.sizes[1]
+
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row. Raise `UnusableSample` if the image is too small, or its square blank."""
         x, y, which, colour = rng.random(4)
@@ -123,13 +126,16 @@ class Jigsaw(ImageTask):
         if ops.is_flat(image[top : top + self.grid * cell, left : left + self.grid * cell]):
             ops.check_not_flat(image)
             raise UnusableSample("the random square has one colour")
-        permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)]
-        corners = (left, top) + cell * homes(self.grid) + rng.integers(0, shift + 1, (self.grid**2, 2))
-        boxes = np.hstack([corners, corners + tile])[permutation].tolist()
+        permutation = permutation_set(self.grid**2, self.count)[0][int(which * self.count)].tolist()
+        shifts = rng.integers(0, shift + 1, (self.grid**2, 2)).tolist()
+        boxes = []
+        for home in permutation:
+            x, y = left + home % self.grid * cell + shifts[home][0], top + home // self.grid * cell + shifts[home][1]
+            boxes.append([x, y, x + tile, y + tile])
         tiles = [self.resize(ops.crop(image, box)) for box in boxes]
         yield {
             "label": int(which * self.count),
-            "permutation": permutation.tolist(),
+            "permutation": permutation,
             "boxes": boxes,
             "tiles": [codec.jpeg(color.to_gray(tile) if colour < self.gray else tile) for tile in tiles],
         }
@@ -141,7 +147,7 @@ class Jigsaw(ImageTask):
             return "`permutation` is not the permutation of class `label`"
         if len(row["tiles"]) != len(boxes) or len(boxes) != self.grid**2:
             return f"the row has {len(row['tiles'])} tiles and {len(boxes)} `boxes` instead of {self.grid**2}"
-        home = homes(self.grid)[permutation]
+        home = np.stack([permutation % self.grid, permutation // self.grid], 1)  # column and row of each cell
         before, reaches = home[:, None] < home, boxes[:, None, 2:] > boxes[:, :2]  # tile i and tile j, (n, n, 2)
         if (before & reaches).any():
             return "`boxes` do not lie in the cells of `permutation`"
@@ -179,9 +185,3 @@ class Jigsaw(ImageTask):
     def resize(self, part: np.ndarray) -> np.ndarray:
         """Resize the part of the source that a tile shows."""
         return ops.resize(part, self.sizes[1], self.sizes[1])
-
-
-@lru_cache
-def homes(grid: int) -> np.ndarray:
-    """Return (grid * grid, 2): column and row of each cell, row by row."""
-    return np.stack(np.divmod(np.arange(grid**2), grid)[::-1], 1)

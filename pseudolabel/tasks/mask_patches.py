@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from math import ceil
 from typing import Annotated, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from pseudolabel.contracts import Column, Piece, Tiles, UserError
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image import masks as image_masks
-from pseudolabel.transforms.image.crops import CropRule, crop
+from pseudolabel.transforms.image.crops import CropRule, crop, least_sides
 
 UNIT_PIXELS = 32  # pixels; microsoft/SimMIM, config.py
 
@@ -110,17 +111,17 @@ class MaskPatches(ImageTask):
         if not 0 < self.count < self.total:
             raise UserError(f"--ratio {self.share:g} hides none or all of {self.total} squares; give e.g. 0.5")
 
-    @property
+    @cached_property
     def whole(self) -> int:
         """Return the side in pixels of the squares to hide: `--unit` for `grid`, else `--patch`."""
         return (self.unit or UNIT_PIXELS) if self.strategy == Strategy.grid else self.patch
 
-    @property
+    @cached_property
     def share(self) -> float:
         """Return the share of patches to hide: `--ratio` or the strategy's default."""
         return DEFAULT_RATIOS[self.strategy].ratio if self.ratio is None else self.ratio
 
-    @property
+    @cached_property
     def least_area(self) -> float:
         """Return the smallest share of the image in the crop: `--min-area` or the strategy's default."""
         return DEFAULT_RATIOS[self.strategy].min_area if self.min_area is None else self.min_area
@@ -129,17 +130,17 @@ class MaskPatches(ImageTask):
         own = {"ratio": self.share, "min_area": self.least_area, "unit": self.whole, "hidden": self.count}
         return {**super().options(), **own}
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, int]:
         """Return the number of rows and of columns of patches."""
         return self.height // self.patch, self.width // self.patch
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Return the number of patches, or of squares for `grid`."""
         return self.height * self.width // self.whole**2
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Return the number of hidden patches, or of hidden squares for `grid`."""
         match self.strategy:
@@ -174,6 +175,10 @@ class MaskPatches(ImageTask):
                 return image_masks.block_mask(*self.grid, self.count, rng)
             case _:
                 return image_masks.grid_mask(*self.grid, self.whole // self.patch, self.count, rng)
+
+    def suffices(self, height: int, width: int) -> bool:
+        down, across = least_sides(CropRule.torchvision, height, width, self.least_area, self.width / self.height)
+        return down >= self.height and across >= self.width
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row: the image, cropped and possibly mirrored, with its masks."""

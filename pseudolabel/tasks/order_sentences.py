@@ -44,9 +44,8 @@ PAIR_COLUMNS = {
     Negatives.random: Column("next_sentence_label", "class", "label", NEXT_MEANING, ("next", "random")),
 }
 SWAPPED_TELLS = {
-    "edges": "tokens are dropped at the ends of a pair, as in ALBERT's code",
-    "length": "the second segment is the rest of the target length, as in ALBERT's code",
-}
+    "edges": "the first and last words of a segment hint at its place in the text"
+}  # at chance in random text
 RANDOM_BLOCK_FACTOR = 16  # x MIN_BLOCK_BYTES = 4 MB of text per group, from which random segments are drawn
 LABELS_COLUMN = Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100.")
 TEXT_COLUMN = Column("text", "string", "input", "The two segments as text, one per line.")

@@ -12,6 +12,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
+from pseudolabel.readers.image.reduction import FACTORS
 from pseudolabel.tasks.base.task import Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 
@@ -86,6 +87,9 @@ class PredictContext(ImageTask):
             Column("neighbour", "image", "input", "One of the eight patches around `patch`."),
         )
 
+    def suffices(self, height: int, width: int) -> bool:
+        return self.scales(height, width)[1] <= 1
+
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> rows with two patches each. Raise `UnusableSample` if the image is blank or too small."""
         height, width, _ = image.shape
@@ -105,7 +109,10 @@ class PredictContext(ImageTask):
         if len(boxes) != 2:
             return f"the row has {len(boxes)} `boxes` instead of 2"
         step, jitter = self.spacing(boxes[0, 2] - boxes[0, 0])
-        if (np.abs(boxes[1] - boxes[0] - step * np.tile(PLACES[row["label"]], 2)) > 2 * jitter).any():
+        most = (
+            2 * jitter + FACTORS[0] - 1
+        )  # without the source, it is not known in pixels of which size they were drawn
+        if (np.abs(boxes[1] - boxes[0] - step * np.tile(PLACES[row["label"]], 2)) > most).any():
             return "`boxes` contradict `label`"
         for name, box in zip(("patch", "neighbour"), row["boxes"], strict=True):
             if source is not None and not self.matches(

@@ -13,7 +13,7 @@ from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample
 from pseudolabel.readers.image.reader import ImageReader
 from pseudolabel.tasks.base.task import Description, ImageTask, Reader, Row
 from pseudolabel.transforms.image import codec, ops
-from pseudolabel.transforms.image.crops import squares
+from pseudolabel.transforms.image.crops import square_side, squares
 
 TURNS = ("0", "90", "180", "270")  # degrees, counter-clockwise
 
@@ -47,7 +47,10 @@ class Rotate(ImageTask):
     flip: Annotated[float, Option(min=0, max=1, help="Share of images mirrored before the rotation.")] = 0.5
 
     def reader(self) -> Reader:
-        return ImageReader(self, even_chroma=True)
+        return ImageReader(self, self.suffices, even_chroma=True)
+
+    def suffices(self, height: int, width: int) -> bool:
+        return square_side(height, width, self.crop) >= self.size
 
     def columns(self) -> Sequence[Column]:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,15 @@ def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Return package -> version for VERSIONED_PACKAGES; None if not installed."""
-    found: dict[str, str | None] = {}
-    for package in VERSIONED_PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    return {package: _version(package) for package in VERSIONED_PACKAGES}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def write_manifest(out: Path, manifest: dict[str, Any]) -> None:

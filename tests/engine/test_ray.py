@@ -95,7 +95,7 @@ def test_a_worker_and_a_node_are_lost(nodes: Nodes, pictures: Path, pseudolabel:
 
 def working() -> list[str]:
     """The processes that make shards, or wait to."""
-    return [line for line in marked("own").values() if line.startswith("ray::serve") or "spawn_main" in line]
+    return [line for line in marked("own").values() if line.startswith("ray::serve") or "forkserver" in line]
 
 
 @with_ray

@@ -22,6 +22,7 @@ from pseudolabel import MaskText, finish, plan_parts, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import RunOptions
 from pseudolabel.engine import scan
+from pseudolabel.engine.pools.status import read_status
 
 
 @pytest.fixture(scope="module", params=["jigsaw", pytest.param("mask-text", marks=pytest.mark.slow)])
@@ -62,10 +63,12 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
 
 
 @pytest.mark.parametrize("job", ["jigsaw"], indirect=True)
-def test_one_worker_killed(job: list[object], clean: Path, tmp_path: Path) -> None:
+def test_one_worker_killed_and_then_their_server(job: list[object], clean: Path, tmp_path: Path) -> None:
     run = start([*job, "--out", "worker", "--workers", 2], tmp_path)
     wait_for(lambda: len(finished(tmp_path / "worker")) >= 2, run)
     os.kill(children(run.pid)[-1], signal.SIGKILL)
+    wait_for(lambda: len(finished(tmp_path / "worker")) >= 5, run)
+    os.kill(children(run.pid)[0], signal.SIGKILL)
     said = run.communicate()[1]
     assert run.returncode == 0, said
     assert sums(tmp_path / "worker") == sums(clean)
@@ -148,7 +151,10 @@ def test_a_shard_open_in_two_runs_that_died_is_searched(pseudolabel: Command, tm
         run = start(words, tmp_path)
         theirs = f"_work/{run.pid}-*/worker-*"
         wait_for(
-            lambda theirs=theirs: '"1.png"' in "".join(p.read_text() for p in (tmp_path / "out").glob(theirs)), run
+            lambda theirs=theirs: any(
+                status.key == "1.png" for status in map(read_status, (tmp_path / "out").glob(theirs)) if status
+            ),
+            run,
         )
         kill(run)
     done = pseudolabel(*words, "--quiet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from struct import pack
@@ -15,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from pseudolabel import Jigsaw, Rotate
-from pseudolabel.contracts import Split
+from pseudolabel.contracts import Skipped, Split, UnusableSample, or_skipped
 from pseudolabel.readers.image.decode import decode
 
 SAMPLINGS = {  # name -> pixels for each sample of chroma, across and down
@@ -119,6 +120,27 @@ def deflated_tiff(image: np.ndarray) -> bytes:
     tags += [(277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(units)), (530, 3, 2, 2 | 1 << 16)]
     directory = pack("<H", len(tags)) + b"".join(pack("<HHII", *tag) for tag in tags) + bytes(4)
     return b"II*\0" + pack("<I", bits + 6) + units + pack("<3H", 8, 8, 8) + directory
+
+
+def test_one_pass_finds_the_same_damage_and_the_same_channels() -> None:
+    data, found = jpeg(colours(240, 360), "422"), 0
+    start = data.index(b"\xff\xda") + 20
+    for at in np.linspace(start, len(data) - 200, 12).astype(int).tolist():
+        for broken in (data[:at] + bytes(100) + data[at + 100 :], data[:at] + data[at + 60 :], data[:at]):
+            plain, even = (or_skipped("", partial(decode, broken, "0,1", 10**6, even)) for even in (False, True))
+            assert isinstance(plain, Skipped) == isinstance(even, Skipped)
+            if isinstance(plain, Skipped):
+                assert plain == even
+                found += 1
+    assert found > 24
+    whole = decode(data, "0,1", 10**6, True)
+    segment = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+    assert data[2:20] == segment
+    for same in (data[:2] + data[20:], data[:2] + 3 * segment + data[20:], data[:11] + b"\x09" + data[12:]):
+        assert np.array_equal(decode(same, "0,1", 10**6, True), whole)
+    adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # RGB: there is no chroma
+    with pytest.raises(UnusableSample, match="JPEG of RGB"):
+        decode(data[:2] + adobe + data[20:], "0,1", 10**6, True)
 
 
 def test_only_tasks_that_turn_ask_for_it(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # as a program, not by pytest
 
 from mutants import Seeds, mutant, seeds, unpacked
+from processes import children
 from runs import arguments, peak
 
 from pseudolabel.contracts import file_of
@@ -243,14 +244,6 @@ def mutant_of(key: str) -> str:
 def suffix_of(path: Path) -> str:
     """`000017-flipped.txt.gz` -> `.txt.gz`"""
     return path.name[path.name.index(".") :]
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -270,6 +270,11 @@ AT_CHANCE = (
     Case("rotate, 4:4:0", rotate, Rotate(size=98), _of(white, 112, 128, "440")),
     Case("rotate, 4:1:1", rotate, Rotate(size=98), _of(white, 112, 128, "411")),
     Case("rotate, pink noise, 4:2:2, resized", rotate, Rotate(size=160), _of(pink, 256, 256, "422"), 150),
+    *(
+        Case(f"rotate, {kind}, decoded at 1 / {factor}", rotate, Rotate(size=size), _of(white, 224, 256, kind))
+        for kind, factor, size in (("420", 2, 98), ("420", 8, 24), ("422", 2, 49), ("440", 2, 49), ("422", 4, 24))
+    ),
+    Case("jigsaw, 4:2:0, decoded at 1 / 2", jigsaw, Jigsaw(gray=0, tile=32, cell=38), _of(white, 400, 500, "420"), 150),
     Case("jigsaw, white noise 500 x 400", jigsaw, Jigsaw(gray=0), _of(white, 400, 500)),
     Case("jigsaw, white noise 180 x 150", jigsaw, Jigsaw(gray=0), _of(white, 150, 180)),
     Case("jigsaw code255, white noise 500 x 400", jigsaw, Jigsaw(preset="code255", gray=0), _of(white, 400, 500)),

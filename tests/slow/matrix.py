@@ -262,12 +262,12 @@ class Matrix:
         if engine == "ray":
             return [pid for pid, line in marked(self._nodes.mark).items() if line.startswith("ray::serve")]
         lines = marked(self._mark)
-        return [pid for pid in below(run.pid) if "spawn_main" in lines.get(pid, "")]
+        return [pid for pid in below(run.pid) if "forkserver" in lines.get(pid, "")]
 
     def _left(self, engine: str) -> list[int]:
         """What belongs to the runs: all of their own, and on Ray's nodes the workers."""
         nodes = marked(self._nodes.mark) if engine == "ray" else {}
-        return [*marked(self._mark), *(pid for pid, line in nodes.items() if "spawn_main" in line)]
+        return [*marked(self._mark), *(pid for pid, line in nodes.items() if "forkserver" in line)]
 
     def _ended(self, runs: list[Run], codes: set[int]) -> int:
         """The first exit code that is not 0, if any; each must be one of `codes`."""

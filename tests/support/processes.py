@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from runs import arguments
@@ -30,18 +33,33 @@ def kill(run: subprocess.Popen[str]) -> None:
     run.communicate()
 
 
-def wait_for(true: object, run: subprocess.Popen[str]) -> None:
+def wait_for(true: object, run: subprocess.Popen[str] | None) -> None:
     end = time.monotonic() + 300
     while not true():  # type: ignore[operator]
-        assert run.poll() is None, f"ended too early: {run.stderr.read()}"  # type: ignore[union-attr]
+        assert run is None or run.poll() is None, f"ended too early: {run.stderr.read()}"  # type: ignore[union-attr]
         assert time.monotonic() < end
         time.sleep(0.005)
 
 
 def children(pid: int) -> list[int]:
-    """The worker processes; the resource tracker is none."""
+    """The fork server, then its workers; the resource tracker is none."""
     try:
         pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(p) for p in pids if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()]
+        own = [int(p) for p in pids if "resource_tracker" not in Path(f"/proc/{p}/cmdline").read_text()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+    return [process for child in own for process in (child, *children(child))]
+
+
+def tell(pipe: Connection) -> None:
+    """In a worker: send its server's number of threads, and its surroundings; then wait, and exit with code 7."""
+    threads = len(os.listdir(f"/proc/{os.getppid()}/task"))
+    pipe.send((threads, os.environ.get("PROBE"), os.environ["OMP_NUM_THREADS"], os.getcwd()))
+    pipe.recv()
+    sys.exit(7)
+
+
+def hold_the_interpreter(pipe: Connection) -> None:
+    """In a worker: send the numbers of its server and of itself, then let no other thread of it run."""
+    pipe.send(f"{os.getppid()} {os.getpid()}")
+    re.match("(a+)+$", "a" * 64 + "b")

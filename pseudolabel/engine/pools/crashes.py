@@ -11,6 +11,7 @@ from pseudolabel.contracts import Extent, UserError
 from pseudolabel.engine.jobs import Job, KnownFailures
 from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools import events
+from pseudolabel.engine.pools.status import STATUS_FILES, WorkerStatus, read_status
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.writers.manifest import read_or_refuse
 
@@ -54,8 +55,8 @@ class CrashLog:
 
     def collect_status(self, folder: Path) -> None:
         """Record the extent and sample of each worker of a dead run, from the status files in `folder`."""
-        for file in sorted(folder.glob("worker-*.json")):
-            status = events.read_status(file)
+        for file in sorted(folder.glob(STATUS_FILES)):
+            status = read_status(file)
             if status is not None and status.extent:
                 seen = self._open.setdefault(f"{status.kind} {status.shard}", [])
                 seen.append((status.trial, status.extent, status.key))
@@ -146,7 +147,7 @@ class CrashBisector:
             )
         return [death.job]
 
-    def _tried(self, trial: Job, status: events.WorkerStatus, death: events.Died) -> list[Job]:
+    def _tried(self, trial: Job, status: WorkerStatus, death: events.Died) -> list[Job]:
         extents, index = trial.shard.extents, trial.shard.index
         if len(extents) > 1:
             half = len(extents) // 2

@@ -1,26 +1,14 @@
-"""Events that a pool sends to the engine (progressed, done, died, failed), and the status that a worker writes."""
+"""Events that a pool sends to the engine: progressed, done, died, failed."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
+from pseudolabel.engine.pools.status import WorkerStatus
 
 PULSE_SECONDS = 0.5  # seconds between two progress reports
-
-
-class WorkerStatus(NamedTuple):
-    """The work that a worker is on, in its status file. The file remains if the kernel kills all processes."""
-
-    tick: int
-    kind: str
-    trial: bool
-    shard: int
-    extent: str  # "": the worker reads no extent; no time limit
-    key: str  # "": the extent is being read
 
 
 class Progressed(NamedTuple):
@@ -54,11 +42,3 @@ class Failed(NamedTuple):
 
 Event = Progressed | Done | Died | Failed
 Work = Callable[[RunSpec, Job, Heartbeat], Any]  # does one job; a module-level function, so that workers can import it
-
-
-def read_status(file: Path) -> WorkerStatus | None:
-    """Return the status in a worker's file, or None if the worker wrote none."""
-    try:
-        return WorkerStatus(*json.loads(file.read_bytes().partition(b"\n")[0]))
-    except (FileNotFoundError, ValueError):
-        return None

@@ -6,36 +6,27 @@ worker here has its own pipe, which closes when the worker dies, and a status fi
 
 from __future__ import annotations
 
-import ctypes
-import json
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import UserError
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.make_shard import run_job
-from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Done, Event, Failed, Progressed, Work, read_status
+from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Done, Event, Failed, Progressed, Work
+from pseudolabel.engine.pools.processes import start_process
+from pseudolabel.engine.pools.status import StatusFile, read_status
 
-PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
-SPAWN = multiprocessing.get_context("spawn")  # a fork may hang after threads started (Arrow, tokenizers)
-ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
-    "TOKENIZERS_PARALLELISM": "false",
-    "OPENCV_LOG_LEVEL": "SILENT",
-}
 OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
 
 
@@ -44,37 +35,34 @@ OUT_OF_MEMORY = 137  # exit code of a worker after a MemoryError
 
 class _Report:
     def __init__(self, pipe: Connection, file: Path) -> None:
-        self._pipe, self._file = pipe, os.open(file, os.O_WRONLY | os.O_CREAT)
-        self._tick, self._counts, self._sent = 0, [0, 0, 0], time.monotonic()
-        self.job = Job("make", Shard(0, []))
-
-    def on(self, extent: str, key: str) -> None:
-        self._tick += 1
-        line = json.dumps((self._tick, self.job.kind, self.job.trial, self.job.shard.index, extent, key))
-        os.pwrite(self._file, f"{line}\n".encode(), 0)  # the rest of a longer old line stays after the newline
+        self._pipe, self._status = pipe, StatusFile(file)
+        self._counts, self._sent = [0, 0, 0], time.monotonic()
+        self.begin, self.on = self._status.begin, self._status.write
 
     def count(self, samples: int, skipped: int, weight: int) -> None:
-        for i, more in enumerate((samples, skipped, weight)):
-            self._counts[i] += more
+        counts = self._counts
+        counts[0] += samples
+        counts[1] += skipped
+        counts[2] += weight
         if time.monotonic() - self._sent > PULSE_SECONDS:
-            self._pipe.send(("progress", self._counts))
+            self._pipe.send(("progress", counts))
             self._counts, self._sent = [0, 0, 0], time.monotonic()
 
 
-def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path) -> None:
-    """Run jobs from the pipe in a worker and send back results, until the pipe closes or the parent dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
+def _serve(pipe: Connection, spec: RunSpec, work: Work, status: Path, log: Path) -> None:
+    """Run jobs from the pipe in a worker and send back results, until the pipe closes."""
     noise = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(noise, 1)  # native libraries print their warnings here, not on the user's terminal
     os.dup2(noise, 2)
-    _die_with_parent()
+    if type(spec.task).__module__.startswith("pseudolabel."):  # another's task may convert to pandas
+        _keep_pandas_out()
     report = _Report(pipe, status)
     while True:
         try:
             job: Job = pipe.recv()
         except EOFError:
             return
-        report.job = job
+        report.begin(job)
         try:
             answer: tuple[Any, ...] = ("done", work(spec, job, report))
         except MemoryError:
@@ -85,18 +73,25 @@ def _serve(spec: RunSpec, work: Work, pipe: Connection, status: Path, log: Path)
         pipe.send(answer)
 
 
-def _die_with_parent() -> None:
-    """End this process when its parent dies. On Linux the kernel kills it too, as native code may block `watch`."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+def _keep_pandas_out() -> None:
+    """Let pyarrow look for pandas once and find none.
 
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
+    Else, if pandas is installed, the first conversion of a list imports it: 0.3 s and 50 MB in each worker.
+    """
+    import pyarrow as pa
 
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=watch, daemon=True).start()
+    sys.meta_path.insert(0, _NoPandas)
+    pa.array([])
+    sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """A finder of modules that stops the search for pandas."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
 
 
 def _sendable(error: Exception) -> Exception:
@@ -113,7 +108,7 @@ def _sendable(error: Exception) -> Exception:
 
 @dataclass
 class _Worker:
-    process: multiprocessing.process.BaseProcess
+    process: BaseProcess
     pipe: Connection
     file: Path
     job: Job | None = None
@@ -169,23 +164,11 @@ class LocalPool:
             worker.file.unlink(missing_ok=True)
 
     def _spawn(self) -> _Worker:
-        ours, theirs = SPAWN.Pipe()
-        file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.json"
-        args = (self._recipe, self._work, theirs, file, self._recipe.work / "noise.log")
-        process = SPAWN.Process(target=_serve, args=args, daemon=True, name=f"pseudolabel-{self._made}")
-        before = {name: os.environ.get(name) for name in ONE_THREAD}
-        os.environ.update(ONE_THREAD)
-        try:
-            process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-        theirs.close()
+        file = self._recipe.work / f"worker-{HOST}-{os.getpid()}-{self._made}.status"
+        name, log = f"pseudolabel-{self._made}", self._recipe.work / "noise.log"
+        process, pipe = start_process(name, _serve, self._recipe, self._work, file, log)
         self._made += 1
-        self._workers.append(_Worker(process, ours, file))
+        self._workers.append(_Worker(process, pipe, file))
         return self._workers[-1]
 
     def _receive(self, worker: _Worker) -> Event:

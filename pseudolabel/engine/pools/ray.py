@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from pseudolabel.contracts import Extent, RunOptions, UserError, one_line
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.pools import local
-from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Event, Failed, Progressed, WorkerStatus, read_status
+from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Event, Failed, Progressed
+from pseudolabel.engine.pools.status import STATUS_FILES, WorkerStatus, read_status
 from pseudolabel.storage.urls import is_url
 from pseudolabel.writers.manifest import first_difference, versions
 
@@ -197,7 +198,7 @@ class RayPool:
     def _last(self, job: Job) -> WorkerStatus | None:
         """Return the status of a lost worker, from its file on the file system that all nodes share."""
         extents = {extent.key for extent in job.shard.extents}
-        for file in self._place.spec.work.glob("worker-*.json"):
+        for file in self._place.spec.work.glob(STATUS_FILES):
             status = read_status(file)
             on = (status.kind, status.trial, status.shard) if status and status.extent in extents else None
             if on == (job.kind, job.trial, job.shard.index):

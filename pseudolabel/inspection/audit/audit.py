@@ -87,5 +87,6 @@ def answer(asker: Asker, by_method: Mapping[str, str]) -> Iterator[Answer]:
         told = p < LEVEL and rate.rate - chance >= MIN_EFFECT
         reason = by_method.get(question.facts, "") if told else ""
         verdict = CLEAN if not told else BY_METHOD if reason else LEAKS
-        one, low, high, of, corrected_p = (round(number, 4) for number in (rate.rate, rate.low, rate.high, chance, p))
+        shares = (rate.rate, max(0.0, rate.low), min(1.0, rate.high), chance, p)
+        one, low, high, of, corrected_p = (round(number, 4) for number in shares)
         yield Answer(question.label, question.facts, model, one, low, high, of, corrected_p, verdict, reason)

@@ -145,7 +145,7 @@ def _loaded(what: str) -> tuple[Row, Callable[[int], Numbered]]:
         raise UserError(f"{what} cannot be imported: {fault}; give package.module:loader") from None
     with _failures(what):
         items: Any = loader() if callable(loader) and not hasattr(loader, "__iter__") else loader
-    batched = hasattr(items, "collate_fn") and hasattr(items, "batch_size")
+    batched = hasattr(items, "collate_fn") and (items.batch_size or getattr(items, "batch_sampler", None)) is not None
     if not batched and hasattr(items, "__getitem__") and hasattr(items, "__len__") and not isinstance(items, Mapping):
         if not len(items):
             raise UserError(f"{what} has no rows", 5)

@@ -13,8 +13,15 @@ import numpy as np
 
 from pseudolabel.contracts import UnusableSample, decoding_errors
 from pseudolabel.readers.dynamic_range import require_standard_range, wide_range
-from pseudolabel.readers.image.chroma import even_chroma, even_jpeg, jpeg_sampling, picture_sampling
-from pseudolabel.readers.image.jpeg import JPEG_END, JPEG_START, check_jpeg, decode_jpeg, read_jpeg_header
+from pseudolabel.readers.image.chroma import even_chroma, jpeg_sampling, picture_sampling
+from pseudolabel.readers.image.jpeg import (
+    JPEG_END,
+    JPEG_START,
+    check_jpeg,
+    decode_jpeg,
+    read_jpeg_header,
+    without_conversion,
+)
 from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
 from pseudolabel.readers.image.tiff import JPEG, decode_tiff, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
@@ -28,7 +35,7 @@ NCLX = re.compile(rb"colrnclx(..)(..)", re.DOTALL)  # of AVIF: primaries and tra
 DEEP_MODES = ("I", "F")  # prefixes of Pillow's modes for gray of more than 8 bits: I;16, I;16B, I, F
 
 
-def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.ndarray:
+def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: int = 1) -> np.ndarray:
     """Decode a file's bytes to (H, W, 3) uint8 RGB, upright. Detect the format from the content, not from the name.
 
     - Use the first frame of an animation, the first page of a TIFF, the first image of an MPO.
@@ -39,6 +46,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
       becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
     - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
+    - `factor`: decode a JPEG at 1 / factor of its size; see `reduction.py`. `max_pixels` counts those of the source.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
       `max_pixels`. Pixels of WebP and of more than 8 bits count twice, those of deep TIFF once for every three bytes if
       that is more: decoding them takes that many times the memory.
@@ -46,11 +54,13 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False) -> np.nd
     header = read_jpeg_header(data)
     if header and header.components in (1, 3):
         _allow(header.width, header.height, max_pixels)
-        image = decode_jpeg(data, header)
         if even and not (sampling := jpeg_sampling(header.factors)).even:
-            del image  # decoded to find damage; the next line takes as much memory
-            with _undisturbed():
-                image = even_jpeg(data, sampling)
+            raw = without_conversion(data)
+            at = header.start + len(raw) - len(data)
+            planes = decode_jpeg(raw, header._replace(start=at), factor)
+            image = even_chroma(planes, sampling._replace(smooth=sampling.smooth and factor < 8), ycc=True)
+        else:
+            image = decode_jpeg(data, header, factor)
         if not header.metadata:
             return image
         with _undisturbed():

@@ -16,6 +16,7 @@ FRAMES = (0xC0, 0xC1, 0xC2)  # markers: start of a frame, baseline, extended, or
 START_OF_SCAN, END, EXIF_OR_XMP, RESTART_INTERVAL = 0xDA, 0xD9, 0xE1, 0xDD
 HARMLESS = {0xFE, *range(0xE0, 0xF0)}  # comments and application data
 JFIF, ADOBE = 0xE0, 0xEE  # application data that say what the channels are
+RGB = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # application data of Adobe: the channels are not converted
 TABLES = {0xC4, 0xDB, RESTART_INTERVAL, *HARMLESS}  # markers of a regular header, except its frame
 COMPRESSED = 0  # stands for the marker of compressed data, which has none
 MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # of a segment; decoders skip any other bytes before it
@@ -77,22 +78,55 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     return None
 
 
-def decode_jpeg(data: bytes, header: JpegHeader) -> np.ndarray:
-    """Decode with libjpeg-turbo to (H, W, 3) uint8 RGB, not yet upright. Raise `UnusableSample` if data is damaged."""
+def decode_jpeg(data: bytes, header: JpegHeader, factor: int = 1) -> np.ndarray:
+    """Decode with libjpeg-turbo to (H // factor, W // factor, 3) uint8 RGB, not yet upright; see `reduction.py`.
+
+    Raise `UnusableSample` if data is damaged.
+    """
     import simplejpeg
 
-    end = data.find(JPEG_END, header.start)
-    if end < 0:
+    if data.rfind(JPEG_END, header.start) < 0:  # from the end, where the first is found at once
         raise UnusableSample("truncated JPEG")
     try:
-        image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+        least = (-(-side // factor) if factor > 1 else 0 for side in (header.height, header.width))
+        image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", False, False, *least, strict=True))
     except ValueError:
         check_jpeg(data)
-        return _tolerant(data)
+        return _shrink(_tolerant(data), factor)
     restarts = header.restarts and header.width * header.height <= MAX_RESTART_PIXELS
-    if restarts or data.find(ZEROS, header.start, end) >= 0:
+    zeros = data.find(ZEROS, header.start)
+    if restarts or 0 <= zeros < data.find(JPEG_END, header.start):  # a file may go on after the first end
         _check_with_libav(_plain(data))
-    return image
+    return image if factor == 1 else image[: header.height // factor, : header.width // factor]
+
+
+def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    import cv2
+
+    height, width = (side // factor for side in image.shape[:2])
+    whole = image[: height * factor, : width * factor]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)) if factor > 1 else image
+
+
+def without_conversion(data: bytes) -> bytes:
+    """Declare a JPEG of YCbCr to be RGB: decoders return Y, Cb and Cr, at the same speed, neither mixed nor clipped.
+
+    Raise `UnusableSample` if it has other channels.
+    """
+    import simplejpeg
+
+    with decoding_errors("broken JPEG"):
+        colour = simplejpeg.decode_jpeg_header(data, strict=False)[2]
+    if colour != "YCbCr":
+        raise UnusableSample(f"JPEG of {colour} with channels of different sizes is not read")
+    kept, at = [JPEG_START, RGB], 2
+    for marker, start, end in _segments(data):
+        if marker in (JFIF, ADOBE):
+            kept.append(data[at:start])
+            at = end
+        elif marker == START_OF_SCAN:
+            break
+    return b"".join([*kept, data[at:]])
 
 
 def check_jpeg(data: bytes) -> None:

@@ -11,6 +11,7 @@ from typer import Option
 
 from pseudolabel.contracts import Extent, Options, Sample, Skipped, Split, UnusableSample, UserError, or_skipped
 from pseudolabel.readers.image.decode import decode
+from pseudolabel.readers.image.reduction import ReducedImage, Suffices, reduction
 from pseudolabel.readers.image.tone import parse_span
 from pseudolabel.readers.sources import formats
 from pseudolabel.readers.sources.opening import open_file
@@ -42,8 +43,8 @@ class ImageReader:
 
     suffixes: frozenset[str] = formats.IMAGES
 
-    def __init__(self, options: ImageOptions, even_chroma: bool = False) -> None:
-        self.options, self.even_chroma = options, even_chroma
+    def __init__(self, options: ImageOptions, suffices: Suffices | None = None, even_chroma: bool = False) -> None:
+        self.options, self.suffices, self.even_chroma = options, suffices, even_chroma
 
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Yield the file as one extent, unopened. Only `read` finds out whether the file is an image."""
@@ -54,7 +55,7 @@ class ImageReader:
         return extent, 1
 
     def read(self, extents: Iterable[Extent], split: Split) -> Iterator[Sample | Skipped]:
-        """Decode the images of the split, one at a time."""
+        """Decode the images of the split, one at a time, at the least size that suffices; see `reduction.py`."""
         for extent in extents:
             if split.holds(extent.file):
                 yield or_skipped(extent.key, partial(self._sample, extent))
@@ -62,7 +63,9 @@ class ImageReader:
     def _sample(self, extent: Extent) -> Sample:
         most = self.options.max_pixels
         data = _bytes(extent.where, max(4 * most, MAX_FILE_BYTES))
-        return Sample(extent.key, decode(data, self.options.range, most, self.even_chroma))
+        factor = reduction(data, self.suffices) if self.suffices else 1
+        image = decode(data, self.options.range, most, self.even_chroma, factor)
+        return Sample(extent.key, image if factor == 1 else ReducedImage(image, factor))
 
 
 def _bytes(where: str, limit: int) -> bytes:

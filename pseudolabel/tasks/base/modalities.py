@@ -101,7 +101,7 @@ def _documents(sample: Sample, side: int) -> StoredSample:
 MODALITIES: dict[Modality, Kind] = {
     Modality.images: Kind(
         options=ImageOptions,
-        reader=ImageReader,
+        reader=lambda task: ImageReader(task, lambda height, width: min(height, width) >= task.size),
         stored=_picture,
         rows=lambda stored, inputs: iter([{"image": codec.media(*stored.encoded)} if inputs else {}]),
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),

@@ -32,6 +32,7 @@ from pseudolabel.contracts import (
 )
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
+from pseudolabel.readers.image.reduction import ReducedImage
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -59,6 +60,7 @@ def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterat
 PICTURE_FACTS = ("file size", "brightness and contrast", "gradients", "chroma", "border pixels", "block grid")
 TASKS: dict[str, type[Task]] = {}  # by command name; a class registers itself when it is defined
 Row = dict[str, Any]
+BOXES = ("box", "boxes")  # columns of boxes, in pixels of the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,20 @@ class SampleTask(Task):
         return PerSampleLabeler(self)
 
 
+def in_source_pixels(row: Row, image: Any) -> Row:
+    """Multiply boxes in pixels of a reduced image by its factor. Return the row of any other sample as it is."""
+    if not isinstance(image, ReducedImage):
+        return row
+    return {**row, **{name: (np.array(row[name]) * image.factor).tolist() for name in BOXES if name in row}}
+
+
+def in_image_pixels(row: Row, image: Any) -> Row:
+    """Undo `in_source_pixels`."""
+    if not isinstance(image, ReducedImage):
+        return row
+    return {**row, **{name: (np.array(row[name]) // image.factor).tolist() for name in BOXES if name in row}}
+
+
 class PerSampleLabeler(NamedTuple):
     """The labeler of tasks that label each sample independently."""
 
@@ -226,14 +242,14 @@ class PerSampleLabeler(NamedTuple):
             del source
 
     def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return [self.task.check_row(row, source) for row in rows.to_pylist()]
+        return [self.task.check_row(in_image_pixels(row, source), source) for row in rows.to_pylist()]
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
 
     def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
         rows = self.task.rows(sample.payload, chance(sample.key, copy))
-        return [{"key": sample.key, "copy": copy, **row} for row in rows]
+        return [{"key": sample.key, "copy": copy, **in_source_pixels(row, sample.payload)} for row in rows]
 
 
 @dataclass(frozen=True)
@@ -241,7 +257,15 @@ class ImageTask(ImageOptions, SampleTask):
     """A task over images: `rows` takes `(H, W, 3)` uint8 RGB, upright."""
 
     def reader(self) -> Reader:
-        return ImageReader(self)
+        return ImageReader(self, self.suffices)
+
+    def suffices(self, height: int, width: int) -> bool:
+        """Return whether an image of this size has enough pixels for `rows`, which then enlarges no part of it.
+
+        A JPEG is decoded at 1/8, 1/4 or 1/2 of its size if that suffices. `rows` and `check_row` then take the smaller
+        image, and boxes in its pixels: those in the columns `box` and `boxes` are stored in pixels of the source.
+        """
+        return False
 
 
 @dataclass(frozen=True)

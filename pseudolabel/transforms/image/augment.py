@@ -11,7 +11,7 @@ from typer import Option
 
 from pseudolabel.contracts import Column, Options, UserError
 from pseudolabel.transforms.image import color, ops
-from pseudolabel.transforms.image.crops import Box, CropRule, crop
+from pseudolabel.transforms.image.crops import Box, CropRule, crop, least_sides
 
 UNCHANGED = (1.0, 1.0, 1.0, 0.0)  # factors of a view without colour jitter
 
@@ -135,6 +135,11 @@ def draw_view(recipe: AugmentParams, height: int, width: int, rng: np.random.Gen
         _stored(recipe.sigma[0] + sigma * (recipe.sigma[1] - recipe.sigma[0])) if blur < recipe.blur else 0.0,
         solarise < recipe.solarise,
     )
+
+
+def suffices(recipes: Sequence[AugmentParams], height: int, width: int) -> bool:
+    """Return whether an image of this size has enough pixels for any view."""
+    return all(min(least_sides(one.rule, height, width, one.min_area)) >= one.size for one in set(recipes))
 
 
 def _stored(number: float) -> float:

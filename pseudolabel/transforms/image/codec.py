@@ -60,7 +60,7 @@ def _encoded(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes
     done, encoded = cv2.imencode(kind, image, options)
     if not done:
         raise ValueError(f"{image.shape[1]} x {image.shape[0]} pixels cannot be encoded as {kind}")
-    return bytes(encoded)
+    return bytes(encoded.tobytes())
 
 
 def media(encoded: bytes) -> dict[str, bytes | None]:

@@ -45,6 +45,19 @@ def crop(
     return CROPS[rule](height, width, area, rng, shape)
 
 
+def least_sides(rule: CropRule, height: int, width: int, least: float, shape: float = 1) -> tuple[int, int]:
+    """Return the smallest height and width that `crop` draws if `least` is the smallest share of the image.
+
+    Raise `UnusableSample` if the image is too small.
+    """
+    check_size(height, width)
+    if rule == CropRule.tensorflow and max(height, width) <= 2 * min(height, width):  # then an attempt succeeds
+        least = max(least, MIN_COVERED)
+    pixels = least * height * width
+    h, w = sqrt(pixels / (shape * MAX_ASPECT)), sqrt(pixels * shape / MAX_ASPECT)
+    return int(min(h, height, width / shape * MAX_ASPECT)), int(min(w, width, height * shape * MAX_ASPECT))
+
+
 def check_size(height: int, width: int) -> None:
     """Raise `UnusableSample` if an image is too small to crop."""
     if min(height, width) < MIN_SOURCE_SIDE:
@@ -115,10 +128,15 @@ def _placed(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
     return Box(left, top, left + w, top + h)
 
 
+def square_side(height: int, width: int, share: float) -> int:
+    """Return `share` of the short side, the side of a square. Raise `UnusableSample` if the image is too small."""
+    check_size(height, width)
+    return round(min(height, width) * share)
+
+
 def square(height: int, width: int, share: float, rng: np.random.Generator) -> Box:
     """Draw a square whose side is `share` of the short side: `Resize(256), RandomCrop(224)` is 224 / 256."""
-    check_size(height, width)
-    side = round(min(height, width) * share)
+    side = square_side(height, width, share)
     if side < MIN_SIDE:
         raise UnusableSample(f"{width} x {height} pixels, too small: --crop {share:g} gives a side below {MIN_SIDE}")
     return _placed(height, width, side, side, *rng.random(2).tolist())

@@ -46,8 +46,10 @@ def resize(image: np.ndarray, height: int, width: int, cubic: bool = False) -> n
 
 
 def is_flat(image: np.ndarray) -> bool:
-    """(H, W, 3) -> whether all pixels have one colour. A few are compared first, for speed."""
-    return bool((image[::16, ::16] == image[0, 0]).all() and (image == image[0, 0]).all())
+    """(H, W, 3) -> whether all pixels have one colour. Two corners are compared first, then a few pixels, for speed."""
+    first = image[0, 0]
+    corners = first.tolist() == image[-1, -1].tolist()
+    return corners and bool((image[::16, ::16] == first).all() and (image == first).all())
 
 
 def check_not_flat(image: np.ndarray) -> None:

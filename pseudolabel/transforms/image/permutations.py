@@ -51,7 +51,8 @@ def _projective(count: int) -> np.ndarray:
     under = np.concatenate([_times(c, x) ^ d, c], 1)
     inverse = (_times(x[:, None], x) == 1).argmax(1)
     maps = np.where(under == 0, INFINITY, _times(over, inverse[under]))
-    maps = np.unique(maps[(_times(a, d) != _times(b, c))[:, 0]], axis=0)  # (504, 9): multiples of a matrix give one map
+    maps = maps[(_times(a, d) != _times(b, c))[:, 0]]
+    maps = np.array(sorted(set(map(tuple, maps.tolist()))))  # (504, 9): multiples of a matrix give one map
     shuffled = maps[_chance(9).permutation(len(maps))]
     square = np.array([*_times(x, x), INFINITY])
     return np.concatenate([shuffled, square[shuffled], square[square[shuffled]]])[:count]
