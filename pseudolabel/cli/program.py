@@ -295,8 +295,8 @@ app = lazy_group(
     help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
     epilog="Run the same command again to resume an interrupted run. Exit codes: 0 success, 1 internal error or dying "
     "workers, 2 wrong usage, 3 too many samples skipped, no rows, faults found by verify, or leaks found by audit "
-    "--strict, 4 the output folder is in use or holds another dataset, 5 nothing to read, 74 storage failed, 130 and 143 "
-    "interrupted.",
+    "--strict, 4 the output folder is in use or holds another dataset, 5 nothing to read, 74 storage failed, 130 and "
+    "143 interrupted.",
 )
 
 
