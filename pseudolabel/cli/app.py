@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from pseudolabel.cli.signals import Interrupted, fail, raise_on_signals
 
-WITHOUT_WORKERS = {"tasks", "show", "describe", "preview", "export", "finish", "--help", "--dry-run"}
+WITHOUT_WORKERS = {"tasks", "show", "describe", "audit", "preview", "export", "finish", "--help", "--dry-run"}
 
 
 def main() -> NoReturn:

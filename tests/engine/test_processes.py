@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_a_worker_is_forked_from_one_thread_and_is_as_a_new_process_would_be(
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_fork_of_the_parent_starts_new_interpreters(tmp_path: Path) -> None:
+    process, pipe = start_process("probe", tell)
+    pipe.recv()
+    if not (fork := os.fork()):
+        with suppress(BaseException):
+            inner, other = start_process("probe", tell)
+            (tmp_path / "said").write_text(repr(other.recv()[2]))
+            inner.kill()
+        os._exit(0)
+    os.waitpid(fork, 0)
+    assert (tmp_path / "said").read_text() == "'1'"
+    pipe.send("end")
+    process.join()
+    assert process.exitcode == 7
 
 
 def test_worker_and_server_end_with_their_parent_though_the_interpreter_is_held(tmp_path: Path) -> None:

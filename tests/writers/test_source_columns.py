@@ -21,7 +21,7 @@ from runs import FIXTURES, NAMES, Command, source, sums
 
 from pseudolabel import TASKS, Jigsaw, Rotate, Task, UserError, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.cli.program import description_table
+from pseudolabel.cli.datasets import description_table
 from pseudolabel.engine.parts import finish, plan_parts
 from pseudolabel.engine.stream import dry_run
 from pseudolabel.inspection.describe import describe

@@ -1,7 +1,8 @@
 """Worker processes: forks of a server that has imported what workers need, so that a worker starts in milliseconds.
 
 The server is that of `multiprocessing`. A fork of a process that has threads may hang, so the server imports no module
-that starts one, as pyarrow does. Where there is no fork server, a worker is a new interpreter.
+that starts one, as pyarrow does. Where there is no fork server, a worker is a new interpreter: on systems other than
+Linux, and in a fork of the process that started the server, which `multiprocessing` does not support.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-FORKS = sys.platform == "linux"  # elsewhere the libraries of the system may start threads
-CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 PRELOADED = ["pseudolabel.engine.pools.local", "cv2", "PIL.Image"]
 ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM", "ARROW_IO_THREADS"), "1"),
@@ -29,37 +28,50 @@ ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and fa
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
-def start_server() -> None:
-    """Start the fork server. It imports the modules of the workers on another core, while this process imports its."""
-    if FORKS:
-        from multiprocessing import forkserver
+_server_owner = 0  # process id of the process that started the server
 
-        CONTEXT.set_forkserver_preload(PRELOADED)
-        with _one_thread():
-            forkserver.ensure_running()
+
+def start_server() -> bool:
+    """Start the fork server: it imports the modules of the workers on another core. Return whether there is one.
+
+    Elsewhere than on Linux the libraries of the system may start threads.
+    """
+    global _server_owner
+    if sys.platform != "linux" or _server_owner not in (0, os.getpid()):
+        return False
+    from multiprocessing import forkserver
+
+    _server_owner = os.getpid()
+    forkserver.set_forkserver_preload(PRELOADED)
+    with _one_thread():
+        forkserver.ensure_running()
+    return True
 
 
 def start_process(name: str, function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
     """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe."""
-    start_server()
-    ours, theirs = CONTEXT.Pipe()
+    forked = start_server()
+    context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
+    ours, theirs = context.Pipe()
     with theirs, _one_thread():
-        begin = (dict(os.environ), function, theirs, *given)
-        process = CONTEXT.Process(target=_begin, args=begin, daemon=True, name=name)
+        begin = (forked, dict(os.environ), function, theirs, *given)
+        process = context.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
     return process, ours
 
 
-def _begin(environment: dict[str, str], function: Callable[..., None], pipe: Connection, *given: Any) -> None:
+def _begin(
+    forked: bool, environment: dict[str, str], function: Callable[..., None], pipe: Connection, *given: Any
+) -> None:
     """Run the function with the environment of the parent. End with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
     os.environ.clear()  # the server's is that of the time when it started
     os.environ.update(environment)
-    _end_with_parent()
+    _end_with_parent(forked)
     function(pipe, *given)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(forked: bool) -> None:
     """End this process when its parent dies. On Linux the kernel kills it too, as native code may block `watch`."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -68,10 +80,11 @@ def _end_with_parent() -> None:
         wait([parent.sentinel])
         os._exit(1)
 
-    if FORKS:
+    if forked:  # the server ends with the parent, as soon as no worker holds this pipe; and the worker with the server
         from multiprocessing import forkserver
 
-        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]  # held, it keeps the server
+        os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=watch, daemon=True).start()
 
