@@ -1,4 +1,4 @@
-"""Can labels be guessed, ours and others'? `python benchmarks/referee.py`: some ten minutes on two cores.
+"""Can labels be guessed, ours and others'? `python benchmarks/referee.py`: some five minutes on two cores.
 
 Makes sources (`loaders/sources.py`), lets the packages' own code and this one make rows of them, and audits both with
 `pseudolabel audit`. Writes benchmarks/referee.json and the table of docs/referee.md. All generators are seeded: run
