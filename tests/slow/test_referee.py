@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +27,8 @@ def referee(work: Path, *words: str) -> str:
 
 
 def table(printed: str) -> list[str]:
-    """The rows of the table, sorted: cases end in any order."""
-    return sorted(line for line in printed.splitlines() if re.search(r"\d", line))
+    """The rows of the table."""
+    return [line for line in printed.splitlines() if line.startswith("mask-patches  ")]
 
 
 def test_a_run_again_finds_the_same(tmp_path: Path) -> None:
