@@ -60,8 +60,7 @@ def torchvision_jigsaw(source: str) -> Iterator[Row]:
 def lightly_jigsaw(source: str) -> Iterator[Row]:
     """lightly's `Jigsaw` as its documentation calls it, after a random crop.
 
-    It returns no permutation. The label is drawn again here, from the state of NumPy's generator before the call. It
-    counts cells down the columns; the label counts them along the rows.
+    It returns no permutation. The label is drawn again here, from the state of NumPy's generator before the call.
     """
     prepare()
     from lightly.transforms import Jigsaw
@@ -72,7 +71,7 @@ def lightly_jigsaw(source: str) -> Iterator[Row]:
     for name, image in images_of(source):
         shown, state = square(image), np.random.get_state()  # noqa: NPY002
         tiles = jigsaw(shown)
-        order = [GRID * (cell % GRID) + cell // GRID for cell in replayed_order(state)]
+        order = replayed_order(state)
         yield {"key": name, "tiles": list(tiles), "permutation": order}
 
 
