@@ -7,17 +7,19 @@ from typing import NoReturn
 
 from pseudolabel.cli.signals import Interrupted, fail, raise_on_signals
 
-WITHOUT_WORKERS = {"tasks", "show", "describe", "audit", "preview", "export", "finish", "--help", "--dry-run"}
+WITHOUT_WORKERS = {"tasks", "show", "describe", "audit", "preview", "export", "finish"}  # commands
+NOTHING_TO_DO = {"--help", "--dry-run"}  # options with which a command starts no worker
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code. After a signal, also one during imports, print only a message."""
     try:
         raise_on_signals()
-        if sys.argv[2:] and WITHOUT_WORKERS.isdisjoint(sys.argv):  # import for the workers meanwhile, on another core
+        command, options = sys.argv[1:2], sys.argv[2:]
+        if options and WITHOUT_WORKERS.isdisjoint(command) and NOTHING_TO_DO.isdisjoint(options):
             from pseudolabel.engine.pools.processes import start_server
 
-            start_server()
+            start_server()  # it imports for the workers meanwhile, on another core
         from pseudolabel.cli.program import execute
 
         code = execute()

@@ -17,7 +17,7 @@ from pseudolabel import AugmentPairs, Colorize, CropViews, Jigsaw, MaskPatches, 
 from pseudolabel.contracts import Skipped, Split, UnusableSample, chance_for, or_skipped
 from pseudolabel.contracts.schema import arrow_schema
 from pseudolabel.readers.image.decode import decode
-from pseudolabel.readers.image.reduction import reduction
+from pseudolabel.readers.image.reduction import ReducedImage, reduction
 from pseudolabel.tasks.base.task import ImageTask, row_columns
 from pseudolabel.transforms.image.crops import CropRule, crop, least_sides
 
@@ -159,3 +159,8 @@ def test_a_narrow_image_makes_no_question_about_an_image_without_pixels() -> Non
 
 def test_an_answer_may_be_a_bool_of_numpy() -> None:
     assert reduction(photograph(640, 480), lambda height, width: np.min([height, width]) >= 60) == 8
+
+
+def test_a_part_of_a_reduced_image_keeps_the_factor() -> None:
+    image = ReducedImage(np.zeros((9, 8, 3), np.uint8), 4)
+    assert image[2:5].factor == image[:, 1:].copy().factor == 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class ReducedImage(np.ndarray):
         made = image.view(cls)
         made.factor = factor
         return made
+
+    def __array_finalize__(self, whole: Any) -> None:
+        """Keep the factor of the image that this one is a part of."""
+        self.factor = getattr(whole, "factor", 1)
 
 
 def reduction(data: bytes, suffices: Suffices) -> int:
