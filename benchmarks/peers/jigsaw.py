@@ -7,23 +7,15 @@ makes no picture gray, finds no damage, keeps all rows in memory, and cannot be 
 usage: jigsaw.py SOURCE OUT WORKERS
 """
 
-import io
 import random
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from pictures import encode, jpegs_in, store
 from PIL import Image
 
 SIDE, CROP, CELL, TILE = 256, 255, 85, 64
-
-
-def encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
 
 
 class Puzzles(torch.utils.data.Dataset):
@@ -49,14 +41,5 @@ class Puzzles(torch.utils.data.Dataset):
         return self.files[number].name, [tiles[i] for i in order], order
 
 
-def main() -> None:
-    source, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() == ".jpg")
-    loader = torch.utils.data.DataLoader(Puzzles(files), batch_size=16, num_workers=workers, collate_fn=list)
-    keys, tiles, orders = zip(*(row for batch in loader for row in batch), strict=True)
-    out.mkdir(parents=True)
-    pq.write_table(pa.table({"key": keys, "tiles": tiles, "permutation": orders}), out / "train.parquet")
-
-
 if __name__ == "__main__":
-    main()
+    store(Puzzles(jpegs_in(Path(sys.argv[1]))), Path(sys.argv[2]), int(sys.argv[3]), ["key", "tiles", "permutation"])

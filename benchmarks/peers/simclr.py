@@ -7,13 +7,11 @@ finds no damage, keeps all rows in memory, and cannot be resumed.
 usage: simclr.py SOURCE OUT WORKERS
 """
 
-import io
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from pictures import encode, jpegs_in, store
 from PIL import Image
 
 try:
@@ -24,12 +22,6 @@ except RuntimeError:  # its kernels are of another build of torch; its transform
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 from lightly.transforms import SimCLRTransform  # it imports torchvision
-
-
-def encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
 
 
 class Pairs(torch.utils.data.Dataset):
@@ -47,14 +39,5 @@ class Pairs(torch.utils.data.Dataset):
         return self.files[number].name, encode(self.views[0](image)), encode(self.views[1](image))
 
 
-def main() -> None:
-    source, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    files = sorted(path for path in source.rglob("*") if path.suffix.lower() == ".jpg")
-    loader = torch.utils.data.DataLoader(Pairs(files), batch_size=16, num_workers=workers, collate_fn=list)
-    keys, first, second = zip(*(row for batch in loader for row in batch), strict=True)
-    out.mkdir(parents=True)
-    pq.write_table(pa.table({"key": keys, "view_1": first, "view_2": second}), out / "train.parquet")
-
-
 if __name__ == "__main__":
-    main()
+    store(Pairs(jpegs_in(Path(sys.argv[1]))), Path(sys.argv[2]), int(sys.argv[3]), ["key", "view_1", "view_2"])

@@ -7,7 +7,6 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
-from numpy.random.bit_generator import ISeedSequence
 
 Chance = Callable[[str, int], np.random.Generator]  # (key, copy) -> the random number generator of this copy
 
@@ -20,20 +19,9 @@ def chance_for(seed: int, task: str) -> Chance:
 
     def chance(key: str, copy: int) -> np.random.Generator:
         digest = blake2b(f"{seed}\0{task}\0{copy}\0{key}".encode(), digest_size=16).digest()
-        return np.random.Generator(np.random.Philox(_PhiloxKey(digest)))  # type: ignore[arg-type]  # stub lacks it
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
     return chance
-
-
-class _PhiloxKey(ISeedSequence):
-    """A seed that is the key. `Philox(key=...)` is the same generator, but reads the system's entropy first: 40 us."""
-
-    def __init__(self, digest: bytes) -> None:
-        self._digest = digest
-
-    def generate_state(self, n_words: int, dtype: object = np.uint64) -> np.ndarray:
-        """Return the (2,) uint64 key."""
-        return np.frombuffer(self._digest, "<u8")
 
 
 def hash64(text: str) -> int:

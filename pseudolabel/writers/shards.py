@@ -93,6 +93,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        whole = False
         try:
             if kind is None:
                 self._settle()
@@ -101,13 +102,11 @@ class ShardWriter:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             self._file.close()
-        except BaseException:
-            kind = OSError
-            raise
+            whole = kind is None
         finally:
             with suppress(OSError):  # after a failed flush, close fails again
                 self._file.close()
-            if kind is not None:  # do not close the Parquet writer: it would write a valid but short file
+            if not whole:  # do not close the Parquet writer: it would write a valid but short file
                 self._writer.is_open = False  # else its destructor closes it, and prints that the file is closed
                 self.path.unlink(missing_ok=True)
 
