@@ -11,6 +11,7 @@ import traceback
 import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict
+from errno import EDQUOT, EFBIG, ENOSPC
 from functools import partial
 from inspect import cleandoc
 from pathlib import Path
@@ -36,11 +37,11 @@ from pseudolabel.cli.datasets import (
     describe_dataset,
     export_dataset,
     preview_dataset,
-    print_summary,
     verify_dataset,
 )
 from pseudolabel.cli.help import PANELS, examples, modality_panel, usage_error
 from pseudolabel.cli.signals import fail
+from pseudolabel.cli.summary import dry_run_lines, print_lines, run_lines
 from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, first_paragraph
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
@@ -69,9 +70,11 @@ def run_command(task: type[Task]) -> Callable[..., None]:
 
         made = task_from_options(task, given)
         if dry_run_:
-            print_summary(dry_run(made, source, **given), json_)
+            facts = dry_run(made, source, **given)
+            print_lines(dry_run_lines(facts), facts, json_)
         else:
-            print_summary(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
+            done = run(made, source, progress=Progress(quiet), **given)
+            print_lines(run_lines(done, source), asdict(done), json_)
 
     return with_options(run_task, [*own_options(task), *options_of(RunOptions)], cleandoc(task.__doc__ or ""))
 
@@ -110,7 +113,8 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
         from pseudolabel.engine.progress import Progress
 
         made = task_from_options(task, given)
-        print_summary(asdict(plan_parts(made, source, progress=Progress(quiet), **given)), json_)
+        done = plan_parts(made, source, progress=Progress(quiet), **given)
+        print_lines(run_lines(done, source), asdict(done), json_)
 
     shared = [option for option in options_of(RunOptions) if option.name != "part"]
     text = f"Plan {task.name}. {first_paragraph(task.__doc__)}"
@@ -129,7 +133,8 @@ def finish_command() -> Callable[..., None]:
         from pseudolabel.engine.parts import finish
         from pseudolabel.engine.progress import Progress
 
-        print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
+        done = finish(dataset, progress=Progress(), **given)
+        print_lines(run_lines(done), asdict(done), json_)
 
     limit_options = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
     return with_options(finish_dataset, limit_options, FINISH_HELP)
@@ -222,9 +227,10 @@ def execute() -> int:
     except UserError as error:
         refused = error
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{str(error.filename).partition('/_work')[0]}: " if error.filename else ""  # the dataset's folder
+        remedy = "free some space" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "mend it"
         refused = UserError(
-            f"storage failed: {where}{error.strerror or error}; mend it, and run the same command again to resume", 74
+            f"storage failed: {where}{error.strerror or error}; {remedy}, and run the same command again to resume", 74
         )
     except Exception as bug:
         traceback.print_exc()

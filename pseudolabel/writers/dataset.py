@@ -69,7 +69,7 @@ class Dataset:
         known = {field.name for field in fields(kind)}
         if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
-            raise UserError(f"{self.out} was made by {by} with --{option}, which this version does not have")
+            raise UserError(f"{self.out} was made by {by} with --{option}; install that version, this one lacks it")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
         given = {name: value for name, value in given.items() if name in known}  # rows do not depend on unknown fields
         for name, pattern in kind.artefact_copies.items():
@@ -79,7 +79,7 @@ class Dataset:
             with decoding_errors("the options in its manifest are invalid"):
                 return kind(**given)
         except UnusableSample as fault:
-            raise UserError(f"{self.out}: {fault}", 3) from None
+            raise UserError(f"{self.out}: {fault}; make the dataset again with --overwrite", 3) from None
 
     @cached_property
     def artefacts(self) -> Path:
@@ -130,7 +130,7 @@ def open_dataset(out: Path | str) -> Dataset:
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:
-        raise UserError(f"{out} has the task {manifest['task']!r}, which this version does not have")
+        raise UserError(f"{out} has the task {manifest['task']!r}; install the version that made it, this one lacks it")
     return Dataset(out, manifest)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pseudolabel.contracts import Column, Extent, Skipped, UnusableSample, UserError, file_of, or_skipped
+from pseudolabel.contracts import Column, Extent, Skipped, UnusableSample, UserError, did_you_mean, file_of, or_skipped
 from pseudolabel.readers.metadata import columns, sidecars
 from pseudolabel.readers.metadata.columns import Values
 from pseudolabel.readers.metadata.sidecars import MetadataSource, Table
@@ -218,8 +218,9 @@ def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others
     """Return the type of each column. Raise `UserError` if one is missing, has two types or an unsupported type."""
     for name in names:
         if name not in kinds:
-            there = ", ".join(sorted({FOLDER, *kinds}))
-            raise UserError(f"no file of the source has a column {name!r}; choose with --keep among: {there}{others}")
+            known = sorted({FOLDER, *kinds})
+            choice = f"{did_you_mean(name, known)}choose with --keep among: {', '.join(known)}{others}"
+            raise UserError(f"no file of the source has a column {name!r}; {choice}")
         (kind, where), *more = sorted(kinds[name].items())
         if more:
             other, there = more[0]

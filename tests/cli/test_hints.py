@@ -16,7 +16,7 @@ from pseudolabel.cli.program import app
 
 FOREIGN = {  # options of other programs: tar, zstd, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
     *("--sparse", "--long", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),
-    *("--help", "--version", "--columns", "--no"),
+    *("--help", "--version", "--columns", "--no", "--install-completion"),
 }
 
 
@@ -67,7 +67,7 @@ def test_every_option_and_command_that_a_text_names_exists() -> None:
 def test_the_help_that_a_usage_error_names_is_there(words: str, here: Command) -> None:
     done = here(*words.split())
     assert done.returncode == 2
-    (told,) = re.findall(r"^see pseudolabel (.*)$", done.stderr, re.MULTILINE)
+    (told,) = re.findall(r"see pseudolabel (.*)$", done.stderr, re.MULTILINE)
     helped = here(*told.split())
     assert helped.returncode == 0
     assert f"Usage: pseudolabel {told}".removesuffix(" --help") in helped.stdout

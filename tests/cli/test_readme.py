@@ -65,7 +65,7 @@ def test_a_new_task_is_one_file(installed: Path, tmp_path: Path) -> None:
         return done.stdout
 
     assert "--out" in python("-m", "pseudolabel", "guess-flip", "--help")
-    assert "24 train" in python("-m", "pseudolabel", "guess-flip", FIXTURES / "images", "--out", "out")
+    assert "25 images -> 24 rows" in python("-m", "pseudolabel", "guess-flip", FIXTURES / "images", "--out", "out")
     suite = [
         "-m",
         "pytest",

@@ -189,11 +189,16 @@ def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, in
     }
     most = max(there, key=lambda modality: sum(there[modality].values()))
     holds, remedy, told = "files", f"give a source with {reads}", ignored
-    if there[most] and most not in wanted:
+    if most not in wanted and 2 * sum(there[most].values()) > sum(ignored.values()):
         holds, told = f"files of {most}", there[most]
         remedy = f"tasks for {most}: {_some([name for name, one in TASKS.items() if most in modalities_of(one)], 4)}"
     counted = [f"{count:,} {suffix}" for suffix, count in told.items()]
-    holds = f"{sum(told.values()):,} {holds} ({_some(counted, 4)})" if told else "no files"
+    count = sum(told.values())
+    holds = (
+        f"{count:,} {holds if count > 1 else holds.replace('files', 'file')} ({_some(counted, 4)})"
+        if told
+        else "no files"
+    )
     return UserError(f"nothing to read in {names}: it holds {holds}, and {task.name} reads {reads}\n{remedy}", code=5)
 
 
