@@ -228,7 +228,7 @@ def execute() -> int:
         refused = error
     except OSError as error:
         where = f"{str(error.filename).partition('/_work')[0]}: " if error.filename else ""  # the dataset's folder
-        remedy = "free some space" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "mend it"
+        remedy = "free some space" if error.errno in (ENOSPC, EDQUOT, EFBIG, None) else "mend it"
         refused = UserError(
             f"storage failed: {where}{error.strerror or error}; {remedy}, and run the same command again to resume", 74
         )

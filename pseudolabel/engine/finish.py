@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -154,22 +155,22 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
         raise UserError(f"{out}: used + skipped + filtered != {summary.seen} samples seen; please report it", code=3)
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
-        wrong = f"samples are unusable, more than --max-skipped {options.max_skipped}"
-        raise _too_few(f"{summary.skipped} of {summary.seen} {wrong}", out, "skipped", "raise --max-skipped, or ")
+        wrong = f"{summary.skipped} of {summary.seen} samples are unusable"
+        raise _too_few(wrong, out, "skipped", f", or give a --max-skipped above {options.max_skipped}")
     if not sum(summary.rows.values()):
         raise _too_few(f"no row could be made from {summary.seen} samples", out)
 
 
-def _too_few(wrong: str, out: Path, kind: str = "", remedy: str = "") -> UserError:
+def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> UserError:
     """Return the error of a run with too few rows: with the commonest reason of this kind, if any, and its remedy."""
     with (out / SKIPPED).open(encoding="utf-8") as lines:
         found = count_reasons(line for line in map(json.loads, lines) if kind in line["kind"])
-    mend = "repair the files"
-    for one in found[:1]:
-        reason, advice = split_remedy(one.text)
-        wrong, mend = f"{wrong}, {one.count:,}: {reason} ({shorten(one.key)})", advice or mend
-    again = f"{mend}, and make the dataset again with --overwrite; see {out / SKIPPED}"
-    return UserError(f"{wrong}\n{remedy}{again}", code=3)
+    remedy = "give other files"
+    for most in found[:1]:
+        reason = textwrap.shorten(split_remedy(most.text)[0], 48, placeholder=" ...")
+        wrong, remedy = f"{wrong}, {most.count:,} because: {reason} ({shorten(most.key)})", most.remedy
+    again = f"{remedy}, and make the dataset again with --overwrite"
+    return UserError(f"{wrong}\n{again}\nsee {out / SKIPPED}{otherwise}", code=3)
 
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:

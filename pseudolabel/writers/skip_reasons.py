@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pseudolabel.contracts import split_remedy
+
 MAX_KINDS = 10_000  # reasons that are counted apart, so that memory does not grow with the source
 
 
@@ -19,6 +21,16 @@ class Reason:
     kind: str  # "skipped" or "filtered"
     count: int = 0
     varies: bool = False  # whether other numbers stand in the text of other samples
+
+    @property
+    def remedy(self) -> str:
+        """Return what to do: the advice of the reason, else the option that it names."""
+        advice, options = split_remedy(self.text)[1], re.findall(r"--[a-z][a-z-]+", self.text)
+        if advice and not advice.startswith("--"):
+            return advice
+        return (
+            f"change {options[-1]}" if options else "repair the files" if self.kind == "skipped" else "give other files"
+        )
 
 
 def count_reasons(lines: Iterable[Mapping[str, Any]]) -> list[Reason]:

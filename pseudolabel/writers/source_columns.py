@@ -29,9 +29,7 @@ FOLDER = "folder"
 LABEL_NAMES = {"label", "labels", "label_ids"}  # trainers treat them as the same column
 COLUMN_MEANINGS = {FOLDER: "Name of the folder of the file; null at the top of the source."}
 COLUMN_MEANING = "`{}` of the source, unchanged; null if the source has no value."
-METADATA_HINT = (
-    f"; for other columns, put a metadata.csv or metadata.jsonl with a column {sidecars.FILE_NAME} beside the files"
-)
+METADATA_HINT = f"; for others, put a metadata.csv with {sidecars.FILE_NAME} beside the files"
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others
         if name not in kinds:
             known = sorted({FOLDER, *kinds})
             choice = f"{did_you_mean(name, known)}choose with --keep among: {', '.join(known)}{others}"
-            raise UserError(f"no file of the source has a column {name!r}; {choice}")
+            raise UserError(f"no file of the source has a column {name!r}\n{choice}")
         (kind, where), *more = sorted(kinds[name].items())
         if more:
             other, there = more[0]

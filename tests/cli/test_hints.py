@@ -61,6 +61,19 @@ def test_every_option_and_command_that_a_text_names_exists() -> None:
     assert found > 200, "the texts are found"
 
 
+def test_every_error_says_what_to_type() -> None:
+    """After "; " or on a line of its own. `UserError` divides its message there."""
+    found, lacking = 0, list[str]()
+    for path in sorted((HERE.parent / "pseudolabel").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UserError":
+                text, found = ast.unparse(node.args[0]), found + 1
+                if "; " not in text and "\\n" not in text and not isinstance(node.args[0], ast.Name | ast.Call):
+                    lacking.append(f"{path}:{node.lineno} {text}")
+    assert not lacking
+    assert found > 200, "the errors are found"
+
+
 @pytest.mark.parametrize(
     "words", ["nonsense", "show nonsense", "jigsaw --wrong", "plan jigsaw . --wrong", "verify", "show rotate"]
 )

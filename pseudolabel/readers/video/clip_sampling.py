@@ -44,7 +44,7 @@ class Sampling(NamedTuple):
         """Return the option with which a clip fits into a video of so many frames and seconds."""
         gaps = self.steps[-1]
         if frames <= gaps:
-            return f"a clip of {gaps + 1} frames needs longer videos, or fewer frames by the task's options"
+            return f"give longer videos, or clips of fewer frames than {gaps + 1}"
         return (
             f"try --gap-seconds {int(1000 * seconds / gaps) / 1000:g}"
             if self.seconds

@@ -194,11 +194,8 @@ def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, in
         remedy = f"tasks for {most}: {_some([name for name, one in TASKS.items() if most in modalities_of(one)], 4)}"
     counted = [f"{count:,} {suffix}" for suffix, count in told.items()]
     count = sum(told.values())
-    holds = (
-        f"{count:,} {holds if count > 1 else holds.replace('files', 'file')} ({_some(counted, 4)})"
-        if told
-        else "no files"
-    )
+    holds = holds.replace("files", "file" if count == 1 else "files")
+    holds = f"{count:,} {holds} ({_some(counted, 4)})" if told else "no files"
     return UserError(f"nothing to read in {names}: it holds {holds}, and {task.name} reads {reads}\n{remedy}", code=5)
 
 
