@@ -123,7 +123,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
         if lacking := missing_shards(out, plan):
             again = f"run the command of {dataset.manifest['task']} with --part {missing_parts(out, lacking)}"
             raise UserError(
-                f"{len(lacking)} of {len(plan)} shards of {out} are not made; {again}, then finish again", code=3
+                f"{len(lacking)} of {len(plan)} shards are not made in {out}; {again}, then finish again", code=3
             )
         found = Scan(plan, manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns)
         options = replace(dataset.options, max_skipped=max_skipped)

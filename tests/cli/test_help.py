@@ -79,3 +79,9 @@ def test_version_and_no_command(here: Command) -> None:
     alone = here()
     assert (alone.returncode, alone.stdout) == (2, "")
     assert alone.stderr.startswith("Usage: pseudolabel ")
+
+
+def test_a_shell_completes_names(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COMPLETE": "complete_bash", "COMP_WORDS": "pseudolabel jig", "COMP_CWORD": "1"}.items():
+        monkeypatch.setenv(name.replace("COMPLETE", "_PSEUDOLABEL_COMPLETE"), value)
+    assert here().stdout.split() == ["jigsaw"]

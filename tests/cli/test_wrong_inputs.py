@@ -81,10 +81,11 @@ CASES = [
     Wrong("mask-audio short --targets best-rq", 3, "2 because: 0.50 s, below --min-seconds 1", "change --min-seconds"),
     Wrong("mask-tubes films", 3, "a clip spans 60 frames", "give longer videos, or clips of fewer frames than 16"),
     Wrong("finish shirts", 2, "shirts was not planned", "pseudolabel plan"),
-    Wrong("finish planned", 3, "2 of 3 shards of planned are not made", "--part 2/3, 3/3"),
+    Wrong("finish planned", 3, "2 of 3 shards are not made in planned", "--part 2/3, 3/3"),
     Wrong("verify shirts", 2, "shirts is not a pseudolabel dataset: it has no ", "give the folder of one"),
     Wrong("verify killed", 3, "killed is not finished", "rerun the command that began it"),
     Wrong("describe damaged", 3, "_manifest.json is missing or is not JSON", "--overwrite"),
+    Wrong("describe future", 2, "future has format 99, unknown here", "install the version that made it"),
     Wrong("jigsaw shirts --out old", 4, "old has format 1, but this version makes format 2", "--overwrite"),
     Wrong("preview note.txt", 2, "note.txt is not a pseudolabel dataset", "give the folder of one"),
     Wrong("export done --to webdataset", 2, "--to is 'webdataset'", "choose among fairseq"),
@@ -117,11 +118,17 @@ def sources(tmp_path: Path, made: Made) -> Path:
     for number in range(3):  # of 1 MB each, so of a shard each
         Image.fromarray(rng.integers(0, 255, (600, 600, 3), np.uint8)).save(tmp_path / "large" / f"{number}.bmp")
     shutil.copy(made["cluster"] / "centroids.npz", tmp_path / "codes.npz")
-    for name in ("done", "killed", "damaged"):
+    for name in ("done", "killed", "damaged", "future"):
         shutil.copytree(made["jigsaw"], tmp_path / name)
     (tmp_path / "killed" / "_SUCCESS").unlink()
     (tmp_path / "damaged" / "_manifest.json").write_text("{")
+    write_format(tmp_path / "future", 99)
     return tmp_path
+
+
+def write_format(dataset: Path, number: int) -> None:
+    path = dataset / "_manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": number}))
 
 
 def test_each_error_names_the_thing_the_reason_and_what_to_type(
@@ -136,8 +143,7 @@ def test_each_error_names_the_thing_the_reason_and_what_to_type(
     ):
         assert here(*words.split(), "--quiet", "--workers", 1).returncode == 0
     (sources / "old" / "_SUCCESS").unlink()
-    manifest = json.loads((sources / "old" / "_manifest.json").read_text())
-    (sources / "old" / "_manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+    write_format(sources / "old", 1)
     faults, told_all = list[str](), list[str]()
     with store(sources / "locked").lock(print):
         for wrong in CASES:
