@@ -57,7 +57,8 @@ class Command(typer.core.TyperCommand):
             if record := option.get_help_record(ctx):
                 argument = option.param_type_name == "argument"
                 panel = "Arguments" if argument else getattr(option, "rich_help_panel", None) or "Options"
-                panels.setdefault(panel, []).append(record)
+                names = re.sub(r" <list\[str\]>| range(?=>)", "", record[0])  # the range stands in the text
+                panels.setdefault(panel, []).append((names, record[1]))
         _write_panels(formatter, panels)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:

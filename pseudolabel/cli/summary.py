@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pseudolabel.contracts import escape_controls, shorten, split_remedy
+from pseudolabel.contracts import UnusableSample, escape_controls, shorten
 from pseudolabel.tasks.base.modalities import MODALITIES, modalities_of
 from pseudolabel.tasks.base.task import TASKS
 
@@ -68,18 +68,21 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
 
 def reason_lines(made: Summary) -> Iterator[str]:
     """Yield the most frequent reasons for which samples were left out, each with the option that mends it."""
+    from pseudolabel.inspection.manifest_check import read_skipped
     from pseudolabel.storage.layout import SKIPPED
     from pseudolabel.storage.urls import open_location
     from pseudolabel.writers.skip_reasons import count_reasons
 
-    with (open_location(made.out) / SKIPPED).open(encoding="utf-8") as lines:
-        found = count_reasons(map(json.loads, lines))
+    where = f"{shown_path(made.out)}/{SKIPPED}"
+    try:
+        found = count_reasons(read_skipped(open_location(made.out) / SKIPPED))
+    except UnusableSample as fault:  # of a dataset that was finished before
+        yield f"{made.skipped:,} skipped, {made.filtered:,} filtered; {where}: {fault}"
+        return
     for one in found[:MAX_REASONS]:
-        reason, remedy = split_remedy(one.text)
-        varies = " (and similar)" if one.varies else ""
-        yield shorten(f"{one.kind} {one.count:,}: {reason}{varies}{'; ' if remedy else ''}{remedy} ({one.key})")
+        yield shorten(f"{one.kind} {one.count:,}: {one.text} ({one.key}{' and similar' * one.varies})")
     if len(found) > MAX_REASONS:
-        yield f"{counted(len(found) - MAX_REASONS, 'more reasons')} in {shown_path(made.out)}/{SKIPPED}"
+        yield f"{counted(len(found) - MAX_REASONS, 'more reasons')} in {where}"
 
 
 def dry_run_lines(facts: Mapping[str, Any]) -> Iterator[str]:

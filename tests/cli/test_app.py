@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ from dataclasses import fields
 from itertools import product
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +88,31 @@ def test_summary_adds_up_and_a_second_run_touches_nothing(made: Path, pseudolabe
     assert (summary["seen"], summary["used"], summary["skipped"]) == (25, 24, 1)
     assert (made / "_SUCCESS").exists()
     assert json.loads((made / "_skipped.jsonl").read_text())["key"] == "hills/broken.jpg"
+
+
+def test_the_summary_is_a_few_lines_of_words(here: Command, tmp_path: Path) -> None:
+    """No count of 0; the three commonest reasons; commands that are there to be typed."""
+    rng = np.random.default_rng(0)
+    for name, sizes in (("small", [(40, 4)] * 3 + [(44, 5)]), ("fine", [(64, 64)] * 12)):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            cv2.imwrite(str(tmp_path / "pics" / name / f"{number}.png"), rng.integers(0, 255, size, np.uint8))
+    cv2.imwrite(str(tmp_path / "pics" / "blank.png"), np.zeros((64, 64), np.uint8))
+    for number in range(2):
+        (tmp_path / "pics" / f"cut-{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "pics" / "readme.doc").write_text("no picture")
+    for done in ("", "nothing to do: "):
+        lines = here("jigsaw", "pics", "--workers", 1, "--quiet").stdout.splitlines()
+        assert re.fullmatch(done + r"19 images -> 12 rows in 1 file, [\d.]+ kB, [\d.]+ s", lines[0])
+        assert lines[1] == "ignored 1 .doc"
+        assert re.fullmatch(r"skipped 4: 4 x 40 .*too small.*; try --grid 2 \(small/\d.png and similar\)", lines[2])
+        assert [line.partition(":")[0] for line in lines[3:5]] == ["skipped 2", "skipped 1"]
+        commands = ["next: pseudolabel preview pics-jigsaw --open", "pseudolabel verify pics-jigsaw --against pics"]
+        assert [line.strip() for line in lines[5:]] == commands
+    assert here(*shlex.split(commands[1])[1:], "--workers", 1).returncode == 0
+    (tmp_path / "pics-jigsaw" / "_skipped.jsonl").unlink()
+    again = here("jigsaw", "pics")
+    assert (again.returncode, "_skipped.jsonl: it is missing or damaged" in again.stdout) == (0, True)
 
 
 def test_a_lost_shard_is_made_again(made: Path, pseudolabel: Command) -> None:
