@@ -20,19 +20,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from runs import FIXTURES, Command, arguments, real
+from runs import FIXTURES, Command, arguments, real, snapshot
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
 from pseudolabel.cli.program import app
 from pseudolabel.engine import stream
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file with its size and time of change."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -121,49 +115,6 @@ def test_a_lost_shard_is_made_again(made: Path, pseudolabel: Command) -> None:
     shard.unlink()
     assert pseudolabel("jigsaw", FIXTURES / "images", "--out", made, "--json").returncode == 0
     assert shard.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (["jigsaw", "nowhere"], 2, "nowhere does not exist"),
-        (["jigsaw", "empty"], 5, "nothing to read"),
-        (["jigsaw", FIXTURES / "text"], 5, "nothing to read"),
-        (["jigsaw", "pictures", "--out", "other"], 4, "holds other files"),
-        (["jigsaw", "pictures", "--out", "other/note.txt"], 4, "is a file"),
-        (["jigsaw", "pictures", "--out", "pictures/inside"], 2, "inside the source"),
-        (["jigsaw", "pictures", "--out", "pictures"], 2, "inside the source"),
-        (["jigsaw", "other/deep", "--out", "other"], 2, "inside --out"),
-        (["jigsaw", "pictures", "--grid", "1"], 2, "grid"),
-        (["jigsaw", "pictures", "--grid", "three"], 2, "grid"),
-        (["jigsaw", "pictures", "--wrong", "1"], 2, "--wrong"),
-        (["jigsaw", "pictures", "--max-skipped", "many"], 2, "--max-skipped many"),
-        (["jigsaw", "pictures", "--range", "5"], 2, "--range"),
-        (["jigsaw", "pictures", "pictures"], 2, "two sources are named"),
-        (["mask-text", FIXTURES / "text", "--ratio", "2"], 2, "ratio"),
-        (["mask-text", FIXTURES / "text", "--tokenizer", "no.json"], 2, "no.json"),
-        (["mask-text", FIXTURES / "text", "--tokenizer", "maskless.json"], 2, "[MASK]"),
-        (["jigsaw", "broken"], 3, "--max-skipped"),
-        (["jigsaw", "broken", "--max-skipped", "100%"], 3, "no row"),
-        (["nonsense"], 2, "nonsense"),
-    ],
-)
-def test_refusals(words: list[object], code: int, says: str, here: Command, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "other" / "deep").mkdir(parents=True)
-    (tmp_path / "other" / "note.txt").write_text("mine")
-    for name, suffix in (("pictures", "lakes/01.png"), ("broken", "hills/broken.jpg")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / Path(suffix).name).write_bytes((FIXTURES / "images" / suffix).read_bytes())
-    (tmp_path / "maskless.json").write_text(MASKLESS)
-    before = snapshot(tmp_path)
-    done = here(*words)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
-    if code != 3:
-        assert snapshot(tmp_path) == before
 
 
 def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, request: pytest.FixtureRequest) -> None:
@@ -496,18 +447,3 @@ def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -
 def test_the_help_of_verify_says_what_it_cannot_see(here: Command) -> None:
     told = " ".join(here("verify", "--help").stdout.replace("│", " ").split())
     assert "an error that the decoder makes both times" in told
-
-
-MASKLESS = json.dumps(
-    {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"},
-        "post_processor": None,
-        "decoder": None,
-        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3}, "unk_token": "[UNK]"},
-    }
-)

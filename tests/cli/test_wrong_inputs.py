@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
-from runs import Command, Made
+from runs import Command, Made, snapshot
 
 from pseudolabel import TASKS
 from pseudolabel.contracts import split_remedy
@@ -49,11 +49,14 @@ CASES = [
     Wrong("jigsaw shirts --validation 2", 2, "--validation 2.0 is out of range", "give 0 to 0.99"),
     Wrong("jigsaw shirts --limit 0", 2, "--limit 0 is out of range", "give 1 or more"),
     Wrong("jigsaw shirts --shard-size 0", 2, "--shard-size 0 is out of range", "give 1 or more"),
+    Wrong("jigsaw shirts --range 5", 2, "--range '5' is not LO,HI", "0.5%,99.5%"),
+    Wrong("jigsaw shirts --max-skipped many", 2, "--max-skipped many is invalid", "give a share (0.5, 5%) or a count"),
     Wrong("jigsaw shirts --seed one", 2, "--seed is 'one'", "give a whole number"),
     Wrong("jigsaw shirts --part 4/3", 2, "--part 4/3 is not I/N", "type 1/3, 2/3 or 3/3"),
     Wrong("jigsaw shirts --part 1/3", 2, "has no plan", "run pseudolabel plan jigsaw"),
     Wrong("jigsaw shirts --extend --limit 3", 2, "--limit uses only N samples", "give one of them"),
     Wrong("jigsaw shirts --out shirts/tiles", 2, "--out shirts/tiles is inside the source", "--out DIR"),
+    Wrong("jigsaw odd/deep --out odd", 2, "is inside --out odd", "--out DIR"),
     Wrong("jigsaw shirts --out done", 4, "holds another dataset: ", "--overwrite"),
     Wrong("jigsaw shirts --out odd", 4, "odd holds other files (x.xyz)", "--out DIR"),
     Wrong("jigsaw shirts --out note.txt", 4, "note.txt is a file", "--out DIR"),
@@ -62,6 +65,9 @@ CASES = [
     Wrong("jigsaw foo://shirts", 2, "unknown scheme foo://", "type s3://"),
     Wrong("jigsaw gs://bucket/shirts", 2, "gs://bucket/shirts", "pip install 'pseudolabel[gs]'"),
     Wrong("mask-text note.txt --tokenizer shirts/0.png", 2, "shirts/0.png cannot be loaded", "tokenizer.json"),
+    Wrong("mask-text note.txt --tokenizer no.json", 2, "--tokenizer no.json is not a file", "give the path of a "),
+    Wrong("mask-text note.txt --tokenizer maskless.json", 2, "the tokenizer has no [MASK]", "or leave --tokenizer out"),
+    Wrong("mask-text note.txt --ratio 2", 2, "--ratio 2.0 is out of range", "give a number above 0 and up to 1"),
     Wrong("mask-text note.txt --tokenizer no/such", 2, "--tokenizer no/such is not here", "the name of a model"),
     Wrong("mask-text table.csv --column texte", 3, "no column 'texte' (table.csv#", "did you mean text?"),
     Wrong("mask-text broken.jsonl", 3, "3 of 3 samples are unusable", "repair the files"),
@@ -77,6 +83,7 @@ CASES = [
     Wrong("cluster shirts --features no-keys.npz", 2, "--features no-keys.npz has 2 rows for 3 samples", "one row per"),
     Wrong("cluster films --gap 2 --gap-seconds 1", 2, "--gap and --gap-seconds both", "give one of them"),
     Wrong("rotate plain", 3, "2 of 2 samples are unusable, 2 because: blank: all pixels", "repair the files"),
+    Wrong("rotate plain --max-skipped 100% --out none", 3, "no row could be made from 2 samples, 2 because: blank", ""),
     Wrong("mask-audio short --clusters 2", 3, "no frame to learn codes from", "give others"),
     Wrong("mask-audio short --targets best-rq", 3, "2 because: 0.50 s, below --min-seconds 1", "change --min-seconds"),
     Wrong("mask-tubes films", 3, "a clip spans 60 frames", "give longer videos, or clips of fewer frames than 16"),
@@ -123,6 +130,8 @@ def sources(tmp_path: Path, made: Made) -> Path:
     (tmp_path / "killed" / "_SUCCESS").unlink()
     (tmp_path / "damaged" / "_manifest.json").write_text("{")
     write_format(tmp_path / "future", 99)
+    (tmp_path / "maskless.json").write_text(MASKLESS)
+    (tmp_path / "odd" / "deep").mkdir()
     return tmp_path
 
 
@@ -150,11 +159,13 @@ def test_each_error_names_the_thing_the_reason_and_what_to_type(
             words = shlex.split(wrong.words)
             machine = words[0] not in ("show", "preview")
             words += ["--workers", "1", "--quiet"] if words[0] in TASKS and words[-1] != "--grid" else []
+            before = snapshot(sources)
             done = here(*words[:1], *(["--json"] if machine else []), *words[1:])
             lines = done.stderr.splitlines()
             told_all += [f"$ pseudolabel {wrong.words}  # exit code {done.returncode}", *lines]
             fits = len(lines) <= 3 and all(len(line) <= 120 for line in lines)
             error, remedy = split_remedy(done.stderr.removeprefix("pseudolabel: ").strip())
+            fits = fits and (done.returncode == 3 or snapshot(sources) == before)  # a refusal changes nothing
             if machine:
                 told = json.loads(done.stdout)
                 fits = fits and told.keys() == {"code", "error", "remedy"} and told["code"] == done.returncode
@@ -181,3 +192,18 @@ def test_a_full_disk_is_named(sources: Path, here: Command) -> None:
 def test_any_seed_is_one(sources: Path, here: Command) -> None:
     for seed in (-1, 10**30):
         assert here("jigsaw", "shirts", "--seed", seed, "--dry-run").returncode == 0
+
+
+MASKLESS = json.dumps(
+    {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3}, "unk_token": "[UNK]"},
+    }
+)

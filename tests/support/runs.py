@@ -90,6 +90,12 @@ def source(task: Task) -> Path:
     return FIXTURES / next(folder for suffix, folder in kinds.items() if suffix in task.reader().suffixes)
 
 
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time of change."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
 def sums(out: Path) -> dict[str, str]:
     """sha256 of each file under `data/`."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((out / "data").iterdir())}

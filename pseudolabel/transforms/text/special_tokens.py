@@ -184,7 +184,7 @@ def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str], named: 
         said = f"the configuration of the tokenizer names {token} as its {role} token, but the vocabulary lacks it"
     else:
         said = f"the tokenizer has no {' or '.join(ROLES[role])} token"
-    remedy = f"add one with add_special_tokens and save the tokenizer, name one of its own with --{role}-token"
+    remedy = f"add one with add_special_tokens, name one of its own with --{role}-token"
     if usual:
         remedy = f"name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
     return f"{said}; {remedy}, or leave --tokenizer out to learn one"
