@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +31,17 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
     """Yield the lines of a run, a part or a plan. `source`: as it was typed, for the command that verifies the rows."""
     from pseudolabel.storage.layout import DATA
     from pseudolabel.storage.stores import store
-    from pseudolabel.storage.urls import open_location
+    from pseudolabel.storage.urls import is_url
 
-    out, there = open_location(made.out), quote(shown_path(made.out))
-    finished = made.status.endswith("finished")
-    files = len(store(out).sizes(DATA)) if finished else made.shards
+    there, finished = quote(shown_path(made.out)), made.status.endswith("finished")
+    parts = counted(made.shards, "shards")  # in a store: the run is over, so ask it no more
+    if finished and not is_url(made.out):
+        parts = counted(len(store(Path(made.out)).sizes(DATA)), "files")
     if made.seen or finished:
         done = {"finished": "", "already finished": "nothing to do: "}.get(made.status, f"{made.status}: ")
         yield done + ", ".join(
             [
-                f"{counted(made.seen, samples_of(made.task))} -> {counted(sum(made.rows.values()), 'rows')} "
-                f"in {counted(files, 'files')}",
+                f"{counted(made.seen, samples_of(made.task))} -> {counted(sum(made.rows.values()), 'rows')} in {parts}",
                 size_text(made.bytes),
                 f"{made.seconds:.1f} s" if made.seconds < 60 else f"{made.seconds / 60:.1f} min",
             ]
@@ -76,7 +77,7 @@ def reason_lines(made: Summary) -> Iterator[str]:
     where = f"{shown_path(made.out)}/{SKIPPED}"
     try:
         found = count_reasons(read_skipped(open_location(made.out) / SKIPPED))
-    except UnusableSample as fault:  # of a dataset that was finished before
+    except (UnusableSample, OSError) as fault:  # of a dataset that was finished before, or of a store
         yield f"{made.skipped:,} skipped, {made.filtered:,} filtered; {where}: {fault}"
         return
     for one in found[:MAX_REASONS]:
