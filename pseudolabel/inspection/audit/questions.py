@@ -122,9 +122,7 @@ class Asker:
                 return
         hidden = as_mask(value, row)
         if hidden is None:
-            self._not_asked[name] = (
-                "of lists, only masks and those with a value for each item are guessed"
-            )
+            self._not_asked[name] = "of lists, only masks and those with a value for each item are guessed"
             return
         self._mask(name, hidden, real_places(row, len(hidden)), items, key)
 
