@@ -33,7 +33,7 @@ def test_a_run_excludes_all_and_a_part_the_run_and_itself(held: str, asked: str,
         if free:
             then.enter_context(home.lock(print, asked))
         else:
-            with pytest.raises(UserError, match="^another run is writing to .*out; wait for it") as refused:
+            with pytest.raises(UserError, match=r"^another run is writing to .*out; wait for it") as refused:
                 then.enter_context(home.lock(print, asked))
             assert refused.value.code == 4
     with home.lock(print, asked):
