@@ -43,7 +43,7 @@ from pseudolabel.cli.help import PANELS, examples, modality_panel, usage_error
 from pseudolabel.cli.signals import fail
 from pseudolabel.cli.summary import dry_run_lines, print_lines, run_lines
 from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, first_paragraph
-from pseudolabel.tasks import TASKS, Task
+from pseudolabel.tasks import PLUGIN_FAULTS, TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
 
 SOURCES_HELP = "Folders, files, archives, tables or URLs; @FILE or - reads a list of them."
@@ -157,9 +157,9 @@ def ready(function: Callable[..., None]) -> LazyCommand:
 def print_version(asked: bool) -> None:
     """Print the version and end, if it is asked for."""
     if asked:
-        from pseudolabel.writers.manifest import versions
+        from importlib.metadata import version
 
-        typer.echo(f"pseudolabel {versions()['pseudolabel']}")
+        typer.echo(f"pseudolabel {version('pseudolabel')}")
         raise typer.Exit
 
 
@@ -217,6 +217,8 @@ app = lazy_group(
 
 def execute() -> int:
     """Run the command line and return its exit code. Each error has a message of at most three lines."""
+    for fault in PLUGIN_FAULTS:
+        print(f"pseudolabel: {fault}", file=sys.stderr)
     try:
         if "_PSEUDOLABEL_COMPLETE" in os.environ:  # a shell asks to complete a line
             completion.completion_init()  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks import TASKS, Task
-from pseudolabel.writers.manifest import FORMAT, format_of
+from pseudolabel.writers.manifest import FORMAT, VERSIONED_PACKAGES, format_of
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
@@ -134,7 +134,9 @@ def open_dataset(out: Path | str) -> Dataset:
     if format_of(manifest) not in range(1, FORMAT + 1):
         raise UserError(f"{out} has format {format_of(manifest)}, unknown here; install the version that made it")
     if manifest["task"] not in TASKS:
-        raise UserError(f"{out} has the task {manifest['task']!r}, unknown here; install the version that made it")
+        lacking = [f"{name}=={manifest['versions'][name]}" for name in manifest["versions"].keys() - VERSIONED_PACKAGES]
+        why = f"is in no installed package; install {lacking[0]}" if lacking else "is unknown here; install its version"
+        raise UserError(f"{out} has the task {manifest['task']!r}, which {why}")
     return Dataset(out, manifest)
 
 
