@@ -135,8 +135,8 @@ def open_dataset(out: Path | str) -> Dataset:
         raise UserError(f"{out} has format {format_of(manifest)}, unknown here; install the version that made it")
     if manifest["task"] not in TASKS:
         lacking = [f"{name}=={manifest['versions'][name]}" for name in manifest["versions"].keys() - VERSIONED_PACKAGES]
-        why = f"is in no installed package; install {lacking[0]}" if lacking else "is unknown here; install its version"
-        raise UserError(f"{out} has the task {manifest['task']!r}, which {why}")
+        remedy = f"install {lacking[0]}" if lacking else "install the version that made it"
+        raise UserError(f"{out} has the task {manifest['task']!r}, which is in no installed package; {remedy}")
     return Dataset(out, manifest)
 
 
