@@ -24,5 +24,5 @@ def main() -> NoReturn:
 
         code = execute()
     except Interrupted as signalled:
-        code = fail("interrupted; run the same command again to finish", signalled.code)
+        code = fail("interrupted", "run the same command again to finish", signalled.code)
     sys.exit(code)
