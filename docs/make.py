@@ -1,6 +1,6 @@
 """Write the pages that follow from the code: `python docs/make.py`.
 
-These are docs/tasks/ (a page for each task, and the table of all), docs/reference/options.md and docs/reference/python.md.
+These are docs/tasks/ (a page for each task, and the table of all), docs/reference/options.md and python.md beside it.
 """
 
 from __future__ import annotations
@@ -49,11 +49,8 @@ if __name__ == "__main__":  # workers are processes of their own, and import thi
         ...  # the same rows as a stream, without files
 ```
 
-On Linux, workers are forks of the fork server of `multiprocessing`. A process has one fork server. Forks of it that your own
-code makes later have one thread for each library, and OpenCV loaded.
-
-`rows` gives the rows in the order of the source, after a fit on a sample of the source. What is fitted (a vocabulary, centroids) is
-the same as in a run if `artefacts` is the folder of a finished dataset.
+On Linux, workers are forks of the fork server of `multiprocessing`. A process has one fork server. Forks of it that
+your own code makes later have one thread for each library, and OpenCV loaded.
 """
 
 
@@ -107,22 +104,22 @@ def index_page() -> str:
     """Return the table of all tasks, by modality. The order is that of the code."""
     parts = [
         "# Tasks",
-        "Each task is a command. `pseudolabel tasks` prints this list, and `pseudolabel jigsaw --help` the options of one. "
-        "[Which task to try first](../teach.md).",
+        "Each task is a command. `pseudolabel tasks` prints this list, `pseudolabel jigsaw --help` the options of one. "
+        "[Which task to try first](../explanation/leaks.md#do-the-rows-teach).",
     ]
     for kind in MODALITIES:
         lines = []
         for name, task in TASKS.items():
             if modality(task) != kind:
                 continue
-            role = {
-                role: ", ".join(f"`{c.name}`" for c in task().columns() if c.role == role)
+            inputs, labels = (
+                ", ".join(f"`{column.name}`" for column in task().columns() if column.role == role)
                 for role in ("input", "label")
-            }
+            )
             presets = choices(task, "preset")
             method = task.description.paper + (f". Presets: {', '.join(presets)}" if presets else "")
             what = first_paragraph(task.__doc__)
-            lines.append(f"| [`{name}`]({name}.md) | {what} | {role['input']} | {role['label']} | {method} |")
+            lines.append(f"| [`{name}`]({name}.md) | {what} | {inputs} | {labels} | {method} |")
         head = ["| task | what it does | input | label | method |", "| --- | --- | --- | --- | --- |"]
         parts += [f"## {kind.capitalize()}", "\n".join([*head, *lines])]
     parts.append("`cluster` also takes speech, films and text.")
@@ -138,7 +135,8 @@ def options_page() -> str:
     own = {field.name for field in fields(some)}
     shared = [option for option in command_options(some) if option.name not in own]
     return (
-        "# Options of a run\n\nEvery task takes these options. The options of a task are on [its own page](../tasks/index.md). "
+        "# Options of a run\n\nEvery task takes these options. The options of a task are on "
+        "[its own page](../tasks/index.md). "
         f"In Python, write `validation=0.01` for `--validation 0.01`.\n\n{option_table(RunOptions, shared)}\n"
     )
 
@@ -178,7 +176,7 @@ def python_page() -> str:
         if name not in TASKS and callable(thing) and not (inspect.isclass(thing) and thing.__name__ in task_classes()):
             parts += [f"## {name}", *entry(name, thing)]
     lines = [f"- [`{task.__name__}`](../tasks/{name}.md)" for name, task in TASKS.items()]
-    return "\n\n".join([*parts, "## Tasks", "\n".join(lines)]) + "\n"
+    return "\n\n".join(filter(None, [*parts, "## Tasks", "\n".join(lines)])) + "\n"
 
 
 def task_classes() -> set[str]:
@@ -213,7 +211,7 @@ def write() -> None:
     """Write all pages."""
     for path, text in pages().items():
         (HERE / path).parent.mkdir(parents=True, exist_ok=True)
-        (HERE / path).write_text(re.sub(r"\n{3,}", "\n\n", text), "utf-8")
+        (HERE / path).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

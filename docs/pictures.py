@@ -49,8 +49,9 @@ article { border: 0; border-radius: 0 } .legend { margin: 1rem 1.125rem 0 }
 """
 ROWS_STYLE = """
 body { padding: 12px 24px; margin: 0; max-width: none; background: #fff } audio { display: none }
-.strip { display: grid; grid-template-columns: 70px 280px 30px 1fr; gap: 16px; align-items: center; padding: 12px 0; border-bottom: 1px solid var(--line) }
-.strip:last-child { border: 0 } .strip > b { font-weight: 600 } .strip > i { font-style: normal; font-size: 26px; color: var(--soft) }
+.strip { display: grid; grid-template-columns: 70px 280px 30px 1fr; gap: 16px; align-items: center; padding: 12px 0 }
+.strip { border-bottom: 1px solid var(--line) } .strip:last-child { border: 0 }
+.strip > b { font-weight: 600 } .strip > i { font-style: normal; font-size: 26px; color: var(--soft) }
 .head { padding: 0 0 6px; color: var(--soft); font-size: 14px }
 p.raw { margin: 0; font-size: 15px; line-height: 1.5 } figcaption { margin-top: 2px } .pieces { gap: 10px 24px }
 .strip div:first-of-type .picture { width: 200px } .strip div:last-of-type .tiles > div { max-width: 350px }
@@ -74,7 +75,8 @@ def make(task: str, folder: Path) -> Path:
 
 
 def page(style: str, parts: Iterable[str]) -> str:
-    return f'<!doctype html><html><head><meta charset="utf-8"><style>{STYLE}{style}</style></head><body>{"".join(parts)}</body></html>'
+    head = f'<head><meta charset="utf-8"><style>{STYLE}{style}</style></head>'
+    return f"<!doctype html><html>{head}<body>{''.join(parts)}</body></html>"
 
 
 # --- the picture of the README ---------------------------------------------------------------------------------------
