@@ -158,7 +158,7 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
     for name, count in numbers.items():
         yield f"<li><b>{count:,}</b><span>{escape_text(name)}</span></li>"
-    yield f"<li><b>{human_size(made['bytes'])}</b><span>in {made['shards']:,} shards</span></li></ul>"
+    yield f"<li><b>{human_size(made['bytes'])}</b><span>in {made['shards']:,} shard{'s' * (made['shards'] != 1)}</span></li></ul>"
     yield '<div class="facts">'
     for spread in made["labels"]:
         yield _spread(LabelSpread(**spread))

@@ -75,9 +75,10 @@ def run_block(block: Block, folder: Path) -> str:
         script.write_text(block.text, "utf-8")
         command = [sys.executable, str(script)]
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    one = {"OMP_NUM_THREADS": "1"}  # networks this small only wait for other threads
     quiet = {"HF_HOME": str(folder / "hf"), "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": paths, **quiet}, capture_output=True, text=True
+        command, cwd=folder, env={**os.environ, "PATH": paths, **quiet, **one}, capture_output=True, text=True
     )
     assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
     return done.stdout
