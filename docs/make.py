@@ -1,6 +1,7 @@
 """Write the pages that follow from the code: `python docs/make.py`.
 
-These are docs/tasks/ (a page for each task, and the table of all), docs/reference/options.md and python.md beside it.
+These are docs/tasks/ (a page for each task, and the table of all), docs/reference/options.md and python.md beside it,
+and the tasks in the menu of the site, mkdocs.yml.
 """
 
 from __future__ import annotations
@@ -61,7 +62,15 @@ def pages() -> dict[Path, str]:
         Path("tasks", "index.md"): index_page(),
         Path("reference", "options.md"): options_page(),
         Path("reference", "python.md"): python_page(),
+        Path("..", "mkdocs.yml"): site_menu(),
     }
+
+
+def site_menu() -> str:
+    """Return the configuration of the site, with all tasks in its menu."""
+    entries = "".join(f"      - tasks/{name}.md\n" for name in ("index", *TASKS))
+    text = (HERE.parent / "mkdocs.yml").read_text("utf-8")
+    return re.sub(r"(  - Tasks:\n)(?:      - .*\n)*", lambda found: found[1] + entries, text)
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

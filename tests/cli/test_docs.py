@@ -21,11 +21,6 @@ def test_the_readme_is_short() -> None:
     assert len(re.findall(r"^python3 -m venv", README, re.MULTILINE)) == 2, ".ci/run takes these"
 
 
-def test_the_readme_names_every_task() -> None:
-    for name in filter(real, TASKS):
-        assert re.search(rf"\b{name}\b", README), name
-
-
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     make_sources(tmp_path)
     told = [run_block(block, tmp_path) for block in runnable(ROOT / "README.md")]
@@ -62,7 +57,7 @@ def test_every_option_of_the_docs_exists() -> None:
 def test_every_link_leads_to_a_file() -> None:
     for name, page in pages().items():
         text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-        for link in re.findall(r"\]\(([^)#:\s]+)", text):
+        for link in re.findall(r"\]\((?!\w+:)([^)#\s]+)", text):
             assert (page.parent / link).exists(), f"{name}: {link}"
 
 
