@@ -142,7 +142,7 @@ def test_video_mae_hides_the_cubes_of_the_row(tmp_path: Path) -> None:
 
 
 def test_hubert_learns_by_the_recipe_of_the_docs(tmp_path: Path) -> None:
-    """docs/how-to/hubert.md, its code as it stands but for a tiny model: it hides the row's frames, no others, and learns."""
+    """The code of docs/how-to/hubert.md but for a tiny model: it hides the row's frames, no others, and learns."""
     import re
 
     out = tmp_path / "speech-masked"
