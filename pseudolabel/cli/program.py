@@ -157,9 +157,9 @@ def ready(function: Callable[..., None]) -> LazyCommand:
 def print_version(asked: bool) -> None:
     """Print the version and end, if it is asked for."""
     if asked:
-        from pseudolabel.writers.manifest import versions
+        from importlib.metadata import version
 
-        typer.echo(f"pseudolabel {versions()['pseudolabel']}")
+        typer.echo(f"pseudolabel {version('pseudolabel')}")
         raise typer.Exit
 
 
