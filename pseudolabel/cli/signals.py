@@ -54,14 +54,8 @@ def fail(wrong: str, remedy: str, code: int) -> int:
     with suppress(FileNotFoundError):  # the current folder is deleted
         here = f"{os.getcwd()}/"
         wrong, remedy = wrong.replace(here, ""), remedy.replace(here, "")
-    from pseudolabel.contracts import escape_controls  # not before the handlers are installed: it takes a while
-
     apart = "\n" if len(wrong) + len(remedy) > LINE_LETTERS or remedy.startswith("see ") else "; "
-    print(
-        f"pseudolabel: {escape_controls(wrong)}{apart if remedy else ''}{escape_controls(remedy)}",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"pseudolabel: {wrong}{apart if remedy else ''}{remedy}", file=sys.stderr, flush=True)
     if "--json" in sys.argv:
         import json
 

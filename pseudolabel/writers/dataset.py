@@ -136,7 +136,7 @@ def open_dataset(out: Path | str) -> Dataset:
     if manifest["task"] not in TASKS:
         lacking = [f"{name}=={manifest['versions'][name]}" for name in manifest["versions"].keys() - VERSIONED_PACKAGES]
         remedy = f"install {lacking[0]}" if lacking else "install the version that made it"
-        raise UserError(f"{out} has the task {manifest['task']!r}, unknown here; {remedy}")
+        raise UserError(f"{out} has the task {manifest['task']!r}, which is in no installed package; {remedy}")
     return Dataset(out, manifest)
 
 
