@@ -41,4 +41,6 @@ def test_the_page_of_each_task_is_not_stale() -> None:
     finally:
         sys.path.pop(0)
     for name in filter(real, TASKS):
-        assert (HERE.parent / "docs" / f"{name}.md").read_text("utf-8") == page(TASKS[name]), "run python docs/make.py"
+        file = HERE.parent / "docs" / f"{name}.md"
+        assert file.exists(), f"no {file.name}: run python docs/make.py"
+        assert file.read_text("utf-8") == page(TASKS[name]), "run python docs/make.py"
