@@ -8,9 +8,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 
 from pseudolabel.contracts import MEGABYTE, Engine, RunOptions, UserError, usable_cores
 from pseudolabel.engine.jobs import Job, RunSpec
@@ -59,7 +57,6 @@ class RunSession:
 
     def __enter__(self) -> RunSession:
         self.pool.__enter__()
-        Thread(target=import_module, args=["pyarrow.parquet"]).start()  # for the card, while the workers work
         return self
 
     def __exit__(self, *ended: object) -> None:
