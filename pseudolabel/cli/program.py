@@ -237,5 +237,5 @@ def execute() -> int:
     except Exception as bug:
         traceback.print_exc()
         refused = UserError(f"internal error: {type(bug).__name__}: {bug}; please report it with the traceback", 1)
-    wrong, remedy = map(escape_controls, refused.parts)
-    return fail(wrong, remedy, refused.code)
+    what, remedy = map(escape_controls, refused.parts)
+    return fail(what, remedy, refused.code)
