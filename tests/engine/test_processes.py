@@ -120,3 +120,27 @@ def test_the_server_withstands_ctrl_c_modules_of_the_working_directory_and_threa
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert not (tmp_path / "imported").exists()
+
+
+IN_A_POOL = """
+from multiprocessing import Pool
+from processes import hold_the_interpreter
+from pseudolabel.engine.pools.processes import start_process
+if __name__ == "__main__":
+    with Pool(1) as pool:
+        pool.apply(start_process, ("probe", hold_the_interpreter))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "refused"),
+    [(PARENT, "-", "<stdin> is not a file; save the script"), (IN_A_POOL, "script.py", "multiprocessing.Pool")],
+)
+def test_where_no_worker_can_start_it_is_said(code: str, file: str, refused: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, file], cwd=tmp_path, env=environment, input=code, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert refused in done.stderr.splitlines()[-1]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
@@ -50,6 +51,7 @@ def start_server(modules: Sequence[str] = ()) -> bool:
 
 def start_process(name: str, function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
     """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe."""
+    check_main()
     forked = start_server()
     context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
@@ -58,6 +60,18 @@ def start_process(name: str, function: Callable[..., None], *given: Any) -> tupl
         process = context.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
     return process, ours
+
+
+def check_main() -> None:
+    """Raise `UserError` if this process may have no workers, or if they cannot import its main script."""
+    from pseudolabel.contracts import UserError  # not at the top: the server starts before such imports
+
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if multiprocessing.current_process().daemon:
+        raise UserError("a daemonic process, as of multiprocessing.Pool, may start no workers; call run() elsewhere")
+    if main.__spec__ is None and script and not Path(script).exists():
+        raise UserError(f"workers import the main script, but {script} is not a file; save the script in one")
 
 
 def _begin(
