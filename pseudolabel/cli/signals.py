@@ -51,13 +51,11 @@ def fail(wrong: str, remedy: str, code: int) -> int:
 
     With `--json`, also print one JSON object on standard output. Paths below the current folder are shown relative.
     """
-    from pseudolabel.contracts import escape_controls  # not before the handlers are installed: it takes a while
-
     with suppress(FileNotFoundError):  # the current folder is deleted
         here = f"{os.getcwd()}/"
         wrong, remedy = wrong.replace(here, ""), remedy.replace(here, "")
     apart = "\n" if len(wrong) + len(remedy) > LINE_LETTERS or remedy.startswith("see ") else "; "
-    print(f"pseudolabel: {escape_controls(wrong + (apart if remedy else '') + remedy)}", file=sys.stderr, flush=True)
+    print(f"pseudolabel: {wrong}{apart if remedy else ''}{remedy}", file=sys.stderr, flush=True)
     if "--json" in sys.argv:
         import json
 

@@ -166,11 +166,11 @@ def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) 
 
     Metadata of files without a stored row may change, because metadata grows with its source.
     """
-    import pyarrow.parquet as pq
-
     now = kept.as_manifest
     if not kept.tables or manifest.get("kept") != now["kept"] or manifest["metadata"] == now["metadata"]:
         return
+    import pyarrow.parquet as pq
+
     for path in sorted((out / "data").glob("*.parquet")):
         with pq.ParquetFile(parquet_source(path)) as file:
             for batch in file.iter_batches(columns=["key", *kept.kinds]):
