@@ -45,6 +45,17 @@ if __name__ == "__main__":
     assert os.environ == before
 """
 
+PRELOADED = """
+from itertools import chain
+from processes import tell
+from pseudolabel.cli.app import IMPORTS
+from pseudolabel.engine.pools.processes import start_process, start_server
+if __name__ == "__main__":
+    start_server([*chain(*IMPORTS.values())])
+    process, pipe = start_process("probe", tell)
+    print(pipe.recv()[0])
+"""
+
 
 def test_a_worker_is_forked_from_one_thread_and_is_as_a_new_process_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -62,6 +73,13 @@ def test_a_worker_is_forked_from_one_thread_and_is_as_a_new_process_would_be(
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
+
+
+def test_no_module_that_a_command_lets_the_server_import_starts_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PRELOADED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "parent.py"], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert run.stdout == b"1\n"
 
 
 def test_a_fork_of_the_parent_starts_new_interpreters(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Worker processes: forks of a server that has imported what workers need, so that a worker starts in milliseconds.
 
 The server is that of `multiprocessing`. A fork of a process that has threads may hang, so the server imports no module
-that starts one, as pyarrow does. Where there is no fork server, a worker is a new interpreter: on systems other than
-Linux, and in a fork of the process that started the server, which `multiprocessing` does not support.
+that starts one; an allocator of pyarrow would, but for NO_ARROW_THREAD. Where there is no fork server, a worker is a
+new interpreter: on systems other than Linux, and in a fork of the process that started the server, which
+`multiprocessing` does not support.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -24,23 +25,24 @@ ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and fa
     "TOKENIZERS_PARALLELISM": "false",
     "OPENCV_LOG_LEVEL": "SILENT",
 }
+NO_ARROW_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else the server imports a cv2.py of the working directory
 ENVIRONMENT_LOCK = threading.Lock()  # runs in two threads would restore the environment of each other
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
-def start_server() -> bool:
+def start_server(modules: Sequence[str] = ()) -> bool:
     """Start the fork server: it imports the modules of the workers on another core. Return whether there is one.
 
-    Elsewhere than on Linux the libraries of the system may start threads.
+    `modules`: more than those of every task. Elsewhere than on Linux the libraries of the system may start threads.
     """
     if sys.platform != "linux":
         return False
     from multiprocessing import forkserver, resource_tracker
 
     resource_tracker.ensure_running()  # the server would start it, and this unblocks SIGINT
-    forkserver.set_forkserver_preload(["pseudolabel.engine.pools.preload"])
-    with _environment(ONE_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
+    forkserver.set_forkserver_preload([*modules, "pseudolabel.engine.pools.preload"])
+    with _environment(ONE_THREAD | NO_ARROW_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
         forkserver.ensure_running()
         return True
     return False  # it is the server of another process, of which this one is a fork
