@@ -1,0 +1,141 @@
+"""Do the rows teach? `python benchmarks/teach.py`: under 40 minutes on two cores; `--quick` in 5.
+
+For each family of tasks a small network is trained on the rows that `pseudolabel` wrote, frozen, and judged by a linear
+classifier of real classes that the tool never saw; beside it the same network with random weights, with shuffled
+labels, and fed by the usual loader for as many steps of as many samples. Five seeds. Results go to
+benchmarks/teach.json after each family, and to the tables of docs/teach.md. A family that is there with the same
+settings is not run again, unless `--again` is given. Needs `pip install '.[train,audit]'` and real data (--data).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+os.environ |= {"TOKENIZERS_PARALLELISM": "false"}
+
+from teaching import films, patches, pictures, sounds, texts  # noqa: E402
+from teaching.experiment import ARMS, RANDOM, Budget, Case, Family, run_case  # noqa: E402
+from teaching.places import MissingData, Places  # noqa: E402
+from teaching.table import publish, summary  # noqa: E402
+
+OUT, PAGE = HERE / "teach.json", HERE.parent / "docs" / "teach.md"
+FAMILIES = {
+    family.name: family for module in (pictures, patches, sounds, texts, films) for family in module.FAMILIES
+}
+PACKAGES = ("pseudolabel", "torch", "transformers", "scikit-learn", "numpy", "pillow", "opencv-python-headless", "av")
+SEEDS, QUICK_SEEDS, QUICK_STEPS = 5, 2, 8  # with --quick, an eighth of the steps
+
+
+def budget_of(family: Family, quick: bool) -> Budget:
+    budget = family.budget
+    return budget._replace(steps=budget.steps // QUICK_STEPS) if quick else budget
+
+
+def cases_of(family: Family, seeds: int) -> Iterator[Case]:
+    for seed in range(seeds):
+        for fold in range(family.folds):
+            for arm in (*ARMS, *family.more):
+                yield Case(family.name, arm, seed, fold)
+
+
+def prepare(name: str, places: Places) -> tuple[Mapping[str, float], float]:
+    """Make sources and rows of a family, in a process of its own. Return its facts, and the CPU-seconds it took."""
+    facts = FAMILIES[name].prepare(places)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return facts, sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def one_case(places: Places, case: Case, budget: Budget) -> dict[str, float]:
+    return run_case(FAMILIES[case.family], places, case, budget)
+
+
+def settings_of(family: Family, places: Places, quick: bool) -> dict[str, Any]:
+    """Return what results depend on; JSON gives it back as it is."""
+    seeds = QUICK_SEEDS if quick else SEEDS
+    arms = [*ARMS, *family.more]
+    return {"data": str(places.data.resolve().name), "seeds": seeds, "arms": arms, **budget_of(family, quick)._asdict()}
+
+
+def measure(family: Family, places: Places, quick: bool, workers: int) -> dict[str, Any]:
+    """Train and probe all cases of a family."""
+    started, context, budget = time.monotonic(), get_context("spawn"), budget_of(family, quick)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        facts, seconds = pool.submit(prepare, family.name, places).result()
+    found, cases = dict[str, Any](), list(cases_of(family, QUICK_SEEDS if quick else SEEDS))
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting = {pool.submit(one_case, places, case, budget): case for case in cases}
+        for future in as_completed(waiting):
+            found[waiting[future].name] = future.result()
+            print(f"{family.name}: {waiting[future].name}: {found[waiting[future].name]}", flush=True)
+    return {
+        "settings": settings_of(family, places, quick),
+        "source": family.source,
+        "probe": family.probe,
+        "command": f"pseudolabel {family.name} SOURCE {family.command}",
+        "facts": facts,
+        "cases": {case.name: {**case._asdict(), **found[case.name]} for case in cases},
+        "cpu_seconds": round(seconds + sum(one["seconds"] for one in found.values())),
+        "seconds": round(time.monotonic() - started),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two seeds and an eighth of the steps; published nowhere")
+    parser.add_argument("--only", action="append", choices=FAMILIES, help="run this family; may be given again")
+    parser.add_argument("--again", action="store_true", help="run families that are there with the same settings, too")
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="folder of real data")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "pseudolabel-teach")
+    parser.add_argument("--out", type=Path, help="where results go [benchmarks/teach.json; teach-quick.json in --work]")
+    parser.add_argument("--workers", type=int, default=2, help="processes, each with one thread [2]")
+    chosen = parser.parse_args()
+    out = chosen.out or (chosen.work / "teach-quick.json" if chosen.quick else OUT)
+    found = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    places = Places(chosen.data, chosen.work / chosen.data.resolve().name)
+    for name in chosen.only or FAMILIES:
+        there = found.get(name, {}).get("settings") == settings_of(FAMILIES[name], places, chosen.quick)
+        if there and not chosen.again:
+            print(f"{name}: there already")
+            continue
+        try:
+            found[name] = measure(FAMILIES[name], places, chosen.quick, chosen.workers)
+        except MissingData as fault:
+            print(f"{name}: left out: {fault}")
+            continue
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    found = {name: found[name] for name in FAMILIES if name in found}
+    print("\n".join(summary(found)))
+    if out == OUT:
+        publish(found, PAGE)
+
+
+if __name__ == "__main__":
+    main()
