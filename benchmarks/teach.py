@@ -30,16 +30,14 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 os.environ |= {"TOKENIZERS_PARALLELISM": "false"}
 
 from teaching import films, patches, pictures, sounds, texts  # noqa: E402
-from teaching.experiment import ARMS, RANDOM, Budget, Case, Family, run_case  # noqa: E402
+from teaching.experiment import ARMS, Budget, Case, Family, run_case  # noqa: E402
 from teaching.places import MissingData, Places  # noqa: E402
 from teaching.table import publish, summary  # noqa: E402
 
 OUT, PAGE = HERE / "teach.json", HERE.parent / "docs" / "teach.md"
-FAMILIES = {
-    family.name: family for module in (pictures, patches, sounds, texts, films) for family in module.FAMILIES
-}
+FAMILIES = {family.name: family for module in (pictures, patches, sounds, texts, films) for family in module.FAMILIES}
 PACKAGES = ("pseudolabel", "torch", "transformers", "scikit-learn", "numpy", "pillow", "opencv-python-headless", "av")
-SEEDS, QUICK_SEEDS, QUICK_STEPS = 5, 2, 8  # with --quick, an eighth of the steps
+SEEDS, QUICK_SEEDS, QUICK_FOLDS, QUICK_STEPS = 5, 2, 2, 8  # with --quick, an eighth of the steps
 
 
 def budget_of(family: Family, quick: bool) -> Budget:
@@ -47,16 +45,20 @@ def budget_of(family: Family, quick: bool) -> Budget:
     return budget._replace(steps=budget.steps // QUICK_STEPS) if quick else budget
 
 
-def cases_of(family: Family, seeds: int) -> Iterator[Case]:
-    for seed in range(seeds):
-        for fold in range(family.folds):
+def folds_of(family: Family, quick: bool) -> int:
+    return min(QUICK_FOLDS, family.folds) if quick else family.folds
+
+
+def cases_of(family: Family, quick: bool) -> Iterator[Case]:
+    for seed in range(QUICK_SEEDS if quick else SEEDS):
+        for fold in range(folds_of(family, quick)):
             for arm in (*ARMS, *family.more):
                 yield Case(family.name, arm, seed, fold)
 
 
-def prepare(name: str, places: Places) -> tuple[Mapping[str, float], float]:
+def prepare(name: str, places: Places, folds: int) -> tuple[Mapping[str, float], float]:
     """Make sources and rows of a family, in a process of its own. Return its facts, and the CPU-seconds it took."""
-    facts = FAMILIES[name].prepare(places)
+    facts = FAMILIES[name].prepare(places, folds)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return facts, sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -69,15 +71,21 @@ def settings_of(family: Family, places: Places, quick: bool) -> dict[str, Any]:
     """Return what results depend on; JSON gives it back as it is."""
     seeds = QUICK_SEEDS if quick else SEEDS
     arms = [*ARMS, *family.more]
-    return {"data": str(places.data.resolve().name), "seeds": seeds, "arms": arms, **budget_of(family, quick)._asdict()}
+    return {
+        "data": str(places.data.resolve().name),
+        "seeds": seeds,
+        "folds": folds_of(family, quick),
+        "arms": arms,
+        **budget_of(family, quick)._asdict(),
+    }
 
 
 def measure(family: Family, places: Places, quick: bool, workers: int) -> dict[str, Any]:
     """Train and probe all cases of a family."""
     started, context, budget = time.monotonic(), get_context("spawn"), budget_of(family, quick)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        facts, seconds = pool.submit(prepare, family.name, places).result()
-    found, cases = dict[str, Any](), list(cases_of(family, QUICK_SEEDS if quick else SEEDS))
+        facts, seconds = pool.submit(prepare, family.name, places, folds_of(family, quick)).result()
+    found, cases = dict[str, Any](), list(cases_of(family, quick))
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting = {pool.submit(one_case, places, case, budget): case for case in cases}
         for future in as_completed(waiting):

@@ -1,1 +1,1 @@
-"""What benchmarks/teach.py trains: one module a modality, with the rows, the usual loader, the network and the probe."""
+"""What benchmarks/teach.py trains: rows, usual loaders, networks and probes by modality."""

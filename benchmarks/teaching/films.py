@@ -1,6 +1,7 @@
-"""Shuffled frames: the order of three frames of films of signs; the probe names the digits that other hands show.
+"""Shuffled frames: the order of three frames, or its reverse, of films of signs; the probe names digits.
 
-No folder here has labelled films. The frames' encoder is therefore judged by pictures of what the films show: hands.
+No folder here has labelled films. The encoder of the frames is therefore judged by pictures of what the films show: the
+hands of others, that sign digits.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from itertools import permutations
 
 import numpy as np
-import torch
 
 from pseudolabel import ShuffleFrames
 from teaching import views
@@ -23,7 +23,8 @@ LEAST_MOTION = 1.0  # gray levels; the task's own default
 
 def rows_of(places: Places) -> dict[str, np.ndarray]:
     def make() -> dict[str, np.ndarray]:
-        task = ShuffleFrames(frames=FRAMES, size=SEEN, resize=RESIZED, gap_seconds=GAP, every_seconds=EVERY)
+        sizes = {"size": SEEN, "resize": RESIZED, "place": "random", "jitter": 0}
+        task = ShuffleFrames(preset="opn", frames=FRAMES, gap_seconds=GAP, every_seconds=EVERY, **sizes)
         table = places.rows("shuffle-frames", task, places.real("video/asl_gestures"), HEADLINE)
         columns = {name: table[name].to_numpy() for name in ("copy", "label")}
         return {**columns, "frames": decoded(table["frames"])}
@@ -41,7 +42,10 @@ def films_of(places: Places) -> list[tuple[np.ndarray, float]]:
         for path in sorted(places.real("video/asl_gestures").glob("*.mkv")):
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
-                shown = [views.resized(Image.fromarray(f.to_ndarray(format="rgb24")), RESIZED) for f in container.decode(stream)]
+                shown = [
+                    views.resized(Image.fromarray(f.to_ndarray(format="rgb24")), RESIZED)
+                    for f in container.decode(stream)
+                ]
                 found[path.stem] = np.stack([np.asarray(frame) for frame in shown])
                 found[f"{path.stem} rate"] = np.array(float(stream.average_rate or 25))
         return found
@@ -53,6 +57,7 @@ def films_of(places: Places) -> list[tuple[np.ndarray, float]]:
 def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield clips that begin at any frame, cut alike, their frames shuffled; where nothing moves, another is drawn."""
     rng, films, orders = np.random.default_rng(case.seed), films_of(places), list(permutations(range(FRAMES)))
+    middle = [order.index(1) for order in orders]  # of three frames, an order and its reverse have one middle
 
     def make(i: int) -> tuple[np.ndarray, int]:
         frames, rate = films[i % len(films)]
@@ -64,21 +69,21 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
             gray = clip.mean(-1).reshape(FRAMES, 8, SEEN // 8, 8, SEEN // 8).mean((2, 4))
             if min(np.abs(gray[a] - gray[b]).mean() for a in range(FRAMES) for b in range(a)) >= LEAST_MOTION:
                 label = int(rng.integers(len(orders)))
-                return clip[list(orders[label])], label
+                return clip[list(orders[label])], middle[label]
 
     size = int((rows_of(places)["copy"] == 0).sum())  # an epoch has as many clips as one copy of the rows
     return fresh(make, size, batch, rng)
 
 
-def prepare(places: Places) -> dict[str, float]:
+def prepare(places: Places, folds: int) -> dict[str, float]:
     rows_of(places)
     films_of(places)
     labelled_pictures(places, "sign_digits")
-    return {"megabytes_per_copy": places.megabytes("shuffle-frames", HEADLINE) / HEADLINE}
+    return {"megabytes_per_copy": places.megabytes("shuffle-frames", HEADLINE) / HEADLINE, "copies": HEADLINE}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
-    model = Classifier(len(list(permutations(range(FRAMES)))), together=FRAMES)
+    model = Classifier(FRAMES, together=FRAMES)
     if case.arm == LOADER:
         batches = loaded(places, case, batch)
     else:
@@ -91,8 +96,9 @@ FAMILIES = (
         "shuffle-frames",
         "20 films of American signs",
         "10 digits that other hands sign, in pictures",
-        f"--frames {FRAMES} --size {SEEN} --resize {RESIZED} --gap-seconds {GAP} --every-seconds {EVERY} --copies {HEADLINE}",
-        Budget(500, 32, 2e-3),
+        f"--preset opn --frames {FRAMES} --size {SEEN} --resize {RESIZED} --place random --jitter 0 "
+        f"--gap-seconds {GAP} --every-seconds {EVERY} --copies {HEADLINE}",
+        Budget(300, 32, 2e-3),
         prepare,
         setup,
     ),

@@ -105,9 +105,9 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     return fresh(make, len(pictures), batch, rng)
 
 
-def prepare(places: Places) -> dict[str, float]:
+def prepare(places: Places, folds: int) -> dict[str, float]:
     rows_of(places)
-    return {"megabytes_per_copy": places.megabytes("mask-patches", HEADLINE) / HEADLINE}
+    return {"megabytes_per_copy": places.megabytes("mask-patches", HEADLINE) / HEADLINE, "copies": HEADLINE}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
@@ -121,7 +121,7 @@ FAMILIES = (
         CLOTHING,
         GARMENTS,
         f"--height {SEEN} --width {SEEN} --patch {PATCH} --copies {HEADLINE}",
-        Budget(500, 32, 2e-3),
+        Budget(400, 32, 2e-3),
         prepare,
         setup,
         ("1 copy",),

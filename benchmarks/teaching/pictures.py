@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes, layers = (3, 32, 64, WIDTH), []
-        for one, two in zip(sizes, sizes[1:], strict=False):
+        for one, two in pairwise(sizes):
             layers += [nn.Conv2d(one, two, 3, 2, 1), nn.GroupNorm(8, two), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
@@ -120,7 +120,10 @@ TASKS = {  # the task, its copies, the columns of inputs and the label
     "rotate": (Rotate(size=SEEN), HEADLINE, ["image"], "label"),
     "augment-pairs": (AugmentPairs(size=SEEN, negatives=0), max(COPIES), ["view_1"], "view_2"),
     "jigsaw": (
-        Jigsaw(cell=CELL, tile=TILE, permutations=PERMUTATIONS), HEADLINE, ["tiles"], "label",
+        Jigsaw(cell=CELL, tile=TILE, permutations=PERMUTATIONS),
+        HEADLINE,
+        ["tiles"],
+        "label",
     ),
     "cluster": (Cluster(clusters=CLUSTERS, size=SEEN), 1, ["image"], "cluster"),
 }
@@ -150,8 +153,11 @@ def prepare(places: Places, name: str) -> dict[str, float]:
     """Make the rows. Return the size of one copy on disk."""
     rows_of(places, name)
     if name == "cluster":
-        places.arrays("cluster-by-hand", lambda: {"cluster": views.clusters(picture_source(places, "clothing"), CLUSTERS)})
-    return {"megabytes_per_copy": places.megabytes(name, TASKS[name][1]) / TASKS[name][1]}
+        places.arrays(
+            "cluster-by-hand", lambda: {"cluster": views.clusters(picture_source(places, "clothing"), CLUSTERS)}
+        )
+    copies = TASKS[name][1]
+    return {"megabytes_per_copy": places.megabytes(name, copies) / copies, "copies": min(copies, HEADLINE)}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
@@ -171,7 +177,9 @@ def setup(places: Places, case: Case, batch: int) -> Setup:
         _, _, inputs, label = TASKS[name]
         batches = stored(rows_of(places, name), inputs, label, case, batch, copies_of(case))
     loss = nt_xent if name == "augment-pairs" else classified
-    return Setup(model, loss, mirrored(batches, case.seed) if name == "cluster" else batches, probe_of(places, "clothing"))
+    return Setup(
+        model, loss, mirrored(batches, case.seed) if name == "cluster" else batches, probe_of(places, "clothing")
+    )
 
 
 def loader(places: Places, case: Case, batch: int) -> Iterator[Batch]:
@@ -198,19 +206,21 @@ def mirrored(batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
 
 
 def family(name: str, command: str, budget: Budget, more: tuple[str, ...] = ()) -> Family:
-    return Family(name, CLOTHING, GARMENTS, command, budget, lambda places: prepare(places, name), setup, more)
+    return Family(name, CLOTHING, GARMENTS, command, budget, lambda places, folds: prepare(places, name), setup, more)
 
 
 FAMILIES = (
-    family("rotate", f"--size {SEEN} --copies {HEADLINE}", Budget(500, 64, 2e-3)),
+    family("rotate", f"--size {SEEN} --copies {HEADLINE}", Budget(300, 64, 2e-3)),
     family(
         "augment-pairs",
         f"--size {SEEN} --negatives 0 --copies {max(COPIES)}",
-        Budget(400, 64, 2e-3),
+        Budget(300, 64, 2e-3),
         ("1 copy", "2 copies", "10 copies"),
     ),
     family(
-        "jigsaw", f"--cell {CELL} --tile {TILE} --permutations {PERMUTATIONS} --copies {HEADLINE}", Budget(500, 32, 2e-3)
+        "jigsaw",
+        f"--cell {CELL} --tile {TILE} --permutations {PERMUTATIONS} --copies {HEADLINE}",
+        Budget(300, 32, 2e-3),
     ),
-    family("cluster", f"-k {CLUSTERS} --size {SEEN}", Budget(500, 64, 2e-3)),
+    family("cluster", f"-k {CLUSTERS} --size {SEEN}", Budget(300, 64, 2e-3)),
 )

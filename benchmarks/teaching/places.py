@@ -120,6 +120,6 @@ def decoded(media: pa.ChunkedArray) -> np.ndarray:
     def decode(picture: dict[str, Any]) -> np.ndarray:
         return cv2.imdecode(np.frombuffer(picture["bytes"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
-    return np.stack([
-        np.stack([decode(one) for one in row]) if isinstance(row, list) else decode(row) for row in media.to_pylist()
-    ])
+    return np.stack(
+        [np.stack([decode(one) for one in row]) if isinstance(row, list) else decode(row) for row in media.to_pylist()]
+    )

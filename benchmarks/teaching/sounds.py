@@ -53,10 +53,12 @@ class Listener(nn.Module):
     def features(self, mel: torch.Tensor) -> torch.Tensor:
         """Return the means of three consecutive parts of each utterance. Frames of silence at its end are zeros."""
         made, lengths = self.encode(mel), (mel.abs().sum(-1) > 0).sum(1) // 2
-        return torch.stack([
-            torch.cat([part.mean(0) for part in one[: max(3, int(length))].tensor_split(3)])
-            for one, length in zip(made, lengths, strict=True)
-        ])
+        return torch.stack(
+            [
+                torch.cat([part.mean(0) for part in one[: max(3, int(length))].tensor_split(3)])
+                for one, length in zip(made, lengths, strict=True)
+            ]
+        )
 
 
 def guessed(model: nn.Module, batch: Batch) -> torch.Tensor:
@@ -232,13 +234,13 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
         yield mel[at], labels[at], torch.from_numpy(span_mask(lengths[chosen], rng))
 
 
-def prepare(places: Places) -> dict[str, float]:
+def prepare(places: Places, folds: int) -> dict[str, float]:
     digits(places)
-    for fold in range(len(recordings(places))):
+    for fold in range(folds):
         for normalised in (False, True):
             rows_of(places, fold, normalised)
             by_hand(places, fold, normalised)
-    return {"megabytes_per_copy": places.megabytes("mask-audio-0", COPIES) / COPIES}
+    return {"megabytes_per_copy": places.megabytes("mask-audio-0", COPIES) / COPIES, "copies": COPIES}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
@@ -255,7 +257,7 @@ FAMILIES = (
         "1,000 spoken digits of five speakers",
         "10 digits, spoken by a sixth; each of six in turn",
         f"--clusters {CLUSTERS} --min-seconds 0.1 --copies {COPIES}",
-        Budget(300, 32, 2e-3),
+        Budget(200, 32, 2e-3),
         prepare,
         setup,
         (NORMALISED, LOADER_NORMALISED),

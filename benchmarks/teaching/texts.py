@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pseudolabel import MaskText
 from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs
 from teaching.patches import blocks
-from teaching.pictures import COPIES, copies_of
+from teaching.pictures import COPIES, HEADLINE, copies_of
 from teaching.places import Places, drawn_order
 
 UNLABELLED, FIT, TEST = 4000, 4000, 3080  # questions
@@ -138,9 +138,9 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
         yield made["input_ids"], made["labels"]
 
 
-def prepare(places: Places) -> dict[str, float]:
+def prepare(places: Places, folds: int) -> dict[str, float]:
     rows_of(places)
-    return {"megabytes_per_copy": places.megabytes("mask-text", max(COPIES)) / max(COPIES)}
+    return {"megabytes_per_copy": places.megabytes("mask-text", max(COPIES)) / max(COPIES), "copies": HEADLINE}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
@@ -154,7 +154,7 @@ FAMILIES = (
         "4,000 questions of bank customers",
         "77 intents of other questions",
         f"--document line --length {LENGTH} --tokenizer TOKENIZER --copies {max(COPIES)}",
-        Budget(500, 32, 3e-3),
+        Budget(400, 32, 3e-3),
         prepare,
         setup,
         ("1 copy", "2 copies", "10 copies"),

@@ -46,7 +46,7 @@ def simclr_pair(picture: Image.Image, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def simclr_view(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """RandomResizedCrop(0.08, 1), flip, ColorJitter(.8, .8, .8, .2) with p .8, RandomGrayscale(.2), GaussianBlur(.5)."""
+    """Crop (.08, 1), flip, ColorJitter(.8, .8, .8, .2) at 80 %, RandomGrayscale(.2), GaussianBlur at 50 %."""
     shown = flipped(random_resized_crop(picture, 0.08, rng), rng)
     if rng.random() < 0.8:
         enhance = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
