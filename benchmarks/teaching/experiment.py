@@ -69,6 +69,7 @@ class Family(NamedTuple):
     setup: Callable[[Any, Case, int], Setup]  # places, case, rows of a batch
     more: Sequence[str] = ()  # further arms
     folds: int = 1
+    seeds: int = 5  # of each fold
 
 
 def run_case(family: Family, places: Any, case: Case, budget: Budget) -> dict[str, float]:

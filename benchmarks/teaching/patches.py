@@ -121,7 +121,7 @@ FAMILIES = (
         CLOTHING,
         GARMENTS,
         f"--height {SEEN} --width {SEEN} --patch {PATCH} --copies {HEADLINE}",
-        Budget(400, 32, 2e-3),
+        Budget(300, 32, 2e-3),
         prepare,
         setup,
         ("1 copy",),

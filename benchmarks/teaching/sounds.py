@@ -262,5 +262,6 @@ FAMILIES = (
         setup,
         (NORMALISED, LOADER_NORMALISED),
         SPEAKERS,
+        3,
     ),
 )
