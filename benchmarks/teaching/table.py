@@ -21,6 +21,19 @@ COPIES_HEAD = ("family", "views", "accuracy", "less than fresh by", "MB on disk"
 Found = Mapping[str, Any]
 
 
+def complete(family: Found) -> dict[str, Any]:
+    """Leave out seeds of which not all arms and folds are there."""
+    cases, settings = family["cases"], family["settings"]
+    each = len(settings["arms"]) * settings["folds"]
+    whole = [seed for seed in range(settings["seeds"]) if sum(c["seed"] == seed for c in cases.values()) == each]
+    return {**family, "cases": {name: case for name, case in cases.items() if case["seed"] in whole}}
+
+
+def spent(family: Found) -> float:
+    """Return the CPU-seconds of a family."""
+    return family["prepare_seconds"] + sum(case["seconds"] for case in family["cases"].values())
+
+
 def values(family: Found, arm: str, what: str = "accuracy") -> np.ndarray:
     """Return a figure of an arm, for each seed; for each fold, where there are several."""
     cases = [case for case in family["cases"].values() if case["arm"] == arm]
@@ -119,7 +132,7 @@ def lines(found: Mapping[str, Found]) -> Iterator[list[tuple[str, ...]]]:
     budgets = []
     for name, family in found.items():
         settings, made = family["settings"], (losses(family, arm) for arm in (ROWS, LOADER, SHUFFLED))
-        budgets.append((name, f"{settings['steps']} x {settings['batch']}", *made, str(family["cpu_seconds"])))
+        budgets.append((name, f"{settings['steps']} x {settings['batch']}", *made, f"{spent(family):.0f}"))
     yield [head, *budgets]
 
 
@@ -133,7 +146,7 @@ def summary(found: Mapping[str, Found]) -> Iterator[str]:
         yield ""
     for name, family in found.items():
         yield from more_rows(name, family)
-    yield f"{sum(family['cpu_seconds'] for family in found.values()) / 60:.0f} minutes of the CPU"
+    yield f"{sum(map(spent, found.values())) / 60:.0f} minutes of the CPU"
 
 
 def publish(found: Mapping[str, Found], page: Path) -> None:
@@ -145,7 +158,7 @@ def publish(found: Mapping[str, Found], page: Path) -> None:
     more = "\n".join(line for name, family in found.items() for line in more_rows(name, family))
     commands = "\n".join(f"    {family['command']}" for family in found.values())
     packages = ", ".join(f"{name} {number}" for name, number in next(iter(found.values()))["versions"].items())
-    spent = sum(family["cpu_seconds"] for family in found.values()) / 60
+    minutes = sum(map(spent, found.values())) / 60
     parts = [
         "### What was found",
         tables[0],
@@ -154,7 +167,7 @@ def publish(found: Mapping[str, Found], page: Path) -> None:
         tables[1],
         "### Budgets and losses",
         tables[2],
-        f"It took {spent:.0f} minutes of the CPU: {spent / 2:.0f} on two quiet cores. Versions: {packages}.",
+        f"It took {minutes:.0f} minutes of the CPU: {minutes / 2:.0f} on two quiet cores. Versions: {packages}.",
         "The rows were made by:",
         commands,
     ]
