@@ -29,6 +29,7 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 os.environ |= {"TOKENIZERS_PARALLELISM": "false"}
 
 from teaching import films, patches, pictures, sounds, texts  # noqa: E402
+from teaching.choices import choices  # noqa: E402
 from teaching.experiment import ARMS, Budget, Case, Family, run_case  # noqa: E402
 from teaching.places import MissingData, Places  # noqa: E402
 from teaching.table import complete, publish, summary  # noqa: E402
@@ -148,7 +149,7 @@ def main() -> None:
     found = {name: complete(result) for name, result in found.items() if complete(result)["cases"]}
     print("\n".join(summary(found)))
     if out == OUT:
-        publish(found, PAGE)
+        publish(found, [*choices(found)], PAGE)
 
 
 if __name__ == "__main__":

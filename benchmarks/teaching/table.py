@@ -6,7 +6,7 @@ interval is of 95 % by Student's t. Two arms are compared seed by seed (speaker 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def summary(found: Mapping[str, Found]) -> Iterator[str]:
     yield f"{sum(map(spent, found.values())) / 60:.0f} minutes of the CPU"
 
 
-def publish(found: Mapping[str, Found], page: Path) -> None:
+def publish(found: Mapping[str, Found], first: Sequence[str], page: Path) -> None:
     """Write the tables between the markers of a page."""
     tables = []
     for table in lines(found):
@@ -160,12 +160,14 @@ def publish(found: Mapping[str, Found], page: Path) -> None:
     packages = ", ".join(f"{name} {number}" for name, number in next(iter(found.values()))["versions"].items())
     minutes = sum(map(spent, found.values())) / 60
     parts = [
-        "### What was found",
+        "## Which task first",
+        "\n".join(first),
+        "## What was found",
         tables[0],
         *([more] if more else []),
-        "### How many copies",
+        "## How many copies",
         tables[1],
-        "### Budgets and losses",
+        "## Budgets and losses",
         tables[2],
         f"It took {minutes:.0f} minutes of the CPU: {minutes / 2:.0f} on two quiet cores. Versions: {packages}.",
         "The rows were made by:",
