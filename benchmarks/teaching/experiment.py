@@ -65,7 +65,7 @@ class Family(NamedTuple):
     probe: str  # what its features have to tell, in words
     command: str  # how the rows were made
     budget: Budget
-    prepare: Callable[[Any, int], Mapping[str, float]]  # places, folds -> facts; makes sources and rows
+    prepare: Callable[[Any, int], Mapping[str, Any]]  # places, folds -> facts; makes sources and rows
     setup: Callable[[Any, Case, int], Setup]  # places, case, rows of a batch
     more: Sequence[str] = ()  # further arms
     folds: int = 1

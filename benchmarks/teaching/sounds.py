@@ -9,18 +9,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from pseudolabel import MaskAudio
 from pseudolabel.transforms.audio.codec import decode_flac
-from pseudolabel.transforms.audio.features import filter_ceiling, log_mel, mfcc
-from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs
+from pseudolabel.transforms.audio.features import filter_ceiling, log_mel
+from teaching.codes import told_by
+from teaching.experiment import LOADER, ROWS, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs
 from teaching.patches import blocks
 from teaching.places import Places, drawn_order
 
@@ -128,39 +128,22 @@ def digits(places: Places) -> dict[str, np.ndarray]:
 def rows_of(places: Places, fold: int, normalised: bool) -> dict[str, np.ndarray]:
     """Return the rows: what is heard, codes, masks; with codes of MFCC, or of MFCC whose means were subtracted."""
     source, name = source_of(places, fold), f"mask-audio-{'normalised-' if normalised else ''}{fold}"
-    plain = {"clusters": CLUSTERS, "min_seconds": 0.1}
 
     def make() -> dict[str, np.ndarray]:
-        task = MaskAudio(**plain)
-        if normalised:
-            table = places.rows(f"mask-audio-{fold}", task, source, COPIES)
-            task = MaskAudio(**plain, features=str(subtracted(places, fold, table)))
+        task = MaskAudio(clusters=CLUSTERS, min_seconds=0.1, normalise=normalised)
         table = places.rows(name, task, source, COPIES)
         audio = table["audio"]
         _, first, sound = np.unique(table["key"].to_pylist(), return_index=True, return_inverse=True)
         return {
             "copy": table["copy"].to_numpy(),
             "sound": sound,  # the number of the utterance in `mel`
+            "key": np.array([Path(key.partition("#")[0]).stem for key in table["key"].to_pylist()]),
             "mel": np.stack([heard(*decode_flac(audio[int(i)].as_py())) for i in first]),
             "labels": np.stack([padded(np.array(codes), IGNORED) for codes in table["labels"].to_pylist()]),
             "mask": np.stack([padded(np.array(mask), 0) for mask in table["mask"].to_pylist()]).astype(bool),
         }
 
     return places.arrays(name, make)
-
-
-def subtracted(places: Places, fold: int, table: pa.Table) -> Path:
-    """Write the task's own MFCC without their means, for `--features`."""
-
-    def write(folder: Path) -> None:
-        for row in table.filter(pc.equal(table["copy"], 0)).to_pylist():
-            wave, rate = decode_flac(row["audio"])
-            found = mfcc(wave, rate, row["ceiling"])
-            path = folder / f"{row['key']}.npy"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, (found - found.mean(0))[::2])
-
-    return places.folder(f"features/digits-without-{fold}", write)
 
 
 def by_hand(places: Places, fold: int, normalised: bool) -> dict[str, np.ndarray]:
@@ -234,13 +217,23 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
         yield mel[at], labels[at], torch.from_numpy(span_mask(lengths[chosen], rng))
 
 
-def prepare(places: Places, folds: int) -> dict[str, float]:
+def prepare(places: Places, folds: int) -> dict[str, Any]:
     digits(places)
     for fold in range(folds):
         for normalised in (False, True):
             rows_of(places, fold, normalised)
             by_hand(places, fold, normalised)
-    return {"megabytes_per_copy": places.megabytes("mask-audio-0", COPIES) / COPIES, "copies": COPIES}
+    told = {arm: [codes_of(places, fold, arm == NORMALISED) for fold in range(folds)] for arm in (ROWS, NORMALISED)}
+    return {"megabytes_per_copy": places.megabytes("mask-audio-0", COPIES) / COPIES, "copies": COPIES, "codes": told}
+
+
+def codes_of(places: Places, fold: int, normalised: bool) -> dict[str, Any]:
+    """Return what the codes of a dataset tell."""
+    rows = rows_of(places, fold, normalised)
+    first = rows["copy"] == 0
+    names = [name.split("_") for name in rows["key"][first]]
+    digits, speakers = np.array([int(name[0]) for name in names]), np.array([name[1] for name in names])
+    return told_by([codes[codes != IGNORED] for codes in rows["labels"][first]], digits, speakers, CLUSTERS)
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:

@@ -118,6 +118,26 @@ def more_rows(name: str, family: Found) -> Iterator[str]:
             yield f"- {name}, {arm}: {accuracy(family, arm)}; {against}."
 
 
+def codes_rows(family: Found) -> Iterator[str]:
+    """Yield what the codes of mask-audio tell: digits of unseen speakers, who speaks, what two speakers share."""
+    told = family["facts"].get("codes", {})
+    digits = dict[str, np.ndarray]()
+    for arm, folds in told.items():
+        speakers = sorted({speaker for fold in folds for speaker in fold["digit"]})
+        digit = [np.mean([fold["digit"][one] for fold in folds if one in fold["digit"]]) for one in speakers]
+        digits[arm] = np.array(digit)
+        who, overlap = (float(np.mean([fold[what] for fold in folds])) for what in ("speaker", "overlap"))
+        by = ", ".join(f"{one} {share(value)}" for one, value in zip(speakers, digit, strict=True))
+        yield (
+            f"- codes of {arm}: digit of an unseen speaker {share(float(np.mean(digit)))} ({by}); who speaks "
+            f"{share(who)}; two speakers have {share(overlap)} of their codes in common."
+        )
+    if len(digits) == 2:
+        before, after = digits.values()
+        errors = 2 * (after - before).std(ddof=1) / np.sqrt(len(before))
+        yield f"- difference of the digits: {share(float((after - before).mean()), True)} ± {share(float(errors))}."
+
+
 def losses(family: Found, arm: str) -> str:
     first, last = (values(family, arm, what).mean() for what in ("first_loss", "last_loss"))
     return f"{first:.2f} to {last:.2f}"
@@ -145,7 +165,7 @@ def summary(found: Mapping[str, Found]) -> Iterator[str]:
         )
         yield ""
     for name, family in found.items():
-        yield from more_rows(name, family)
+        yield from (*more_rows(name, family), *codes_rows(family))
     yield f"{sum(map(spent, found.values())) / 60:.0f} minutes of the CPU"
 
 
@@ -155,7 +175,7 @@ def publish(found: Mapping[str, Found], first: Sequence[str], page: Path) -> Non
     for table in lines(found):
         rows = [f"| {' | '.join(row)} |" for row in table]
         tables.append("\n".join([rows[0], f"| {' | '.join('---' for _ in table[0])} |", *rows[1:]]))
-    more = "\n".join(line for name, family in found.items() for line in more_rows(name, family))
+    more = "\n".join(line for name, family in found.items() for line in (*more_rows(name, family), *codes_rows(family)))
     commands = "\n".join(f"    {family['command']}" for family in found.values())
     packages = ", ".join(f"{name} {number}" for name, number in next(iter(found.values()))["versions"].items())
     minutes = sum(map(spent, found.values())) / 60
