@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -122,7 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two seeds and an eighth of the steps; published nowhere")
     parser.add_argument("--only", action="append", choices=FAMILIES, help="run this family; may be given again")
-    parser.add_argument("--again", action="store_true", help="run what is there with the same settings, too")
+    parser.add_argument(
+        "--again", action="store_true", help="make rows anew, and run what is there with the same settings, too"
+    )
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="folder of real data")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "pseudolabel-teach")
     parser.add_argument("--out", type=Path, help="where results go [benchmarks/teach.json; teach-quick.json in --work]")
@@ -131,6 +134,8 @@ def main() -> None:
     out = chosen.out or (chosen.work / "teach-quick.json" if chosen.quick else OUT)
     found = json.loads(out.read_text("utf-8")) if out.exists() else {}
     places = Places(chosen.data, chosen.work / chosen.data.resolve().name)
+    if chosen.again:
+        shutil.rmtree(places.work, ignore_errors=True)
     for name in chosen.only or FAMILIES:
         family, there = FAMILIES[name], found.get(name, {})
         if chosen.again or there.get("settings") != settings_of(family, places, chosen.quick):

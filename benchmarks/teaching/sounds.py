@@ -250,7 +250,7 @@ FAMILIES = (
         "1,000 spoken digits of five speakers",
         "10 digits, spoken by a sixth; each of six in turn",
         f"--clusters {CLUSTERS} --min-seconds 0.1 --copies {COPIES}",
-        Budget(200, 32, 2e-3),
+        Budget(400, 32, 2e-3),
         prepare,
         setup,
         (NORMALISED, LOADER_NORMALISED),
