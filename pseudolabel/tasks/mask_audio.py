@@ -62,7 +62,9 @@ class MaskAudio(AudioTask):
     `labels_100hz` has a code every 10 ms; `labels` has every other one. With BEST-RQ, frame i is four frames of 10 ms.
     Without `--features`, codes are computed from exactly the stored audio. By the papers' rules, some places in short
     utterances are masked more often than others. With 21 frames, a guess from the place of a frame and the number of
-    frames is right for 73 % of frames; a constant guess is right for 63 %.
+    frames is right for 73 % of frames; a constant guess is right for 63 %. With `--normalise` (cepstral mean
+    normalisation), codes tell less of the speaker: of spoken digits, a linear model of the codes names the digit of an
+    unseen speaker in 71 % of utterances instead of 57 %, and the speaker in 85 % instead of 98 %.
     """
 
     name: ClassVar[str] = "mask-audio"
