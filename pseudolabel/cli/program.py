@@ -38,7 +38,7 @@ from pseudolabel.cli.datasets import (
 )
 from pseudolabel.cli.signals import fail
 from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, first_paragraph
-from pseudolabel.tasks import TASKS, Task
+from pseudolabel.tasks import PLUGIN_FAULTS, TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
 
 SOURCES_HELP = "Folders, files, archives, tables or URLs; @FILE or - reads a list of them."
@@ -173,6 +173,8 @@ app = lazy_group(
 
 def execute() -> int:
     """Run the command line and return its exit code. Each error has a message of one or two lines."""
+    for fault in PLUGIN_FAULTS:
+        print(f"pseudolabel: {fault}", file=sys.stderr)
     try:
         command = typer.main.get_command(app)  # `app()` would set an excepthook of its own
         return command(prog_name="pseudolabel", standalone_mode=False) or 0

@@ -46,5 +46,7 @@ def _print_fault(kind: type[BaseException], fault: BaseException, trace: Traceba
 
 def fail(message: str, code: int) -> int:
     """Print an error message on standard error; return the exit code."""
-    print(f"pseudolabel: {message}", file=sys.stderr, flush=True)
+    from pseudolabel.contracts import escape_controls  # not before the handlers are installed: it takes a while
+
+    print(f"pseudolabel: {escape_controls(message)}", file=sys.stderr, flush=True)
     return code

@@ -62,7 +62,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     if not begun_as:
         raise UserError(f"{out} has no plan, which --part needs; run pseudolabel plan {task.name} ... first")
     columns = source_columns.columns_of_manifest(begun_as)
-    manifest = {**identity(task, begun_as["source"], columns, options), "versions": versions()}
+    manifest = {**identity(task, begun_as["source"], columns, options), "versions": versions(task)}
     before = existing_manifest(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, before)

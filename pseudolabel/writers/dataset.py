@@ -18,6 +18,7 @@ from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks import TASKS, Task
+from pseudolabel.writers.manifest import VERSIONED_PACKAGES
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
@@ -130,7 +131,9 @@ def open_dataset(out: Path | str) -> Dataset:
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:
-        raise UserError(f"{out} has the task {manifest['task']!r}, which this version does not have")
+        lacking = [f"{name}=={manifest['versions'][name]}" for name in manifest["versions"].keys() - VERSIONED_PACKAGES]
+        why = f"is in no installed package; install {lacking[0]}" if lacking else "this version does not have"
+        raise UserError(f"{out} has the task {manifest['task']!r}, which {why}")
     return Dataset(out, manifest)
 
 
