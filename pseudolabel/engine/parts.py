@@ -16,7 +16,7 @@ from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan
 from pseudolabel.engine.session import RunSession
 from pseudolabel.engine.target import identity, missing_shards, resolve_target
-from pseudolabel.storage.layout import LEDGER, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
+from pseudolabel.storage.layout import LEDGER, LOCK, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks.base.task import Task
@@ -79,6 +79,16 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     return step_summary(task, out, f"part {number} of {count} made", plan, mine, started)
 
 
+def missing_parts(out: Path, lacking: Sequence[int]) -> str:
+    """Return the parts to run, such as "2/3, 3/3". The files of their locks tell how many parts there are."""
+    marks = [name.rpartition("-of-")[2] for name in store(out).sizes(RECORDS) if name.startswith(f"{Path(LOCK).name}-")]
+    count = max((int(mark) for mark in marks if mark.isdecimal()), default=0)
+    named = (
+        [f"{part}/{count}" for part in sorted({index % count + 1 for index in lacking})] if count else ["1/N to N/N"]
+    )
+    return ", ".join(named[:8]) + (", ..." if len(named) > 8 else "")
+
+
 def load_frozen_plan(out: Path, name: str) -> Plan:
     """Return a saved plan. Raise `UserError` if it is missing or has another source than the manifest."""
     path = out / RECORDS / name
@@ -111,11 +121,9 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
     with store(out).lock(progress.note) as ours:
         plan = load_frozen_plan(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
         if lacking := missing_shards(out, plan):
-            named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
+            again = f"run the command of {dataset.manifest['task']} with --part {missing_parts(out, lacking)}"
             raise UserError(
-                f"{len(lacking)} of {len(plan)} shards are not made: {named}\n"
-                "rerun the parts that failed, then run pseudolabel finish again",
-                code=3,
+                f"{len(lacking)} of {len(plan)} shards are not made in {out}; {again}, then finish again", code=3
             )
         found = Scan(plan, manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns)
         options = replace(dataset.options, max_skipped=max_skipped)

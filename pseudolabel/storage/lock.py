@@ -132,7 +132,8 @@ class Lease:
             self._heard = time.monotonic()
         if self._lost:
             raise UserError(
-                f"another run took over {self._place.parent.parent}: this run did not renew its lock in time", code=4
+                f"another run took over {self._place.parent.parent}: this one renewed its lock too late; wait for it",
+                code=4,
             )
 
     def leave(self) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import random
 from collections.abc import Iterator
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import MISSING, FrozenInstanceError, fields
 from math import inf, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from pseudolabel.contracts import Sample, UserError, arrow_schema, chance_for, s
 from pseudolabel.engine.run import run
 from pseudolabel.engine.stream import rows as stream_rows
 from pseudolabel.inspection.verify import verify
-from pseudolabel.tasks.base.task import PerSampleLabeler, SampleTask, Task, row_columns
+from pseudolabel.tasks.base.task import PerSampleLabeler, Rows, SampleTask, Task, row_columns
 from pseudolabel.testing.fixtures import MAKERS, source_of
 
 COPIES = 2
@@ -30,6 +30,7 @@ def check_task(task: type[Task] | Task, source: Path | str | None = None) -> Non
     A dataset is made of `source`; by default of small files that are drawn for the task's modality. It takes some
     seconds, and starts worker processes: call it in a test, or below `if __name__ == "__main__"`.
     """
+    check_fields(task if isinstance(task, type) else type(task))
     task = task() if isinstance(task, type) else task
     check_definition(task)
     check_options(task)
@@ -57,23 +58,31 @@ def require(holds: Any, message: str) -> None:
         raise AssertionError(message)
 
 
-def check_definition(task: Task) -> None:
-    """A task is a frozen dataclass with a description; each field has a help text; its pickle finds its class."""
-    kind = type(task)
+def check_fields(kind: type[Task]) -> None:
+    """The class has a docstring, and each of its fields is an option with a help text and a default."""
+    text = kind.__dict__.get("__doc__") or ""
     require(
-        kind.__dict__.get("__doc__"), f"{kind.__name__} has no docstring; its first paragraph is the command's help"
+        text and not text.startswith(f"{kind.__name__}("),  # which `dataclass` writes
+        f"{kind.__name__} has no docstring; its first paragraph is the help of the command",
     )
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        option = getattr(hints[field.name], "__metadata__", (None,))[0]
+        require(
+            getattr(option, "help", "") and field.default is not MISSING,
+            f'the field {field.name!r} is no option; write `{field.name}: Annotated[int, Option(help="...")] = 3`',
+        )
+
+
+def check_definition(task: Task) -> None:
+    """A task is a frozen dataclass with a description; its pickle finds its class."""
+    kind = type(task)
     require(task.description.paper, f"{kind.__name__}.description names no paper; give authors, year and URL")
     try:
         task.name = task.name  # type: ignore[misc]
         raise AssertionError(f"{kind.__name__} can be changed; decorate it with @dataclass(frozen=True)")
     except FrozenInstanceError:
         pass
-    for name, hint in _options(task):
-        require(
-            getattr(hint.__metadata__[0], "help", ""),
-            f'the field {name!r} has no help; write `{name}: Annotated[int, Option(help="...")] = 3`',
-        )
     require(
         pickle.loads(pickle.dumps(task)) == task,
         f"a pickle of {task!r} is another task; workers would make other rows: compare and store fields only",
@@ -82,7 +91,8 @@ def check_definition(task: Task) -> None:
 
 def check_options(task: Task) -> None:
     """A value of another type, or beyond a bound of its Option, is refused by the name of the option."""
-    for name, hint in _options(task):
+    hints = get_type_hints(type(task), include_extras=True)
+    for name, hint in ((field.name, hints[field.name]) for field in fields(task)):
         bounds = hint.__metadata__[0]
         beyond = [] if bounds.min is None else [bounds.min - 1]
         beyond += [] if bounds.max in (None, inf) else [bounds.max + 1]
@@ -207,7 +217,8 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
     extents = [extent for path in files for extent in reader.scan(path.name, str(path), path.stat().st_size)]
     samples = (_read_only(item) for item in reader.read(extents, splits(0)[0]) if isinstance(item, Sample))
     try:
-        made = list(task.labeler(dataset).label(samples, watched, COPIES))
+        labelled = task.labeler(dataset).label(samples, watched, COPIES)
+        made = [item for item in labelled if isinstance(item, Rows)]
     except ValueError as fault:
         if "read-only" not in str(fault):
             raise
@@ -219,17 +230,6 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
     )
     require(len(set(drawn)) == len(drawn), "chance(key, copy) was asked for twice; two draws would be the same")
     require({copy for _, copy in drawn} == set(range(COPIES)), "copies share a generator; ask for one for each")
-
-
-def _options(task: Task) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the type hint of each field."""
-    hints = get_type_hints(type(task), include_extras=True)
-    for field in fields(task):
-        require(
-            hasattr(hints[field.name], "__metadata__"),
-            f'the field {field.name!r} is no option; write `{field.name}: Annotated[int, Option(help="...")] = 3`',
-        )
-        yield field.name, hints[field.name]
 
 
 def _read_only(sample: Sample) -> Sample:

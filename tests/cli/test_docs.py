@@ -66,4 +66,6 @@ def test_no_page_of_the_code_is_stale() -> None:
     from make import pages as made
 
     for path, text in made().items():
-        assert (ROOT / "docs" / path).read_text("utf-8") == text, "run python docs/make.py"
+        file = ROOT / "docs" / path
+        assert file.exists(), f"no {path}: run python docs/make.py"
+        assert file.read_text("utf-8") == text, "run python docs/make.py"

@@ -88,6 +88,12 @@ def source(task: Task) -> Path:
     return source_of(task, FIXTURES)
 
 
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time of change."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
 def records(out: Path) -> list[dict]:
     return [json.loads(path.read_text()) for path in sorted((out / "_records").glob("[0-9]*.json"))]
 

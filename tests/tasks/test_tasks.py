@@ -15,6 +15,10 @@ from pseudolabel.tasks.base.task import row_columns
 from pseudolabel.testing import checks
 
 
+def test_fields(task: Task) -> None:
+    checks.check_fields(type(task))
+
+
 @pytest.mark.parametrize("check", [checks.check_definition, checks.check_options, checks.check_columns])
 def test_class(check: Callable[[Task], None], task: Task) -> None:
     check(task)
