@@ -25,9 +25,12 @@ FILE_SHAPE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": st
 COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
 RECORD_SHAPE = {"extents": int, "weight": int, **COUNTS_SHAPE, "files": [FILE_SHAPE]}
 SUMMARY_SHAPE = {**COUNTS_SHAPE, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
+PLANNED_SHAPE = {
+    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}, "versions": dict},
+}
 MANIFEST_SHAPE = {
-    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}},
-    **{"versions": dict, "artefacts": dict, "remarks": [str], "summary": SUMMARY_SHAPE, "shards": [FILE_SHAPE]},
+    **PLANNED_SHAPE,
+    **{"artefacts": dict, "remarks": [str], "summary": SUMMARY_SHAPE, "shards": [FILE_SHAPE]},
 }
 
 
@@ -117,16 +120,17 @@ class Dataset:
         return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
 
 
-def open_dataset(out: Path | str) -> Dataset:
-    """Open the dataset in folder `out`. Raise `UserError` if there is none or it is unfinished."""
+def open_dataset(out: Path | str, unfinished: bool = False) -> Dataset:
+    """Open the dataset in folder `out`. Raise `UserError` if there is none, or if it is unfinished and may not be."""
     out = open_location(out)
     if not (out / MANIFEST).exists():
         why = f"it has no {MANIFEST}" if out.exists() else "it does not exist"
         raise UserError(f"{out} is not a pseudolabel dataset: {why}; give the folder of one")
-    if not (out / SUCCESS).exists():
+    finished = (out / SUCCESS).exists()
+    if not finished and not unfinished:
         raise UserError(f"{out} is not finished; rerun the command that began it", 3)
     try:
-        manifest = read_json(out / MANIFEST, MANIFEST_SHAPE)
+        manifest = read_json(out / MANIFEST, MANIFEST_SHAPE if finished else PLANNED_SHAPE)
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if manifest["task"] not in TASKS:
