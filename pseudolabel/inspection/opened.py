@@ -83,7 +83,7 @@ class OpenDataset:
 
     def rows(self, copy: int = 0, split: str = "train") -> Iterator[Row]:
         """Yield the rows of a copy, as they are stored, or as they would be."""
-        self._check_split(split)
+        self.check_split(split)
         schema = self.spec.schema(0)
         for batch in self._stored(copy, split) if copy < self._copies else self._rendered(copy, split, schema):
             yield from batch.to_pylist()
@@ -139,7 +139,7 @@ class OpenDataset:
         """Return how many copies are stored."""
         return self.spec.copies if "summary" in self.manifest else 0
 
-    def _check_split(self, split: str) -> None:
+    def check_split(self, split: str) -> None:
         names = [one.name for one in splits(self.spec.validation)]
         if split not in names:
             raise UserError(f"{self.out} has no split {split!r}; it has {' and '.join(names)}")
