@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 from pseudolabel.contracts import Column, RunOptions, UnusableSample, UserError, decoding_errors
 from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
-from pseudolabel.storage.urls import open_location
+from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
@@ -87,8 +88,10 @@ class Dataset:
     @cached_property
     def artefacts(self) -> Path:
         """Return the local folder with the artefacts of `fit`. If it is a copy, it is deleted with this object."""
+        if not is_url(self.out):
+            return self.out
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
-        weakref.finalize(self, shutil.rmtree, folder)
+        weakref.finalize(self, _delete, folder, os.getpid())
         return local_artefacts(self.out, Path(folder))
 
     @property
@@ -118,6 +121,12 @@ class Dataset:
     def command(self) -> str:
         """Return the command that made the rows, with the word SOURCE for the source, without options such as --out."""
         return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
+
+
+def _delete(folder: str, process: int) -> None:
+    """Delete a folder, but not in a fork of the process that made it."""
+    if os.getpid() == process:
+        shutil.rmtree(folder)
 
 
 def open_dataset(out: Path | str, unfinished: bool = False) -> Dataset:
