@@ -106,7 +106,8 @@ class Rows(IterableDataset[Tensors]):
         `after`: a batch with the column `place`, or this column. Without it, return the state after the rows that this
         process has given: in a loader's worker, as a StatefulDataLoader calls it, or without workers.
         """
-        done = self._given if after is None else self._count(after)
+        given = self._begin if self._given is None and get_worker_info() else self._given
+        done = given if after is None else self._count(after)
         if done is None:
             raise UserError("workers make the rows, so give the batch that was trained on: state_dict(after=batch)")
         done.finish(self._shards_read())
@@ -156,16 +157,20 @@ class Rows(IterableDataset[Tensors]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         if info:
             _use_one_thread()
-        if self._loads != int(self._control[1]):
-            raise UserError("load_state_dict() was called after the workers began; make the DataLoader after it")
         epoch = self.epoch
         begin = self._begin if self._begin.epoch == epoch else DoneRows(epoch)
-        self._given = given = DoneRows.load(begin.state())
+        self._given = DoneRows.load(begin.state())
         order = self._chance("order", epoch).permutation(len(self.dataset.plan))
         mine = order[self.rank :: self.world][worker::workers].tolist()
         every = (row for shard in mine if shard not in begin.shards for row in self._shard(shard, epoch, begin))
         rng = self._chance(f"rows of {worker}/{workers} in {self.rank}/{self.world}", epoch)
-        for serial, (shard, number, cursor, row) in enumerate(shuffled(every, self.buffer, rng)):
+        return self._placed(shuffled(every, self.buffer, rng), epoch, worker, self._given)
+
+    def _placed(self, rows: Iterator[Made], epoch: int, worker: int, given: DoneRows) -> Iterator[Tensors]:
+        """Yield the rows with their places, which are added to `given`."""
+        if self._loads != int(self._control[1]):
+            raise UserError("load_state_dict() was called after the workers began; make the DataLoader after it")
+        for serial, (shard, number, cursor, row) in enumerate(rows):
             place = Place(epoch, shard, number, cursor, worker, serial)
             given.add(place)
             yield {**row, PLACE: torch.tensor(place.flat())}
