@@ -71,7 +71,8 @@ class OpenDataset:
     @property
     def is_by_sample(self) -> bool:
         """Return whether the task labels each sample by itself, without the others of its shard."""
-        return not self.task.packs and self.task.min_shard_extents() == 1
+        alone = not self.task.packs and self.task.min_shard_extents() == 1
+        return alone and isinstance(self._labeler(False), PerSampleLabeler)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -96,13 +96,19 @@ class DoneRows:
             )
         part.add(place.number, place.cursor)
 
-    def finish(self, read: Iterable[Totals]) -> None:
-        """Mark the shards of which all rows are done. `read`: shards that a worker has read to the end."""
-        for totals in read:
-            if totals.shard not in self.shards and self.parts.get(totals.shard, ShardRows()).count == totals.rows:
-                self.finished.append(totals)
-                self.shards.add(totals.shard)
-                self.parts.pop(totals.shard, None)
+    def finish(self, read: np.ndarray) -> None:
+        """Mark the shards of which all rows are done. `read`: of each shard 1 + the epoch in which it was read to the
+        end, then its `Totals`."""
+        empty = np.flatnonzero((read[:, 0] == 1 + self.epoch) & (read[:, 1] == 0)).tolist()
+        for shard in [*self.parts, *empty]:
+            epoch, *totals = read[shard].tolist()
+            if shard not in self.shards and epoch == 1 + self.epoch and self._count(shard) == totals[0]:
+                self.finished.append(Totals(shard, *totals))
+                self.shards.add(shard)
+                self.parts.pop(shard, None)
+
+    def _count(self, shard: int) -> int:
+        return self.parts[shard].count if shard in self.parts else 0
 
     def state(self) -> dict[str, Any]:
         """Return lists and numbers, which JSON holds."""

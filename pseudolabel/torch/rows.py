@@ -22,12 +22,13 @@ from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools.processes import ONE_THREAD
 from pseudolabel.inspection.opened import OpenDataset
 from pseudolabel.readers.sources.opening import forget_open_files
-from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, Totals, shuffled
+from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffled
 from pseudolabel.torch.tensors import RowsOfBatch, RowsOfDicts, Tensors, as_tensors
 from pseudolabel.writers.manifest import first_difference
 
 LOG = logging.getLogger("pseudolabel")
 PLACE = "place"  # the column of a row's place, int64 (10,)
+MAX_WORKERS, KEY_BYTES = 256, 512  # workers, and bytes of a key, of which `working_on` tells
 Made = tuple[int, int, Cursor, Tensors]  # shard, number in the shard, cursor, row
 
 
@@ -78,6 +79,7 @@ class Rows(IterableDataset[Tensors]):
             raise UserError(f"there is no column {min(unknown)!r}; choose among {', '.join(every)}")
         self._control = _shared(2)  # epoch, number of `load_state_dict` calls
         self._read = _shared(len(dataset.plan), 5)  # 1 + epoch, then the `Totals` of a shard; 0: not read yet
+        self._on = _shared(MAX_WORKERS, KEY_BYTES, kind=torch.uint8)
         self._columns = [one for one in dataset.spec.columns if one.name in self.columns]
 
     # --- epochs and states ---
@@ -96,9 +98,15 @@ class Rows(IterableDataset[Tensors]):
     @property
     def counts(self) -> dict[str, int]:
         """Return the samples seen, used, skipped and filtered in the shards that were read in this epoch."""
-        read = [*self._shards_read()]
-        seen, skipped, filtered = (sum(totals[at] for totals in read) for at in (2, 3, 4))
+        read = self._read[self._read[:, 0] == 1 + self.epoch]
+        seen, skipped, filtered = read[:, 2:].sum(0).tolist()
         return {"seen": seen, "used": seen - skipped - filtered, "skipped": skipped, "filtered": filtered}
+
+    @property
+    def working_on(self) -> list[str]:
+        """Return the sample that each worker is on or, if a worker was killed, was on."""
+        keys = (row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in self._on.numpy())
+        return [key for key in keys if key]
 
     def state_dict(self, after: Any = None) -> dict[str, Any]:
         """Return the state after training on a batch, which must be called for every batch: a dict for JSON or torch.
@@ -110,7 +118,7 @@ class Rows(IterableDataset[Tensors]):
         done = given if after is None else self._count(after)
         if done is None:
             raise UserError("workers make the rows, so give the batch that was trained on: state_dict(after=batch)")
-        done.finish(self._shards_read())
+        done.finish(self._read.numpy())
         return {**self._about(), **done.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -144,11 +152,6 @@ class Rows(IterableDataset[Tensors]):
             self._trained.add(place)
             self._serials[place.worker] = place.serial + 1
         return self._trained
-
-    def _shards_read(self) -> Iterator[Totals]:
-        read = self._read.numpy()
-        for shard in np.flatnonzero(read[:, 0] == 1 + self.epoch).tolist():
-            yield Totals(shard, *read[shard, 1:].tolist())
 
     # --- rows ---
 
@@ -205,7 +208,8 @@ class Rows(IterableDataset[Tensors]):
 
     def _made(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[RowsOfDicts | RowsOfBatch, int]]:
         """Yield each row of a piece as rows and its index, at which it becomes tensors. An error names the sample."""
-        on = SampleNamer()
+        info = get_worker_info()
+        on = SampleNamer(self._on[info.id % MAX_WORKERS if info else 0].numpy())
         options: dict[str, Any] = {"raw": not self.encoded, "counts": counts, "skips": SkipLog(), "report": on}
         try:
             for item in self.dataset.render(piece, epoch, self.split, **options):
@@ -221,12 +225,15 @@ class Rows(IterableDataset[Tensors]):
 
 
 class SampleNamer(NoHeartbeat):
-    """A heartbeat that knows the sample that is labelled, or the extent that is read."""
+    """A heartbeat that knows the sample that is labelled, or the extent that is read, and writes it to `board`."""
 
-    key = ""
+    def __init__(self, board: np.ndarray) -> None:
+        self.key, self._board = "", board
 
     def on(self, extent: str, key: str) -> None:
         self.key = key or extent
+        said = np.frombuffer(self.key.encode()[: len(self._board)], np.uint8)
+        self._board[: len(said)], self._board[len(said) :] = said, 0
 
 
 class SkipLog:
@@ -236,9 +243,9 @@ class SkipLog:
         LOG.info("%s", line.strip())
 
 
-def _shared(*shape: int) -> torch.Tensor:
+def _shared(*shape: int, kind: torch.dtype = torch.int64) -> torch.Tensor:
     """Return zeros in memory that this process shares with the workers of a loader."""
-    zeros = torch.zeros(shape, dtype=torch.int64)
+    zeros = torch.zeros(shape, dtype=kind)
     zeros.share_memory_()  # type: ignore[no-untyped-call]
     return zeros
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -174,3 +176,9 @@ def test_an_error_in_a_worker_names_the_sample(turned: Any, monkeypatch: pytest.
     monkeypatch.setattr(Rotate, "rows", failing)
     with pytest.raises(RuntimeError, match=rf"DataLoader worker process(.|\n)*internal error at {key}: ZeroDivision"):
         list(DataLoader(Rows(turned), num_workers=2, collate_fn=as_they_are))
+    monkeypatch.undo()
+    monkeypatch.setattr(Rotate, "rows", lambda self, image, chance: os.kill(os.getpid(), signal.SIGKILL))
+    rows = Rows(turned)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(DataLoader(rows, num_workers=1))
+    assert rows.working_on[0] in turned.keys
