@@ -1,8 +1,15 @@
-"""Write a page for each task, docs/TASK.md, of its docstring, its columns and its `--help`: `python docs/make.py`."""
+"""Write the pages that follow from the code: `python docs/make.py`.
+
+These are docs/tasks/ (a page for each task, and the table of all), docs/reference/options.md and python.md beside it,
+and the tasks in the menu of the site, mkdocs.yml.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from enum import EnumType
 from inspect import cleandoc
 from pathlib import Path
@@ -10,59 +17,211 @@ from typing import Any, get_args, get_type_hints
 
 from typer.main import get_command
 
-from pseudolabel import TASKS
+import pseudolabel
+from pseudolabel import RunOptions
 from pseudolabel.cli.program import app
+from pseudolabel.contracts import first_paragraph
 from pseudolabel.tasks import Task
 from pseudolabel.tasks.base.task import row_columns
 
 HERE = Path(__file__).parent
+TASKS = {name: task for name, task in pseudolabel.TASKS.items() if task.__module__.startswith("pseudolabel.")}
+MODALITIES = {"images": ".jpg", "audio": ".wav", "video": ".mp4", "text": ".txt"}  # and a suffix that its reader has
 COMMANDS = """```sh
-pseudolabel show {name} SOURCE    # three rows, nothing stored
-pseudolabel {name} SOURCE --out DIR
-pseudolabel verify DIR --against SOURCE
-pseudolabel preview DIR --open
+pseudolabel show {name} {source}    # three rows, nothing stored
+pseudolabel {name} {source} --out {out}
+pseudolabel verify {out} --against {source}
+pseudolabel preview {out}
 ```"""
+SOURCES = {"images": "images/", "audio": "speech/", "video": "films/", "text": "corpus/"}
+PYTHON = """# Python API
+
+Everything that a command does is a function. Each task is a class, and its options are the arguments: `Jigsaw(grid=2)`
+is `pseudolabel jigsaw --grid 2`. The options of a run, [such as `out` and `seed`](options.md), are keyword arguments of
+`run`.
+
+```python
+from pseudolabel import Jigsaw, rows, run
+
+if __name__ == "__main__":  # workers are processes of their own, and import this file
+    run(Jigsaw(grid=3), "images/", out="tiles/", seed=0)
+
+    for row in rows(Jigsaw(grid=3), "images/", seed=0, copy=0, part=(0, 1)):
+        ...  # the same rows as a stream, without files
+```
+
+On Linux, workers are forks of the fork server of `multiprocessing`. A process has one fork server. Forks of it that
+your own code makes later have one thread for each library, and OpenCV loaded.
+"""
 
 
-def page(task: type[Task]) -> str:
-    """A task's page. Columns are those of the default options."""
+def pages() -> dict[Path, str]:
+    """Return every page that follows from the code, by its path under docs/."""
+    made = {Path("tasks", f"{name}.md"): task_page(task) for name, task in TASKS.items()}
+    return made | {
+        Path("tasks", "index.md"): index_page(),
+        Path("reference", "options.md"): options_page(),
+        Path("reference", "python.md"): python_page(),
+        Path("..", "mkdocs.yml"): site_menu(),
+    }
+
+
+def site_menu() -> str:
+    """Return the configuration of the site, with all tasks in its menu."""
+    entries = "".join(f"      - tasks/{name}.md\n" for name in ("index", *TASKS))
+    text = (HERE.parent / "mkdocs.yml").read_text("utf-8")
+    return re.sub(r"(  - Tasks:\n)(?:      - .*\n)*", lambda found: found[1] + entries, text)
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def modality(task: type[Task]) -> str:
+    """Return the modality that a task's reader takes; the first one, if it takes several."""
+    suffixes = task().reader().suffixes
+    return next(name for name, suffix in MODALITIES.items() if suffix in suffixes)
+
+
+def task_page(task: type[Task]) -> str:
+    """Return a task's page. Columns are those of the default options."""
     unsafe = (
         f"Later augmentations that make the label false: {', '.join(task.description.invalidating_augmentations)}."
         if task.description.invalidating_augmentations
         else ""
     )
     columns = [f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in row_columns(task())]
+    source = SOURCES[modality(task)]
+    picture = f"![A row of {task.name}]({task.name}.jpg)"
     own = {field.name for field in fields(task)}
-    options = [o for o in get_command(app).get_command(None, task.name).params if o.param_type_name == "option"]  # type: ignore[attr-defined]
     parts = [
         f"# {task.name}",
         cleandoc(task.__doc__ or ""),
+        picture if (HERE / "tasks" / f"{task.name}.jpg").exists() else "",
         f"Method: {task.description.paper}",
         unsafe,
-        COMMANDS.format(name=task.name),
+        COMMANDS.format(name=task.name, source=source, out=f"{source.rstrip('/')}-{task.name}"),
+        "## Columns",
         "\n".join(["| column | type | role | meaning |", "| --- | --- | --- | --- |", *columns]),
         "## Options",
-        table(task, [option for option in options if option.name in own]),
-        "Of every task:",
-        table(task, [option for option in options if option.name not in own]),
+        option_table(task, [option for option in command_options(task) if option.name in own]),
+        "All tasks also take [the options of a run](../reference/options.md).",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(task: type[Task], options: list[Any]) -> str:
-    """Options as `--help` has them."""
-    lines, hints = ["| option | default | |", "| --- | --- | --- |"], get_type_hints(task)
+def index_page() -> str:
+    """Return the table of all tasks, by modality. The order is that of the code."""
+    parts = [
+        "# Tasks",
+        "Each task is a command. `pseudolabel tasks` prints this list, `pseudolabel jigsaw --help` the options of one. "
+        "[Which task to try first](../explanation/leaks.md#do-the-rows-teach).",
+    ]
+    for kind in MODALITIES:
+        lines = []
+        for name, task in TASKS.items():
+            if modality(task) != kind:
+                continue
+            inputs, labels = (
+                ", ".join(f"`{column.name}`" for column in task().columns() if column.role == role)
+                for role in ("input", "label")
+            )
+            presets = choices(task, "preset")
+            method = task.description.paper + (f". Presets: {', '.join(presets)}" if presets else "")
+            what = first_paragraph(task.__doc__)
+            lines.append(f"| [`{name}`]({name}.md) | {what} | {inputs} | {labels} | {method} |")
+        head = ["| task | what it does | input | label | method |", "| --- | --- | --- | --- | --- |"]
+        parts += [f"## {kind.capitalize()}", "\n".join([*head, *lines])]
+    parts.append("`cluster` also takes speech, films and text.")
+    return "\n\n".join(parts) + "\n"
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def options_page() -> str:
+    """Return the page of the options that all tasks have."""
+    some = next(iter(TASKS.values()))
+    own = {field.name for field in fields(some)}
+    shared = [option for option in command_options(some) if option.name not in own]
+    return (
+        "# Options of a run\n\nEvery task takes these options. The options of a task are on "
+        "[its own page](../tasks/index.md). "
+        f"In Python, write `validation=0.01` for `--validation 0.01`.\n\n{option_table(RunOptions, shared)}\n"
+    )
+
+
+def command_options(task: type[Task]) -> list[Any]:
+    """Return the options of a task's command."""
+    command = get_command(app).get_command(None, task.name)  # type: ignore[attr-defined]
+    return [option for option in command.params if option.param_type_name == "option"]
+
+
+def choices(owner: type, name: str) -> list[str]:
+    """Return the values that a field may have, if it has a few."""
+    hint = get_type_hints(owner).get(name)
+    return [str(one) for kind in (hint, *get_args(hint)) if isinstance(kind, EnumType) for one in kind]
+
+
+def option_table(owner: type, options: list[Any]) -> str:
+    """Return options as `--help` has them."""
+    lines = ["| option | default | |", "| --- | --- | --- |"]
     for option in options:
         names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-        kinds = [
-            kind for kind in (hints.get(option.name), *get_args(hints.get(option.name))) if isinstance(kind, EnumType)
-        ]
-        choices = f" One of {', '.join(kinds[0])}." if kinds else ""
+        allowed = choices(owner, option.name)
+        told = f" One of {', '.join(allowed)}." if allowed else ""
         default = f"`{option.default}`" if option.default not in (None, "") and option.default is not False else ""
-        lines.append(f"| {names} | {default} | {option.help.replace('|', '/')}{choices} |")
+        lines.append(f"| {names} | {default} | {option.help.replace('|', '/')}{told} |")
     return "\n".join(lines)
 
 
+# --- Python ----------------------------------------------------------------------------------------------------------
+
+
+def python_page() -> str:
+    """Return the page of the names that `import pseudolabel` gives."""
+    parts = [PYTHON.strip()]
+    for name in pseudolabel.__all__:
+        thing = getattr(pseudolabel, name)
+        if name not in TASKS and callable(thing) and not (inspect.isclass(thing) and thing.__name__ in task_classes()):
+            parts += [f"## {name}", *entry(name, thing)]
+    lines = [f"- [`{task.__name__}`](../tasks/{name}.md)" for name, task in TASKS.items()]
+    return "\n\n".join(filter(None, [*parts, "## Tasks", "\n".join(lines)])) + "\n"
+
+
+def task_classes() -> set[str]:
+    return {task.__name__ for task in TASKS.values()}
+
+
+def entry(name: str, thing: Any) -> Iterator[str]:
+    """Yield the signature, the docstring, and the fields or methods of a public name."""
+    if thing is RunOptions:
+        yield f"{cleandoc(thing.__doc__)} They are [listed here](options.md)."
+    elif is_dataclass(thing) and fields(thing):
+        yield cleandoc(thing.__doc__ or "")
+        yield "\n".join(f"- `{field.name}`: `{field.type}`" for field in fields(thing))
+    elif inspect.isclass(thing) and issubclass(thing, Task):
+        yield f'{cleandoc(thing.__doc__)} How to write one: CONTRIBUTING.md, "Add a task".'
+    else:
+        yield f"```text\n{name}{signature(thing)}\n```"
+        yield cleandoc(thing.__doc__ or "")
+        if inspect.isclass(thing):
+            methods = [(key, value) for key, value in vars(thing).items() if key[0] != "_" and callable(value)]
+            lines = [f"- `{key}{signature(value)}`: {first_paragraph(value.__doc__)}" for key, value in methods]
+            yield "\n".join(lines) if not issubclass(thing, BaseException) else ""
+
+
+def signature(thing: Any) -> str:
+    """Return a signature, with annotations as they are written."""
+    written = str(inspect.signature(thing)).replace("(self, ", "(").replace("(self)", "()")
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", written)
+
+
+def write() -> None:
+    """Write all pages."""
+    for path, text in pages().items():
+        (HERE / path).parent.mkdir(parents=True, exist_ok=True)
+        (HERE / path).write_text(text, "utf-8")
+
+
 if __name__ == "__main__":
-    for name, task in TASKS.items():
-        (HERE / f"{name}.md").write_text(page(task), "utf-8")
+    write()

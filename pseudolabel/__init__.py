@@ -78,8 +78,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use, so that signal handlers are installed early and --help does not load the engine."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in MODULES:
         return getattr(import_module(f"pseudolabel.{MODULES[name]}"), name)
-    return next(task for task in import_module("pseudolabel.tasks").TASKS.values() if task.__name__ == name)
+    tasks = import_module("pseudolabel.tasks.base.task").TASKS if name[0].isupper() else {}
+    for task in tasks.values():
+        if task.__name__ == name and task.__module__.startswith("pseudolabel.tasks."):
+            return task
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,17 +5,20 @@ A command is built when it is called. To build all of them takes longer than to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields
 from inspect import Parameter, Signature, get_annotations, signature
-from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, get_args, get_type_hints
 
 import typer
-import typer.core
 import typer.main
 
+from pseudolabel.cli.help import Command, Group
+from pseudolabel.tasks.base.modalities import MODALITIES
 from pseudolabel.tasks.base.task import Task
+
+READING = "Reading the source"  # panel of the options of readers
 
 
 def task_from_options(task: type[Task], given: dict[str, Any]) -> Task:
@@ -32,32 +35,39 @@ def with_options(command: Callable[..., None], options: list[Parameter], text: s
 
 
 def own_options(task: type[Task]) -> list[Parameter]:
-    """Return the options of a task: its own first, those of its reader last."""
-    declared = [get_annotations(base) for base in task.__mro__]
-    return sorted(options_of(task), key=lambda option: next(i for i, own in enumerate(declared) if option.name in own))
+    """Return the options of a task: its own first, those of its reader last, each in its panel of the help."""
+    declared, readers = [get_annotations(base) for base in task.__mro__], [kind.options for kind in MODALITIES.values()]
+
+    def place(name: str) -> int:
+        return next(i for i, own in enumerate(declared) if name in own)
+
+    def panel(name: str) -> str:
+        return READING if task.__mro__[place(name)] in readers else f"Options of {task.name}"
+
+    return sorted(options_of(task, panel), key=lambda option: place(option.name))
 
 
-def options_of(dataclass: type) -> list[Parameter]:
-    """Return one option for each field of a dataclass."""
+def options_of(dataclass: type, panel: Callable[[str], str] = lambda name: "") -> list[Parameter]:
+    """Return one option for each field of a dataclass, in the panel of the help that `panel` gives by its name."""
     hints = get_type_hints(dataclass, include_extras=True)  # resolves names in the module of the declaring class
     return [
         Parameter(
             field.name,
             Parameter.KEYWORD_ONLY,
             default=field.default,
-            annotation=_annotation(hints[field.name], dataclass),
+            annotation=_annotation(hints[field.name], dataclass, panel(field.name)),
         )
         for field in fields(dataclass)
     ]
 
 
-def _annotation(hint: Any, dataclass: type) -> Any:
+def _annotation(hint: Any, dataclass: type, panel: str) -> Any:
     """Return the annotation of an option. Replace `{0.NAME}` in its help with the default of the option NAME."""
     kind, option = get_args(hint)
-    if "{" not in option.help:
-        return hint
     filled = copy(option)
-    filled.help = option.help.format(dataclass())
+    if "{" in option.help:
+        filled.help = option.help.format(dataclass())
+    filled.rich_help_panel = panel or option.rich_help_panel
     return Annotated[kind, filled]
 
 
@@ -66,37 +76,35 @@ class LazyCommand(NamedTuple):
 
     make: Callable[[], Callable[..., None] | typer.Typer]
     help: str
+    panel: str = "Commands"  # of the help of its group
+    examples: Callable[[], Sequence[str]] = tuple  # returns command lines for the end of its help
 
 
 Commands = Mapping[str, LazyCommand]
 
 
-def lazy_group(commands: Commands, **settings: Any) -> typer.Typer:
-    """Return a group of commands. `settings` are those of `typer.Typer`."""
+def lazy_group(commands: Commands, callback: Callable[..., None] = lambda: None, **settings: Any) -> typer.Typer:
+    """Return a group of commands. `callback` has the options of the group; `settings` are those of `typer.Typer`."""
 
-    class Group(typer.core.TyperGroup):
-        def list_commands(self, ctx: Any) -> list[str]:
-            return [*commands]
+    class Lazy(Group):
+        lines: ClassVar = {name: (one.panel, one.help) for name, one in commands.items()}
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return _built(cmd_name, commands[cmd_name].make()) if cmd_name in commands else None
-
-        def format_commands(self, ctx: Any, formatter: Any) -> None:
-            width = formatter.width - 6 - max(map(len, commands))
-            stubs = {name: typer.core.TyperCommand(name, help=one.help) for name, one in commands.items()}
-            with formatter.section("Commands"):
-                formatter.write_dl([(name, stub.get_short_help_str(width)) for name, stub in stubs.items()])
+            return _built(cmd_name, commands[cmd_name]) if cmd_name in commands else None
 
     group = typer.Typer(
-        cls=Group, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, **settings
+        cls=Lazy, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings
     )
-    group.callback()(lambda: None)
+    group.callback()(callback)
     return group
 
 
-def _built(name: str, command: Callable[..., None] | typer.Typer) -> Any:
-    if isinstance(command, typer.Typer):
-        return typer.main.get_group(command)
+def _built(name: str, lazy: LazyCommand) -> Any:
+    made = lazy.make()
+    if isinstance(made, typer.Typer):
+        return typer.main.get_group(made)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    alone.command(name)(command)
-    return typer.main.get_command(alone)
+    alone.command(name, cls=Command)(made)
+    command = typer.main.get_command(alone)
+    command.examples = lazy.examples()  # type: ignore[attr-defined]
+    return command

@@ -18,8 +18,9 @@ from pseudolabel.storage.urls import is_url
 
 DatasetFolder = Annotated[str, typer.Argument(metavar="DIR", help="A finished dataset.", show_default=False)]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.")]
+JSON_HELP = "Print the summary, or the error, as one JSON object."
+Json = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel="Running")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.", rich_help_panel="Running")]
 ROWS_HELP = "Number of rows to read, evenly spread; at most 20,000 pictures, sounds and texts are read."
 AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
@@ -30,7 +31,7 @@ def export_dataset(
     out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-TRAINER in the current folder]")] = None,
     json_: Json = False,
 ) -> None:
-    """Write the files that a HuBERT trainer reads, from a dataset of mask-audio."""
+    """Write the files of a HuBERT trainer, from mask-audio."""
     from pseudolabel.writers.exports.hubert import export
 
     print_summary(export(dataset, to, out), json_)
@@ -43,7 +44,7 @@ def verify_dataset(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a dataset: the checksums of its files, then the label of each row.
+    """Check the files of a dataset, and the label of each row.
 
     Without --against, a row is "true" if it proves its label, and "consistent" if it has no contradiction but cannot
     prove its label. With --against, each row is made again from the source and compared. The source is read by the same
@@ -68,7 +69,7 @@ def preview_dataset(
     out: Annotated[Path | None, typer.Option(help="File for the page. [DIR/index.html]")] = None,
     open_: Open = False,
 ) -> None:
-    """Write an HTML page with the facts of a dataset and some of its rows. The page needs no network."""
+    """Write a web page with facts and rows of a dataset. The page needs no network."""
     from pseudolabel.inspection.preview import preview
 
     if open_ and not out and is_url(dataset):
@@ -98,7 +99,9 @@ def audit_rows(
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if a label leaks.")] = False,
     json_: Json = False,
 ) -> None:
-    """Guess labels from facts that need no understanding, such as file sizes and border pixels: a good guess is a leak.
+    """Guess labels from file sizes and the like to find leaks.
+
+    A fact that needs no understanding, such as a file size or the border pixels, should not tell the label.
 
     A linear model and a shallow tree guess each label, for sources that they did not see. The report gives each rate
     with a 95 % interval beside chance; a leak is significant after correction for the number of guesses (Holm). It also
@@ -118,7 +121,10 @@ def audit_rows(
 
 
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
-    """Describe a dataset: its task, command, rows, label distribution and skipped samples."""
+    """Print the task, rows, labels and losses of a dataset.
+
+    Its command, the distribution of its labels, and the reasons of skipped samples are told, too.
+    """
     from pseudolabel.inspection.describe import describe
     from pseudolabel.writers.dataset import open_dataset
 

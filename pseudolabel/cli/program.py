@@ -5,16 +5,20 @@ A command imports what it needs when it runs. Help and usage errors import neith
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 import webbrowser
 from collections.abc import Callable
 from dataclasses import asdict
+from errno import EDQUOT, EFBIG, ENOSPC
 from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import completion
 
 from pseudolabel.cli.commands import (
     Commands,
@@ -33,12 +37,13 @@ from pseudolabel.cli.datasets import (
     describe_dataset,
     export_dataset,
     preview_dataset,
-    print_summary,
     verify_dataset,
 )
+from pseudolabel.cli.help import PANELS, examples, modality_panel, usage_error
 from pseudolabel.cli.signals import fail
-from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, first_paragraph
-from pseudolabel.tasks import TASKS, Task
+from pseudolabel.cli.summary import dry_run_lines, print_lines, run_lines
+from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, first_paragraph
+from pseudolabel.tasks import PLUGIN_FAULTS, TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
 
 SOURCES_HELP = "Folders, files, archives, tables or URLs; @FILE or - reads a list of them."
@@ -48,9 +53,8 @@ SourceOrText = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the random number generator.")]
 Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Estimate the rows and the time from a few samples; write nothing.")
-]
+DRY_RUN_HELP = "Estimate the rows and the time from a few samples; write nothing."
+DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP, rich_help_panel="Running")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
 
 
@@ -66,9 +70,11 @@ def run_command(task: type[Task]) -> Callable[..., None]:
 
         made = task_from_options(task, given)
         if dry_run_:
-            print_summary(dry_run(made, source, **given), json_)
+            facts = dry_run(made, source, **given)
+            print_lines(dry_run_lines(facts), facts, json_)
         else:
-            print_summary(asdict(run(made, source, progress=Progress(quiet), **given)), json_)
+            done = run(made, source, progress=Progress(quiet), **given)
+            print_lines(run_lines(done, source), asdict(done), json_)
 
     return with_options(run_task, [*own_options(task), *options_of(RunOptions)], cleandoc(task.__doc__ or ""))
 
@@ -107,14 +113,17 @@ def plan_command(task: type[Task]) -> Callable[..., None]:
         from pseudolabel.engine.progress import Progress
 
         made = task_from_options(task, given)
-        print_summary(asdict(plan_parts(made, source, progress=Progress(quiet), **given)), json_)
+        done = plan_parts(made, source, progress=Progress(quiet), **given)
+        print_lines(run_lines(done, source), asdict(done), json_)
 
     shared = [option for option in options_of(RunOptions) if option.name != "part"]
     text = f"Plan {task.name}. {first_paragraph(task.__doc__)}"
     return with_options(plan_task, [*own_options(task), *shared], text)
 
 
-FINISH_HELP = "Finish a planned dataset: write its manifest, or end with exit code 3 if a shard is missing."
+FINISH_HELP = """Finish a planned dataset after all of its parts.
+
+Write its manifest and its card. If a shard is missing, end with exit code 3 and name the parts to run."""
 
 
 def finish_command() -> Callable[..., None]:
@@ -124,44 +133,79 @@ def finish_command() -> Callable[..., None]:
         from pseudolabel.engine.parts import finish
         from pseudolabel.engine.progress import Progress
 
-        print_summary(asdict(finish(dataset, progress=Progress(), **given)), json_)
+        done = finish(dataset, progress=Progress(), **given)
+        print_lines(run_lines(done), asdict(done), json_)
 
     limit_options = [option for option in options_of(RunOptions) if option.name == "max_skipped"]
     return with_options(finish_dataset, limit_options, FINISH_HELP)
 
 
-def task_commands(make: Callable[[type[Task]], Callable[..., None]], summary: str) -> Commands:
-    """Return a command for each task. `summary` is its line in the help: {0} is the name, {1} what the task does."""
-    return {
-        name: LazyCommand(partial(make, task), summary.format(name, first_paragraph(task.__doc__)))
-        for name, task in TASKS.items()
-    }
+def task_commands(make: Callable[[type[Task]], Callable[..., None]], with_examples: bool = False) -> Commands:
+    """Return a command for each task, sorted by the panels of the help."""
+    made = {}
+    for name, task in TASKS.items():
+        some = partial(examples, task) if with_examples else tuple
+        made[name] = LazyCommand(partial(make, task), task.__doc__ or "", modality_panel(task), some)
+    return dict(sorted(made.items(), key=lambda one: PANELS.index(one[1].panel)))
 
 
 def ready(function: Callable[..., None]) -> LazyCommand:
     """Return a command that is a plain function; its docstring is its help."""
-    return LazyCommand(lambda: function, cleandoc(function.__doc__ or ""))
+    return LazyCommand(lambda: function, cleandoc(function.__doc__ or ""), "Datasets")
 
 
-SHOW_HELP = "Show three rows made from SOURCE or from a sentence, and explain their labels. Nothing is stored."
-PLAN_HELP = (
-    "List SOURCE and fit, if the task needs a fit. Next, run the task with --part I/N on any machine, then finish."
-)
-SHOW_COMMANDS = task_commands(show_command, "Show three rows of {}. {}")
-PLAN_COMMANDS = task_commands(plan_command, "Plan {}. {}")
+def print_version(asked: bool) -> None:
+    """Print the version and end, if it is asked for."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"pseudolabel {version('pseudolabel')}")
+        raise typer.Exit
+
+
+def install_completion(asked: bool) -> None:
+    """Install the completion of the shell and end, if it is asked for."""
+    if asked:
+        completion.completion_init()  # type: ignore[attr-defined]
+        shell, path = completion.install(prog_name="pseudolabel")  # type: ignore[attr-defined]
+        typer.echo(f"{shell} completion is in {path}; open a new terminal")
+        raise typer.Exit
+
+
+def top_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion", callback=install_completion, is_eager=True, help="Complete names in this shell."
+        ),
+    ] = False,
+) -> None:
+    """Take the options before any command."""
+
+
+SHOW_HELP = """Show three rows of a task, and store nothing.
+
+The rows are made from SOURCE or from a sentence, and their labels are explained."""
+PLAN_HELP = """Plan a dataset that several machines make in parts.
+
+List SOURCE and fit, if the task needs a fit. Next, run the task with --part I/N on any machine, then finish."""
 app = lazy_group(
     {
-        **task_commands(run_command, "{1}"),
-        "tasks": ready(list_tasks),
-        "export": ready(export_dataset),
+        "show": LazyCommand(partial(lazy_group, task_commands(show_command), help=SHOW_HELP), SHOW_HELP, "First look"),
+        "tasks": ready(list_tasks)._replace(panel="First look"),
+        **task_commands(run_command, with_examples=True),
         "verify": ready(verify_dataset),
         "preview": ready(preview_dataset),
         "describe": ready(describe_dataset),
         "audit": ready(audit_rows),
-        "finish": LazyCommand(finish_command, FINISH_HELP),
-        "show": LazyCommand(partial(lazy_group, SHOW_COMMANDS, help=SHOW_HELP), SHOW_HELP),
-        "plan": LazyCommand(partial(lazy_group, PLAN_COMMANDS, help=PLAN_HELP), PLAN_HELP),
+        "export": ready(export_dataset),
+        "plan": LazyCommand(partial(lazy_group, task_commands(plan_command), help=PLAN_HELP), PLAN_HELP, "Datasets"),
+        "finish": LazyCommand(finish_command, FINISH_HELP, "Datasets"),
     },
+    top_options,
     name="pseudolabel",
     help="Turn raw text, images, video or sound into a dataset of (input, pseudo-label) rows in Parquet.",
     epilog="Run the same command again to resume an interrupted run. Exit codes: 0 success, 1 internal error or dying "
@@ -172,15 +216,26 @@ app = lazy_group(
 
 
 def execute() -> int:
-    """Run the command line and return its exit code. Each error has a message of one or two lines."""
+    """Run the command line and return its exit code. Each error has a message of at most three lines."""
+    for fault in PLUGIN_FAULTS:
+        print(f"pseudolabel: {fault}", file=sys.stderr)
     try:
+        if "_PSEUDOLABEL_COMPLETE" in os.environ:  # a shell asks to complete a line
+            completion.completion_init()  # type: ignore[attr-defined]
         command = typer.main.get_command(app)  # `app()` would set an excepthook of its own
         return command(prog_name="pseudolabel", standalone_mode=False) or 0
     except typer.TyperException as wrong:  # a usage error of Typer's own: unknown option, value out of range
-        path = getattr(getattr(wrong, "ctx", None), "command_path", "pseudolabel")
-        return fail(f"{wrong.format_message()}\nsee {path} --help", wrong.exit_code)
-    except UserError as refused:
-        return fail(str(refused), refused.code)
+        refused = usage_error(wrong)
+    except UserError as error:
+        refused = error
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return fail(f"storage failed: {where}{error.strerror or error}; run the same command again to resume", 74)
+        where = f"{str(error.filename).partition('/_work')[0]}: " if error.filename else ""  # the dataset's folder
+        remedy = "free some space" if error.errno in (ENOSPC, EDQUOT, EFBIG, None) else "mend it"
+        refused = UserError(
+            f"storage failed: {where}{error.strerror or error}; {remedy}, and run the same command again to resume", 74
+        )
+    except Exception as bug:
+        traceback.print_exc()
+        refused = UserError(f"internal error: {type(bug).__name__}: {bug}; please report it with the traceback", 1)
+    what, remedy = map(escape_controls, refused.parts)
+    return fail(what, remedy, refused.code)

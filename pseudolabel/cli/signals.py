@@ -1,15 +1,17 @@
-"""Signal handlers, which raise an exception for Ctrl-C and SIGTERM, and the print of an error message."""
+"""Signal handlers, which raise an exception for Ctrl-C and SIGTERM, and the print of an error."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from contextlib import suppress
 from threading import Timer
 from types import FrameType, TracebackType
 from typing import NoReturn
 
 AGAIN_SECONDS = 0.02  # seconds until a lost signal is sent again
+LINE_LETTERS = 105  # letters of an error and its remedy that stand on one line
 
 
 class Interrupted(BaseException):
@@ -44,7 +46,18 @@ def _print_fault(kind: type[BaseException], fault: BaseException, trace: Traceba
         sys.__excepthook__(kind, fault, trace)
 
 
-def fail(message: str, code: int) -> int:
-    """Print an error message on standard error; return the exit code."""
-    print(f"pseudolabel: {message}", file=sys.stderr, flush=True)
+def fail(wrong: str, remedy: str, code: int) -> int:
+    """Print an error: what is wrong and what to type instead. Return the exit code.
+
+    With `--json`, also print one JSON object on standard output. Paths below the current folder are shown relative.
+    """
+    with suppress(FileNotFoundError):  # the current folder is deleted
+        here = f"{os.getcwd()}/"
+        wrong, remedy = wrong.replace(here, ""), remedy.replace(here, "")
+    apart = "\n" if len(wrong) + len(remedy) > LINE_LETTERS or remedy.startswith("see ") else "; "
+    print(f"pseudolabel: {wrong}{apart if remedy else ''}{remedy}", file=sys.stderr, flush=True)
+    if "--json" in sys.argv:
+        import json
+
+        print(json.dumps({"code": code, "error": wrong, "remedy": remedy}), flush=True)
     return code

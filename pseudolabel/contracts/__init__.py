@@ -21,10 +21,20 @@ from pseudolabel.contracts.errors import (
     UnusableSample,
     UserError,
     decoding_errors,
+    did_you_mean,
     or_skipped,
     parse_choice,
+    split_remedy,
 )
-from pseudolabel.contracts.options import KEEP_HELP, Engine, Options, RunOptions, share_or_count, usable_cores
+from pseudolabel.contracts.options import (
+    KEEP_HELP,
+    Engine,
+    Options,
+    RunOptions,
+    check_option,
+    share_or_count,
+    usable_cores,
+)
 from pseudolabel.contracts.randomness import Chance, Split, chance_for, hash64, splits
 from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, file_of
 from pseudolabel.contracts.schema import COPY, IGNORE_INDEX, KEY, Column, arrow_schema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,11 +41,32 @@ class FilteredSample(SampleError):
 
 
 class UserError(Exception):
-    """An error that stops the run. The message says what is wrong and what to type instead; `code` is the exit code."""
+    """An error that stops the run. The message is `what is wrong; what to type instead`, or these on two lines. `code`
+    is the exit code."""
 
     def __init__(self, message: str, code: int = 2) -> None:
         super().__init__(message)
         self.code = code
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """Return what is wrong, and the remedy."""
+        return split_remedy(str(self))
+
+
+def split_remedy(message: str) -> tuple[str, str]:
+    """Divide `what is wrong; remedy` in two, at the first line end or else the last "; ". The remedy may be ""."""
+    wrong, mark, remedy = message.partition("\n")
+    if not mark and "; " in message:
+        wrong, _, remedy = message.rpartition("; ")
+    return wrong, remedy
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean NAME? " with the known name that is most like `word`, "" if none is like it."""
+    from difflib import get_close_matches
+
+    return "".join(f"did you mean {name}? " for name in get_close_matches(word, list(known), 1))
 
 
 def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
@@ -53,7 +74,8 @@ def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
     try:
         return choices(value)
     except ValueError:
-        raise UserError(f"{name} is {value!r}; choose among {', '.join(choices)}") from None
+        hint = did_you_mean(str(value), choices)
+        raise UserError(f"{name} is {value!r}; {hint}choose among {', '.join(choices)}") from None
 
 
 def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:

@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from types import UnionType
@@ -31,11 +32,11 @@ class Options:
         hints = get_type_hints(type(self), include_extras=True)
         for field in fields(self):
             kind, option = get_args(hints[field.name])[:2]
-            value = _checked(getattr(self, field.name), kind, option, f"--{field.name.replace('_', '-')}")
+            value = check_option(getattr(self, field.name), kind, option, f"--{field.name.replace('_', '-')}")
             object.__setattr__(self, field.name, value)
 
 
-def _checked(value: Any, kind: Any, option: Any, name: str) -> Any:
+def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:
     """Return an option's value, with text converted to the StrEnum member. Raise `UserError` if it is not allowed."""
     choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
     if choices and value is not None:
@@ -77,30 +78,39 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+_output, _selection, _running = (partial(Option, rich_help_panel=name) for name in ("Output", "Selection", "Running"))
+
+
 @dataclass(frozen=True)
 class RunOptions(Options):
     """The options that every task's command accepts in addition to the task's own options."""
 
-    out: Annotated[str | None, Option(help=OUT_HELP)] = None
-    seed: Annotated[int, Option(help="Seed of the random number generator: same seed, same bytes.")] = 0
-    workers: Annotated[int, Option(min=0, help="Number of worker processes; 0: one per usable core.")] = 0
-    engine: Annotated[Engine, Option(help="Run on the cores of this machine, or on the nodes of a Ray cluster.")] = (
+    out: Annotated[str | None, _output(help=OUT_HELP)] = None
+    seed: Annotated[int, _selection(help="Seed of the random number generator: same seed, same bytes.")] = 0
+    workers: Annotated[int, _running(min=0, help="Number of worker processes; 0: one per usable core.")] = 0
+    engine: Annotated[Engine, _running(help="Run on the cores of this machine, or on the nodes of a Ray cluster.")] = (
         Engine.LOCAL
     )
     ray_address: Annotated[
-        str | None, Option(help="Running Ray cluster, HOST:6379. [$RAY_ADDRESS; if unset, a local one is started]")
+        str | None, _running(help="Running Ray cluster, HOST:6379. [$RAY_ADDRESS; if unset, a local one is started]")
     ] = None
-    shard_size: Annotated[int, Option(min=1, help="Approximate maximum MB of source per shard.")] = 256
-    copies: Annotated[int, Option(min=1, help="Copies of each sample, each with new random numbers.")] = 1
-    limit: Annotated[int | None, Option(min=1, help="Use N random samples, or with --in-order the first N.")] = None
-    validation: Annotated[float, Option(min=0.0, max=0.99, help="Share of files or documents for validation.")] = 0.0
-    in_order: Annotated[bool, Option("--in-order", help="Keep the order of the source; do not shuffle.")] = False
-    keep: Annotated[str | None, Option(metavar="COLUMNS", help=KEEP_HELP)] = None
-    max_skipped: Annotated[str, Option(help="Fail above this share (5%) or count (100) of unusable samples.")] = "0.5"
-    sample_seconds: Annotated[float, Option(min=0.1, help="Skip a sample that takes more seconds to process.")] = 300.0
-    part: Annotated[str | None, Option(metavar="I/N", help=PART_HELP)] = None
-    extend: Annotated[bool, Option("--extend", help="Add shards for new source samples; keep existing shards.")] = False
-    overwrite: Annotated[bool, Option("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
+    shard_size: Annotated[int, _output(min=1, help="Approximate maximum MB of source per shard.")] = 256
+    copies: Annotated[int, _selection(min=1, help="Copies of each sample, each with new random numbers.")] = 1
+    limit: Annotated[int | None, _selection(min=1, help="Use N random samples, or with --in-order the first N.")] = None
+    validation: Annotated[float, _selection(min=0.0, max=0.99, help="Share of files or documents for validation.")] = (
+        0.0
+    )
+    in_order: Annotated[bool, _selection("--in-order", help="Keep the order of the source; do not shuffle.")] = False
+    keep: Annotated[str | None, _output(metavar="COLUMNS", help=KEEP_HELP)] = None
+    max_skipped: Annotated[str, _running(help="Fail above this share (5%) or count (100) of unusable samples.")] = "0.5"
+    sample_seconds: Annotated[float, _running(min=0.1, help="Skip a sample that takes more seconds to process.")] = (
+        300.0
+    )
+    part: Annotated[str | None, _running(metavar="I/N", help=PART_HELP)] = None
+    extend: Annotated[bool, _output("--extend", help="Add shards for new source samples; keep existing shards.")] = (
+        False
+    )
+    overwrite: Annotated[bool, _output("--overwrite", help="Delete the dataset in --out first, if there is one.")] = (
         False
     )
 

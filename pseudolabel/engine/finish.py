@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pseudolabel.contracts import RunOptions, UserError, share_or_count
+from pseudolabel.contracts import RunOptions, UserError, share_or_count, shorten, split_remedy
 from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Plan, save_plan
 from pseudolabel.engine.pools.crashes import CrashLog
@@ -38,6 +39,7 @@ from pseudolabel.writers.card import write_card
 from pseudolabel.writers.manifest import read_or_refuse, write_manifest
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.shards import Records
+from pseudolabel.writers.skip_reasons import count_reasons
 
 MAX_UNKNOWN_SHARE = 0.05  # share of [UNK] above which a run warns
 UNKNOWN_REMEDY = "the tokenizer does not know them; give a --tokenizer that does, or a larger --vocab-size"
@@ -153,23 +155,22 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
         raise UserError(f"{out}: used + skipped + filtered != {summary.seen} samples seen; please report it", code=3)
     limit, share = share_or_count(options.max_skipped)
     if summary.skipped > (limit * summary.seen if share else limit):
-        first = _first_reason(out, "skipped")
-        raise UserError(
-            f"{summary.skipped} of {summary.seen} samples are unusable, more than --max-skipped {options.max_skipped}"
-            f"{first}\nsee {out / SKIPPED}; give a larger --max-skipped, or repair the files and make the dataset "
-            "again with --overwrite",
-            code=3,
-        )
+        wrong = f"{summary.skipped} of {summary.seen} samples are unusable"
+        raise _too_few(wrong, out, "skipped", f", or give a --max-skipped above {options.max_skipped}")
     if not sum(summary.rows.values()):
-        first = _first_reason(out, "")
-        raise UserError(f"no row could be made from {summary.seen} samples{first}\nsee {out / SKIPPED}", code=3)
+        raise _too_few(f"no row could be made from {summary.seen} samples", out)
 
 
-def _first_reason(out: Path, kind: str) -> str:
-    """Return ", such as KEY: REASON" of the first line of this kind (any if "") in `_skipped.jsonl`, "" if none."""
+def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> UserError:
+    """Return the error of a run with too few rows: with the commonest reason of this kind, if any, and its remedy."""
     with (out / SKIPPED).open(encoding="utf-8") as lines:
-        left_out = next((line for line in map(json.loads, lines) if kind in line["kind"]), None)
-    return f", such as {left_out['key']}: {left_out['reason']}" if left_out else ""
+        found = count_reasons(line for line in map(json.loads, lines) if kind in line["kind"])
+    remedy = "give other files"
+    for most in found[:1]:
+        reason = textwrap.shorten(split_remedy(most.text)[0], 48, placeholder=" ...")
+        wrong, remedy = f"{wrong}, {most.count:,} because: {reason} ({shorten(most.key)})", most.remedy
+    again = f"{remedy}, and make the dataset again with --overwrite"
+    return UserError(f"{wrong}\n{again}\nsee {out / SKIPPED}{otherwise}", code=3)
 
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:

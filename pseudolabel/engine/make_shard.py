@@ -17,7 +17,7 @@ import numpy as np
 from pseudolabel.contracts import MEGABYTE, Chance, Extent, Sample, Skipped, Split, UserError, chance_for, splits
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 from pseudolabel.engine.plan import Shard, extents_digest
-from pseudolabel.storage.files import file_sha256
+from pseudolabel.storage.files import file_sha256, naming
 from pseudolabel.storage.layout import RECORDS
 from pseudolabel.tasks.base.task import Labeler, Reader, Rows, Task
 from pseudolabel.writers.shards import Records, ShardWriter
@@ -225,7 +225,8 @@ def fit(spec: RunSpec) -> dict[str, str]:
     staged = spec.work / "artefacts"
     staged.mkdir(exist_ok=True)
     chance = chance_for(spec.seed, spec.task.name)
-    spec.task.fit(_seen(spec), staged, chance("fit", 0))
+    with naming(staged):
+        spec.task.fit(_seen(spec), staged, chance("fit", 0))
     made = {path.name: file_sha256(path) for path in sorted(staged.iterdir())}
     for name in made:
         spec.store.commit(staged / name, name)

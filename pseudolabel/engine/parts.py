@@ -16,7 +16,7 @@ from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan
 from pseudolabel.engine.session import RunSession
 from pseudolabel.engine.target import identity, missing_shards, resolve_target
-from pseudolabel.storage.layout import LEDGER, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
+from pseudolabel.storage.layout import LEDGER, LOCK, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks.base.task import Task
@@ -62,7 +62,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     if not begun_as:
         raise UserError(f"{out} has no plan, which --part needs; run pseudolabel plan {task.name} ... first")
     columns = source_columns.columns_of_manifest(begun_as)
-    manifest = {**identity(task, begun_as["source"], columns, options), "versions": versions()}
+    manifest = {**identity(task, begun_as["source"], columns, options), "versions": versions(task)}
     before = existing_manifest(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, before)
@@ -77,6 +77,16 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
             with RunSession(task, options, found, out, progress, len(lacking), ours) as session:
                 session.make(lacking)
     return step_summary(task, out, f"part {number} of {count} made", plan, mine, started)
+
+
+def missing_parts(out: Path, lacking: Sequence[int]) -> str:
+    """Return the parts to run, such as "2/3, 3/3". The files of their locks tell how many parts there are."""
+    marks = [name.rpartition("-of-")[2] for name in store(out).sizes(RECORDS) if name.startswith(f"{Path(LOCK).name}-")]
+    count = max((int(mark) for mark in marks if mark.isdecimal()), default=0)
+    named = (
+        [f"{part}/{count}" for part in sorted({index % count + 1 for index in lacking})] if count else ["1/N to N/N"]
+    )
+    return ", ".join(named[:8]) + (", ..." if len(named) > 8 else "")
 
 
 def load_frozen_plan(out: Path, name: str) -> Plan:
@@ -111,11 +121,9 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
     with store(out).lock(progress.note) as ours:
         plan = load_frozen_plan(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
         if lacking := missing_shards(out, plan):
-            named = ", ".join(map(str, lacking[:8])) + (", ..." if len(lacking) > 8 else "")
+            again = f"run the command of {dataset.manifest['task']} with --part {missing_parts(out, lacking)}"
             raise UserError(
-                f"{len(lacking)} of {len(plan)} shards are not made: {named}\n"
-                "rerun the parts that failed, then run pseudolabel finish again",
-                code=3,
+                f"{len(lacking)} of {len(plan)} shards are not made in {out}; {again}, then finish again", code=3
             )
         found = Scan(plan, manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns)
         options = replace(dataset.options, max_skipped=max_skipped)

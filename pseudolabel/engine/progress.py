@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pseudolabel.contracts import escape_controls
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -82,7 +84,7 @@ class Progress:
             return
         if self._bar is not None:
             self._bar.clear()
-        print(text, file=sys.stderr, flush=True)
+        print(escape_controls(text), file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """Remove the bar."""

@@ -18,6 +18,7 @@ from pseudolabel.readers.sources.file_lists import open_list
 from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
 from pseudolabel.readers.text.reader import TextReader
 from pseudolabel.storage.urls import open_location
+from pseudolabel.tasks.base.modalities import nothing_to_read
 from pseudolabel.tasks.base.task import Reader, Task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.source_columns import SourceColumns
@@ -66,11 +67,9 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
     found.ignored = _most_frequent(counts)
     if not len(found.plan):
-        wanted, names = " ".join(sorted(reader.suffixes)), " ".join(map(str, sources))
-        told = ", ".join(f"{count:,} {suffix}" for suffix, count in found.ignored.items())
-        there = f"{counts.total():,} files ({told})" if told else "0 files"
-        hint = "".join(f"\n{warning}" for warning in json_warnings(reader, found.ignored))
-        raise UserError(f"nothing to read in {names}: none of {there} ends in {wanted}{hint}", code=5)
+        for warning in json_warnings(reader, found.ignored):
+            raise UserError(f"nothing to read in {' '.join(map(str, sources))}\n{warning}", code=5)
+        raise nothing_to_read(task, sources, found.ignored)
     return found
 
 

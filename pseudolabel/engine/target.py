@@ -53,7 +53,7 @@ class Target:
             **ignored,
             "extended": extended,
             "fields": asdict(self.task),
-            "versions": versions(),
+            "versions": versions(self.task),
         }
 
     def is_complete(self) -> bool:

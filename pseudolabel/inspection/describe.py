@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +17,7 @@ from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Row, Task
 from pseudolabel.writers.dataset import Dataset
+from pseudolabel.writers.skip_reasons import count_reasons
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,15 +82,9 @@ def reading_errors(dataset: Dataset, what: str) -> Iterator[None]:
 
 def skip_reasons(dataset: Dataset) -> list[tuple[str, int]]:
     """Return the most frequent skip reasons with their counts. Count reasons that differ only in digits as one."""
-    counts, first, several = Counter[str](), dict[str, str](), set[str]()
     with reading_errors(dataset, SKIPPED):
-        for line in manifest_check.read_skipped(dataset.out / SKIPPED):
-            kind = re.sub(r"\d+", "0", line["reason"])
-            counts[kind] += line["samples"] or line.get("rows", 0)
-            if first.setdefault(kind, line["reason"]) != line["reason"]:
-                several.add(kind)
-    some = sorted(counts.items(), key=lambda reason: (-reason[1], reason[0]))[:MAX_REASONS]
-    return [(shorten(first[kind]) + " (and similar)" * (kind in several), count) for kind, count in some]
+        found = count_reasons(manifest_check.read_skipped(dataset.out / SKIPPED))[:MAX_REASONS]
+    return [(shorten(one.text) + " (and similar)" * one.varies, one.count) for one in found]
 
 
 class File(NamedTuple):

@@ -49,8 +49,10 @@ class Section(NamedTuple):
     cards: Sequence[Card]
 
 
-def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence[Section]) -> str:
-    """Return the whole page. `head` is HTML; the other texts are escaped here."""
+def render_page(
+    title: str, kicker: str, head: Iterable[str], sections: Sequence[Section], tail: Iterable[str] = ()
+) -> str:
+    """Return the whole page. `head` and `tail` are HTML above and below the rows; other texts are escaped here."""
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         f"<title>{escape_text(escape_controls(title))}</title>",
@@ -68,6 +70,7 @@ def render_page(title: str, kicker: str, head: Iterable[str], sections: Sequence
             f"<section><h2>{isolate(section.heading or 'Rows')} <small>{escape_text(section.note)}</small></h2>"
         )
         parts += ['<div class="cards">', *map(render_card, section.cards), "</div></section>"]
+    parts += tail
     parts.append("</main><footer>Made by pseudolabel. Keys: <kbd>j</kbd> next row, <kbd>k</kbd> previous row.")
     return "".join([*parts, f"</footer><script>{SCRIPT}</script></body></html>\n"])
 

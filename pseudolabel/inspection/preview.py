@@ -42,16 +42,14 @@ def preview(out: Path | str, to: Path | None = None) -> Path:
     made, task = describe(dataset), dataset.task
     with reading_errors(dataset, "the artefacts"), decoding_errors("they are damaged"):
         labeler = task.labeler(dataset.artefacts)
-    top = list(render_facts(made))
-    if audit := stored_report(dataset):
-        top += render_report(audit)
-    shown, lost = make_cards(
-        class_columns(dataset), labeler, choose_rows(dataset), MAX_PAGE_BYTES - sum(len(part.encode()) for part in top)
-    )
+    audit = stored_report(dataset)
+    top, tail = list(render_facts(made)), list(render_report(audit)) if audit else []
+    room = MAX_PAGE_BYTES - sum(len(part.encode()) for part in (*top, *tail))
+    shown, lost = make_cards(class_columns(dataset), labeler, choose_rows(dataset), room)
     if lost:
         top.append(f'<p class="lost">{lost} of the chosen rows did not fit on the page.</p>')
     where, kicker = to or dataset.out / PREVIEW, f"{task.name} · {task.description.paper}"
-    write_atomic(where, [render_page(dataset.out.name, kicker, top, sections(shown, made["labels"]))])
+    write_atomic(where, [render_page(dataset.out.name, kicker, top, sections(shown, made["labels"]), tail)])
     return where
 
 
@@ -158,7 +156,8 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
     for name, count in numbers.items():
         yield f"<li><b>{count:,}</b><span>{escape_text(name)}</span></li>"
-    yield f"<li><b>{human_size(made['bytes'])}</b><span>in {made['shards']:,} shards</span></li></ul>"
+    shards = f"{made['shards']:,} shard{'' if made['shards'] == 1 else 's'}"
+    yield f"<li><b>{human_size(made['bytes'])}</b><span>in {shards}</span></li></ul>"
     yield '<div class="facts">'
     for spread in made["labels"]:
         yield _spread(LabelSpread(**spread))

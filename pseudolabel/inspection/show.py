@@ -59,7 +59,9 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         some = [row for one in streams for row in islice(one, SHOWN_ROWS // copies)]
         labeler = task.labeler(artefacts)
         if not some:
-            raise UserError(f"{task.name} makes no row from {source!r}: {_why_not(task, found, labeler)}", 3)
+            raise UserError(
+                f"{task.name} makes no row from {source!r}: {_why_not(task, found, labeler)}\ngive another source", 3
+            )
         columns, until = row_columns(task), time.monotonic() + LABEL_SECONDS
         more = takewhile(lambda _: time.monotonic() < until, chain.from_iterable(streams))
         names = [column.name for column in labels_to_count(columns)]

@@ -98,7 +98,7 @@ def verify(
 
 def _remark(dataset: Dataset) -> str:
     """Return a remark if package versions differ: rows made again may differ. Codec differences are no fault."""
-    then, now = dataset.manifest["versions"], versions()
+    then, now = dataset.manifest["versions"], versions(dataset.task)
     return "" if then == now else f"made with other package versions: {first_difference('version', then, now)}"
 
 
@@ -161,7 +161,7 @@ def _proofs(
 ) -> Iterator[tuple[int, Findings]]:
     """Yield the index and the findings of each shard, from workers, or from this process if `count` is 1."""
     options = dataset.options
-    proof = partial(verify_shard, exact=dataset.manifest["versions"] == versions())
+    proof = partial(verify_shard, exact=dataset.manifest["versions"] == versions(task))
     with tempfile.TemporaryDirectory() as work:
         spec = RunSpec(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
         progress.start(sum(weights.values()))

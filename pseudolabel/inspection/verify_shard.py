@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Skipped, UnusableSample, decoding_errors, one_line, or_skipped, splits
+from pseudolabel.contracts import (
+    Column,
+    Skipped,
+    UnusableSample,
+    decoding_errors,
+    one_line,
+    or_skipped,
+    split_remedy,
+    splits,
+)
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading
 from pseudolabel.inspection import manifest_check
@@ -126,11 +135,16 @@ def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
 
 
 def _left_out(path: Path, again: str, findings: Findings, exact: bool) -> None:
-    """Compare the recorded skips with those found now. Compare reasons only if `exact`: packages may change them."""
+    """Compare the recorded skips with those found now. Compare reasons only if `exact`: packages may change them.
+    What a reason advises is not compared: it may be worded otherwise."""
     names = ("key", "kind", "samples", *(["reason"] if exact else []))
+
+    def known(line: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(split_remedy(line[name])[0] if name == "reason" else line[name] for name in names)
+
     try:
         lists = (manifest_check.read_skipped(path), map(json.loads, again.splitlines()))
-        then, now = (Counter(tuple(line[name] for name in names) for line in lines) for lines in lists)
+        then, now = (Counter(map(known, lines)) for lines in lists)
     except UnusableSample as fault:
         findings.blame(f"{RECORDS}/{path.name}", str(fault))
         return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pseudolabel.storage.stores import store
@@ -25,10 +26,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an `OSError` the path of the file that is written: `write` and `fsync` name none, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_atomic(path: Path, parts: Iterable[str]) -> None:
     """Write a text file atomically: readers see the old file or the whole new one. On return the new one is durable."""
     home = store(path.parent)
-    with home.stage(path.name) as staged:
+    with naming(path), home.stage(path.name) as staged:
         with staged.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(parts)
             file.flush()

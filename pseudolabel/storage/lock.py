@@ -1,4 +1,7 @@
-"""Locks of an output folder: a kernel lock for a folder on disk, a lease for a folder in an object store.
+"""Locks of an output folder: a lock of the system for a folder on disk, a lease for a folder in an object store.
+
+A run holds the lock of the folder; a part holds its own, `lock-2-of-3`. Each looks for its rivals, a run for parts and
+a part for a run, after it took its own lock. So of two rivals that begin at once at least one sees the other.
 
 A lease is an object that its holder rewrites every 2 s. If a holder does not rewrite it for 12 s, the lease expires and
 another run takes it. Clocks are not compared: a waiting process only checks whether the object changes. A paused holder
@@ -7,7 +10,6 @@ that resumes after its lease was taken finds another token in the object and sto
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pseudolabel.contracts import UserError
-from pseudolabel.storage.layout import LOCK
 from pseudolabel.storage.retry import with_retries
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ CheckLock = Callable[[], None]
 RENEW_SECONDS = 2.0  # seconds between two renewals of a lease
 EXPIRY_SECONDS = 12.0  # seconds without renewal after which a lease expires
 POLL_SECONDS = 0.5  # seconds between two reads of a lease
+PROBE_SECONDS = 1.0  # seconds until a rival's lock on disk counts as held
 
 
 def read_if_exists(path: Path | RemotePath) -> bytes | None:
@@ -130,7 +132,8 @@ class Lease:
             self._heard = time.monotonic()
         if self._lost:
             raise UserError(
-                f"another run took over {self._place.parent.parent}: this run did not renew its lock in time", code=4
+                f"another run took over {self._place.parent.parent}: this one renewed its lock too late; wait for it",
+                code=4,
             )
 
     def leave(self) -> None:
@@ -146,17 +149,20 @@ class Lease:
 
 
 @contextmanager
-def lock_folder(folder: Path, part: str = "") -> Iterator[None]:
-    """Hold the lock of an output folder on disk. With `part`, lock only this part, so that other parts can run. The
-    kernel releases the lock when the process ends. Raise `UserError` if another run holds the lock."""
-    with (folder / LOCK).open("a+") as lock, (folder / f"{LOCK}{part}").open("a+") as own:  # LOCK_SH on NFS needs "+"
-        try:
-            fcntl.flock(lock, (fcntl.LOCK_SH if part else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            if part:
-                fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another run is writing to {folder}; wait for it, or write to another folder", 4) from None
-        yield
+def lock_file(place: Path, rivals: Callable[[], Iterable[Path]]) -> Iterator[None]:
+    """Hold the lock `place`, a file on disk, while no rival is held. The system releases it when the process ends.
+    Raise `UserError` if another run holds the lock or a rival."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(place, timeout=0):
+            for rival in rivals():
+                with FileLock(rival, timeout=PROBE_SECONDS):  # another part may probe it at this moment
+                    pass
+            yield
+    except Timeout:
+        folder = place.parent.parent
+        raise UserError(f"another run is writing to {folder}; wait for it, or write to another folder", 4) from None
 
 
 @contextmanager

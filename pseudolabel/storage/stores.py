@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudolabel.contracts import hash64
 from pseudolabel.storage.layout import LOCK, MANIFEST
-from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_folder, read_if_exists
+from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_file, read_if_exists
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
@@ -65,6 +65,13 @@ def store(folder: Path) -> Store:
     return Bucket(folder) if is_url(folder) else Disk(folder)  # type: ignore[arg-type]
 
 
+def lock_and_rivals(lock: Any, part: str) -> tuple[Any, Callable[[], Iterable[Any]]]:
+    """Return the path of the lock of a run, or of a part, and the paths of the locks that it excludes."""
+    if part:
+        return lock.with_name(f"{lock.name}{part}"), lambda: [lock]
+    return lock, lambda: lock.parent.glob(f"{lock.name}-*")
+
+
 def parquet_source(path: Path) -> Any:
     """Return a file for pyarrow and NumPy: an open file for a URL, else the path, which they read faster."""
     return path.open("rb") if is_url(path) else path
@@ -87,7 +94,7 @@ class Disk:
         staged.replace(self.folder / name)
 
     def fsync(self, *folders: str) -> None:
-        for folder in folders:
+        for folder in folders if os.name == "posix" else ():  # Windows opens no folder, and its journal keeps the order
             descriptor = os.open(self.folder / folder, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -116,9 +123,9 @@ class Disk:
 
     @contextmanager
     def lock(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
-        made = not self.folder.exists()
-        (self.folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
-        with lock_folder(self.folder, part):
+        made, lock = not self.folder.exists(), self.folder / LOCK
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with lock_file(*lock_and_rivals(lock, part)):
             try:
                 yield lambda: None  # never lost: the kernel holds the lock until the process ends
             finally:
@@ -135,8 +142,9 @@ class Bucket:
 
     def work_dir(self, name: str) -> Path:
         """Return a path in the temporary folder; a rerun on this machine gets the same path."""
+        # on Windows there are no user numbers, and the temporary folder is the user's own
         ends = sorted(f"{key}={value}" for key, value in os.environ.items() if "ENDPOINT" in key)
-        address = hash64("\n".join([str(self.folder), str(os.getuid()), *ends]))
+        address = hash64("\n".join([str(self.folder), str(getattr(os, "getuid", int)()), *ends]))
         return Path(tempfile.gettempdir(), f"pseudolabel-{address:016x}", name)
 
     @contextmanager
@@ -191,7 +199,5 @@ class Bucket:
 
     @contextmanager
     def lock(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
-        lock = self.folder / LOCK
-        rivals = (lambda: [lock]) if part else (lambda: lock.parent.glob(f"{lock.name}-*"))
-        with hold_lock(lock.with_name(f"{lock.name}{part}"), rivals, note) as check:
+        with hold_lock(*lock_and_rivals(self.folder / LOCK, part), note) as check:
             yield check

@@ -13,7 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
-from pseudolabel.tasks.base.task import Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
+from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
 
 DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
@@ -29,9 +29,6 @@ class ViewPreset(StrEnum):
     moco2 = "moco-v2"
     moco3 = "moco-v3"
     byol = "byol"
-
-
-ALIKE_FACTS = ("file size", "brightness and contrast", "gradients", "border pixels")  # at chance in noise
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     description = Description(
         paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
         told_by=lambda task: {
-            **dict.fromkeys(ALIKE_FACTS, "views of one picture look alike"),
+            **dict.fromkeys(PICTURE_FACTS, "views of one picture look alike"),
             "earlier rows of the sample": "each picture gives one row of the same picture and --negatives others",
         },
     )

@@ -119,7 +119,7 @@ def _notes(task: Cluster, artefacts: Path) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
-    """Find clusters among images, utterances, documents or video clips; the label is the cluster of the sample.
+    """Find clusters among images, utterances, documents or clips; the label is the cluster of the sample.
 
     `cluster` is the nearest of k centroids to the whitened features of exactly the stored input; `--balanced` adds a
     constant per cluster to squared distances. `distance` is the distance to this centroid, from 0 to about 2. `margin`

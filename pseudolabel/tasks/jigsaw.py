@@ -169,7 +169,9 @@ class Jigsaw(ImageTask):
         preset = PRESETS[self.preset]
         cell = round(min(height, width) * preset.crop) // self.grid
         if cell < SMALLEST_CELL:
-            raise UnusableSample(f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles")
+            raise UnusableSample(
+                f"{width} x {height} pixels, too small for a grid of {self.grid} x {self.grid} tiles; try --grid 2"
+            )
         side = self.grid * cell
         if preset.centred:
             return (width - side) // 2, (height - side) // 2, cell

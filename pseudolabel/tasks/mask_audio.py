@@ -88,7 +88,7 @@ class MaskAudio(AudioTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.rate % 200:
-            raise UserError(f"--rate {self.rate}: give a multiple of 200 (5 ms of whole samples), such as 16000")
+            raise UserError(f"--rate is {self.rate}; give a multiple of 200 (5 ms of whole samples), such as 16000")
         if self.features and self.targets == Targets.best_rq:
             raise UserError("--features is only for --targets kmeans; leave it out, best-rq computes its features")
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):

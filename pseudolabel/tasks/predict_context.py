@@ -139,7 +139,8 @@ class PredictContext(ImageTask):
         least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))
         if self.patch / most < SMALLEST_PATCH:
             raise UnusableSample(
-                f"{width} x {height} pixels, too small: a side of a patch covers fewer than {SMALLEST_PATCH} pixels"
+                f"{width} x {height} pixels, too small: a side of a patch covers fewer than {SMALLEST_PATCH} pixels; "
+                "give a smaller --most-pixels"
             )
         least = max(least, self.least_side / min(height, width))
         if least > most:

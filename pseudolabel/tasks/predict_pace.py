@@ -32,7 +32,7 @@ SHORTCUTS = (
 
 @dataclass(frozen=True)
 class PredictPace(VideoTask):
-    """Show every n-th frame of a clip, n random from 1 to `--paces`; the label is n - 1, named `1x`, `2x`...
+    """Show every n-th frame of a clip for a random n; the label is n - 1, named `1x`, `2x`... up to `--paces`.
 
     With `--gap-seconds`, the step of the slowest pace is that time, rounded to whole frames. Give this option for
     sources of several frame rates; otherwise one pace looks different at each rate. A clip is skipped if its rounded

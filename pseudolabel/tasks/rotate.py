@@ -20,7 +20,7 @@ TURNS = ("0", "90", "180", "270")  # degrees, counter-clockwise
 
 @dataclass(frozen=True)
 class Rotate(ImageTask):
-    """Rotate a square of each image by 0, 90, 180 and 270 degrees, one row each; the label is the rotation.
+    """Rotate a square of each image by 0, 90, 180 and 270 degrees; the label is the rotation.
 
     `label` counts quarter turns counter-clockwise, as `numpy.rot90`. The square is cropped and mirrored before the
     rotation (gidariss/FeatureLearningRotNet, dataloader.py). A later mirroring would make 90 degrees look like 270. If

@@ -19,6 +19,7 @@ from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks import TASKS, Task
+from pseudolabel.writers.manifest import FORMAT, VERSIONED_PACKAGES, format_of
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
@@ -73,7 +74,8 @@ class Dataset:
         known = {field.name for field in fields(kind)}
         if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
-            raise UserError(f"{self.out} was made by {by} with --{option}, which this version does not have")
+            lacking = f"--{option}, which this version does not have"
+            raise UserError(f"{self.out} was made by {by} with {lacking}; install that version")
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
         given = {name: value for name, value in given.items() if name in known}  # rows do not depend on unknown fields
         for name, pattern in kind.artefact_copies.items():
@@ -83,7 +85,7 @@ class Dataset:
             with decoding_errors("the options in its manifest are invalid"):
                 return kind(**given)
         except UnusableSample as fault:
-            raise UserError(f"{self.out}: {fault}", 3) from None
+            raise UserError(f"{self.out}: {fault}; make the dataset again with --overwrite", 3) from None
 
     @cached_property
     def artefacts(self) -> Path:
@@ -142,8 +144,12 @@ def open_dataset(out: Path | str, unfinished: bool = False) -> Dataset:
         manifest = read_json(out / MANIFEST, MANIFEST_SHAPE if finished else PLANNED_SHAPE)
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
+    if format_of(manifest) not in range(1, FORMAT + 1):
+        raise UserError(f"{out} has format {format_of(manifest)}, unknown here; install the version that made it")
     if manifest["task"] not in TASKS:
-        raise UserError(f"{out} has the task {manifest['task']!r}, which this version does not have")
+        lacking = [f"{name}=={manifest['versions'][name]}" for name in manifest["versions"].keys() - VERSIONED_PACKAGES]
+        remedy = f"install {lacking[0]}" if lacking else "install the version that made it"
+        raise UserError(f"{out} has the task {manifest['task']!r}, which is in no installed package; {remedy}")
     return Dataset(out, manifest)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from pseudolabel.contracts import T, UserError
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import LEDGER, LOCK, MANIFEST, RECORDS, TRACE
+from pseudolabel.tasks import Task, plugins
 
 VERSIONED_PACKAGES = (  # packages whose version may change the bytes of a shard
     *("pseudolabel", "numpy", "pyarrow", "pillow", "opencv-python-headless", "tokenizers"),
@@ -102,9 +103,18 @@ def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name not in apart}
 
 
-def versions() -> dict[str, str | None]:
-    """Return package -> version for VERSIONED_PACKAGES; None if not installed."""
-    return {package: _version(package) for package in VERSIONED_PACKAGES}
+def versions(task: Task) -> dict[str, str | None]:
+    """Return package -> version for VERSIONED_PACKAGES and the package of the task; None if not installed."""
+    return {package: _version(package) for package in (*VERSIONED_PACKAGES, *_packages_of(type(task)))}
+
+
+@cache
+def _packages_of(task: type[Task]) -> list[str]:
+    """Return the names of the packages, beside this one, that declare tasks and hold the class."""
+    root = task.__module__.partition(".")[0]
+    if root == "pseudolabel":
+        return []
+    return [plugin.dist.name for plugin in plugins() if plugin.dist and plugin.module.partition(".")[0] == root][:1]
 
 
 @cache

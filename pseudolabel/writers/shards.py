@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pseudolabel.storage.files import naming
 from pseudolabel.storage.layout import DATA, RECORDS
 from pseudolabel.storage.stores import store
 
@@ -86,7 +87,8 @@ class ShardWriter:
 
         if self._batches:
             table = pa.Table.from_batches(self._batches, self.schema)
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            with naming(self.path):
+                self._writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._batches, self._bytes = [], 0
 
     def __enter__(self) -> ShardWriter:
@@ -98,9 +100,10 @@ class ShardWriter:
             if kind is None:
                 self._settle()
                 self._flush()
-                self._writer.close()
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                with naming(self.path):
+                    self._writer.close()
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
             self._file.close()
             whole = kind is None
         finally:

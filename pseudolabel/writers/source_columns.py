@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pseudolabel.contracts import Column, Extent, Skipped, UnusableSample, UserError, file_of, or_skipped
+from pseudolabel.contracts import Column, Extent, Skipped, UnusableSample, UserError, did_you_mean, file_of, or_skipped
 from pseudolabel.readers.metadata import columns, sidecars
 from pseudolabel.readers.metadata.columns import Values
 from pseudolabel.readers.metadata.sidecars import MetadataSource, Table
@@ -29,9 +29,7 @@ FOLDER = "folder"
 LABEL_NAMES = {"label", "labels", "label_ids"}  # trainers treat them as the same column
 COLUMN_MEANINGS = {FOLDER: "Name of the folder of the file; null at the top of the source."}
 COLUMN_MEANING = "`{}` of the source, unchanged; null if the source has no value."
-METADATA_HINT = (
-    f"; for other columns, put a metadata.csv or metadata.jsonl with a column {sidecars.FILE_NAME} beside the files"
-)
+METADATA_HINT = f"; for others, put a metadata.csv with {sidecars.FILE_NAME} beside the files"
 
 
 @dataclass(frozen=True)
@@ -168,11 +166,11 @@ def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) 
 
     Metadata of files without a stored row may change, because metadata grows with its source.
     """
-    import pyarrow.parquet as pq
-
     now = kept.as_manifest
     if not kept.tables or manifest.get("kept") != now["kept"] or manifest["metadata"] == now["metadata"]:
         return
+    import pyarrow.parquet as pq
+
     for path in sorted((out / "data").glob("*.parquet")):
         with pq.ParquetFile(parquet_source(path)) as file:
             for batch in file.iter_batches(columns=["key", *kept.kinds]):
@@ -218,8 +216,9 @@ def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others
     """Return the type of each column. Raise `UserError` if one is missing, has two types or an unsupported type."""
     for name in names:
         if name not in kinds:
-            there = ", ".join(sorted({FOLDER, *kinds}))
-            raise UserError(f"no file of the source has a column {name!r}; choose with --keep among: {there}{others}")
+            known = sorted({FOLDER, *kinds})
+            choice = f"{did_you_mean(name, known)}choose with --keep among: {', '.join(known)}{others}"
+            raise UserError(f"no file of the source has a column {name!r}\n{choice}")
         (kind, where), *more = sorted(kinds[name].items())
         if more:
             other, there = more[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,22 +16,17 @@ from dataclasses import fields
 from itertools import product
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from runs import FIXTURES, Command, arguments, real
+from runs import FIXTURES, Command, arguments, real, snapshot
 from typer.testing import CliRunner
 
 from pseudolabel import TASKS
 from pseudolabel import rows as stream_rows
 from pseudolabel.cli.program import app
 from pseudolabel.engine import stream
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file with its size and time of change."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +39,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_light() -> None:
-    heavy = ["cv2", "faiss", "soundfile", "pyarrow", "tokenizers", "PIL", "datasets", "torch", "ray"]
-    code = f"import sys, pseudolabel.cli.program; print([name for name in {heavy} if name in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    """Typer imports pydantic, which takes 0.1 s, only to convert values."""
+    heavy = [
+        "cv2",
+        "faiss",
+        "soundfile",
+        "pyarrow",
+        "tokenizers",
+        "PIL",
+        "datasets",
+        "torch",
+        "ray",
+        "pydantic",
+        "rich",
+    ]
+    code = (
+        "import sys; from pseudolabel.cli.program import execute; sys.argv[1:] = ['jigsaw', '--help']; execute(); "
+        f"print([name for name in {heavy} if name in sys.modules])"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_task_has_its_command_help_and_line() -> None:
@@ -72,55 +84,37 @@ def test_summary_adds_up_and_a_second_run_touches_nothing(made: Path, pseudolabe
     assert json.loads((made / "_skipped.jsonl").read_text())["key"] == "hills/broken.jpg"
 
 
+def test_the_summary_is_a_few_lines_of_words(here: Command, tmp_path: Path) -> None:
+    """No count of 0; the three commonest reasons; commands that are there to be typed."""
+    rng = np.random.default_rng(0)
+    for name, sizes in (("small", [(40, 4)] * 3 + [(44, 5)]), ("fine", [(64, 64)] * 12)):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            cv2.imwrite(str(tmp_path / "pics" / name / f"{number}.png"), rng.integers(0, 255, size, np.uint8))
+    cv2.imwrite(str(tmp_path / "pics" / "blank.png"), np.zeros((64, 64), np.uint8))
+    for number in range(2):
+        (tmp_path / "pics" / f"cut-{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "pics" / "readme.doc").write_text("no picture")
+    for done in ("", "nothing to do: "):
+        lines = here("jigsaw", "pics", "--workers", 1, "--quiet").stdout.splitlines()
+        assert re.fullmatch(done + r"19 images -> 12 rows in 1 file, [\d.]+ kB, [\d.]+ s", lines[0])
+        assert lines[1] == "ignored 1 .doc"
+        assert re.fullmatch(r"skipped 4: 4 x 40 .*too small.*; try --grid 2 \(small/\d.png and similar\)", lines[2])
+        assert [line.partition(":")[0] for line in lines[3:5]] == ["skipped 2", "skipped 1"]
+        commands = ["next: pseudolabel preview pics-jigsaw --open", "pseudolabel verify pics-jigsaw --against pics"]
+        assert [line.strip() for line in lines[5:]] == commands
+    assert here(*shlex.split(commands[1])[1:], "--workers", 1).returncode == 0
+    (tmp_path / "pics-jigsaw" / "_skipped.jsonl").unlink()
+    again = here("jigsaw", "pics")
+    assert (again.returncode, "_skipped.jsonl: it is missing or damaged" in again.stdout) == (0, True)
+
+
 def test_a_lost_shard_is_made_again(made: Path, pseudolabel: Command) -> None:
     shard = made / "data" / "train-00000.parquet"
     before = shard.read_bytes()
     shard.unlink()
     assert pseudolabel("jigsaw", FIXTURES / "images", "--out", made, "--json").returncode == 0
     assert shard.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (["jigsaw", "nowhere"], 2, "nowhere does not exist"),
-        (["jigsaw", "empty"], 5, "nothing to read"),
-        (["jigsaw", FIXTURES / "text"], 5, "nothing to read"),
-        (["jigsaw", "pictures", "--out", "other"], 4, "holds other files"),
-        (["jigsaw", "pictures", "--out", "other/note.txt"], 4, "is a file"),
-        (["jigsaw", "pictures", "--out", "pictures/inside"], 2, "inside the source"),
-        (["jigsaw", "pictures", "--out", "pictures"], 2, "inside the source"),
-        (["jigsaw", "other/deep", "--out", "other"], 2, "inside --out"),
-        (["jigsaw", "pictures", "--grid", "1"], 2, "grid"),
-        (["jigsaw", "pictures", "--grid", "three"], 2, "grid"),
-        (["jigsaw", "pictures", "--wrong", "1"], 2, "--wrong"),
-        (["jigsaw", "pictures", "--max-skipped", "many"], 2, "--max-skipped many"),
-        (["jigsaw", "pictures", "--range", "5"], 2, "--range"),
-        (["jigsaw", "pictures", "pictures"], 2, "two sources are named"),
-        (["mask-text", FIXTURES / "text", "--ratio", "2"], 2, "ratio"),
-        (["mask-text", FIXTURES / "text", "--tokenizer", "no.json"], 2, "no.json"),
-        (["mask-text", FIXTURES / "text", "--tokenizer", "maskless.json"], 2, "[MASK]"),
-        (["jigsaw", "broken"], 3, "--max-skipped"),
-        (["jigsaw", "broken", "--max-skipped", "100%"], 3, "no row"),
-        (["nonsense"], 2, "nonsense"),
-    ],
-)
-def test_refusals(words: list[object], code: int, says: str, here: Command, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "other" / "deep").mkdir(parents=True)
-    (tmp_path / "other" / "note.txt").write_text("mine")
-    for name, suffix in (("pictures", "lakes/01.png"), ("broken", "hills/broken.jpg")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / Path(suffix).name).write_bytes((FIXTURES / "images" / suffix).read_bytes())
-    (tmp_path / "maskless.json").write_text(MASKLESS)
-    before = snapshot(tmp_path)
-    done = here(*words)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2
-    if code != 3:
-        assert snapshot(tmp_path) == before
 
 
 def test_a_source_that_may_not_be_read_is_refused_by_name(here: Command, request: pytest.FixtureRequest) -> None:
@@ -435,7 +429,7 @@ def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -
         assert (told["ignored"], told["ignored_suffixes"]) == (9, suffixes)
         table = here(*words, *more).stdout
         assert "ignored_suffixes" not in table
-        assert line in [" ".join(row.split()) for row in table.splitlines()]
+        assert line in table.splitlines()
     manifest = json.loads((tmp_path / "tiles" / "_manifest.json").read_text())
     assert (manifest["ignored"], manifest["summary"]["ignored"]) == (9, 9)
     assert manifest["ignored_suffixes"] == manifest["summary"]["ignored_suffixes"] == suffixes
@@ -447,24 +441,9 @@ def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -
         (tmp_path / "pics" / name).unlink()
     lost = here(*words, "--out", "none")
     assert lost.returncode == 5
-    assert "none of 10 files (4 .doc, 2 without suffix" in lost.stderr
+    assert "it holds 10 files (4 .doc, 2 without suffix, 1 .bz2, 1 .html..., ...), and jigsaw reads" in lost.stderr
 
 
 def test_the_help_of_verify_says_what_it_cannot_see(here: Command) -> None:
     told = " ".join(here("verify", "--help").stdout.replace("│", " ").split())
     assert "an error that the decoder makes both times" in told
-
-
-MASKLESS = json.dumps(
-    {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"},
-        "post_processor": None,
-        "decoder": None,
-        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "[PAD]": 1, "[CLS]": 2, "[SEP]": 3}, "unk_token": "[UNK]"},
-    }
-)

@@ -16,7 +16,7 @@ from pseudolabel.cli.program import app
 
 FOREIGN = {  # options of other programs: tar, zstd, hf, ray, fairseq, Typer, and CSS; `--no-` begins many
     *("--sparse", "--long", "--hard-dereference", "--repo-type", "--head", "--config-dir", "--config-name"),
-    *("--help", "--version", "--columns", "--no"),
+    *("--help", "--version", "--columns", "--no", "--install-completion"),
 }
 
 
@@ -61,13 +61,26 @@ def test_every_option_and_command_that_a_text_names_exists() -> None:
     assert found > 200, "the texts are found"
 
 
+def test_every_error_says_what_to_type() -> None:
+    """After "; " or on a line of its own. `UserError` divides its message there."""
+    found, lacking = 0, list[str]()
+    for path in sorted((HERE.parent / "pseudolabel").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UserError":
+                text, found = ast.unparse(node.args[0]), found + 1
+                if "; " not in text and "\\n" not in text and not isinstance(node.args[0], ast.Name | ast.Call):
+                    lacking.append(f"{path}:{node.lineno} {text}")
+    assert not lacking
+    assert found > 200, "the errors are found"
+
+
 @pytest.mark.parametrize(
     "words", ["nonsense", "show nonsense", "jigsaw --wrong", "plan jigsaw . --wrong", "verify", "show rotate"]
 )
 def test_the_help_that_a_usage_error_names_is_there(words: str, here: Command) -> None:
     done = here(*words.split())
     assert done.returncode == 2
-    (told,) = re.findall(r"^see pseudolabel (.*)$", done.stderr, re.MULTILINE)
+    (told,) = re.findall(r"see pseudolabel (.*)$", done.stderr, re.MULTILINE)
     helped = here(*told.split())
     assert helped.returncode == 0
     assert f"Usage: pseudolabel {told}".removesuffix(" --help") in helped.stdout

@@ -45,6 +45,17 @@ if __name__ == "__main__":
     assert os.environ == before
 """
 
+PRELOADED = """
+from itertools import chain
+from processes import tell
+from pseudolabel.cli.app import IMPORTS
+from pseudolabel.engine.pools.processes import start_process, start_server
+if __name__ == "__main__":
+    start_server([*chain(*IMPORTS.values())])
+    process, pipe = start_process("probe", tell)
+    print(pipe.recv()[0])
+"""
+
 
 def test_a_worker_is_forked_from_one_thread_and_is_as_a_new_process_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -62,6 +73,13 @@ def test_a_worker_is_forked_from_one_thread_and_is_as_a_new_process_would_be(
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
+
+
+def test_no_module_that_a_command_lets_the_server_import_starts_a_thread(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PRELOADED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "parent.py"], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert run.stdout == b"1\n"
 
 
 def test_a_fork_of_the_parent_starts_new_interpreters(tmp_path: Path) -> None:
@@ -102,3 +120,27 @@ def test_the_server_withstands_ctrl_c_modules_of_the_working_directory_and_threa
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert not (tmp_path / "imported").exists()
+
+
+IN_A_POOL = """
+from multiprocessing import Pool
+from processes import hold_the_interpreter
+from pseudolabel.engine.pools.processes import start_process
+if __name__ == "__main__":
+    with Pool(1) as pool:
+        pool.apply(start_process, ("probe", hold_the_interpreter))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "refused"),
+    [(PARENT, "-", "<stdin> is not a file; save the script"), (IN_A_POOL, "script.py", "multiprocessing.Pool")],
+)
+def test_where_no_worker_can_start_it_is_said(code: str, file: str, refused: str, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, file], cwd=tmp_path, env=environment, input=code, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert refused in done.stderr.splitlines()[-1]

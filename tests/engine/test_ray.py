@@ -163,8 +163,8 @@ def test_what_is_amiss_is_said_in_a_line(pictures: Path, pseudolabel: Command, t
 
 def test_a_node_that_sees_other_files_or_has_other_packages_is_refused(tmp_path: Path) -> None:
     recipe = RunSpec(Jigsaw(), 0, 1, 0.0, tmp_path, tmp_path)
-    check_node(NodeSpec(recipe, [tmp_path], versions(), 1.0))
+    check_node(NodeSpec(recipe, [tmp_path], versions(Jigsaw()), 1.0))
     with pytest.raises(UserError, match=r"does not see .*/elsewhere\nput SOURCE and --out on a file system"):
-        check_node(NodeSpec(recipe, [tmp_path, tmp_path / "elsewhere"], versions(), 1.0))
+        check_node(NodeSpec(recipe, [tmp_path, tmp_path / "elsewhere"], versions(Jigsaw()), 1.0))
     with pytest.raises(UserError, match=r"numpy is '1.0', not"):
-        check_node(NodeSpec(recipe, [], {**versions(), "numpy": "1.0"}, 1.0))
+        check_node(NodeSpec(recipe, [], {**versions(Jigsaw()), "numpy": "1.0"}, 1.0))

@@ -154,7 +154,7 @@ def test_what_cannot_be_audited_is_said(here: Command, tmp_path: Path) -> None:
         (("nowhere",), 5, "no dataset and no Parquet file"),
         (("empty.parquet", "--input", "a", "--label", "b"), 3, "not a Parquet file"),
         (("0.parquet", "--input", "image", "--label", "label"), 5, "has no rows"),
-        ((path,), 2, "add --input and --label; it has the columns image, label"),
+        ((path,), 2, "does not say which columns are inputs and labels: it has the columns image, label"),
         ((path, "--input", "image", "--label", "lable"), 2, "has no column 'lable'"),
         ((path, "--input", "label", "--label", "label"), 2, "both an input and a label"),
         (("none.parquet", "--input", "b", "--label", "a"), 2, "`b` holds dict, of which the audit knows no facts"),

@@ -35,6 +35,19 @@ def place(times: np.ndarray, how: Sampling, phase: float = 0.3) -> Clips:
     return place_clips(times, -inf, inf, how, phase)
 
 
+@pytest.mark.parametrize("how", [SECONDS, FRAMES])
+def test_with_the_advised_gap_a_clip_fits_into_a_short_video(how: Sampling) -> None:
+    for count in range(2, 26):
+        times = FILM[:count]
+        assert not len(place(times, how).begins) or count > 24
+        option, _, gap = how.remedy(count, float(times[-1])).removeprefix("try ").partition(" ")
+        assert option == ("give" if count < 4 else "--gap-seconds" if how.seconds else "--gap")
+        if count >= 4:
+            shorter = how._replace(gap=float(gap))
+            assert len(place(times, shorter).begins) > 0, (count, gap)
+            assert (np.diff(place(times, shorter).frames) > 0).all()
+
+
 def test_by_seconds_each_frame_is_the_nearest_to_its_time() -> None:
     for times in (FILM, uneven(10), np.arange(600) / 59.94):
         begins, frames = place(times, SECONDS)

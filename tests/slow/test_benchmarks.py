@@ -55,3 +55,15 @@ def test_missing_real_files_are_named(tmp_path: Path) -> None:
     done = measure(tmp_path, "--data", str(tmp_path / "nowhere"), "--only", "mask-audio")
     assert done.returncode == 5
     assert f"mask-audio speech-4min is left out: speech-4min: there is no folder {tmp_path}" in done.stdout
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs real files")
+def test_the_stages_of_a_row_are_the_whole_of_its_time(tmp_path: Path) -> None:
+    words = ["mask-text novels-4mb", "--work", str(tmp_path), "--data", str(SHARED)]
+    done = subprocess.run([sys.executable, str(BENCHMARKS / "profile_rows.py"), *words], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    cpu, wall = done.stdout.split("wall seconds")
+    shares = [float(line.split()[-2]) for line in cpu.splitlines()[1:] if line.endswith("%")]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+    assert "start-up, imports" in cpu
+    assert "worker 2 waits for a job" in wall

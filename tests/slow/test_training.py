@@ -142,12 +142,14 @@ def test_video_mae_hides_the_cubes_of_the_row(tmp_path: Path) -> None:
 
 
 def test_hubert_learns_by_the_recipe_of_the_docs(tmp_path: Path) -> None:
-    """docs/hubert.md, its code as it stands but for a tiny model: it hides the row's frames, no others, and learns."""
+    """The code of docs/how-to/hubert.md but for a tiny model: it hides the row's frames, no others, and learns."""
     import re
 
     out = tmp_path / "speech-masked"
     run(TASKS["mask-audio"](clusters=8, seconds=1.0, min_seconds=0.9), FIXTURES / "audio", out=out, copies=20, limit=20)
-    (code,) = re.findall(r"```python\n(.*?)```", (FIXTURES.parent / "docs" / "hubert.md").read_text("utf-8"), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (FIXTURES.parent / "docs" / "how-to" / "hubert.md").read_text("utf-8"), re.DOTALL
+    )
     sizes = "hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7"
     small = f"{sizes}, num_conv_pos_embeddings=16, hidden_dropout=0.0, layerdrop=0.0"
     code = code.replace("HubertConfig()  #", f"HubertConfig({small})  #")
@@ -170,7 +172,7 @@ def test_hubert_learns_by_the_recipe_of_the_docs(tmp_path: Path) -> None:
         model.encoder.register_forward_pre_hook(note)
 
     torch.manual_seed(0)
-    exec(compile(code, "docs/hubert.md", "exec"), {"print": said.append, "watch": watch})
+    exec(compile(code, "docs/how-to/hubert.md", "exec"), {"print": said.append, "watch": watch})
     losses = list(map(float, said))
     assert len(losses) == len(seen) >= 45
     assert all(hidden == asked > 0 for hidden, asked in seen)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import re
 import subprocess
@@ -14,8 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from pseudolabel import TASKS, Task, run
+from pseudolabel import TASKS, Task
+from pseudolabel.testing.checks import checksums as sums  # noqa: F401 - imported from here by the tests
+from pseudolabel.testing.checks import make_dataset
+from pseudolabel.testing.fixtures import source_of
 
 HERE = Path(__file__).parents[1]
 
@@ -43,8 +45,7 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], obje
     base = factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-gw") else base) / "once" / name  # so xdist names it
     folder.parent.mkdir(exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             make(folder)
     return folder
@@ -78,21 +79,19 @@ class Made(dict[str, Path]):
 
     def __missing__(self, name: str) -> Path:
         task = TASKS[name]()
-        self[name] = once(
-            self.factory, name, lambda out: run(task, source(task), out=out, copies=2, validation=0.3, workers=1)
-        )
+        self[name] = once(self.factory, name, lambda out: make_dataset(task, source(task), out))
         return self[name]
 
 
 def source(task: Task) -> Path:
     """The fixtures of the task's modality."""
-    kinds = {".jpg": "images", ".txt": "text", ".wav": "audio", ".mp4": "video"}
-    return FIXTURES / next(folder for suffix, folder in kinds.items() if suffix in task.reader().suffixes)
+    return source_of(task, FIXTURES)
 
 
-def sums(out: Path) -> dict[str, str]:
-    """sha256 of each file under `data/`."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((out / "data").iterdir())}
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time of change."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
 
 def records(out: Path) -> list[dict]:

@@ -182,7 +182,9 @@ def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Pat
         Cluster().resolve([tmp_path])
     assert ".wav" in Cluster(modality="sound").resolve([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
-    with pytest.raises(UserError, match="no file of images, sound, text, video") as refused:
+    with pytest.raises(
+        UserError, match="it holds no files, and cluster reads images or sound or text or video"
+    ) as refused:
         Cluster().resolve([tmp_path / "f"])
     assert refused.value.code == 5
 

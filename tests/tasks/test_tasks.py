@@ -1,132 +1,41 @@
-"""What every task promises, asked of each one."""
+"""What every task promises, asked of each one: the checks are those of `pseudolabel.testing`."""
 
 from __future__ import annotations
 
-import pickle
-import random
-from collections.abc import Iterator
-from dataclasses import FrozenInstanceError, fields
+from collections.abc import Callable
 from io import BytesIO
-from math import inf, nan
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from runs import Made, each_kind, source, sums
+from runs import Made, each_kind, source
 
-from pseudolabel import Task, run
-from pseudolabel import rows as stream_rows
-from pseudolabel.contracts import Chance, Sample, UserError, arrow_schema
+from pseudolabel import Task
 from pseudolabel.tasks.base.task import row_columns
+from pseudolabel.testing import checks
 
 
-def test_is_a_frozen_described_dataclass(task: Task) -> None:
-    assert task.__doc__
-    assert task.description.paper
-    assert task == type(task)()
-    with pytest.raises(FrozenInstanceError):
-        task.name = "other"  # type: ignore[misc]
-    for name, hint in get_type_hints(type(task), include_extras=True).items():
-        if name in {field.name for field in fields(task)}:
-            assert hint.__metadata__[0].help, f"{name} has a help text"
-    assert pickle.loads(pickle.dumps(task)) == task
+def test_fields(task: Task) -> None:
+    checks.check_fields(type(task))
 
 
-def test_every_option_is_checked(task: Task) -> None:
-    """A value of another type, or beyond a bound of the option, is refused by the option's name, from Python too."""
-    for name, hint in get_type_hints(type(task), include_extras=True).items():
-        if name in {field.name for field in fields(task)}:
-            option = f"--{name.replace('_', '-')}"
-            bounds = hint.__metadata__[0]
-            beyond = [] if bounds.min is None else [bounds.min - 1]
-            beyond += [] if bounds.max in (None, inf) else [bounds.max + 1]
-            for wrong in (b"1", object(), [1, 2, 3], nan, *beyond):
-                with pytest.raises(UserError, match=f"^{option} .*(give|choose among) "):
-                    type(task)(**{name: wrong})
-            if str not in (hint.__args__[0], *get_args(hint.__args__[0])):
-                with pytest.raises(UserError, match=f"^{option} "):
-                    type(task)(**{name: "nonsense"})
+@pytest.mark.parametrize("check", [checks.check_definition, checks.check_options, checks.check_columns])
+def test_class(check: Callable[[Task], None], task: Task) -> None:
+    check(task)
 
 
-def test_columns(task: Task) -> None:
-    columns = row_columns(task)
-    names = [column.name for column in columns]
-    assert names[:2] == ["key", "copy"]
-    assert not {"label", "labels"} <= set(names), "a trainer's collator would write one over the other"
-    assert {"input", "label"} <= {column.role for column in columns}
-    assert all(column.meaning.endswith(".") for column in columns)
-    assert all(column.names for column in columns if column.type == "class")
+def test_rows(task: Task, made: Made) -> None:
+    checks.check_rows(task, made[task.name])
 
 
-def test_rows_are_of_the_schema_and_add_up(task: Task, made: Made) -> None:
-    out = made[task.name]
-    expected = arrow_schema(row_columns(task), {})
-    assert {path.name.split("-")[0] for path in (out / "data").iterdir()} == {"train", "validation"}
-    for path in (out / "data").iterdir():
-        file = pq.ParquetFile(path)
-        assert file.schema_arrow.equals(expected)
-        assert file.schema_arrow.metadata[b"huggingface"] == expected.metadata[b"huggingface"]
-        assert file.metadata.num_rows > 0
-        for name, column in zip(file.schema_arrow.names, file.read().columns, strict=True):
-            assert column.null_count == 0, name
-    rows = pq.read_table(out / "data")
-    assert set(rows["copy"].to_pylist()) == {0, 1}
-    assert len(set(map(repr, rows.to_pylist()))) == len(rows), "no row is there twice"
+def test_chance(task: Task, made: Made) -> None:
+    checks.check_chance(task, made[task.name], source(task))
 
 
 @each_kind
-def test_same_seed_same_bytes_other_seed_other(task: Task, made: Made, tmp_path: Path) -> None:
-    run(task, source(task), out=tmp_path / "same", copies=2, validation=0.3, workers=2)
-    assert sums(tmp_path / "same") == sums(made[task.name])
-    one, other = (stream_rows(task, source(task), seed=seed, artefacts=made[task.name]) for seed in (0, 1))
-    assert list(map(repr, one)) != list(map(repr, other))
-
-
-def test_chance_is_the_argument_and_the_input_stays(task: Task, made: Made) -> None:
-    """Global dice are not thrown, payloads not written to, and each copy has chance of its own."""
-    np.random.seed(5)  # noqa: NPY002 - it is the state of these that is watched
-    random.seed(5)
-    before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]  # noqa: NPY002
-    asked: list[tuple[str, int]] = []
-    rows = _label(task, made[task.name], asked)
-    assert rows
-    assert np.array_equal(before[0], np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
-    assert before[1] == random.getstate()
-    assert len(set(asked)) == len(asked), "no generator is shared"
-    assert {copy for _, copy in asked} == {0, 1}
-
-
-def _label(task: Task, artefacts: Path, asked: list[tuple[str, int]]) -> list[Any]:
-    from pseudolabel.contracts import chance_for, splits
-
-    chance = chance_for(0, task.name)
-
-    def asking(key: str, copy: int) -> np.random.Generator:
-        asked.append((key, copy))
-        return chance(key, copy)
-
-    reader = task.reader()
-    extents = [e for p in sorted(source(task).rglob("*.*")) for e in reader.scan(p.name, str(p), p.stat().st_size)]
-    samples = (_sealed(item) for item in reader.read(extents, splits(0)[0]) if isinstance(item, Sample))
-    made: Chance = asking
-    return list(task.labeler(artefacts).label(samples, made, 2))
-
-
-def _sealed(sample: Sample) -> Sample:
-    """The sample with its arrays read-only: whoever writes to them raises."""
-    for array in _arrays(sample.payload):
-        array.flags.writeable = False
-    return sample
-
-
-def _arrays(payload: Any) -> Iterator[np.ndarray]:
-    if isinstance(payload, np.ndarray):
-        yield payload
-    elif isinstance(payload, tuple):
-        for part in payload:
-            yield from _arrays(part)
+@pytest.mark.parametrize("check", [checks.check_labels, checks.check_same_bytes])
+def test_dataset(check: Callable[[Task, Path, Path], None], task: Task, made: Made) -> None:
+    check(task, made[task.name], source(task))
 
 
 def test_every_reader_reads_it(task: Task, made: Made, tmp_path: Path) -> None:

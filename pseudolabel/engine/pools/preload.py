@@ -5,6 +5,7 @@ import signal
 
 import cv2  # noqa: F401
 import PIL.Image  # noqa: F401
+import pyarrow.parquet  # noqa: F401
 
 import pseudolabel.engine.pools.local  # noqa: F401
 

@@ -1,8 +1,9 @@
 """Worker processes: forks of a server that has imported what workers need, so that a worker starts in milliseconds.
 
 The server is that of `multiprocessing`. A fork of a process that has threads may hang, so the server imports no module
-that starts one, as pyarrow does. Where there is no fork server, a worker is a new interpreter: on systems other than
-Linux, and in a fork of the process that started the server, which `multiprocessing` does not support.
+that starts one; an allocator of pyarrow would, but for NO_ARROW_THREAD. Where there is no fork server, a worker is a
+new interpreter: on systems other than Linux, and in a fork of the process that started the server, which
+`multiprocessing` does not support.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
@@ -24,23 +26,24 @@ ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and fa
     "TOKENIZERS_PARALLELISM": "false",
     "OPENCV_LOG_LEVEL": "SILENT",
 }
+NO_ARROW_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else the server imports a cv2.py of the working directory
 ENVIRONMENT_LOCK = threading.Lock()  # runs in two threads would restore the environment of each other
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
-def start_server() -> bool:
+def start_server(modules: Sequence[str] = ()) -> bool:
     """Start the fork server: it imports the modules of the workers on another core. Return whether there is one.
 
-    Elsewhere than on Linux the libraries of the system may start threads.
+    `modules`: more than those of every task. Elsewhere than on Linux the libraries of the system may start threads.
     """
     if sys.platform != "linux":
         return False
     from multiprocessing import forkserver, resource_tracker
 
     resource_tracker.ensure_running()  # the server would start it, and this unblocks SIGINT
-    forkserver.set_forkserver_preload(["pseudolabel.engine.pools.preload"])
-    with _environment(ONE_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
+    forkserver.set_forkserver_preload([*modules, "pseudolabel.engine.pools.preload"])
+    with _environment(ONE_THREAD | NO_ARROW_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
         forkserver.ensure_running()
         return True
     return False  # it is the server of another process, of which this one is a fork
@@ -48,6 +51,7 @@ def start_server() -> bool:
 
 def start_process(name: str, function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
     """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe."""
+    check_main()
     forked = start_server()
     context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
@@ -56,6 +60,18 @@ def start_process(name: str, function: Callable[..., None], *given: Any) -> tupl
         process = context.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
     return process, ours
+
+
+def check_main() -> None:
+    """Raise `UserError` if this process may have no workers, or if they cannot import its main script."""
+    from pseudolabel.contracts import UserError  # not at the top: the server starts before such imports
+
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if multiprocessing.current_process().daemon:
+        raise UserError("a daemonic process, as of multiprocessing.Pool, may start no workers; call run() elsewhere")
+    if main.__spec__ is None and script and not Path(script).exists():
+        raise UserError(f"workers import the main script, but {script} is not a file; save the script in one")
 
 
 def _begin(

@@ -74,7 +74,7 @@ def check_node(place: NodeSpec) -> None:
                 f"the Ray node {HOST} does not see {path}\n"
                 "put SOURCE and --out on a file system that all nodes share, or in a store (s3://...)"
             )
-    if (here := versions()) != place.versions:
+    if (here := versions(place.spec.task)) != place.versions:
         what = first_difference("version", place.versions, here)
         raise UserError(f"this run's packages are not on the Ray node {HOST}: {what}; install them there")
 
@@ -88,7 +88,7 @@ class RayPool:
     def __init__(self, spec: RunSpec, count: int, options: RunOptions, first: Extent) -> None:
         shared = [Path(first.where.partition("\0")[0])] + ([] if is_url(spec.out) else [spec.work])
         seen = [path for path in shared if path.exists()]  # a URL does not exist as a path
-        self._place = NodeSpec(spec, seen, versions(), options.sample_seconds)
+        self._place = NodeSpec(spec, seen, versions(spec.task), options.sample_seconds)
         self._address = options.ray_address or os.environ.get("RAY_ADDRESS")
         self._most, self._count, self._counted = options.workers, count, 0.0
         self._running: dict[Any, Job] = {}

@@ -35,8 +35,8 @@ class StatusFile:
     """The status file of this process."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT)
-        os.pwrite(self._file, bytes(RECORD_BYTES), 0)  # allocated now: a full disk would end this process later
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0))
+        os.write(self._file, bytes(RECORD_BYTES))  # allocated now: a full disk would end this process later
         self._map: mmap.mmap | None = None
         with suppress(OSError):  # some network file systems have no shared maps
             self._map = mmap.mmap(self._file, RECORD_BYTES)
@@ -55,7 +55,8 @@ class StatusFile:
         if len(record) > RECORD_BYTES:
             record = bytes(CHECKSUM.size)  # names nobody
         if self._map is None:
-            os.pwrite(self._file, record, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            os.write(self._file, record)
         else:
             self._map[: len(record)] = record
 

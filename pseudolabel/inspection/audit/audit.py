@@ -48,7 +48,10 @@ def audit(what: str, rows: int = ROWS, inputs: Sequence[str] = (), labels: Seque
         sources.add(file_of(str(row.get("key", number))))
     if not measures.rows:
         why = f": {left_out.most_common(1)[0][0]}" if left_out else ""
-        raise UserError(f"{what} has no row that can be audited{why}", 3 if left_out else 5)
+        raise UserError(
+            f"{what} has no row that can be audited{why}; give other --input and --label",
+            3 if left_out else 5,
+        )
     by_method = table.dataset.task.description.told_by(table.dataset.task) if table.dataset else {}
     options = [*(f"--input={name}" for name in inputs), *(f"--label={name}" for name in labels)]
     options += [f"--rows={rows}"] if rows != ROWS else []

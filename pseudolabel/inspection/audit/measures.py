@@ -33,7 +33,7 @@ class Coverage(NamedTuple):
     @property
     def summary(self) -> str:
         """Return in words how often the places are asked for."""
-        return f"`{self.column}` asks for a place in {self.least:.1%} to {self.most:.1%} of the rows, by place"
+        return f"{self.column}: a place is asked for in {self.least:.1%} to {self.most:.1%} of the rows"
 
 
 class MaskCounts:

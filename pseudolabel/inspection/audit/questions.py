@@ -122,7 +122,7 @@ class Asker:
                 return
         hidden = as_mask(value, row)
         if hidden is None:
-            self._not_asked[name] = "its values are lists that are no masks and name no items"
+            self._not_asked[name] = "of lists, only masks and those with a value for each item are guessed"
             return
         self._mask(name, hidden, real_places(row, len(hidden)), items, key)
 

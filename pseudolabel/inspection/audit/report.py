@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -171,7 +172,8 @@ def stored_report(dataset: Dataset) -> dict[str, Any] | None:
 
 def render_report(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield a stored report as HTML."""
-    yield f"<h2>Audit</h2><p>{isolate(found['verdict'])}</p><pre>{escape_text(found['command'])}</pre>"
+    verdict = re.sub("`([^`]+)`", r"<code>\1</code>", isolate(found["verdict"]))
+    yield f"<h2>Audit</h2><p>{verdict}</p><pre>{escape_text(found['command'])}</pre>"
     yield f"<p>{found['rows']:,} rows of {found['sources']:,} sources</p>"
     if found["answers"]:
         names = ("label", "guessed from", "rate", "95 % interval", "chance", "verdict")

@@ -12,7 +12,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pseudolabel.contracts import UserError, one_line
+from pseudolabel.contracts import UserError, did_you_mean, one_line
 from pseudolabel.inspection.audit.questions import TIMES
 from pseudolabel.inspection.describe import evenly
 from pseudolabel.storage.layout import MANIFEST
@@ -70,10 +70,10 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     wanted = [name for name in names if name in {*inputs, *labels, *BESIDE}]
     for path, file in zip(some, opened, strict=True):
         if missing := [name for name in wanted if name not in file.schema_arrow.names]:
-            raise UserError(f"{path} has no column {missing[0]!r}, but {some[0]} has", 3)
+            raise UserError(f"{path} has no column {missing[0]!r}, but {some[0]} has; audit them apart", 3)
     one = next(_parquet(what, opened, wanted, 1), None)
     if one is None:
-        raise UserError(f"{what} has no rows", 5)
+        raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
     return Table(inputs, labels, one[1], lambda rows: _parquet(what, opened, wanted, rows), dataset)
 
 
@@ -81,11 +81,11 @@ def check_columns(what: str, inputs: Sequence[str], labels: Sequence[str], names
     """Raise `UserError` if inputs or labels are not given, are not among the columns `names`, or are the same."""
     has = f"it has the columns {', '.join(map(str, names))}"
     if not inputs or not labels:
-        raise UserError(f"{what} does not say which columns are inputs and labels: add --input and --label; {has}")
+        raise UserError(f"{what} does not say which columns are inputs and labels: {has}; add --input and --label")
     if missing := [name for name in (*inputs, *labels) if name not in names]:
-        raise UserError(f"{what} has no column {missing[0]!r}; {has}")
+        raise UserError(f"{what} has no column {missing[0]!r}; {did_you_mean(missing[0], names)}{has}")
     if both := [name for name in inputs if name in labels]:
-        raise UserError(f"{both[0]!r} cannot be both an input and a label")
+        raise UserError(f"{both[0]!r} cannot be both an input and a label; give it once")
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------
@@ -99,7 +99,7 @@ def _open(path: Path) -> pq.ParquetFile:
     except StoreFailure:
         raise
     except (OSError, ValueError) as fault:
-        raise UserError(f"{path} is not a Parquet file: {one_line(fault)}", 3) from None
+        raise UserError(f"{path} is not a Parquet file: {one_line(fault)}; give another, or leave it out", 3) from None
 
 
 def _parquet(what: str, files: Sequence[pq.ParquetFile], names: Sequence[str], rows: int) -> Numbered:
@@ -124,7 +124,7 @@ def _parquet(what: str, files: Sequence[pq.ParquetFile], names: Sequence[str], r
         except StoreFailure:
             raise
         except (OSError, ValueError) as fault:
-            raise UserError(f"{what} cannot be read: {one_line(fault)}", 3) from None
+            raise UserError(f"{what} cannot be read: {one_line(fault)}; repair the file", 3) from None
 
 
 # --- loaders ---------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ def _loaded(what: str) -> tuple[Row, Callable[[int], Numbered]]:
     batched = hasattr(items, "collate_fn") and (items.batch_size or getattr(items, "batch_sampler", None)) is not None
     if not batched and hasattr(items, "__getitem__") and hasattr(items, "__len__") and not isinstance(items, Mapping):
         if not len(items):
-            raise UserError(f"{what} has no rows", 5)
+            raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
         with _failures(what):
             first = items[0]
         return _row(what, first), lambda rows: _guarded(what, ((i, items[i]) for i in _spread(len(items), rows)))
@@ -157,7 +157,7 @@ def _loaded(what: str) -> tuple[Row, Callable[[int], Numbered]]:
     numbered = _guarded(what, enumerate(chain.from_iterable(map(_split, items)) if batched else items))
     one = next(numbered, None)
     if one is None:
-        raise UserError(f"{what} has no rows", 5)
+        raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
     return one[1], lambda rows: islice(chain([one], numbered), rows)
 
 
@@ -171,7 +171,7 @@ def _failures(what: str) -> Iterator[None]:
     except Exception as fault:
         where = traceback.extract_tb(fault.__traceback__)[-1]
         said = f"{type(fault).__name__}: {one_line(fault)} ({where.filename}, line {where.lineno})"
-        raise UserError(f"{what} failed: {said}", 3) from fault
+        raise UserError(f"{what} failed: {said}; repair the loader", 3) from fault
 
 
 def _guarded(what: str, items: Iterable[tuple[int, Any]]) -> Numbered:

@@ -11,7 +11,7 @@ from pseudolabel.contracts import FilteredSample, Skipped, UnusableSample, or_sk
 from pseudolabel.readers.sources.file_ends import index_fault
 from pseudolabel.readers.sources.formats import mpeg_frame_bytes
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
-from pseudolabel.readers.video.decode import libav_errors
+from pseudolabel.readers.video.decode import libav_errors, open_container
 
 if TYPE_CHECKING:
     import av
@@ -32,16 +32,13 @@ class LibavFile:
     """
 
     def __init__(self, where: str) -> None:
-        import av
-
         self.where, self.file = where, FaultRecordingFile(open_file(where))
         with ExitStack() as unless_open:
             unless_open.callback(self.file.__exit__)
             if self.file.read(4) == b"RIFX":
                 raise UnusableSample("libsndfile does not read this RIFX, and libav takes its bytes in the wrong order")
             self.file.seek(0)
-            named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
-            opened = or_skipped("", partial(libav_errors, "not audio that libav can read", av.open, self.file, **named))
+            opened = or_skipped("", partial(open_container, "not audio that libav can read", self.file, FORMATS))
             self.file.check()
             if isinstance(opened, Skipped):
                 fault = index_fault(self.file)

@@ -47,11 +47,15 @@ def jpeg_orientation(metadata: Sequence[bytes]) -> int:
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation (1 to 8): (H, W, 3) -> (H, W, 3), or (W, H, 3) from 5 on."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
+    """Apply an EXIF orientation (1 to 8): (H, W, 3) uint8 -> (H, W, 3), or (W, H, 3) from 5 on."""
+    import cv2  # NumPy copies a transposed or mirrored image in ten times as long
+
+    if orientation in (5, 7):
+        image = cv2.transpose(image)
+    if orientation in (2, 4):
+        image = cv2.flip(image, 1 if orientation == 2 else 0)
+    if orientation in (3, 7):
+        image = cv2.rotate(image, cv2.ROTATE_180)
+    if orientation in (6, 8):
+        image = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE if orientation == 6 else cv2.ROTATE_90_COUNTERCLOCKWISE)
     return np.ascontiguousarray(image)

@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import accumulate, groupby, islice, pairwise
 from operator import itemgetter
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pseudolabel.contracts import Extent, SampleError, UnusableSample
+from pseudolabel.contracts import Extent, SampleError, UnusableSample, did_you_mean
 from pseudolabel.readers.sources.compression import CHUNK_BYTES
 from pseudolabel.readers.sources.formats import strip_compression
 from pseudolabel.readers.sources.opening import open_file
@@ -38,8 +39,13 @@ def _lacking(column: str, names: Iterable[str], rows: int = 1) -> NoReturn:
 
     `rows`: the number of rows that are lost.
     """
+    raise UnusableSample(_choice(column, tuple(names)), rows)
+
+
+@lru_cache(100)
+def _choice(column: str, names: tuple[str, ...]) -> str:
     among = shorten(", ".join(names).encode(errors="backslashreplace").decode(), 200, placeholder=" ...")
-    raise UnusableSample(f"no column {column!r}; choose with --column among: {among or 'none'}", rows)
+    return f"no column {column!r}; {did_you_mean(column, names)}choose with --column among: {among or 'none'}"
 
 
 # --- jsonl: the position is the byte where the line starts ------------------------------------------------------------

@@ -40,6 +40,17 @@ class Sampling(NamedTuple):
         how = self.at_rate(between)
         return HEAD_SECONDS + how.period(between) + how.span * (1 if how.seconds else between)
 
+    def remedy(self, frames: int, seconds: float) -> str:
+        """Return the option with which a clip fits into a video of so many frames and seconds."""
+        gaps = self.steps[-1]
+        if frames <= gaps:
+            return f"give longer videos, or clips of fewer frames than {gaps + 1}"
+        return (
+            f"try --gap-seconds {int(1000 * seconds / gaps) / 1000:g}"
+            if self.seconds
+            else f"try --gap {(frames - 1) // gaps}"
+        )
+
     @property
     def gap_text(self) -> str:
         """Return the gap and its unit for messages."""

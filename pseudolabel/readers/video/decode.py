@@ -221,14 +221,11 @@ class VideoFile:
 
     def _open(self, begin: int | None = None) -> None:
         """Open or reopen the file, at the key frame before timestamp `begin`."""
-        import av
-
         self.close()
         self._file = FaultRecordingFile(open_file(self._path))
         try:
-            named = {"metadata_errors": "ignore", "container_options": {"format_whitelist": FORMATS}}
             probe = {"skip_loop_filter": "all"}  # for the frames that libav decodes here; they are not shown
-            container = libav_errors("not a video that libav can read", av.open, self._file, options=probe, **named)
+            container = open_container("not a video that libav can read", self._file, FORMATS, options=probe)
             self._stream = choose_stream(container)
             self._decoder = choose_decoder(self._stream)
         except UnusableSample as unusable:
@@ -260,6 +257,14 @@ def libav_errors(what: str, call: Callable[..., T], *given: Any, **named: Any) -
         early = getattr(fault, "errno", None) == EIO
         said = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
         raise UnusableSample(f"{what}: {'the file ends too early' if early else said.lower()}") from fault
+
+
+def open_container(what: str, file: FaultRecordingFile, formats: str, **named: Any) -> Any:
+    """Open a file of one of these formats with libav. Ignore metadata that is not UTF-8, as PyAV 19 does by itself."""
+    import av
+
+    before_19 = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    return libav_errors(what, av.open, file, container_options={"format_whitelist": formats}, **before_19, **named)
 
 
 def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:

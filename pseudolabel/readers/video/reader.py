@@ -188,7 +188,8 @@ class VideoReader:
             more = len(timeline.times) > 1
             how = self.sampling.at_rate(float(np.median(np.diff(timeline.times)))) if more else self.sampling
             span = how._replace(gap=how.span).gap_text
-            yield Skipped(extent.key, f"{long}, a clip spans {span}", unusable=False)
+            remedy = how.remedy(len(timeline.times), float(timeline.times[-1]))
+            yield Skipped(extent.key, f"{long}, a clip spans {span}; {remedy}", unusable=False)
         if end and not timeline.fault and extent.stop is None and (fault := film.end_fault()):
             yield Skipped(f"{extent.file}#{_told(end)}-", fault)
 

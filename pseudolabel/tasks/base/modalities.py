@@ -1,9 +1,9 @@
-"""Modalities: what `cluster` needs to know of each one. To support another modality, add an entry to `MODALITIES`."""
+"""Modalities: which tasks read each one, and what `cluster` needs to know of it. Each is an entry of `MODALITIES`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
@@ -15,15 +15,14 @@ from pseudolabel.contracts import Column, Sample, UserError, file_of
 from pseudolabel.readers.audio.packets import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
-from pseudolabel.readers.sources import files
-from pseudolabel.readers.sources.formats import README
+from pseudolabel.readers.sources import files, formats
 from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.sources.order import sort_extents, source_order
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.readers.video.reader import TREATMENT, Clip, VideoOptions, VideoReader
 from pseudolabel.tasks.base.media import Encoded
-from pseudolabel.tasks.base.task import Reader, Row
+from pseudolabel.tasks.base.task import TASKS, Reader, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering.feature_sets import StoredSample
@@ -42,7 +41,10 @@ class Modality(StrEnum):
 class Kind(NamedTuple):
     """A modality: its reader, the stored form of its samples, its columns and its feature sets."""
 
-    options: type  # dataclass of the reader's options
+    options: type  # dataclass of the reader's options: a task that has them reads this modality
+    suffixes: frozenset[str]
+    samples: str  # what a sample is called, in the plural
+    example: str  # a folder in the examples of the help
     reader: Callable[[Any], Reader]
     stored: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as it is stored
     rows: Callable[[StoredSample, bool], Iterator[Row]]  # (sample, whether to store its input) -> one row per key
@@ -98,6 +100,9 @@ def _documents(sample: Sample, side: int) -> StoredSample:
 MODALITIES: dict[Modality, Kind] = {
     Modality.images: Kind(
         options=ImageOptions,
+        suffixes=formats.IMAGES,
+        samples="images",
+        example="photos/",
         reader=lambda task: ImageReader(task, lambda height, width: min(height, width) >= task.size),
         stored=_picture,
         rows=lambda stored, inputs: iter([{"image": Encoded(stored.payload, *stored.encoded)} if inputs else {}]),
@@ -109,6 +114,9 @@ MODALITIES: dict[Modality, Kind] = {
     ),
     Modality.sound: Kind(
         options=AudioOptions,
+        suffixes=formats.AUDIO,
+        samples="utterances",
+        example="speech/",
         reader=AudioReader,
         stored=lambda sample, side: StoredSample([sample.key], sample.payload),
         rows=_sound_rows,
@@ -125,6 +133,9 @@ MODALITIES: dict[Modality, Kind] = {
     ),
     Modality.text: Kind(
         options=TextOptions,
+        suffixes=formats.TEXT,
+        samples="documents",
+        example="novels/",
         reader=TextReader,
         stored=_documents,
         rows=lambda stored, inputs: ({"text": text.decode()} if inputs else {} for text in stored.payload.texts()),
@@ -136,6 +147,9 @@ MODALITIES: dict[Modality, Kind] = {
     ),
     Modality.video: Kind(
         options=VideoOptions,
+        suffixes=formats.VIDEO,
+        samples="clips",
+        example="films/",
         reader=lambda task: VideoReader(task.sampling, task.size),
         stored=_clip,
         rows=_clip_rows,
@@ -152,6 +166,40 @@ MODALITIES: dict[Modality, Kind] = {
 }
 
 
+def modalities_of(task: Any) -> list[Modality]:
+    """Return the modalities that a task, or its class, can read."""
+    kind = task if isinstance(task, type) else type(task)
+    one = getattr(task, "modality", None)
+    return [one] if one else [modality for modality, about in MODALITIES.items() if issubclass(kind, about.options)]
+
+
+def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, int]) -> UserError:
+    """Return the error of a source without a file for the task: what is there, and which tasks read it.
+
+    `ignored`: suffix -> number of files.
+    """
+    names, wanted = " ".join(map(str, sources)), modalities_of(task)
+    reads = " or ".join(wanted or ["other files"])
+    there = {
+        modality: {suffix: count for suffix, count in ignored.items() if suffix in kind.suffixes}
+        for modality, kind in MODALITIES.items()
+    }
+    most = max(there, key=lambda modality: sum(there[modality].values()))
+    holds, remedy, told = "files", f"give a source with {reads}", ignored
+    if most not in wanted and 2 * sum(there[most].values()) > sum(ignored.values()):
+        holds, told = f"files of {most}", there[most]
+        remedy = f"tasks for {most}: {_some([name for name, one in TASKS.items() if most in modalities_of(one)], 4)}"
+    counted = [f"{count:,} {suffix}" for suffix, count in told.items()]
+    count = sum(told.values())
+    holds = holds.replace("files", "file" if count == 1 else "files")
+    holds = f"{count:,} {holds} ({_some(counted, 4)})" if told else "no files"
+    return UserError(f"nothing to read in {names}: it holds {holds}, and {task.name} reads {reads}\n{remedy}", code=5)
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    return ", ".join([*names[:count], *(["..."] if len(names) > count else [])])
+
+
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     """Return the modality of the source's files. Raise `UserError` if there are several modalities, or none.
 
@@ -159,7 +207,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
     Containers such as MP4 count as video, or as sound if none of them has a video stream. Files whose names match
     `README`, and text whose suffix is unknown, count only if there are no other files.
     """
-    suffixes = {modality: tuple(kind.reader(task).suffixes) for modality, kind in MODALITIES.items()}
+    suffixes, ignored = {modality: tuple(kind.suffixes) for modality, kind in MODALITIES.items()}, Counter[str]()
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
     containers, films = 0, False  # MP4 and the like, and whether any of them has a video stream
     for file in files.find_files(sources, frozenset().union(*suffixes.values())):
@@ -167,7 +215,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
             name = file_name(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
             by_name = file.key.lower().endswith(suffixes[Modality.text])
-            if README.fullmatch(name.partition(".")[0]) or (kinds == (Modality.text,) and not by_name):
+            if formats.README.fullmatch(name.partition(".")[0]) or (kinds == (Modality.text,) and not by_name):
                 notes.update(kinds)
             elif kinds == (Modality.sound, Modality.video):
                 containers += 1
@@ -176,6 +224,8 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
                 torn[kinds] += 1
             else:
                 counts.update(kinds)
+        else:
+            ignored[file.ignored_as] += 1
     if containers:
         counts[Modality.video if films else Modality.sound] += containers
     for kinds, count in torn.items():
@@ -186,7 +236,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
         said = ", ".join(f"{modality} ({count:,})" for modality, count in counts.most_common())
         raise UserError(f"several modalities: {said}; give one, such as --modality {counts.most_common()[0][0]}")
     if not counts:
-        raise UserError(f"nothing to read in {' '.join(map(str, sources))}: no file of {', '.join(MODALITIES)}", code=5)
+        raise nothing_to_read(task, sources, ignored)
     return next(iter(counts))
 
 

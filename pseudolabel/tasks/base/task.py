@@ -26,6 +26,7 @@ from pseudolabel.contracts import (
     Skipped,
     Split,
     Tiles,
+    UserError,
     Wave,
     or_skipped,
     shorten,
@@ -126,7 +127,11 @@ class Task(Options, ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "name" in cls.__dict__:
-            TASKS[cls.name] = cls
+            other = TASKS.setdefault(cls.name, cls)
+            if other.__module__ != cls.__module__:
+                named = f"{cls.__module__}.{cls.__name__} has the name of {other.__module__}.{other.__name__}"
+                raise UserError(f"{named}, {cls.name!r}; give it another one")
+            TASKS[cls.name] = cls  # a cell of a notebook may define it again
 
     @abstractmethod
     def reader(self) -> Reader:

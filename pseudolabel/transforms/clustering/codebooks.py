@@ -43,6 +43,8 @@ def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray]
 def check_about(name: str | Path, about: About, wanted: About) -> None:
     """Raise `UserError` if the options of the codebook `name` differ from `wanted`."""
     for key, value in wanted.items():
+        if key not in about:
+            raise UserError(f"--codebook {name} is of another task: it has no {key}; {REMEDY}")
         if about.get(key) != value:
             raise UserError(f"--codebook {name} is for {key} {about.get(key)}, not {value}; give the codebook's value")
 

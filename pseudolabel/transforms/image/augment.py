@@ -98,10 +98,11 @@ class ViewOptions(Options):
         recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
-            raise UserError(f"crop area {wrong}: give shares with 0 < smallest <= largest <= 1")
+            raise UserError(f"crop area {wrong} is no range; give shares with 0 < smallest <= largest <= 1")
         if not 0 < recipe.sigma[0] <= recipe.sigma[1] <= 100:
             raise UserError(
-                f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g}: give the smaller value first, above 0 and up to 100"
+                f"--sigma {recipe.sigma[0]:g} {recipe.sigma[1]:g} is no range; "
+                "give the smaller value first, above 0 and up to 100"
             )
         return recipe
 

@@ -102,9 +102,7 @@ class SpecialTokens(NamedTuple):
         configured = dict(named)
         tokens = role_tokens(tokenizer, vocabulary, configured)
         if lacking := [role for role in needed if role not in tokens]:
-            raise UserError(
-                f"{_lacking(lacking[0], tokenizer, tokens, configured)}, or leave --tokenizer out to learn one"
-            )
+            raise UserError(_lacking(lacking[0], tokenizer, tokens, configured))
         roles = {role: vocabulary[tokens[role]] if role in tokens else -1 for role in ROLES}
         sentinels = find_sentinels(vocabulary)
         begin, end = ((roles[role],) if roles[role] >= 0 else () for role in ("cls", "sep"))
@@ -186,9 +184,10 @@ def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str], named: 
         said = f"the configuration of the tokenizer names {token} as its {role} token, but the vocabulary lacks it"
     else:
         said = f"the tokenizer has no {' or '.join(ROLES[role])} token"
+    remedy = f"add one with add_special_tokens, name one of its own with --{role}-token"
     if usual:
-        return f"{said}; name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
-    return f"{said}; add one with add_special_tokens and save the tokenizer, name one of its own with --{role}-token"
+        remedy = f"name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
+    return f"{said}; {remedy}, or leave --tokenizer out to learn one"
 
 
 def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pseudolabel.contracts import UserError
+from pseudolabel.contracts import UserError, one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER = "tokenizer.json"
 CONFIGURATION = "tokenizer_config.json"
+HUB_SECONDS = 10  # seconds to wait for the hub
+REMEDY = f"give a {TOKENIZER}, its folder, or the name of a model on the hub that has one"
 CONFIGURATIONS = (CONFIGURATION, "special_tokens_map.json")  # as transformers saves them
 
 
@@ -31,13 +33,13 @@ def load_description(name: str) -> tuple[str, dict[str, str]]:
         raise UserError(f"--tokenizer {name} holds no {TOKENIZER}; save it there with save_pretrained of transformers")
     if path.suffix == ".json" and not path.is_file():
         raise UserError(f"--tokenizer {name} is not a file; give the path of a {TOKENIZER}, or a name on the hub")
-    local = path.exists()
+    if not (local := path.exists()):
+        _ask_hub(name)
     path = path / TOKENIZER if path.is_dir() else path
     try:
         tokenizer = Tokenizer.from_file(str(path)) if local else Tokenizer.from_pretrained(name)
     except Exception as error:
-        remedy = f"give a {TOKENIZER}, its folder, or the name of a model on the hub that has one"
-        raise UserError(f"--tokenizer {name} cannot be loaded ({str(error).splitlines()[0]}); {remedy}") from None
+        raise UserError(f"--tokenizer {name} cannot be loaded ({one_line(error)}); {REMEDY}") from None
     if getattr(tokenizer.model, "dropout", None):
         raise UserError(f"--tokenizer {name} splits words at random; set its model's dropout to null")
     unknown = getattr(tokenizer.model, "unk_token", None)
@@ -67,6 +69,18 @@ def drops_letters(tokenizer: Tokenizer) -> bool:
     letters, _ = pre_tokenizers.ByteLevel(False, use_regex=False).pre_tokenize_str(text)[0]
     names = {f"<0x{byte:02X}>" for byte in text.encode()} if model.byte_fallback else {*letters}
     return not any(pieces <= tokenizer.get_vocab().keys() for pieces in ({*letters}, names))
+
+
+def _ask_hub(name: str) -> None:
+    """Raise `UserError` if the hub does not give the tokenizer: its client would try again for half a minute."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    try:
+        if not isinstance(try_to_load_from_cache(name, TOKENIZER), str):
+            get_hf_file_metadata(hf_hub_url(name, TOKENIZER), timeout=HUB_SECONDS)
+    except Exception as fault:  # of the name, the network or the hub
+        why = one_line(fault) or type(fault).__name__
+        raise UserError(f"--tokenizer {name} is not here, and the hub does not give it ({why}); {REMEDY}") from None
 
 
 def _hub_file(name: str, file: str) -> Path | None:

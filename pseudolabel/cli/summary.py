@@ -1,0 +1,138 @@
+"""Summaries on standard output: a run in a few lines of words, with why samples were left out and what to type next."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pseudolabel.contracts import UnusableSample, escape_controls, shorten
+from pseudolabel.tasks.base.modalities import MODALITIES, modalities_of
+from pseudolabel.tasks.base.task import TASKS
+
+if TYPE_CHECKING:
+    from pseudolabel.engine.finish import Summary
+
+MAX_REASONS = 3
+
+
+def print_lines(lines: Iterable[str], facts: Mapping[str, Any], as_json: bool) -> None:
+    """Print the facts of a run as one JSON object, or its lines for people."""
+    for line in [json.dumps(facts)] if as_json else map(escape_controls, lines):
+        typer.echo(line)
+
+
+def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the lines of a run, a part or a plan. `source`: as it was typed, for the command that verifies the rows."""
+    from pseudolabel.storage.layout import DATA
+    from pseudolabel.storage.stores import store
+    from pseudolabel.storage.urls import is_url
+
+    there, finished = quote(shown_path(made.out)), made.status.endswith("finished")
+    parts = counted(made.shards, "shards")  # in a store: the run is over, so ask it no more
+    if finished and not is_url(made.out):
+        parts = counted(len(store(Path(made.out)).sizes(DATA)), "files")
+    if made.seen or finished:
+        done = {"finished": "", "already finished": "nothing to do: "}.get(made.status, f"{made.status}: ")
+        yield done + ", ".join(
+            [
+                f"{counted(made.seen, samples_of(made.task))} -> {counted(sum(made.rows.values()), 'rows')} in {parts}",
+                size_text(made.bytes),
+                f"{made.seconds:.1f} s" if made.seconds < 60 else f"{made.seconds / 60:.1f} min",
+            ]
+        )
+    if made.validation:
+        asked, reached = (f"{made.validation[name]:.2%}" for name in ("asked", "reached"))
+        yield f"validation: {counted(made.rows.get('validation', 0), 'rows')}, {reached} of all; asked for {asked}"
+    others = {"samples cut": made.cut, "rows lacking": made.lacking}
+    named = [*counts_text(others), *([f"ignored {ignored_text(made.ignored_suffixes)}"] if made.ignored else [])]
+    if named:
+        yield "; ".join(named)
+    if finished and (made.skipped or made.filtered or made.lacking):
+        yield from reason_lines(made)
+    if finished:
+        verify = "".join(f" --against {quote(one)}" for one in source if one != "-")
+        yield f"next: pseudolabel preview {there} --open"
+        yield f"      pseudolabel verify {there}{verify}"
+    elif made.status.startswith("planned"):
+        yield f"planned {counted(made.shards, 'shards')}, at most as many parts"
+        yield f"next: the same command without the word plan, with --part 1/N to N/N; then pseudolabel finish {there}"
+    else:
+        yield from [] if made.seen else [f"{made.status}: no shard is left for it"]
+        yield f"next: the other parts, then pseudolabel finish {there}"
+
+
+def reason_lines(made: Summary) -> Iterator[str]:
+    """Yield the most frequent reasons for which samples were left out, each with the option that mends it."""
+    from pseudolabel.inspection.manifest_check import read_skipped
+    from pseudolabel.storage.layout import SKIPPED
+    from pseudolabel.storage.urls import open_location
+    from pseudolabel.writers.skip_reasons import count_reasons
+
+    where = f"{shown_path(made.out)}/{SKIPPED}"
+    try:
+        found = count_reasons(read_skipped(open_location(made.out) / SKIPPED))
+    except (UnusableSample, OSError) as fault:  # of a dataset that was finished before, or of a store
+        yield f"{made.skipped:,} skipped, {made.filtered:,} filtered; {where}: {fault}"
+        return
+    for one in found[:MAX_REASONS]:
+        yield shorten(f"{one.kind} {one.count:,}: {one.text} ({one.key}{' and similar' * one.varies})")
+    if len(found) > MAX_REASONS:
+        yield f"{counted(len(found) - MAX_REASONS, 'more reasons')} in {where}"
+
+
+def dry_run_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of an estimate."""
+    yield (
+        f"{facts['status']}: {counted(facts['samples'], samples_of(facts['task']))} -> "
+        f"{counted(facts['rows'], 'rows')} in {counted(facts['shards'], 'shards')}, {size_text(facts['bytes'])}, "
+        f"{facts['core_seconds']:,} s of one core"
+    )
+    left = counts_text({"skipped": facts["skipped"], "filtered": facts["filtered"]})
+    if facts["ignored"]:
+        left.append(f"ignored {ignored_text(facts['ignored_suffixes'])}")
+    if left:
+        yield "; ".join(left)
+    if facts["warning"]:
+        yield f"warning: {facts['warning']}"
+    yield f"next: the same command without --dry-run makes {shown_path(facts['out'])}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return `1 row` or `2,000 rows`, for a noun in the plural."""
+    return f"{count:,} {noun[:-1] if count == 1 else noun}"
+
+
+def counts_text(counts: Mapping[str, int]) -> list[str]:
+    """Return `3 skipped` and the like, for counts that are not 0."""
+    return [f"{count:,} {name}" for name, count in counts.items() if count]
+
+
+def ignored_text(suffixes: Mapping[str, int]) -> str:
+    """Return how many files of each suffix were ignored: `3 .doc, 1 .xyz`."""
+    return ", ".join(counts_text(suffixes))
+
+
+def samples_of(task: str) -> str:
+    """Return what the samples of a task are called."""
+    modalities = modalities_of(TASKS[task])
+    return MODALITIES[modalities[0]].samples if len(modalities) == 1 else "samples"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes with three digits or so: `533 kB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
+def shown_path(path: str) -> str:
+    """Return a path as a user in the current folder would type it."""
+    return path.removeprefix(f"{os.getcwd()}/")

@@ -1,0 +1,39 @@
+"""All that the docs tell to type runs, and the site builds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snippets import ROOT, make_sources, pages, run_block, runnable
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [name for name, page in pages().items() if name != "README.md" and runnable(page)])
+def test_the_commands_of_a_page_run(name: str, tmp_path: Path) -> None:
+    """In their order, in a folder of their own. A tutorial ends with what two probes tell."""
+    if "import torch" in pages()[name].read_text("utf-8"):
+        pytest.importorskip("torch")
+    make_sources(tmp_path)
+    told = "".join(run_block(block, tmp_path) for block in runnable(pages()[name]))
+    if name.startswith("docs/tutorials/"):
+        losses = [float(loss) for loss in re.findall(r"^step \d+: loss (\S+)$", told, re.MULTILINE)]
+        assert losses[-1] < losses[0]
+        rates = re.findall(r"^(?:trained|random) \w+: +([01]\.\d\d)$", told, re.MULTILINE)
+        assert len(rates) == 2
+        assert all(0 < float(rate) <= 1 for rate in rates)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """`zensical build --strict`, as docs/index.md says."""
+    pytest.importorskip("zensical")
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No issues found" in done.stdout
+    assert (ROOT / "build" / "site" / "tutorials" / "images.html").exists()
