@@ -68,7 +68,7 @@ def _check_same_program(dataset: Dataset) -> None:
             f"{dataset.out} has format {format_of(dataset.manifest)}, but this version makes rows of format {FORMAT}\n"
             "leave out the source to read what is stored, or install the version that made it"
         )
-    then, now = dataset.manifest["versions"], versions()
+    then, now = dataset.manifest["versions"], versions(dataset.task)
     if then != now:
         what = first_difference("version", then, now)
         warnings.warn(f"{dataset.out} was made with other packages ({what}): rendered rows may differ", stacklevel=4)

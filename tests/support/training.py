@@ -24,6 +24,11 @@ def as_they_are(batch: list) -> list:
     return batch
 
 
+def named(batch: list) -> list:
+    """Key and place of each row: no tensor, which a killed process could not hand over."""
+    return [(row["key"], row["place"].tolist()) for row in batch]
+
+
 def train(dataset: Path, folder: Path, workers: int, epochs: int, every: int) -> None:
     """Go on from the state in `folder`. Note the epoch and (key, shard, number) of each row, and store each
     `every`-th state."""
@@ -37,15 +42,15 @@ def train(dataset: Path, folder: Path, workers: int, epochs: int, every: int) ->
     with notes.open("a") as file:
         for epoch in range(rows.epoch, epochs):
             rows.set_epoch(epoch)
-            loader = DataLoader(rows, batch_size=4, num_workers=workers, collate_fn=as_they_are)
+            loader = DataLoader(rows, batch_size=4, num_workers=workers, collate_fn=named)
             for step, batch in enumerate(loader):
                 time.sleep(BATCH_SECONDS)
-                file.writelines(f"{json.dumps([epoch, row['key'], *row['place'][1:3].tolist()])}\n" for row in batch)
+                file.writelines(f"{json.dumps([epoch, key, *place[1:3]])}\n" for key, place in batch)
                 file.flush()
-                states = [rows.state_dict(after=row["place"]) for row in batch]
+                state = rows.state_dict(after=[place for _, place in batch])
                 if step % every == 0:
                     beside = stored.with_suffix(".new")
-                    beside.write_text(json.dumps({"rows": states[-1], "noted": file.tell()}))
+                    beside.write_text(json.dumps({"rows": state, "noted": file.tell()}))
                     beside.rename(stored)
 
 
