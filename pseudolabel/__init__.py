@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pseudolabel.engine.progress import Progress
     from pseudolabel.engine.run import run
     from pseudolabel.engine.stream import rows
+    from pseudolabel.inspection.opening import open
     from pseudolabel.tasks import TASKS, Task
     from pseudolabel.tasks.arrow_of_time import ArrowOfTime
     from pseudolabel.tasks.augment_pairs import AugmentPairs
@@ -35,6 +36,7 @@ MODULES = {  # modules of the names below that are not task classes
     "Progress": "engine.progress",
     "Summary": "engine.finish",
     "finish": "engine.parts",
+    "open": "inspection.opening",
     "plan_parts": "engine.parts",
     "rows": "engine.stream",
     "run": "engine.run",
@@ -67,6 +69,7 @@ __all__ = [
     "UnusableSample",
     "UserError",
     "finish",
+    "open",
     "plan_parts",
     "rows",
     "run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -131,16 +132,17 @@ class Plan:
     """All shards of a run, in a temporary file to save memory. A plan can be iterated more than once."""
 
     def __init__(self, shards: Iterable[list[Extent]]) -> None:
-        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the plan
-        self._offsets: list[int] = []
+        self._file: IO[bytes] = TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the plan
+        self._offsets = [0]
         self.weights: list[int] = []  # of each shard, in bytes
         self.digests: list[str] = []  # of each shard's keys and sizes
         self.extents = 0  # number of all extents
         digest = sha256()
         for shard in shards:
             self.extents += len(shard)
-            self._offsets.append(self._file.tell())
-            pickle.dump([tuple(extent) for extent in shard], self._file)
+            stored = pickle.dumps([tuple(extent) for extent in shard])
+            self._file.write(stored)
+            self._offsets.append(self._offsets[-1] + len(stored))
             self.weights.append(sum(extent.weight for extent in shard))
             self.digests.append(extents_digest(shard))
             for extent in shard:
@@ -156,11 +158,15 @@ class Plan:
         self._file.close()
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> Shard:
-        self._file.seek(self._offsets[index])
-        return Shard(index, [Extent(*extent) for extent in pickle.load(self._file)])
+        start, stop = self._offsets[index], self._offsets[index + 1]
+        stored = os.pread(self._file.fileno(), stop - start, start)  # forks of this process share the file's position
+        return Shard(index, [Extent(*extent) for extent in pickle.loads(stored)])
 
     def __iter__(self) -> Iterator[Shard]:
         return (self[index] for index in range(len(self)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Plan, ([shard.extents for shard in self],)

@@ -6,10 +6,13 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import MEGABYTE, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
+import numpy as np
+
+from pseudolabel.contracts import MEGABYTE, Chance, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
 from pseudolabel.engine.finish import warn_unknown
 from pseudolabel.engine.jobs import Heartbeat, Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
@@ -17,7 +20,7 @@ from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.scan import Scan, check_split, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
-from pseudolabel.tasks.base.task import Row, Task
+from pseudolabel.tasks.base.task import Labeler, Row, Rows, Task
 from pseudolabel.writers.output_folder import local_artefacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
 from pseudolabel.writers.source_columns import SourceColumns
@@ -56,10 +59,25 @@ def rows(
         chance = chance_for(seed, task.name)
         for index in range(part[0], len(found.plan), part[1]):
             reading = read_all(found.plan[index], found.source_columns)
-            for item in reading.label(task, labeler, lambda key, _: chance(key, copy), 1):
-                some = item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
-                yield from ({**row, "copy": copy} for row in some)
+            for item in copy_rows(reading, task, labeler, chance, copy):
+                yield from item.rows if isinstance(item.rows, list) else item.rows.to_pylist()  # type: ignore[union-attr]
                 del item
+
+
+def copy_rows(reading: ShardReading, task: Task, labeler: Labeler, chance: Chance, copy: int) -> Iterator[Rows]:
+    """Yield the rows that a run would store as copy number `copy`. Delete each before you ask for the next one."""
+    import pyarrow as pa
+
+    for item in reading.label(task, labeler, lambda key, _: chance(key, copy), 1):
+        if copy == 0:
+            yield item
+        elif isinstance(item.rows, Sequence):
+            yield replace(item, rows=[{**row, "copy": copy} for row in item.rows])
+        else:
+            at = item.rows.schema.get_field_index("copy")
+            numbers = pa.array(np.full(len(item.rows), copy, np.int32))
+            yield replace(item, rows=item.rows.set_column(at, item.rows.schema.field(at), numbers))
+        del item
 
 
 def read_all(shard: Shard, source_columns: SourceColumns, report: Heartbeat | None = None) -> ShardReading:

@@ -35,7 +35,7 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
             findings.blame(name, "missing, although the manifest lists it")
         elif file_sha256(out / name) != sha256:
             findings.blame(name, "its sha256 differs from the manifest")
-    _options(dataset, findings)
+    check_options(dataset, findings)
     records = {i: record for i, record in enumerate(_records(out, summary["shards"], findings)) if record}
     if len(records) == summary["shards"]:
         _counts(dataset, list(records.values()), findings)
@@ -87,7 +87,7 @@ def _records(out: Path, count: int, findings: Findings) -> Iterator[dict[str, An
             yield {}
 
 
-def _options(dataset: Dataset, findings: Findings) -> None:
+def check_options(dataset: Dataset, findings: Findings) -> None:
     """Check that the options in the manifest follow from its fields."""
     try:
         now = json.loads(json.dumps(dict(dataset.task.options())))

@@ -98,7 +98,7 @@ def check_file(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Fin
     except (KeyError, ValueError) as fault:
         findings.blame(where, f"its rows cannot be read: {one_line(fault)}")
         return None
-    if foreign := _foreign(found, expected):
+    if foreign := foreign_schema(found, expected):
         findings.blame(where, foreign)
     if file_sha256(path) != signed["sha256"]:
         findings.blame(where, "its sha256 differs from the shard's record: it was changed, or belongs to another run")
@@ -107,7 +107,7 @@ def check_file(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Fin
     return stored if found.equals(expected) else None
 
 
-def _foreign(found: pa.Schema, expected: pa.Schema) -> str:
+def foreign_schema(found: pa.Schema, expected: pa.Schema) -> str:
     """Return why a file does not belong to this dataset, by its schema and its metadata; "" if it does."""
     if not found.equals(expected):
         lacking = [f for f in expected if f.name not in found.names or found.field(f.name) != f]

@@ -13,16 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
-from pseudolabel.tasks.base.task import (
-    PICTURE_FACTS,
-    Description,
-    ImageTask,
-    Labeler,
-    PerSampleLabeler,
-    Row,
-    Rows,
-    in_source_pixels,
-)
+from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
 
 DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
@@ -105,10 +96,9 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         """(H, W, 3) uint8 -> one row with two views of the image."""
         height, width, _ = image.shape
         drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
-        made = [
+        one, two = (
             augment.make_view(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)
-        ]
-        one, two = (codec.jpeg(view) for view in made)
+        )
         yield {"label": 1, "view_1": one, "view_2": two, **augment.view_columns(drawn)}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
@@ -131,7 +121,8 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
         yield Tiles("", [codec.decode_stored(row[name]) for name in ("view_1", "view_2")], 2)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return PairLabeler(self) if self.negatives else PerSampleLabeler(self)
+        columns = self.columns()
+        return PairLabeler(self, columns) if self.negatives else PerSampleLabeler(self, columns)
 
 
 class SeenPicture(NamedTuple):
@@ -169,7 +160,7 @@ class PairLabeler(PerSampleLabeler):
     def _see(self, sample: Sample, chance: Chance, copies: int) -> SeenPicture:
         chances = [chance(sample.key, copy) for copy in range(copies)]
         rows = [
-            {"key": sample.key, "copy": copy, "partner": sample.key, **in_source_pixels(row, sample.payload)}
+            self.finish({"key": sample.key, "copy": copy, "partner": sample.key, **row}, sample.payload)
             for copy, rng in enumerate(chances)
             for row in self.task.rows(sample.payload, rng)
         ]

@@ -289,4 +289,4 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         codebooks.Codebook(found, learned, self.about).save(artefacts / CODEBOOK_FILE)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / CODEBOOK_FILE)))
+        return ClusterLabeler(ClusterRows(self, codebooks.load_codebook(artefacts / CODEBOOK_FILE)), self.columns())

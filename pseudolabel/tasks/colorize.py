@@ -95,7 +95,7 @@ class Colorize(ImageTask):
         if self.soft:
             row |= {"soft_bins": near.tolist(), "soft_weights": weights.tolist()}
         lightness = np.rint(colours[..., 0] * 2.55).clip(0, 255).astype(np.uint8)
-        yield {**row, "image": codec.media(codec.encode_png(lightness))}
+        yield {**row, "image": lightness}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if the bins do not match the source's colours, or the image does not match its lightness."""

@@ -92,10 +92,9 @@ class CropViews(augment.ViewOptions, ImageTask):
         """(H, W, 3) uint8 -> one row with all crops of an image."""
         height, width, _ = image.shape
         drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
-        made = (
+        crops = [
             augment.make_view(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)
-        )
-        crops = [codec.jpeg(view) for view in made]
+        ]
         yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.view_columns(drawn)}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:

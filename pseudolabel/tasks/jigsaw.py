@@ -137,7 +137,7 @@ class Jigsaw(ImageTask):
             "label": int(which * self.count),
             "permutation": permutation,
             "boxes": boxes,
-            "tiles": [codec.jpeg(color.to_gray(tile) if colour < self.gray else tile) for tile in tiles],
+            "tiles": [color.to_gray(tile) if colour < self.gray else tile for tile in tiles],
         }
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:

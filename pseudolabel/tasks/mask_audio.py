@@ -15,6 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts import Column, FilteredSample, Piece, Sample, UnusableSample, UserError, Wave
 from pseudolabel.readers.audio.reader import Utterance
+from pseudolabel.tasks.base.media import Encoded
 from pseudolabel.tasks.base.task import AudioTask, Description, Labeler, PerSampleLabeler, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
@@ -23,7 +24,6 @@ from pseudolabel.transforms.clustering import codebooks
 from pseudolabel.transforms.clustering.clusters import MIN_POINTS_PER_CLUSTER
 from pseudolabel.transforms.clustering.codebooks import Centroids, Projection
 from pseudolabel.transforms.clustering.precomputed import FrameFeatures
-from pseudolabel.transforms.image import codec
 
 DEFAULT_CLUSTERS = 100  # k-means clusters of HuBERT's first iteration
 MEL_BINS, FRAMES_PER_LABEL, CODES, CODE_DIMENSIONS = 80, 4, 8192, 16  # of BEST-RQ
@@ -205,7 +205,7 @@ class MaskAudio(AudioTask):
         codebooks.save_arrays(artefacts / self.book, book._asdict(), about)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return PerSampleLabeler(MaskAudioLabeler(self, self.load_codebook(artefacts / self.book)))
+        return PerSampleLabeler(MaskAudioLabeler(self, self.load_codebook(artefacts / self.book)), self.columns())
 
     def frame_features(self, sound: Utterance) -> np.ndarray:
         """Return `(n, D)` float32 features: MFCC at 100 Hz, those of `--features` at 50 Hz, or BEST-RQ's at 25 Hz."""
@@ -251,7 +251,7 @@ class MaskAudioLabeler(NamedTuple):
             **row,
             "labels": codes.tolist(),
             "mask": mask.tolist(),
-            "audio": codec.media(sound.encoded or audio_codec.encode_flac(sound.wave, sound.rate)),
+            "audio": Encoded(sound.wave, sound.encoded) if sound.encoded else sound.wave,
         }
 
     def check_row(self, row: Row, source: Utterance | None) -> str | None:

@@ -188,11 +188,11 @@ class MaskPatches(ImageTask):
         flip = bool(rng.random() < self.flip)
         shown = ops.mirror(shown) if flip else shown
         masks = [self.mask(rng) for _ in range(self.masks)]
-        row: Row = {"box": list(box), "flip": flip, "image": codec.jpeg(shown)}
+        row: Row = {"box": list(box), "flip": flip, "image": shown}
         lists: list[list[bool]] = [mask.ravel().tolist() for mask in masks]
         row |= {"mask": lists[0]} if self.masks == 1 else {"masks": lists}
         if self.render:
-            seen = [codec.jpeg(image_masks.gray_out(shown, mask, self.patch)) for mask in masks]
+            seen = [image_masks.gray_out(shown, mask, self.patch) for mask in masks]
             row["rendered"] = seen[0] if self.masks == 1 else seen
         yield row
 

@@ -99,7 +99,7 @@ class MaskTubes(VideoTask):
         square = self.cut_moving_square(clip, rng, motion.mean_frame_difference)
         mask = image_masks.random_mask(self.side, self.side, self.hidden, rng).ravel()
         yield {
-            "clip": [codec.jpeg(frame) for frame in square.frames],
+            "clip": square.frames,
             "bool_masked_pos": np.tile(mask, self.frames // self.tubelet).tolist(),
             "timestamps": clip.times.tolist(),
             "motion": square.motion,

@@ -101,7 +101,7 @@ class PredictContext(ImageTask):
             corners = self.corners(np.array([width, height]), side, PLACES[label], rng)
             boxes = np.hstack([corners, corners + side]).tolist()
             one, other = (self.without_shortcuts(self.resize(ops.crop(image, box)), rng) for box in boxes)
-            yield {"label": label, "boxes": boxes, "patch": codec.jpeg(one), "neighbour": codec.jpeg(other)}
+            yield {"label": label, "boxes": boxes, "patch": one, "neighbour": other}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if the boxes contradict the label, or a patch does not match its box."""

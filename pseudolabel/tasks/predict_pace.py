@@ -16,7 +16,6 @@ from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import TREATMENT, Clip
 from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
-from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 MAX_GAP_RATIO = 1.251  # maximum ratio of --gap-seconds and the slowest step: 1.25, and 0.001 for rounded timestamps
@@ -88,7 +87,7 @@ class PredictPace(VideoTask):
         square = self.cut_moving_square(clip, rng, lambda small: motion.min_pairwise_difference(small[at]))
         label = int(rng.integers(self.paces))
         yield {
-            "clip": [codec.jpeg(frame) for frame in square.frames[at[label]]],
+            "clip": square.frames[at[label]],
             "label": label,
             "timestamps": clip.times[at[label]].tolist(),
             "motion": square.motion,

@@ -73,7 +73,7 @@ class Rotate(ImageTask):
             raise UnusableSample("looks the same upside down in all ten random squares")
         shown = ops.mirror(shown) if flip else shown
         for turn in rng.permutation(4).tolist():  # a fixed order would tell the label to a reader that does not shuffle
-            yield {"label": turn, "box": list(box), "flip": flip, "image": codec.jpeg(ops.rotate_quarters(shown, turn))}
+            yield {"label": turn, "box": list(box), "flip": flip, "image": ops.rotate_quarters(shown, turn)}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if the image, rotated back by its label, does not match its box in the source."""

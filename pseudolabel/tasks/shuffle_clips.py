@@ -16,7 +16,6 @@ from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip, treatment_notes
-from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 
@@ -70,7 +69,7 @@ class ShuffleClips(VideoTask):
         label = int(rng.integers(len(self.orders)))
         order = list(self.orders[label])
         yield {
-            "clips": [[codec.jpeg(frame) for frame in frames] for frames in self._each(square.frames)[order]],
+            "clips": self._each(square.frames)[order],
             "order": order,
             "label": label,
             "timestamps": self._each(clip.times)[order].tolist(),

@@ -17,7 +17,6 @@ from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
 from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_strip, treatment_notes
-from pseudolabel.transforms.image import codec
 from pseudolabel.transforms.video import motion
 
 IN_ORDER_SHARE = 0.25  # share of rows in order with --preset verify; the paper found 75 % negatives best
@@ -123,7 +122,7 @@ class ShuffleFrames(VideoTask):
         square = self.cut_moving_square(clip, rng, motion.min_pairwise_difference)
         order = self.draw_order(rng)
         yield {
-            "frames": [codec.jpeg(frame) for frame in square.frames[order]],
+            "frames": square.frames[order],
             "order": order.tolist(),
             "label": self.classes[tuple(order.tolist())],
             "timestamps": clip.times[order].tolist(),

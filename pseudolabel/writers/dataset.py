@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 from pseudolabel.contracts import Column, RunOptions, UnusableSample, UserError, decoding_errors
 from pseudolabel.storage.layout import MANIFEST, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
-from pseudolabel.storage.urls import open_location
+from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks import TASKS, Task
 from pseudolabel.writers.manifest import FORMAT, VERSIONED_PACKAGES, format_of
 from pseudolabel.writers.output_folder import local_artefacts
@@ -26,9 +27,12 @@ FILE_SHAPE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": st
 COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
 RECORD_SHAPE = {"extents": int, "weight": int, **COUNTS_SHAPE, "files": [FILE_SHAPE]}
 SUMMARY_SHAPE = {**COUNTS_SHAPE, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
+PLANNED_SHAPE = {
+    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}, "versions": dict},
+}
 MANIFEST_SHAPE = {
-    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}},
-    **{"versions": dict, "artefacts": dict, "remarks": [str], "summary": SUMMARY_SHAPE, "shards": [FILE_SHAPE]},
+    **PLANNED_SHAPE,
+    **{"artefacts": dict, "remarks": [str], "summary": SUMMARY_SHAPE, "shards": [FILE_SHAPE]},
 }
 
 
@@ -86,8 +90,10 @@ class Dataset:
     @cached_property
     def artefacts(self) -> Path:
         """Return the local folder with the artefacts of `fit`. If it is a copy, it is deleted with this object."""
+        if not is_url(self.out):
+            return self.out
         folder = tempfile.mkdtemp(prefix="pseudolabel-")
-        weakref.finalize(self, shutil.rmtree, folder)
+        weakref.finalize(self, _delete, folder, os.getpid())
         return local_artefacts(self.out, Path(folder))
 
     @property
@@ -119,16 +125,23 @@ class Dataset:
         return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
 
 
-def open_dataset(out: Path | str) -> Dataset:
-    """Open the dataset in folder `out`. Raise `UserError` if there is none or it is unfinished."""
+def _delete(folder: str, process: int) -> None:
+    """Delete a folder, but not in a fork of the process that made it."""
+    if os.getpid() == process:
+        shutil.rmtree(folder)
+
+
+def open_dataset(out: Path | str, unfinished: bool = False) -> Dataset:
+    """Open the dataset in folder `out`. Raise `UserError` if there is none, or if it is unfinished and may not be."""
     out = open_location(out)
     if not (out / MANIFEST).exists():
         why = f"it has no {MANIFEST}" if out.exists() else "it does not exist"
         raise UserError(f"{out} is not a pseudolabel dataset: {why}; give the folder of one")
-    if not (out / SUCCESS).exists():
+    finished = (out / SUCCESS).exists()
+    if not finished and not unfinished:
         raise UserError(f"{out} is not finished; rerun the command that began it", 3)
     try:
-        manifest = read_json(out / MANIFEST, MANIFEST_SHAPE)
+        manifest = read_json(out / MANIFEST, MANIFEST_SHAPE if finished else PLANNED_SHAPE)
     except UnusableSample as fault:
         raise UserError(f"{out / MANIFEST} {fault}; make the dataset again with --overwrite", 3) from None
     if format_of(manifest) not in range(1, FORMAT + 1):

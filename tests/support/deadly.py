@@ -88,7 +88,7 @@ class DeadlyLate(Deadly):
     name = "deadly-late"
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return Late(PerSampleLabeler(self))
+        return Late(PerSampleLabeler(self, self.columns()))
 
 
 class Late(NamedTuple):

@@ -8,13 +8,19 @@ import cv2
 import numpy as np
 
 from pseudolabel.contracts import chance_for
-from pseudolabel.tasks.base.task import Row, SampleTask
+from pseudolabel.tasks.base import media
+from pseudolabel.tasks.base.task import Row, SampleTask, Task
 
 
 def rows(task: SampleTask, image: np.ndarray, count: int = 1) -> list[Row]:
     """The rows of `count` copies of a picture."""
     chance = chance_for(0, task.name)
-    return [row for i in range(count) for row in task.rows(image, chance("a.png", i))]
+    return [encoded(task, row) for i in range(count) for row in task.rows(image, chance("a.png", i))]
+
+
+def encoded(task: Task, row: Row) -> Row:
+    """The row as it is stored."""
+    return media.convert_media(task.columns(), row, media.encode)
 
 
 def opened(media: dict[str, bytes]) -> np.ndarray:

@@ -120,7 +120,7 @@ def test_unlike_means_more_than_eight_bits_mirrored_or_not() -> None:
             SeenPicture((0, look ^ ((1 << mirrored) - 1)), [{**row, "key": "a"}], [rng]),
             SeenPicture((look, 0), [{**row, "key": "b"}], [rng]),
         ]
-        made = list(PairLabeler(task)._paired(pool[:1], pool))
+        made = list(PairLabeler(task, ())._paired(pool[:1], pool))
         assert sum(row["label"] == 0 for row in made[0].rows if "label" in row) == expected
 
 
@@ -190,7 +190,7 @@ def test_each_crop_is_its_box_of_the_picture() -> None:
     chance = chance_for(0, "crop-views")
     for i in range(12):
         (row,) = CropViews(preset="dino", **PLAIN).rows(image, chance("a.png", i))
-        crops = [opened(media) for media in [*row["global_crops"], *row["local_crops"]]]
+        crops = [*row["global_crops"], *row["local_crops"]]
         assert [crop.shape[0] for crop in crops] == [224] * 2 + [96] * 8
         for crop, box, flip in zip(crops, row["boxes"], row["flips"], strict=True):
             assert far(sampled(image, box, crop.shape[:2], flip), crop) < 3.5

@@ -255,6 +255,12 @@ def _near(
     return parquet_media.RowCache(group, until, first, stop, leaf)
 
 
+def forget_open_files() -> None:
+    """Close what is kept open between reads. A fork calls it, since its parent reads the same open files."""
+    _stream.cache_clear()
+    _near.cache_clear()
+
+
 def container_stamp(container: str) -> object:
     """Return modification time (ns) and size of the container's file, as a part of cache keys; None for a URL."""
     path = container.partition("\0")[0]

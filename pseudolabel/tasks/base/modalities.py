@@ -21,6 +21,7 @@ from pseudolabel.readers.sources.order import sort_extents, source_order
 from pseudolabel.readers.text.blocks import pack
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.readers.video.reader import TREATMENT, Clip, VideoOptions, VideoReader
+from pseudolabel.tasks.base.media import Encoded
 from pseudolabel.tasks.base.task import TASKS, Reader, Row
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.audio import features as audio_features
@@ -74,7 +75,7 @@ def _clip(sample: Sample, side: int) -> StoredSample:
 
 def _clip_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     row: Row = {"timestamps": stored.payload.times.tolist()}
-    yield {**row, "frames": [codec.media(one) for one in stored.encoded]} if inputs else row
+    yield {**row, "frames": [*map(Encoded, stored.payload.frames, stored.encoded)]} if inputs else row
 
 
 def _clip_restored(row: Row) -> StoredSample:
@@ -88,11 +89,7 @@ def _sound_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
         "seconds": len(sound.wave) / sound.rate,
         "ceiling": audio_features.filter_ceiling(sound.rate, sound.heard),
     }
-    yield (
-        {**row, "audio": codec.media(sound.encoded or audio_codec.encode_flac(sound.wave, sound.rate))}
-        if inputs
-        else row
-    )
+    yield {**row, "audio": Encoded(sound.wave, sound.encoded) if sound.encoded else sound.wave} if inputs else row
 
 
 def _documents(sample: Sample, side: int) -> StoredSample:
@@ -108,7 +105,7 @@ MODALITIES: dict[Modality, Kind] = {
         example="photos/",
         reader=lambda task: ImageReader(task, lambda height, width: min(height, width) >= task.size),
         stored=_picture,
-        rows=lambda stored, inputs: iter([{"image": codec.media(*stored.encoded)} if inputs else {}]),
+        rows=lambda stored, inputs: iter([{"image": Encoded(stored.payload, *stored.encoded)} if inputs else {}]),
         restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
         columns=lambda task: [Column("image", "image", "input", "The whole image, shrunk to --size, as JPEG.")],
         sets=("hog", "pixels"),

@@ -34,6 +34,7 @@ from pseudolabel.contracts import (
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.readers.image.reduction import ReducedImage
+from pseudolabel.tasks.base import media
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -192,7 +193,10 @@ class RowMaker(Protocol):
 
 
 class SampleTask(Task):
-    """A task that labels each sample independently: `rows` makes rows, `check_row` checks one, `draw` displays one."""
+    """A task that labels each sample independently: `rows` makes rows, `check_row` checks one, `draw` displays one.
+
+    The media of a row are arrays, which are encoded afterwards: `(H, W, 3)` uint8 as JPEG, `(H, W)` uint8 as PNG.
+    """
 
     @abstractmethod
     def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
@@ -207,7 +211,7 @@ class SampleTask(Task):
         return default_display(self.columns(), row)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return PerSampleLabeler(self)
+        return PerSampleLabeler(self, self.columns())
 
 
 def in_source_pixels(row: Row, image: Any) -> Row:
@@ -228,6 +232,8 @@ class PerSampleLabeler(NamedTuple):
     """The labeler of tasks that label each sample independently."""
 
     task: RowMaker
+    columns: Sequence[Column]  # of the task
+    raw: bool = False  # leave media as the task made them, for a loader; else encode them
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
@@ -254,7 +260,12 @@ class PerSampleLabeler(NamedTuple):
 
     def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
         rows = self.task.rows(sample.payload, chance(sample.key, copy))
-        return [{"key": sample.key, "copy": copy, **in_source_pixels(row, sample.payload)} for row in rows]
+        return [self.finish({"key": sample.key, "copy": copy, **row}, sample.payload) for row in rows]
+
+    def finish(self, row: Row, image: Any) -> Row:
+        """Return the row as it is stored: its boxes in pixels of the source, its media encoded unless `raw`."""
+        row = in_source_pixels(row, image)
+        return row if self.raw else media.convert_media(self.columns, row, media.encode)
 
 
 @dataclass(frozen=True)

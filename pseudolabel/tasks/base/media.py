@@ -1,0 +1,58 @@
+"""Media of rows: tasks make arrays, labelers encode them, and a loader takes them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pseudolabel.contracts import Column
+from pseudolabel.transforms.audio import codec as audio_codec
+from pseudolabel.transforms.image import codec
+
+Convert = Callable[[str, Any], Any]  # (type of a media column, its value) -> another value
+
+
+class Encoded(NamedTuple):
+    """An image or a sound whose encoding is known: the source's, or that from which the label was computed."""
+
+    array: np.ndarray  # decoded
+    encoded: bytes
+
+
+def is_media(kind: str) -> bool:
+    """Return whether a column type is of images or sounds, or of lists of them."""
+    return kind.removesuffix(">" * kind.count("list<")).rpartition("list<")[2].startswith(("image", "audio<"))
+
+
+def convert_media(columns: Sequence[Column], row: dict[str, Any], convert: Convert) -> dict[str, Any]:
+    """Return the row with the values of its media columns converted."""
+    return {
+        **row,
+        **{c.name: _each(c.type, row[c.name], convert) for c in columns if is_media(c.type) and c.name in row},
+    }
+
+
+def _each(kind: str, value: Any, convert: Convert) -> Any:
+    return [_each(kind[5:-1], one, convert) for one in value] if kind.startswith("list<") else convert(kind, value)
+
+
+def encode(kind: str, value: Any) -> Any:
+    """Encode `(H, W, 3)` uint8 as JPEG, `(H, W)` uint8 as PNG, `(n,)` int16 as FLAC. Return encoded media unchanged."""
+    if isinstance(value, Encoded):
+        return codec.media(value.encoded)
+    if not isinstance(value, np.ndarray):
+        return value
+    if kind == "image":
+        return codec.media(codec.encode_jpeg(value) if value.ndim == 3 else codec.encode_png(value))
+    return codec.media(audio_codec.encode_flac(value, int(kind[6:-1])))
+
+
+def decode(kind: str, value: Any) -> np.ndarray:
+    """Return the array that `encode` encodes, or that encoded media hold."""
+    if isinstance(value, Encoded):
+        return value.array
+    if isinstance(value, np.ndarray):
+        return value
+    return codec.decode_stored(value) if kind == "image" else audio_codec.decode_flac(value)[0]

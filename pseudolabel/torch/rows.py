@@ -1,0 +1,278 @@
+"""The rows of an open dataset as an `IterableDataset`: rendered, shuffled, and resumed to the row."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from pseudolabel.contracts import Chance, UserError, chance_for
+from pseudolabel.engine.jobs import NoHeartbeat
+from pseudolabel.engine.make_shard import Counts
+from pseudolabel.engine.plan import Shard
+from pseudolabel.engine.pools.processes import ONE_THREAD
+from pseudolabel.inspection.opened import OpenDataset
+from pseudolabel.readers.sources.opening import forget_open_files
+from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffled
+from pseudolabel.torch.tensors import RowsOfBatch, RowsOfDicts, Tensors, as_tensors
+from pseudolabel.writers.manifest import first_difference
+
+LOG = logging.getLogger("pseudolabel")
+PLACE = "place"  # the column of a row's place, int64 (10,)
+MAX_WORKERS, KEY_BYTES = 256, 512  # workers, and bytes of a key, of which `working_on` tells
+Made = tuple[int, int, Cursor, Tensors]  # shard, number in the shard, cursor, row
+
+
+class Rows(IterableDataset[Tensors]):
+    """The rows of an epoch, in an order of their own. Epoch e has copy e of each sample, made from the source.
+
+    Images are uint8 `(C, H, W)`, as they are before they are encoded; sounds int16 `(n,)`; whole numbers int64. Ranks
+    share the shards, and so do the workers of a DataLoader. The shards come in random order, and in each its files, if
+    the task labels each sample by itself; then the rows of each block of `buffer` are shuffled. A worker holds these
+    rows in memory.
+
+    To resume an epoch, call `state_dict(after=batch)` for every batch that was trained on, and store the last state.
+    """
+
+    def __init__(
+        self,
+        dataset: OpenDataset,
+        *,
+        seed: int = 0,
+        buffer: int = 128,
+        split: str = "train",
+        columns: Sequence[str] | None = None,
+        encoded: bool = False,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
+        """`seed`: of the order. `columns`: names, by default `key` and all inputs and labels.
+
+        `encoded`: media are the bytes of JPEG, PNG or FLAC that a run stores. `rank` of `world` processes: by default
+        those of torch.distributed, or of its environment.
+        """
+        if dataset.sourceless:
+            raise UserError(dataset.sourceless)
+        dataset.check_split(split)
+        if buffer < 1:
+            raise UserError(f"buffer is {buffer} rows; give 1 (no shuffling of rows) or more")
+        self.dataset, self.seed, self.buffer, self.split, self.encoded = dataset, seed, buffer, split, encoded
+        self.rank, self.world = _rank() if rank is None or world is None else (rank, world)
+        if not 0 <= self.rank < self.world:
+            raise UserError(f"rank is {self.rank} of {self.world}; give 0 to {self.world - 1}")
+        self._begin, self._trained = DoneRows(0), DoneRows(0)
+        self._given: DoneRows | None = None  # rows that this process has given in this iteration
+        self._serials: dict[int, int] = {}  # worker -> its number of counted rows
+        self._loads = 0
+        every = {one.name: one.role in ("input", "label") or one.name == "key" for one in dataset.spec.columns}
+        self.columns = [name for name in every if every[name]] if columns is None else list(columns)
+        if unknown := set(self.columns) - every.keys():
+            raise UserError(f"there is no column {min(unknown)!r}; choose among {', '.join(every)}")
+        self._control = _shared(2)  # epoch, number of `load_state_dict` calls
+        self._read = _shared(len(dataset.plan), 5)  # 1 + epoch, then the `Totals` of a shard; 0: not read yet
+        self._on = _shared(MAX_WORKERS, KEY_BYTES, kind=torch.uint8)
+        self._columns = [one for one in dataset.spec.columns if one.name in self.columns]
+
+    # --- epochs and states ---
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch that the next iteration gives, or goes on with."""
+        return int(self._control[0])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which is also the number of the copy. Call it before each epoch."""
+        if epoch != self.epoch:
+            self._begin, self._trained, self._serials = DoneRows(epoch), DoneRows(epoch), {}
+            self._control[0] = epoch
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the samples seen, used, skipped and filtered in the shards that were read in this epoch."""
+        read = self._read[self._read[:, 0] == 1 + self.epoch]
+        seen, skipped, filtered = read[:, 2:].sum(0).tolist()
+        return {"seen": seen, "used": seen - skipped - filtered, "skipped": skipped, "filtered": filtered}
+
+    @property
+    def working_on(self) -> list[str]:
+        """Return the sample that each worker is on or, if a worker was killed, was on."""
+        keys = (row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in self._on.numpy())
+        return [key for key in keys if key]
+
+    def state_dict(self, after: Any = None) -> dict[str, Any]:
+        """Return the state after training on a batch, which must be called for every batch: a dict for JSON or torch.
+
+        `after`: a batch with the column `place`, or this column. Without it, return the state after the rows that this
+        process has given: in a loader's worker, as a StatefulDataLoader calls it, or without workers.
+        """
+        given = self._begin if self._given is None and get_worker_info() else self._given
+        done = given if after is None else self._count(after)
+        if done is None:
+            raise UserError("workers make the rows, so give the batch that was trained on: state_dict(after=batch)")
+        done.finish(self._read.numpy())
+        return {**self._about(), **done.state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the rows of a state. Call it before the DataLoader makes its workers."""
+        own = self._about()
+        for name in own:
+            if state.get(name) != own[name]:
+                what = first_difference(name, state.get(name), own[name])
+                raise UserError(f"the state is of other rows than these: {what}")
+        self._begin, self._trained = (DoneRows.load({**state}) for _ in range(2))
+        self._serials, self._given = {}, None
+        self._control[0] = self._begin.epoch
+        for totals in self._begin.finished:
+            self._read[totals.shard] = torch.tensor([1 + self._begin.epoch, *totals[1:]])
+        if get_worker_info() is None:
+            self._loads += 1
+            self._control[1] = self._loads
+
+    def _about(self) -> dict[str, Any]:
+        about = {"dataset": self.dataset.identity, "seed": self.seed, "split": self.split}
+        return {**about, "rank": self.rank, "world": self.world}
+
+    def _count(self, batch: Any) -> DoneRows:
+        """Add the rows of a batch to those that were trained on."""
+        places = torch.as_tensor(batch[PLACE] if isinstance(batch, Mapping) else batch).reshape(-1, 10).tolist()
+        for place in map(Place.of, places):
+            if place.epoch != self._trained.epoch:
+                raise UserError(f"a batch of epoch {place.epoch} came in {self._trained.epoch}; call set_epoch()")
+            if place.serial > self._serials.get(place.worker, 0):
+                raise UserError("a batch before this one was left out; call state_dict(after=batch) for every batch")
+            self._trained.add(place)
+            self._serials[place.worker] = place.serial + 1
+        return self._trained
+
+    # --- rows ---
+
+    def __iter__(self) -> Iterator[Tensors]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        if info:
+            _use_one_thread()
+        epoch = self.epoch
+        begin = self._begin if self._begin.epoch == epoch else DoneRows(epoch)
+        self._given = DoneRows.load(begin.state())
+        order = self._chance("order", epoch).permutation(len(self.dataset.plan))
+        mine = order[self.rank :: self.world][worker::workers].tolist()
+        every = (row for shard in mine if shard not in begin.shards for row in self._shard(shard, epoch, begin))
+        rng = self._chance(f"rows of {worker}/{workers} in {self.rank}/{self.world}", epoch)
+        return self._placed(shuffled(every, self.buffer, rng), epoch, worker, self._given)
+
+    def _placed(self, rows: Iterator[Made], epoch: int, worker: int, given: DoneRows) -> Iterator[Tensors]:
+        """Yield the rows with their places, which are added to `given`."""
+        if self._loads != int(self._control[1]):
+            raise UserError("load_state_dict() was called after the workers began; make the DataLoader after it")
+        for serial, (shard, number, cursor, row) in enumerate(rows):
+            place = Place(epoch, shard, number, cursor, worker, serial)
+            given.add(place)
+            yield {**row, PLACE: torch.tensor(place.flat())}
+            del row
+
+    @property
+    def _chance(self) -> Chance:
+        return chance_for(self.seed, "rows for torch")
+
+    def _pieces(self, shard: Shard, epoch: int) -> list[Shard]:
+        """Return the parts of a shard that give the same rows by themselves, in the order of the epoch."""
+        if not self.dataset.is_by_sample:
+            return [shard]
+        blocks = [[*some] for _, some in groupby(shard.extents, lambda extent: extent.block)]  # such as a gzipped tar
+        order = self._chance(f"files of {shard.index}", epoch).permutation(len(blocks)).tolist()
+        return [Shard(shard.index, [extent]) for block in order for extent in blocks[block]]
+
+    def _shard(self, index: int, epoch: int, begin: DoneRows) -> Iterator[Made]:
+        """Yield the rows of a shard that are not done. Begin with the piece of the last done row."""
+        done = begin.parts.get(index, ShardRows())
+        pieces, number, first = self._pieces(self.dataset.plan[index], epoch), done.count, done.last.piece
+        counts = Counts(seen=done.last.seen, skipped=done.last.skipped, filtered=done.last.filtered)
+        for at in range(first, len(pieces)):
+            before = counts.seen, counts.skipped, counts.filtered
+            for row, (rows, place) in enumerate(self._made(pieces[at], epoch, counts)):
+                if at == first and row <= done.last.row:
+                    continue
+                if number not in done:
+                    yield index, number, Cursor(at, row, *before), rows[place]
+                number += 1
+        self._read[index] = torch.tensor([1 + epoch, number, counts.seen, counts.skipped, counts.filtered])
+
+    def _made(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[RowsOfDicts | RowsOfBatch, int]]:
+        """Yield each row of a piece as rows and its index, at which it becomes tensors. An error names the sample."""
+        info = get_worker_info()
+        on = SampleNamer(self._on[info.id % MAX_WORKERS if info else 0].numpy())
+        options: dict[str, Any] = {"raw": not self.encoded, "counts": counts, "skips": SkipLog(), "report": on}
+        try:
+            for item in self.dataset.render(piece, epoch, self.split, **options):
+                rows = as_tensors(item.rows, self._columns, self.encoded)
+                del item  # it may hold a decoded image
+                yield from ((rows, at) for at in range(len(rows)))
+                del rows
+        except (UserError, OSError) as error:
+            error.add_note(f"while reading or labelling {on.key}")
+            raise
+        except Exception as error:
+            raise RuntimeError(f"internal error at {on.key}: {type(error).__name__}: {error}") from error
+
+
+class SampleNamer(NoHeartbeat):
+    """A heartbeat that knows the sample that is labelled, or the extent that is read, and writes it to `board`."""
+
+    def __init__(self, board: np.ndarray) -> None:
+        self.key, self._board = "", board
+
+    def on(self, extent: str, key: str) -> None:
+        self.key = key or extent
+        said = np.frombuffer(self.key.encode()[: len(self._board)], np.uint8)
+        self._board[: len(said)], self._board[len(said) :] = said, 0
+
+
+class SkipLog:
+    """A file that logs each line: samples that are skipped or filtered, as JSON."""
+
+    def write(self, line: str) -> None:
+        LOG.info("%s", line.strip())
+
+
+def _shared(*shape: int, kind: torch.dtype = torch.int64) -> torch.Tensor:
+    """Return zeros in memory that this process shares with the workers of a loader."""
+    zeros = torch.zeros(shape, dtype=kind)
+    zeros.share_memory_()  # type: ignore[no-untyped-call]
+    return zeros
+
+
+def _rank() -> tuple[int, int]:
+    """Return the rank and the number of processes of torch.distributed, of its environment, or 0 and 1."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _use_one_thread() -> None:
+    """Let libraries use one thread, since each core has a worker, and none of the files that the parent opened."""
+    os.environ |= ONE_THREAD
+    cv2.setNumThreads(1)
+    pa.set_cpu_count(1)
+    if faiss := sys.modules.get("faiss"):
+        faiss.omp_set_num_threads(1)
+    forget_open_files()
+
+
+def _stop_threads() -> None:
+    """Stop the threads of OpenCV before a fork: its copy of their pool would wait for them for ever."""
+    global _threads
+    _threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+
+
+_threads = 0
+os.register_at_fork(before=_stop_threads, after_in_parent=lambda: cv2.setNumThreads(_threads))

@@ -1,0 +1,112 @@
+"""Rows that are rendered, for every task: those of a run, the pixels before encoding, and each once through kills."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+torch = pytest.importorskip("torch")
+
+from runs import NAMES, source  # noqa: E402
+from training import as_they_are, kill_and_resume  # noqa: E402
+
+import pseudolabel  # noqa: E402
+from pseudolabel import TASKS, AugmentPairs, MaskText, Rotate, plan_parts, run  # noqa: E402
+from pseudolabel.torch import Rows  # noqa: E402
+
+pytestmark = pytest.mark.slow
+JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
+
+def alike(ours: Any, stored: Any, decoded: bool) -> bool:
+    """Whether a value of a loader is the stored one. Images are encoded anew, or decoded if the label is of that."""
+    if isinstance(stored, str | None):
+        return bool(ours == stored)
+    if isinstance(stored, list) and (isinstance(ours, list) or has_media(stored)):
+        return len(ours) == len(stored) and all(alike(*pair, decoded) for pair in zip(ours, stored, strict=True))
+    if not isinstance(stored, dict):
+        return bool((ours.numpy() == np.array(stored)).all())
+    if ours.ndim == 1:
+        return bool((ours.numpy() == soundfile.read(BytesIO(stored["bytes"]), dtype="int16")[0]).all())
+    shown = cv2.cvtColor(ours.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2BGR) if len(ours) == 3 else ours[0].numpy()
+    if len(ours) == 1 or decoded:
+        return bool((shown == cv2.imdecode(np.frombuffer(stored["bytes"], np.uint8), cv2.IMREAD_UNCHANGED)).all())
+    return cv2.imencode(".jpg", shown, JPEG)[1].tobytes() == stored["bytes"]
+
+
+def has_media(stored: Any) -> bool:
+    while isinstance(stored, list) and stored:
+        stored = stored[0]
+    return isinstance(stored, dict)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_copy_3_of_every_task(name: str, tmp_path: Path) -> None:
+    """Rendered from the plan alone, and given by a loader: rows that `--copies 4` stores, in both splits."""
+    task = TASKS[name]()
+    run(task, source(task), out=tmp_path / "stored", copies=4, validation=0.3, workers=1)
+    plan_parts(task, source(task), out=tmp_path / "plan", validation=0.3, workers=1)
+    opened = pseudolabel.open(tmp_path / "plan")
+    for split in ("train", "validation"):
+        files = sorted((tmp_path / "stored" / "data").glob(f"{split}-*"))
+        stored = [row for file in files for row in pq.read_table(file).to_pylist() if row["copy"] == 3]
+        assert list(opened.rows(3, split)) == stored
+        rows = Rows(opened, buffer=1, split=split, columns=[*opened.features])
+        rows.set_epoch(3)
+        given = list(rows)
+        if opened.is_by_sample:
+            given, stored = (sorted(some, key=lambda row: row["key"]) for some in (given, stored))
+        for ours, row in zip(given, stored, strict=True):
+            wrong = [column for column, value in row.items() if not alike(ours[column], value, name == "cluster")]
+            assert not wrong, (row["key"], wrong)
+
+
+KINDS = [(Rotate(size=32), "pictures"), (AugmentPairs(size=32), "pictures"), (MaskText(length=512), "corpus")]
+
+
+@pytest.mark.parametrize(("task", "fixture"), KINDS, ids=lambda one: getattr(one, "name", ""))
+def test_kills_lose_and_repeat_no_row(task: Any, fixture: str, tmp_path: Path, request: Any) -> None:
+    """50 times for tasks that label each sample by itself, over two epochs; 25 for those that pair or pack."""
+    plan_parts(task, request.getfixturevalue(fixture), out=tmp_path / "plan", workers=1, shard_size=1)
+    by_itself, hit = pseudolabel.open(tmp_path / "plan").is_by_sample, 0
+    for seed in range(10 if by_itself else 5):
+        folder = tmp_path / f"{seed}"
+        folder.mkdir()
+        hit += kill_and_resume(tmp_path / "plan", folder, kills=5, seed=seed, epochs=2)
+    assert hit >= (45 if by_itself else 20)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_goes_on_after_a_kill(name: str, tmp_path: Path) -> None:
+    task = TASKS[name]()
+    plan_parts(task, source(task), out=tmp_path / "plan", workers=1)
+    (tmp_path / "loop").mkdir()
+    kill_and_resume(tmp_path / "plan", tmp_path / "loop", kills=2, seed=3, epochs=2)
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stateful_loader_goes_on_where_it_was(workers: int, pictures: Path, tmp_path: Path) -> None:
+    loaders = pytest.importorskip("torchdata.stateful_dataloader")
+    plan_parts(Rotate(size=32), pictures, out=tmp_path / "plan", workers=1, shard_size=1)
+    opened = pseudolabel.open(tmp_path / "plan")
+    options: dict[str, Any] = {"batch_size": 8, "num_workers": workers, "collate_fn": as_they_are}
+    done, state = [], None
+    loader = loaders.StatefulDataLoader(Rows(opened, buffer=16), **options)
+    for step, batch in enumerate(loader):
+        done += batch
+        if step == 10:
+            state = loader.state_dict()
+            break
+    again = loaders.StatefulDataLoader(Rows(opened, buffer=16), **options)
+    again.load_state_dict(state)
+    done += [row for batch in again for row in batch]
+    places = [tuple(row["place"][1:3].tolist()) for row in done]
+    assert len(places) == len(set(places)) == sum(1 for _ in opened.rows())

@@ -1,0 +1,184 @@
+"""Rows for a DataLoader: what they are, and that an epoch gives each of them once, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from drawn import photograph  # noqa: E402
+from runs import FIXTURES, source  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+from training import as_they_are, kill_and_resume  # noqa: E402
+
+import pseudolabel  # noqa: E402
+from pseudolabel import Colorize, Jigsaw, MaskText, Rotate, Task, UserError, plan_parts  # noqa: E402
+from pseudolabel.torch import Rows  # noqa: E402
+
+JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
+
+def planned(
+    task: Task, out: Path, given: Path | None = None, **options: Any
+) -> pseudolabel.inspection.opened.OpenDataset:
+    plan_parts(task, given or source(task), out=out, workers=1, shard_size=1, **options)
+    return pseudolabel.open(out)
+
+
+@pytest.fixture
+def turned(tmp_path: Path) -> Any:
+    """24 pictures in 8 shards, four rows of each: heavy files that are quick to decode."""
+    (tmp_path / "in").mkdir()
+    for i in range(24):
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.bmp"), photograph(300, 400, i))
+    return planned(Rotate(size=32), tmp_path / "plan", tmp_path / "in")
+
+
+def places(rows: Any) -> list[tuple[int, ...]]:
+    """Shard and number of each row or batch of rows."""
+    return [tuple(place[1:3]) for row in rows for place in row["place"].reshape(-1, 10).tolist()]
+
+
+def test_media_are_the_pixels_before_they_are_encoded(tmp_path: Path, tokenizer: Path) -> None:
+    """Encoded by OpenCV as a run does, they are the bytes of the copy; other values are equal."""
+    for task in (Jigsaw(), Colorize(), MaskText(tokenizer=str(tokenizer))):
+        opened = planned(task, tmp_path / task.name, validation=0.3)
+        rows = Rows(opened, buffer=1, split="validation", columns=[*opened.features])
+        rows.set_epoch(3)
+        given, expected = list(rows), list(opened.rows(3, "validation"))
+        if opened.is_by_sample:  # the files of a shard come in another order
+            given, expected = (sorted(some, key=lambda row: row["key"]) for some in (given, expected))
+        assert len(given) == len(expected) > 3
+        for ours, row in zip(given, expected, strict=True):
+            assert all(alike(ours[name], value) for name, value in row.items())
+
+
+def alike(ours: Any, stored: Any) -> bool:
+    """Whether a value of a loader is that of a stored row; of an image, whether it is encoded to the same bytes."""
+    if isinstance(stored, str):
+        return bool(ours == stored)
+    if isinstance(stored, list) and isinstance(stored[0], dict):
+        return all(map(alike, ours, stored))
+    if not isinstance(stored, dict):
+        return bool((ours.numpy() == np.array(stored)).all())
+    if len(ours) == 1:
+        return bool(
+            (ours.numpy() == cv2.imdecode(np.frombuffer(stored["bytes"], np.uint8), cv2.IMREAD_GRAYSCALE)).all()
+        )
+    shown = cv2.cvtColor(ours.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", shown, JPEG)[1].tobytes() == stored["bytes"]
+
+
+def test_an_epoch_has_each_row_once_in_an_order_of_its_own(turned: Any) -> None:
+    """For ranks and workers together; batches stack; the next epoch has another copy and another order."""
+    expected = sorted((row["key"], row["label"]) for row in turned.rows())
+    every, orders = [], []
+    for rank in (0, 1):
+        rows = Rows(turned, rank=rank, world=2, seed=5)
+        batches = list(DataLoader(rows, batch_size=8, num_workers=2 if rank else 0))
+        assert batches[0]["image"].shape == (8, 3, 32, 32)
+        assert batches[0]["image"].dtype == torch.uint8
+        every += [row for batch in batches for row in zip(batch["key"], batch["label"].tolist(), strict=True)]
+        again, other = ([row["key"] for row in Rows(turned, rank=rank, world=2, seed=seed)] for seed in (5, 6))
+        orders.append((again, other))
+    assert sorted(every) == expected
+    assert orders[0][0] == [key for key, _ in every[: len(orders[0][0])]] != orders[0][1]
+    rows = Rows(turned, columns=["key", "copy"])
+    rows.set_epoch(1)
+    assert [int(row["copy"]) for row in rows] == [1] * len(expected)
+
+
+def test_an_epoch_goes_on_after_any_batch(turned: Any) -> None:
+    """Made with two workers, and gone on with by another number; also when it was gone on with before."""
+    whole = sorted(places(Rows(turned)))
+    for stop, workers in ((1, 0), (9, 1)):
+        rows, done, state = Rows(turned, buffer=11), [], None
+        for batch in islice(DataLoader(rows, batch_size=5, num_workers=2), stop):
+            state = rows.state_dict(after=batch)
+            done += places([batch])
+        again = Rows(turned, buffer=3)
+        again.load_state_dict(json.loads(json.dumps(state)))
+        for batch in islice(DataLoader(again, batch_size=2, num_workers=workers), 4):
+            state = again.state_dict(after=batch)
+            done += places([batch])
+        again.load_state_dict(state)
+        left = list(DataLoader(again, batch_size=4, num_workers=2))
+        assert sorted(done + places(left)) == whole
+        for batch in left:
+            state = again.state_dict(after=batch)
+        assert not state["parts"]
+        assert again.counts == {"seen": 24, "used": 24, "skipped": 0, "filtered": 0}
+
+
+def test_kills_at_random_moments_lose_and_repeat_no_row(turned: Any, tmp_path: Path) -> None:
+    (tmp_path / "loop").mkdir()
+    assert kill_and_resume(turned.out, tmp_path / "loop", kills=3, seed=1)
+
+
+def test_what_does_not_fit_is_refused_by_name(turned: Any, tmp_path: Path) -> None:
+    rows = Rows(turned, buffer=2)
+    first, second, third = islice(DataLoader(rows, batch_size=2), 3)
+    state = rows.state_dict(after=first)
+    with pytest.raises(UserError, match="a batch before this one was left out"):
+        rows.state_dict(after=third)
+    with pytest.raises(UserError, match="came a second time; call set_epoch"):
+        rows.state_dict(after=first)
+    rows.set_epoch(1)
+    with pytest.raises(UserError, match="a batch of epoch 0 came in 1"):
+        rows.state_dict(after=second)
+    other = planned(Rotate(size=32, flip=0), tmp_path / "other", FIXTURES / "images")
+    for refusing, told in (
+        (Rows(other), "flip is 0.5, not 0"),
+        (Rows(turned, seed=1), "seed is 0, not 1"),
+        (Rows(turned, rank=1, world=2), "rank is 0, not 1"),
+    ):
+        with pytest.raises(UserError, match=f"the state is of other rows than these: {told}"):
+            refusing.load_state_dict(state)
+    loader = DataLoader(rows, batch_size=2, num_workers=1, persistent_workers=True)
+    list(loader)
+    rows.load_state_dict(state)
+    with pytest.raises(UserError, match="make the DataLoader after it"):
+        list(loader)
+    with pytest.raises(UserError, match=r"state_dict\(after=batch\)"):
+        rows.state_dict()
+    with pytest.raises(UserError, match="no column 'label_2'; choose among key, copy, label"):
+        Rows(turned, columns=["label_2"])
+
+
+def test_an_error_in_a_worker_names_the_sample(turned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a broken file is counted."""
+    key = turned.plan[2].extents[0].key
+    (path := Path(turned.plan[2].extents[0].where)), (content := path.read_bytes())
+    try:
+        path.write_bytes(content[:100])
+        rows = Rows(turned)
+        list(DataLoader(rows, num_workers=2, collate_fn=as_they_are))
+        assert rows.counts == {"seen": 24, "used": 23, "skipped": 1, "filtered": 0}
+    finally:
+        path.write_bytes(content)
+    rng = turned.spec.chance("train")(key, 0).bit_generator.state
+    rows_of = Rotate.rows
+
+    def failing(self: Rotate, image: np.ndarray, chance: np.random.Generator) -> Any:
+        if str(chance.bit_generator.state) == str(rng):
+            raise ZeroDivisionError
+        return rows_of(self, image, chance)
+
+    monkeypatch.setattr(Rotate, "rows", failing)
+    with pytest.raises(RuntimeError, match=rf"DataLoader worker process(.|\n)*internal error at {key}: ZeroDivision"):
+        list(DataLoader(Rows(turned), num_workers=2, collate_fn=as_they_are))
+    monkeypatch.undo()
+    monkeypatch.setattr(Rotate, "rows", lambda self, image, chance: os.kill(os.getpid(), signal.SIGKILL))
+    rows = Rows(turned)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        list(DataLoader(rows, num_workers=1))
+    assert rows.working_on[0] in turned.keys
