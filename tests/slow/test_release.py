@@ -89,6 +89,7 @@ def test_what_is_in_the_files(built: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 800 MB are installed
 @pytest.mark.parametrize("age", ["smallest", "newest"])
 @pytest.mark.parametrize("version", PYTHONS)
 def test_install_and_run_every_task(version: str, age: str, built: Path, tmp_path: Path) -> None:

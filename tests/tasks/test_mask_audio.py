@@ -16,6 +16,7 @@ from runs import FIXTURES
 
 from pseudolabel import MaskAudio, UserError, run
 from pseudolabel.contracts import FilteredSample, Sample, UnusableSample
+from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.tasks.mask_audio import MaskAudioLabeler
 from pseudolabel.transforms.audio import features as audio_features
@@ -92,6 +93,34 @@ def test_the_ceiling_is_that_of_the_source(made: Path) -> None:
     low, high = (centroids.codes(audio_features.mfcc(sound(row), 16_000, ceiling)) for ceiling in (4000, 8000))
     assert low.tolist() == row["labels_100hz"]
     assert (low != high).any()
+
+
+def test_normalised_codes_do_not_tell_loudness(tmp_path: Path) -> None:
+    """Twice as loud is the same logarithm plus a constant, in each frame."""
+    rng, quiet = np.random.default_rng(0), tmp_path / "quiet"
+    quiet.mkdir()
+    waves = [rng.normal(0, 900 * (2 + np.sin(np.arange(16_000) / 500 * (i + 1)))).astype(np.int16) for i in range(4)]
+    for i, wave in enumerate(waves):
+        soundfile.write(quiet / f"{i}.wav", wave, 16_000)
+    codes = {}
+    for normalise in (True, False):
+        task = MaskAudio(clusters=5, normalise=normalise)
+        run(task, quiet, out=tmp_path / f"{normalise}", workers=1)
+        labeler = task.labeler(tmp_path / f"{normalise}").task
+        for times in (1, 2):
+            made = [labeler.rows(Utterance("a", times * wave, 16_000, 16_000), rng) for wave in waves]
+            codes[normalise, times] = [row["labels_100hz"] for (row,) in made]
+    assert codes[True, 1] == codes[True, 2]
+    assert codes[False, 1] != codes[False, 2]
+    centroids = np.load(tmp_path / "True" / "centroids.npz")["centroids"].astype(float)
+    for wave, found in zip(waves, codes[True, 1], strict=True):
+        features = audio_features.mfcc(wave, 16_000, 8000).astype(float)
+        away = ((features - features.mean(0))[:, None] - centroids) ** 2
+        assert (away.sum(2).argmin(1) == found).mean() > 0.99
+    assert verify(tmp_path / "True", quiet, workers=1).sound
+    with pytest.raises(UserError, match="is for mfcc normalised, not True"):
+        MaskAudio(codebook=str(tmp_path / "True" / "centroids.npz"))
+    assert "normalise" not in MaskAudio().options()
 
 
 def test_refitting_gives_the_same_bytes_whatever_the_workers(made: Path, tmp_path: Path) -> None:
@@ -255,6 +284,7 @@ def test_kmeans_is_no_worse_than_lloyd_by_hand() -> None:
         ({"codebook": "nowhere.npz"}, "cannot be read"),
         ({"features": "nowhere"}, "is not a folder"),
         ({"features": ".", "targets": "best-rq"}, "is only for --targets kmeans"),
+        ({"normalise": True, "targets": "best-rq"}, "is only for MFCC"),
     ],
 )
 def test_bad_options_are_refused_with_the_remedy(options: dict, remedy: str) -> None:

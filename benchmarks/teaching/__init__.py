@@ -1,0 +1,1 @@
+"""What benchmarks/teach.py trains: rows, usual loaders, networks and probes by modality."""
