@@ -114,7 +114,7 @@ def index_page() -> str:
     parts = [
         "# Tasks",
         "Each task is a command. `pseudolabel tasks` prints this list, `pseudolabel jigsaw --help` the options of one. "
-        "[Which task to try first](../explanation/leaks.md#do-the-rows-teach).",
+        "[Which task to try first](../teach.md).",
     ]
     for kind in MODALITIES:
         lines = []
