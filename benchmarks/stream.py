@@ -82,11 +82,10 @@ def memory(name: str, source: Path) -> dict[str, Any]:
         for number in range(EPOCHS):
             rows.set_epoch(number)
             most = 0
-            for at, batch in enumerate(loaded(rows)):
+            for batch in loaded(rows):
                 rows.state_dict(after=batch)
-                if at % 4 == 3:
-                    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-                    most = max(most, sum(map(held, [os.getpid(), *map(int, children)])))
+                children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+                most = max(most, sum(map(held, [os.getpid(), *map(int, children)])))
             seen.append(most)
         return {"MB of each epoch": seen}
 
