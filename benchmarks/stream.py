@@ -74,8 +74,10 @@ def memory(name: str, source: Path) -> dict[str, Any]:
     from pseudolabel.torch import Rows
 
     def held(pid: int) -> int:
-        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
-        return int(found[1]) >> 10 if found else 0
+        try:
+            return int(re.findall(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0]) >> 10
+        except (OSError, IndexError):  # a worker that has just ended
+            return 0
 
     with tempfile.TemporaryDirectory() as folder:
         rows, seen = Rows(opened(name, source, folder)), []
