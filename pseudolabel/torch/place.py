@@ -129,12 +129,13 @@ class DoneRows:
 
 
 def shuffled(rows: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
-    """Yield the rows, those of each block of `size` in random order. Hold `size` rows: for each that is given, one of
-    the next block is taken."""
-    held = dict(enumerate(islice(rows, size)))
+    """Yield the rows, those of each block in random order. For each row that is given, one of the next block is taken,
+    so that about `size` rows are held. The first blocks are smaller, so that the first row comes soon."""
+    held = dict(enumerate(islice(rows, -(-size // 8))))
     while held:
-        following = dict[int, T]()
+        following, each = dict[int, T](), 1 if len(held) >= size else 2
         for at in rng.permutation(len(held)).tolist():
             yield held.pop(at)
-            following |= {len(following): row for row in islice(rows, 1)}
+            for row in islice(rows, min(each, size - len(following))):
+                following[len(following)] = row
         held = following

@@ -28,7 +28,7 @@ from pseudolabel.writers.manifest import first_difference
 
 LOG = logging.getLogger("pseudolabel")
 PLACE = "place"  # the column of a row's place, int64 (10,)
-MAX_WORKERS, KEY_BYTES = 256, 512  # workers, and bytes of a key, of which `working_on` tells
+MAX_WORKERS, KEY_BYTES = 64, 256  # workers, and bytes of a key, of which `working_on` tells
 Made = tuple[int, int, Cursor, Tensors]  # shard, number in the shard, cursor, row
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import torch
 from torch.utils.data import DataLoader
 
 import pseudolabel
@@ -32,6 +33,7 @@ def named(batch: list) -> list:
 def train(dataset: Path, folder: Path, workers: int, epochs: int, every: int) -> None:
     """Go on from the state in `folder`. Note the epoch and (key, shard, number) of each row, and store each
     `every`-th state."""
+    torch.set_num_threads(1)  # a fork must not wait for the threads of its parent
     warnings.simplefilter("ignore")  # a DataLoader warns of more workers than cores
     opened = pseudolabel.open(dataset)
     rows, notes, stored = Rows(opened, buffer=7, columns=["key"]), folder / "rows", folder / "state"
