@@ -29,11 +29,8 @@ def test_the_commands_of_a_page_run(name: str, tmp_path: Path) -> None:
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    """`zensical build --strict`, as docs/index.md says."""
-    pytest.importorskip("zensical")
-    done = subprocess.run(
-        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=ROOT, capture_output=True, text=True
-    )
+    """`mkdocs build --strict`, as docs/index.md says."""
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "No issues found" in done.stdout
-    assert (ROOT / "build" / "site" / "tutorials" / "images.html").exists()
+    assert (tmp_path / "site" / "tutorials" / "images.html").exists()
