@@ -90,7 +90,7 @@ def lazy_group(commands: Commands, callback: Callable[..., None] = lambda: None,
         lines: ClassVar = {name: (one.panel, one.help) for name, one in commands.items()}
 
         def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            return _built(cmd_name, commands[cmd_name]) if cmd_name in commands else None
+            return _build(cmd_name, commands[cmd_name]) if cmd_name in commands else None
 
     group = typer.Typer(
         cls=Lazy, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings
@@ -99,7 +99,7 @@ def lazy_group(commands: Commands, callback: Callable[..., None] = lambda: None,
     return group
 
 
-def _built(name: str, lazy: LazyCommand) -> Any:
+def _build(name: str, lazy: LazyCommand) -> Any:
     made = lazy.make()
     if isinstance(made, typer.Typer):
         return typer.main.get_group(made)

@@ -1,4 +1,4 @@
-"""The commands for finished datasets: export, verify, preview, audit, describe; and summaries on standard output.
+"""The commands for finished datasets: export, verify, preview, audit, describe.
 
 A command imports what it needs when it runs.
 """
@@ -31,10 +31,10 @@ def export_dataset(
     out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-TRAINER in the current folder]")] = None,
     json_: Json = False,
 ) -> None:
-    """Write the files of a HuBERT trainer, from mask-audio."""
+    """Write files for a HuBERT trainer from a mask-audio dataset."""
     from pseudolabel.writers.exports.hubert import export
 
-    print_summary(export(dataset, to, out), json_)
+    print_facts(export(dataset, to, out), json_)
 
 
 def verify_dataset(
@@ -54,7 +54,7 @@ def verify_dataset(
     from pseudolabel.inspection.verify import verify
 
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
-    print_summary(
+    print_facts(
         {name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_
     )
     if not json_:
@@ -123,32 +123,32 @@ def audit_rows(
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
     """Print the task, rows, labels and losses of a dataset.
 
-    Its command, the distribution of its labels, and the reasons of skipped samples are told, too.
+    Also print its command, the distribution of its labels, and the reasons for skipped samples.
     """
     from pseudolabel.inspection.describe import describe
     from pseudolabel.writers.dataset import open_dataset
 
     facts = describe(open_dataset(dataset))
-    print_summary(facts if json_ else description_table(facts), json_)
+    print_facts(facts if json_ else description_table(facts), json_)
 
 
-def description_table(made: dict[str, Any]) -> dict[str, Any]:
+def description_table(facts: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a dataset as the lines of a table for people."""
     from pseudolabel.inspection.describe import LabelSpread
 
     lists = ("labels", "left_out", "remarks", "versions")
-    table = {name: value for name, value in made.items() if name not in lists}
-    table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in made["kept"].items()) or {}
-    for spread in made["labels"]:
+    table = {name: value for name, value in facts.items() if name not in lists}
+    table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in facts["kept"].items()) or {}
+    for spread in facts["labels"]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
         partly = not counts or spread["rows"] < spread["of"]
         table[spread["column"]] = (counts or spread["told"]) + (f", {LabelSpread(**spread).where}" if partly else "")
-    table |= {f"left out, {count:,}": reason for reason, count in made["left_out"].items()}
-    return table | {f"remark {number}": remark for number, remark in enumerate(made["remarks"], 1)}
+    table |= {f"left out, {count:,}": reason for reason, count in facts["left_out"].items()}
+    return table | {f"remark {number}": remark for number, remark in enumerate(facts["remarks"], 1)}
 
 
-def print_summary(facts: dict[str, Any], as_json: bool) -> None:
-    """Print the summary: one JSON object, or a table for people."""
+def print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    """Print facts as one JSON object, or as a table for people."""
     if as_json:
         typer.echo(json.dumps(facts))
         return

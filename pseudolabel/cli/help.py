@@ -23,13 +23,16 @@ def first_clause(text: str | None) -> str:
     return re.split(r"[;.](?: |$)", first_paragraph(text))[0]
 
 
-PANELS = [*(f"Tasks for {one}" for one in MODALITIES), "Tasks for any of these", "Other tasks"]
+SEVERAL, NONE = "Tasks for any of these", "Other tasks"
+PANELS = [*(f"Tasks for {one}" for one in MODALITIES), SEVERAL, NONE]
 
 
 def modality_panel(task: type[Task]) -> str:
-    """Return the panel of the task's command: the modality that it reads."""
+    """Return the panel of the task's command, by the modality that the task reads."""
     modalities = modalities_of(task)
-    return f"Tasks for {modalities[0]}" if len(modalities) == 1 else PANELS[-2 if modalities else -1]
+    if len(modalities) == 1:
+        return f"Tasks for {modalities[0]}"
+    return SEVERAL if modalities else NONE
 
 
 def examples(task: type[Task]) -> list[str]:
@@ -108,7 +111,7 @@ def _write_panels(formatter: Any, panels: Mapping[str, Sequence[tuple[str, str]]
 
 
 def usage_error(wrong: Any) -> UserError:
-    """Return an error of Typer, such as an unknown option, as ours. The remedy of most is a screen of the help."""
+    """Convert an error of Typer, such as an unknown option, to a `UserError`. The remedy of most is to see the help."""
     path = getattr(getattr(wrong, "ctx", None), "command_path", "")
     path = path or " ".join(["pseudolabel", *(word for word in sys.argv[1:2] if word[0] != "-")])
     message, hint = str(wrong.format_message()).rstrip("."), ""

@@ -149,8 +149,8 @@ def task_commands(make: Callable[[type[Task]], Callable[..., None]], with_exampl
     return dict(sorted(made.items(), key=lambda one: PANELS.index(one[1].panel)))
 
 
-def ready(function: Callable[..., None]) -> LazyCommand:
-    """Return a command that is a plain function; its docstring is its help."""
+def plain_command(function: Callable[..., None]) -> LazyCommand:
+    """Return the command of a function whose docstring is its help."""
     return LazyCommand(lambda: function, cleandoc(function.__doc__ or ""), "Datasets")
 
 
@@ -191,17 +191,17 @@ SHOW_HELP = """Show three rows of a task, and store nothing.
 The rows are made from SOURCE or from a sentence, and their labels are explained."""
 PLAN_HELP = """Plan a dataset that several machines make in parts.
 
-List SOURCE and fit, if the task needs a fit. Next, run the task with --part I/N on any machine, then finish."""
+List SOURCE, and fit if the task learns from it. Then run the task with --part I/N on any machine, and finish."""
 app = lazy_group(
     {
         "show": LazyCommand(partial(lazy_group, task_commands(show_command), help=SHOW_HELP), SHOW_HELP, "First look"),
-        "tasks": ready(list_tasks)._replace(panel="First look"),
+        "tasks": plain_command(list_tasks)._replace(panel="First look"),
         **task_commands(run_command, with_examples=True),
-        "verify": ready(verify_dataset),
-        "preview": ready(preview_dataset),
-        "describe": ready(describe_dataset),
-        "audit": ready(audit_rows),
-        "export": ready(export_dataset),
+        "verify": plain_command(verify_dataset),
+        "preview": plain_command(preview_dataset),
+        "describe": plain_command(describe_dataset),
+        "audit": plain_command(audit_rows),
+        "export": plain_command(export_dataset),
         "plan": LazyCommand(partial(lazy_group, task_commands(plan_command), help=PLAN_HELP), PLAN_HELP, "Datasets"),
         "finish": LazyCommand(finish_command, FINISH_HELP, "Datasets"),
     },

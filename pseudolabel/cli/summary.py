@@ -1,4 +1,4 @@
-"""Summaries on standard output: a run in a few lines of words, with why samples were left out and what to type next."""
+"""Summaries of runs on standard output: counts, the reasons for which samples were left out, and the next command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pseudolabel.contracts import UnusableSample, escape_controls, shorten
+from pseudolabel.contracts import UnusableSample, escape_controls, number_of, shorten, size_text
 from pseudolabel.tasks.base.modalities import MODALITIES, modalities_of
 from pseudolabel.tasks.base.task import TASKS
 
@@ -28,27 +28,23 @@ def print_lines(lines: Iterable[str], facts: Mapping[str, Any], as_json: bool) -
 
 
 def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the lines of a run, a part or a plan. `source`: as it was typed, for the command that verifies the rows."""
+    """Yield the lines of a run, a part or a plan. `source`: the words of the command line, for the next command."""
     from pseudolabel.storage.layout import DATA
     from pseudolabel.storage.stores import store
     from pseudolabel.storage.urls import is_url
 
-    there, finished = quote(shown_path(made.out)), made.status.endswith("finished")
-    parts = counted(made.shards, "shards")  # in a store: the run is over, so ask it no more
+    there, finished = quote(relative_path(made.out)), made.status.endswith("finished")
+    parts = number_of(made.shards, "shards")  # files in a store are not counted: that is a request
     if finished and not is_url(made.out):
-        parts = counted(len(store(Path(made.out)).sizes(DATA)), "files")
+        parts = number_of(len(store(Path(made.out)).sizes(DATA)), "files")
     if made.seen or finished:
         done = {"finished": "", "already finished": "nothing to do: "}.get(made.status, f"{made.status}: ")
-        yield done + ", ".join(
-            [
-                f"{counted(made.seen, samples_of(made.task))} -> {counted(sum(made.rows.values()), 'rows')} in {parts}",
-                size_text(made.bytes),
-                f"{made.seconds:.1f} s" if made.seconds < 60 else f"{made.seconds / 60:.1f} min",
-            ]
-        )
+        samples, rows = number_of(made.seen, samples_of(made.task)), number_of(sum(made.rows.values()), "rows")
+        time = f"{made.seconds:.1f} s" if made.seconds < 60 else f"{made.seconds / 60:.1f} min"
+        yield f"{done}{samples} -> {rows} in {parts}, {size_text(made.bytes)}, {time}"
     if made.validation:
         asked, reached = (f"{made.validation[name]:.2%}" for name in ("asked", "reached"))
-        yield f"validation: {counted(made.rows.get('validation', 0), 'rows')}, {reached} of all; asked for {asked}"
+        yield f"validation: {number_of(made.rows.get('validation', 0), 'rows')}, {reached} of all; asked for {asked}"
     others = {"samples cut": made.cut, "rows lacking": made.lacking}
     named = [*counts_text(others), *([f"ignored {ignored_text(made.ignored_suffixes)}"] if made.ignored else [])]
     if named:
@@ -60,7 +56,7 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
         yield f"next: pseudolabel preview {there} --open"
         yield f"      pseudolabel verify {there}{verify}"
     elif made.status.startswith("planned"):
-        yield f"planned {counted(made.shards, 'shards')}, at most as many parts"
+        yield f"planned {number_of(made.shards, 'shards')}, at most as many parts"
         yield f"next: the same command without the word plan, with --part 1/N to N/N; then pseudolabel finish {there}"
     else:
         yield from [] if made.seen else [f"{made.status}: no shard is left for it"]
@@ -68,29 +64,29 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
 
 
 def reason_lines(made: Summary) -> Iterator[str]:
-    """Yield the most frequent reasons for which samples were left out, each with the option that mends it."""
+    """Yield the most frequent reasons for which samples were left out, each with its count and one of the samples."""
     from pseudolabel.inspection.manifest_check import read_skipped
     from pseudolabel.storage.layout import SKIPPED
     from pseudolabel.storage.urls import open_location
     from pseudolabel.writers.skip_reasons import count_reasons
 
-    where = f"{shown_path(made.out)}/{SKIPPED}"
+    where = f"{relative_path(made.out)}/{SKIPPED}"
     try:
         found = count_reasons(read_skipped(open_location(made.out) / SKIPPED))
-    except (UnusableSample, OSError) as fault:  # of a dataset that was finished before, or of a store
+    except (UnusableSample, OSError) as fault:  # the file is damaged, or its store fails
         yield f"{made.skipped:,} skipped, {made.filtered:,} filtered; {where}: {fault}"
         return
     for one in found[:MAX_REASONS]:
         yield shorten(f"{one.kind} {one.count:,}: {one.text} ({one.key}{' and similar' * one.varies})")
     if len(found) > MAX_REASONS:
-        yield f"{counted(len(found) - MAX_REASONS, 'more reasons')} in {where}"
+        yield f"{number_of(len(found) - MAX_REASONS, 'more reasons')} in {where}"
 
 
 def dry_run_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of an estimate."""
     yield (
-        f"{facts['status']}: {counted(facts['samples'], samples_of(facts['task']))} -> "
-        f"{counted(facts['rows'], 'rows')} in {counted(facts['shards'], 'shards')}, {size_text(facts['bytes'])}, "
+        f"{facts['status']}: {number_of(facts['samples'], samples_of(facts['task']))} -> "
+        f"{number_of(facts['rows'], 'rows')} in {number_of(facts['shards'], 'shards')}, {size_text(facts['bytes'])}, "
         f"{facts['core_seconds']:,} s of one core"
     )
     left = counts_text({"skipped": facts["skipped"], "filtered": facts["filtered"]})
@@ -100,12 +96,7 @@ def dry_run_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "; ".join(left)
     if facts["warning"]:
         yield f"warning: {facts['warning']}"
-    yield f"next: the same command without --dry-run makes {shown_path(facts['out'])}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return `1 row` or `2,000 rows`, for a noun in the plural."""
-    return f"{count:,} {noun[:-1] if count == 1 else noun}"
+    yield f"next: the same command without --dry-run makes {relative_path(facts['out'])}"
 
 
 def counts_text(counts: Mapping[str, int]) -> list[str]:
@@ -124,15 +115,6 @@ def samples_of(task: str) -> str:
     return MODALITIES[modalities[0]].samples if len(modalities) == 1 else "samples"
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes with three digits or so: `533 kB`."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.3g} TB"
-
-
-def shown_path(path: str) -> str:
+def relative_path(path: str) -> str:
     """Return a path as a user in the current folder would type it."""
     return path.removeprefix(f"{os.getcwd()}/")

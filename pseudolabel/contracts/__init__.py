@@ -10,8 +10,10 @@ from pseudolabel.contracts.display import (
     Wave,
     escape_controls,
     first_paragraph,
+    number_of,
     one_line,
     shorten,
+    size_text,
 )
 from pseudolabel.contracts.errors import (
     FilteredSample,

@@ -77,6 +77,20 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())[:160]
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return `1 row` or `2,000 rows`, for a noun in the plural."""
+    return f"{count:,} {noun[:-1] if count == 1 else noun}"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes with three digits: `533 kB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
+
+
 def shorten(value: Any) -> str:
     """Return a value as one line. Cut text after 240 characters, lists after 8 items."""
     if isinstance(value, Mapping) and value.keys() == {"bytes", "path"}:

@@ -16,6 +16,7 @@ from typer import Option
 
 from pseudolabel.contracts.errors import UserError, parse_choice
 
+LIMIT_HELP = "Use N samples: those of a random file, then those of the next, until there are N. With --in-order: the first N."
 KEEP_HELP = "Columns to copy, as A,B: `folder` (the folder of the file), or columns of a table or a metadata.csv file."
 PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
 OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"
@@ -96,7 +97,7 @@ class RunOptions(Options):
     ] = None
     shard_size: Annotated[int, _output(min=1, help="Approximate maximum MB of source per shard.")] = 256
     copies: Annotated[int, _selection(min=1, help="Copies of each sample, each with new random numbers.")] = 1
-    limit: Annotated[int | None, _selection(min=1, help="Use N random samples, or with --in-order the first N.")] = None
+    limit: Annotated[int | None, _selection(min=1, help=LIMIT_HELP)] = None
     validation: Annotated[float, _selection(min=0.0, max=0.99, help="Share of files or documents for validation.")] = (
         0.0
     )

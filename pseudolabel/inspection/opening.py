@@ -23,7 +23,8 @@ from pseudolabel.writers.dataset import Dataset, open_dataset
 from pseudolabel.writers.manifest import FORMAT, first_difference, format_of, read_or_refuse, versions
 from pseudolabel.writers.source_columns import SourceColumns, load_columns
 
-NAMED = 3  # files that a message names, at most
+MAX_NAMED = 3  # files that a message names, at most
+RESTORE = "restore it, or make the dataset again"  # the remedy for a changed folder
 
 
 def open(out: Path | str, source: Path | str | Sequence[Path | str] | None = None) -> OpenDataset:
@@ -47,16 +48,16 @@ def _check_folder(dataset: Dataset) -> None:
     out, manifest, findings = dataset.out, dataset.manifest, Findings()
     check_options(dataset, findings)
     if findings.faults:
-        raise UserError(f"{out / findings.faults[0].where}: {findings.faults[0].reason}", 4)
+        raise UserError(f"{out / findings.faults[0].where}: {findings.faults[0].reason}; {RESTORE}", 4)
     listed = out / RECORDS / ARTEFACTS
     if "artefacts" not in manifest and not listed.exists():
         raise UserError(f"{out} was begun, but not planned; run `pseudolabel plan` with the command that began it", 3)
     made = manifest.get("artefacts") or read_or_refuse(listed, lambda path: json.loads(path.read_text("utf-8")))
     for name, sha256 in made.items():
         if not (dataset.artefacts / name).is_file():
-            raise UserError(f"{out / name} is missing, although the manifest of {manifest['task']} lists it", 4)
+            raise UserError(f"{out / name} is missing, although the manifest lists it; {RESTORE}", 4)
         if file_sha256(dataset.artefacts / name) != sha256:
-            raise UserError(f"{out / name} differs from the one that the manifest lists", 4)
+            raise UserError(f"{out / name} differs from the one that the manifest lists; {RESTORE}", 4)
     if shards := manifest.get("shards"):
         check_schema(spec_of(dataset, dataset.task, dataset.source_columns), shards[0]["name"])
 
@@ -75,7 +76,7 @@ def _check_same_program(dataset: Dataset) -> None:
 
 
 def _open_alone(dataset: Dataset) -> OpenDataset:
-    """Open a dataset without its source, or with the source whose places the plan has."""
+    """Open a planned dataset with the source that its plan names, or a finished one without a source."""
     out, records = dataset.out, dataset.out / RECORDS
     if (records / PLAN).exists() and not (out / SUCCESS).exists():
         _check_same_program(dataset)
@@ -102,21 +103,28 @@ def _scan_again(dataset: Dataset, task: Task, sources: Sequence[Path]) -> tuple[
             _refuse("has another size than before", listed.changed, dataset)
             _refuse("is missing", listed.lost, dataset)
             if listed.new and options.limit is None:
-                raise UserError(f"the source gained {listed.new:,} files or parts of files after {dataset.out}", 4)
+                raise UserError(
+                    f"the source gained {listed.new:,} files or parts of files after {dataset.out}; remove them", 4
+                )
         if found.plan.digest != before["keys and sizes"]:
             raise UserError(f"the source is not that of {dataset.out}: other keys or sizes; give the one it has", 4)
     then = {name: dataset.manifest.get(name) for name in ("kept", "metadata") if name in dataset.manifest}
     if (now := json.loads(json.dumps(found.source_columns.as_manifest))) != then:
         raise UserError(
-            f"the metadata beside the source is not that of {dataset.out}: {first_difference('', then, now)}", 4
+            f"the metadata beside the source is not that of {dataset.out}: {first_difference('', then, now)}; "
+            "give the source that it was made of",
+            4,
         )
     return found.plan, found.source_columns
 
 
 def _refuse(what: str, keys: Sequence[str], dataset: Dataset) -> None:
+    """Raise `UserError` if there are keys: `what` is wrong with these files of the source."""
     if keys:
-        more = f" (and {len(keys) - NAMED:,} others)" if len(keys) > NAMED else ""
-        raise UserError(f"{', '.join(keys[:NAMED])}{more} {what}; give the source that {dataset.out} was made of", 4)
+        more = f" (and {len(keys) - MAX_NAMED:,} others)" if len(keys) > MAX_NAMED else ""
+        raise UserError(
+            f"{', '.join(keys[:MAX_NAMED])}{more} {what}; give the source that {dataset.out} was made of", 4
+        )
 
 
 def _check_files(dataset: Dataset, plan: Plan) -> None:

@@ -9,7 +9,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import Column, Skipped, decoding_errors, hash64, or_skipped, shorten
+from pseudolabel.contracts import (
+    Column,
+    Skipped,
+    decoding_errors,
+    hash64,
+    number_of,
+    or_skipped,
+    shorten,
+    size_text,
+)
 from pseudolabel.inspection.audit.report import render_report, stored_report
 from pseudolabel.inspection.describe import (
     MAX_COUNTED_CLASSES,
@@ -156,8 +165,7 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
     for name, count in numbers.items():
         yield f"<li><b>{count:,}</b><span>{escape_text(name)}</span></li>"
-    shards = f"{made['shards']:,} shard{'' if made['shards'] == 1 else 's'}"
-    yield f"<li><b>{human_size(made['bytes'])}</b><span>in {shards}</span></li></ul>"
+    yield f"<li><b>{size_text(made['bytes'])}</b><span>in {number_of(made['shards'], 'shards')}</span></li></ul>"
     yield '<div class="facts">'
     for spread in made["labels"]:
         yield _spread(LabelSpread(**spread))
@@ -194,12 +202,3 @@ def _spread(spread: LabelSpread) -> str:
     if spread.counts and spread.rows < spread.of:
         content += f"<p>{spread.where}</p>"
     return f"<div><h2>{escape_text(spread.column)}</h2>{content}</div>"
-
-
-def human_size(count: float) -> str:
-    """Format a number of bytes: `512 bytes`, `5 MB`, `1.2 GB`."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -29,7 +29,7 @@ LOCAL_COUNTS = {CropPreset.swav: 6, CropPreset.dino: 8}
 
 @dataclass(frozen=True)
 class CropViews(augment.ViewOptions, ImageTask):
-    """Make two large, several small augmented crops of each image; the label is the image they are cut from.
+    """Augment two large and several small crops of each image; the label is the image they are cut from.
 
     Rows of one `key` hold crops of one image. Columns of parameters have a value per crop: `global_crops` first, then
     `local_crops`. `pseudolabel.transforms.image.augment.make_view` makes each crop again from the source and the row.

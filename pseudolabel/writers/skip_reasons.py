@@ -9,18 +9,18 @@ from typing import Any
 
 from pseudolabel.contracts import split_remedy
 
-MAX_KINDS = 10_000  # reasons that are counted apart, so that memory does not grow with the source
+MAX_PATTERNS = 10_000  # reasons, without their numbers, that are counted; memory does not grow with the source
 
 
 @dataclass
 class Reason:
-    """A reason, as it was given first, and the number of samples or rows with it."""
+    """A reason, in the words of its first sample, and the number of samples or rows with it."""
 
     text: str
     key: str  # of the first sample
     kind: str  # "skipped" or "filtered"
     count: int = 0
-    varies: bool = False  # whether other numbers stand in the text of other samples
+    varies: bool = False  # whether other samples have other numbers in the text
 
     @property
     def remedy(self) -> str:
@@ -37,9 +37,9 @@ def count_reasons(lines: Iterable[Mapping[str, Any]]) -> list[Reason]:
     """Return the reasons, the most frequent first. Reasons that differ only in numbers count as one."""
     found: dict[str, Reason] = {}
     for line in lines:
-        kind = re.sub(r"\d+", "0", line["reason"])
-        if kind in found or len(found) < MAX_KINDS:
-            reason = found.setdefault(kind, Reason(line["reason"], line["key"], line["kind"]))
+        pattern = re.sub(r"\d+", "0", line["reason"])
+        if pattern in found or len(found) < MAX_PATTERNS:
+            reason = found.setdefault(pattern, Reason(line["reason"], line["key"], line["kind"]))
             reason.count += line["samples"] or line.get("rows", 0)
             reason.varies = reason.varies or reason.text != line["reason"]
     return sorted(found.values(), key=lambda reason: (-reason.count, reason.text))

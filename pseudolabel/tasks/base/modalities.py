@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Sample, UserError, file_of
+from pseudolabel.contracts import Column, Sample, UserError, file_of, number_of
 from pseudolabel.readers.audio.packets import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
@@ -44,7 +44,7 @@ class Kind(NamedTuple):
     options: type  # dataclass of the reader's options: a task that has them reads this modality
     suffixes: frozenset[str]
     samples: str  # what a sample is called, in the plural
-    example: str  # a folder in the examples of the help
+    example: str  # a folder, for examples in help and docs
     reader: Callable[[Any], Reader]
     stored: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as it is stored
     rows: Callable[[StoredSample, bool], Iterator[Row]]  # (sample, whether to store its input) -> one row per key
@@ -102,7 +102,7 @@ MODALITIES: dict[Modality, Kind] = {
         options=ImageOptions,
         suffixes=formats.IMAGES,
         samples="images",
-        example="photos/",
+        example="images/",
         reader=lambda task: ImageReader(task, lambda height, width: min(height, width) >= task.size),
         stored=_picture,
         rows=lambda stored, inputs: iter([{"image": Encoded(stored.payload, *stored.encoded)} if inputs else {}]),
@@ -135,7 +135,7 @@ MODALITIES: dict[Modality, Kind] = {
         options=TextOptions,
         suffixes=formats.TEXT,
         samples="documents",
-        example="novels/",
+        example="corpus/",
         reader=TextReader,
         stored=_documents,
         rows=lambda stored, inputs: ({"text": text.decode()} if inputs else {} for text in stored.payload.texts()),
@@ -185,14 +185,12 @@ def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, in
         for modality, kind in MODALITIES.items()
     }
     most = max(there, key=lambda modality: sum(there[modality].values()))
-    holds, remedy, told = "files", f"give a source with {reads}", ignored
+    of, remedy, told = "", f"give a source with {reads}", ignored
     if most not in wanted and 2 * sum(there[most].values()) > sum(ignored.values()):
-        holds, told = f"files of {most}", there[most]
+        of, told = f" of {most}", there[most]
         remedy = f"tasks for {most}: {_some([name for name, one in TASKS.items() if most in modalities_of(one)], 4)}"
-    counted = [f"{count:,} {suffix}" for suffix, count in told.items()]
-    count = sum(told.values())
-    holds = holds.replace("files", "file" if count == 1 else "files")
-    holds = f"{count:,} {holds} ({_some(counted, 4)})" if told else "no files"
+    suffixes = _some([f"{count:,} {suffix}" for suffix, count in told.items()], 4)
+    holds = f"{number_of(sum(told.values()), 'files')}{of} ({suffixes})" if told else "no files"
     return UserError(f"nothing to read in {names}: it holds {holds}, and {task.name} reads {reads}\n{remedy}", code=5)
 
 
