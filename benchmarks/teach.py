@@ -33,7 +33,7 @@ from teaching import films, patches, pictures, sounds, texts  # noqa: E402
 from teaching.choices import choices  # noqa: E402
 from teaching.experiment import ARMS, Budget, Case, Family, run_case  # noqa: E402
 from teaching.places import MissingData, Places  # noqa: E402
-from teaching.table import complete, publish, summary  # noqa: E402
+from teaching.table import complete_seeds, publish, summary  # noqa: E402
 
 OUT, PAGE = HERE / "teach.json", HERE.parent / "docs" / "teach.md"
 FAMILIES = {family.name: family for module in (pictures, patches, sounds, texts, films) for family in module.FAMILIES}
@@ -151,7 +151,7 @@ def main() -> None:
         except MissingData as fault:
             print(f"{name}: left out: {fault}")
     found = {name: found[name] for name in FAMILIES if name in found}
-    found = {name: complete(result) for name, result in found.items() if complete(result)["cases"]}
+    found = {name: complete_seeds(result) for name, result in found.items() if complete_seeds(result)["cases"]}
     print("\n".join(summary(found)))
     if out == OUT:
         publish(found, [*choices(found)], PAGE)

@@ -22,18 +22,17 @@ from pseudolabel import RunOptions
 from pseudolabel.cli.program import app
 from pseudolabel.contracts import first_paragraph
 from pseudolabel.tasks import Task
+from pseudolabel.tasks.base.modalities import MODALITIES, modalities_of
 from pseudolabel.tasks.base.task import row_columns
 
 HERE = Path(__file__).parent
 TASKS = {name: task for name, task in pseudolabel.TASKS.items() if task.__module__.startswith("pseudolabel.")}
-MODALITIES = {"images": ".jpg", "audio": ".wav", "video": ".mp4", "text": ".txt"}  # and a suffix that its reader has
 COMMANDS = """```sh
 pseudolabel show {name} {source}    # three rows, nothing stored
 pseudolabel {name} {source} --out {out}
 pseudolabel verify {out} --against {source}
 pseudolabel preview {out}
 ```"""
-SOURCES = {"images": "images/", "audio": "speech/", "video": "films/", "text": "corpus/"}
 PYTHON = """# Python API
 
 Everything that a command does is a function. Each task is a class, and its options are the arguments: `Jigsaw(grid=2)`
@@ -76,12 +75,6 @@ def site_menu() -> str:
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def modality(task: type[Task]) -> str:
-    """Return the modality that a task's reader takes; the first one, if it takes several."""
-    suffixes = task().reader().suffixes
-    return next(name for name, suffix in MODALITIES.items() if suffix in suffixes)
-
-
 def task_page(task: type[Task]) -> str:
     """Return a task's page. Columns are those of the default options."""
     unsafe = (
@@ -90,7 +83,7 @@ def task_page(task: type[Task]) -> str:
         else ""
     )
     columns = [f"| `{c.name}` | `{c.type}` | {c.role} | {c.meaning} |" for c in row_columns(task())]
-    source = SOURCES[modality(task)]
+    source = MODALITIES[modalities_of(task)[0]].example
     picture = f"![A row of {task.name}]({task.name}.jpg)"
     own = {field.name for field in fields(task)}
     parts = [
@@ -116,10 +109,10 @@ def index_page() -> str:
         "Each task is a command. `pseudolabel tasks` prints this list, `pseudolabel jigsaw --help` the options of one. "
         "[Which task to try first](../teach.md).",
     ]
-    for kind in MODALITIES:
+    for modality in MODALITIES:
         lines = []
         for name, task in TASKS.items():
-            if modality(task) != kind:
+            if modalities_of(task)[0] != modality:
                 continue
             inputs, labels = (
                 ", ".join(f"`{column.name}`" for column in task().columns() if column.role == role)
@@ -130,7 +123,7 @@ def index_page() -> str:
             what = first_paragraph(task.__doc__)
             lines.append(f"| [`{name}`]({name}.md) | {what} | {inputs} | {labels} | {method} |")
         head = ["| task | what it does | input | label | method |", "| --- | --- | --- | --- | --- |"]
-        parts += [f"## {kind.capitalize()}", "\n".join([*head, *lines])]
+        parts += [f"## {modality.capitalize()}", "\n".join([*head, *lines])]
     parts.append("`cluster` also takes speech, films and text.")
     return "\n\n".join(parts) + "\n"
 

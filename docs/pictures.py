@@ -19,13 +19,14 @@ from typing import Any
 import cv2
 import numpy as np
 from chromium import Chromium
-from make import TASKS, modality
+from make import TASKS
 
 from pseudolabel import run
 from pseudolabel.contracts import Picture, Piece, Tiles, Wave
 from pseudolabel.inspection.describe import class_columns
 from pseudolabel.inspection.html import STYLE, Section, escape_text, legend, render_card, render_pieces
 from pseudolabel.inspection.preview import choose_rows, make_card, preview
+from pseudolabel.testing.fixtures import source_of
 from pseudolabel.transforms.audio.codec import decode_flac
 from pseudolabel.writers.dataset import open_dataset
 
@@ -69,8 +70,10 @@ def card_page(task: str, folder: Path) -> str:
 
 def make(task: str, folder: Path) -> Path:
     """Make a dataset of fixtures, if it is not there. Return its folder."""
-    out = folder / f"{modality(TASKS[task])}-{task}"
-    run(TASKS[task](**SMALLER.get(task, {})), FIXTURES / modality(TASKS[task]), out=out)
+    made = TASKS[task](**SMALLER.get(task, {}))
+    source = source_of(made, FIXTURES)
+    out = folder / f"{source.name}-{task}"
+    run(made, source, out=out)
     return out
 
 
@@ -102,7 +105,7 @@ def strip(name: str, task: str, key: str, folder: Path) -> str:
     labeler = dataset.task.labeler(dataset.artefacts)
     row = next(row for row in all_rows(dataset) if fnmatch(row["key"], key))
     _, card = make_card(class_columns(dataset), labeler, row)
-    raw = raw_side(FIXTURES / modality(TASKS[task]) / row["key"].partition("#")[0], row)
+    raw = raw_side(source_of(TASKS[task](), FIXTURES) / row["key"].partition("#")[0], row)
     return f'<div class="strip"><b>{name}</b><div>{raw}</div><i>→</i><div>{card.pieces}</div></div>'
 
 
@@ -159,7 +162,8 @@ def write(wanted: set[str]) -> None:
         if "previews" in wanted:
             for task in ("jigsaw", "mask-audio", "shuffle-frames", "mask-text"):
                 shot = browser.screenshot(preview(make(task, folder)), 900, 900)
-                (HERE / f"preview-{modality(TASKS[task])}.jpg").write_bytes(as_jpeg(shot, 85))
+                name = f"preview-{source_of(TASKS[task](), FIXTURES).name}.jpg"
+                (HERE / name).write_bytes(as_jpeg(shot, 85))
 
 
 if __name__ == "__main__":

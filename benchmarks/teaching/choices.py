@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from teaching.experiment import LOADER, RANDOM, ROWS, SHUFFLED
-from teaching.table import accuracy, apart, difference, values
+from teaching.table import accuracy_text, difference, difference_text, values
 
 
-class Modality(NamedTuple):
+class Advice(NamedTuple):
     """The families of a modality, and published evidence from budgets that a laptop has not."""
 
     name: str
@@ -17,8 +17,8 @@ class Modality(NamedTuple):
     published: str
 
 
-MODALITIES = (
-    Modality(
+ADVICE = (
+    Advice(
         "Pictures",
         ("rotate", "augment-pairs", "jigsaw", "cluster", "mask-patches"),
         "With large networks and long training the order is another. LightlySSL's logs of ImageNet, 100 epochs each "
@@ -26,18 +26,18 @@ MODALITIES = (
         "fine-tuned, SimCLR .739 and MAE .813. Pairs, crops and masks are thus what to try with a large network and "
         "many epochs: masks if it is to be fine-tuned, pairs or crops if its features are to be used as they are.",
     ),
-    Modality(
+    Advice(
         "Sound",
         ("mask-audio",),
         "HuBERT (Hsu et al. 2021) begins with clusters of MFCC, learns from 960 hours, and then clusters its own "
         "features: `--features` is that second step.",
     ),
-    Modality(
+    Advice(
         "Text",
         ("mask-text",),
         "BERT, RoBERTa and ModernBERT are trained on masks; RoBERTa (Liu et al. 2019) did without sentence pairs.",
     ),
-    Modality(
+    Advice(
         "Films",
         ("shuffle-frames",),
         "Misra et al. 2016 (`--preset verify`) and Lee et al. 2017 (`--preset opn`) report that order teaches actions "
@@ -53,30 +53,31 @@ def teaches(family: Mapping[str, Any]) -> bool:
     return all(mean > errors for mean, errors in against)
 
 
-def said(found: Mapping[str, Any], name: str) -> str:
+def figures(found: Mapping[str, Any], name: str) -> str:
     """Return the figures of a family in words."""
     family = found[name]
     return (
-        f"`{name}` {accuracy(family, ROWS)} (random weights {accuracy(family, RANDOM)}, "
-        f"the usual loader {accuracy(family, LOADER)})"
+        f"`{name}` {accuracy_text(family, ROWS)} (random weights {accuracy_text(family, RANDOM)}, "
+        f"the usual loader {accuracy_text(family, LOADER)})"
     )
 
 
 def choices(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield a paragraph for each modality."""
-    for modality in MODALITIES:
+    for modality in ADVICE:
         there = [name for name in modality.families if name in found]
         order = sorted(there, key=lambda name: -values(found[name], ROWS).mean())
         good, poor = [n for n in order if teaches(found[n])], [n for n in order if not teaches(found[n])]
         if good:
             first, *rest = good
-            lines = [f"- **{modality.name}: try `{first}` first.** {said(found, first)}."]
-            lines += [f"Then {', '.join(said(found, name) for name in rest)}."] if rest else []
+            lines = [f"- **{modality.name}: try `{first}` first.** {figures(found, first)}."]
+            lines += [f"Then {', '.join(figures(found, name) for name in rest)}."] if rest else []
         else:
             lines = [f"- **{modality.name}: these figures do not decide.**"]
         if poor:
             shown = "; ".join(
-                f"{said(found, name)}, {apart(found[name], ROWS, SHUFFLED)} against shuffled labels" for name in poor
+                f"{figures(found, name)}, {difference_text(found[name], ROWS, SHUFFLED)} against shuffled labels"
+                for name in poor
             )
             lines.append(f"No gain that two standard errors would show, at this budget: {shown}.")
         yield " ".join([*lines, modality.published])

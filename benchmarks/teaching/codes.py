@@ -11,20 +11,20 @@ from sklearn.linear_model import RidgeClassifierCV
 PENALTIES = np.logspace(-3, 3, 13)
 
 
-def shares(codes: np.ndarray, parts: int, count: int) -> np.ndarray:
+def code_shares(codes: np.ndarray, parts: int, count: int) -> np.ndarray:
     """(T,) codes -> (parts * count,): how often each code is there, in consecutive parts of the utterance."""
     cut = np.array_split(codes, parts)
     return np.concatenate([np.bincount(part, minlength=count) / max(1, len(part)) for part in cut])
 
 
-def told_by(codes: list[np.ndarray], digits: np.ndarray, speakers: np.ndarray, count: int) -> dict[str, Any]:
+def linear_scores(codes: list[np.ndarray], digits: np.ndarray, speakers: np.ndarray, count: int) -> dict[str, Any]:
     """Return what linear models tell from shares of codes.
 
     `digit`: for each speaker, the digits of that speaker by a model of the others. `speaker`: in half of the
     utterances, by a model of the other half. `overlap`: the share of codes that two speakers have in common.
     """
-    thirds = np.stack([shares(one, 3, count) for one in codes])
-    whole = np.stack([shares(one, 1, count) for one in codes])
+    thirds = np.stack([code_shares(one, 3, count) for one in codes])
+    whole = np.stack([code_shares(one, 1, count) for one in codes])
     digit = {}
     for speaker in np.unique(speakers):
         out = speakers == speaker

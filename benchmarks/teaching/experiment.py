@@ -136,7 +136,9 @@ def epochs(copies: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator
             yield rows[start : start + batch]
 
 
-def fresh(make: Callable[[int], Sequence[Any]], size: int, batch: int, rng: np.random.Generator) -> Iterator[Batch]:
+def fresh_batches(
+    make: Callable[[int], Sequence[Any]], size: int, batch: int, rng: np.random.Generator
+) -> Iterator[Batch]:
     """Yield the batches of a loader that makes each sample when it is asked for, for ever."""
     for rows in epochs(np.zeros(size, int), batch, rng):
         made = zip(*(make(int(i)) for i in rows), strict=True)

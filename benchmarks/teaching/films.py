@@ -15,9 +15,9 @@ from torch import nn
 
 from pseudolabel import ShuffleFrames
 from teaching import views
-from teaching.experiment import LOADER, Batch, Budget, Case, Family, Setup, fresh
-from teaching.pictures import HEADLINE, WIDTH, Encoder, classified, probe_of, scaled, stored
-from teaching.places import SEEN, Places, decoded, labelled_pictures
+from teaching.experiment import LOADER, Batch, Budget, Case, Family, Setup, fresh_batches
+from teaching.pictures import HEADLINE, WIDTH, Encoder, classification_loss, normalize, probe_of, stored_batches
+from teaching.places import SEEN, Places, decode_pictures, labelled_pictures
 
 FRAMES, SPAN, GAP, EVERY, RESIZED = 3, 5, 0.15, 0.1, 40  # of a clip of 5; seconds; pixels before the crop
 SHOWN = np.array([(1, 0, 3), (1, 4, 3), (1, 2, 3)])  # Misra et al. 2016: out of order, out of order, in order
@@ -36,7 +36,7 @@ class Sorter(Encoder):
 
     def classify(self, frames: torch.Tensor) -> torch.Tensor:
         """(n, FRAMES, H, W, 3) uint8 -> (n, 2)"""
-        made = self(scaled(frames.flatten(0, 1))).reshape(len(frames), FRAMES, -1)
+        made = self(normalize(frames.flatten(0, 1))).reshape(len(frames), FRAMES, -1)
         return self.head(torch.cat([(made[:, a] - made[:, b]).abs() for a, b in PAIRS], 1))
 
 
@@ -46,7 +46,7 @@ def rows_of(places: Places) -> dict[str, np.ndarray]:
         task = ShuffleFrames(preset="verify", gap_seconds=GAP, every_seconds=EVERY, **sizes)
         table = places.rows("shuffle-frames", task, places.real("video/asl_gestures"), HEADLINE)
         columns = {name: table[name].to_numpy() for name in ("copy", "label")}
-        return {**columns, "frames": decoded(table["frames"])}
+        return {**columns, "frames": decode_pictures(table["frames"].to_pylist())}
 
     return places.arrays("shuffle-frames", make)
 
@@ -62,7 +62,7 @@ def films_of(places: Places) -> list[tuple[np.ndarray, float]]:
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
                 shown = [
-                    views.resized(Image.fromarray(f.to_ndarray(format="rgb24")), RESIZED)
+                    views.resize(Image.fromarray(f.to_ndarray(format="rgb24")), RESIZED)
                     for f in container.decode(stream)
                 ]
                 found[path.stem] = np.stack([np.asarray(frame) for frame in shown])
@@ -73,7 +73,7 @@ def films_of(places: Places) -> list[tuple[np.ndarray, float]]:
     return [(frames, float(kept[f"{name} rate"])) for name, frames in kept.items() if not name.endswith(" rate")]
 
 
-def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield clips that begin at any frame, cut alike, their frames shuffled; where nothing moves, another is drawn."""
     rng, films = np.random.default_rng(case.seed), films_of(places)
 
@@ -90,22 +90,22 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
                 return clip[SHOWN[kind][:: rng.choice((1, -1))]], int(kind == 2)
 
     size = int((rows_of(places)["copy"] == 0).sum())  # an epoch has as many clips as one copy of the rows
-    return fresh(make, size, batch, rng)
+    return fresh_batches(make, size, batch, rng)
 
 
 def prepare(places: Places, folds: int) -> dict[str, float]:
     rows_of(places)
     films_of(places)
     labelled_pictures(places, "sign_digits")
-    return {"megabytes_per_copy": places.megabytes("shuffle-frames", HEADLINE) / HEADLINE, "copies": HEADLINE}
+    return {"megabytes_per_copy": places.megabytes_per_copy("shuffle-frames", HEADLINE), "copies": HEADLINE}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
     if case.arm == LOADER:
-        batches = loaded(places, case, batch)
+        batches = loader_batches(places, case, batch)
     else:
-        batches = stored(rows_of(places), ["frames"], "label", case, batch, HEADLINE)
-    return Setup(Sorter(), classified, batches, probe_of(places, "sign_digits"))
+        batches = stored_batches(rows_of(places), ["frames"], "label", case, batch, HEADLINE)
+    return Setup(Sorter(), classification_loss, batches, probe_of(places, "sign_digits"))
 
 
 FAMILIES = (

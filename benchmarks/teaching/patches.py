@@ -11,9 +11,9 @@ from torch import nn
 
 from pseudolabel import MaskPatches
 from teaching import views
-from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Setup, epochs, fresh
-from teaching.pictures import CLOTHING, GARMENTS, HEADLINE, copies_of, probe_of, scaled
-from teaching.places import SEEN, Places, decoded, picture_source
+from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Setup, epochs, fresh_batches
+from teaching.pictures import CLOTHING, GARMENTS, HEADLINE, copies_of, normalize, probe_of
+from teaching.places import SEEN, Places, decode_pictures, picture_source
 
 PATCH, WIDTH, NARROW = 4, 64, 48
 GRID = SEEN // PATCH
@@ -63,11 +63,11 @@ def blocks(width: int, count: int) -> nn.Module:
 def patches_of(pictures: torch.Tensor) -> torch.Tensor:
     """(n, H, W, 3) uint8 -> (n, patches, 3 PATCH^2), row by row"""
     n = len(pictures)
-    cut = scaled(pictures).reshape(n, 3, GRID, PATCH, GRID, PATCH)
+    cut = normalize(pictures).reshape(n, 3, GRID, PATCH, GRID, PATCH)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(n, GRID**2, 3 * PATCH**2)
 
 
-def reconstructed(model: nn.Module, batch: Batch) -> torch.Tensor:
+def reconstruction_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return model(*batch)
 
 
@@ -76,12 +76,12 @@ def rows_of(places: Places) -> dict[str, np.ndarray]:
         task = MaskPatches(height=SEEN, width=SEEN, patch=PATCH)
         table = places.rows("mask-patches", task, picture_source(places, "clothing"), HEADLINE)
         masks = np.stack(table["mask"].to_numpy())
-        return {"copy": table["copy"].to_numpy(), "image": decoded(table["image"]), "mask": masks}
+        return {"copy": table["copy"].to_numpy(), "image": decode_pictures(table["image"].to_pylist()), "mask": masks}
 
     return places.arrays("mask-patches", make)
 
 
-def stored(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def stored_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield picture, mask and target: the picture, or that of another row where labels are shuffled."""
     rng, rows = np.random.default_rng(case.seed), rows_of(places)
     kept = rows["copy"] < copies_of(case)
@@ -92,27 +92,27 @@ def stored(places: Places, case: Case, batch: int) -> Iterator[Batch]:
         yield image[at], mask[at], targets[at]
 
 
-def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield what a loader makes: RandomResizedCrop(0.2, 1) and flip, and the mask of an argsort of noise, as MAE's."""
-    rng, pictures = np.random.default_rng(case.seed), views.opened(picture_source(places, "clothing"))
+    rng, pictures = np.random.default_rng(case.seed), views.open_pictures(picture_source(places, "clothing"))
 
     def make(i: int) -> tuple[np.ndarray, ...]:
-        shown = views.flipped(views.random_resized_crop(pictures[i], 0.2, rng, Image.Resampling.BICUBIC), rng)
+        shown = views.random_flip(views.random_resized_crop(pictures[i], 0.2, rng, Image.Resampling.BICUBIC), rng)
         mask = np.ones(GRID**2, bool)
         mask[np.argsort(rng.random(GRID**2))[: GRID**2 - HIDDEN]] = False
         return np.asarray(shown), mask, np.asarray(shown)
 
-    return fresh(make, len(pictures), batch, rng)
+    return fresh_batches(make, len(pictures), batch, rng)
 
 
 def prepare(places: Places, folds: int) -> dict[str, float]:
     rows_of(places)
-    return {"megabytes_per_copy": places.megabytes("mask-patches", HEADLINE) / HEADLINE, "copies": HEADLINE}
+    return {"megabytes_per_copy": places.megabytes_per_copy("mask-patches", HEADLINE), "copies": HEADLINE}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
-    make = loaded if case.arm == LOADER else stored
-    return Setup(Autoencoder(), reconstructed, make(places, case, batch), probe_of(places, "clothing"))
+    make = loader_batches if case.arm == LOADER else stored_batches
+    return Setup(Autoencoder(), reconstruction_loss, make(places, case, batch), probe_of(places, "clothing"))
 
 
 FAMILIES = (

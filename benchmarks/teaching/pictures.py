@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from pseudolabel import AugmentPairs, Cluster, Jigsaw, Rotate
 from teaching import views
-from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs, fresh
-from teaching.places import SEEN, Places, decoded, labelled_pictures, picture_source
+from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs, fresh_batches
+from teaching.places import SEEN, Places, decode_picture, decode_pictures, labelled_pictures, picture_source
 
 CLOTHING = "1,000 photographs of clothes"
 GARMENTS = "10 garments in other photographs"
@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         return F.adaptive_avg_pool2d(self.layers(pictures), 2).flatten(1)
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self(scaled(pictures))
+        return self(normalize(pictures))
 
 
 class Classifier(Encoder):
@@ -53,7 +53,7 @@ class Classifier(Encoder):
 
     def classify(self, pictures: torch.Tensor) -> torch.Tensor:
         """(n, H, W, 3) or (n, together, H, W, 3) uint8 -> (n, classes)"""
-        made = self.reduce(self(scaled(pictures.flatten(0, -4))))
+        made = self.reduce(self(normalize(pictures.flatten(0, -4))))
         return self.head(made.reshape(len(pictures), -1))
 
 
@@ -65,15 +65,15 @@ class Contrast(Encoder):
         self.head = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 64))
 
     def project(self, pictures: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.head(self.layers(scaled(pictures)).mean((2, 3))))
+        return F.normalize(self.head(self.layers(normalize(pictures)).mean((2, 3))))
 
 
-def scaled(pictures: torch.Tensor) -> torch.Tensor:
+def normalize(pictures: torch.Tensor) -> torch.Tensor:
     """(n, H, W, 3) uint8 -> (n, 3, H, W) in [-1, 1]"""
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def classified(model: nn.Module, batch: Batch) -> torch.Tensor:
+def classification_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(model.classify(batch[0]), batch[1])  # type: ignore[operator]
 
 
@@ -93,7 +93,7 @@ def probe_of(places: Places, name: str) -> Probe:
     return Probe(torch.from_numpy(pictures[:half]), labels[:half], torch.from_numpy(pictures[half:]), labels[half:])
 
 
-def stored(
+def stored_batches(
     columns: Mapping[str, np.ndarray], inputs: list[str], label: str, case: Case, batch: int, copies: int
 ) -> Iterator[Batch]:
     """Yield batches of stored rows: the columns of the inputs, and the labels, shuffled where the case says so.
@@ -140,10 +140,11 @@ def rows_of(places: Places, name: str) -> dict[str, np.ndarray]:
         for column in (*inputs, label):
             if column not in ("image", "view_1", "view_2", "tiles"):
                 columns[column] = table[column].to_numpy()
-            elif name == "cluster":
-                columns[column] = np.stack([views.centre(picture) for picture in views.of_column(table[column])])
+            elif name == "cluster":  # pictures of several sizes
+                pictures = map(decode_picture, table[column].to_pylist())
+                columns[column] = np.stack([*map(views.center_square, pictures)])
             else:
-                columns[column] = decoded(table[column])
+                columns[column] = decode_pictures(table[column].to_pylist())
         return columns
 
     return places.arrays(name, make)
@@ -157,7 +158,7 @@ def prepare(places: Places, name: str) -> dict[str, float]:
             "cluster-by-hand", lambda: {"cluster": views.clusters(picture_source(places, "clothing"), CLUSTERS)}
         )
     copies = TASKS[name][1]
-    return {"megabytes_per_copy": places.megabytes(name, copies) / copies, "copies": min(copies, HEADLINE)}
+    return {"megabytes_per_copy": places.megabytes_per_copy(name, copies), "copies": min(copies, HEADLINE)}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
@@ -172,32 +173,32 @@ def setup(places: Places, case: Case, batch: int) -> Setup:
     else:
         model = Classifier(PERMUTATIONS, together=9)
     if case.arm == LOADER:
-        batches = loader(places, case, batch)
+        batches = loader_batches(places, case, batch)
     else:
         _, _, inputs, label = TASKS[name]
-        batches = stored(rows_of(places, name), inputs, label, case, batch, copies_of(case))
-    loss = nt_xent if name == "augment-pairs" else classified
+        batches = stored_batches(rows_of(places, name), inputs, label, case, batch, copies_of(case))
+    loss = nt_xent if name == "augment-pairs" else classification_loss
     return Setup(
-        model, loss, mirrored(batches, case.seed) if name == "cluster" else batches, probe_of(places, "clothing")
+        model, loss, augment_batches(batches, case.seed) if name == "cluster" else batches, probe_of(places, "clothing")
     )
 
 
-def loader(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield the batches of the usual loader: transforms of PIL pictures, drawn anew each time."""
-    rng, pictures = np.random.default_rng(case.seed), views.opened(picture_source(places, "clothing"))
+    rng, pictures = np.random.default_rng(case.seed), views.open_pictures(picture_source(places, "clothing"))
     if case.family == "cluster":
         codes = places.arrays("cluster-by-hand", dict)["cluster"]
-        squares = [views.centre(np.asarray(picture)) for picture in pictures]
-        return fresh(lambda i: (squares[i], codes[i]), len(pictures), batch, rng)
+        squares = [views.center_square(np.asarray(picture)) for picture in pictures]
+        return fresh_batches(lambda i: (squares[i], codes[i]), len(pictures), batch, rng)
     if case.family == "jigsaw":
         orders = np.load(places.work / "rows" / f"jigsaw-{HEADLINE}" / "permutations.npy")
         make = views.Puzzles(orders, CELL, TILE)
     else:
-        make = {"rotate": views.rotated, "augment-pairs": views.simclr_pair}[case.family]
-    return fresh(lambda i: make(pictures[i], rng), len(pictures), batch, rng)
+        make = {"rotate": views.rotate_view, "augment-pairs": views.simclr_pair}[case.family]
+    return fresh_batches(lambda i: make(pictures[i], rng), len(pictures), batch, rng)
 
 
-def mirrored(batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
+def augment_batches(batches: Iterator[Batch], seed: int) -> Iterator[Batch]:
     """Shift pictures by up to two pixels and mirror half of the batches, as trainers of classes do."""
     rng = np.random.default_rng((seed, 1))
     for pictures, labels in batches:

@@ -67,12 +67,13 @@ class Places(NamedTuple):
         run(task, source, out=out, copies=copies)
         return pq.read_table(out / "data")
 
-    def megabytes(self, name: str, copies: int) -> float:
-        """Return the size of the rows on disk."""
-        return sum(path.stat().st_size for path in (self.work / "rows" / f"{name}-{copies}" / "data").iterdir()) / 1e6
+    def megabytes_per_copy(self, name: str, copies: int) -> float:
+        """Return the size of the rows on disk, for each copy."""
+        files = (self.work / "rows" / f"{name}-{copies}" / "data").iterdir()
+        return sum(path.stat().st_size for path in files) / 1e6 / copies
 
 
-def drawn_order(names: Sequence[str]) -> list[int]:
+def hash_order(names: Sequence[str]) -> list[int]:
     """Return an order that depends on nothing but the names."""
     return sorted(range(len(names)), key=lambda i: sha256(names[i].encode()).digest())
 
@@ -96,7 +97,7 @@ def _write_pictures(places: Places, name: str, folder: Path) -> None:
     from PIL import Image, ImageOps
 
     found = sorted(path for path in places.real(f"images/{name}").rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    found = [found[i] for i in drawn_order([f"{path.parent.name}/{path.name}" for path in found])]
+    found = [found[i] for i in hash_order([f"{path.parent.name}/{path.name}" for path in found])]
     seen, pictures = min(LARGEST, round(LARGEST_SHARE * len(found))), []
     (folder / "unlabelled").mkdir()
     for number, path in enumerate(found):
@@ -113,13 +114,13 @@ def _write_pictures(places: Places, name: str, folder: Path) -> None:
     np.savez(folder / "labelled.npz", pictures=np.stack(pictures), labels=labels)
 
 
-def decoded(media: pa.ChunkedArray) -> np.ndarray:
-    """Decode a column of pictures of one size: (n, H, W, 3) uint8, or (n, m, H, W, 3) of a column of lists."""
+def decode_picture(picture: dict[str, Any]) -> np.ndarray:
+    """Decode a picture of a row: (H, W, 3) uint8."""
     import cv2
 
-    def decode(picture: dict[str, Any]) -> np.ndarray:
-        return cv2.imdecode(np.frombuffer(picture["bytes"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    return cv2.imdecode(np.frombuffer(picture["bytes"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
 
-    return np.stack(
-        [np.stack([decode(one) for one in row]) if isinstance(row, list) else decode(row) for row in media.to_pylist()]
-    )
+
+def decode_pictures(media: Sequence[Any]) -> np.ndarray:
+    """Decode pictures of one size: (n, H, W, 3) uint8, or (n, m, H, W, 3) of lists of pictures."""
+    return np.stack([decode_pictures(one) if isinstance(one, list) else decode_picture(one) for one in media])

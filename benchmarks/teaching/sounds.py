@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from pseudolabel import MaskAudio
 from pseudolabel.transforms.audio.codec import decode_flac
 from pseudolabel.transforms.audio.features import filter_ceiling, log_mel
-from teaching.codes import told_by
+from teaching.codes import linear_scores
 from teaching.experiment import LOADER, ROWS, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs
 from teaching.patches import blocks
-from teaching.places import Places, drawn_order
+from teaching.places import Places, hash_order
 
 SPEAKERS, EACH = 6, 200  # speakers, and recordings of each
 CLUSTERS, COPIES = 100, 5
@@ -61,7 +61,7 @@ class Listener(nn.Module):
         )
 
 
-def guessed(model: nn.Module, batch: Batch) -> torch.Tensor:
+def frame_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """HuBERT's loss: cross entropy of the codes of masked frames."""
     mel, codes, mask = batch
     made = model.head(model.encode(mel, mask))  # type: ignore[operator,union-attr]
@@ -75,7 +75,7 @@ def recordings(places: Places) -> dict[str, list[Path]]:
     """Return EACH recordings of each speaker, at most."""
     found = dict[str, list[Path]]()
     paths = sorted(places.real("audio/fsdd").rglob("*.wav"))
-    for i in drawn_order([path.name for path in paths]):
+    for i in hash_order([path.name for path in paths]):
         found.setdefault(paths[i].stem.split("_")[1], []).append(paths[i])
     return {speaker: found[speaker][:EACH] for speaker in sorted(found)}
 
@@ -91,7 +91,7 @@ def source_of(places: Places, fold: int) -> Path:
     return places.folder(f"sources/digits-without-{fold}", copy)
 
 
-def heard(wave: np.ndarray, rate: int) -> np.ndarray:
+def mel_input(wave: np.ndarray, rate: int) -> np.ndarray:
     """(n,) int16 -> (2 LONGEST, BINS) float32: log mel energies of the wave at unit variance, zeros behind its end."""
     loud = wave.astype(np.float32)
     loud *= 3000 / max(1.0, float(loud.std()))
@@ -101,7 +101,7 @@ def heard(wave: np.ndarray, rate: int) -> np.ndarray:
     return out
 
 
-def padded(frames: np.ndarray, fill: int) -> np.ndarray:
+def pad(frames: np.ndarray, fill: int) -> np.ndarray:
     out = np.full(LONGEST, fill, np.int64)
     out[: len(frames)] = frames[:LONGEST]
     return out
@@ -117,7 +117,7 @@ def digits(places: Places) -> dict[str, np.ndarray]:
         for number, paths in enumerate(recordings(places).values()):
             for path in paths:
                 wave, rate = soundfile.read(path, dtype="int16")
-                mel.append(heard(soxr.resample(wave, rate, RATE), RATE))
+                mel.append(mel_input(soxr.resample(wave, rate, RATE), RATE))
                 digit.append(int(path.stem[0]))
                 speaker.append(number)
         return {"mel": np.stack(mel), "digit": np.array(digit), "speaker": np.array(speaker)}
@@ -138,9 +138,9 @@ def rows_of(places: Places, fold: int, normalised: bool) -> dict[str, np.ndarray
             "copy": table["copy"].to_numpy(),
             "sound": sound,  # the number of the utterance in `mel`
             "key": np.array([Path(key.partition("#")[0]).stem for key in table["key"].to_pylist()]),
-            "mel": np.stack([heard(*decode_flac(audio[int(i)].as_py())) for i in first]),
-            "labels": np.stack([padded(np.array(codes), IGNORED) for codes in table["labels"].to_pylist()]),
-            "mask": np.stack([padded(np.array(mask), 0) for mask in table["mask"].to_pylist()]).astype(bool),
+            "mel": np.stack([mel_input(*decode_flac(audio[int(i)].as_py())) for i in first]),
+            "labels": np.stack([pad(np.array(codes), IGNORED) for codes in table["labels"].to_pylist()]),
+            "mask": np.stack([pad(np.array(mask), 0) for mask in table["mask"].to_pylist()]).astype(bool),
         }
 
     return places.arrays(name, make)
@@ -158,10 +158,10 @@ def by_hand(places: Places, fold: int, normalised: bool) -> dict[str, np.ndarray
             wave, rate = soundfile.read(path, dtype="int16")
             wave = soxr.resample(wave, rate, RATE)
             found = cepstra_by_hand(wave / 32768)
-            mel.append(heard(wave, RATE))
+            mel.append(mel_input(wave, RATE))
             cepstra.append(found - found.mean(0) if normalised else found)
         kmeans = MiniBatchKMeans(CLUSTERS, batch_size=10_000, n_init=2, random_state=0).fit(np.concatenate(cepstra))
-        codes = [padded(kmeans.predict(found)[::2], IGNORED) for found in cepstra]
+        codes = [pad(kmeans.predict(found)[::2], IGNORED) for found in cepstra]
         return {"mel": np.stack(mel), "labels": np.stack(codes)}
 
     return places.arrays(f"mask-audio-by-hand-{'normalised-' if normalised else ''}{fold}", make)
@@ -197,7 +197,7 @@ def span_mask(lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 # --- the family ------------------------------------------------------------------------------------------------------
 
 
-def stored(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def stored_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     rng, rows = np.random.default_rng(case.seed), rows_of(places, case.fold, case.arm == NORMALISED)
     mel, sound, labels, mask = (torch.from_numpy(rows[name]) for name in ("mel", "sound", "labels", "mask"))
     if case.arm == SHUFFLED:
@@ -208,7 +208,7 @@ def stored(places: Places, case: Case, batch: int) -> Iterator[Batch]:
         yield mel[sound[at]], labels[at], mask[at] & (labels[at] != IGNORED)
 
 
-def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     rng, made = np.random.default_rng(case.seed), by_hand(places, case.fold, case.arm == LOADER_NORMALISED)
     mel, labels = torch.from_numpy(made["mel"]), torch.from_numpy(made["labels"])
     lengths = (made["labels"] != IGNORED).sum(1)
@@ -224,7 +224,7 @@ def prepare(places: Places, folds: int) -> dict[str, Any]:
             rows_of(places, fold, normalised)
             by_hand(places, fold, normalised)
     told = {arm: [codes_of(places, fold, arm == NORMALISED) for fold in range(folds)] for arm in (ROWS, NORMALISED)}
-    return {"megabytes_per_copy": places.megabytes("mask-audio-0", COPIES) / COPIES, "copies": COPIES, "codes": told}
+    return {"megabytes_per_copy": places.megabytes_per_copy("mask-audio-0", COPIES), "copies": COPIES, "codes": told}
 
 
 def codes_of(places: Places, fold: int, normalised: bool) -> dict[str, Any]:
@@ -233,15 +233,15 @@ def codes_of(places: Places, fold: int, normalised: bool) -> dict[str, Any]:
     first = rows["copy"] == 0
     names = [name.split("_") for name in rows["key"][first]]
     digits, speakers = np.array([int(name[0]) for name in names]), np.array([name[1] for name in names])
-    return told_by([codes[codes != IGNORED] for codes in rows["labels"][first]], digits, speakers, CLUSTERS)
+    return linear_scores([codes[codes != IGNORED] for codes in rows["labels"][first]], digits, speakers, CLUSTERS)
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
     found = digits(places)
     mel, digit, out = torch.from_numpy(found["mel"]), found["digit"], found["speaker"] == case.fold
     probe = Probe(mel[~out], digit[~out], mel[out], digit[out])
-    make = loaded if case.arm in (LOADER, LOADER_NORMALISED) else stored
-    return Setup(Listener(), guessed, make(places, case, batch), probe)
+    make = loader_batches if case.arm in (LOADER, LOADER_NORMALISED) else stored_batches
+    return Setup(Listener(), frame_loss, make(places, case, batch), probe)
 
 
 FAMILIES = (

@@ -21,15 +21,15 @@ COPIES_HEAD = ("family", "views", "accuracy", "less than fresh by", "MB on disk"
 Found = Mapping[str, Any]
 
 
-def complete(family: Found) -> dict[str, Any]:
-    """Leave out seeds of which not all arms and folds are there."""
+def complete_seeds(family: Found) -> dict[str, Any]:
+    """Return the family without the seeds of which an arm or a fold is missing."""
     cases, settings = family["cases"], family["settings"]
     each = len(settings["arms"]) * settings["folds"]
     whole = [seed for seed in range(settings["seeds"]) if sum(c["seed"] == seed for c in cases.values()) == each]
     return {**family, "cases": {name: case for name, case in cases.items() if case["seed"] in whole}}
 
 
-def spent(family: Found) -> float:
+def cpu_seconds(family: Found) -> float:
     """Return the CPU-seconds of a family."""
     return family["prepare_seconds"] + sum(case["seconds"] for case in family["cases"].values())
 
@@ -55,18 +55,19 @@ def difference(family: Found, one: str, other: str) -> tuple[float, float]:
     return float(apart.mean()), float(2 * apart.std(ddof=1) / np.sqrt(len(apart)))
 
 
-def share(value: float, sign: bool = False) -> str:
+def decimal(value: float, sign: bool = False) -> str:
+    """Return a share as `.460` or `+.022`."""
     return f"{value:{'+' if sign else ''}.3f}".replace("0.", ".", 1)
 
 
-def accuracy(family: Found, arm: str) -> str:
+def accuracy_text(family: Found, arm: str) -> str:
     found = values(family, arm)
-    return f"{share(found.mean())} ± {share(interval(found))}"
+    return f"{decimal(found.mean())} ± {decimal(interval(found))}"
 
 
-def apart(family: Found, one: str, other: str) -> str:
+def difference_text(family: Found, one: str, other: str) -> str:
     mean, errors = difference(family, one, other)
-    return f"{share(mean, sign=True)} ± {share(errors)}"
+    return f"{decimal(mean, sign=True)} ± {decimal(errors)}"
 
 
 def verdict(family: Found) -> str:
@@ -80,8 +81,15 @@ def verdict(family: Found) -> str:
 
 
 def cells(name: str, family: Found) -> tuple[str, ...]:
-    arms = (accuracy(family, arm) for arm in ARMS[::-1])
-    return name, family["probe"], *arms, apart(family, ROWS, RANDOM), apart(family, ROWS, LOADER), verdict(family)
+    arms = (accuracy_text(family, arm) for arm in ARMS[::-1])
+    return (
+        name,
+        family["probe"],
+        *arms,
+        difference_text(family, ROWS, RANDOM),
+        difference_text(family, ROWS, LOADER),
+        verdict(family),
+    )
 
 
 def copies_rows(name: str, family: Found) -> Iterator[tuple[str, ...]]:
@@ -90,17 +98,17 @@ def copies_rows(name: str, family: Found) -> Iterator[tuple[str, ...]]:
     fixed = {copies_in(arm, family): arm for arm in family["settings"]["arms"] if copies_in(arm, family)}
     for count, arm in sorted(fixed.items()):
         seconds = f"{values(family, arm, 'training_seconds').mean():.0f}"
-        less = apart(family, LOADER, arm)
+        less = difference_text(family, LOADER, arm)
         yield (
             name,
             f"{count} copies" if count > 1 else "1 copy",
-            accuracy(family, arm),
+            accuracy_text(family, arm),
             less,
             f"{count * each:.1f}",
             seconds,
         )
     seconds = f"{values(family, LOADER, 'training_seconds').mean():.0f}"
-    yield name, "fresh", accuracy(family, LOADER), "", "0", seconds
+    yield name, "fresh", accuracy_text(family, LOADER), "", "0", seconds
 
 
 def copies_in(arm: str, family: Found) -> int:
@@ -114,8 +122,10 @@ def more_rows(name: str, family: Found) -> Iterator[str]:
     """Yield a line for each arm that no table has."""
     for arm in family["settings"]["arms"]:
         if arm not in ARMS and not copies_in(arm, family):
-            against = "; ".join(f"{apart(family, arm, other)} against {other}" for other in (ROWS, RANDOM, LOADER))
-            yield f"- {name}, {arm}: {accuracy(family, arm)}; {against}."
+            against = "; ".join(
+                f"{difference_text(family, arm, other)} against {other}" for other in (ROWS, RANDOM, LOADER)
+            )
+            yield f"- {name}, {arm}: {accuracy_text(family, arm)}; {against}."
 
 
 def codes_rows(family: Found) -> Iterator[str]:
@@ -127,15 +137,15 @@ def codes_rows(family: Found) -> Iterator[str]:
         digit = [np.mean([fold["digit"][one] for fold in folds if one in fold["digit"]]) for one in speakers]
         digits[arm] = np.array(digit)
         who, overlap = (float(np.mean([fold[what] for fold in folds])) for what in ("speaker", "overlap"))
-        by = ", ".join(f"{one} {share(value)}" for one, value in zip(speakers, digit, strict=True))
+        by = ", ".join(f"{one} {decimal(value)}" for one, value in zip(speakers, digit, strict=True))
         yield (
-            f"- codes of {arm}: digit of an unseen speaker {share(float(np.mean(digit)))} ({by}); who speaks "
-            f"{share(who)}; two speakers have {share(overlap)} of their codes in common."
+            f"- codes of {arm}: digit of an unseen speaker {decimal(float(np.mean(digit)))} ({by}); who speaks "
+            f"{decimal(who)}; two speakers have {decimal(overlap)} of their codes in common."
         )
     if len(digits) == 2:
         before, after = digits.values()
         errors = 2 * (after - before).std(ddof=1) / np.sqrt(len(before))
-        yield f"- difference of the digits: {share(float((after - before).mean()), True)} ± {share(float(errors))}."
+        yield f"- difference of the digits: {decimal(float((after - before).mean()), True)} ± {decimal(float(errors))}."
 
 
 def losses(family: Found, arm: str) -> str:
@@ -152,7 +162,7 @@ def lines(found: Mapping[str, Found]) -> Iterator[list[tuple[str, ...]]]:
     budgets = []
     for name, family in found.items():
         settings, made = family["settings"], (losses(family, arm) for arm in (ROWS, LOADER, SHUFFLED))
-        budgets.append((name, f"{settings['steps']} x {settings['batch']}", *made, f"{spent(family):.0f}"))
+        budgets.append((name, f"{settings['steps']} x {settings['batch']}", *made, f"{cpu_seconds(family):.0f}"))
     yield [head, *budgets]
 
 
@@ -166,7 +176,7 @@ def summary(found: Mapping[str, Found]) -> Iterator[str]:
         yield ""
     for name, family in found.items():
         yield from (*more_rows(name, family), *codes_rows(family))
-    yield f"{sum(map(spent, found.values())) / 60:.0f} minutes of the CPU"
+    yield f"{sum(map(cpu_seconds, found.values())) / 60:.0f} minutes of the CPU"
 
 
 def publish(found: Mapping[str, Found], first: Sequence[str], page: Path) -> None:
@@ -178,7 +188,7 @@ def publish(found: Mapping[str, Found], first: Sequence[str], page: Path) -> Non
     more = "\n".join(line for name, family in found.items() for line in (*more_rows(name, family), *codes_rows(family)))
     commands = "\n".join(f"    {family['command']}" for family in found.values())
     packages = ", ".join(f"{name} {number}" for name, number in next(iter(found.values()))["versions"].items())
-    minutes = sum(map(spent, found.values())) / 60
+    minutes = sum(map(cpu_seconds, found.values())) / 60
     parts = [
         "## Which task first",
         "\n".join(first),

@@ -16,7 +16,7 @@ from pseudolabel import MaskText
 from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Probe, Setup, epochs
 from teaching.patches import blocks
 from teaching.pictures import COPIES, HEADLINE, copies_of
-from teaching.places import Places, drawn_order
+from teaching.places import Places, hash_order
 
 UNLABELLED, FIT, TEST = 4000, 4000, 3080  # questions
 LENGTH, VOCABULARY, WIDTH = 32, 1500, 64
@@ -45,7 +45,7 @@ class Reader(nn.Module):
         return (self(ids) * told).sum(1) / told.sum(1)
 
 
-def guessed(model: nn.Module, batch: Batch) -> torch.Tensor:
+def token_loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Cross entropy of the tokens that are asked for."""
     ids, labels = batch
     asked = labels != IGNORED
@@ -60,7 +60,7 @@ def questions(places: Places, name: str) -> tuple[list[str], list[str]]:
     """Return the questions of a file, and their intents, in an order drawn by their text."""
     with (places.real("text/banking77") / name).open(encoding="utf-8", newline="") as file:
         found = [(" ".join(row["text"].split()), row["category"]) for row in csv.DictReader(file)]
-    found = [found[i] for i in drawn_order([text for text, _ in found])]
+    found = [found[i] for i in hash_order([text for text, _ in found])]
     return [text for text, _ in found], [intent for _, intent in found]
 
 
@@ -112,7 +112,7 @@ def rows_of(places: Places) -> dict[str, np.ndarray]:
 # --- the family ------------------------------------------------------------------------------------------------------
 
 
-def stored(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def stored_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield stored rows; where labels are shuffled, a token that is asked for is one that was asked for elsewhere."""
     rng, rows = np.random.default_rng(case.seed), rows_of(places)
     kept = rows["copy"] < copies_of(case)
@@ -123,7 +123,7 @@ def stored(places: Places, case: Case, batch: int) -> Iterator[Batch]:
         yield torch.from_numpy(ids[chosen]), torch.from_numpy(labels[chosen])
 
 
-def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
+def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield rows as Hugging Face's run_mlm makes them: lines joined and cut, masked anew by its collator."""
     from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
@@ -140,12 +140,12 @@ def loaded(places: Places, case: Case, batch: int) -> Iterator[Batch]:
 
 def prepare(places: Places, folds: int) -> dict[str, float]:
     rows_of(places)
-    return {"megabytes_per_copy": places.megabytes("mask-text", max(COPIES)) / max(COPIES), "copies": HEADLINE}
+    return {"megabytes_per_copy": places.megabytes_per_copy("mask-text", max(COPIES)), "copies": HEADLINE}
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
-    make = loaded if case.arm == LOADER else stored
-    return Setup(Reader(), guessed, make(places, case, batch), probe_of(places))
+    make = loader_batches if case.arm == LOADER else stored_batches
+    return Setup(Reader(), token_loss, make(places, case, batch), probe_of(places))
 
 
 FAMILIES = (

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import exp, log, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from teaching.places import SEEN
@@ -16,27 +14,19 @@ from teaching.places import SEEN
 BILINEAR, BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 
 
-def opened(folder: Path) -> list[Image.Image]:
+def open_pictures(folder: Path) -> list[Image.Image]:
     """Open all pictures of a folder, as RGB."""
     return [Image.open(path).convert("RGB") for path in sorted(folder.iterdir())]
 
 
-def of_column(media: pa.ChunkedArray) -> Iterator[np.ndarray]:
-    """Yield the pictures of a column, of any size."""
-    import cv2
-
-    for picture in media.to_pylist():
-        yield cv2.imdecode(np.frombuffer(picture["bytes"], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-
-
-def centre(picture: np.ndarray) -> np.ndarray:
+def center_square(picture: np.ndarray) -> np.ndarray:
     """Return the square in the middle, SEEN pixels."""
     return np.asarray(ImageOps.fit(Image.fromarray(np.ascontiguousarray(picture)), (SEEN, SEEN), BILINEAR))
 
 
-def rotated(picture: Image.Image, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def rotate_view(picture: Image.Image, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Resize, RandomCrop, RandomHorizontalFlip, rotate."""
-    shown = np.asarray(flipped(random_crop(resized(picture, round(SEEN * 256 / 224)), SEEN, rng), rng))
+    shown = np.asarray(random_flip(random_crop(resize(picture, round(SEEN * 256 / 224)), SEEN, rng), rng))
     turn = int(rng.integers(4))
     return np.rot90(shown, turn).copy(), turn
 
@@ -47,14 +37,14 @@ def simclr_pair(picture: Image.Image, rng: np.random.Generator) -> tuple[np.ndar
 
 def simclr_view(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
     """Crop (.08, 1), flip, ColorJitter(.8, .8, .8, .2) at 80 %, RandomGrayscale(.2), GaussianBlur at 50 %."""
-    shown = flipped(random_resized_crop(picture, 0.08, rng), rng)
+    shown = random_flip(random_resized_crop(picture, 0.08, rng), rng)
     if rng.random() < 0.8:
         enhance = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
         for which in rng.permutation(4):
             if which < 3:
                 shown = enhance[which](shown).enhance(rng.uniform(0.2, 1.8))
             else:
-                shown = hue_shifted(shown, rng.uniform(-0.2, 0.2))
+                shown = shift_hue(shown, rng.uniform(-0.2, 0.2))
     if rng.random() < 0.2:
         shown = shown.convert("L").convert("RGB")
     if rng.random() < 0.5:
@@ -76,13 +66,13 @@ def random_resized_crop(
     return ImageOps.fit(picture, (SEEN, SEEN), filter_)
 
 
-def hue_shifted(picture: Image.Image, shift: float) -> Image.Image:
+def shift_hue(picture: Image.Image, shift: float) -> Image.Image:
     hue, saturation, value = picture.convert("HSV").split()
     turned = Image.fromarray((np.asarray(hue).astype(int) + round(255 * shift) & 255).astype(np.uint8))
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
-def resized(picture: Image.Image, side: int) -> Image.Image:
+def resize(picture: Image.Image, side: int) -> Image.Image:
     """Resize the short side."""
     scale = side / min(picture.size)
     return picture.resize([round(scale * length) for length in picture.size], BILINEAR)
@@ -93,7 +83,7 @@ def random_crop(picture: Image.Image, side: int, rng: np.random.Generator) -> Im
     return picture.crop((left, top, left + side, top + side))
 
 
-def flipped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def random_flip(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return ImageOps.mirror(picture) if rng.random() < 0.5 else picture
 
 
@@ -105,7 +95,7 @@ class Puzzles(NamedTuple):
     tile: int
 
     def __call__(self, picture: Image.Image, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-        square = random_crop(resized(picture, round(3 * self.cell * 256 / 225)), 3 * self.cell, rng)
+        square = random_crop(resize(picture, round(3 * self.cell * 256 / 225)), 3 * self.cell, rng)
         if rng.random() < 0.3:
             square = square.convert("L").convert("RGB")
         shown, tiles, label = np.asarray(square), [], int(rng.integers(len(self.orders)))
@@ -122,7 +112,7 @@ def clusters(folder: Path, count: int) -> np.ndarray:
     from sklearn.decomposition import PCA
     from sklearn.preprocessing import normalize
 
-    squares = [ImageOps.fit(picture, (64, 64), BILINEAR) for picture in opened(folder)]
+    squares = [ImageOps.fit(picture, (64, 64), BILINEAR) for picture in open_pictures(folder)]
     shapes = np.stack([gradients(np.asarray(square.convert("L"), float)) for square in squares])
     colours = np.stack([np.asarray(square.resize((4, 4), BILINEAR), float).ravel() for square in squares])
     features = np.hstack([shapes / shapes.std(), colours / colours.std()])

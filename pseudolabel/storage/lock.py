@@ -1,7 +1,8 @@
 """Locks of an output folder: a lock of the system for a folder on disk, a lease for a folder in an object store.
 
-A run holds the lock of the folder; a part holds its own, `lock-2-of-3`. Each looks for its rivals, a run for parts and
-a part for a run, after it took its own lock. So of two rivals that begin at once at least one sees the other.
+A run holds the lock of the folder. A part holds a lock of its own, `lock-2-of-3`. Parts are rivals of the run, and the
+run of all parts. Each takes its own lock first and then probes those of its rivals. So if two rivals start at the same
+time, at least one sees the lock of the other.
 
 A lease is an object that its holder rewrites every 2 s. If a holder does not rewrite it for 12 s, the lease expires and
 another run takes it. Clocks are not compared: a waiting process only checks whether the object changes. A paused holder
@@ -57,7 +58,7 @@ class Lease:
         """Create the lease, or take an expired one. Raise `UserError` while another run renews it."""
         while True:
             if self.wait_until_expired(self._place) is None:
-                if self._made():
+                if self._create_lease():
                     break
             else:
                 self._write(self._pipe)
@@ -85,14 +86,15 @@ class Lease:
             watched = now
         return watched
 
-    def _made(self) -> bool:
+    def _create_lease(self) -> bool:
+        """Create the lease. Return whether this run holds it; another may have been faster."""
         try:
             self._write(self._create)
         except FileExistsError:
             return self._holder() == self._token  # created by the first attempt, whose response was lost
-        except FileNotFoundError as lacking:
+        except FileNotFoundError as missing:
             remedy = "create the bucket, or give another --out"
-            raise UserError(f"{self._place.parent.parent}: {lacking.strerror}; {remedy}") from lacking
+            raise UserError(f"{self._place.parent.parent}: {missing.strerror}; {remedy}") from missing
         return True
 
     def _write(self, put: Callable[[bytes], None]) -> None:
@@ -149,7 +151,7 @@ class Lease:
 
 
 @contextmanager
-def lock_file(place: Path, rivals: Callable[[], Iterable[Path]]) -> Iterator[None]:
+def hold_file_lock(place: Path, rivals: Callable[[], Iterable[Path]]) -> Iterator[None]:
     """Hold the lock `place`, a file on disk, while no rival is held. The system releases it when the process ends.
     Raise `UserError` if another run holds the lock or a rival."""
     from filelock import FileLock, Timeout
@@ -166,7 +168,7 @@ def lock_file(place: Path, rivals: Callable[[], Iterable[Path]]) -> Iterator[Non
 
 
 @contextmanager
-def hold_lock(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
+def hold_lease(place: RemotePath, rivals: Callable[[], Iterable[RemotePath]], note: Notify) -> Iterator[CheckLock]:
     """Hold the lease at `place`. Delete expired leases of `rivals`; raise `UserError` if a rival renews its lease.
     Yield a check that raises `UserError` if the lease was lost."""
     lease = Lease(place, note)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pseudolabel.contracts import hash64
 from pseudolabel.storage.layout import LOCK, MANIFEST
-from pseudolabel.storage.lock import CheckLock, Notify, hold_lock, lock_file, read_if_exists
+from pseudolabel.storage.lock import CheckLock, Notify, hold_file_lock, hold_lease, read_if_exists
 from pseudolabel.storage.retry import with_retries
 from pseudolabel.storage.urls import is_url
 
@@ -125,7 +125,7 @@ class Disk:
     def lock(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
         made, lock = not self.folder.exists(), self.folder / LOCK
         lock.parent.mkdir(parents=True, exist_ok=True)
-        with lock_file(*lock_and_rivals(lock, part)):
+        with hold_file_lock(*lock_and_rivals(lock, part)):
             try:
                 yield lambda: None  # never lost: the kernel holds the lock until the process ends
             finally:
@@ -199,5 +199,5 @@ class Bucket:
 
     @contextmanager
     def lock(self, note: Notify, part: str = "") -> Iterator[CheckLock]:
-        with hold_lock(*lock_and_rivals(self.folder / LOCK, part), note) as check:
+        with hold_lease(*lock_and_rivals(self.folder / LOCK, part), note) as check:
             yield check

@@ -145,10 +145,10 @@ def films(folder: Path) -> None:
     (folder / "trains" / "broken.mkv").write_bytes(whole[: len(whole) // 8])
 
 
+MAKERS: dict[str, Callable[[Path], None]] = {"images": pictures, "text": texts, "audio": sounds, "video": films}
+SUFFIXES = {"images": ".jpg", "text": ".txt", "audio": ".wav", "video": ".mp4"}  # folder -> a suffix of its files
+
+
 def source_of(task: Any, folder: Path) -> Path:
     """Return the folder below `folder` that has the files of the task's modality."""
-    return folder / next(KINDS[suffix] for suffix in KINDS if suffix in task.reader().suffixes)
-
-
-KINDS = {".jpg": "images", ".txt": "text", ".wav": "audio", ".mp4": "video"}  # a suffix of each modality -> its folder
-MAKERS: dict[str, Callable[[Path], None]] = {"video": films, "audio": sounds, "images": pictures, "text": texts}
+    return folder / next(name for name, suffix in SUFFIXES.items() if suffix in task.reader().suffixes)

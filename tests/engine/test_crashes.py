@@ -11,12 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from runs import sums
 
 from pseudolabel import UserError, finish, plan_parts, run
 from pseudolabel.inspection.verify import verify
 from pseudolabel.storage.stores import Disk
 from pseudolabel.tasks import TASKS
+from pseudolabel.testing.checks import checksums
 
 WRITES = ("commit", "discard", "empty")
 
@@ -68,7 +68,7 @@ def options(out: Path) -> dict[str, Any]:
 
 def whole(out: Path, expected: dict[str, str], source: Path) -> None:
     assert (out / "_SUCCESS").exists()
-    assert sums(out) == expected
+    assert checksums(out) == expected
     found = verify(out, source, workers=1)
     assert found.sound, found.faults
 
@@ -86,7 +86,7 @@ def test_finish_that_is_gone_before_any_write(step: int, source: Path, tmp_path:
         if (out / "_SUCCESS").exists():
             assert verify(out, workers=1).sound
         finish(out)
-        whole(out, sums(tmp_path / "clean"), source)
+        whole(out, checksums(tmp_path / "clean"), source)
         if not came:
             break
     assert before > 6
@@ -102,11 +102,11 @@ def test_an_extension_that_is_gone_before_any_write_and_a_source_that_goes_on_gr
     task, base = TASKS["rotate"](), tmp_path / "base"
     later = [path.rename(tmp_path / path.name) for path in sorted(source.iterdir())[3:]]
     run(task, source, **options(base))
-    before_growth = sums(base)
+    before_growth = checksums(base)
     for path in later[:2]:
         path.rename(source / path.name)
     run(task, source, **options(Path(shutil.copytree(base, tmp_path / "two"))), extend=True)
-    two = sums(tmp_path / "two")
+    two = checksums(tmp_path / "two")
     for before in range(0, 99, step):
         out = Path(shutil.copytree(base, tmp_path / f"at-{before}"))
         came = gone(before, lambda out=out: run(task, source, **options(out), extend=True))
@@ -122,8 +122,8 @@ def test_an_extension_that_is_gone_before_any_write_and_a_source_that_goes_on_gr
     assert gone(3, lambda: run(task, source, **options(out), extend=True))
     later[2].rename(source / later[2].name)
     run(task, source, **options(out), extend=True)  # what the first attempt made is of no shard now, and goes
-    whole(out, sums(out), source)
-    assert before_growth.items() <= sums(out).items()
+    whole(out, checksums(out), source)
+    assert before_growth.items() <= checksums(out).items()
 
     out = Path(shutil.copytree(base, tmp_path / "shrinks"))
     assert gone(3, lambda: run(task, source, **options(out), extend=True))

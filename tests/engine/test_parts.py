@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from processes import ONE, finished, kill, start, wait_for
-from runs import Command, arguments, sums
+from runs import Command, arguments
 
 from pseudolabel import RunOptions, UserError, finish, plan_parts, run
 from pseudolabel.engine.parts import check_mounted
@@ -20,6 +20,7 @@ from pseudolabel.inspection.describe import describe
 from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.verify import verify
 from pseudolabel.tasks import TASKS
+from pseudolabel.testing.checks import checksums
 from pseudolabel.writers.dataset import open_dataset
 
 
@@ -47,7 +48,7 @@ def test_parts_give_the_bytes_of_a_whole_run(corpus: Path, pseudolabel: Command,
     for i in (2, 1):
         assert pseudolabel(*words, "--part", f"{i}/3").returncode == 0
     assert pseudolabel("finish", "parts").returncode == 0
-    assert sums(out) == sums(tmp_path / "clean")
+    assert checksums(out) == checksums(tmp_path / "clean")
     assert sorted(p.name for p in (out / "_records").glob("*-of-*")) == []
     assert str(job[1]) not in (out / "_records" / "made.jsonl").read_text(), "where the source lay does not travel"
     for again in (("finish", "parts"), words, (*words, "--part", "2/3")):
@@ -82,7 +83,7 @@ def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path
         path.rename(path.with_suffix(".part"))
     words = ["jigsaw", folder, *ONE, "--out", "out", "--json"]
     first = json.loads(pseudolabel(*words, "--extend").stdout)  # nothing there yet: a run like any other
-    before, inodes = sums(tmp_path / "out"), finished(tmp_path / "out")
+    before, inodes = checksums(tmp_path / "out"), finished(tmp_path / "out")
     assert json.loads(pseudolabel(*words, "--extend").stdout)["status"] == "already finished"
     for path in new:
         path.with_suffix(".part").rename(path)
@@ -93,7 +94,7 @@ def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path
     kill(attempt)
     second = json.loads(pseudolabel(*words, "--extend").stdout)
     assert (second["seen"], second["seen"] - first["seen"]) == (60, len(new))
-    after = sums(tmp_path / "out")
+    after = checksums(tmp_path / "out")
     assert {name: after[name] for name in before} == before
     assert {name: inode for name, inode in finished(tmp_path / "out").items() if name in inodes} == inodes
     for again in (words, [*words, "--extend"]):
@@ -105,7 +106,7 @@ def test_a_source_that_grew(pictures: Path, pseudolabel: Command, tmp_path: Path
     done = pseudolabel(*words, "--extend")
     assert done.returncode == 4
     assert all(path.relative_to(folder).as_posix() in done.stderr for path in (new[0], gone))
-    assert sums(tmp_path / "out") == after
+    assert checksums(tmp_path / "out") == after
 
 
 def test_what_cannot_be_is_refused(pictures: Path, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_a_dataset_of_format_1_is_checked_and_never_continued(pictures: Path, tm
     plan_parts(task, folder, out=tmp_path / "planned", **options)
     for name in ("whole", "planned"):
         as_format_1(tmp_path / name)
-    before = sums(tmp_path / "whole")
+    before = checksums(tmp_path / "whole")
     assert verify(tmp_path / "whole", workers=1).sound
     assert preview(tmp_path / "whole").exists()
     assert describe(open_dataset(tmp_path / "whole"))["rows"] == {"train": 60}
@@ -166,6 +167,6 @@ def test_a_dataset_of_format_1_is_checked_and_never_continued(pictures: Path, tm
     (folder / "new.png").unlink()
     with pytest.raises(UserError, match="but this version makes format 2"):
         run(task, folder, out=begun, **options)
-    assert sums(tmp_path / "whole") == before
+    assert checksums(tmp_path / "whole") == before
     assert run(task, folder, out=begun, overwrite=True, **options).status == "finished"
     assert json.loads((begun / "_manifest.json").read_text())["format"] == 2

@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import pytest
 from matrix import MARK, Nodes, kill, marked, wait_for
-from runs import FIXTURES, HERE, Command, arguments, records, skipped, sums
+from runs import FIXTURES, HERE, Command, arguments, records, skipped
 
 from pseudolabel.contracts import UserError
 from pseudolabel.engine.jobs import RunSpec
 from pseudolabel.engine.pools.ray import NodeSpec, check_node
 from pseudolabel.tasks.jigsaw import Jigsaw
+from pseudolabel.testing.checks import checksums
 from pseudolabel.writers.manifest import versions
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -58,7 +59,7 @@ def test_a_task_that_learns_makes_the_same_bytes(nodes: Nodes, pseudolabel: Comm
     assert json.loads(out)["status"] == "finished", "Ray says nothing on standard output"
     assert told.startswith("learning from"), "nor beside our own words"
     assert told.count("\n") == 1
-    assert sums(tmp_path / "ray") == sums(tmp_path / "local")
+    assert checksums(tmp_path / "ray") == checksums(tmp_path / "local")
     assert (tmp_path / "ray" / "tokenizer.json").read_bytes() == (tmp_path / "local" / "tokenizer.json").read_bytes()
 
 
@@ -89,7 +90,7 @@ def test_a_worker_and_a_node_are_lost(nodes: Nodes, pictures: Path, pseudolabel:
     assert run.poll() is None
     nodes.lose()
     assert ended(run)[1] == "", "nothing of Ray's own words"
-    assert sums(tmp_path / "ray") == sums(tmp_path / "local")
+    assert checksums(tmp_path / "ray") == checksums(tmp_path / "local")
     assert json.loads((tmp_path / "ray" / "_manifest.json").read_text())["exceptions"] == {}
 
 

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from deadly import Deadly
 from processes import ONE, children, finished, kill, start, wait_for
-from runs import Command, arguments, peak, records, skipped, sums
+from runs import Command, arguments, peak, records, skipped
 
 from pseudolabel import MaskText, finish, plan_parts, run
 from pseudolabel import rows as stream_rows
 from pseudolabel.contracts import RunOptions
 from pseudolabel.engine import scan
 from pseudolabel.engine.pools.status import read_status
+from pseudolabel.testing.checks import checksums
 
 
 @pytest.fixture(scope="module", params=["jigsaw", pytest.param("mask-text", marks=pytest.mark.slow)])
@@ -44,10 +45,10 @@ def clean(job: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_bytes_are_the_same_for_any_workers_and_through_kills(
     job: list[object], clean: Path, pseudolabel: Command, tmp_path: Path
 ) -> None:
-    expected = sums(clean)
+    expected = checksums(clean)
     assert len(expected) >= 12
     assert pseudolabel(*job, "--out", "w4", "--workers", 4).returncode == 0
-    assert sums(tmp_path / "w4") == expected
+    assert checksums(tmp_path / "w4") == expected
     assert len({record["process"] for record in records(tmp_path / "w4")}) == 4, "each worker has written some"
 
     words, out, dice = [*job, "--out", "killed", "--workers", 2], tmp_path / "killed", random.Random(1)
@@ -58,7 +59,7 @@ def test_bytes_are_the_same_for_any_workers_and_through_kills(
         before = finished(out)
         assert 0 < len(before) < len(expected), "some are finished, some missing"
     assert pseudolabel(*words).returncode == 0
-    assert sums(out) == expected
+    assert checksums(out) == expected
     assert {name: (out / "data" / name).stat().st_ino for name in before} == before, "finished shards are not touched"
 
 
@@ -71,7 +72,7 @@ def test_one_worker_killed_and_then_their_server(job: list[object], clean: Path,
     os.kill(children(run.pid)[0], signal.SIGKILL)
     said = run.communicate()[1]
     assert run.returncode == 0, said
-    assert sums(tmp_path / "worker") == sums(clean)
+    assert checksums(tmp_path / "worker") == checksums(clean)
     assert json.loads((tmp_path / "worker" / "_manifest.json").read_text())["exceptions"] == {}
 
 
@@ -91,7 +92,7 @@ def test_workers_killed_while_learning_and_while_idle(corpus: Path, pseudolabel:
         os.kill(children(run.pid)[-1], signal.SIGKILL)
         told = run.communicate()[1]
         assert run.returncode == 0, told
-        assert sums(tmp_path / said) == sums(tmp_path / "clean")
+        assert checksums(tmp_path / said) == checksums(tmp_path / "clean")
 
 
 def test_interrupted(pictures: Path, pseudolabel: Command, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from faulty import Faulty
-from runs import FIXTURES, Command, arguments, skipped, sums
+from runs import FIXTURES, Command, arguments, skipped
 
 from pseudolabel import TASKS, UserError, run
 from pseudolabel.contracts import Sample, Skipped, UnusableSample, splits
@@ -42,6 +42,7 @@ from pseudolabel.readers.sources import (
 )
 from pseudolabel.readers.sources.opening import FaultRecordingFile, open_file
 from pseudolabel.readers.text.reader import TextOptions, TextReader
+from pseudolabel.testing.checks import checksums
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -331,7 +332,7 @@ def test_archives_that_are_damaged(tmp_path: Path, source: Any) -> None:
     for workers in (1, 2, 1):
         out = tmp_path / f"out-{workers}"
         ended.append(run(task, folder, out=out, workers=workers, max_skipped=str(len(reasons))).status)
-        assert sums(out) == sums(tmp_path / "out-1")
+        assert checksums(out) == checksums(tmp_path / "out-1")
         assert skipped(out) == skipped(tmp_path / "out-1")
     assert ended == ["finished", "finished", "already finished"]
     proven = verify(tmp_path / "out-1", folder, workers=1)

@@ -31,7 +31,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))  # as a program, not by pytest
 
-from runs import draw, sums
+from runs import draw
+
+from pseudolabel.testing.checks import checksums
 
 ENGINES = ("1 worker", "2 workers", "4 workers", "ray", "parts")
 FAULTS = {  # -> the exit code of what was struck
@@ -161,7 +163,7 @@ class Matrix:
         self._out, self._mark = self._disk / "out", ""
         self._expected: dict[str, str] | None = None
         self.run("1 worker", "clean")
-        self._expected = sums(self._out)
+        self._expected = checksums(self._out)
         self._bytes = sum(path.stat().st_size for path in (self._out / "data").iterdir())
 
     def run(self, engine: str, fault: str) -> Outcome:
@@ -183,7 +185,7 @@ class Matrix:
                 self._mount("remount,size", self._bytes * 20)
             if outcome.code:
                 self._finish(engine)
-            if self._expected is not None and sums(self._out) != self._expected:
+            if self._expected is not None and checksums(self._out) != self._expected:
                 raise Fault("other bytes")
             return outcome
         finally:

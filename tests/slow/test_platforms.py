@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import FIXTURES, arguments, records, sums
+from runs import FIXTURES, arguments, records
+
+from pseudolabel.testing.checks import checksums
 
 HIDDEN = """
 import filelock  # it has a lock for each system; that of Linux stands for them
@@ -50,7 +52,7 @@ def test_the_spine_runs_without_what_only_linux_has(
     """It makes the same bytes, verifies them, and has nothing to do when run again."""
     for out, environment in {"here": dict(os.environ), "elsewhere": elsewhere}.items():
         run(task, FIXTURES / source, "--out", out, "--workers", 2, environment=environment, folder=tmp_path)
-    assert sums(tmp_path / "here") == sums(tmp_path / "elsewhere")
+    assert checksums(tmp_path / "here") == checksums(tmp_path / "elsewhere")
     words = ("verify", "elsewhere", "--against", FIXTURES / source, "--workers", 2, "--json")
     found = json.loads(run(*words, environment=elsewhere, folder=tmp_path).partition("\n")[0])
     assert found["true"] == found["checked"] > 0
@@ -81,7 +83,7 @@ def test_kills_there(killed: str, elsewhere: dict[str, str], pictures: Path, tmp
     run(*words, "--out", "out", environment=elsewhere, folder=tmp_path)
     run(*words, "--out", "whole", environment=dict(os.environ), folder=tmp_path)
     assert len(records(tmp_path / "out")) > 1
-    assert sums(tmp_path / "out") == sums(tmp_path / "whole")
+    assert checksums(tmp_path / "out") == checksums(tmp_path / "whole")
 
 
 def children(pid: int) -> list[int]:

@@ -18,7 +18,7 @@ import s3fs
 from faulty import Faulty
 from moto.server import ThreadedMotoServer
 from processes import kill, start, wait_for
-from runs import Command, arguments, sums
+from runs import Command, arguments
 
 from pseudolabel import Jigsaw, MaskText, Task
 from pseudolabel import run as run_here
@@ -28,6 +28,7 @@ from pseudolabel.inspection.preview import preview
 from pseudolabel.inspection.verify import verify
 from pseudolabel.storage.lock import Lease
 from pseudolabel.storage.urls import open_location
+from pseudolabel.testing.checks import checksums
 from pseudolabel.writers.dataset import open_dataset
 
 ONE = ("--shard-size", 1, "--quiet")  # shards of 1 MB
@@ -56,7 +57,7 @@ class Bucket:
     def write(self, name: str, said: bytes) -> None:
         self._client.put_object(Bucket="bucket", Key=name, Body=said)
 
-    def sums(self, out: str) -> dict[str, str]:
+    def checksums(self, out: str) -> dict[str, str]:
         """sha256 of each object under `data/`."""
         return {name: self._sum(f"{out}/data/{name}", etag) for name, etag in self._list(f"{out}/data/")}
 
@@ -106,11 +107,11 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
 ) -> None:
     source, limit, out = (pictures / "class-0", 24, "tiles") if task.name == "jigsaw" else (corpus, 12_000, "masked")
     run_here(task, source, out=tmp_path / "disk", shard_size=1, limit=limit, workers=1)
-    expected, seen, over = sums(tmp_path / "disk"), set[tuple[str, str]](), threading.Event()
+    expected, seen, over = checksums(tmp_path / "disk"), set[tuple[str, str]](), threading.Event()
 
     def watch() -> None:
         while not over.is_set():
-            seen.update(bucket.sums(out).items())
+            seen.update(bucket.checksums(out).items())
             time.sleep(0.02)
 
     proxy.each, faults = 10, proxy.faults
@@ -123,7 +124,7 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
         watching.result()
     assert done.returncode == 0, done.stderr
     assert proxy.faults - faults > 5
-    assert bucket.sums(out) == expected
+    assert bucket.checksums(out) == expected
     assert len(expected) >= 4
     assert seen <= set(expected.items()), "what was seen of a file was all of it"
     on_disk = {str(path.relative_to(tmp_path / "disk")) for path in (tmp_path / "disk").rglob("*") if path.is_file()}
@@ -146,26 +147,26 @@ def test_killed_and_run_again(
     words = ["jigsaw", source, "--shard-size", 1, "--workers", 1, "--out", out]
     proxy.delay = 20.0  # the first run is at work until it is killed
     run = start(words, tmp_path)
-    wait_for(lambda: bucket.sums("killed"), run)
+    wait_for(lambda: bucket.checksums("killed"), run)
     second = pseudolabel(*words)
     assert second.returncode == 4, second.stderr
     assert f"another run is writing to {out}" in second.stderr
     kill(run)
-    before, sent = bucket.sums("killed"), len(proxy.puts)
+    before, sent = bucket.checksums("killed"), len(proxy.puts)
     proxy.delay = 0.0
     again = pseudolabel(*words)
     assert again.returncode == 0, again.stderr
     assert "does not renew it" in again.stderr, "it says why it waits"
-    made = bucket.sums("killed")
+    made = bucket.checksums("killed")
     assert before.items() <= made.items()
     assert not [path for path in proxy.puts[sent:] if path.endswith(tuple(f"killed/data/{name}" for name in before))]
 
     assert run_here(Jigsaw(), source, out=out, shard_size=1).status == "already finished"
     with pytest.raises(UserError, match="seed is 0, not 1"):
         run_here(Jigsaw(), source, out=out, shard_size=1, seed=1)
-    assert bucket.sums("killed") == made
+    assert bucket.checksums("killed") == made
     run_here(Jigsaw(), source, out=out, shard_size=1, seed=1, limit=3, workers=1, overwrite=True)
-    assert len(bucket.sums("killed")) == 1, "nothing of the old one is left"
+    assert len(bucket.checksums("killed")) == 1, "nothing of the old one is left"
 
 
 def test_a_run_whose_lock_was_taken_over_leaves_the_lock_of_the_other(bucket: Bucket) -> None:
@@ -204,7 +205,7 @@ def test_a_store_that_goes_away(pictures: Path, bucket: Bucket, network: Faulty,
     """It goes away while a run is at work: the run retries for half a minute, and a second run finishes the dataset."""
     words = ["jigsaw", pictures / "class-1", *ONE, "--workers", 1, "--out", "s3://bucket/away"]
     run = start(words, tmp_path)
-    wait_for(lambda: bucket.sums("away"), run)
+    wait_for(lambda: bucket.checksums("away"), run)
     network.gone = "away"
     said = run.communicate()[1]
     network.gone = ""
@@ -212,4 +213,4 @@ def test_a_store_that_goes_away(pictures: Path, bucket: Bucket, network: Faulty,
     assert said.startswith("pseudolabel: storage failed: s3://bucket/away")
     assert len(said.splitlines()) == 1
     assert subprocess.run(arguments(*words), capture_output=True).returncode == 0
-    assert len(bucket.sums("away")) >= 3
+    assert len(bucket.checksums("away")) >= 3

@@ -15,7 +15,6 @@ import pytest
 from filelock import FileLock
 
 from pseudolabel import TASKS, Task
-from pseudolabel.testing.checks import checksums as sums  # noqa: F401 - imported from here by the tests
 from pseudolabel.testing.checks import make_dataset
 from pseudolabel.testing.fixtures import source_of
 

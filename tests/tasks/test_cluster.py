@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from runs import FIXTURES, sums
+from runs import FIXTURES
 from runs import skipped as left_out
 
 from pseudolabel import Cluster, UserError, run
@@ -21,6 +21,7 @@ from pseudolabel import rows as stream_rows
 from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.audio.reader import Utterance
 from pseudolabel.readers.text.blocks import pack
+from pseudolabel.testing.checks import checksums
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.clustering import clusters, codebooks
 from pseudolabel.transforms.clustering.feature_sets import FEATURE_SETS, StoredSample
@@ -106,7 +107,7 @@ def test_the_label_is_the_nearest_centroid_to_what_is_stored(name: str, made: Ma
 def test_same_bytes_for_any_worker_count_and_through_the_codebook(name: str, made: Made, tmp_path: Path) -> None:
     source, options = MADE[name]
     run(Cluster(**options), SOURCES[source], out=tmp_path / "two", workers=2)
-    assert sums(tmp_path / "two") == sums(made[name])
+    assert checksums(tmp_path / "two") == checksums(made[name])
     assert (tmp_path / "two" / "centroids.npz").read_bytes() == (made[name] / "centroids.npz").read_bytes()
 
     book = str(made[name] / "centroids.npz")
@@ -131,7 +132,7 @@ def test_a_rerun_takes_the_stored_centroids(made: Made, tmp_path: Path) -> None:
     for path in (*(out / "data").iterdir(), out / "_SUCCESS"):
         path.unlink()
     run(Cluster(**options), SOURCES[source], out=out, workers=1)
-    assert sums(out) == sums(made["pixels"])
+    assert checksums(out) == checksums(made["pixels"])
     assert (out / "centroids.npz").stat().st_mtime_ns == learned.st_mtime_ns
 
 

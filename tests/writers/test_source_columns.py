@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from runs import FIXTURES, NAMES, Command, source, sums
+from runs import FIXTURES, NAMES, Command, source
 
 from pseudolabel import TASKS, Jigsaw, Rotate, Task, UserError, run
 from pseudolabel import rows as stream_rows
@@ -31,6 +31,7 @@ from pseudolabel.inspection.verify import verify
 from pseudolabel.tasks.augment_pairs import AugmentPairs
 from pseudolabel.tasks.cluster import Cluster
 from pseudolabel.tasks.mask_audio import MaskAudio
+from pseudolabel.testing.checks import checksums
 from pseudolabel.writers.dataset import open_dataset
 from pseudolabel.writers.shards import ShardWriter
 
@@ -311,7 +312,7 @@ def test_what_is_kept_is_part_of_what_a_dataset_is(pictures: Path, out: Path) ->
     def again(keep: str | None) -> Any:
         return run(SMALL, pictures, out=out, keep=keep, copies=2, workers=1)
 
-    before, metadata = sums(out), pictures / "metadata.csv"
+    before, metadata = checksums(out), pictures / "metadata.csv"
     assert again(KEEP).status == "already finished"
     for other in ("licence", "licence,folder,caption,size", None):
         with pytest.raises(UserError, match="keep is") as told:
@@ -327,16 +328,16 @@ def test_what_is_kept_is_part_of_what_a_dataset_is(pictures: Path, out: Path) ->
     found = verify(out, pictures, workers=1)
     assert {fault["where"] for fault in found.faults} == {"cats/0.png"}
     assert "`licence` is 'CC0'; its source gives 'CC1'" in found.faults[0]["reason"]
-    assert sums(out) == before
+    assert checksums(out) == before
 
 
 def test_a_source_that_grows_grows_its_metadata(pictures: Path, out: Path) -> None:
-    before = sums(out)
+    before = checksums(out)
     picture(pictures / "new" / "0.png", np.random.default_rng(9))
     with (pictures / "metadata.csv").open("a") as file:
         file.write("new/0.png,newer,\n")
     run(SMALL, pictures, out=out, keep=KEEP, copies=2, workers=1, extend=True)
-    assert before.items() <= sums(out).items()
+    assert before.items() <= checksums(out).items()
     assert stored(out, "licence")["new/0.png"] == ("newer",)
     assert verify(out, pictures, workers=1).sound
 
@@ -345,7 +346,7 @@ def test_parts_and_streams_keep_the_same(pictures: Path, out: Path, tmp_path: Pa
     plan_parts(SMALL, pictures, out=tmp_path / "parts", keep=KEEP, copies=2, workers=1)
     run(SMALL, pictures, out=tmp_path / "parts", keep=KEEP, copies=2, workers=1, part="1/1")
     finish(tmp_path / "parts")
-    assert sums(tmp_path / "parts") == sums(out)
+    assert checksums(tmp_path / "parts") == checksums(out)
     rows = pq.read_table(out / "data").to_pylist()
     assert list(stream_rows(SMALL, pictures, keep=KEEP)) == [row for row in rows if not row["copy"]]
 

@@ -1,4 +1,4 @@
-"""Media of rows: tasks make arrays, labelers encode them, and a loader takes them as they are."""
+"""Media of rows. Tasks make arrays; labelers encode them, or leave them as they are for a loader."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Convert = Callable[[str, Any], Any]  # (type of a media column, its value) -> an
 
 
 class Encoded(NamedTuple):
-    """An image or a sound whose encoding is known: the source's, or that from which the label was computed."""
+    """An image or a sound that is already encoded: in the source, or because the label was computed from its bytes."""
 
     array: np.ndarray  # decoded
     encoded: bytes
@@ -50,7 +50,7 @@ def encode(kind: str, value: Any) -> Any:
 
 
 def decode(kind: str, value: Any) -> np.ndarray:
-    """Return the array that `encode` encodes, or that encoded media hold."""
+    """Return the array of a value of any of these kinds: an array, `Encoded`, or stored media."""
     if isinstance(value, Encoded):
         return value.array
     if isinstance(value, np.ndarray):
