@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -162,8 +162,9 @@ class Plan:
 
     def __getitem__(self, index: int) -> Shard:
         start, stop = self._offsets[index], self._offsets[index + 1]
-        stored = os.pread(self._file.fileno(), stop - start, start)  # forks of this process share the file's position
-        return Shard(index, [Extent(*extent) for extent in pickle.loads(stored)])
+        # a mapping has no position, which forks of this process would share
+        with mmap(self._file.fileno(), self._offsets[-1], access=ACCESS_READ) as stored:
+            return Shard(index, [Extent(*extent) for extent in pickle.loads(stored[start:stop])])
 
     def __iter__(self) -> Iterator[Shard]:
         return (self[index] for index in range(len(self)))

@@ -101,9 +101,9 @@ def test_pictures_and_sounds_have_names_and_headings_have_their_order(made: Made
 
 def test_rows_that_are_too_large_are_counted_and_the_others_shown() -> None:
     task = TASKS["rotate"]()
-    image = codec.jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8))
+    image = codec.media(codec.encode_jpeg(np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)))
     row = {"key": "\u00e4" * 99, "copy": 0, "label": 1, "image": image, "box": [0, 0, 9, 9], "flip": False}
-    small = {**row, "image": codec.jpeg(np.zeros((9, 9, 3), np.uint8)), "label": 2}
+    small = {**row, "image": codec.media(codec.encode_jpeg(np.zeros((9, 9, 3), np.uint8))), "label": 2}
     shown, lost = make_cards(row_columns(task), task.labeler(Path()), [row, row, small, small], 50_000)
     assert [named for named, _ in shown] == ["label: 180", "label: 180"]
     assert lost == 2

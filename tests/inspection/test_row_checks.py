@@ -71,7 +71,7 @@ def test_brighter_pictures_are_not_the_same(made: Made, tmp_path: Path) -> None:
     out = Path(shutil.copytree(made["rotate"], tmp_path / "out"))
     rows = pq.read_table(shard(out)).to_pylist()
     image = codec.decode_stored(rows[0]["image"])
-    rows[0]["image"] = codec.jpeg(np.clip(image * 1.04, 0, 255).astype(np.uint8))
+    rows[0]["image"] = codec.media(codec.encode_jpeg(np.clip(image * 1.04, 0, 255).astype(np.uint8)))
     write(out, rows)
     sign(out)
     found = verify(out, source(TASKS["rotate"]()), workers=1)

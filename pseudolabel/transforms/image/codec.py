@@ -66,8 +66,3 @@ def _encoded(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes
 def media(encoded: bytes) -> dict[str, bytes | None]:
     """Encoded bytes -> value of a media column."""
     return {"bytes": encoded, "path": None}
-
-
-def jpeg(image: np.ndarray) -> dict[str, bytes | None]:
-    """(H, W, 3) uint8 RGB -> value of a media column that holds a JPEG."""
-    return media(encode_jpeg(image))
