@@ -48,7 +48,7 @@ from pseudolabel.transforms.clustering.feature_sets import CLIP_FRAMES, FROM_ENC
 CODEBOOK_FILE = "centroids.npz"
 MAX_FEATURE_MEGABYTES = 160  # MB of features to learn from; k-means needs 160 MB more, and 200 MB to initialise
 ENCODER_FILE = "encoder.onnx"
-CLUSTERS_HELP = "Number of clusters. [samples learned from / 39, but at least 2 and at most 1000]"
+CLUSTERS_HELP = "Number of clusters. [a 39th of the samples learned from, 2 to 1000]"
 ENCODER_HELP = "Cluster the outputs of this .onnx network (images, video, audio). Needs pip install pseudolabel[onnx]."
 SIZE_HELP = "Short side in pixels: the maximum for images, exact for video."
 CODEBOOK_HELP = "Reuse the clusters of an earlier dataset: its centroids.npz. Nothing is learned."

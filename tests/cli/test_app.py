@@ -60,9 +60,9 @@ def test_every_task_has_its_command_help_and_line() -> None:
         assert f"{name}: " in listed
 
 
-def test_summary_adds_up_and_a_second_run_touches_nothing(made: Path, pseudolabel: Command) -> None:
+def test_summary_adds_up_and_a_second_run_touches_nothing(made: Path, here: Command) -> None:
     before = snapshot(made)
-    again = pseudolabel("jigsaw", FIXTURES / "images", "--out", made, "--json", "--workers", 1)
+    again = here("jigsaw", FIXTURES / "images", "--out", made, "--json", "--workers", 1)
     assert again.returncode == 0
     assert snapshot(made) == before
     summary = json.loads(again.stdout)
@@ -97,11 +97,11 @@ def test_the_summary_is_a_few_lines_of_words(here: Command, tmp_path: Path) -> N
     assert (again.returncode, "_skipped.jsonl: it is missing or damaged" in again.stdout) == (0, True)
 
 
-def test_a_lost_shard_is_made_again(made: Path, pseudolabel: Command) -> None:
+def test_a_lost_shard_is_made_again(made: Path, here: Command) -> None:
     shard = made / "data" / "train-00000.parquet"
     before = shard.read_bytes()
     shard.unlink()
-    assert pseudolabel("jigsaw", FIXTURES / "images", "--out", made, "--json").returncode == 0
+    assert here("jigsaw", FIXTURES / "images", "--out", made, "--json").returncode == 0
     assert shard.read_bytes() == before
 
 
@@ -173,7 +173,7 @@ def test_a_running_dataset_is_refused(pictures: Path, pseudolabel: Command, tmp_
     assert "another run" in second.stderr
 
 
-def test_other_versions_finish_nothing(made: Path, pseudolabel: Command, tmp_path: Path) -> None:
+def test_other_versions_finish_nothing(made: Path, here: Command, tmp_path: Path) -> None:
     manifest = made / "_manifest.json"
     facts = json.loads(manifest.read_text())
     facts["versions"]["numpy"] = "1.0"
@@ -181,14 +181,14 @@ def test_other_versions_finish_nothing(made: Path, pseudolabel: Command, tmp_pat
     manifest.write_text(json.dumps(facts))
     try:
         words = ["jigsaw", FIXTURES / "images", "--out", made]
-        assert pseudolabel(*words).returncode == 0, "finished stays finished"
+        assert here(*words).returncode == 0, "finished stays finished"
         (made / "_SUCCESS").unlink()
-        done = pseudolabel(*words)
+        done = here(*words)
         assert done.returncode == 4
         assert "numpy" in done.stderr
     finally:
         manifest.write_text(kept)
-    assert pseudolabel(*words).returncode == 0
+    assert here(*words).returncode == 0
     assert (made / "_SUCCESS").exists(), "signed again"
 
 
@@ -214,8 +214,8 @@ def test_a_full_disk(pictures: Path, pseudolabel: Command, tmp_path: Path) -> No
         subprocess.run(["umount", small], check=True)
 
 
-def test_dry_run_makes_nothing(pseudolabel: Command, tmp_path: Path) -> None:
-    done = pseudolabel("jigsaw", FIXTURES / "images", "--dry-run", "--json")
+def test_dry_run_makes_nothing(here: Command, tmp_path: Path) -> None:
+    done = here("jigsaw", FIXTURES / "images", "--dry-run", "--json")
     assert done.returncode == 0
     facts = json.loads(done.stdout)
     assert (facts["samples"], facts["skipped"], facts["rows"]) == (25, 1, 24)

@@ -8,13 +8,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from runs import FIXTURES, NAMES, Command
+from runs import NAMES, Command
+from snippets import make_sources
 
 from pseudolabel import TASKS
 from pseudolabel.cli.help import examples, first_clause
-from pseudolabel.tasks.base.modalities import MODALITIES, modalities_of
-
-FOLDERS = {"images": "images", "sound": "audio", "text": "text", "video": "video"}
+from pseudolabel.tasks.base.modalities import modalities_of
 
 
 @pytest.mark.parametrize("group", ["", "show", "plan"])
@@ -64,8 +63,7 @@ def test_the_examples_of_each_help_are_commands(here: Command) -> None:
 
 @pytest.mark.slow
 def test_the_examples_of_each_help_run(here: Command, tmp_path: Path) -> None:
-    for modality, kind in MODALITIES.items():
-        (tmp_path / kind.example).symlink_to(FIXTURES / FOLDERS[modality])
+    make_sources(tmp_path)
     for name in NAMES:
         show, run = (shlex.split(line)[1:] for line in examples(TASKS[name]))
         assert "chance level: " in here(*show).stdout

@@ -17,7 +17,7 @@ from pseudolabel.readers.sources import formats
 from pseudolabel.readers.sources.opening import open_file
 from pseudolabel.storage.byte_ranges import file_size
 
-PIXELS_HELP = "Skip images with more pixels. More than 8 bits, and WebP, count twice; deep TIFF once per 3 bytes."
+PIXELS_HELP = "Skip images with more pixels. WebP, and more than 8 bits, count double (in TIFF: one pixel for 3 bytes)."
 RANGE_HELP = "LO,HI: in images of more than 8 bits, LO becomes black and HI white; values (0,4095) or percentiles."
 MAX_FILE_BYTES = 2**26  # bytes allowed even if --max-pixels is small: a file may hold more frames or metadata
 
