@@ -100,7 +100,7 @@ class ShardReading:
 
     def samples(self, reader: Reader) -> Iterator[Sample]:
         """Yield the samples of the reader, except those that are unusable or known to crash a worker."""
-        for item in reader.read(self._pulled(), self.split):
+        for item in reader.read(self._next_extents(), self.split):
             self.counts.seen += item.count
             self.report.count(item.count, 0, 0)
             if isinstance(item, Skipped):
@@ -114,7 +114,7 @@ class ShardReading:
                 del item  # free a large payload before the next one is read
                 self.report.on(self._extent.key, "")
 
-    def _pulled(self) -> Iterator[Extent]:
+    def _next_extents(self) -> Iterator[Extent]:
         for extent in self.job.shard.extents:
             self._extent = extent
             reason = self.job.exceptions.reading.get(extent.key)

@@ -62,7 +62,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
         shards = _grown(extents, order, before, cut)
     else:
         ordered = sort_extents(extents, order)
-        shards = cut(ordered if options.limit is None else _limited(reader, ordered, options.limit))
+        shards = cut(ordered if options.limit is None else _limit(reader, ordered, options.limit))
     made = Plan(shards)  # this lists the whole source and completes `counts`
     found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
     found.ignored = _most_frequent(counts)
@@ -129,7 +129,7 @@ def _grown(
     yield from cut(extent for _, extent in chain([head] if head else [], pairs))
 
 
-def _limited(reader: Reader, extents: Iterator[Extent], limit: int) -> Iterator[Extent]:
+def _limit(reader: Reader, extents: Iterator[Extent], limit: int) -> Iterator[Extent]:
     for extent in extents:
         first, count = reader.first(extent, limit)
         yield first

@@ -39,7 +39,7 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
     records = {i: record for i, record in enumerate(_records(out, summary["shards"], findings)) if record}
     if len(records) == summary["shards"]:
         _counts(dataset, list(records.values()), findings)
-    _listed(dataset, findings)
+    _check_skip_list(dataset, findings)
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
 
 
@@ -58,7 +58,7 @@ def load_known_failures(out: Path, findings: Findings) -> KnownFailures:
 
 def read_skipped(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of a list of skipped samples. Raise `UnusableSample` if the file or a line is damaged."""
-    return (read_json(path, SKIPPED_SHAPE, line) for line in _kept(_lines(path)))
+    return (read_json(path, SKIPPED_SHAPE, line) for line in _guard(_lines(path)))
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -66,7 +66,8 @@ def _lines(path: Path) -> Iterator[str]:
         yield from lines
 
 
-def _kept(lines: Iterator[str]) -> Iterator[str]:
+def _guard(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines. Raise `UnusableSample` if the file is missing or damaged."""
     try:
         yield from lines
     except StoreFailure:
@@ -117,12 +118,12 @@ def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], findings: Fi
         findings.blame(RECORDS, f"the shards' records do not add up to the manifest's summary: {', '.join(wrong)}")
 
 
-def _listed(dataset: Dataset, findings: Findings) -> None:
+def _check_skip_list(dataset: Dataset, findings: Findings) -> None:
     """Check that the list of skipped samples has the lines of the shards' lists and the counts of the summary."""
     summary, path, counts = dataset.manifest["summary"], dataset.out / SKIPPED, Counter[str]()
     shards = Records(dataset.out).read_skips(summary["shards"])
     try:
-        for number, (one, other) in enumerate(zip_longest(_kept(_lines(path)), _kept(shards)), 1):
+        for number, (one, other) in enumerate(zip_longest(_guard(_lines(path)), _guard(shards)), 1):
             if one != other:
                 raise UnusableSample(f"line {number} differs from the shards' records")
             line = read_json(path, SKIPPED_SHAPE, one)

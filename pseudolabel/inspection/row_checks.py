@@ -47,7 +47,7 @@ def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, s
         of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
     if kind == "image" or kind.startswith("audio<"):
         for row, media in zip(of.tolist(), values, strict=True):  # one at a time: an image may be large
-            told = or_skipped("", partial(_decoded, kind, media.as_py()))
+            told = or_skipped("", partial(_decode, kind, media.as_py()))
             if isinstance(told, Skipped):
                 yield row, told.reason
     elif kind.startswith("float"):
@@ -66,7 +66,7 @@ def _boxes(values: pa.Array, of: np.ndarray) -> Iterator[tuple[int, str]]:
             yield row, f"has {box}, which is not a box [left, top, right, bottom]"
 
 
-def _decoded(kind: str, media: Mapping[str, Any] | None) -> np.ndarray | None:
+def _decode(kind: str, media: Mapping[str, Any] | None) -> np.ndarray | None:
     if media is None:
         return None  # reported as null
     return codec.decode_stored(media) if kind == "image" else audio_codec.decode_flac(media)[0]

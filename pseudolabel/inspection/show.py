@@ -66,7 +66,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         more = takewhile(lambda _: time.monotonic() < until, chain.from_iterable(streams))
         names = [column.name for column in labels_to_count(columns)]
         labels = [{name: row[name] for name in names} for row in chain(some, more)]
-        yield from _asked(task, columns)
+        yield from _describe_task(task, columns)
         yield f"chance level: {chance_level(task, spreads_of_rows(columns, labels))}"
         for row in some:
             yield f"\n{escape_controls(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
@@ -101,7 +101,7 @@ def _why_not(task: Task, found: Scan, labeler: Labeler) -> str:
     return str(json.loads(left[0])["reason"]) if left else "give a longer text or more files"
 
 
-def _asked(task: Task, columns: Sequence[Column]) -> Iterator[str]:
+def _describe_task(task: Task, columns: Sequence[Column]) -> Iterator[str]:
     """Yield the summary of the task, its inputs and its labels."""
     yield first_paragraph(task.__doc__)
     for role in ("input", "label"):
@@ -114,10 +114,10 @@ def _lines(piece: Piece, colour: bool) -> Iterator[str]:
             yield f"{piece.name}: {escape_controls(piece.value)}"
         case MarkedText():
             yield from ([f"{piece.caption}:"] if piece.caption else [])
-            yield "".join(_marked(*span, colour) for span in piece.spans)
+            yield "".join(_mark(*span, colour) for span in piece.spans)
 
 
-def _marked(text: str, mark: str, note: str, colour: bool) -> str:
+def _mark(text: str, mark: str, note: str, colour: bool) -> str:
     """Return a span of text. Put a span to predict in brackets, with the text that is shown in its place."""
     text, note = escape_controls(text), escape_controls(note)
     if not mark:

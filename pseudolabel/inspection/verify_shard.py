@@ -113,7 +113,7 @@ def foreign_schema(found: pa.Schema, expected: pa.Schema) -> str:
         lacking = [f for f in expected if f.name not in found.names or found.field(f.name) != f]
         return f"its columns differ from the task's: {lacking[0].name if lacking else ', '.join(found.names)}"
     for name in (b"pseudolabel", b"huggingface"):
-        here, there = (_said(schema, name) for schema in (found, expected))
+        here, there = (_metadata(schema, name) for schema in (found, expected))
         if here != there:
             what = next((key for key in there if here.get(key) != there[key]), "metadata")
             said = f"{here.get(what)!r}, not {there[what]!r}" if what in ("task", "seed", "shard") else "different"
@@ -121,7 +121,7 @@ def foreign_schema(found: pa.Schema, expected: pa.Schema) -> str:
     return ""
 
 
-def _said(schema: pa.Schema, name: bytes) -> dict[str, Any]:
+def _metadata(schema: pa.Schema, name: bytes) -> dict[str, Any]:
     """Return the JSON object under `name` in the schema's metadata, without column meanings; {} if there is none."""
     try:
         said = json.loads((schema.metadata or {}).get(name, b"{}"))
@@ -205,12 +205,12 @@ class ShardComparer:
             del item  # free its image before the next one is decoded
             made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
-                made, source = self._matched(made, source), None  # `source` can only check all rows of the item at once
+                made, source = self._match(made, source), None  # `source` can only check all rows of the item at once
             del source
         for rows in self.stored.all() if self.stored else ():
             self._superfluous(rows)
 
-    def _matched(self, made: pa.RecordBatch, source: Any) -> pa.RecordBatch:
+    def _match(self, made: pa.RecordBatch, source: Any) -> pa.RecordBatch:
         """Check the stored rows that match the first rows of `made`. Return the rest of `made`."""
         stored, key, copy = self.stored, made["key"][0].as_py(), made["copy"][0].as_py()
         before = stored.ahead(key, copy) if stored else -1

@@ -153,9 +153,9 @@ class PairLabeler(PerSampleLabeler):
                 continue
             group.append(seen)
             if len(group) == task.company:
-                yield from self._paired(group, group)
+                yield from self._pair(group, group)
                 group, before = [], group
-        yield from self._paired(group, [*before, *group][-task.company :])
+        yield from self._pair(group, [*before, *group][-task.company :])
 
     def _see(self, sample: Sample, chance: Chance, copies: int) -> SeenPicture:
         chances = [chance(sample.key, copy) for copy in range(copies)]
@@ -166,7 +166,7 @@ class PairLabeler(PerSampleLabeler):
         ]
         return SeenPicture(ops.dhash(sample.payload), rows, chances)
 
-    def _paired(self, group: Sequence[SeenPicture], pool: Sequence[SeenPicture]) -> Iterator[Rows | Skipped]:
+    def _pair(self, group: Sequence[SeenPicture], pool: Sequence[SeenPicture]) -> Iterator[Rows | Skipped]:
         looks = np.array([seen.looks[0] for seen in pool], np.uint64)
         for seen in group:
             apart = [np.bitwise_count(looks ^ np.uint64(look)) for look in seen.looks]

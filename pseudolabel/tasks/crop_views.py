@@ -63,11 +63,11 @@ class CropViews(augment.ViewOptions, ImageTask):
     def recipes(self) -> tuple[augment.AugmentParams, ...]:
         """Return the parameters of each crop: two large crops, then the small crops."""
         *large, small = augment.PRESETS[self.preset]
-        large = [self._sized(recipe, self.global_size, self.global_area) for recipe in large]
+        large = [self._with_size(recipe, self.global_size, self.global_area) for recipe in large]
         count = LOCAL_COUNTS[self.preset] if self.locals is None else self.locals
-        return (*large, *[self._sized(small, self.local_size, self.local_area)] * count)
+        return (*large, *[self._with_size(small, self.local_size, self.local_area)] * count)
 
-    def _sized(
+    def _with_size(
         self, recipe: augment.AugmentParams, size: int | None, area: tuple[float, float] | None
     ) -> augment.AugmentParams:
         least, most = area or (recipe.min_area, recipe.max_area)

@@ -249,12 +249,12 @@ class ColumnJoiner:
     def rows(self, made: Iterator[Rows | Skipped]) -> Iterator[Rows | Skipped]:
         """Yield the rows with source columns, or `Skipped` for a sample whose source columns cannot be read."""
         for item in made:
-            joined = item if isinstance(item, Skipped) else self._joined(item)
+            joined = item if isinstance(item, Skipped) else self._join(item)
             del item  # free a decoded image before the next one is decoded
             yield joined
             del joined
 
-    def _joined(self, item: Rows) -> Rows | Skipped:
+    def _join(self, item: Rows) -> Rows | Skipped:
         rows = []
         for row in item.rows:
             values = self._of(row["key"])

@@ -120,7 +120,7 @@ def test_unlike_means_more_than_eight_bits_mirrored_or_not() -> None:
             SeenPicture((0, look ^ ((1 << mirrored) - 1)), [{**row, "key": "a"}], [rng]),
             SeenPicture((look, 0), [{**row, "key": "b"}], [rng]),
         ]
-        made = list(PairLabeler(task, ())._paired(pool[:1], pool))
+        made = list(PairLabeler(task, ())._pair(pool[:1], pool))
         assert sum(row["label"] == 0 for row in made[0].rows if "label" in row) == expected
 
 

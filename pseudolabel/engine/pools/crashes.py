@@ -117,7 +117,7 @@ class CrashBisector:
         if status is None and job.kind != "fit":
             return self._again(death)
         if job.trial and status:
-            return self._tried(job, status, death)
+            return self._after_trial(job, status, death)
         extents, index = job.shard.extents, job.shard.index
         self._killed[index] += 1
         if self._killed[index] == MAX_CRASHES:
@@ -147,7 +147,7 @@ class CrashBisector:
             )
         return [death.job]
 
-    def _tried(self, trial: Job, status: WorkerStatus, death: events.Died) -> list[Job]:
+    def _after_trial(self, trial: Job, status: WorkerStatus, death: events.Died) -> list[Job]:
         extents, index = trial.shard.extents, trial.shard.index
         if len(extents) > 1:
             half = len(extents) // 2

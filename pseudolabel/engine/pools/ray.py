@@ -49,11 +49,11 @@ _pool: tuple[Path, local.LocalPool] | None = None  # (work folder, pool) of this
 
 def serve(place: NodeSpec, job: Job) -> Iterator[tuple[type, Sequence[Any]]]:
     """Do one job in a worker process of this node. Yield its events without the job, which may be large."""
-    for event in _opened(place).events(deque([job]), iter(())):
+    for event in _open_pool(place).events(deque([job]), iter(())):
         yield type(event), event[1:]
 
 
-def _opened(place: NodeSpec) -> local.LocalPool:
+def _open_pool(place: NodeSpec) -> local.LocalPool:
     """Return the pool of this process, with one worker. For a new run, check the node and make a new pool."""
     global _pool
     if _pool is None or _pool[0] != place.spec.work:
@@ -102,7 +102,7 @@ class RayPool:
         self._ray, self._ours = ray, not ray.is_initialized()
         self._cluster = bool(self._address) or not self._ours
         if self._ours:
-            with _signals_kept():
+            with _keep_signals():
                 self._join(self._address) if self._address else self._start()
             ray._private.worker._worker_logs_enabled = False  # else Ray prints errors of workers on standard output
         if self._cluster:
@@ -222,7 +222,7 @@ def _reach(address: str) -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
+def _keep_signals() -> Iterator[None]:
     """Restore the signal handlers that Ray replaces: its handlers end the process without a message."""
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     handlers = {number: signal.getsignal(number) for number in numbers}

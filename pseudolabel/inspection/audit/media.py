@@ -109,11 +109,11 @@ def _items(value: Any) -> Iterator[Item]:
     elif isinstance(value, Mapping) and "array" in value:
         yield _sound(np.asarray(value["array"]), int(value["sampling_rate"]))
     elif isinstance(value, bytes):
-        yield _decoded(value)
+        yield _decode(value)
     elif isinstance(value, Mapping) and "bytes" in value:
         if not value["bytes"]:
             raise UnusableSample("holds no bytes" + (", only a path" if value.get("path") else ""))
-        yield _decoded(value["bytes"])
+        yield _decode(value["bytes"])
     elif isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.kind in "biuf" and value.size:
         yield _image(_as_rgb(value), None, value.tobytes())
     elif isinstance(value, int | float | np.number):
@@ -124,7 +124,7 @@ def _items(value: Any) -> Iterator[Item]:
         )
 
 
-def _decoded(encoded: bytes) -> Item:
+def _decode(encoded: bytes) -> Item:
     import soundfile
 
     from pseudolabel.transforms.image import codec

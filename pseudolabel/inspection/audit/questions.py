@@ -164,10 +164,10 @@ def combined(items: Sequence[Item]) -> dict[str, np.ndarray]:
     for item in items:
         for kind, vector in item.facts.items():
             kinds[kind].append(vector)
-    return {kind: _joined(vectors) for kind, vectors in kinds.items()}
+    return {kind: _join(vectors) for kind, vectors in kinds.items()}
 
 
-def _joined(vectors: Sequence[np.ndarray]) -> np.ndarray:
+def _join(vectors: Sequence[np.ndarray]) -> np.ndarray:
     if len(vectors) == 1:
         return vectors[0]
     same = len({len(vector) for vector in vectors}) == 1

@@ -48,7 +48,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     Raise `UserError` if there is nothing of the kind, or if columns are not named where they must be.
     """
     if re.fullmatch(r"[\w.]+:[\w.]+", what) and not Path(what).exists():
-        first, rows = _loaded(what)
+        first, rows = _load(what)
         check_columns(what, inputs, labels, list(first))
         return Table(inputs, labels, first, rows)
     found, dataset = open_location(what), None
@@ -130,7 +130,7 @@ def _parquet(what: str, files: Sequence[pq.ParquetFile], names: Sequence[str], r
 # --- loaders ---------------------------------------------------------------------------------------------------------
 
 
-def _loaded(what: str) -> tuple[Row, Callable[[int], Numbered]]:
+def _load(what: str) -> tuple[Row, Callable[[int], Numbered]]:
     """Import the loader. Return its first row and a function that yields rows: blocks if it has a length and indices.
 
     A loader is an iterable of dicts, or a function that returns one.
@@ -151,10 +151,10 @@ def _loaded(what: str) -> tuple[Row, Callable[[int], Numbered]]:
             raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
         with _failures(what):
             first = items[0]
-        return _row(what, first), lambda rows: _guarded(what, ((i, items[i]) for i in _spread(len(items), rows)))
+        return _row(what, first), lambda rows: _guard(what, ((i, items[i]) for i in _spread(len(items), rows)))
     if not hasattr(items, "__iter__"):
         raise UserError(f"{what} is a {type(items).__name__}; give an iterable of dicts or a function that returns one")
-    numbered = _guarded(what, enumerate(chain.from_iterable(map(_split, items)) if batched else items))
+    numbered = _guard(what, enumerate(chain.from_iterable(map(_split, items)) if batched else items))
     one = next(numbered, None)
     if one is None:
         raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
@@ -174,7 +174,7 @@ def _failures(what: str) -> Iterator[None]:
         raise UserError(f"{what} failed: {said}; repair the loader", 3) from fault
 
 
-def _guarded(what: str, items: Iterable[tuple[int, Any]]) -> Numbered:
+def _guard(what: str, items: Iterable[tuple[int, Any]]) -> Numbered:
     with _failures(what):
         for number, item in items:
             yield number, _row(what, item)

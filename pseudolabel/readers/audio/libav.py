@@ -42,7 +42,7 @@ class LibavSound(LibavFile):
             self.channels: int = self.stream.codec_context.layout.nb_channels
             self._context = self.stream.codec_context
             self._origin: int | None = 0 if start else None  # timestamp of frame 0
-            items = self._decoded(start)
+            items = self._decode_blocks(start)
             first = next(items, None)  # sets the true rate and channels: a header of AAC may give half of them
             self._items = items if first is None else chain((first,), items)
             self._held = np.empty((0, self.channels), np.float32)  # decoded, but not read yet
@@ -82,7 +82,7 @@ class LibavSound(LibavFile):
         """See `Sound.resume`. Ignore `frame`: continue with the next sound that decodes."""
         return self._until
 
-    def _decoded(self, start: int) -> Iterator[np.ndarray | Gap]:
+    def _decode_blocks(self, start: int) -> Iterator[np.ndarray | Gap]:
         """Yield blocks of (n, channels) float32 from a frame on, and the places where frames are missing."""
         end, fault, started = 0, "", False  # end: frames
         failed = 0  # ticks of the preceding packets that do not decode

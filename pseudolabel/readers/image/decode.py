@@ -63,9 +63,9 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: 
             image = decode_jpeg(data, header, factor)
         if not header.metadata:
             return image
-        with _undisturbed():
+        with _pillow_limits():
             return upright(image, jpeg_orientation(header.metadata))
-    with _undisturbed(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
+    with _pillow_limits(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
         page = read_tiff(data)
         if page:
             _allow(*page.extent, max_pixels, page.weight)
@@ -89,7 +89,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: 
 
 
 @contextmanager
-def _undisturbed(most: int | None = None) -> Iterator[None]:
+def _pillow_limits(most: int | None = None) -> Iterator[None]:
     """Silence Pillow's warnings and set its pixel limit to `most`. None: no limit, because `_allow` checks the size."""
     from PIL import Image
 

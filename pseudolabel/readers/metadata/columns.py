@@ -35,7 +35,7 @@ def column_types(path: str, encoding: str, wanted: Sequence[str] = ()) -> dict[s
     name = strip_compression(path)
     if name.endswith(".parquet"):
         with tables.open_parquet(path) as file:
-            return {field.name: _spelt(field.type) for field in file.schema_arrow}
+            return {field.name: _type_name(field.type) for field in file.schema_arrow}
     if name.endswith(CSV):
         return dict.fromkeys(tables.csv_rows(path, encoding)[0], TEXT)
     if name.endswith(JSONL):
@@ -53,7 +53,7 @@ def identical_values(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))
 
 
-def _spelt(kind: pa.DataType) -> str:
+def _type_name(kind: pa.DataType) -> str:
     name = str(tables.value_type(kind))
     return TYPE_ALIASES.get(name, name)
 
@@ -117,14 +117,14 @@ def _near(row: TableRow, _: object, wanted: tuple[tuple[str, str], ...]) -> list
 def _column(name: str, values: pa.Array, kind: str) -> list[Any]:
     import pyarrow as pa
 
-    if (found := _spelt(values.type)) != kind:
+    if (found := _type_name(values.type)) != kind:
         return [UnusableSample(f"column {name!r} holds {found} here, but {kind} elsewhere")] * len(values)
     if kind != TEXT:
         return list(values.cast(tables.value_type(values.type)).to_pylist())
-    return [_decoded(name, value) for value in values.cast(pa.large_binary()).to_pylist()]
+    return [_decode(name, value) for value in values.cast(pa.large_binary()).to_pylist()]
 
 
-def _decoded(name: str, value: bytes | None) -> str | UnusableSample | None:
+def _decode(name: str, value: bytes | None) -> str | UnusableSample | None:
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError as bad:

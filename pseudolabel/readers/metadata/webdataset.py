@@ -53,7 +53,7 @@ def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | Un
         try:
             record: dict[str, Any] = {}
             for field, data in _fields(where, members):
-                record |= {field: _decoded(field, data)} if field in TEXT_FIELDS else tables.json_object(data)
+                record |= {field: _decode(field, data)} if field in TEXT_FIELDS else tables.json_object(data)
             yield name, {column: to_text(column, record.get(column)) for column in wanted}
         except UnusableSample as bad:
             yield name, bad
@@ -76,7 +76,7 @@ def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]
                 yield field, file.read()
 
 
-def _decoded(field: str, data: bytes) -> str:
+def _decode(field: str, data: bytes) -> str:
     try:
         return data.decode().strip()
     except UnicodeDecodeError as bad:

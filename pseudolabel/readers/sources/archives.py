@@ -67,7 +67,7 @@ def members(where: str, doubt: Doubt = no_doubt) -> Iterator[Member]:
 
     If `doubt` asks for first bytes of a member, set the member's `suffix` by its content.
     """
-    found = _zip(where, doubt) if where.lower().endswith(".zip") else _tarred(where, doubt)
+    found = _zip(where, doubt) if where.lower().endswith(".zip") else _tar_members(where, doubt)
     first = next(found, None)
     if first is None:  # also a zip with a damaged end, or a tar that begins with zeros
         raise UnusableSample("the archive contains no file")
@@ -75,7 +75,7 @@ def members(where: str, doubt: Doubt = no_doubt) -> Iterator[Member]:
     yield from found
 
 
-def _tarred(where: str, doubt: Doubt) -> Iterator[Member]:
+def _tar_members(where: str, doubt: Doubt) -> Iterator[Member]:
     with FaultRecordingFile(open_file(where)) as file:
         packed = where.lower().endswith(PACKED_TARS)
         yield from _packed_tar(file, open_file(where), doubt) if packed else _tar(file, file, doubt)
@@ -140,7 +140,7 @@ def _tar(
                 with file.decoding_errors("damaged"):
                     stream.seek(info.offset_data)
                     suffix = recognise(info.name, stream.read(min(info.size, count)))
-            yield Member(info.name, info.size, _located(info, head, packed, points), block, suffix)
+            yield Member(info.name, info.size, _member_location(info, head, packed, points), block, suffix)
     if headers.last.strip(b"\0"):  # tarfile ends without an error at an invalid header
         raise UnusableSample(f"damaged from byte {tar.offset} on: no valid header")
     if len(headers.last) < tarfile.BLOCKSIZE:
@@ -152,7 +152,7 @@ def _tar(
     file.check()
 
 
-def _located(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> str:
+def _member_location(info: tarfile.TarInfo, head: bytes, packed: int, points: str) -> str:
     if info.islnk():
         return unusable_locator(f"a hard link, to {info.linkname}; pack it with --hard-dereference")
     if info.issym():

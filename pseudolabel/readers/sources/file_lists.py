@@ -75,7 +75,7 @@ class FileList:
         return Path(os.path.normpath(os.path.join(self._folder, line))).parts
 
     def _lines(self) -> Iterator[str]:
-        with open(self._path, "rb") if self._path else nullcontext(_piped(self._given)) as file:
+        with open(self._path, "rb") if self._path else nullcontext(_copy_pipe(self._given)) as file:
             file.seek(0)
             file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
             for line in file:
@@ -86,7 +86,7 @@ class FileList:
 
 
 @cache
-def _piped(given: str) -> IO[bytes]:
+def _copy_pipe(given: str) -> IO[bytes]:
     """Copy standard input or a named pipe to a temporary file: a pipe can be read only once, a list is read again."""
     kept = TemporaryFile()  # noqa: SIM115 - open until the process ends
     with open(given[1:], "rb") if given != "-" else nullcontext(sys.stdin.buffer) as pipe:

@@ -50,7 +50,7 @@ def find_files(sources: Sequence[Path], suffixes: Collection[str]) -> Iterator[F
     ends = tuple(suffixes)
     for source in sources:
         prefix = f"{source.name}/" if len(sources) > 1 else ""
-        listed, alone = _listed(source, ends)
+        listed, alone = _list_files(source, ends)
         looks = _is_recognised(ends) and (alone or not (isinstance(source, FileList) or is_url(source)))
         for name, where, size in _readable(listed):
             if size >= 0 and _contains(name.partition(DUPLICATE_MARK)[0], where, ends):
@@ -150,7 +150,7 @@ def _exists(source: Path) -> bool:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _listed(source: Path, ends: tuple[str, ...]) -> tuple[Iterable[ListedFile], bool]:
+def _list_files(source: Path, ends: tuple[str, ...]) -> tuple[Iterable[ListedFile], bool]:
     """Return the visible files of a source, and whether the source is a single file."""
     if isinstance(source, FileList):
         looks = _is_recognised(ends)

@@ -22,10 +22,10 @@ MAX_WHOLE_BYTES = 64 << 20  # maximum bytes of a response that holds the whole o
 
 def open_object(address: str, size: int) -> io.BufferedReader:
     """Open an object of `size` bytes. Each read requests only its range from the store."""
-    return range_file(size, partial(_ranged, address), buffer=REQUEST_BYTES)
+    return range_file(size, partial(_read_range, address), buffer=REQUEST_BYTES)
 
 
-def _ranged(address: str, at: int, count: int) -> bytes:
+def _read_range(address: str, at: int, count: int) -> bytes:
     there, path = filesystem_and_path(open_location(address))
     data: bytes = request(lambda: there.cat_file(path, start=at, end=at + count), address)
     if len(data) > max(count, MAX_WHOLE_BYTES):
@@ -37,7 +37,7 @@ def request(ask: Callable[[], T], address: str) -> T:
     """Return `ask()`, with retries. Raise `UnusableSample` if the store refuses only this object, OSError if the store
     fails or refuses the whole folder."""
     try:
-        return with_retries(partial(_answered, ask), address)
+        return with_retries(partial(_answer, ask), address)
     except (FileNotFoundError, PermissionError) as refusal:
         if not address.startswith("http"):  # HTTP has no folders
             there, folder = filesystem_and_path(open_location(address).parent)
@@ -49,7 +49,7 @@ def request(ask: Callable[[], T], address: str) -> T:
         raise UnusableSample("no permission to read it" if denied else "gone since the scan") from None
 
 
-def _answered(ask: Callable[[], T]) -> T:
+def _answer(ask: Callable[[], T]) -> T:
     try:
         return ask()
     except Exception as fault:
@@ -80,7 +80,7 @@ def list_objects(folder: Path) -> Iterator[tuple[str, str, int]]:
     folders = [(path, "")]
     while folders:
         path, prefix = folders.pop()
-        entries = [entry for entry in _listed(there, path) if entry["name"].rstrip("/") != path.rstrip("/")]
+        entries = [entry for entry in _list_folder(there, path) if entry["name"].rstrip("/") != path.rstrip("/")]
         names = [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries]
         if prefix and MANIFEST in names:
             continue
@@ -94,7 +94,7 @@ def list_objects(folder: Path) -> Iterator[tuple[str, str, int]]:
                 yield f"{prefix}{name}", where, entry["size"]
 
 
-def _listed(there: Any, path: str) -> list[dict[str, Any]]:
+def _list_folder(there: Any, path: str) -> list[dict[str, Any]]:
     entries = list(with_retries(lambda: there.ls(path, detail=True), path))
     there.invalidate_cache()  # fsspec would keep every listing
     return entries

@@ -165,7 +165,7 @@ def _zip_member(container: str, told: str) -> io.BufferedReader:
             unless_kept.pop_all()
             return range_file(size, read_at(file, begin), crc, file)
         if max(packed, size) <= MAX_INFLATED_BYTES:
-            data = _inflated(read_at(file, begin)(0, packed), size)
+            data = _inflate(read_at(file, begin)(0, packed), size)
             return range_file(size, lambda at, count: data[at : at + count], crc)
     stream = _stream(container, f"{begin} {packed} {size} {crc}", container_stamp(container))
     return range_file(size, stream.give, crc)
@@ -191,7 +191,7 @@ def _header(file: io.BufferedReader, at: int, crc: int) -> int:
     return 30 + int(name) + int(extra)
 
 
-def _inflated(packed: bytes, size: int) -> bytes:
+def _inflate(packed: bytes, size: int) -> bytes:
     with decoding_errors("damaged"):
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)  # a limit of 0 means no limit
     if len(data) != size:
@@ -209,7 +209,7 @@ def _stream(container: str, member: str, _: object, points: str = "", end: str =
             raise UnusableSample(ARCHIVE_CHANGED)
         return SeekableGzip(file, points)
     begin, packed, size, crc = map(int, member.split())
-    give = _gzipped(read_at(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
+    give = _as_gzip(read_at(file, begin), packed, struct.pack("<II", crc, size & 0xFFFFFFFF))
     return SeekableGzip(range_file(len(GZIP_HEADER) + packed + 8, give, file=file))
 
 
@@ -221,7 +221,7 @@ def gzip_end(file: io.BufferedReader) -> str:
     return f"{size}-{end.hex()}"
 
 
-def _gzipped(deflated: ReadAt, packed: int, end: bytes) -> ReadAt:
+def _as_gzip(deflated: ReadAt, packed: int, end: bytes) -> ReadAt:
     def give(at: int, count: int) -> bytes:
         inside = at - len(GZIP_HEADER)
         if inside < 0:

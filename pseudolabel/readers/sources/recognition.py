@@ -45,7 +45,7 @@ def recognise(name: str, head: bytes) -> str:
     inner = strip_compression(name)
     suffix, compression = suffix_of(inner), name.lower()[len(inner) :]
     if compression:
-        head = _decompressed(name, head)
+        head = _decompress(name, head)
     elif suffix not in KNOWN and (found := format_of(head)):
         return found
     if suffix in PROGRAMS or README.match(inner.rpartition("/")[2]):
@@ -54,7 +54,7 @@ def recognise(name: str, head: bytes) -> str:
     return "" if not found or (suffix == ".json" and found != ".jsonl") else found + compression
 
 
-def _decompressed(name: str, head: bytes) -> bytes:
+def _decompress(name: str, head: bytes) -> bytes:
     with suppress(UnusableSample), decompression_errors():
         return decompress(io.BufferedReader(io.BytesIO(head)), name).read(HEAD_BYTES)
     return b""

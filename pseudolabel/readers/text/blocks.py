@@ -66,7 +66,7 @@ def decode_block(run: RawDocuments, encoding: str) -> Iterator[Block | Fault]:
     texts, positions = [], []
     for raw, start, position in zip(run.texts(), run.starts.tolist(), run.positions.tolist(), strict=True):
         try:
-            texts.append(_recoded(raw, start, encoding))
+            texts.append(_recode(raw, start, encoding))
             positions.append(position)
         except UnusableSample as bad:
             yield position, bad
@@ -80,7 +80,7 @@ def _is_text(data: memoryview) -> bool:
         return False
 
 
-def _recoded(raw: bytes, place: int, encoding: str) -> bytes:
+def _recode(raw: bytes, place: int, encoding: str) -> bytes:
     try:
         text = raw.decode(encoding).encode()
     except UnicodeError as bad:

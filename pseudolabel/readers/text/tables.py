@@ -133,7 +133,7 @@ def csv_cells(extent: Extent, column: str, encoding: str) -> Iterator[Cell]:
         if isinstance(fields, UnusableSample):
             yield row, fields
         else:
-            yield row, _encoded(fields[place], encoding)
+            yield row, _encode(fields[place], encoding)
 
 
 def csv_records(path: str, names: Iterable[str], encoding: str) -> Iterator[Record]:
@@ -180,7 +180,7 @@ def _rows(rows: Any) -> Iterator[list[str] | UnusableSample]:
             yield bad
 
 
-def _encoded(text: str, encoding: str) -> bytes | UnusableSample:
+def _encode(text: str, encoding: str) -> bytes | UnusableSample:
     try:
         return text.encode()
     except UnicodeEncodeError as bad:  # see `streams.lines`
@@ -225,7 +225,7 @@ def parquet_cells(extent: Extent, column: str) -> Iterator[Cell]:
             _check(file, column)
             for batch in parquet_batches(file, extent, [column]):
                 for cell in batch.column(0).cast(pa.large_binary()).to_pylist():
-                    yield row, _checked(cell or b"")
+                    yield row, _check_utf8(cell or b"")
                     row += 1
     except UnusableSample as bad:
         yield row, UnusableSample(str(bad), 1 if stop is None else stop - row)
@@ -274,7 +274,7 @@ def value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _checked(text: bytes) -> bytes | UnusableSample:
+def _check_utf8(text: bytes) -> bytes | UnusableSample:
     try:
         text.decode()
     except UnicodeDecodeError as bad:

@@ -24,12 +24,12 @@ def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
             yield line
         elif fields := _split(line):
             if line.startswith('"') or '\t"' in line:
-                fields = _unquoted(line, fields, ahead, width)
+                fields = _unquote(line, fields, ahead, width)
             width = width or len(fields)
             yield fields
 
 
-def _unquoted(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
+def _unquote(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
     """Return the fields. If the row is quoted, remove quotation marks, and take the row's other lines from `ahead`."""
     plain = len(fields) == width  # whether the lines of the row, each alone, have the right width
 

@@ -88,7 +88,7 @@ class VideoFile:
     def _timeline(self, begin: int | None, until: float, more: int) -> Timeline:
         stamps, segments, keys, clock = array("q"), array("q"), array("q"), -inf
         packets, held = list["av.Packet"](), 0
-        for segment, packet in self._numbered(self._packets()):
+        for segment, packet in self._number_packets(self._packets()):
             if packet.dts is not None and packet.dts < clock - MAX_CLOCK_STEP_BACK / self.tick:
                 self.fault = f"the timestamps go back by {(clock - packet.dts) * self.tick:.0f} s"
                 break
@@ -115,7 +115,7 @@ class VideoFile:
         `whole`: decode segments to their ends, because the second field of a frame may be a packet of its own.
         """
         stamps, at = timeline.stamps[wanted].tolist(), 0
-        for stamp, frame in self._stamped(timeline, wanted, whole):
+        for stamp, frame in self._timed_frames(timeline, wanted, whole):
             while at < len(stamps) and stamp is not None and stamps[at] < stamp:
                 yield None
                 at += 1
@@ -126,26 +126,26 @@ class VideoFile:
                 return
         yield from [None] * (len(stamps) - at)
 
-    def _stamped(self, timeline: Timeline, wanted: np.ndarray, whole: bool) -> Iterator[tuple[Any, av.VideoFrame]]:
+    def _timed_frames(self, timeline: Timeline, wanted: np.ndarray, whole: bool) -> Iterator[tuple[Any, av.VideoFrame]]:
         """Yield (timestamp, frame) of the wanted frames and of some others.
 
         AVI stores when a frame is decoded, not when it is shown. So all frames of AVI are decoded and counted.
         """
         if self.counted:
             everything = dict.fromkeys(range(len(timeline.keys)), inf)
-            yield from zip(timeline.stamps.tolist(), self._decoded(timeline, everything, None), strict=False)
+            yield from zip(timeline.stamps.tolist(), self._decode_segments(timeline, everything, None), strict=False)
         else:
             stamps, ends = set(timeline.stamps[wanted].tolist()), timeline.needed(wanted)
             ends = dict.fromkeys(ends, inf) if whole else ends
-            yield from ((frame.pts, frame) for frame in self._decoded(timeline, ends, stamps))
+            yield from ((frame.pts, frame) for frame in self._decode_segments(timeline, ends, stamps))
 
-    def _decoded(self, timeline: Timeline, needed: Ends, stamps: set[int] | None) -> Iterator[av.VideoFrame]:
+    def _decode_segments(self, timeline: Timeline, needed: Ends, stamps: set[int] | None) -> Iterator[av.VideoFrame]:
         """Yield the frames of needed segments, each up to its end or its first damage (AVI: that of the file).
 
         Skip frames that no other frame refers to, except those in `stamps`. If `stamps` is None, decode all.
         """
         at, sound, last = -1, True, max(needed, default=-1)
-        for segment, packet in self._numbered(self._again(timeline)):
+        for segment, packet in self._number_packets(self._again(timeline)):
             decoder = self._decoder
             # raise on damage instead of concealing it; not for open groups: their first frames lack a reference
             if not decoder.is_open and timeline.closed:
@@ -188,7 +188,7 @@ class VideoFile:
         yield from () if isinstance(opened, Skipped) else self._packets()
 
     @staticmethod
-    def _numbered(packets: Iterator[av.Packet]) -> Iterator[tuple[int, av.Packet]]:
+    def _number_packets(packets: Iterator[av.Packet]) -> Iterator[tuple[int, av.Packet]]:
         """Yield (segment, packet); the segment is -1 before the first key frame."""
         segment = -1
         for packet in packets:

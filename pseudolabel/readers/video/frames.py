@@ -61,7 +61,7 @@ class FrameConverter:
             src_color_range=frame.color_range,
             threads=1,
         ).to_ndarray()
-        image, turned = _matted(small) if clear else small, _orientation(frame)
+        image, turned = _on_white(small) if clear else small, _orientation(frame)
         return upright(image, turned) if turned > 1 else image
 
 
@@ -76,7 +76,7 @@ def _orientation(frame: av.VideoFrame) -> int:
     return ORIENTATIONS.get(tuple(np.sign(values[[0, 1, 3, 4]]).tolist()), 1)
 
 
-def _matted(image: np.ndarray) -> np.ndarray:
+def _on_white(image: np.ndarray) -> np.ndarray:
     """(h, w, 4) RGBA -> (h, w, 3) on white."""
     alpha = image[..., 3:].astype(np.uint16)
     return np.asarray((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255, np.uint8)

@@ -100,8 +100,8 @@ class VideoReader:
             return
         pieces = len(bounds) + 1
         for start, stop in zip([0, *bounds], [*bounds, None], strict=True):
-            name = f"{key}#{_told(start / TICKS_PER_SECOND)}-{'' if stop is None else _told(stop / TICKS_PER_SECOND)}"
-            yield Extent(name, path, start, stop, size // pieces)
+            end = "" if stop is None else _decimal(stop / TICKS_PER_SECOND)
+            yield Extent(f"{key}#{_decimal(start / TICKS_PER_SECOND)}-{end}", path, start, stop, size // pieces)
 
     def _bounds(self, path: str, size: int) -> list[int]:
         """Return the ticks of the key frames that split a large file; [] if it is not to be split."""
@@ -172,13 +172,13 @@ class VideoReader:
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
             kept[index] = lost if shown is None else or_skipped("", partial(_image, shown, convert, film.aspect))
             while done < len(chosen) and chosen[done, -1] <= index:
-                key = f"{extent.file}#{_told(begins[done])}-{_told(timeline.times[chosen[done, -1]])}"
+                key = f"{extent.file}#{_decimal(begins[done])}-{_decimal(timeline.times[chosen[done, -1]])}"
                 yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
                 done += 1
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
         end = timeline.times[-1] if len(timeline.times) else 0
         if timeline.fault:
-            yield Skipped(f"{extent.file}#{_told(end)}-", f"cannot be read from here on: {timeline.fault}")
+            yield Skipped(f"{extent.file}#{_decimal(end)}-", f"cannot be read from here on: {timeline.fault}")
         elif not len(timeline.times):
             yield Skipped(extent.key, "no frames in the file")
         elif timeline.times[-1] < extent.start / TICKS_PER_SECOND:
@@ -191,7 +191,7 @@ class VideoReader:
             remedy = how.remedy(len(timeline.times), float(timeline.times[-1]))
             yield Skipped(extent.key, f"{long}, a clip spans {span}; {remedy}", unusable=False)
         if end and not timeline.fault and extent.stop is None and (fault := film.end_fault()):
-            yield Skipped(f"{extent.file}#{_told(end)}-", fault)
+            yield Skipped(f"{extent.file}#{_decimal(end)}-", fault)
 
     def _sample(
         self, key: str, times: np.ndarray, chosen: np.ndarray, kept: Mapping[int, np.ndarray | Skipped]
@@ -199,7 +199,7 @@ class VideoReader:
         """Return the clip of the `chosen` frames. Raise `UnusableSample` if a frame is lost or if shapes differ,
         `FilteredSample` if a frame is chosen twice."""
         if (still := np.diff(chosen) <= 0).any():
-            since = _told(times[chosen[still.argmax()]])
+            since = _decimal(times[chosen[still.argmax()]])
             raise FilteredSample(
                 f"no new frame for {self.sampling.gap_text} after {since} s; give a longer --gap-seconds"
             )
@@ -217,6 +217,6 @@ def _image(shown: Shown, convert: FrameConverter, aspect: float) -> np.ndarray:
     return convert(deinterlace(shown), aspect)
 
 
-def _told(seconds: float) -> str:
+def _decimal(seconds: float) -> str:
     """Format seconds with up to 6 decimals."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")

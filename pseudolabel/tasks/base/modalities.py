@@ -78,7 +78,7 @@ def _clip_rows(stored: StoredSample, inputs: bool) -> Iterator[Row]:
     yield {**row, "frames": [*map(Encoded, stored.payload.frames, stored.encoded)]} if inputs else row
 
 
-def _clip_restored(row: Row) -> StoredSample:
+def _restore_clip(row: Row) -> StoredSample:
     frames = np.stack([codec.decode_stored(one) for one in row["frames"]])
     return StoredSample([row["key"]], Clip(frames, np.array(row["timestamps"])))
 
@@ -153,7 +153,7 @@ MODALITIES: dict[Modality, Kind] = {
         reader=lambda task: VideoReader(task.sampling, task.size),
         stored=_clip,
         rows=_clip_rows,
-        restored=_clip_restored,
+        restored=_restore_clip,
         columns=lambda task: [
             Column("frames", "list<image>", "input", "Frames of a clip in temporal order, as JPEG."),
             Column("timestamps", "list<float64>", "about", "Timestamp of each frame, in seconds of the video."),

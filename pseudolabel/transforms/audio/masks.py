@@ -22,11 +22,11 @@ def span_mask(preset: SpanMaskPreset, frames: int, hz: float, rng: np.random.Gen
     49 % (prob 0.65), HuBERT 57 % (prob 0.80), in spans of 0.2 s; BEST-RQ hides 33 % in spans of 0.4 s. Spans overlap.
     """
     if preset == SpanMaskPreset.best_rq:
-        return _scattered(frames, round(0.4 * hz), 1 - (1 - 0.01) ** (100 / hz), rng)
-    return _counted(frames, round(0.2 * hz), 0.65 if preset == SpanMaskPreset.wav2vec2 else 0.8, rng)
+        return _spans_by_chance(frames, round(0.4 * hz), 1 - (1 - 0.01) ** (100 / hz), rng)
+    return _spans_by_count(frames, round(0.2 * hz), 0.65 if preset == SpanMaskPreset.wav2vec2 else 0.8, rng)
 
 
-def _counted(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
+def _spans_by_count(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
     """Hide about prob * frames / length spans with different starts: at least two, but one in fewer than 3 frames.
 
     facebookresearch/fairseq, fairseq/data/data_utils.py, compute_mask_indices with mask_type static and min_masks 2.
@@ -39,7 +39,7 @@ def _counted(frames: int, length: int, prob: float, rng: np.random.Generator) ->
     return _hidden(frames, starts, length, rng)
 
 
-def _scattered(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
+def _spans_by_chance(frames: int, length: int, prob: float, rng: np.random.Generator) -> np.ndarray:
     """Start a span at each frame with probability `prob` (Chiu et al. 2022, section 3: 0.01 per 10 ms)."""
     length = max(1, min(length, frames // 2))
     return _hidden(frames, np.flatnonzero(rng.random(frames) < prob), length, rng)

@@ -68,7 +68,7 @@ class Network(NamedTuple):
 
 def load_network(path: Path) -> Network:
     """Load an ONNX file for one thread. Raise `UserError` if loading fails or the input is not one float32 tensor."""
-    return _loaded(path, file_stamp(path), file_stamp(path.with_name(PREPROCESSOR_FILE)))
+    return _load_network(path, file_stamp(path), file_stamp(path.with_name(PREPROCESSOR_FILE)))
 
 
 def output_width(path: Path, wave: int | None) -> int:
@@ -84,7 +84,7 @@ def output_width(path: Path, wave: int | None) -> int:
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Network:
+def _load_network(path: Path, written: tuple[int, int], beside: tuple[int, int]) -> Network:
     try:
         import onnxruntime
     except ImportError:

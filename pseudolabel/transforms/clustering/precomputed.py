@@ -77,11 +77,11 @@ def match_embeddings(path: Path, keys: Iterable[str] | None) -> Embeddings:
 
 def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """Return the (n, D) numbers, and the keys if the file has any."""
-    return _loaded(path, file_stamp(path))
+    return _load_file(path, file_stamp(path))
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, written: tuple[int, int]) -> tuple[np.ndarray, list[str] | None]:
+def _load_file(path: Path, written: tuple[int, int]) -> tuple[np.ndarray, list[str] | None]:
     try:
         matrix, keys = {".npy": _npy, ".npz": _npz, ".parquet": _parquet}[path.suffix](path)
     except UserError:

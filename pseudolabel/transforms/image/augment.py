@@ -130,10 +130,10 @@ def draw_view(recipe: AugmentParams, height: int, width: int, rng: np.random.Gen
     return View(
         box,
         flip < recipe.flip,
-        tuple(map(_stored, factors)) if order else UNCHANGED,
+        tuple(map(_as_float32, factors)) if order else UNCHANGED,
         order,
         gray < recipe.gray,
-        _stored(recipe.sigma[0] + sigma * (recipe.sigma[1] - recipe.sigma[0])) if blur < recipe.blur else 0.0,
+        _as_float32(recipe.sigma[0] + sigma * (recipe.sigma[1] - recipe.sigma[0])) if blur < recipe.blur else 0.0,
         solarise < recipe.solarise,
     )
 
@@ -143,7 +143,7 @@ def suffices(recipes: Sequence[AugmentParams], height: int, width: int) -> bool:
     return all(min(least_sides(one.rule, height, width, one.min_area)) >= one.size for one in set(recipes))
 
 
-def _stored(number: float) -> float:
+def _as_float32(number: float) -> float:
     """Round a number to float32, as columns store it."""
     return float(np.float32(number))
 

@@ -45,15 +45,15 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     import cv2
 
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    return _encoded(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))
+    return _encode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality, *sampling))
 
 
 def encode_png(image: np.ndarray) -> bytes:
     """(H, W) uint8 -> bytes of a lossless gray PNG."""
-    return _encoded(".png", image)
+    return _encode(".png", image)
 
 
-def _encoded(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes:
+def _encode(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes:
     """Raise `ValueError` if OpenCV reports that it wrote nothing, e.g. for an image too large for the codec."""
     import cv2
 

@@ -20,7 +20,7 @@ GREEN_MAGENTA = np.array([[-1.0, 2.0, -1.0]])  # a lens's chromatic aberration s
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend with black."""
-    return _blended(image, factor)
+    return _blend(image, factor)
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
@@ -28,12 +28,12 @@ def contrast(image: np.ndarray, factor: float) -> np.ndarray:
     import cv2
 
     mean = sum(share * channel for share, channel in zip(LUMA, cv2.mean(image), strict=False))
-    return _blended(image, factor, shift=(1 - factor) * mean)
+    return _blend(image, factor, shift=(1 - factor) * mean)
 
 
 def saturation(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend each pixel with its own gray."""
-    return _blended(image, factor, gray=1 - factor)
+    return _blend(image, factor, gray=1 - factor)
 
 
 def hue(image: np.ndarray, turn: float) -> np.ndarray:
@@ -98,7 +98,7 @@ def jitter(image: np.ndarray, factors: Sequence[float], order: Sequence[int]) ->
     return image
 
 
-def _blended(image: np.ndarray, factor: float, gray: float = 0.0, shift: float = 0.0) -> np.ndarray:
+def _blend(image: np.ndarray, factor: float, gray: float = 0.0, shift: float = 0.0) -> np.ndarray:
     """Return each pixel times `factor`, plus `gray` times its luma, plus `shift`, clipped to 0..255."""
     import cv2
 

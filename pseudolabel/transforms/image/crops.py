@@ -73,10 +73,10 @@ def torchvision(height: int, width: int, area: tuple[float, float], rng: np.rand
         size, ratio, x, y = rng.random(4).tolist()
         h, w = _sides(height * width, area, shape, size, ratio)
         if 0 < w <= width and 0 < h <= height:
-            return _placed(height, width, h, w, x, y)
+            return _place(height, width, h, w, x, y)
     w = max(1, min(width, round(height * shape * MAX_ASPECT)))
     h = max(1, min(height, round(width / shape * MAX_ASPECT)))
-    return _placed(height, width, h, w, 0.5, 0.5)
+    return _place(height, width, h, w, 0.5, 0.5)
 
 
 def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
@@ -86,7 +86,7 @@ def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Gene
     """
     size, ratio, x, y = rng.random(4).tolist()
     h, w = _sides(height * width, area, shape, size, ratio)
-    return _placed(height, width, max(1, min(h, height)), max(1, min(w, width)), x, y)
+    return _place(height, width, max(1, min(h, height)), max(1, min(w, width)), x, y)
 
 
 def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:
@@ -107,7 +107,7 @@ def tensorflow(height: int, width: int, area: tuple[float, float], rng: np.rando
         h -= round(h * ratio) * h > most
         w = round(h * ratio)
         if least <= h * w <= most and 0 < w <= width and 0 < h <= height and h * w >= MIN_COVERED * height * width:
-            return _placed(height, width, h, w, x, y)
+            return _place(height, width, h, w, x, y)
     return torchvision(height, width, area, rng, shape)
 
 
@@ -122,7 +122,7 @@ def _sides(pixels: int, area: tuple[float, float], shape: float, size: float, ra
     return round(sqrt(wanted / ratio)), round(sqrt(wanted * ratio))
 
 
-def _placed(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
+def _place(height: int, width: int, h: int, w: int, x: float, y: float) -> Box:
     """Return an h x w box inside the image; `x` and `y` from 0 to 1 set its position."""
     left, top = int(x * (width - w + 1)), int(y * (height - h + 1))
     return Box(left, top, left + w, top + h)
@@ -139,7 +139,7 @@ def square(height: int, width: int, share: float, rng: np.random.Generator) -> B
     side = square_side(height, width, share)
     if side < MIN_SIDE:
         raise UnusableSample(f"{width} x {height} pixels, too small: --crop {share:g} gives a side below {MIN_SIDE}")
-    return _placed(height, width, side, side, *rng.random(2).tolist())
+    return _place(height, width, side, side, *rng.random(2).tolist())
 
 
 def squares(height: int, width: int, share: float, rng: np.random.Generator) -> Iterator[Box]:
