@@ -47,10 +47,16 @@ def test_a_new_task_is_one_file(tmp_path: Path) -> None:
     where = {"folder": tmp_path, "path": copy.parent}
     made = python("-m", "pseudolabel", "guess-flip", FIXTURES / "images", "--out", "out", "--json", **where).stdout
     assert json.loads(made)["rows"] == {"train": 24}
+    (tmp_path / "lines.txt").write_text("one two\n\nword\n\nthree four\n\nthe the\n", "utf-8")
+    words = ("swap-words", "lines.txt", "--out", "swapped", "--copies", 3, "--json")
+    counts = json.loads(python("-m", "pseudolabel", *words, **where).stdout)
+    assert [counts[name] for name in ("seen", "used", "filtered", "lacking")] == [4, 2, 2, 0]
+    left = [json.loads(line)["key"] for line in (tmp_path / "swapped" / "_skipped.jsonl").read_text().splitlines()]
+    assert sorted(left) == ["lines.txt#27", "lines.txt#9"]
     options = ["-c", HERE.parent / "pyproject.toml", "--rootdir", tmp_path, "-p", "no:cacheprovider", "-n", 0, "-m", ""]
     suite = [HERE / "tasks" / "test_tasks.py", "-k", " or ".join(EXAMPLES)]
     said = python("-m", "pytest", *options, *suite, **where).stdout
-    assert re.search(r"\b20 passed", said), said
+    assert re.search(r"\b22 passed", said), said
 
 
 PLUGINS = {  # module -> its code
