@@ -40,7 +40,7 @@ def examples(task: type[Task]) -> list[str]:
     modalities = modalities_of(task)
     folder = MODALITIES[modalities[0]].example if modalities else "source/"
     hints, chosen = get_type_hints(task), ""
-    for name in [*(name for name in hints if name == "preset"), *get_annotations(task)]:
+    for name in (["preset"] if "preset" in hints else []) + list(get_annotations(task)):
         choices: Any = next((kind for kind in (hints[name], *get_args(hints[name])) if isinstance(kind, EnumType)), ())
         other = [choice for choice in choices if choice != getattr(task, name)]
         if other and choices is not Modality:

@@ -162,7 +162,7 @@ def check_counts(summary: Summary, options: RunOptions, out: Path) -> None:
 
 
 def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> UserError:
-    """Return the error of a run with too few rows: with the commonest reason of this kind, if any, and its remedy."""
+    """Return an error that adds to `wrong` the most frequent reason of this kind ("": of any) and its remedy."""
     with (out / SKIPPED).open(encoding="utf-8") as lines:
         found = count_reasons(line for line in map(json.loads, lines) if kind in line["kind"])
     remedy = "give other files"

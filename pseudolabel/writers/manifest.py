@@ -110,7 +110,7 @@ def versions(task: Task) -> dict[str, str | None]:
 
 @cache
 def _packages_of(task: type[Task]) -> list[str]:
-    """Return the names of the packages, beside this one, that declare tasks and hold the class."""
+    """Return a list with the name of the package that declares the task; [] if it is one of ours or not installed."""
     root = task.__module__.partition(".")[0]
     if root == "pseudolabel":
         return []

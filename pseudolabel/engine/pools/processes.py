@@ -1,9 +1,9 @@
 """Worker processes: forks of a server that has imported what workers need, so that a worker starts in milliseconds.
 
 The server is that of `multiprocessing`. A fork of a process that has threads may hang, so the server imports no module
-that starts one; an allocator of pyarrow would, but for NO_ARROW_THREAD. Where there is no fork server, a worker is a
-new interpreter: on systems other than Linux, and in a fork of the process that started the server, which
-`multiprocessing` does not support.
+that starts one; NO_ARROW_THREAD keeps an allocator of pyarrow from it. A worker is a new interpreter where there is no
+fork server: on systems other than Linux, and in a fork of the process that started the server, which `multiprocessing`
+does not support.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 def start_server(modules: Sequence[str] = ()) -> bool:
     """Start the fork server: it imports the modules of the workers on another core. Return whether there is one.
 
-    `modules`: more than those of every task. Elsewhere than on Linux the libraries of the system may start threads.
+    `modules`: modules to import besides those of all tasks. There is a server on Linux only: elsewhere the libraries of
+    the system may start threads.
     """
     if sys.platform != "linux":
         return False
