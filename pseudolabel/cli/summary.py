@@ -45,10 +45,7 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
     if made.validation:
         asked, reached = (f"{made.validation[name]:.2%}" for name in ("asked", "reached"))
         yield f"validation: {number_of(made.rows.get('validation', 0), 'rows')}, {reached} of all; asked for {asked}"
-    others = {"samples cut": made.cut, "rows lacking": made.lacking}
-    named = [*counts_text(others), *([f"ignored {ignored_text(made.ignored_suffixes)}"] if made.ignored else [])]
-    if named:
-        yield "; ".join(named)
+    yield from count_line({"samples cut": made.cut, "rows lacking": made.lacking}, made.ignored_suffixes)
     if finished and (made.skipped or made.filtered or made.lacking):
         yield from reason_lines(made)
     if finished:
@@ -59,7 +56,8 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
         yield f"planned {number_of(made.shards, 'shards')}, at most as many parts"
         yield f"next: the same command without the word plan, with --part 1/N to N/N; then pseudolabel finish {there}"
     else:
-        yield from [] if made.seen else [f"{made.status}: no shard is left for it"]
+        if not made.seen:
+            yield f"{made.status}: no shard is left for it"
         yield f"next: the other parts, then pseudolabel finish {there}"
 
 
@@ -89,24 +87,19 @@ def dry_run_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         f"{number_of(facts['rows'], 'rows')} in {number_of(facts['shards'], 'shards')}, {size_text(facts['bytes'])}, "
         f"{facts['core_seconds']:,} s of one core"
     )
-    left = counts_text({"skipped": facts["skipped"], "filtered": facts["filtered"]})
-    if facts["ignored"]:
-        left.append(f"ignored {ignored_text(facts['ignored_suffixes'])}")
-    if left:
-        yield "; ".join(left)
+    yield from count_line({name: facts[name] for name in ("skipped", "filtered")}, facts["ignored_suffixes"])
     if facts["warning"]:
         yield f"warning: {facts['warning']}"
     yield f"next: the same command without --dry-run makes {relative_path(facts['out'])}"
 
 
-def counts_text(counts: Mapping[str, int]) -> list[str]:
-    """Return `3 skipped` and the like, for counts that are not 0."""
-    return [f"{count:,} {name}" for name, count in counts.items() if count]
-
-
-def ignored_text(suffixes: Mapping[str, int]) -> str:
-    """Return how many files of each suffix were ignored: `3 .doc, 1 .xyz`."""
-    return ", ".join(counts_text(suffixes))
+def count_line(counts: Mapping[str, int], ignored: Mapping[str, int]) -> Iterator[str]:
+    """Yield one line with the counts that are not 0, and ignored files by suffix: `3 skipped; ignored 2 .doc`."""
+    parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+    if ignored:
+        parts.append("ignored " + ", ".join(f"{count:,} {suffix}" for suffix, count in ignored.items()))
+    if parts:
+        yield "; ".join(parts)
 
 
 def samples_of(task: str) -> str:
