@@ -20,7 +20,7 @@ def rows(task: SampleTask, image: np.ndarray, count: int = 1) -> list[Row]:
 
 def encoded(task: Task, row: Row) -> Row:
     """The row as it is stored."""
-    return media.convert_media(task.columns(), row, media.encode)
+    return media.encode_media(task.columns(), row)
 
 
 def opened(media: dict[str, bytes]) -> np.ndarray:

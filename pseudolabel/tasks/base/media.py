@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +10,6 @@ import numpy as np
 from pseudolabel.contracts import Column
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
-
-Convert = Callable[[str, Any], Any]  # (type of a media column, its value) -> another value
 
 
 class Encoded(NamedTuple):
@@ -26,20 +24,18 @@ def is_media(kind: str) -> bool:
     return kind.removesuffix(">" * kind.count("list<")).rpartition("list<")[2].startswith(("image", "audio<"))
 
 
-def convert_media(columns: Sequence[Column], row: dict[str, Any], convert: Convert) -> dict[str, Any]:
-    """Return the row with the values of its media columns converted."""
-    return {
-        **row,
-        **{c.name: _each(c.type, row[c.name], convert) for c in columns if is_media(c.type) and c.name in row},
-    }
-
-
-def _each(kind: str, value: Any, convert: Convert) -> Any:
-    return [_each(kind[5:-1], one, convert) for one in value] if kind.startswith("list<") else convert(kind, value)
+def encode_media(columns: Sequence[Column], row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with the values of its media columns encoded."""
+    return row | {c.name: encode(c.type, row[c.name]) for c in columns if is_media(c.type) and c.name in row}
 
 
 def encode(kind: str, value: Any) -> Any:
-    """Encode `(H, W, 3)` uint8 as JPEG, `(H, W)` uint8 as PNG, `(n,)` int16 as FLAC. Return encoded media unchanged."""
+    """Encode `(H, W, 3)` uint8 as JPEG, `(H, W)` uint8 as PNG, `(n,)` int16 as FLAC; of a list, each value.
+
+    Return encoded media unchanged.
+    """
+    if kind.startswith("list<"):
+        return [encode(kind[5:-1], one) for one in value]
     if isinstance(value, Encoded):
         return codec.media(value.encoded)
     if not isinstance(value, np.ndarray):

@@ -275,7 +275,7 @@ class PerSampleLabeler(NamedTuple):
     def finish(self, row: Row, image: Any) -> Row:
         """Return the row as it is stored: its boxes in pixels of the source, its media encoded unless `raw`."""
         row = in_source_pixels(row, image)
-        return row if self.raw else media.convert_media(self.columns, row, media.encode)
+        return row if self.raw else media.encode_media(self.columns, row)
 
 
 @dataclass(frozen=True)
