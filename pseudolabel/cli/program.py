@@ -42,7 +42,7 @@ from pseudolabel.cli.datasets import (
 from pseudolabel.cli.help import PANELS, examples, modality_panel, usage_error
 from pseudolabel.cli.signals import fail
 from pseudolabel.cli.summary import dry_run_lines, print_lines, run_lines
-from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, first_paragraph
+from pseudolabel.contracts import KEEP_HELP, RunOptions, UserError, escape_controls, first_paragraph, split_remedy
 from pseudolabel.tasks import PLUGIN_FAULTS, TASKS, Task
 from pseudolabel.tasks.base.task import row_columns
 
@@ -237,5 +237,5 @@ def execute() -> int:
     except Exception as bug:
         traceback.print_exc()
         refused = UserError(f"internal error: {type(bug).__name__}: {bug}; please report it with the traceback", 1)
-    what, remedy = map(escape_controls, refused.parts)
+    what, remedy = map(escape_controls, split_remedy(str(refused)))
     return fail(what, remedy, refused.code)

@@ -48,14 +48,9 @@ class UserError(Exception):
         super().__init__(message)
         self.code = code
 
-    @property
-    def parts(self) -> tuple[str, str]:
-        """Return what is wrong, and the remedy."""
-        return split_remedy(str(self))
-
 
 def split_remedy(message: str) -> tuple[str, str]:
-    """Divide `what is wrong; remedy` in two, at the first line end or else the last "; ". The remedy may be ""."""
+    """Split the message of a `UserError`, at the first line end or else the last "; ". The remedy may be ""."""
     wrong, mark, remedy = message.partition("\n")
     if not mark and "; " in message:
         wrong, _, remedy = message.rpartition("; ")
