@@ -56,14 +56,14 @@ def opened(name: str, source: Path, folder: str) -> Any:
 def loaded(rows: Any) -> Any:
     from torch.utils.data import DataLoader
 
-    return DataLoader(rows, BATCH, num_workers=WORKERS)
+    return DataLoader(rows, batch_size=None, num_workers=WORKERS)
 
 
 def epoch(name: str, source: Path) -> dict[str, Any]:
     from pseudolabel.torch import Rows
 
     with tempfile.TemporaryDirectory() as folder:
-        rows = Rows(opened(name, source, folder))
+        rows = Rows(opened(name, source, folder), batch=BATCH)
         begun, before = time.monotonic(), os.times()
         count = sum(len(batch["place"]) for batch in loaded(rows))
         return {"rows": count, "seconds": time.monotonic() - begun, "cpu": sum(os.times()[:4]) - sum(before[:4])}
@@ -80,7 +80,7 @@ def memory(name: str, source: Path) -> dict[str, Any]:
             return 0
 
     with tempfile.TemporaryDirectory() as folder:
-        rows, seen = Rows(opened(name, source, folder)), []
+        rows, seen = Rows(opened(name, source, folder), batch=BATCH), []
         for number in range(EPOCHS):
             rows.set_epoch(number)
             most = 0
@@ -105,7 +105,7 @@ def start(name: str, source: Path) -> dict[str, Any]:
         begun, seconds = time.monotonic(), []
         import pseudolabel
 
-        rows = Rows(pseudolabel.open(f"{folder}/plan"))
+        rows = Rows(pseudolabel.open(f"{folder}/plan"), batch=BATCH)
         opening = time.monotonic() - begun
         for number in range(3):
             rows.set_epoch(number)
