@@ -36,7 +36,7 @@ pseudolabel preview {out}
 SOURCES = {"images": "images/", "audio": "speech/", "video": "films/", "text": "corpus/"}
 PYTHON = """# Python API
 
-Everything that a command does is a function. Each task is a class, and its options are the arguments: `Jigsaw(grid=2)`
+A run is a function. Each task is a class, and its options are the arguments: `Jigsaw(grid=2)`
 is `pseudolabel jigsaw --grid 2`. The options of a run, [such as `out` and `seed`](options.md), are keyword arguments of
 `run`.
 

@@ -20,6 +20,8 @@ def is_url(given: Path | str) -> bool:
 def open_location(given: Path | str) -> Path:
     """Return an absolute `Path`, or for a URL a path-like object with `open`, `iterdir` and `/`. Raise `UserError` for
     an unknown scheme, a URL with a password, or if the package for that scheme is not installed."""
+    if not str(given):  # `Path` would take it for the current folder
+        raise UserError("a path is empty, perhaps a shell variable that is not set; give a folder or a file")
     if not is_url(given):
         return Path(os.path.abspath(given))
     scheme, _, rest = str(given).partition("://")
@@ -33,7 +35,8 @@ def open_location(given: Path | str) -> Path:
     except (ImportError, ValueError) as lacking:
         if scheme not in EXTRAS:
             raise UserError(f"{given}: unknown scheme {scheme}://; type s3://, gs://, hf:// or https://") from None
-        raise UserError(f"{given}: {lacking}; pip install 'pseudolabel[{EXTRAS[scheme]}]'") from None
+        why = "a package is not installed" if isinstance(lacking, ModuleNotFoundError) else lacking
+        raise UserError(f"{given}: {why}; pip install 'pseudolabel[{EXTRAS[scheme]}]'") from None
     return place  # used like a Path
 
 

@@ -45,6 +45,7 @@ def check_task(task: type[Task] | Task, source: Path | str | None = None) -> Non
         check_labels(task, dataset, source)
         check_same_bytes(task, dataset, source)
         check_chance(task, dataset, source)
+        check_false_labels(task, dataset, source)
 
 
 def make_dataset(task: Task, source: Path, out: Path, workers: int = 1) -> None:
@@ -207,17 +208,14 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
     random.seed(5)
     before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]  # noqa: NPY002
     drawn: list[tuple[str, int]] = []
-    chance, reader = chance_for(0, task.name), task.reader()
+    chance = chance_for(0, task.name)
 
     def watched(key: str, copy: int) -> np.random.Generator:
         drawn.append((key, copy))
         return chance(key, copy)
 
-    files = [path for path in sorted(source.rglob("*.*")) if path.is_file()]
-    extents = [extent for path in files for extent in reader.scan(path.name, str(path), path.stat().st_size)]
-    samples = (_read_only(item) for item in reader.read(extents, splits(0)[0]) if isinstance(item, Sample))
     try:
-        labelled = task.labeler(dataset).label(samples, watched, COPIES)
+        labelled = task.labeler(dataset).label(map(_read_only, _samples(task, source)), watched, COPIES)
         made = [item for item in labelled if isinstance(item, Rows)]
     except ValueError as fault:
         if "read-only" not in str(fault):
@@ -230,6 +228,48 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
     )
     require(len(set(drawn)) == len(drawn), "chance(key, copy) was asked for twice; two draws would be the same")
     require({copy for _, copy in drawn} == set(range(COPIES)), "copies share a generator; ask for one for each")
+
+
+def check_false_labels(task: Task, dataset: Path, source: Path) -> None:
+    """`check_row` finds the fault if a label is another class or number, or if the first value of a list is.
+
+    A mask beside other labels is left out: which places are hidden is chance, and another mask may be as true.
+    """
+    import pyarrow as pa
+
+    labeler, schema = task.labeler(dataset), arrow_schema(row_columns(task), {})
+    labels = [column for column in row_columns(task) if column.role == "label" and column.name != "key"]
+    missed = {column.name: 0 for column in labels if column.type != "list<bool>" or len(labels) == 1}
+    checked = 0
+    for made in labeler.label(_samples(task, source), chance_for(0, task.name), 1):
+        if isinstance(made, Rows) and len(made.rows):
+            rows = made.rows if isinstance(made.rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(made.rows, schema)
+            checked += len(rows)
+            for name in missed:
+                false = [{**row, name: _another(row[name])} for row in rows.to_pylist()]
+                faults = labeler.check_rows(pa.RecordBatch.from_pylist(false, rows.schema), made.source)
+                missed[name] += sum(fault is None for fault in faults)
+    for name, count in missed.items():
+        require(
+            count <= checked / 2,
+            f"check_row finds no fault in {count} of {checked} rows with a false {name!r}; let it undo the label, and "
+            "compare with the source",
+        )
+
+
+def _another(label: Any) -> Any:
+    """Return a label that differs; of a list, its first value differs."""
+    if isinstance(label, list):
+        return [_another(label[0]), *label[1:]] if label else [0]
+    return not label if isinstance(label, bool) else 1 - label if label in (0, 1) else label - 1
+
+
+def _samples(task: Task, source: Path) -> Iterator[Sample]:
+    """Yield the samples of the files of a folder."""
+    reader = task.reader()
+    files = [path for path in sorted(source.rglob("*.*")) if path.is_file()]
+    extents = [extent for path in files for extent in reader.scan(path.name, str(path), path.stat().st_size)]
+    yield from (item for item in reader.read(extents, splits(0)[0]) if isinstance(item, Sample))
 
 
 def _read_only(sample: Sample) -> Sample:

@@ -19,9 +19,9 @@ READ_ONLY_REMEDY = "make it in a local folder, then upload it: hf upload NAME DI
 
 def resolve_output(task: str, sources: Sequence[Path], given: Path | str | None) -> Path:
     """Return the output folder. Raise `UserError` if it is inside a source, contains one, or holds other files."""
-    if not given and sources[0].name == "-":
+    if given is None and sources[0].name == "-":
         raise UserError("standard input has no name for the dataset; give one with --out DIR")
-    out = open_location(given or f"{default_name(sources[0])}-{task}")
+    out = open_location(f"{default_name(sources[0])}-{task}" if given is None else given)
     if is_url(out) and str(out).partition("://")[0] not in WRITABLE_SCHEMES:
         raise UserError(f"{out} cannot store a dataset shard by shard; {READ_ONLY_REMEDY}")
     if is_url(out) and set("*?[") & set(str(out)):

@@ -39,7 +39,7 @@ def python(*words: object, folder: Path, path: Path, code: int = 0) -> subproces
 
 @pytest.mark.parametrize(
     ("asked", "marks", "passed"),
-    [("guess-flip", "not slow", 8), pytest.param(" or ".join(EXAMPLES), "", 20, marks=pytest.mark.slow)],
+    [("guess-flip", "not slow", 8), pytest.param(" or ".join(EXAMPLES), "", 22, marks=pytest.mark.slow)],
     ids=["quick", "all"],
 )
 def test_a_new_task_is_one_file(asked: str, marks: str, passed: int, tmp_path: Path) -> None:
@@ -51,6 +51,12 @@ def test_a_new_task_is_one_file(asked: str, marks: str, passed: int, tmp_path: P
     where = {"folder": tmp_path, "path": copy.parent}
     made = python("-m", "pseudolabel", "guess-flip", FIXTURES / "images", "--out", "out", "--json", **where).stdout
     assert json.loads(made)["rows"] == {"train": 24}
+    (tmp_path / "lines.txt").write_text("one two\n\nword\n\nthree four\n\nthe the\n", "utf-8")
+    words = ("swap-words", "lines.txt", "--out", "swapped", "--copies", 3, "--json")
+    counts = json.loads(python("-m", "pseudolabel", *words, **where).stdout)
+    assert [counts[name] for name in ("seen", "used", "filtered", "lacking")] == [4, 2, 2, 0]
+    left = [json.loads(line)["key"] for line in (tmp_path / "swapped" / "_skipped.jsonl").read_text().splitlines()]
+    assert sorted(left) == ["lines.txt#27", "lines.txt#9"]
     suite = [
         "-c",
         HERE.parent / "pyproject.toml",

@@ -30,6 +30,8 @@ class Wrong(NamedTuple):
 
 CASES = [
     Wrong("jigsaw nowhere", 2, "nowhere does not exist", "give a folder or a file"),
+    Wrong("jigsaw ''", 2, "a path is empty", "give a folder"),
+    Wrong("jigsaw shirts --out ''", 2, "a path is empty", "give a folder"),
     Wrong("jigsaw empty", 5, "nothing to read in empty: it holds no files", "give a source with images"),
     Wrong("mask-text shirts", 5, "it holds 3 files of images (3 .png), and mask-text reads text", "tasks for images: "),
     Wrong("cluster odd", 5, "it holds 1 file (1 .xyz), and cluster reads images", "give a source with images"),
@@ -84,7 +86,7 @@ CASES = [
     Wrong("cluster films --gap 2 --gap-seconds 1", 2, "--gap and --gap-seconds both", "give one of them"),
     Wrong("rotate plain", 3, "2 of 2 samples are unusable, 2 because: blank: all pixels", "repair the files"),
     Wrong("rotate plain --max-skipped 100% --out none", 3, "no row could be made from 2 samples, 2 because: blank", ""),
-    Wrong("mask-audio short --clusters 2", 3, "no frame to learn codes from", "give others"),
+    Wrong("mask-audio short --clusters 2", 3, "no frame to learn codes from", "try --min-seconds"),
     Wrong("mask-audio short --targets best-rq", 3, "2 because: 0.50 s, below --min-seconds 1", "change --min-seconds"),
     Wrong("mask-tubes films", 3, "a clip spans 60 frames", "give longer videos, or clips of fewer frames than 16"),
     Wrong("finish shirts", 2, "shirts was not planned", "pseudolabel plan"),

@@ -94,6 +94,13 @@ class Barren(Sound):
         raise UnusableSample("it bears nothing")
 
 
+class Hollow(Rotate):
+    """Turn a picture, and believe any label."""
+
+    def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
+        return None
+
+
 BROKEN: list[tuple[type[Task], Any, str]] = [
     (Undocumented, checks.check_fields, "has no docstring"),
     (Helpless, checks.check_fields, "'share' is no option; write `share: Annotated"),
@@ -103,12 +110,14 @@ BROKEN: list[tuple[type[Task], Any, str]] = [
     (Writing, checks.check_chance, "writes to its payload"),
     (Global, checks.check_chance, "a global generator was used"),
     (Barren, checks.check_chance, "give no row"),
+    (Hollow, checks.check_false_labels, "check_row finds no fault in 32 of 32 rows with a false 'label'"),
 ]
 
 
 @pytest.mark.parametrize(("task", "check", "said"), BROKEN)
 def test_broken_tasks_are_named(task: type[Task], check: Any, said: str, tmp_path: Path) -> None:
-    given: tuple[Any, ...] = (tmp_path, FIXTURES / "images" / "lakes") if check is checks.check_chance else ()
+    on_rows = check in (checks.check_chance, checks.check_false_labels)
+    given: tuple[Any, ...] = (tmp_path, FIXTURES / "images" / "lakes") if on_rows else ()
     with pytest.raises(AssertionError, match=said):
         check(task if check is checks.check_fields else task(), *given)
 

@@ -33,7 +33,7 @@ def test_chance(task: Task, made: Made) -> None:
 
 
 @each_kind
-@pytest.mark.parametrize("check", [checks.check_labels, checks.check_same_bytes])
+@pytest.mark.parametrize("check", [checks.check_labels, checks.check_false_labels, checks.check_same_bytes])
 def test_dataset(check: Callable[[Task, Path, Path], None], task: Task, made: Made) -> None:
     check(task, made[task.name], source(task))
 

@@ -28,6 +28,7 @@ from pseudolabel.contracts import (
     Tiles,
     UserError,
     Wave,
+    file_of,
     or_skipped,
     shorten,
 )
@@ -187,7 +188,7 @@ def row_columns(task: Task) -> list[Column]:
 class RowMaker(Protocol):
     """An object that labels each sample independently, with the methods of `SampleTask`."""
 
-    def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]: ...
+    def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row | Skipped]: ...
     def check_row(self, row: Row, source: Any) -> str | None: ...
     def draw(self, row: Row) -> Iterable[Piece]: ...
 
@@ -199,8 +200,12 @@ class SampleTask(Task):
     """
 
     @abstractmethod
-    def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row]:
-        """Yield the rows of one sample. Raise `UnusableSample` or `FilteredSample` if the sample gives none."""
+    def rows(self, payload: Any, rng: np.random.Generator) -> Iterator[Row | Skipped]:
+        """Yield the rows of one sample. Raise `UnusableSample` or `FilteredSample` if the sample gives none.
+
+        A sample of text is a block of documents: for each document that gives no row, yield a `Skipped` with the
+        document's position as its key. Which documents these are must not depend on `rng`.
+        """
 
     def check_row(self, row: Row, source: Any) -> str | None:
         """Return the fault if the row's label is false, else None. `source`: the sample's payload, None if unknown."""
@@ -241,11 +246,15 @@ class PerSampleLabeler(NamedTuple):
             made = [or_skipped(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
             source = sample.payload
             del sample  # an image may be large, and the next one is decoded before this name is rebound
-            rows = [row for part in made if not isinstance(part, Skipped) for row in part]
+            every = [one for part in made if not isinstance(part, Skipped) for one in part]
+            rows = [one for one in every if not isinstance(one, Skipped)]
             lost = [part for part in made if isinstance(part, Skipped)]
+            apart = {one.key: one for one in every if isinstance(one, Skipped)}  # each once for all copies
+            yield from (replace(one, key=f"{file_of(key)}#{position}") for position, one in apart.items())
+            count -= sum(one.count for one in apart.values())
             if rows:
                 yield Rows(rows, count, source)
-            elif not lost:
+            elif count and not lost:
                 yield Skipped(key, "no row could be made", unusable=False, count=count)
             if lost:  # random numbers differ between copies: one may fail and another succeed
                 lacking = len(lost) * len(rows) // (copies - len(lost)) if rows else 0
@@ -258,9 +267,10 @@ class PerSampleLabeler(NamedTuple):
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
 
-    def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row]:
-        rows = self.task.rows(sample.payload, chance(sample.key, copy))
-        return [self.finish({"key": sample.key, "copy": copy, **row}, sample.payload) for row in rows]
+    def _rows(self, sample: Sample, chance: Chance, copy: int) -> list[Row | Skipped]:
+        made = self.task.rows(sample.payload, chance(sample.key, copy))
+        about = {"key": sample.key, "copy": copy}
+        return [one if isinstance(one, Skipped) else self.finish({**about, **one}, sample.payload) for one in made]
 
     def finish(self, row: Row, image: Any) -> Row:
         """Return the row as it is stored: its boxes in pixels of the source, its media encoded unless `raw`."""

@@ -129,7 +129,7 @@ def _in_blocks(features: np.ndarray, nearest: Callable[[np.ndarray], np.ndarray]
 def fit_centroids(points: np.ndarray, k: int, seed: int) -> Centroids:
     """Fit k-means to (n, D) float32 frames. Raise `UserError` if there are fewer than `k` frames."""
     if not len(points):
-        raise UserError("no frame to learn codes from: the files are silent, too short or no audio; give others", 3)
+        raise UserError("no frame to learn codes from: all is silent, too short or no audio; try --min-seconds 0.1", 3)
     if len(points) < k:
         raise UserError(f"--clusters {k}: only {len(points)} frames; give {max(1, len(points))} or fewer", 3)
     return Centroids(kmeans(points, k, seed))
