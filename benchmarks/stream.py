@@ -56,14 +56,14 @@ def opened(name: str, source: Path, folder: str) -> Any:
 def loaded(rows: Any) -> Any:
     from torch.utils.data import DataLoader
 
-    return DataLoader(rows, BATCH, num_workers=WORKERS)
+    return DataLoader(rows, batch_size=None, num_workers=WORKERS)
 
 
 def epoch(name: str, source: Path) -> dict[str, Any]:
     from pseudolabel.torch import Rows
 
     with tempfile.TemporaryDirectory() as folder:
-        rows = Rows(opened(name, source, folder))
+        rows = Rows(opened(name, source, folder), batch=BATCH)
         begun, before = time.monotonic(), os.times()
         count = sum(len(batch["place"]) for batch in loaded(rows))
         return {"rows": count, "seconds": time.monotonic() - begun, "cpu": sum(os.times()[:4]) - sum(before[:4])}
@@ -80,7 +80,7 @@ def memory(name: str, source: Path) -> dict[str, Any]:
             return 0
 
     with tempfile.TemporaryDirectory() as folder:
-        rows, seen = Rows(opened(name, source, folder)), []
+        rows, seen = Rows(opened(name, source, folder), batch=BATCH), []
         for number in range(EPOCHS):
             rows.set_epoch(number)
             most = 0
@@ -105,7 +105,7 @@ def start(name: str, source: Path) -> dict[str, Any]:
         begun, seconds = time.monotonic(), []
         import pseudolabel
 
-        rows = Rows(pseudolabel.open(f"{folder}/plan"))
+        rows = Rows(pseudolabel.open(f"{folder}/plan"), batch=BATCH)
         opening = time.monotonic() - begun
         for number in range(3):
             rows.set_epoch(number)
@@ -130,15 +130,20 @@ def run(command: list[str]) -> dict[str, Any]:
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the figures as Markdown."""
-    lines = ["| rows | loader | rows a second | Rows is |", "| --- | --- | --- | --- |"]
-    for name, (_, what, peers) in ROWS.items():
-        rates = {side: results[name][side] for side in ("ours", *peers) if name in results and side in results[name]}
-        for side, rate in rates.items():
-            times = "" if side == "ours" else f"{rates['ours'] / rate:.1f} times as fast"
-            lines.append(f"| {what} | {PEERS.get(side, '`pseudolabel.torch.Rows`')} | {rate:,.0f} | {times} |")
-    return "\n".join(lines)
+def table(results: dict[str, dict[str, list[dict[str, Any]]]], load: str) -> str:
+    """Return the medians of the runs of each side as Markdown."""
+    lines = ["| rows | loader | rows a second | CPU-s for 1,000 rows | Rows is |", "| --- | --- | --- | --- | --- |"]
+    for name, sides in results.items():
+        rates = {side: median(run["rows"] / run["seconds"] for run in runs) for side, runs in sides.items()}
+        cpu = {side: median(1000 * run["cpu"] / run["rows"] for run in runs) for side, runs in sides.items()}
+        for side in sides:
+            faster, less = rates["ours"] / rates[side], cpu[side] / cpu["ours"]
+            times = "" if side == "ours" else f"{faster:.1f} times as fast, {less:.1f} by CPU"
+            loader = PEERS.get(side, "`pseudolabel.torch.Rows`")
+            lines.append(f"| {ROWS[name][1]} | {loader} | {rates[side]:,.0f} | {cpu[side]:.2f} | {times} |")
+    counts = sorted({len(runs) for sides in results.values() for runs in sides.values()})
+    many = " to ".join(map(str, {counts[0]: 0, counts[-1]: 0}))
+    return "\n".join([*lines, "", f"Medians of {many} runs of each loader; load of the machine meanwhile: {load}."])
 
 
 def main() -> None:
@@ -156,28 +161,30 @@ def main() -> None:
         which, name, source = chosen.side
         print(json.dumps(SIDES[which](name, Path(source))))
         return
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    loads = [os.getloadavg()[1]]
     for name, (wanted, _, peers) in ROWS.items():
         source = folder_of(wanted, chosen.work, chosen.data)
         more = [str(tokenizer_of(source))] if name == "tokens" else []
         sides = {"ours": [sys.executable, __file__, "--side", "epoch", name, str(source)]}
         for peer in peers:
             sides[peer] = [chosen.peers, str(HERE / "peers" / "loaders.py"), peer, str(source), str(WORKERS), *more]
-        rates: dict[str, list[float]] = {}
         for _ in range(chosen.rounds if chosen.only in (None, name) else 0):
             for side, command in sides.items():
                 made = run(command)
                 print(name, side, made, flush=True)
                 if "failure" not in made:
-                    rates.setdefault(side, []).append(made["rows"] / made["seconds"])
-        results[name] = {side: median(every) for side, every in rates.items()}
+                    results.setdefault(name, {}).setdefault(side, []).append(made)
+                loads.append(os.getloadavg()[1])
         for which in ("memory", "start"):
             if chosen.only in (None, which) and (name == "pairs" or which == "memory"):
                 print(name, which, run([sys.executable, __file__, "--side", which, name, str(source)]), flush=True)
-    print(table(results))
-    if chosen.only is None:
-        text = DOCS.read_text("utf-8")
-        DOCS.write_text(f"{text.partition(BEGIN)[0]}{BEGIN}\n{table(results)}\n{END}{text.partition(END)[2]}", "utf-8")
+    if results:
+        text = table(results, f"{min(loads):.0f} to {max(loads):.0f}")
+        print(text)
+    if results and chosen.only is None:
+        page = DOCS.read_text("utf-8")
+        DOCS.write_text(f"{page.partition(BEGIN)[0]}{BEGIN}\n{text}\n{END}{page.partition(END)[2]}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -130,12 +130,14 @@ class DoneRows:
 
 def shuffled(rows: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
     """Yield the rows, those of each block in random order. For each row that is given, one of the next block is taken,
-    so that about `size` rows are held. The first blocks are smaller, so that the first row comes soon."""
+    so that about `size` rows are held. The first blocks are smaller and grow by a quarter, so that the first batch
+    comes soon."""
     held = dict(enumerate(islice(rows, -(-size // 8))))
     while held:
-        following, each = dict[int, T](), 1 if len(held) >= size else 2
-        for at in rng.permutation(len(held)).tolist():
+        following, count = dict[int, T](), len(held)
+        most = max(count, min(size, count + -(-count // 4)))
+        for given, at in enumerate(rng.permutation(count).tolist(), 1):
             yield held.pop(at)
-            for row in islice(rows, min(each, size - len(following))):
+            for row in islice(rows, -(-given * most // count) - len(following)):
                 following[len(following)] = row
         held = following

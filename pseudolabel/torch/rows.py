@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import cv2
@@ -23,13 +23,13 @@ from pseudolabel.engine.pools.processes import ONE_THREAD
 from pseudolabel.inspection.opened import OpenDataset
 from pseudolabel.readers.sources.opening import forget_open_files
 from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffled
-from pseudolabel.torch.tensors import RowsOfBatch, RowsOfDicts, Tensors, as_tensors
+from pseudolabel.torch.tensors import Columns, Tensors, batch_of, columns_of_batch, columns_of_row, one_row
 from pseudolabel.writers.manifest import first_difference
 
 LOG = logging.getLogger("pseudolabel")
 PLACE = "place"  # the column of a row's place, int64 (10,)
 MAX_WORKERS, KEY_BYTES = 64, 256  # workers, and bytes of a key, of which `working_on` tells
-Made = tuple[int, int, Cursor, Tensors]  # shard, number in the shard, cursor, row
+Made = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in the shard, cursor; row: its place in columns
 
 
 class Rows(IterableDataset[Tensors]):
@@ -51,11 +51,15 @@ class Rows(IterableDataset[Tensors]):
         buffer: int = 128,
         split: str = "train",
         columns: Sequence[str] | None = None,
+        batch: int | None = None,
         encoded: bool = False,
         rank: int | None = None,
         world: int | None = None,
     ) -> None:
         """`seed`: of the order. `columns`: names, by default `key` and all inputs and labels.
+
+        `batch`: give this many rows at once, for a DataLoader(rows, batch_size=None), which then collates nothing: the
+        same batches in less time. A column is a tensor where the shapes of its values are alike, else a list.
 
         `encoded`: media are the bytes of JPEG, PNG or FLAC that a run stores. `rank` of `world` processes: by default
         those of torch.distributed, or of its environment.
@@ -65,7 +69,10 @@ class Rows(IterableDataset[Tensors]):
         dataset.check_split(split)
         if buffer < 1:
             raise UserError(f"buffer is {buffer} rows; give 1 (no shuffling of rows) or more")
+        if batch is not None and batch < 1:
+            raise UserError(f"batch is {batch} rows; give 1 or more, or leave it out for single rows")
         self.dataset, self.seed, self.buffer, self.split, self.encoded = dataset, seed, buffer, split, encoded
+        self.batch = batch
         self.rank, self.world = _rank() if rank is None or world is None else (rank, world)
         if not 0 <= self.rank < self.world:
             raise UserError(f"rank is {self.rank} of {self.world}; give 0 to {self.world - 1}")
@@ -80,6 +87,8 @@ class Rows(IterableDataset[Tensors]):
         self._control = _shared(2)  # epoch, number of `load_state_dict` calls
         self._read = _shared(len(dataset.plan), 5)  # 1 + epoch, then the `Totals` of a shard; 0: not read yet
         self._on = _shared(MAX_WORKERS, KEY_BYTES, kind=torch.uint8)
+        if dataset.task.packs:
+            pa.array(np.zeros(1))  # pyarrow imports pandas now; else each worker would, in each epoch
         self._columns = [one for one in dataset.spec.columns if one.name in self.columns]
 
     # --- epochs and states ---
@@ -170,14 +179,21 @@ class Rows(IterableDataset[Tensors]):
         return self._placed(shuffled(every, self.buffer, rng), epoch, worker, self._given)
 
     def _placed(self, rows: Iterator[Made], epoch: int, worker: int, given: DoneRows) -> Iterator[Tensors]:
-        """Yield the rows with their places, which are added to `given`."""
+        """Yield the rows, or batches of them, with their places, which are added to `given`."""
         if self._loads != int(self._control[1]):
             raise UserError("load_state_dict() was called after the workers began; make the DataLoader after it")
-        for serial, (shard, number, cursor, row) in enumerate(rows):
-            place = Place(epoch, shard, number, cursor, worker, serial)
-            given.add(place)
-            yield {**row, PLACE: torch.tensor(place.flat())}
-            del row
+        serial = 0
+        while group := [*islice(rows, self.batch or 1)]:
+            numbered = enumerate(group, serial)
+            places = [Place(epoch, shard, number, at, worker, i) for i, (shard, number, at, _) in numbered]
+            serial += len(group)
+            for place in places:
+                given.add(place)
+            flat = torch.tensor([place.flat() for place in places])
+            made = batch_of([row for *_, row in group]) if self.batch else one_row(*group[0][-1])
+            del group  # media may be large
+            yield {**made, PLACE: flat if self.batch else flat[0]}
+            del made
 
     @property
     def _chance(self) -> Chance:
@@ -198,24 +214,29 @@ class Rows(IterableDataset[Tensors]):
         counts = Counts(seen=done.last.seen, skipped=done.last.skipped, filtered=done.last.filtered)
         for at in range(first, len(pieces)):
             before = counts.seen, counts.skipped, counts.filtered
-            for row, (rows, place) in enumerate(self._made(pieces[at], epoch, counts)):
+            for row, place in enumerate(self._made(pieces[at], epoch, counts)):
                 if at == first and row <= done.last.row:
                     continue
                 if number not in done:
-                    yield index, number, Cursor(at, row, *before), rows[place]
+                    yield index, number, Cursor(at, row, *before), place
                 number += 1
         self._read[index] = torch.tensor([1 + epoch, number, counts.seen, counts.skipped, counts.filtered])
 
-    def _made(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[RowsOfDicts | RowsOfBatch, int]]:
-        """Yield each row of a piece as rows and its index, at which it becomes tensors. An error names the sample."""
+    def _made(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[Columns, int]]:
+        """Yield each row of a piece as its place in columns. An error names the sample."""
         info = get_worker_info()
         on = SampleNamer(self._on[info.id % MAX_WORKERS if info else 0].numpy())
         options: dict[str, Any] = {"raw": not self.encoded, "counts": counts, "skips": SkipLog(), "report": on}
         try:
             for item in self.dataset.render(piece, epoch, self.split, **options):
-                rows = as_tensors(item.rows, self._columns, self.encoded)
+                rows = item.rows
                 del item  # it may hold a decoded image
-                yield from ((rows, at) for at in range(len(rows)))
+                if isinstance(rows, Sequence):
+                    yield from ((columns_of_row(row, self._columns, self.encoded), 0) for row in rows)
+                else:
+                    columns = columns_of_batch(rows, self._columns)
+                    yield from ((columns, at) for at in range(len(rows)))
+                    del columns
                 del rows
         except (UserError, OSError) as error:
             error.add_note(f"while reading or labelling {on.key}")

@@ -23,6 +23,7 @@ from training import as_they_are, kill_and_resume  # noqa: E402
 import pseudolabel  # noqa: E402
 from pseudolabel import Colorize, Jigsaw, MaskText, Rotate, Task, UserError, plan_parts  # noqa: E402
 from pseudolabel.torch import Rows  # noqa: E402
+from pseudolabel.torch.tensors import batch_of  # noqa: E402
 
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
@@ -95,6 +96,34 @@ def test_an_epoch_has_each_row_once_in_an_order_of_its_own(turned: Any) -> None:
     rows = Rows(turned, columns=["key", "copy"])
     rows.set_epoch(1)
     assert [int(row["copy"]) for row in rows] == [1] * len(expected)
+
+
+def test_batches_are_those_that_a_loader_collates(turned: Any, tmp_path: Path, tokenizer: Path) -> None:
+    """In the same order; what has no common shape is a list; an epoch goes on after a batch with single rows."""
+    text = planned(MaskText(tokenizer=str(tokenizer), length=64), tmp_path / "text")
+    for opened, size, workers in ((turned, 9, 2), (text, 32, 0)):
+        columns = [name for name in opened.features if name not in ("text", "tokens")]
+        ours = DataLoader(Rows(opened, batch=size, columns=columns), batch_size=None, num_workers=workers)
+        theirs = DataLoader(Rows(opened, columns=columns), batch_size=size, num_workers=workers)
+        for batch, expected in zip(ours, theirs, strict=True):
+            assert batch.keys() == expected.keys()
+            for name, values in expected.items():
+                given = batch[name]
+                assert given == values if isinstance(values, list) else same_tensors(given, values), name
+    rows = Rows(turned, batch=7)
+    first = next(iter(rows))
+    state = rows.state_dict(after=first)
+    again = Rows(turned)
+    again.load_state_dict(state)
+    assert sorted(places([first, *again])) == sorted(places(Rows(turned)))
+    held = [({"sound": [np.arange(n)], "class": np.arange(2)}, 0) for n in (2, 3)]
+    batch = batch_of(held)
+    assert [one.tolist() for one in batch["sound"]] == [[0, 1], [0, 1, 2]]
+    assert batch["class"].tolist() == [0, 0]
+
+
+def same_tensors(one: Any, other: Any) -> bool:
+    return bool(one.dtype == other.dtype and one.shape == other.shape and (one == other).all())
 
 
 def test_an_epoch_goes_on_after_any_batch(turned: Any) -> None:
