@@ -129,7 +129,7 @@ def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
 
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "pad", "cls", "sep", "mask")}
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(source_of(places) / "tokenizer.json"), **names)
-    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15, seed=case.seed)
+    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)  # a seed of its own works in no worker
     lines = (source_of(places) / "text" / "questions.txt").read_text("utf-8").splitlines()
     joined = [token for ids in tokenizer(lines)["input_ids"] for token in ids]
     rows = [joined[start : start + LENGTH] for start in range(0, len(joined) - LENGTH + 1, LENGTH)]

@@ -27,28 +27,20 @@ from pseudolabel.writers.source_columns import SourceColumns
 if TYPE_CHECKING:
     import pyarrow as pa
 
+RESTORE = "restore it, or make the dataset again"  # the remedy for a changed folder
+
 
 class OpenDataset:
     """A finished or planned dataset. `rows` reads what is stored, and renders what is not from the source, bit for bit
     as a run with more `--copies` would have stored it. `len` is the number of `keys`."""
 
     def __init__(
-        self, dataset: Dataset, task: Task, plan: Plan, source_columns: SourceColumns, sourceless: str = ""
+        self, dataset: Dataset, task: Task, plan: Plan, source_columns: SourceColumns, has_source: bool = True
     ) -> None:
-        """`sourceless`: why nothing can be rendered, "" if it can."""
+        """`has_source`: the source is known, so that rows can be rendered."""
         self.out, self.manifest, self.task = dataset.out, dataset.manifest, task
-        self.plan, self.sourceless = plan, sourceless
-        self.failures = CrashLog(dataset.out / RECORDS / "deaths.json").exceptions
-        self._dataset, options = dataset, dataset.options
-        self.spec = RunSpec(
-            task,
-            options.seed,
-            options.copies,
-            options.validation,
-            dataset.out,
-            Path(tempfile.gettempdir()),
-            source_columns,
-        )
+        self.plan, self._has_source = plan, has_source
+        self.failures, self.spec = known_failures(dataset), spec_of(dataset, task, source_columns)
         self._artefacts = dataset.artefacts
         self._labelers: dict[bool, Labeler] = {}
 
@@ -126,8 +118,7 @@ class OpenDataset:
 
         `raw`: leave media as the task made them. `counts`, `skips`, `report`: as in `ShardReading`.
         """
-        if self.sourceless:
-            raise UserError(self.sourceless)
+        self.check_source()
         named = next(one for one in splits(self.spec.validation) if one.name == split)
         job, counts = Job("make", shard, self.failures), counts or Counts()
         reading = ShardReading(job, named, report or NoHeartbeat(), counts, skips, self.spec.source_columns)
@@ -139,6 +130,11 @@ class OpenDataset:
     def _copies(self) -> int:
         """Return how many copies are stored."""
         return self.spec.copies if "summary" in self.manifest else 0
+
+    def check_source(self) -> None:
+        """Raise `UserError` if the source is not known, which rendering needs."""
+        if not self._has_source:
+            raise lack_of_source(self.out)
 
     def check_split(self, split: str) -> None:
         names = [one.name for one in splits(self.spec.validation)]
@@ -164,7 +160,7 @@ class OpenDataset:
                     for rows in stored.all():
                         yield rows.filter(pc.equal(rows["copy"], pa.scalar(copy, pa.int32())))
                     if stored.broken:
-                        raise UserError(f"{self.out / 'data' / file['name']}: {stored.broken}", 3)
+                        raise UserError(f"{self.out / 'data' / file['name']}: {stored.broken}; {RESTORE}", 3)
 
     def _rendered(self, copy: int, split: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa
@@ -183,6 +179,11 @@ class OpenDataset:
             for at, extent in enumerate(shard.extents):
                 found[extent.file].append((shard.index, at))
         return found
+
+
+def lack_of_source(out: Path) -> UserError:
+    """Return the error that rows of a dataset cannot be rendered."""
+    return UserError(f"{out} does not know its source, which rendering needs; give open({str(out)!r}, source=...)")
 
 
 def spec_of(dataset: Dataset, task: Task, source_columns: SourceColumns) -> RunSpec:
@@ -207,8 +208,8 @@ def check_schema(spec: RunSpec, name: str) -> None:
     try:
         found = pq.read_schema(parquet_source(path))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing, although the manifest lists it", 4) from None
+        raise UserError(f"{path} is missing, although the manifest lists it; {RESTORE}", 4) from None
     except ValueError:
-        raise UserError(f"{path} is damaged: it is no Parquet file", 4) from None
+        raise UserError(f"{path} is damaged: it is no Parquet file; {RESTORE}", 4) from None
     if fault := foreign_schema(found, spec.schema(index)):
-        raise UserError(f"{path} does not belong to the manifest: {fault}", 4)
+        raise UserError(f"{path} does not belong to the manifest: {fault}; {RESTORE}", 4)

@@ -14,7 +14,7 @@ from pseudolabel.engine.plan import Ledger, Plan, load_plan
 from pseudolabel.engine.scan import resolve_sources, scan
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.manifest_check import check_options
-from pseudolabel.inspection.opened import OpenDataset, check_schema, spec_of
+from pseudolabel.inspection.opened import RESTORE, OpenDataset, check_schema, lack_of_source, spec_of
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import ARTEFACTS, LEDGER, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.urls import is_url
@@ -24,7 +24,6 @@ from pseudolabel.writers.manifest import FORMAT, first_difference, format_of, re
 from pseudolabel.writers.source_columns import SourceColumns, load_columns
 
 MAX_NAMED = 3  # files that a message names, at most
-RESTORE = "restore it, or make the dataset again"  # the remedy for a changed folder
 
 
 def open(out: Path | str, source: Path | str | Sequence[Path | str] | None = None) -> OpenDataset:
@@ -83,11 +82,10 @@ def _open_alone(dataset: Dataset) -> OpenDataset:
         plan = load_frozen_plan(out, PLAN)
         _check_files(dataset, plan)
         return OpenDataset(dataset, dataset.task, plan, read_or_refuse(records / SOURCE_COLUMNS, load_columns))
-    missing = f"{out} does not know its source, which rendering needs; give pseudolabel.open({str(out)!r}, source=...)"
     if not (records / LEDGER).exists():
-        raise UserError(missing)
+        raise lack_of_source(out)
     plan = read_or_refuse(records / LEDGER, load_plan)
-    return OpenDataset(dataset, dataset.task, plan, dataset.source_columns, missing)
+    return OpenDataset(dataset, dataset.task, plan, dataset.source_columns, has_source=False)
 
 
 def _scan_again(dataset: Dataset, task: Task, sources: Sequence[Path]) -> tuple[Plan, SourceColumns]:

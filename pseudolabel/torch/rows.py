@@ -64,8 +64,7 @@ class Rows(IterableDataset[Tensors]):
         `encoded`: media are the bytes of JPEG, PNG or FLAC that a run stores. `rank` of `world` processes: by default
         those of torch.distributed, or of its environment.
         """
-        if dataset.sourceless:
-            raise UserError(dataset.sourceless)
+        dataset.check_source()
         dataset.check_split(split)
         if buffer < 1:
             raise UserError(f"buffer is {buffer} rows; give 1 (no shuffling of rows) or more")
@@ -126,7 +125,7 @@ class Rows(IterableDataset[Tensors]):
         given = self._begin if self._given is None and get_worker_info() else self._given
         done = given if after is None else self._count(after)
         if done is None:
-            raise UserError("workers make the rows, so give the batch that was trained on: state_dict(after=batch)")
+            raise UserError("workers make the rows; give the batch that was trained on: state_dict(after=batch)")
         done.finish(self._read.numpy())
         return {**self._about(), **done.state()}
 
@@ -136,7 +135,7 @@ class Rows(IterableDataset[Tensors]):
         for name in own:
             if state.get(name) != own[name]:
                 what = first_difference(name, state.get(name), own[name])
-                raise UserError(f"the state is of other rows than these: {what}")
+                raise UserError(f"the state is of other rows than these: {what}; give the state of these rows")
         self._begin, self._trained = (DoneRows.load({**state}) for _ in range(2))
         self._serials, self._given = {}, None
         self._control[0] = self._begin.epoch

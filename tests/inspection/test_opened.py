@@ -43,7 +43,7 @@ def test_rendered_rows_are_those_that_a_run_stores(task: Task, made: Made, tmp_p
     assert len(plan) == len(plan.keys) == len(finished.keys)
     metadata = pq.read_schema(next((made[task.name] / "data").iterdir())).metadata[b"huggingface"]
     assert plan.features == json.loads(metadata)["info"]["features"]
-    with pytest.raises(UserError, match=r"give pseudolabel.open\(.*source=\.\.\.\)"):
+    with pytest.raises(UserError, match=r"give open\(.*source=\.\.\.\)"):
         next(finished.rows(2))
 
 
