@@ -216,7 +216,7 @@ def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: C
         (tmp_path / "pictures").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), np.full((13 if i == 7 else 20 + i, 40, 3), i, np.uint8))
     done = pseudolabel("deadly", tmp_path / "pictures", "--out", tmp_path / "out")
-    assert "29 train" in done.stdout, done.stderr
+    assert "30 images -> 29 rows" in done.stdout, done.stderr
     done = pseudolabel("verify", "out", "--against", "pictures", "--workers", 1, "--json")
     assert (done.returncode, json.loads(done.stdout)["true"]) == (0, 29), done.stdout
     (tmp_path / "out" / "_records" / "deaths.json").unlink()
