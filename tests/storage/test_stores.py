@@ -145,7 +145,7 @@ def test_killed_and_run_again(
 ) -> None:
     source, out = pictures / "class-0", "s3://bucket/killed"
     words = ["jigsaw", source, "--shard-size", 1, "--workers", 1, "--out", out]
-    proxy.delay = 20.0  # the first run is at work until it is killed
+    proxy.delay = 6.0  # seconds a shard, below the timeout of a request: the first run is at work until it is killed
     run = start(words, tmp_path)
     wait_for(lambda: bucket.checksums("killed"), run)
     second = pseudolabel(*words)
