@@ -34,8 +34,8 @@ from pseudolabel.contracts import (
 )
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
-from pseudolabel.readers.image.reduction import ReducedImage
 from pseudolabel.tasks.base import media
+from pseudolabel.tasks.base.boxes import in_image_pixels, in_source_pixels
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -63,7 +63,6 @@ def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterat
 PICTURE_FACTS = ("file size", "brightness and contrast", "gradients", "chroma", "border pixels", "block grid")
 TASKS: dict[str, type[Task]] = {}  # by command name; a class registers itself when it is defined
 Row = dict[str, Any]
-BOXES = ("box", "boxes")  # columns of boxes, in pixels of the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,20 +216,6 @@ class SampleTask(Task):
 
     def labeler(self, artefacts: Path) -> Labeler:
         return PerSampleLabeler(self, self.columns())
-
-
-def in_source_pixels(row: Row, image: Any) -> Row:
-    """Multiply boxes in pixels of a reduced image by its factor. Return the row of any other sample as it is."""
-    if not isinstance(image, ReducedImage):
-        return row
-    return {**row, **{name: (np.array(row[name]) * image.factor).tolist() for name in BOXES if name in row}}
-
-
-def in_image_pixels(row: Row, image: Any) -> Row:
-    """Undo `in_source_pixels`."""
-    if not isinstance(image, ReducedImage):
-        return row
-    return {**row, **{name: (np.array(row[name]) // image.factor).tolist() for name in BOXES if name in row}}
 
 
 class PerSampleLabeler(NamedTuple):
