@@ -20,22 +20,41 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from inputs import DATA, WORK, Input, folder_of, tokenizer_of
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs" / "stream.md"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-BATCH, WORKERS, EPOCHS, FILES = 128, 2, 10, 100_000
-ROWS = {  # name -> input, option of our side, peers
-    "pairs": (Input("photographs", 1000), "SimCLR pairs of 224 pixels", ("lightly", "torchvision")),
-    "tokens": (Input("novels", 77), "masked rows of 128 tokens, from raw text", ("datasets", "tokenized")),
+WORKERS, EPOCHS, FILES = 2, 10, 100_000
+
+
+class Comparison(NamedTuple):
+    """Rows of ours, and the loaders of other packages that make the like from the same input."""
+
+    source: Input
+    meaning: str
+    batch: int  # rows
+    prefetch: int  # batches of each worker; a worker makes the rows of a megabyte of text at once
+    peers: tuple[str, ...]
+
+
+ROWS = {
+    "pairs": Comparison(Input("photographs", 1000), "SimCLR pairs of 224 pixels", 128, 2, ("lightly", "torchvision")),
+    "tokens": Comparison(
+        Input("novels", 77),
+        "masked rows of 128 tokens, from raw text",
+        256,
+        16,
+        ("datasets", "datasets-one", "tokenized"),
+    ),
 }
 PEERS = {
     "lightly": "lightly's `SimCLRTransform`",
     "torchvision": "torchvision `transforms.v2` on tensors",
-    "datasets": "tokenizing in `datasets`, with the collator",
+    "datasets": "tokenizing in `datasets` by two processes, with the collator",
+    "datasets-one": "tokenizing in `datasets` by one process (the default), with the collator",
     "tokenized": "the collator alone, from tokenized text",
 }
 
@@ -43,74 +62,80 @@ PEERS = {
 # --- our side: each runs in a process of its own ---------------------------------------------------------------------
 
 
-def opened(name: str, source: Path, folder: str) -> Any:
-    """Plan a dataset and open it."""
+def plan(name: str, source: Path, folder: str) -> None:
     import pseudolabel
 
     options = {"tokenizer": str(tokenizer_of(source))} if name == "tokens" else {"negatives": 0}
     task = (pseudolabel.MaskText if name == "tokens" else pseudolabel.AugmentPairs)(**options)
-    pseudolabel.plan_parts(task, source, out=f"{folder}/plan")
-    return pseudolabel.open(f"{folder}/plan")
+    pseudolabel.plan_parts(task, source, out=folder)
 
 
-def loaded(rows: Any) -> Any:
+def rows_of(name: str, folder: str) -> Any:
+    import pseudolabel
+    from pseudolabel.torch import Rows
+
+    return Rows(pseudolabel.open(folder), batch=ROWS[name].batch)
+
+
+def loaded(name: str, rows: Any) -> Any:
     from torch.utils.data import DataLoader
 
-    return DataLoader(rows, batch_size=None, num_workers=WORKERS)
+    return DataLoader(rows, batch_size=None, num_workers=WORKERS, prefetch_factor=ROWS[name].prefetch)
 
 
 def epoch(name: str, source: Path) -> dict[str, Any]:
-    from pseudolabel.torch import Rows
-
+    """Measure an epoch. For text, planning counts, as tokenizing does for the peers."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = Rows(opened(name, source, folder), batch=BATCH)
         begun, before = time.monotonic(), os.times()
-        count = sum(len(batch["place"]) for batch in loaded(rows))
+        plan(name, source, folder)
+        if name != "tokens":
+            begun, before = time.monotonic(), os.times()
+        count = sum(len(batch["place"]) for batch in loaded(name, rows_of(name, folder)))
         return {"rows": count, "seconds": time.monotonic() - begun, "cpu": sum(os.times()[:4]) - sum(before[:4])}
 
 
 def memory(name: str, source: Path) -> dict[str, Any]:
-    """MB that the process and its workers hold alone or share, at the last batch of each epoch."""
-    from pseudolabel.torch import Rows
+    """MB that the process and its workers have, at most, in each epoch; and those without the batches on their way."""
 
-    def held(pid: int) -> int:
+    def held(pid: int) -> tuple[int, int]:
+        """Return KB: the share in all memory, and in that which is not shared memory, where workers put batches."""
         try:
-            return int(re.findall(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[0]) >> 10
-        except (OSError, IndexError):  # a worker that has just ended
-            return 0
+            told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:  # a worker that has just ended
+            return 0, 0
+        found = {name: int(size) for name, size in re.findall(r"^(Pss\w*):\s+(\d+)", told, re.M)}
+        return found.get("Pss", 0), found.get("Pss", 0) - found.get("Pss_Shmem", 0)
 
     with tempfile.TemporaryDirectory() as folder:
-        rows, seen = Rows(opened(name, source, folder), batch=BATCH), []
+        plan(name, source, folder)
+        rows, every, alone = rows_of(name, folder), list[int](), list[int]()
         for number in range(EPOCHS):
             rows.set_epoch(number)
-            most = 0
-            for batch in loaded(rows):
+            seen = [(0, 0)]
+            for batch in loaded(name, rows):
                 rows.state_dict(after=batch)
                 children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-                most = max(most, sum(map(held, [os.getpid(), *map(int, children)])))
-            seen.append(most)
-        return {"MB of each epoch": seen}
+                seen.append(tuple(map(sum, zip(*map(held, [os.getpid(), *map(int, children)]), strict=True))))
+            for most, values in zip((every, alone), zip(*seen, strict=True), strict=True):
+                most.append(max(values) >> 10)
+        return {"MB of each epoch": every, "without batches": alone}
 
 
 def start(name: str, source: Path) -> dict[str, Any]:
     """Seconds to open 100,000 files, and to the first batch of the first three epochs."""
-    from pseudolabel.torch import Rows
-
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
         (many := Path(folder, "many")).mkdir()
         for number in range(FILES):
             os.link(files[number % len(files)], many / f"{number:06d}.jpg")
-        opened(name, many, folder)
+        plan(name, many, f"{folder}/plan")
         begun, seconds = time.monotonic(), []
-        import pseudolabel
-
-        rows = Rows(pseudolabel.open(f"{folder}/plan"), batch=BATCH)
+        rows = rows_of(name, f"{folder}/plan")
         opening = time.monotonic() - begun
         for number in range(3):
             rows.set_epoch(number)
             begun = time.monotonic()
-            batches = iter(loaded(rows))
+            batches = iter(loaded(name, rows))
             next(batches)
             seconds.append(round(time.monotonic() - begun, 2))
             del batches  # it waits for its workers
@@ -140,7 +165,7 @@ def table(results: dict[str, dict[str, list[dict[str, Any]]]], load: str) -> str
             faster, less = rates["ours"] / rates[side], cpu[side] / cpu["ours"]
             times = "" if side == "ours" else f"{faster:.1f} times as fast, {less:.1f} by CPU"
             loader = PEERS.get(side, "`pseudolabel.torch.Rows`")
-            lines.append(f"| {ROWS[name][1]} | {loader} | {rates[side]:,.0f} | {cpu[side]:.2f} | {times} |")
+            lines.append(f"| {ROWS[name].meaning} | {loader} | {rates[side]:,.0f} | {cpu[side]:.2f} | {times} |")
     counts = sorted({len(runs) for sides in results.values() for runs in sides.values()})
     many = " to ".join(map(str, {counts[0]: 0, counts[-1]: 0}))
     return "\n".join([*lines, "", f"Medians of {many} runs of each loader; load of the machine meanwhile: {load}."])
@@ -163,12 +188,13 @@ def main() -> None:
         return
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
     loads = [os.getloadavg()[1]]
-    for name, (wanted, _, peers) in ROWS.items():
-        source = folder_of(wanted, chosen.work, chosen.data)
+    for name, compared in ROWS.items():
+        source = folder_of(compared.source, chosen.work, chosen.data)
         more = [str(tokenizer_of(source))] if name == "tokens" else []
         sides = {"ours": [sys.executable, __file__, "--side", "epoch", name, str(source)]}
-        for peer in peers:
-            sides[peer] = [chosen.peers, str(HERE / "peers" / "loaders.py"), peer, str(source), str(WORKERS), *more]
+        numbers = [str(number) for number in (WORKERS, compared.batch, compared.prefetch)]
+        for peer in compared.peers:
+            sides[peer] = [chosen.peers, str(HERE / "peers" / "loaders.py"), peer, str(source), *numbers, *more]
         for _ in range(chosen.rounds if chosen.only in (None, name) else 0):
             for side, command in sides.items():
                 made = run(command)

@@ -3,9 +3,10 @@
 Print the rows and the seconds of one epoch, as they arrive in this process, start of the workers included. Pairs are
 two views of 224 pixels as SimCLR draws them: `lightly` by its own SimCLRTransform on Pillow's images, as floats;
 `torchvision` by the same steps of transforms.v2 on uint8 tensors. Tokens are rows of 128 for masked language modelling:
-`datasets` tokenizes the text, cuts it, and masks it by the collator of transformers; `tokenized` only masks.
+`datasets` tokenizes the text by WORKERS processes, `datasets-one` by one, cuts it, and masks it by the collator of
+transformers; `tokenized` only masks.
 
-usage: loaders.py NAME SOURCE WORKERS [TOKENIZER]
+usage: loaders.py NAME SOURCE WORKERS BATCH PREFETCH [TOKENIZER]
 """
 
 import json
@@ -21,20 +22,19 @@ from mlm import join_and_cut
 from pictures import jpegs_in
 from PIL import Image
 
-BATCH = 128
-
 
 def main() -> None:
-    name, source, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    name, source, workers, batch, prefetch = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:6])
     prepare()
-    begun, before, loader = (tokens if name in ("datasets", "tokenized") else pairs)(name, source, workers)
+    load = {"batch_size": batch, "shuffle": True, "num_workers": workers, "prefetch_factor": prefetch}
+    begun, before, loader = (pairs if name in ("lightly", "torchvision") else tokens)(name, source, load)
     rows = 0
     for batch in loader:
         rows += len(batch["input_ids"] if "input_ids" in batch else batch[0])
     print(json.dumps({"rows": rows, "seconds": time.monotonic() - begun, "cpu": sum(os.times()[:4]) - sum(before)}))
 
 
-def pairs(name, source, workers):
+def pairs(name, source, load):
     import torch
 
     class Pairs(torch.utils.data.Dataset):
@@ -50,7 +50,7 @@ def pairs(name, source, workers):
 
     views = lightly_views() if name == "lightly" else [torchvision_view()] * 2
     made = Pairs(jpegs_in(source), views)
-    return time.monotonic(), os.times()[:4], torch.utils.data.DataLoader(made, BATCH, shuffle=True, num_workers=workers)
+    return time.monotonic(), os.times()[:4], torch.utils.data.DataLoader(made, **load)
 
 
 def lightly_views():
@@ -68,7 +68,7 @@ def torchvision_view():
     return v2.Compose([v2.PILToTensor(), crop, v2.RandomHorizontalFlip(), colours, v2.RandomGrayscale(0.2), blur])
 
 
-def tokens(name, source, workers):
+def tokens(name, source, load):
     import torch
 
     cache = tempfile.TemporaryDirectory()
@@ -77,18 +77,18 @@ def tokens(name, source, workers):
     from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "pad", "cls", "sep", "mask")}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[4], **names)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[6], **names)
     datasets.disable_progress_bars()
     begun = time.monotonic(), os.times()[:4]
     files = sorted(str(path) for path in source.rglob("*.txt"))
     rows = datasets.load_dataset("text", data_files={"train": files}, split="train")
-    processes = {"batched": True, "num_proc": workers or None}
+    processes = {"batched": True, "num_proc": None if name == "datasets-one" else load["num_workers"]}
     rows = rows.map(lambda batch: tokenizer(batch["text"]), remove_columns=["text"], **processes)
     rows = rows.map(join_and_cut, **processes)
     collator = DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=0.15)
-    made = torch.utils.data.DataLoader(rows, BATCH, shuffle=True, num_workers=workers, collate_fn=collator)
+    made = torch.utils.data.DataLoader(rows, collate_fn=collator, **load)
     made.cache = cache
-    return *(begun if name == "datasets" else (time.monotonic(), os.times()[:4])), made
+    return *((time.monotonic(), os.times()[:4]) if name == "tokenized" else begun), made
 
 
 if __name__ == "__main__":

@@ -188,10 +188,13 @@ class Rows(IterableDataset[Tensors]):
             serial += len(group)
             for place in places:
                 given.add(place)
-            flat = torch.tensor([place.flat() for place in places])
-            made = batch_of([row for *_, row in group]) if self.batch else one_row(*group[0][-1])
+            flat = np.array([place.flat() for place in places])
+            if self.batch:
+                made = batch_of([row for *_, row in group], {PLACE: flat})
+            else:
+                made = {**one_row(*group[0][-1]), PLACE: torch.from_numpy(flat[0])}
             del group  # media may be large
-            yield {**made, PLACE: flat if self.batch else flat[0]}
+            yield made
             del made
 
     @property

@@ -107,6 +107,8 @@ def test_batches_are_those_that_a_loader_collates(turned: Any, tmp_path: Path, t
         theirs = DataLoader(Rows(opened, columns=columns), batch_size=size, num_workers=workers)
         for batch, expected in zip(ours, theirs, strict=True):
             assert batch.keys() == expected.keys()
+            assert len({memory_of(one) for name, one in batch.items() if name not in ("image", "key")}) == 1
+            assert "image" not in batch or memory_of(batch["image"]) != memory_of(batch["label"])
             for name, values in expected.items():
                 given = batch[name]
                 assert given == values if isinstance(values, list) else same_tensors(given, values), name
@@ -117,9 +119,14 @@ def test_batches_are_those_that_a_loader_collates(turned: Any, tmp_path: Path, t
     again.load_state_dict(state)
     assert sorted(places([first, *again])) == sorted(places(Rows(turned)))
     held = [({"sound": [np.arange(n)], "class": np.arange(2)}, 0) for n in (2, 3)]
-    batch = batch_of(held)
+    batch = batch_of(held, {})
     assert [one.tolist() for one in batch["sound"]] == [[0, 1], [0, 1, 2]]
     assert batch["class"].tolist() == [0, 0]
+
+
+def memory_of(tensor: Any) -> int:
+    """Return the address of the block in which a tensor lies."""
+    return int(tensor.untyped_storage().data_ptr())
 
 
 def same_tensors(one: Any, other: Any) -> bool:
