@@ -54,13 +54,12 @@ def verify_dataset(
     from pseudolabel.inspection.verify import verify
 
     found = verify(dataset, against or (), workers=workers, progress=Progress(quiet, "rows", "false"))
-    print_facts(
-        {name: value for name, value in asdict(found).items() if json_ or (name != "faults" and value != "")}, json_
-    )
+    print_facts({name: value for name, value in asdict(found).items() if json_ or name != "faults"}, json_)
     if not json_:
         for fault in found.faults:
             typer.echo(escape_controls(f"{shorten(fault['where'])}: {fault['reason']}"))
-    if not found.sound:
+        typer.echo(found.verdict)
+    if not found.has_no_fault:
         raise typer.Exit(3)
 
 
@@ -148,13 +147,13 @@ def description_table(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_facts(facts: dict[str, Any], as_json: bool) -> None:
-    """Print facts as one JSON object, or as a table for people."""
+    """Print facts as one JSON object, or as a table for people, without those that are 0 or empty."""
     if as_json:
         typer.echo(json.dumps(facts))
         return
     if named := facts.get("ignored_suffixes"):
         facts = {**facts, "ignored": named, "ignored_suffixes": {}}
-    facts = {name: value for name, value in facts.items() if value not in ({}, None)}
+    facts = {name: value for name, value in facts.items() if value not in ({}, None, "", 0)}
     wide = max(len(name) for name in facts)
     for name, value in facts.items():
         if isinstance(value, dict):

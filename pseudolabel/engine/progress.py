@@ -20,8 +20,9 @@ LINE_SECONDS = 30.0
 class Progress:
     """A display of samples, rate, skipped samples, and time left, which is estimated from bytes."""
 
-    def __init__(self, quiet: bool = False, counted: str = "samples", amiss: str = "skipped or filtered") -> None:
-        self._quiet, self._counted, self._amiss = quiet, counted, amiss
+    def __init__(self, quiet: bool = False, unit: str = "samples", loss: str = "skipped or filtered") -> None:
+        """`unit`: what is counted. `loss`: what happened to those that are not used."""
+        self._quiet, self._unit, self._loss = quiet, unit, loss
         self._weight = self._total = self._samples = self._skipped = 0
         self._open: dict[int, tuple[int, int, int]] = {}  # shard -> (samples, skipped, bytes) reported so far
         self._begun = self._said = time.monotonic()
@@ -114,7 +115,7 @@ class Progress:
         left = _clock((self._total - self._done()) / speed) if speed > 0 else "?"
         rate = (self._fresh + samples) / passed
         samples, skipped = self._samples + samples, self._skipped + skipped
-        return f"{samples:,} {self._counted}, {rate:,.0f}/s, {skipped:,} {self._amiss}, {left} left"
+        return f"{samples:,} {self._unit}, {rate:,.0f}/s, {skipped:,} {self._loss}, {left} left"
 
 
 def _clock(seconds: float) -> str:

@@ -54,9 +54,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     return {
         "out": str(dataset.out),
         "task": task.name,
-        "what": first_paragraph(task.__doc__),
+        "meaning": first_paragraph(task.__doc__),
         "command": dataset.command,
-        "odds": chance_level(task, labels),
+        "chance": chance_level(task, labels),
         "rows": summary["rows"],
         "kept": {column.name: column.type for column in dataset.source_columns.columns},
         **{name: summary[name] for name in names},

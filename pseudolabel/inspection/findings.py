@@ -28,7 +28,7 @@ class Findings:
     consistent: int = 0
     false: int = 0
     faults: list[Finding] = field(default_factory=list)
-    amiss: int = 0  # faults that belong to no stored row
+    other_faults: int = 0  # faults that belong to no stored row
 
     def judge(self, keys: pa.Array, found: Sequence[str | None], proven: bool) -> None:
         """Count rows and list their faults. `proven`: a row without a fault is true, otherwise consistent."""
@@ -44,12 +44,12 @@ class Findings:
 
     def blame(self, where: str, reason: str) -> None:
         """Add a fault that belongs to no stored row, such as a damaged file."""
-        self.amiss += 1
+        self.other_faults += 1
         if len(self.faults) < MAX_NAMED:
             self.faults.append(Finding(where, reason))
 
     def add(self, other: Findings) -> None:
         """Add the counts and faults of `other`."""
-        for name in ("checked", "true", "consistent", "false", "amiss"):
+        for name in ("checked", "true", "consistent", "false", "other_faults"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.faults += other.faults[: max(0, MAX_NAMED - len(self.faults))]

@@ -159,7 +159,7 @@ def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]
 
 def render_facts(made: dict[str, Any]) -> Iterator[str]:
     """Yield the facts that `describe` returned, as HTML."""
-    yield f'<p class="lead">{escape_text(made["what"])}</p><pre>{escape_text(made["command"])}</pre><ul class="stats">'
+    yield f'<p class="lead">{escape_text(made["meaning"])}</p><pre>{escape_text(made["command"])}</pre><ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
     numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
     numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
@@ -169,7 +169,7 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     yield '<div class="facts">'
     for spread in made["labels"]:
         yield _spread(LabelSpread(**spread))
-    yield f"<div><h2>Chance level</h2><p>{escape_text(made['odds'])}.</p></div>"
+    yield f"<div><h2>Chance level</h2><p>{escape_text(made['chance'])}.</p></div>"
     if made["left_out"]:
         lines = "".join(
             f'<tr><td>{isolate(reason)}</td><td class="n">{count:,}</td></tr>'

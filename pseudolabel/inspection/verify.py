@@ -33,19 +33,28 @@ class Verification:
 
     out: str
     task: str
-    beside: str  # the sources that rows were compared with, or "the rows alone"
+    against: str  # the sources that rows were compared with; "" if rows were checked alone
     checked: int
     true: int
     consistent: int
     false: int
     faults: list[dict[str, str]]  # where, reason; the first `findings.MAX_NAMED` ones
-    amiss: int  # faults that belong to no stored row
+    other_faults: int  # those that belong to no stored row
     remark: str  # why rows may differ although nobody changed them
 
     @property
-    def sound(self) -> bool:
-        """Return whether there is no fault."""
-        return not self.false and not self.amiss
+    def has_no_fault(self) -> bool:
+        return not self.false and not self.other_faults
+
+    @property
+    def verdict(self) -> str:
+        """Return the result as a sentence."""
+        if not self.has_no_fault:
+            return f"{self.false:,} of {self.checked:,} rows are false; other faults: {self.other_faults:,}"
+        if not self.consistent:
+            return f"all {self.checked:,} rows are true"
+        more = "" if self.against else "; --against SOURCE proves them"
+        return f"no fault; the labels of {self.consistent:,} rows are consistent, but not proven{more}"
 
 
 def verify(
@@ -85,13 +94,13 @@ def verify(
     return Verification(
         str(dataset.out),
         dataset.task.name,
-        " ".join(map(str, sources)) if found else "the rows alone",
+        " ".join(map(str, sources)) if found else "",
         findings.checked,
         findings.true,
         findings.consistent,
         findings.false,
         [fault._asdict() for fault in findings.faults],
-        findings.amiss,
+        findings.other_faults,
         _remark(dataset) if found else "",
     )
 
@@ -127,6 +136,9 @@ def _scan(
         findings.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was compared with the source")
         return None
     found = scan(task, sources, options, listed)
+    if len(listed.lost) == sum(listed.counts):
+        findings.blame("the source", "it has none of the files of the dataset; give --against the folder they came from")
+        return None
     for what, keys in (("has another size than before", listed.changed), ("is gone", listed.lost)):
         for key in keys:
             findings.blame("the source", f"{key} {what}")

@@ -29,7 +29,7 @@ from pseudolabel.writers.manifest import first_difference
 LOG = logging.getLogger("pseudolabel")
 PLACE = "place"  # the column of a row's place, int64 (10,)
 MAX_WORKERS, KEY_BYTES = 64, 256  # workers, and bytes of a key, of which `working_on` tells
-Made = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in the shard, cursor; row: its place in columns
+PlacedRow = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in it, cursor, and the row's place in columns
 
 
 class Rows(IterableDataset[Tensors]):
@@ -75,8 +75,8 @@ class Rows(IterableDataset[Tensors]):
         self.rank, self.world = _rank() if rank is None or world is None else (rank, world)
         if not 0 <= self.rank < self.world:
             raise UserError(f"rank is {self.rank} of {self.world}; give 0 to {self.world - 1}")
-        self._begin, self._trained = DoneRows(0), DoneRows(0)
-        self._given: DoneRows | None = None  # rows that this process has given in this iteration
+        self._start, self._training = DoneRows(0), DoneRows(0)  # rows done before this iteration, and trained on
+        self._output: DoneRows | None = None  # rows that this process has given in this iteration
         self._serials: dict[int, int] = {}  # worker -> its number of counted rows
         self._loads = 0
         every = {one.name: one.role in ("input", "label") or one.name == "key" for one in dataset.spec.columns}
@@ -84,8 +84,8 @@ class Rows(IterableDataset[Tensors]):
         if unknown := set(self.columns) - every.keys():
             raise UserError(f"there is no column {min(unknown)!r}; choose among {', '.join(every)}")
         self._control = _shared(2)  # epoch, number of `load_state_dict` calls
-        self._read = _shared(len(dataset.plan), 5)  # 1 + epoch, then the `Totals` of a shard; 0: not read yet
-        self._on = _shared(MAX_WORKERS, KEY_BYTES, kind=torch.uint8)
+        self._totals = _shared(len(dataset.plan), 5)  # 1 + epoch, then the `Totals` of a shard; 0: not read yet
+        self._boards = _shared(MAX_WORKERS, KEY_BYTES, kind=torch.uint8)
         if dataset.task.packs:
             pa.array(np.zeros(1))  # pyarrow imports pandas now; else each worker would, in each epoch
         self._columns = [one for one in dataset.spec.columns if one.name in self.columns]
@@ -100,20 +100,20 @@ class Rows(IterableDataset[Tensors]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which is also the number of the copy. Call it before each epoch."""
         if epoch != self.epoch:
-            self._begin, self._trained, self._serials = DoneRows(epoch), DoneRows(epoch), {}
+            self._start, self._training, self._serials = DoneRows(epoch), DoneRows(epoch), {}
             self._control[0] = epoch
 
     @property
     def counts(self) -> dict[str, int]:
         """Return the samples seen, used, skipped and filtered in the shards that were read in this epoch."""
-        read = self._read[self._read[:, 0] == 1 + self.epoch]
+        read = self._totals[self._totals[:, 0] == 1 + self.epoch]
         seen, skipped, filtered = read[:, 2:].sum(0).tolist()
         return {"seen": seen, "used": seen - skipped - filtered, "skipped": skipped, "filtered": filtered}
 
     @property
     def working_on(self) -> list[str]:
         """Return the sample that each worker is on or, if a worker was killed, was on."""
-        keys = (row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in self._on.numpy())
+        keys = (row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in self._boards.numpy())
         return [key for key in keys if key]
 
     def state_dict(self, after: Any = None) -> dict[str, Any]:
@@ -122,11 +122,11 @@ class Rows(IterableDataset[Tensors]):
         `after`: a batch with the column `place`, or this column. Without it, return the state after the rows that this
         process has given: in a loader's worker, as a StatefulDataLoader calls it, or without workers.
         """
-        given = self._begin if self._given is None and get_worker_info() else self._given
-        done = given if after is None else self._count(after)
+        output = self._start if self._output is None and get_worker_info() else self._output
+        done = output if after is None else self._count(after)
         if done is None:
             raise UserError("workers make the rows; give the batch that was trained on: state_dict(after=batch)")
-        done.finish(self._read.numpy())
+        done.finish(self._totals.numpy())
         return {**self._about(), **done.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -136,11 +136,11 @@ class Rows(IterableDataset[Tensors]):
             if state.get(name) != own[name]:
                 what = first_difference(name, state.get(name), own[name])
                 raise UserError(f"the state is of other rows than these: {what}; give the state of these rows")
-        self._begin, self._trained = (DoneRows.load({**state}) for _ in range(2))
-        self._serials, self._given = {}, None
-        self._control[0] = self._begin.epoch
-        for totals in self._begin.finished:
-            self._read[totals.shard] = torch.tensor([1 + self._begin.epoch, *totals[1:]])
+        self._start, self._training = (DoneRows.load({**state}) for _ in range(2))
+        self._serials, self._output = {}, None
+        self._control[0] = self._start.epoch
+        for totals in self._start.finished:
+            self._totals[totals.shard] = torch.tensor([1 + self._start.epoch, *totals[1:]])
         if get_worker_info() is None:
             self._loads += 1
             self._control[1] = self._loads
@@ -153,13 +153,13 @@ class Rows(IterableDataset[Tensors]):
         """Add the rows of a batch to those that were trained on."""
         places = torch.as_tensor(batch[PLACE] if isinstance(batch, Mapping) else batch).reshape(-1, 10).tolist()
         for place in map(Place.of, places):
-            if place.epoch != self._trained.epoch:
-                raise UserError(f"a batch of epoch {place.epoch} came in {self._trained.epoch}; call set_epoch()")
+            if place.epoch != self._training.epoch:
+                raise UserError(f"a batch of epoch {place.epoch} came in {self._training.epoch}; call set_epoch()")
             if place.serial > self._serials.get(place.worker, 0):
                 raise UserError("a batch before this one was left out; call state_dict(after=batch) for every batch")
-            self._trained.add(place)
+            self._training.add(place)
             self._serials[place.worker] = place.serial + 1
-        return self._trained
+        return self._training
 
     # --- rows ---
 
@@ -169,16 +169,16 @@ class Rows(IterableDataset[Tensors]):
         if info:
             _use_one_thread()
         epoch = self.epoch
-        begin = self._begin if self._begin.epoch == epoch else DoneRows(epoch)
-        self._given = DoneRows.load(begin.state())
+        start = self._start if self._start.epoch == epoch else DoneRows(epoch)
+        self._output = DoneRows.load(start.state())
         order = self._chance("order", epoch).permutation(len(self.dataset.plan))
         mine = order[self.rank :: self.world][worker::workers].tolist()
-        every = (row for shard in mine if shard not in begin.shards for row in self._shard(shard, epoch, begin))
+        every = (row for shard in mine if shard not in start.shards for row in self._shard(shard, epoch, start))
         rng = self._chance(f"rows of {worker}/{workers} in {self.rank}/{self.world}", epoch)
-        return self._placed(shuffled(every, self.buffer, rng), epoch, worker, self._given)
+        return self._with_places(shuffled(every, self.buffer, rng), epoch, worker, self._output)
 
-    def _placed(self, rows: Iterator[Made], epoch: int, worker: int, given: DoneRows) -> Iterator[Tensors]:
-        """Yield the rows, or batches of them, with their places, which are added to `given`."""
+    def _with_places(self, rows: Iterator[PlacedRow], epoch: int, worker: int, output: DoneRows) -> Iterator[Tensors]:
+        """Yield the rows, or batches of them, with their places, which are added to `output`."""
         if self._loads != int(self._control[1]):
             raise UserError("load_state_dict() was called after the workers began; make the DataLoader after it")
         serial = 0
@@ -187,7 +187,7 @@ class Rows(IterableDataset[Tensors]):
             places = [Place(epoch, shard, number, at, worker, i) for i, (shard, number, at, _) in numbered]
             serial += len(group)
             for place in places:
-                given.add(place)
+                output.add(place)
             flat = np.array([place.flat() for place in places])
             if self.batch:
                 made = batch_of([row for *_, row in group], {PLACE: flat})
@@ -209,25 +209,25 @@ class Rows(IterableDataset[Tensors]):
         order = self._chance(f"files of {shard.index}", epoch).permutation(len(blocks)).tolist()
         return [Shard(shard.index, [extent]) for block in order for extent in blocks[block]]
 
-    def _shard(self, index: int, epoch: int, begin: DoneRows) -> Iterator[Made]:
+    def _shard(self, index: int, epoch: int, start: DoneRows) -> Iterator[PlacedRow]:
         """Yield the rows of a shard that are not done. Begin with the piece of the last done row."""
-        done = begin.parts.get(index, ShardRows())
+        done = start.parts.get(index, ShardRows())
         pieces, number, first = self._pieces(self.dataset.plan[index], epoch), done.count, done.last.piece
         counts = Counts(seen=done.last.seen, skipped=done.last.skipped, filtered=done.last.filtered)
         for at in range(first, len(pieces)):
             before = counts.seen, counts.skipped, counts.filtered
-            for row, place in enumerate(self._made(pieces[at], epoch, counts)):
+            for row, place in enumerate(self._render(pieces[at], epoch, counts)):
                 if at == first and row <= done.last.row:
                     continue
                 if number not in done:
                     yield index, number, Cursor(at, row, *before), place
                 number += 1
-        self._read[index] = torch.tensor([1 + epoch, number, counts.seen, counts.skipped, counts.filtered])
+        self._totals[index] = torch.tensor([1 + epoch, number, counts.seen, counts.skipped, counts.filtered])
 
-    def _made(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[Columns, int]]:
+    def _render(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[Columns, int]]:
         """Yield each row of a piece as its place in columns. An error names the sample."""
         info = get_worker_info()
-        on = SampleNamer(self._on[info.id % MAX_WORKERS if info else 0].numpy())
+        on = SampleNamer(self._boards[info.id % MAX_WORKERS if info else 0].numpy())
         options: dict[str, Any] = {"raw": not self.encoded, "counts": counts, "skips": SkipLog(), "report": on}
         try:
             for item in self.dataset.render(piece, epoch, self.split, **options):

@@ -70,7 +70,7 @@ def whole(out: Path, expected: dict[str, str], source: Path) -> None:
     assert (out / "_SUCCESS").exists()
     assert checksums(out) == expected
     found = verify(out, source, workers=1)
-    assert found.sound, found.faults
+    assert found.has_no_fault, found.faults
 
 
 @every_write
@@ -84,7 +84,7 @@ def test_finish_that_is_gone_before_any_write(step: int, source: Path, tmp_path:
         out = Path(shutil.copytree(made, tmp_path / f"at-{before}"))
         came = gone(before, lambda out=out: finish(out))
         if (out / "_SUCCESS").exists():
-            assert verify(out, workers=1).sound
+            assert verify(out, workers=1).has_no_fault
         finish(out)
         whole(out, checksums(tmp_path / "clean"), source)
         if not came:
@@ -111,7 +111,7 @@ def test_an_extension_that_is_gone_before_any_write_and_a_source_that_goes_on_gr
         out = Path(shutil.copytree(base, tmp_path / f"at-{before}"))
         came = gone(before, lambda out=out: run(task, source, **options(out), extend=True))
         if (out / "_SUCCESS").exists():
-            assert verify(out, workers=1).sound
+            assert verify(out, workers=1).has_no_fault
         run(task, source, **options(out), extend=True)
         whole(out, two, source)
         if not came:
@@ -154,4 +154,4 @@ def test_parts_of_a_source_that_is_not_mounted_and_of_a_plan_that_is_old(source:
     with pytest.raises(UserError, match="--max-skipped"):
         finish(tmp_path / "out", max_skipped="-1")
     finish(out)
-    assert verify(out, source, workers=1).sound
+    assert verify(out, source, workers=1).has_no_fault

@@ -146,7 +146,7 @@ def test_a_dataset_of_format_1_is_checked_and_never_continued(pictures: Path, tm
     for name in ("whole", "planned"):
         as_format_1(tmp_path / name)
     before = checksums(tmp_path / "whole")
-    assert verify(tmp_path / "whole", workers=1).sound
+    assert verify(tmp_path / "whole", workers=1).has_no_fault
     assert preview(tmp_path / "whole").exists()
     assert describe(open_dataset(tmp_path / "whole"))["rows"] == {"train": 60}
     assert run(task, folder, out=tmp_path / "whole", **options).status == "already finished"

@@ -120,7 +120,7 @@ def test_coverage_is_what_numpy_counts_and_a_dataset_keeps_its_report(here: Comm
     page = preview(patches).read_text("utf-8")
     assert found["answers"][0]["reason"].partition("'")[0] in page
     assert page.count("<rect") == 12
-    assert verify(patches, workers=1).sound
+    assert verify(patches, workers=1).has_no_fault
     (patches / "audit.json").write_text('{"verdict": 1}')
     with pytest.raises(UserError, match="`verdict` is '1'; run pseudolabel audit"):
         preview(patches)

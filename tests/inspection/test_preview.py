@@ -272,7 +272,7 @@ def test_describe_says_the_facts(made: Made, pseudolabel: Command) -> None:
     assert found["labels"][0]["counts"] == [["0", 48], ["90", 48], ["180", 48], ["270", 48]]
     assert found["left_out"] == {"truncated JPEG": 1}
     assert "90: 48" in pseudolabel("describe", made["rotate"]).stdout
-    assert found["odds"] == "25.0% of the labels in 192 rows, by always answering 0, the most frequent of 4 classes"
+    assert found["chance"] == "25.0% of the labels in 192 rows, by always answering 0, the most frequent of 4 classes"
     assert pseudolabel("describe", made["rotate"] / "data").returncode == 2
 
 
@@ -280,7 +280,7 @@ def test_a_guess_is_the_most_frequent_label_that_is_there(task: Task, made: Made
     """As pandas counts them: of the first label with classes, else of the first with numbers in lists."""
     kinds = {c.name: c.type for c in row_columns(task) if c.role == "label" and c.type.startswith(("class", "int64"))}
     kinds |= {c.name: c.type for c in row_columns(task) if c.role == "label" and c.type.startswith("list<int")}
-    told = describe(open_dataset(made[task.name]))["odds"]
+    told = describe(open_dataset(made[task.name]))["chance"]
     if not kinds:
         assert told == task.description.chance_level
         return

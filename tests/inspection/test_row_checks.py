@@ -144,7 +144,7 @@ def test_an_option_that_no_row_depended_on_may_be_gone(made: Made, tmp_path: Pat
     manifest = json.loads((out / "_manifest.json").read_text())
     manifest["fields"]["compare_folders"] = True
     (out / "_manifest.json").write_text(json.dumps(manifest))
-    assert verify(out, workers=1).sound
+    assert verify(out, workers=1).has_no_fault
     manifest["fields"]["shades"] = manifest["options"]["shades"] = 3
     (out / "_manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="with --shades, which this version does not have"):

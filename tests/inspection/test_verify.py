@@ -51,8 +51,8 @@ def test_what_was_done_to_files_and_rows_is_named_though_all_is_signed_again(tas
     beside = verify(copied, source(task), workers=1)
     assert (beside.false, set(named(beside))) == (1, {lost["key"], row["key"]})
     alone = verify(copied, workers=1)
-    assert alone.sound or row["key"] in named(alone)
-    assert not alone.sound or not task.description.self_verifying(task)
+    assert alone.has_no_fault or row["key"] in named(alone)
+    assert not alone.has_no_fault or not task.description.self_verifying(task)
     shard(copied).unlink()
     assert "missing" in named(verify(copied, workers=1))["data/train-00000.parquet"]
 
@@ -194,7 +194,7 @@ def test_files_are_found_in_their_shards_again_where_others_came_and_went(pictur
     for path in names[-3:]:
         path.with_suffix(".part").rename(path)
     run(TASKS["mask-patches"](), folder, extend=True, **options)
-    assert verify(tmp_path / "out", folder, workers=2).sound
+    assert verify(tmp_path / "out", folder, workers=2).has_no_fault
     joined = Path(shutil.copytree(tmp_path / "out", tmp_path / "joined"))
     shards = (joined / "_records" / "made.jsonl").read_text()
     (joined / "_records" / "made.jsonl").write_text(shards.replace("]]\n[[", "], ["))
@@ -230,7 +230,7 @@ def test_what_killed_the_run_kills_no_proof_of_it(tmp_path: Path, pseudolabel: C
 def test_every_corruption_is_undone(preset: str, tmp_path: Path) -> None:
     task = TASKS["corrupt-spans"](preset=preset, vocab_size=500)
     run(task, source(task), out=tmp_path / "out", workers=1)
-    assert verify(tmp_path / "out", source(task), workers=1).sound
+    assert verify(tmp_path / "out", source(task), workers=1).has_no_fault
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

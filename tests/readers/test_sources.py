@@ -336,7 +336,7 @@ def test_archives_that_are_damaged(tmp_path: Path, source: Any) -> None:
         assert skipped(out) == skipped(tmp_path / "out-1")
     assert ended == ["finished", "finished", "already finished"]
     proven = verify(tmp_path / "out-1", folder, workers=1)
-    assert proven.sound
+    assert proven.has_no_fault
     assert proven.true == len(used)
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import soundfile
 
 torch = pytest.importorskip("torch")
 
 from runs import NAMES, source  # noqa: E402
+from tensors import is_stored_value  # noqa: E402
 from training import kill_and_resume, named  # noqa: E402
 
 import pseudolabel  # noqa: E402
@@ -22,29 +19,6 @@ from pseudolabel import TASKS, AugmentPairs, MaskText, Rotate, plan_parts, run  
 from pseudolabel.torch import Rows  # noqa: E402
 
 pytestmark = pytest.mark.slow
-JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-
-
-def alike(ours: Any, stored: Any, decoded: bool) -> bool:
-    """Whether a value of a loader is the stored one. Images are encoded anew, or decoded if the label is of that."""
-    if isinstance(stored, str | None):
-        return bool(ours == stored)
-    if isinstance(stored, list) and (isinstance(ours, list) or has_media(stored)):
-        return len(ours) == len(stored) and all(alike(*pair, decoded) for pair in zip(ours, stored, strict=True))
-    if not isinstance(stored, dict):
-        return bool((ours.numpy() == np.array(stored)).all())
-    if ours.ndim == 1:
-        return bool((ours.numpy() == soundfile.read(BytesIO(stored["bytes"]), dtype="int16")[0]).all())
-    shown = cv2.cvtColor(ours.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2BGR) if len(ours) == 3 else ours[0].numpy()
-    if len(ours) == 1 or decoded:
-        return bool((shown == cv2.imdecode(np.frombuffer(stored["bytes"], np.uint8), cv2.IMREAD_UNCHANGED)).all())
-    return cv2.imencode(".jpg", shown, JPEG)[1].tobytes() == stored["bytes"]
-
-
-def has_media(stored: Any) -> bool:
-    while isinstance(stored, list) and stored:
-        stored = stored[0]
-    return isinstance(stored, dict)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +38,9 @@ def test_copy_3_of_every_task(name: str, tmp_path: Path) -> None:
         if opened.is_by_sample:
             given, stored = (sorted(some, key=lambda row: row["key"]) for some in (given, stored))
         for ours, row in zip(given, stored, strict=True):
-            wrong = [column for column, value in row.items() if not alike(ours[column], value, name == "cluster")]
+            wrong = [
+                column for column, value in row.items() if not is_stored_value(ours[column], value, name == "cluster")
+            ]
             assert not wrong, (row["key"], wrong)
 
 

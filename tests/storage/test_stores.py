@@ -133,7 +133,7 @@ def test_the_same_bytes_as_on_disk_and_none_half_done(
     assert not any(secret in text for text in told for secret in ("AKIAOFNOBODY", "whatnobodymaysee", proxy.address))
 
     found = verify(f"s3://bucket/{out}", source, workers=1)
-    assert found.sound
+    assert found.has_no_fault
     assert found.true == found.checked == describe(open_dataset(f"s3://bucket/{out}"))["rows"]["train"] > 10
     assert str(preview(f"s3://bucket/{out}")) == f"s3://bucket/{out}/index.html"
     assert bucket.read(f"{out}/index.html").startswith(b"<!doctype html>")

@@ -117,7 +117,7 @@ def test_normalised_codes_do_not_tell_loudness(tmp_path: Path) -> None:
         features = audio_features.mfcc(wave, 16_000, 8000).astype(float)
         away = ((features - features.mean(0))[:, None] - centroids) ** 2
         assert (away.sum(2).argmin(1) == found).mean() > 0.99
-    assert verify(tmp_path / "True", quiet, workers=1).sound
+    assert verify(tmp_path / "True", quiet, workers=1).has_no_fault
     with pytest.raises(UserError, match="is for mfcc normalised, not True"):
         MaskAudio(codebook=str(tmp_path / "True" / "centroids.npz"))
     assert "normalise" not in MaskAudio().options()

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from drawn import photograph  # noqa: E402
 from runs import FIXTURES, source  # noqa: E402
+from tensors import is_stored_value  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 from training import as_they_are, kill_and_resume  # noqa: E402
 
@@ -24,8 +25,6 @@ import pseudolabel  # noqa: E402
 from pseudolabel import Colorize, Jigsaw, MaskText, Rotate, Task, UserError, plan_parts  # noqa: E402
 from pseudolabel.torch import Rows  # noqa: E402
 from pseudolabel.torch.tensors import batch_of  # noqa: E402
-
-JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
 def planned(
@@ -60,23 +59,7 @@ def test_media_are_the_pixels_before_they_are_encoded(tmp_path: Path, tokenizer:
             given, expected = (sorted(some, key=lambda row: row["key"]) for some in (given, expected))
         assert len(given) == len(expected) > 3
         for ours, row in zip(given, expected, strict=True):
-            assert all(alike(ours[name], value) for name, value in row.items())
-
-
-def alike(ours: Any, stored: Any) -> bool:
-    """Whether a value of a loader is that of a stored row; of an image, whether it is encoded to the same bytes."""
-    if isinstance(stored, str):
-        return bool(ours == stored)
-    if isinstance(stored, list) and isinstance(stored[0], dict):
-        return all(map(alike, ours, stored))
-    if not isinstance(stored, dict):
-        return bool((ours.numpy() == np.array(stored)).all())
-    if len(ours) == 1:
-        return bool(
-            (ours.numpy() == cv2.imdecode(np.frombuffer(stored["bytes"], np.uint8), cv2.IMREAD_GRAYSCALE)).all()
-        )
-    shown = cv2.cvtColor(ours.permute(1, 2, 0).numpy(), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", shown, JPEG)[1].tobytes() == stored["bytes"]
+            assert all(is_stored_value(ours[name], value) for name, value in row.items())
 
 
 def test_an_epoch_has_each_row_once_in_an_order_of_its_own(turned: Any) -> None:

@@ -105,7 +105,7 @@ def test_pictures_have_their_folder_and_the_nearest_metadata(pictures: Path, out
         else:
             line = above.get(path.relative_to(pictures).as_posix(), {})
             assert (licence, caption, size) == (line.get("licence") or None, line.get("caption") or None, None), key
-    assert verify(out, pictures, workers=1).sound
+    assert verify(out, pictures, workers=1).has_no_fault
 
 
 def test_parquet_keeps_types_and_sounds_are_named_by_file(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_parquet_keeps_types_and_sounds_are_named_by_file(tmp_path: Path) -> Non
         "c.wav": (None, None, None),
     }
     assert len(found) == 6
-    assert verify(tmp_path / "out", tmp_path / "speech", workers=1).sound, "also where a number is none"
+    assert verify(tmp_path / "out", tmp_path / "speech", workers=1).has_no_fault, "also where a number is none"
     features = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))["train"].features
     assert [features[name].dtype for name in said if name != "file_name"] == ["string", "int16", "float32", "bool"]
 
@@ -239,7 +239,7 @@ def test_a_value_that_cannot_be_kept_is_the_reason_to_skip(tmp_path: Path) -> No
     (left,) = map(json.loads, (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines())
     assert left["reason"] == "column 'id' is not valid Unicode at position 0"
     assert int(left["key"].partition("#")[2]) == len("\n".join(lines[:3])) + 1
-    assert verify(tmp_path / "out", tmp_path / "in", workers=1).sound
+    assert verify(tmp_path / "out", tmp_path / "in", workers=1).has_no_fault
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -339,7 +339,7 @@ def test_a_source_that_grows_grows_its_metadata(pictures: Path, out: Path) -> No
     run(SMALL, pictures, out=out, keep=KEEP, copies=2, workers=1, extend=True)
     assert before.items() <= checksums(out).items()
     assert stored(out, "licence")["new/0.png"] == ("newer",)
-    assert verify(out, pictures, workers=1).sound
+    assert verify(out, pictures, workers=1).has_no_fault
 
 
 def test_parts_and_streams_keep_the_same(pictures: Path, out: Path, tmp_path: Path) -> None:
