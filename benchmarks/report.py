@@ -112,6 +112,7 @@ def chart(entries: list[dict[str, Any]]) -> str:
         y += LINE + 8
         parts.append(f'<text class="title" x="0" y="{y}">{escape(title)}</text>')
         most = max(1.0, *(one["times_as_fast"] for one in members))
+        once = LEFT + BAR / most  # as fast as the other
         for one in members:
             y += LINE
             width = BAR * one["times_as_fast"] / most
@@ -119,9 +120,8 @@ def chart(entries: list[dict[str, Any]]) -> str:
             value = f"{one['times_as_fast']:.2g}" + (f" {one['peer']}" if one["peer"] != "OpenCV loop" else "")
             parts.append(f'<text x="{LEFT - 8}" y="{y}" text-anchor="end">{escape(label)}</text>')
             parts.append(f'<rect x="{LEFT}" y="{y - STRIP + 2}" width="{width:.1f}" height="{STRIP}" rx="2"/>')
-            parts.append(f'<text class="value" x="{LEFT + width + 6:.1f}" y="{y}">{escape(value)}</text>')
-        x = LEFT + BAR / most
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - LINE * len(members) + 6}" y2="{y + 6}"/>')
+            parts.append(f'<text class="value" x="{max(LEFT + width, once) + 6:.1f}" y="{y}">{escape(value)}</text>')
+        parts.append(f'<line x1="{once:.1f}" x2="{once:.1f}" y1="{y - LINE * len(members) + 6}" y2="{y + 6}"/>')
     style = (
         "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600}.value{fill:#59636e}rect{fill:#2f81c7}"
         "line{stroke:#c0392b;stroke-dasharray:3 3}@media(prefers-color-scheme:dark){text{fill:#e6edf3}"
