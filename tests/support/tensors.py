@@ -13,8 +13,8 @@ JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWR
 
 
 def is_stored_value(ours: Any, stored: Any, decoded: bool = False) -> bool:
-    """Whether a value of a loader is the stored one. Images are encoded by OpenCV as a run does; `decoded`: the stored one
-    is decoded, as the label was made from it."""
+    """Whether a value of a loader is the stored one. OpenCV encodes an image as a run does; if `decoded`, the
+    stored one is decoded instead, since its label was made from it."""
     if isinstance(stored, str | None):
         return bool(ours == stored)
     if isinstance(stored, list) and (isinstance(ours, list) or has_media(stored)):
