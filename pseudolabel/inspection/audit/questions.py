@@ -66,13 +66,13 @@ class Asker:
                 continue
             value = plain_label(row[name])
             if isinstance(value, list):
-                self._list(name, value, row, items, key)
-            elif isinstance(value, bool | int | float | str):
+                value = self._list(name, value, row, items, key)
+            if isinstance(value, bool | int | float | str):
                 for kind, vector in {**whole, **self._order(name, follows)}.items():
                     self._add(name, kind, value, key, vector)
                 self._earlier[name] = [*(self._earlier.get(name, ()) if self._slot else ()), value]
             elif value is not None:
-                self._not_asked[name] = f"its values are of the type {type(value).__name__}"
+                self._not_asked[name] = f"its values are of the type {type(value).__name__}, and no numbers"
         self._sample = key
 
     def _add(self, label: str, kind: str, value: Any, key: str, vector: np.ndarray) -> None:
@@ -112,19 +112,25 @@ class Asker:
         else:
             self._row_before = (key, flat)
 
-    def _list(self, name: str, value: list[Any], row: Mapping[str, Any], items: Items, key: str) -> None:
-        """Ask for each value of a list: of a list of as many items, from each item; of a mask, from each place."""
+    def _list(
+        self, name: str, value: list[Any], row: Mapping[str, Any], items: Items, key: str
+    ) -> float | list[Any] | None:
+        """Ask for each value of a list: of a list of as many items, from each item; of a mask, from each place.
+
+        Return the mean of another list of numbers, which is to be asked for instead, or a list that cannot be asked for.
+        """
         for parts in items.values():
             if len(parts) == len(value) > 1:
                 for part, one in zip(parts, value, strict=True):
                     for kind, vector in combined(part).items():
                         self._add(name, kind, one, key, vector)
-                return
+                return None
         hidden = as_mask(value, row)
         if hidden is None:
-            self._not_asked[name] = "of lists, only masks and those with a value for each item are guessed"
-            return
+            numbers = [one for one in value if one != IGNORE_INDEX] if is_numbers(value) else []
+            return float(np.mean(numbers)) if numbers else value
         self._mask(name, hidden, real_places(row, len(hidden)), items, key)
+        return None
 
     def _mask(self, name: str, hidden: np.ndarray, real: np.ndarray, items: Items, key: str) -> None:
         """Ask for as many hidden places as shown ones, so that chance is one half."""
