@@ -11,7 +11,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, FilteredSample, Piece, Tiles, UserError
-from pseudolabel.tasks.base.task import Description, ImageTask, Row
+from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 from pseudolabel.transforms.image.crops import square_side, squares
@@ -30,6 +30,7 @@ class Colorize(ImageTask):
     description = Description(
         paper="Zhang et al. 2016, https://arxiv.org/abs/1603.08511",
         invalidating_augmentations=("anything that moves pixels, if it is not done to the bins as well",),
+        told_by=lambda task: dict.fromkeys(PICTURE_FACTS, "light and shapes of a photograph hint at its colours"),
     )
 
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 176
