@@ -108,7 +108,7 @@ class Written(Rotate):
         return [*super().columns(), Column("words", "string", "label", "What was done.")]
 
     def rows(self, payload: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
-        return ({**row, "words": "turned"} for row in super(Written, self).rows(payload, rng))
+        return ({**row, "words": "turned"} for row in super().rows(payload, rng))
 
 
 BROKEN: list[tuple[type[Task], Any, str]] = [
