@@ -1,4 +1,4 @@
-"""Can labels be guessed, ours and others'? `python benchmarks/referee.py`: some five minutes on two cores.
+"""Can labels be guessed, ours and others'? `python benchmarks/referee.py`: some three minutes on two cores.
 
 Makes sources (`loaders/sources.py`), lets the packages' own code and this one make rows of them, and audits both with
 `pseudolabel audit`. Writes benchmarks/referee.json and the table of docs/referee.md. All generators are seeded: run
@@ -55,7 +55,7 @@ PACKAGES = (
 
 
 def judge(case: Case, rows: int) -> dict[str, Any]:
-    """Make the rows of a case and audit them. Runs in a process of its own pool."""
+    """Make the rows of a case and audit them. A process of the pool runs it."""
     job, started = JOBS[case.job], time.monotonic()
     try:
         what, command = dataset_of(case) if case.ours else loader_of(case)
@@ -69,12 +69,12 @@ def judge(case: Case, rows: int) -> dict[str, Any]:
 def judged(report: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, Any]:
     """Return the verdict by the rule that holds for ours and others alike.
 
-    What tells the label by the published method itself is declared by our task of that method; else it is a leak.
+    A kind of facts that gives the label away leaks, unless our task of the published method declares this kind.
     """
-    told = [answer for answer in report["answers"] if answer["verdict"] != "clean"]
-    leaks = [answer for answer in told if answer["facts"] not in declared]
-    verdict = "leaks" if leaks else "told by the method" if told else "clean" if report["answers"] else "not judged"
-    strongest = max(leaks or told or report["answers"], key=lambda one: one["rate"] - one["chance"], default=None)
+    above = [answer for answer in report["answers"] if answer["verdict"] != "clean"]
+    leaks = [answer for answer in above if answer["facts"] not in declared]
+    verdict = "leaks" if leaks else "told by the method" if above else "clean" if report["answers"] else "not judged"
+    strongest = max(leaks or above or report["answers"], key=lambda one: one["rate"] - one["chance"], default=None)
     kept = {name: report[name] for name in ("rows", "sources", "coverage", "rates", "duplicates", "not_asked")}
     return {"verdict": verdict, "strongest": strongest, "answers": report["answers"], **kept}
 
@@ -184,8 +184,8 @@ def referee(only: str, rows: int, workers: int) -> tuple[dict[str, Any], dict[st
     """Judge all cases whose name has `only`, and measure the claims. Return what was found, and what was left out."""
     wanted, lost = [case for case in cases() if only in case.name], dict[str, str]()
     for case in wanted:
-        if lacking := missing_modules(case):
-            lost[case.name] = f"{', '.join(lacking)} not installed: pip install '.[benchmarks]'"
+        if missing := missing_modules(case):
+            lost[case.name] = f"{', '.join(missing)} not installed: pip install '.[benchmarks]'"
     wanted = [case for case in wanted if case.name not in lost]
     measured = [name for name, (_, package) in CLAIMS.items() if not only and all(map(find_spec, MODULES[package]))]
     for source in {case.source: 0 for case in wanted}:  # one after the other, before two processes ask for one

@@ -1,10 +1,11 @@
 """Do the rows teach? `python benchmarks/teach.py`: under 40 minutes on two cores; `--quick` in 5.
 
 For each family of tasks a small network is trained on the rows that `pseudolabel` wrote, frozen, and judged by a linear
-classifier of real classes that the tool never saw; beside it the same network with random weights, with shuffled
-labels, and fed by the usual loader for as many steps of as many samples; five seeds. Results go to
-benchmarks/teach.json after each training, and to docs/teach.md at the end. A training that is there with the same
-settings is not run again, unless `--again` is given. Needs `pip install '.[train,audit]'` and real data (--data).
+classifier of real classes that the tool never saw. It is compared with the same network with random weights, with
+shuffled labels, and fed by the usual loader for as many steps of as many samples; five seeds, for sound three of each
+held-out speaker. Results go to benchmarks/teach.json after each training, and to docs/teach.md at the end. A training
+whose result is there with the same settings is not run again, unless `--again` is given. Needs
+`pip install '.[train,audit]'` and real data (--data).
 """
 
 from __future__ import annotations
@@ -74,13 +75,11 @@ def one_case(places: Places, case: Case, budget: Budget) -> dict[str, float]:
 
 def settings_of(family: Family, places: Places, quick: bool) -> dict[str, Any]:
     """Return what results depend on; JSON gives it back as it is."""
-    seeds = seeds_of(family, quick)
-    arms = [*ARMS, *family.more]
     return {
-        "data": str(places.data.resolve().name),
-        "seeds": seeds,
+        "data": places.data.resolve().name,
+        "seeds": seeds_of(family, quick),
         "folds": folds_of(family, quick),
-        "arms": arms,
+        "arms": [*ARMS, *family.more],
         **budget_of(family, quick)._asdict(),
     }
 
@@ -150,8 +149,8 @@ def main() -> None:
                 out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
         except MissingData as fault:
             print(f"{name}: left out: {fault}")
-    found = {name: found[name] for name in FAMILIES if name in found}
-    found = {name: complete_seeds(result) for name, result in found.items() if complete_seeds(result)["cases"]}
+    found = {name: complete_seeds(found[name]) for name in FAMILIES if name in found}
+    found = {name: family for name, family in found.items() if family["cases"]}
     print("\n".join(summary(found)))
     if out == OUT:
         publish(found, [*choices(found)], PAGE)
