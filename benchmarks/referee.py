@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import sys
@@ -19,7 +18,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from loaders.sources import WORK, MissingData, folder_of  # noqa: E402
+from machine import package_versions  # noqa: E402
 from referee_jobs import JOBS, MODULES, Case, Job, cases, declared_by, missing_modules  # noqa: E402
 from referee_table import publish, summary  # noqa: E402
 
@@ -148,14 +147,6 @@ def claim(name: str) -> dict[str, Any]:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="run the rows whose name has this, and store nothing")
@@ -167,7 +158,7 @@ def main() -> None:
     found, lost = referee(chosen.only, chosen.rows, chosen.workers)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     result = {
-        "versions": versions(),
+        "versions": package_versions(PACKAGES),
         "seconds": round(time.monotonic() - started),
         "cpu_seconds": round(sum(one.ru_utime + one.ru_stime for one in used)),
         "rows_of_each": chosen.rows,

@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ |= {"TOKENIZERS_PARALLELISM": "false"}
 
+from machine import package_versions  # noqa: E402
 from teaching import films, patches, pictures, sounds, texts  # noqa: E402
 from teaching.choices import choices  # noqa: E402
 from teaching.experiment import ARMS, Budget, Case, Family, run_case  # noqa: E402
@@ -97,7 +96,7 @@ def measure(family: Family, places: Places, quick: bool, workers: int, there: Ma
         "command": f"pseudolabel {family.name} SOURCE {family.command}",
         "facts": facts,
         "prepare_seconds": max(round(seconds), there.get("prepare_seconds", 0)),
-        "versions": versions(),
+        "versions": package_versions(PACKAGES),
     }
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting = {pool.submit(one_case, places, case, budget): case for case in cases if case.name not in done}
@@ -106,16 +105,6 @@ def measure(family: Family, places: Places, quick: bool, workers: int, there: Ma
             done[case.name] = {**case._asdict(), **future.result()}
             print(f"{family.name}: {case.name}: {done[case.name]['accuracy']:.3f}", flush=True)
             yield {**made, "cases": {case.name: done[case.name] for case in cases if case.name in done}}
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def main() -> None:
