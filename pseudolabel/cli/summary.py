@@ -53,7 +53,7 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
         yield f"next: pseudolabel preview {there} --open"
         yield f"      pseudolabel verify {there}{verify}"
     elif made.status.startswith("planned"):
-        yield f"planned {number_of(made.shards, 'shards')}; give no more parts than shards"
+        yield f"planned {number_of(made.shards, 'shards')}, so N is at most {made.shards:,}"
         yield f"next: the same command without the word plan, with --part 1/N to N/N; then pseudolabel finish {there}"
     else:
         if not made.seen:
