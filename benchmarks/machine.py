@@ -8,8 +8,10 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,15 @@ for name in {PEERS}:
         pass
 print(json.dumps(found))"""
     return json.loads(subprocess.run([python, "-c", code], capture_output=True, check=True).stdout)
+
+
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of Python and of those packages that this interpreter has."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Can labels be guessed, ours and others'? `python benchmarks/referee.py`: some five minutes on two cores.
+"""Can labels be guessed, ours and others'? `python benchmarks/referee.py`: some three minutes on two cores.
 
 Makes sources (`loaders/sources.py`), lets the packages' own code and this one make rows of them, and audits both with
 `pseudolabel audit`. Writes benchmarks/referee.json and the table of docs/referee.md. All generators are seeded: run
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import sys
@@ -19,7 +18,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from loaders.sources import WORK, MissingData, folder_of  # noqa: E402
+from machine import package_versions  # noqa: E402
 from referee_jobs import JOBS, MODULES, Case, Job, cases, declared_by, missing_modules  # noqa: E402
 from referee_table import publish, summary  # noqa: E402
 
@@ -55,7 +54,7 @@ PACKAGES = (
 
 
 def judge(case: Case, rows: int) -> dict[str, Any]:
-    """Make the rows of a case and audit them. Runs in a process of its own pool."""
+    """Make the rows of a case and audit them. A process of the pool runs it."""
     job, started = JOBS[case.job], time.monotonic()
     try:
         what, command = dataset_of(case) if case.ours else loader_of(case)
@@ -69,12 +68,12 @@ def judge(case: Case, rows: int) -> dict[str, Any]:
 def judged(report: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, Any]:
     """Return the verdict by the rule that holds for ours and others alike.
 
-    What tells the label by the published method itself is declared by our task of that method; else it is a leak.
+    A kind of facts that gives the label away leaks, unless our task of the published method declares this kind.
     """
-    told = [answer for answer in report["answers"] if answer["verdict"] != "clean"]
-    leaks = [answer for answer in told if answer["facts"] not in declared]
-    verdict = "leaks" if leaks else "told by the method" if told else "clean" if report["answers"] else "not judged"
-    strongest = max(leaks or told or report["answers"], key=lambda one: one["rate"] - one["chance"], default=None)
+    above = [answer for answer in report["answers"] if answer["verdict"] != "clean"]
+    leaks = [answer for answer in above if answer["facts"] not in declared]
+    verdict = "leaks" if leaks else "told by the method" if above else "clean" if report["answers"] else "not judged"
+    strongest = max(leaks or above or report["answers"], key=lambda one: one["rate"] - one["chance"], default=None)
     kept = {name: report[name] for name in ("rows", "sources", "coverage", "rates", "duplicates", "not_asked")}
     return {"verdict": verdict, "strongest": strongest, "answers": report["answers"], **kept}
 
@@ -148,14 +147,6 @@ def claim(name: str) -> dict[str, Any]:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="run the rows whose name has this, and store nothing")
@@ -167,7 +158,7 @@ def main() -> None:
     found, lost = referee(chosen.only, chosen.rows, chosen.workers)
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     result = {
-        "versions": versions(),
+        "versions": package_versions(PACKAGES),
         "seconds": round(time.monotonic() - started),
         "cpu_seconds": round(sum(one.ru_utime + one.ru_stime for one in used)),
         "rows_of_each": chosen.rows,
@@ -184,8 +175,8 @@ def referee(only: str, rows: int, workers: int) -> tuple[dict[str, Any], dict[st
     """Judge all cases whose name has `only`, and measure the claims. Return what was found, and what was left out."""
     wanted, lost = [case for case in cases() if only in case.name], dict[str, str]()
     for case in wanted:
-        if lacking := missing_modules(case):
-            lost[case.name] = f"{', '.join(lacking)} not installed: pip install '.[benchmarks]'"
+        if missing := missing_modules(case):
+            lost[case.name] = f"{', '.join(missing)} not installed: pip install '.[benchmarks]'"
     wanted = [case for case in wanted if case.name not in lost]
     measured = [name for name, (_, package) in CLAIMS.items() if not only and all(map(find_spec, MODULES[package]))]
     for source in {case.source: 0 for case in wanted}:  # one after the other, before two processes ask for one

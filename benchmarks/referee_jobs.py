@@ -49,7 +49,7 @@ class Job(NamedTuple):
     labels: Sequence[str]
     ours: Sequence[Ours]
     peers: Sequence[Peer]
-    only_real: Collection[str] = ()  # kinds of facts that tell the label by what real pictures show: not on noise
+    only_real: Collection[str] = ()  # kinds of facts that give the label away by what real pictures show: not on noise
 
 
 SMALL: dict[str, Any] = {"height": 28, "width": 28, "patch": 2}  # 14 x 14 patches: masks do not depend on pixels
@@ -164,17 +164,17 @@ class Case(NamedTuple):
 
 
 def declared_by(case: Case) -> dict[str, str]:
-    """Return which kinds of facts tell the label by the method -> why: as the task of ours with this method declares.
+    """Return kinds of facts that give the label away by the method -> why: those that our task of this method declares.
 
-    What real pictures show tells nothing on noise.
+    Kinds that do so by what real pictures show do not count on noise.
     """
     job = JOBS[case.job]
     like = job.ours[case.maker] if case.ours else job.peers[case.maker].like or next(iter(job.ours), None)
     if not like:
         return {}
     task = like.make(case.source)
-    lacks = () if case.source in REAL else job.only_real
-    return {kind: why for kind, why in task.description.told_by(task).items() if kind not in lacks}
+    absent = () if case.source in REAL else job.only_real
+    return {kind: why for kind, why in task.description.told_by(task).items() if kind not in absent}
 
 
 def cases() -> Iterator[Case]:

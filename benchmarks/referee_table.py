@@ -6,23 +6,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pseudolabel.inspection.audit.report import share
+
 START, END = "<!-- made by benchmarks/referee.py -->", "<!-- end -->"
-HEAD = ("task", "rows by", "source", "rows", "verdict", "told best by", "rate [95 %]", "chance", "measured")
-
-
-def share(value: float) -> str:
-    return f"{value:.3f}".replace("0.", ".", 1)
+HEAD = ("task", "rows by", "source", "rows", "verdict", "best guessed from", "rate [95 %]", "chance", "measured")
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one row of the table."""
-    best = row["strongest"]
-    told = ("-", "-", "-")
+    best, guess = row["strongest"], ("-", "-", "-")
     if best:
         interval = f"{share(best['rate'])} [{share(best['low'])} {share(best['high'])}]"
-        told = (best["facts"], interval, share(best["chance"]))
+        guess = (best["facts"], interval, share(best["chance"]))
     source = row["source"].replace("_", " ")
-    return row["task"], row["by"], source, f"{row['rows']:,}", row["verdict"], *told, measured(row)
+    return row["task"], row["by"], source, f"{row['rows']:,}", row["verdict"], *guess, measured(row)
 
 
 def measured(row: Mapping[str, Any]) -> str:
@@ -57,8 +54,7 @@ def claims(result: Mapping[str, Any]) -> Iterator[str]:
     for name, cases in result["claims"].items():
         yield f"- {name}:"
         for case, figures in cases.items():
-            told = "; ".join(f"{what} {figure(what, value)}" for what, value in figures.items())
-            yield f"  - {case}: {told}"
+            yield f"  - {case}: {'; '.join(f'{what} {figure(what, value)}' for what, value in figures.items())}"
 
 
 def figure(what: str, value: float) -> str:

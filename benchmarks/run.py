@@ -1,4 +1,4 @@
-"""How fast the tasks are, beside peers and floors: `python benchmarks/run.py [--quick]`, on a machine that rests.
+"""How fast the tasks, their peers and floors are: `python benchmarks/run.py [--quick]`, on a machine that rests.
 
 Makes its inputs (`inputs.py`), then runs each task and its peers in turn, three times, as whole processes, start-up
 included, with two workers and with one. What is measured is written after each run: seconds of the wall, and of the CPU

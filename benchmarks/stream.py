@@ -1,10 +1,10 @@
-"""Rows for training that are not stored: `pseudolabel.torch.Rows` beside the loaders of other packages.
+"""Rows for training that are not stored: `pseudolabel.torch.Rows` compared with the loaders of other packages.
 
 Each figure is one epoch as it arrives in the training process, with two workers, from the first to the last batch; the
 sides take turns. `memory` is that of the process and its workers over ten epochs, `start` the time to the first batch
 of an epoch of 100,000 files.
 
-usage: stream.py [--peers PYTHON] [--work DIR] [--rounds N] [--only ROW]
+usage: stream.py [--peers PYTHON] [--work DIR] [--data DIR] [--rounds N] [--only MEASUREMENT]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ WORKERS, EPOCHS, FILES = 2, 10, 100_000
 
 
 class Comparison(NamedTuple):
-    """Rows of ours, and the loaders of other packages that make the like from the same input."""
+    """Rows of ours, and the loaders of other packages that make similar rows from the same input."""
 
     source: Input
     meaning: str
@@ -77,14 +77,14 @@ def rows_of(name: str, folder: str) -> Any:
     return Rows(pseudolabel.open(folder), batch=ROWS[name].batch)
 
 
-def loaded(name: str, rows: Any) -> Any:
+def loader_of(name: str, rows: Any) -> Any:
     from torch.utils.data import DataLoader
 
     return DataLoader(rows, batch_size=None, num_workers=WORKERS, prefetch_factor=ROWS[name].prefetch)
 
 
 def epoch(name: str, source: Path) -> dict[str, Any]:
-    """Measure an epoch without imports. For text, planning counts, as tokenizing does for the peers."""
+    """Measure an epoch, imports not included. For text, planning counts, as tokenizing does for the peers."""
     import pseudolabel.torch
 
     assert pseudolabel.plan_parts  # the package imports a name when it is asked for
@@ -93,20 +93,21 @@ def epoch(name: str, source: Path) -> dict[str, Any]:
         plan(name, source, folder)
         if name != "tokens":
             begun, before = time.monotonic(), os.times()
-        count = sum(len(batch["place"]) for batch in loaded(name, rows_of(name, folder)))
+        count = sum(len(batch["place"]) for batch in loader_of(name, rows_of(name, folder)))
         return {"rows": count, "seconds": time.monotonic() - begun, "cpu": sum(os.times()[:4]) - sum(before[:4])}
 
 
 def memory(name: str, source: Path) -> dict[str, Any]:
-    """MB that the process and its workers have, at most, in each epoch; and those without the batches on their way."""
+    """MB that the process and its workers have, at most, in each epoch; and the same without the batches on their way,
+    which are in shared memory."""
 
-    def held(pid: int) -> tuple[int, int]:
-        """Return KB: the share in all memory, and in that which is not shared memory, where workers put batches."""
+    def kilobytes(pid: int) -> tuple[int, int]:
+        """Return the proportional share of a process in all memory, and in memory that is not shared memory."""
         try:
-            told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:  # a worker that has just ended
             return 0, 0
-        found = {name: int(size) for name, size in re.findall(r"^(Pss\w*):\s+(\d+)", told, re.M)}
+        found = {name: int(size) for name, size in re.findall(r"^(Pss\w*):\s+(\d+)", rollup, re.M)}
         return found.get("Pss", 0), found.get("Pss", 0) - found.get("Pss_Shmem", 0)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -115,10 +116,10 @@ def memory(name: str, source: Path) -> dict[str, Any]:
         for number in range(EPOCHS):
             rows.set_epoch(number)
             seen = [(0, 0)]
-            for batch in loaded(name, rows):
+            for batch in loader_of(name, rows):
                 rows.state_dict(after=batch)
                 children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-                seen.append(tuple(map(sum, zip(*map(held, [os.getpid(), *map(int, children)]), strict=True))))
+                seen.append(tuple(map(sum, zip(*map(kilobytes, [os.getpid(), *map(int, children)]), strict=True))))
             for most, values in zip((every, alone), zip(*seen, strict=True), strict=True):
                 most.append(max(values) >> 10)
         return {"MB of each epoch": every, "without batches": alone}
@@ -141,7 +142,7 @@ def start(name: str, source: Path) -> dict[str, Any]:
         for number in range(3):
             rows.set_epoch(number)
             begun = time.monotonic()
-            batches = iter(loaded(name, rows))
+            batches = iter(loader_of(name, rows))
             next(batches)
             seconds.append(round(time.monotonic() - begun, 2))
             del batches  # it waits for its workers
@@ -161,7 +162,7 @@ def run(command: list[str]) -> dict[str, Any]:
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 
 
-def table(results: dict[str, dict[str, list[dict[str, Any]]]], load: str) -> str:
+def table(results: dict[str, dict[str, list[dict[str, Any]]]], loads: list[float]) -> str:
     """Return the medians of the runs of each side as Markdown."""
     lines = ["| rows | loader | rows a second | CPU-s for 1,000 rows | Rows is |", "| --- | --- | --- | --- | --- |"]
     for name, sides in results.items():
@@ -172,9 +173,15 @@ def table(results: dict[str, dict[str, list[dict[str, Any]]]], load: str) -> str
             times = "" if side == "ours" else f"{faster:.1f} times as fast, {less:.1f} by CPU"
             loader = PEERS.get(side, "`pseudolabel.torch.Rows`")
             lines.append(f"| {ROWS[name].meaning} | {loader} | {rates[side]:,.0f} | {cpu[side]:.2f} | {times} |")
-    counts = sorted({len(runs) for sides in results.values() for runs in sides.values()})
-    many = " to ".join(map(str, {counts[0]: 0, counts[-1]: 0}))
+    many = extremes(len(runs) for sides in results.values() for runs in sides.values())
+    load = extremes(map(round, loads))
     return "\n".join([*lines, "", f"Medians of {many} runs of each loader; load of the machine meanwhile: {load}."])
+
+
+def extremes(numbers: Iterable[int]) -> str:
+    """`3`, or `2 to 3`"""
+    every = sorted(numbers)
+    return " to ".join(map(str, dict.fromkeys((every[0], every[-1]))))
 
 
 def main() -> None:
@@ -212,8 +219,7 @@ def main() -> None:
             if chosen.only in (None, which) and (name == "pairs" or which == "memory"):
                 print(name, which, run([sys.executable, __file__, "--side", which, name, str(source)]), flush=True)
     if results:
-        text = table(results, f"{min(loads):.0f} to {max(loads):.0f}")
-        print(text)
+        print(text := table(results, loads))
     if results and chosen.only is None:
         page = DOCS.read_text("utf-8")
         DOCS.write_text(f"{page.partition(BEGIN)[0]}{BEGIN}\n{text}\n{END}{page.partition(END)[2]}", "utf-8")

@@ -1,10 +1,11 @@
 """Do the rows teach? `python benchmarks/teach.py`: under 40 minutes on two cores; `--quick` in 5.
 
 For each family of tasks a small network is trained on the rows that `pseudolabel` wrote, frozen, and judged by a linear
-classifier of real classes that the tool never saw; beside it the same network with random weights, with shuffled
-labels, and fed by the usual loader for as many steps of as many samples; five seeds. Results go to
-benchmarks/teach.json after each training, and to docs/teach.md at the end. A training that is there with the same
-settings is not run again, unless `--again` is given. Needs `pip install '.[train,audit]'` and real data (--data).
+classifier of real classes that the tool never saw. It is compared with the same network with random weights, with
+shuffled labels, and fed by the usual loader for as many steps of as many samples; five seeds, for sound three of each
+held-out speaker. Results go to benchmarks/teach.json after each training, and to docs/teach.md at the end. A training
+whose result is there with the same settings is not run again, unless `--again` is given. Needs
+`pip install '.[train,audit]'` and real data (--data).
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 os.environ |= {"TOKENIZERS_PARALLELISM": "false"}
 
+from machine import package_versions  # noqa: E402
 from teaching import films, patches, pictures, sounds, texts  # noqa: E402
 from teaching.choices import choices  # noqa: E402
 from teaching.experiment import ARMS, Budget, Case, Family, run_case  # noqa: E402
@@ -74,13 +74,11 @@ def one_case(places: Places, case: Case, budget: Budget) -> dict[str, float]:
 
 def settings_of(family: Family, places: Places, quick: bool) -> dict[str, Any]:
     """Return what results depend on; JSON gives it back as it is."""
-    seeds = seeds_of(family, quick)
-    arms = [*ARMS, *family.more]
     return {
-        "data": str(places.data.resolve().name),
-        "seeds": seeds,
+        "data": places.data.resolve().name,
+        "seeds": seeds_of(family, quick),
         "folds": folds_of(family, quick),
-        "arms": arms,
+        "arms": [*ARMS, *family.more],
         **budget_of(family, quick)._asdict(),
     }
 
@@ -98,7 +96,7 @@ def measure(family: Family, places: Places, quick: bool, workers: int, there: Ma
         "command": f"pseudolabel {family.name} SOURCE {family.command}",
         "facts": facts,
         "prepare_seconds": max(round(seconds), there.get("prepare_seconds", 0)),
-        "versions": versions(),
+        "versions": package_versions(PACKAGES),
     }
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         waiting = {pool.submit(one_case, places, case, budget): case for case in cases if case.name not in done}
@@ -107,16 +105,6 @@ def measure(family: Family, places: Places, quick: bool, workers: int, there: Ma
             done[case.name] = {**case._asdict(), **future.result()}
             print(f"{family.name}: {case.name}: {done[case.name]['accuracy']:.3f}", flush=True)
             yield {**made, "cases": {case.name: done[case.name] for case in cases if case.name in done}}
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def main() -> None:
@@ -150,8 +138,8 @@ def main() -> None:
                 out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
         except MissingData as fault:
             print(f"{name}: left out: {fault}")
-    found = {name: found[name] for name in FAMILIES if name in found}
-    found = {name: complete_seeds(result) for name, result in found.items() if complete_seeds(result)["cases"]}
+    found = {name: complete_seeds(found[name]) for name in FAMILIES if name in found}
+    found = {name: family for name, family in found.items() if family["cases"]}
     print("\n".join(summary(found)))
     if out == OUT:
         publish(found, [*choices(found)], PAGE)

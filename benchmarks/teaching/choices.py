@@ -10,7 +10,7 @@ from teaching.table import accuracy_text, difference, difference_text, values
 
 
 class Advice(NamedTuple):
-    """The families of a modality, and published evidence from budgets that a laptop has not."""
+    """The families of a modality, and published evidence from larger budgets."""
 
     name: str
     families: Sequence[str]

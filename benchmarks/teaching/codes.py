@@ -1,4 +1,4 @@
-"""What the codes of mask-audio tell by themselves: the word, or who speaks? No network is trained."""
+"""What a linear model predicts from the codes of mask-audio: the word, or who speaks? No network is trained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def code_shares(codes: np.ndarray, parts: int, count: int) -> np.ndarray:
 
 
 def linear_scores(codes: list[np.ndarray], digits: np.ndarray, speakers: np.ndarray, count: int) -> dict[str, Any]:
-    """Return what linear models tell from shares of codes.
+    """Return what linear models predict from shares of codes.
 
     `digit`: for each speaker, the digits of that speaker by a model of the others. `speaker`: in half of the
     utterances, by a model of the other half. `overlap`: the share of codes that two speakers have in common.

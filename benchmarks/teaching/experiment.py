@@ -19,7 +19,7 @@ Batch = Sequence[torch.Tensor]
 
 
 class Probe(NamedTuple):
-    """Labelled samples that the tool never saw: two halves, one to fit the linear classifier, one to count."""
+    """Labelled samples: some to fit the linear classifier, and others, which the tool never saw, to test it."""
 
     fit_inputs: torch.Tensor
     fit_labels: np.ndarray
@@ -58,11 +58,11 @@ class Budget(NamedTuple):
 
 
 class Family(NamedTuple):
-    """A task of ours with the experiment that tells whether it teaches."""
+    """A task of ours with the experiment that shows whether it teaches."""
 
     name: str
     source: str  # what it is pretrained on, in words
-    probe: str  # what its features have to tell, in words
+    probe: str  # what is predicted from its features, in words
     command: str  # how the rows were made
     budget: Budget
     prepare: Callable[[Any, int], Mapping[str, Any]]  # places, folds -> facts; makes sources and rows
@@ -108,7 +108,7 @@ def train(setup: Setup, budget: Budget) -> tuple[float, float]:
 
 
 def accuracy(model: nn.Module, probe: Probe) -> float:
-    """Return the share of the test samples that a ridge classifier of the frozen features names."""
+    """Return the share of the test samples whose class a ridge classifier predicts from the frozen features."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -127,7 +127,7 @@ def features(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
 def epochs(copies: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the rows of batches for ever. Epoch e has the rows of copy e, and begins anew after the last copy.
 
-    A batch thus never has two copies of one sample, as it would not with a loader.
+    So no batch has two copies of one sample, as with a loader.
     """
     last = int(copies.max()) + 1
     for epoch in count():

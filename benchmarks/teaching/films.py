@@ -28,7 +28,7 @@ LEAST_MOTION = 1.0  # gray levels; the task's own default
 
 
 class Sorter(Encoder):
-    """Whether the second frame lies between the others, told from the differences of their maps."""
+    """Whether the second frame lies between the others, predicted from the differences of their maps."""
 
     def __init__(self) -> None:
         super().__init__()

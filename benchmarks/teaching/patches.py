@@ -11,8 +11,8 @@ from torch import nn
 
 from pseudolabel import MaskPatches
 from teaching import views
-from teaching.experiment import LOADER, SHUFFLED, Batch, Budget, Case, Family, Setup, epochs, fresh_batches
-from teaching.pictures import CLOTHING, GARMENTS, HEADLINE, copies_of, normalize, probe_of
+from teaching.experiment import LOADER, Batch, Budget, Case, Family, Setup, fresh_batches
+from teaching.pictures import CLOTHING, GARMENTS, HEADLINE, copies_of, normalize, probe_of, stored_batches
 from teaching.places import SEEN, Places, decode_pictures, picture_source
 
 PATCH, WIDTH, NARROW = 4, 64, 48
@@ -81,17 +81,6 @@ def rows_of(places: Places) -> dict[str, np.ndarray]:
     return places.arrays("mask-patches", make)
 
 
-def stored_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
-    """Yield picture, mask and target: the picture, or that of another row where labels are shuffled."""
-    rng, rows = np.random.default_rng(case.seed), rows_of(places)
-    kept = rows["copy"] < copies_of(case)
-    image, mask = (torch.from_numpy(rows[name][kept]) for name in ("image", "mask"))
-    targets = image[torch.from_numpy(rng.permutation(len(image)))] if case.arm == SHUFFLED else image
-    for chosen in epochs(rows["copy"][kept], batch, rng):
-        at = torch.from_numpy(chosen)
-        yield image[at], mask[at], targets[at]
-
-
 def loader_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     """Yield what a loader makes: RandomResizedCrop(0.2, 1) and flip, and the mask of an argsort of noise, as MAE's."""
     rng, pictures = np.random.default_rng(case.seed), views.open_pictures(picture_source(places, "clothing"))
@@ -111,8 +100,13 @@ def prepare(places: Places, folds: int) -> dict[str, float]:
 
 
 def setup(places: Places, case: Case, batch: int) -> Setup:
-    make = loader_batches if case.arm == LOADER else stored_batches
-    return Setup(Autoencoder(), reconstruction_loss, make(places, case, batch), probe_of(places, "clothing"))
+    if case.arm == LOADER:
+        batches = loader_batches(places, case, batch)
+    else:
+        rows = rows_of(places)
+        columns = {**rows, "target": rows["image"]}
+        batches = stored_batches(columns, ["image", "mask"], "target", case, batch, copies_of(case))
+    return Setup(Autoencoder(), reconstruction_loss, batches, probe_of(places, "clothing"))
 
 
 FAMILIES = (

@@ -98,7 +98,8 @@ def stored_batches(
 ) -> Iterator[Batch]:
     """Yield batches of stored rows: the columns of the inputs, and the labels, shuffled where the case says so.
 
-    Of a column of pictures that serves as label (the other view), shuffling gives the one of another row.
+    Of a column of pictures that serves as label (the other view, the whole picture), shuffling gives the one of another
+    row.
     """
     rng = np.random.default_rng(case.seed)
     kept = columns["copy"] < copies

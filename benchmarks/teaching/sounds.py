@@ -147,7 +147,7 @@ def rows_of(places: Places, fold: int, normalised: bool) -> dict[str, np.ndarray
 
 
 def by_hand(places: Places, fold: int, normalised: bool) -> dict[str, np.ndarray]:
-    """Return what is heard and codes as users make them: SciPy's spectra, scikit-learn's k-means."""
+    """Return what is heard and codes as users make them: MFCC by NumPy and SciPy, scikit-learn's k-means."""
     import soundfile
     import soxr
     from sklearn.cluster import MiniBatchKMeans
@@ -201,8 +201,8 @@ def stored_batches(places: Places, case: Case, batch: int) -> Iterator[Batch]:
     rng, rows = np.random.default_rng(case.seed), rows_of(places, case.fold, case.arm == NORMALISED)
     mel, sound, labels, mask = (torch.from_numpy(rows[name]) for name in ("mel", "sound", "labels", "mask"))
     if case.arm == SHUFFLED:
-        told = labels != IGNORED
-        labels[told] = labels[told][torch.from_numpy(rng.permutation(int(told.sum())))]
+        known = labels != IGNORED
+        labels[known] = labels[known][torch.from_numpy(rng.permutation(int(known.sum())))]
     for chosen in epochs(rows["copy"], batch, rng):
         at = torch.from_numpy(chosen)
         yield mel[sound[at]], labels[at], mask[at] & (labels[at] != IGNORED)
@@ -223,12 +223,12 @@ def prepare(places: Places, folds: int) -> dict[str, Any]:
         for normalised in (False, True):
             rows_of(places, fold, normalised)
             by_hand(places, fold, normalised)
-    told = {arm: [codes_of(places, fold, arm == NORMALISED) for fold in range(folds)] for arm in (ROWS, NORMALISED)}
-    return {"megabytes_per_copy": places.megabytes_per_copy("mask-audio-0", COPIES), "copies": COPIES, "codes": told}
+    codes = {arm: [scores_of(places, fold, arm == NORMALISED) for fold in range(folds)] for arm in (ROWS, NORMALISED)}
+    return {"megabytes_per_copy": places.megabytes_per_copy("mask-audio-0", COPIES), "copies": COPIES, "codes": codes}
 
 
-def codes_of(places: Places, fold: int, normalised: bool) -> dict[str, Any]:
-    """Return what the codes of a dataset tell."""
+def scores_of(places: Places, fold: int, normalised: bool) -> dict[str, Any]:
+    """Return what linear models predict from the codes of a dataset."""
     rows = rows_of(places, fold, normalised)
     first = rows["copy"] == 0
     names = [name.split("_") for name in rows["key"][first]]

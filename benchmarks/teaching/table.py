@@ -129,10 +129,10 @@ def more_rows(name: str, family: Found) -> Iterator[str]:
 
 
 def codes_rows(family: Found) -> Iterator[str]:
-    """Yield what the codes of mask-audio tell: digits of unseen speakers, who speaks, what two speakers share."""
-    told = family["facts"].get("codes", {})
+    """Yield what is predicted from the codes of mask-audio: digits of speakers that the linear model was not fitted on,
+    and who speaks; and what two speakers share."""
     digits = dict[str, np.ndarray]()
-    for arm, folds in told.items():
+    for arm, folds in family["facts"].get("codes", {}).items():
         speakers = sorted({speaker for fold in folds for speaker in fold["digit"]})
         digit = [np.mean([fold["digit"][one] for fold in folds if one in fold["digit"]]) for one in speakers]
         digits[arm] = np.array(digit)

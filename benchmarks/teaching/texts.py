@@ -41,8 +41,8 @@ class Reader(nn.Module):
 
     def features(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the mean of the tokens that are no padding."""
-        told = (ids != PAD)[..., None]
-        return (self(ids) * told).sum(1) / told.sum(1)
+        real = (ids != PAD)[..., None]
+        return (self(ids) * real).sum(1) / real.sum(1)
 
 
 def token_loss(model: nn.Module, batch: Batch) -> torch.Tensor:

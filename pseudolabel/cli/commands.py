@@ -76,7 +76,7 @@ class LazyCommand(NamedTuple):
 
     make: Callable[[], Callable[..., None] | typer.Typer]
     help: str
-    panel: str = "Commands"  # of the help of its group
+    panel: str  # of the help of its group
     examples: Callable[[], Sequence[str]] = tuple  # returns command lines for the end of its help
 
 

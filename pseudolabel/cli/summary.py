@@ -45,7 +45,7 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
     if made.validation:
         asked, reached = (f"{made.validation[name]:.2%}" for name in ("asked", "reached"))
         yield f"validation: {number_of(made.rows.get('validation', 0), 'rows')}, {reached} of all; asked for {asked}"
-    yield from count_line({"samples cut": made.cut, "rows lacking": made.lacking}, made.ignored_suffixes)
+    yield from count_line({"samples cut": made.cut, "rows missing": made.lacking}, made.ignored_suffixes)
     if finished and (made.skipped or made.filtered or made.lacking):
         yield from reason_lines(made)
     if finished:
@@ -53,7 +53,7 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
         yield f"next: pseudolabel preview {there} --open"
         yield f"      pseudolabel verify {there}{verify}"
     elif made.status.startswith("planned"):
-        yield f"planned {number_of(made.shards, 'shards')}, at most as many parts"
+        yield f"planned {number_of(made.shards, 'shards')}, so N is at most {made.shards:,}"
         yield f"next: the same command without the word plan, with --part 1/N to N/N; then pseudolabel finish {there}"
     else:
         if not made.seen:

@@ -31,8 +31,8 @@ RESTORE = "restore it, or make the dataset again"  # the remedy for a changed fo
 
 
 class OpenDataset:
-    """A finished or planned dataset. `rows` reads what is stored, and renders what is not from the source, bit for bit
-    as a run with more `--copies` would have stored it. `len` is the number of `keys`."""
+    """A finished or planned dataset. `rows` reads stored rows. It renders others from the source, bit for bit as a run
+    with more `--copies` would have stored them. `len` is the number of `keys`."""
 
     def __init__(
         self, dataset: Dataset, task: Task, plan: Plan, source_columns: SourceColumns, has_source: bool = True
@@ -68,14 +68,14 @@ class OpenDataset:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return what the rows of a copy depend on."""
+        """Return the part of the manifest that the rows of a copy depend on."""
         names = ("task", "options", "seed", "shard_size", "limit", "validation", "in_order", "keep", "source")
         return {name: self.manifest.get(name) for name in names}
 
     # --- rows ---
 
     def rows(self, copy: int = 0, split: str = "train") -> Iterator[Row]:
-        """Yield the rows of a copy, as they are stored, or as they would be."""
+        """Yield the rows of a copy, as they are stored, or as a run would store them."""
         self.check_split(split)
         schema = self.spec.schema(0)
         for batch in self._stored(copy, split) if copy < self._copies else self._rendered(copy, split, schema):
@@ -86,8 +86,7 @@ class OpenDataset:
         import pyarrow as pa
 
         if not self.is_by_sample:
-            why = "packs documents into rows" if self.task.packs else "pairs the samples of a shard"
-            raise UserError(f"{self.task.name} {why}, so a row needs its whole shard; take it from rows({copy})")
+            raise UserError(f"{self.task.name} combines the samples of a shard; take the row from rows({copy})")
         found = list[Row]()
         places = self._places.get(file_of(key), [])
         exact = [place for place in places if self.plan[place[0]].extents[place[1]].key == key]
@@ -97,9 +96,10 @@ class OpenDataset:
                 for item in self.render(piece, copy, split.name, counts=counts):
                     assert not isinstance(item.rows, pa.RecordBatch)
                     found += [row for row in item.rows if key in (row["key"], piece.extents[0].key)]
-        if not places or number >= len(found):
-            there = f"gives {len(found)} rows in copy {copy}" if places else "is not in the dataset"
-            raise UserError(f"{key} {there}; give one of `keys`, and a number below that of its rows")
+        if not places:
+            raise UserError(f"{key} is not in the dataset; give one of `keys`")
+        if not 0 <= number < len(found):
+            raise UserError(f"{key} gives {len(found)} rows in copy {copy}; give another number, or another key")
         (row,) = pa.RecordBatch.from_pylist([found[number]], self.spec.schema(0)).to_pylist()
         return dict(row)
 

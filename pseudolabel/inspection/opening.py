@@ -29,8 +29,9 @@ MAX_NAMED = 3  # files that a message names, at most
 def open(out: Path | str, source: Path | str | Sequence[Path | str] | None = None) -> OpenDataset:
     """Open a finished dataset, or one that `pseudolabel plan` planned.
 
-    `source` is needed to render rows that are not stored. A dataset that was planned on this machine knows its source.
-    Raise `UserError` if files of the source are missing, changed or new, or if files of the folder contradict others.
+    `source` is needed to render rows that are not stored, except while a dataset is planned and not finished: then its
+    plan has the places of the files. Raise `UserError` if files of the source are missing, changed or new, or if files
+    of the folder contradict others.
     """
     dataset = open_dataset(out, unfinished=True)
     _check_folder(dataset)
@@ -109,7 +110,7 @@ def _scan_again(dataset: Dataset, task: Task, sources: Sequence[Path]) -> tuple[
     then = {name: dataset.manifest.get(name) for name in ("kept", "metadata") if name in dataset.manifest}
     if (now := json.loads(json.dumps(found.source_columns.as_manifest))) != then:
         raise UserError(
-            f"the metadata beside the source is not that of {dataset.out}: {first_difference('', then, now)}; "
+            f"the metadata of the source is not that of {dataset.out}: {first_difference('', then, now)}; "
             "give the source that it was made of",
             4,
         )

@@ -162,7 +162,7 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     yield f'<p class="lead">{escape_text(made["meaning"])}</p><pre>{escape_text(made["command"])}</pre><ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
     numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
-    numbers |= {"rows lacking": made["lacking"]} if made["lacking"] else {}
+    numbers |= {"rows missing": made["lacking"]} if made["lacking"] else {}
     for name, count in numbers.items():
         yield f"<li><b>{count:,}</b><span>{escape_text(name)}</span></li>"
     yield f"<li><b>{size_text(made['bytes'])}</b><span>in {number_of(made['shards'], 'shards')}</span></li></ul>"

@@ -33,7 +33,7 @@ CEILING_HELP = (
     "Upper limit of the mel filters in Hz. If sample rates differ, give half the lowest; else codes reveal the rate. "
     "[half of each source's rate]"
 )
-NORMALISE_HELP = "Subtract the mean of each utterance from its MFCC, so that codes tell less of speaker and microphone."
+NORMALISE_HELP = "Subtract each utterance's mean from its MFCC, so that codes depend less on speaker and microphone."
 PRESET_HELP = "Published masks: wav2vec2 49 % of frames, hubert 57 %, best-rq 33 %. [by --targets: hubert or best-rq]"
 
 
@@ -63,8 +63,8 @@ class MaskAudio(AudioTask):
     Without `--features`, codes are computed from exactly the stored audio. By the papers' rules, some places in short
     utterances are masked more often than others. With 21 frames, a guess from the place of a frame and the number of
     frames is right for 73 % of frames; a constant guess is right for 63 %. With `--normalise` (cepstral mean
-    normalisation), codes tell less of the speaker: of spoken digits, a linear model of the codes names the digit of an
-    unseen speaker in 71 % of utterances instead of 57 %, and the speaker in 85 % instead of 98 %.
+    normalisation), codes depend less on the speaker: of spoken digits, a linear model of the codes names the digit of
+    an unseen speaker in 71 % of utterances instead of 57 %, and the speaker in 85 % instead of 98 %.
     """
 
     name: ClassVar[str] = "mask-audio"

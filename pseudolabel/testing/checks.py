@@ -17,6 +17,7 @@ import numpy as np
 from pseudolabel.contracts import Sample, UserError, arrow_schema, chance_for, splits
 from pseudolabel.engine.run import run
 from pseudolabel.engine.stream import rows as stream_rows
+from pseudolabel.inspection.describe import labels_to_count
 from pseudolabel.inspection.verify import verify
 from pseudolabel.tasks.base.task import PerSampleLabeler, Rows, SampleTask, Task, row_columns
 from pseudolabel.testing.fixtures import MAKERS, source_of
@@ -162,7 +163,7 @@ def check_rows(task: Task, dataset: Path) -> None:
 
 
 def check_labels(task: Task, dataset: Path, source: Path) -> None:
-    """`check_row` finds each label true, alone and beside the source. It is the task's own, not the base's."""
+    """`check_row` finds each label true, with and without the source. It is the task's own, not the base's."""
     labeler = task.labeler(dataset)
     inverse = (
         type(labeler.task).check_row is not SampleTask.check_row
@@ -172,7 +173,7 @@ def check_labels(task: Task, dataset: Path, source: Path) -> None:
     require(inverse, f"{type(task).__name__} has no check_row; write one that undoes the label and returns the fault")
     for against in ((), source):
         found = verify(dataset, against, workers=1)
-        where = "beside the source" if against else "without the source"
+        where = "with the source" if against else "without the source"
         require(not found.faults, f"`pseudolabel verify` {where} finds false rows: {found.faults[:2]}; mend check_row")
         true, of = (found.true, found.checked) if against else (found.true + found.consistent, found.checked)
         require(of and true == of, f"`pseudolabel verify` {where} finds {true} of {of} rows true; mend check_row")
@@ -233,12 +234,13 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
 def check_false_labels(task: Task, dataset: Path, source: Path) -> None:
     """`check_row` finds the fault if a label is another class or number, or if the first value of a list is.
 
-    A mask beside other labels is left out: which places are hidden is chance, and another mask may be as true.
+    Text is left out: `verify` makes it again. A mask is left out if there are other labels: which places are hidden is
+    chance, and another mask may be as true.
     """
     import pyarrow as pa
 
     labeler, schema = task.labeler(dataset), arrow_schema(row_columns(task), {})
-    labels = [column for column in row_columns(task) if column.role == "label" and column.name != "key"]
+    labels = [column for column in labels_to_count(row_columns(task)) if column.name != "key"]
     missed = {column.name: 0 for column in labels if column.type != "list<bool>" or len(labels) == 1}
     checked = 0
     for made in labeler.label(_samples(task, source), chance_for(0, task.name), 1):

@@ -151,4 +151,7 @@ SUFFIXES = {"images": ".jpg", "text": ".txt", "audio": ".wav", "video": ".mp4"} 
 
 def source_of(task: Any, folder: Path) -> Path:
     """Return the folder below `folder` that has the files of the task's modality."""
-    return folder / next(name for name, suffix in SUFFIXES.items() if suffix in task.reader().suffixes)
+    for name, suffix in SUFFIXES.items():
+        if suffix in task.reader().suffixes:
+            return folder / name
+    raise AssertionError(f"{task.name} reads none of {', '.join(SUFFIXES.values())}; give check_task a source")

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Cursor(NamedTuple):
-    """A row by the piece of its shard that it was made from, and the samples that were counted before this piece."""
+    """Where a row is in its shard: the piece that it was made from, and the samples that were counted before it."""
 
     piece: int
     row: int  # number of the row in the piece
@@ -59,11 +59,11 @@ class Totals(NamedTuple):
 
 @dataclass
 class ShardRows:
-    """The done rows of a shard: the first `count`, of which the last is at `last`, and some of those after them."""
+    """The done rows of a shard: the first `count`, and some of those after them."""
 
     count: int = 0
-    last: Cursor = START
-    later: dict[int, Cursor] = field(default_factory=dict)
+    last: Cursor = START  # of the last of the first `count`
+    later: dict[int, Cursor] = field(default_factory=dict)  # number -> cursor
 
     def add(self, number: int, cursor: Cursor) -> None:
         self.later[number] = cursor
@@ -129,9 +129,9 @@ class DoneRows:
 
 
 def shuffled(rows: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
-    """Yield the rows, those of each block in random order. For each row that is given, one of the next block is taken,
-    so that about `size` rows are held. The first blocks are smaller and grow by a quarter, so that the first batch
-    comes soon."""
+    """Yield the rows, those of each block in random order. A row of the next block is taken for each row that is
+    yielded, so that about `size` rows are in memory. The first blocks are smaller, each a quarter larger than the one
+    before, so that the first batch comes soon."""
     held = dict(enumerate(islice(rows, -(-size // 8))))
     while held:
         following, count = dict[int, T](), len(held)

@@ -25,8 +25,8 @@ KINDS: dict[str, Any] = {  # whole numbers are int64, as embeddings and losses w
     "float64": np.float64,
 }
 MEDIA = (np.dtype(np.uint8), np.dtype(np.int16))  # types of pixels and of sound
-ALIGNED = 64  # bytes
-Columns = dict[str, Any]  # of n rows: an array (n, ...), or a list of n values: arrays, lists of arrays, text, None
+ALIGNMENT = 64  # bytes
+Columns = dict[str, Any]  # name -> n values: an array (n, ...), or a list of arrays, lists of arrays, text or None
 Tensors = dict[str, Any]
 
 
@@ -72,7 +72,7 @@ def _column(column: Column, values: pa.Array) -> Any:
     ends = values.offsets.to_numpy()
     lengths = np.diff(ends)
     if (lengths == lengths[:1]).all():
-        return made.reshape(len(values), -1)
+        return made.reshape(len(values), *lengths[:1])  # a batch without rows has no length
     return np.split(made, (ends - ends[0])[1:-1])
 
 
@@ -90,8 +90,8 @@ class Part(NamedTuple):
 
 
 def batch_of(rows: Sequence[tuple[Columns, int]], more: Mapping[str, np.ndarray]) -> Tensors:
-    """Return rows, each the place of one in some columns, as a batch: a tensor (n, ...) of each column whose values
-    have one shape, a list of the n values of any other. `more`: further columns."""
+    """Return rows, each given as columns and its place in them, as a batch: a tensor (n, ...) of each column whose
+    values have one shape, a list of the n values of any other. `more`: further columns."""
     parts: dict[int, Part] = {}
     for number, (columns, at) in enumerate(rows):
         part = parts.setdefault(id(columns), Part(columns, [], []))
@@ -142,16 +142,16 @@ def _is_image(value: np.ndarray) -> bool:
 
 
 def empty_tensors(wanted: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Tensors:
-    """Return tensors of these shapes and types, in a loader's worker in shared memory.
+    """Return tensors of these shapes and types. In a worker of a loader they are in shared memory.
 
-    Numbers share one block, since each block costs the training process a message. Media have a block each, so that
-    labels that are kept do not keep the images.
+    Numbers share one block, since each block costs the training process a message. Each column of media has a block of
+    its own, so that a label that the user keeps does not hold the images in memory.
     """
     blocks: dict[str, tuple[int, dict[str, int]]] = {}  # bytes, and where in them each tensor begins
     for name, (shape, kind) in wanted.items():
         block = name if kind in MEDIA else ""
         size, starts = blocks.get(block, (0, {}))
-        blocks[block] = size + -(-_size(shape, kind) // ALIGNED) * ALIGNED, starts | {name: size}
+        blocks[block] = size + -(-_size(shape, kind) // ALIGNMENT) * ALIGNMENT, starts | {name: size}
     make: Any = torch.UntypedStorage if get_worker_info() is None else torch.UntypedStorage._new_shared
     made: Tensors = {}
     for size, starts in blocks.values():

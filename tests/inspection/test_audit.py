@@ -47,7 +47,7 @@ def test_a_planted_leak_is_named(kind: str, tmp_path: Path) -> None:
     allowed = {kind, "file size", "gradients", "block grid", "chroma"} if kind == "JPEG quality" else {kind}
     assert {answer.facts for answer in told} <= allowed
     best = max(told, key=lambda answer: answer.rate)
-    assert found.verdict.startswith("leaks: `label` is told by ")
+    assert found.verdict.startswith("leaks: `label` is guessed from ")
     assert 0.54 < best.rate < 0.66
     assert best.low < 0.62 < best.high or kind in ("border pixels", "position in the source")
 
@@ -144,6 +144,7 @@ def test_what_cannot_be_audited_is_said(here: Command, tmp_path: Path) -> None:
     assert "left out, 1 rows: `image` is null" in said
     assert "`many` is not guessed: 9 classes in 9 rows are too many to guess" in said
     assert "9 rows of 9 sources" in said
+    assert "label: smallest class: 0.5\n" in said, "a null is no class"
     assert "`label` is not guessed: 8 sources are too few; 10 are needed" in said
     (tmp_path / "empty.parquet").write_bytes(b"")
     write(tmp_path / "none.parquet", [{"a": [1], "b": {"c": 1}}])

@@ -65,7 +65,7 @@ PLANTED: dict[str, Callable[[np.random.Generator, bool, int], dict[str, Any]]] =
 
 
 def plant(path: Path, kind: str, rows: int = 2000, strength: float = 0.6, seed: int = 0) -> Path:
-    """Write a Parquet file whose column `label` is told by facts of this kind in `strength` of the rows."""
+    """Write a Parquet file whose column `label` follows from facts of this kind in `strength` of the rows."""
     rng = np.random.default_rng(seed)
     labels, table = rng.integers(0, 2, rows), Rows()
     agrees = rng.random(rows) < strength

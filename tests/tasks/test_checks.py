@@ -101,6 +101,16 @@ class Hollow(Rotate):
         return None
 
 
+class Written(Rotate):
+    """Turn a picture, and say so in words."""
+
+    def columns(self) -> list[Column]:
+        return [*super().columns(), Column("words", "string", "label", "What was done.")]
+
+    def rows(self, payload: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
+        return ({**row, "words": "turned"} for row in super().rows(payload, rng))
+
+
 BROKEN: list[tuple[type[Task], Any, str]] = [
     (Undocumented, checks.check_fields, "has no docstring"),
     (Helpless, checks.check_fields, "'share' is no option; write `share: Annotated"),
@@ -120,6 +130,10 @@ def test_broken_tasks_are_named(task: type[Task], check: Any, said: str, tmp_pat
     given: tuple[Any, ...] = (tmp_path, FIXTURES / "images" / "lakes") if on_rows else ()
     with pytest.raises(AssertionError, match=said):
         check(task if check is checks.check_fields else task(), *given)
+
+
+def test_a_label_of_text_is_left_to_verify(tmp_path: Path) -> None:
+    checks.check_false_labels(Written(), tmp_path, FIXTURES / "images" / "lakes")
 
 
 @pytest.mark.slow

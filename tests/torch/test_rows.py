@@ -107,6 +107,14 @@ def test_batches_are_those_that_a_loader_collates(turned: Any, tmp_path: Path, t
     assert batch["class"].tolist() == [0, 0]
 
 
+def test_a_text_shorter_than_a_row_gives_one_row(tokenizer: Path, tmp_path: Path) -> None:
+    """Its block of text completes no row, and gives a batch without rows first."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("The clockmaker found a wooden boat.", "utf-8")
+    (row,) = Rows(planned(MaskText(tokenizer=str(tokenizer)), tmp_path / "plan", tmp_path / "in"))
+    assert row["key"] == "a.txt#0+0"
+
+
 def memory_of(tensor: Any) -> int:
     """Return the address of the block in which a tensor lies."""
     return int(tensor.untyped_storage().data_ptr())

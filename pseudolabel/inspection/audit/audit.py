@@ -87,9 +87,9 @@ def answer(asker: Asker, by_method: Mapping[str, str]) -> Iterator[Answer]:
     both = [*zip(found, corrected, strict=True)]
     for i in range(0, len(both), len(MODELS)):
         (question, model, rate, chance), p = min(both[i : i + len(MODELS)], key=lambda one: (one[1], -one[0][2].rate))
-        told = p < LEVEL and rate.rate - chance >= MIN_EFFECT
-        reason = by_method.get(question.facts, "") if told else ""
-        verdict = CLEAN if not told else BY_METHOD if reason else LEAKS
+        above = p < LEVEL and rate.rate - chance >= MIN_EFFECT
+        reason = by_method.get(question.facts, "") if above else ""
+        verdict = CLEAN if not above else BY_METHOD if reason else LEAKS
         shares = (rate.rate, max(0.0, rate.low), min(1.0, rate.high), chance, p)
         one, low, high, of, corrected_p = (round(number, 4) for number in shares)
         yield Answer(question.label, question.facts, model, one, low, high, of, corrected_p, verdict, reason)

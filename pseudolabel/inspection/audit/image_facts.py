@@ -80,7 +80,7 @@ def _steps(plane: np.ndarray) -> np.ndarray:
 
 
 def _ends(profile: np.ndarray) -> np.ndarray:
-    """Return the first and the last EDGE values, with zeros for those that a short profile lacks."""
+    """Return the first and the last EDGE values, with zeros where the profile is shorter."""
     found, count = np.zeros(2 * EDGE), min(EDGE, len(profile))
     found[:count], found[len(found) - count :] = profile[:count], profile[-count:]
     return found
@@ -92,15 +92,15 @@ def _phases(profile: np.ndarray) -> np.ndarray:
 
 
 def _sides(luma: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Return the four outermost lines of pixels, each with the line beside it."""
+    """Return the four outermost lines of pixels, each with its neighbour."""
     return (luma[0], luma[1]), (luma[-1], luma[-2]), (luma[:, 0], luma[:, 1]), (luma[:, -1], luma[:, -2])
 
 
 def _border(lines: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return of each segment of a line its first pixel, and the largest difference from the line beside it."""
-    line, beside = lines
+    """Return of each segment of a line its first pixel, and the largest difference from the neighbouring line."""
+    line, neighbour = lines
     starts = np.arange(SEGMENTS) * len(line) // SEGMENTS
-    apart = line - beside
+    apart = line - neighbour
     most, least = np.maximum.reduceat(apart, starts), np.minimum.reduceat(apart, starts)
     starts[-1] = len(line) - 1  # the last corner
     return np.concatenate([line[starts], np.where(most > -least, most, least)])

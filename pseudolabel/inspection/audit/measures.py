@@ -1,4 +1,4 @@
-"""What an audit measures beside guesses: coverage of masks, rates, and duplicates."""
+"""What an audit measures in addition to guesses: coverage of masks, rates, and duplicates."""
 
 from __future__ import annotations
 
@@ -93,8 +93,10 @@ class Measures:
         self._tokens.update(places=len(real), padding=len(real) - int(real.sum()))
         for name in self._labels:
             value = plain_label(row[name])
+            if value is None:
+                continue
             if not isinstance(value, list):
-                self._classes[name][str(value)] += value is not None
+                self._classes[name][str(value)] += 1
                 continue
             hidden = as_mask(value, row)
             if hidden is None:

@@ -16,7 +16,7 @@ from pseudolabel.inspection.audit.text_facts import number_facts, text_facts, to
 
 Facts = Mapping[str, np.ndarray]
 SOUND_STARTS = (b"fLaC", b"RIFF", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
-TOKEN_COLUMNS = ("attention_mask", "token_type_ids")  # beside `input_ids`
+TOKEN_COLUMNS = ("attention_mask", "token_type_ids")  # which belong to `input_ids`
 IMAGENET_MEAN, IMAGENET_DEVIATION = 118.0, 58.0  # of 0 to 255: what normalised images are multiplied back by
 
 
@@ -44,8 +44,8 @@ def items_of(row: Mapping[str, Any], inputs: Sequence[str]) -> Items:
         value = plain(row[name])
         try:
             if name == "input_ids" and is_numbers(value):
-                beside = {other: plain(row[other]) for other in TOKEN_COLUMNS if other in inputs}
-                found[name] = [[_item(token_facts({name: value, **beside}), np.asarray(value).tobytes())]]
+                others = {other: plain(row[other]) for other in TOKEN_COLUMNS if other in inputs}
+                found[name] = [[_item(token_facts({name: value, **others}), np.asarray(value).tobytes())]]
             elif isinstance(value, list) and not is_numbers(value):
                 found[name] = [list(_items(part)) for part in value]
             else:
@@ -93,7 +93,7 @@ def _items(value: Any) -> Iterator[Item]:
     if value is None:
         raise UnusableSample("is null")
     if is_numbers(value):
-        with decoding_errors("holds numbers beside other values"):
+        with decoding_errors("mixes numbers with other values"):
             array = np.asarray(value)
             facts = number_facts(array.astype(float)) if array.dtype.kind == "f" else token_facts({"input_ids": array})
         yield _item(facts, array.tobytes())

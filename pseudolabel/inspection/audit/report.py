@@ -45,14 +45,14 @@ class Answer(NamedTuple):
     chance: float  # share of the most frequent label
     p: float  # corrected for the number of questions and models (Holm)
     verdict: str
-    reason: str = ""  # why the method itself tells the label, if the verdict is BY_METHOD
+    reason: str = ""  # why the method itself gives the label away, if the verdict is BY_METHOD
 
     @property
     def excess(self) -> float:
         return self.rate - self.chance
 
     def __str__(self) -> str:
-        return f"`{self.label}` is told by {self.facts}, {share(self.rate)} of {share(self.chance)}"
+        return f"`{self.label}` is guessed from {self.facts}: {share(self.rate)}, chance {share(self.chance)}"
 
 
 @dataclass
@@ -87,8 +87,7 @@ class Report:
             return "not judged: " + "; ".join(f"`{name}`: {why}" for name, why in self.not_asked.items())
         if self.leaks:
             return f"{LEAKS}: " + "; ".join(map(str, self.strongest(LEAKS)))
-        told = [f"{answer}, by the method ({answer.reason})" for answer in self.strongest(BY_METHOD)]
-        return "; ".join([CLEAN, *told])
+        return "; ".join([CLEAN, *(f"{one}, by the method ({one.reason})" for one in self.strongest(BY_METHOD))])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""

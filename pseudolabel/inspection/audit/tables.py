@@ -29,7 +29,7 @@ Numbered = Iterator[tuple[int, Row]]  # rows with their number in the table
 MAX_FILES = 64  # files to read from, at most, evenly spread
 MIN_BLOCKS = 64  # blocks of successive rows, evenly spread over the table, if it has so many row groups
 BATCH_ROWS = 64  # rows decoded at once
-BESIDE = ("key", "attention_mask", "input_ids", *TIMES)  # columns read beside inputs and labels
+MORE_COLUMNS = ("key", "attention_mask", "input_ids", *TIMES)  # columns read in addition to inputs and labels
 
 
 class Table(NamedTuple):
@@ -67,7 +67,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     opened = [_open(file) for file in some]
     names = list(opened[0].schema_arrow.names)
     check_columns(what, inputs, labels, names)
-    wanted = [name for name in names if name in {*inputs, *labels, *BESIDE}]
+    wanted = [name for name in names if name in {*inputs, *labels, *MORE_COLUMNS}]
     for path, file in zip(some, opened, strict=True):
         if missing := [name for name in wanted if name not in file.schema_arrow.names]:
             raise UserError(f"{path} has no column {missing[0]!r}, but {some[0]} has; audit them apart", 3)
