@@ -159,7 +159,8 @@ def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]
 
 def render_facts(made: dict[str, Any]) -> Iterator[str]:
     """Yield the facts that `describe` returned, as HTML."""
-    yield f'<p class="lead">{escape_text(made["meaning"])}</p><pre>{escape_text(made["command"])}</pre><ul class="stats">'
+    yield f'<p class="lead">{escape_text(made["meaning"])}</p><pre>{escape_text(made["command"])}</pre>'
+    yield '<ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
     numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
     numbers |= {"rows missing": made["lacking"]} if made["lacking"] else {}

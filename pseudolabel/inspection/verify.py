@@ -137,7 +137,9 @@ def _scan(
         return None
     found = scan(task, sources, options, listed)
     if len(listed.lost) == sum(listed.counts):
-        findings.blame("the source", "it has none of the files of the dataset; give --against the folder they came from")
+        findings.blame(
+            "the source", "it has none of the files of the dataset; give --against the folder they came from"
+        )
         return None
     for what, keys in (("has another size than before", listed.changed), ("is gone", listed.lost)):
         for key in keys:

@@ -128,7 +128,7 @@ class DoneRows:
         return cls(state["epoch"], [Totals(*totals) for totals in state["finished"]], parts)
 
 
-def shuffled(rows: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
+def shuffle(rows: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
     """Yield the rows, those of each block in random order. A row of the next block is taken for each row that is
     yielded, so that about `size` rows are in memory. The first blocks are smaller, each a quarter larger than the one
     before, so that the first batch comes soon."""

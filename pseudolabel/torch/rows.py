@@ -22,7 +22,7 @@ from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools.processes import ONE_THREAD
 from pseudolabel.inspection.opened import OpenDataset
 from pseudolabel.readers.sources.opening import forget_open_files
-from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffled
+from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffle
 from pseudolabel.torch.tensors import Columns, Tensors, batch_of, columns_of_batch, columns_of_row, one_row
 from pseudolabel.writers.manifest import first_difference
 
@@ -72,6 +72,8 @@ class Rows(IterableDataset[Tensors]):
             raise UserError(f"batch is {batch} rows; give 1 or more, or leave it out for single rows")
         self.dataset, self.seed, self.buffer, self.split, self.encoded = dataset, seed, buffer, split, encoded
         self.batch = batch
+        if (rank is None) != (world is None):
+            raise UserError("rank and world belong together; give both, or neither")
         self.rank, self.world = _rank() if rank is None or world is None else (rank, world)
         if not 0 <= self.rank < self.world:
             raise UserError(f"rank is {self.rank} of {self.world}; give 0 to {self.world - 1}")
@@ -117,7 +119,7 @@ class Rows(IterableDataset[Tensors]):
         return [key for key in keys if key]
 
     def state_dict(self, after: Any = None) -> dict[str, Any]:
-        """Return the state after training on a batch, which must be called for every batch: a dict for JSON or torch.
+        """Return the state after training on a batch, as a dict for JSON or torch. Call it for every batch.
 
         `after`: a batch with the column `place`, or this column. Without it, return the state after the rows that this
         process has given: in a loader's worker, as a StatefulDataLoader calls it, or without workers.
@@ -175,7 +177,7 @@ class Rows(IterableDataset[Tensors]):
         mine = order[self.rank :: self.world][worker::workers].tolist()
         every = (row for shard in mine if shard not in start.shards for row in self._shard(shard, epoch, start))
         rng = self._chance(f"rows of {worker}/{workers} in {self.rank}/{self.world}", epoch)
-        return self._with_places(shuffled(every, self.buffer, rng), epoch, worker, self._output)
+        return self._with_places(shuffle(every, self.buffer, rng), epoch, worker, self._output)
 
     def _with_places(self, rows: Iterator[PlacedRow], epoch: int, worker: int, output: DoneRows) -> Iterator[Tensors]:
         """Yield the rows, or batches of them, with their places, which are added to `output`."""
@@ -222,7 +224,8 @@ class Rows(IterableDataset[Tensors]):
                 if number not in done:
                     yield index, number, Cursor(at, row, *before), place
                 number += 1
-        self._totals[index] = torch.tensor([1 + epoch, number, counts.seen, counts.skipped, counts.filtered])
+        self._totals[index, 1:] = torch.tensor([number, counts.seen, counts.skipped, counts.filtered])
+        self._totals[index, 0] = 1 + epoch  # last: another process may read in between
 
     def _render(self, piece: Shard, epoch: int, counts: Counts) -> Iterator[tuple[Columns, int]]:
         """Yield each row of a piece as its place in columns. An error names the sample."""
@@ -281,7 +284,7 @@ def _rank() -> tuple[int, int]:
 
 
 def _use_one_thread() -> None:
-    """Let libraries use one thread, since each core has a worker, and none of the files that the parent opened."""
+    """Let libraries use one thread, since each core has a worker. Forget the open files of the parent."""
     os.environ |= ONE_THREAD
     cv2.setNumThreads(1)
     pa.set_cpu_count(1)

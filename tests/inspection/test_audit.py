@@ -213,6 +213,24 @@ def test_loaders(monkeypatch: pytest.MonkeyPatch) -> None:
             audit(f"{module.__name__}:{name}", 200, ["image"], ["label"])
 
 
+def test_a_sorted_table_of_one_row_group_is_read_over_its_length(tmp_path: Path) -> None:
+    """And the mean of a list of numbers is a label: here it follows the length of the text."""
+    rng = np.random.default_rng(5)
+    rows = [
+        {"text": "sea " * int(rng.integers(5, 9) + 6 * (i % 2)), "label": i // 2000, "ids": [i % 2, 7, 7], "n": i}
+        for i in range(4000)
+    ]
+    path = write(tmp_path / "rows.parquet", rows)
+    assert pq.ParquetFile(path).num_row_groups == 1
+    read = [row["n"] for _, row in open_table(str(path), ["text"], ["label", "n"]).rows(200)]
+    assert len(read) == 200
+    assert np.histogram(read, 8, (0, 4000))[0].tolist() == [25] * 8
+    found = audit(str(path), 200, ["text"], ["label", "ids"])
+    told = {(answer.label, answer.facts): answer.verdict for answer in found.answers}
+    assert (told["ids", "length"], told["label", "length"]) == ("leaks", "clean")
+    assert not found.not_asked
+
+
 def test_duplicates_and_odd_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     images = [noise(rng) for _ in range(7)]  # too few to guess

@@ -177,6 +177,8 @@ def test_what_does_not_fit_is_refused_by_name(turned: Any, tmp_path: Path) -> No
         list(loader)
     with pytest.raises(UserError, match=r"state_dict\(after=batch\)"):
         rows.state_dict()
+    with pytest.raises(UserError, match="rank and world belong together; give both"):
+        Rows(turned, rank=1)
     with pytest.raises(UserError, match="no column 'label_2'; choose among key, copy, label"):
         Rows(turned, columns=["label_2"])
 

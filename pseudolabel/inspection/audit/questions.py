@@ -117,7 +117,7 @@ class Asker:
     ) -> float | list[Any] | None:
         """Ask for each value of a list: of a list of as many items, from each item; of a mask, from each place.
 
-        Return the mean of another list of numbers, which is to be asked for instead, or a list that cannot be asked for.
+        Return the mean of another list of numbers, to be asked for instead, or a list that cannot be asked for.
         """
         for parts in items.values():
             if len(parts) == len(value) > 1:

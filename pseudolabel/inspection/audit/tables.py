@@ -6,9 +6,10 @@ import importlib
 import re
 import sys
 import traceback
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, count, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,12 +23,13 @@ from pseudolabel.storage.urls import open_location
 from pseudolabel.writers.dataset import Dataset, open_dataset
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 Row = Mapping[str, Any]
 Numbered = Iterator[tuple[int, Row]]  # rows with their number in the table
 MAX_FILES = 64  # files to read from, at most, evenly spread
-MIN_BLOCKS = 64  # blocks of successive rows, evenly spread over the table, if it has so many row groups
+BLOCKS = 64  # of successive rows, evenly spread over the table; more if it has many row groups
 BATCH_ROWS = 64  # rows decoded at once
 MORE_COLUMNS = ("key", "attention_mask", "input_ids", *TIMES)  # columns read in addition to inputs and labels
 
@@ -103,7 +105,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _parquet(what: str, files: Sequence[pq.ParquetFile], names: Sequence[str], rows: int) -> Numbered:
-    """Yield about `rows` rows: the first ones of row groups that are evenly spread."""
+    """Yield about `rows` rows: blocks of row groups that are evenly spread, one block of each if there are many."""
     groups: list[tuple[int, int, pq.ParquetFile, int]] = []
     first = 0
     for file in files:
@@ -113,18 +115,32 @@ def _parquet(what: str, files: Sequence[pq.ParquetFile], names: Sequence[str], r
             first += size
     groups = [group for group in groups if group[1]]
     needed = -(-rows * len(groups) // max(1, first))  # so many groups hold `rows` rows
-    some = list(evenly(groups, max(MIN_BLOCKS, needed))) if groups else []
+    some = list(evenly(groups, max(BLOCKS, needed))) if groups else []
     total, seen = sum(size for _, size, _, _ in some), 0
     for first, size, file, number in some:
-        wanted = min(size, rows * (seen + size) // total - rows * seen // total)
+        wanted = _spread(size, rows * (seen + size) // total - rows * seen // total, -(-BLOCKS // len(some)))
         seen += size
         batches = file.iter_batches(BATCH_ROWS, [number], list(names)) if wanted else iter(())
         try:
-            yield from zip(count(first), islice((row for batch in batches for row in batch.to_pylist()), wanted))
+            yield from ((first + at, row) for at, row in _rows_at(wanted, batches))
         except StoreFailure:
             raise
         except (OSError, ValueError) as fault:
             raise UserError(f"{what} cannot be read: {one_line(fault)}; repair the file", 3) from None
+
+
+def _rows_at(numbers: Sequence[int], batches: Iterable[pa.RecordBatch]) -> Numbered:
+    """Yield the rows with these ascending numbers. Read no further than the last one."""
+    import pyarrow as pa
+
+    start = done = 0
+    for batch in batches:
+        end = bisect_left(numbers, start + len(batch), done)
+        here = numbers[done:end]
+        yield from zip(here, batch.take(pa.array([at - start for at in here], pa.int64())).to_pylist(), strict=True)
+        start, done = start + len(batch), end
+        if done == len(numbers):
+            return
 
 
 # --- loaders ---------------------------------------------------------------------------------------------------------
@@ -180,13 +196,12 @@ def _guard(what: str, items: Iterable[tuple[int, Any]]) -> Numbered:
             yield number, _row(what, item)
 
 
-def _spread(length: int, rows: int) -> Iterable[int]:
+def _spread(length: int, rows: int, blocks: int = BLOCKS) -> list[int]:
     """Return the numbers of about `rows` of `length` rows: blocks that are evenly spread."""
-    starts = [length * block // MIN_BLOCKS for block in range(MIN_BLOCKS + 1)]
-    wanted = [rows * block // MIN_BLOCKS for block in range(MIN_BLOCKS + 1)]
-    for block in range(MIN_BLOCKS):
-        most = min(starts[block + 1] - starts[block], wanted[block + 1] - wanted[block])
-        yield from range(starts[block], starts[block] + most)
+    starts = [length * block // blocks for block in range(blocks + 1)]
+    wanted = [rows * block // blocks for block in range(blocks + 1)]
+    sizes = [min(b - a, d - c) for (a, b), (c, d) in zip(pairwise(starts), pairwise(wanted), strict=True)]
+    return [number for start, size in zip(starts, sizes, strict=False) for number in range(start, start + size)]
 
 
 def _row(what: str, item: Any) -> Row:
