@@ -21,7 +21,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser
 JSON_HELP = "Print the summary, or the error, as one JSON object."
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel="Running")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.", rich_help_panel="Running")]
-ROWS_HELP = "Number of rows to read, evenly spread; at most 20,000 pictures, sounds and texts are read."
+ROWS_HELP = "Number of rows to read, evenly spread; fewer if 100 rows or more hold 20,000 pictures, sounds and texts."
 AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 
@@ -100,10 +100,10 @@ def audit_rows(
 ) -> None:
     """Guess labels from file sizes and the like to find leaks.
 
-    A fact that needs no understanding, such as a file size or the border pixels, should not tell the label.
+    A fact that needs no understanding, such as a file size or the border pixels, should not give the label away.
 
     A linear model and a shallow tree guess each label, for sources that they did not see. The report gives each rate
-    with a 95 % interval beside chance; a leak is significant after correction for the number of guesses (Holm). It also
+    with a 95 % interval, and chance; a leak is significant after correction for the number of guesses (Holm). It also
     gives how often masks cover each place, measured rates such as the shares of [MASK] and random tokens, and
     duplicates. A dataset keeps the report in `audit.json`. Needs the extra `audit`.
     """
