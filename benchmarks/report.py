@@ -72,7 +72,7 @@ def described(source: Input) -> str:
 
 def table(entries: list[dict[str, Any]]) -> str:
     """In Markdown: seconds are medians, with the least and the most."""
-    lines = ["| task | input | workers | seconds | CPU-s | beside | seconds | CPU-s | times as fast |"]
+    lines = ["| task | input | workers | seconds | CPU-s | compared with | seconds | CPU-s | times as fast |"]
     lines += ["| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for one in entries:
         words = [
