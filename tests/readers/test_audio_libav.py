@@ -375,6 +375,16 @@ def test_a_file_that_ends_early_is_used_and_reported(tmp_path: Path) -> None:
     assert 4 < len(wave(items)) / 16_000 < 8
 
 
+def test_matroska_sound_that_begins_late_is_whole(tmp_path: Path) -> None:
+    """Its header counts from 0; PyAV decodes as many frames as were written."""
+    wave_written = recordings.speech(48_000, 3.0)
+    path = recordings.write(tmp_path / "a.mka", wave_written, 48_000, "libopus", first=48_000)
+    assert len(recordings.decode(path)) >= len(wave_written)
+    items = read(path)
+    assert not reasons(items)
+    assert len(wave(items)) / 16_000 == pytest.approx(3.0, abs=0.05)
+
+
 def test_a_film_without_sound_is_left_out(tmp_path: Path) -> None:
     import reels
 

@@ -87,6 +87,17 @@ def test_quotes_that_count_in_tsv_hold_tabs_and_lines(tmp_path: Path) -> None:
             assert texts(read(path)) == documents(judge["text"]) == [text.strip() for text in MARKED * 2]
 
 
+def test_a_header_of_quoted_fields_makes_quotes_count(tmp_path: Path) -> None:
+    """Also where each line of a text has as many fields as the header."""
+    path = tmp_path / "a.tsv"
+    written = [f"name\tage {i}\nAnn\t{i}" for i in range(20)]
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter="\t", quoting=csv.QUOTE_ALL).writerows(
+            [["id", "text", "lang"], *([i, text, "en"] for i, text in enumerate(written))]
+        )
+    assert texts(read(path)) == pd.read_csv(path, sep="\t")["text"].tolist() == written
+
+
 def test_a_long_quoted_text_and_an_open_quote_without_end_in_tsv(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     book = "\n".join(f"line {i}" for i in range(5_000))

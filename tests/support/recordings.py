@@ -22,9 +22,10 @@ def speech(rate: int, seconds: float, channels: int = 2, seed: int = 0) -> np.nd
 
 def write(
     path: Path, wave: np.ndarray, rate: int, codec: str, *, format: str | None = None, picture: str = "",
-    codec_options: Options | None = None, format_options: Options | None = None,
+    codec_options: Options | None = None, format_options: Options | None = None, first: int = 0,
 ) -> Path:  # fmt: skip
-    """Encode (n, channels) float32. `picture`: "cover" adds cover art, "film" a film of a second."""
+    """Encode (n, channels) float32. `picture`: "cover" adds cover art, "film" a film of a second. `first`: timestamp of
+    the first frame."""
     with av.open(str(path), "w", format=format, options=format_options or {}) as container:
         if picture:
             film: Any = container.add_stream(
@@ -49,7 +50,7 @@ def write(
         size = stream.codec_context.frame_size or 1024
         cut = av.AudioResampler(stream.codec_context.format.name, stream.layout.name, rate, frame_size=size)
         whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T), "fltp", stream.layout.name)
-        whole.sample_rate, whole.pts = rate, 0
+        whole.sample_rate, whole.pts = rate, first
         for given in (whole, None):
             for frame in cut.resample(given):
                 container.mux(stream.encode(frame))

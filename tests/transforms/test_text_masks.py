@@ -24,6 +24,7 @@ from pseudolabel.transforms.text.masks import (
     Unit,
     choose,
     replace_masked,
+    word_starts,
 )
 from pseudolabel.transforms.text.ragged import choose_k, composition, first_fit, follow_links
 from pseudolabel.transforms.text.special_tokens import SpecialTokens
@@ -190,6 +191,14 @@ def test_rounding_by_chance_is_right_on_average() -> None:
     counts = choose(candidates, candidates, PRESETS[MaskingPreset.roberta], np.random.default_rng(0)).tokens.sum(1)
     assert set(counts.tolist()) == {4, 5}
     assert abs(counts.mean() - 4.5) < 5 * 0.5 / np.sqrt(5000)
+
+
+def test_a_word_with_an_unknown_letter_is_one_word() -> None:
+    """Tokens: [CLS] end-of-a-word | c a [UNK] f e | and [SEP]; the word of five is hidden whole but for [UNK]."""
+    candidates = np.array([[False, True, True, True, False, True, True, True, False]])
+    inside = np.array([[False, True, False, True, True, True, True, False, False]])
+    starts = word_starts(candidates, inside, np.array([9]))
+    assert starts.tolist() == [[False, True, True, False, False, False, False, True, False]]
 
 
 @pytest.mark.parametrize("unit", [Unit.word, Unit.span])

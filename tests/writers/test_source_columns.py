@@ -182,6 +182,31 @@ def test_media_of_webdataset_have_the_other_fields_of_their_sample(pictures: Pat
     assert "not a JSON object" in (tmp_path / "shard" / "_skipped.jsonl").read_text()
 
 
+def test_fields_of_webdataset_with_several_dots(pictures: Path, tmp_path: Path) -> None:
+    """Named as the library webdataset names them: by all that follows the first dot. A contradiction is refused."""
+    path, picture = tmp_path / "shard.tar", (pictures / "top.png").read_bytes()
+    members = {
+        "before.png": picture,
+        "before.cls": b"10",
+        "after.cls": b"20",
+        "json": b'{"cls": 3}',
+        "cam.json": b'{"name": "left"}',
+    }
+    with tarfile.open(path, "w") as tar:
+        for name, more in (("0", {}), ("1", {"cls": b"4"}), ("2", {"cls": b"3"})):
+            for suffix, data in (members | more).items():
+                about = tarfile.TarInfo(f"{name}.{suffix}")
+                about.size = len(data)
+                tar.addfile(about, io.BytesIO(data))
+    names = ("before.cls", "after.cls", "cam.name", "cls")
+    summary = run(SMALL, path, out=tmp_path / "all", keep=",".join(names), workers=1)
+    assert (summary.used, summary.skipped) == (2, 1)
+    assert stored(tmp_path / "all", *names) == {f"{i}.before.png": ("10", "20", "left", "3") for i in (0, 2)}
+    told = (tmp_path / "all" / "_skipped.jsonl").read_text()
+    assert "two fields give different values of the column 'cls'" in told
+    assert run(SMALL, path, out=tmp_path / "some", keep="before.cls", workers=1).skipped == 0
+
+
 @pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])
 def test_pictures_in_an_archive_have_the_same(pictures: Path, out: Path, tmp_path: Path, pack: str) -> None:
     archive = shutil.make_archive(str(tmp_path / "packed"), pack, pictures)

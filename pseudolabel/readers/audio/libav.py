@@ -121,7 +121,7 @@ class LibavSound(LibavFile):
             if packet.size:
                 top, read = top if read else begin, begin + packet.size
         told = self.told_seconds()
-        missing_seconds = told - end / self.rate if self.rate else 0.0
+        missing_seconds = told - self.late_seconds() - end / self.rate if self.rate else 0.0
         if missing_seconds > MAX_GAP:
             ends = f"the file ends {missing_seconds:.2f} s before the length in its header"
             yield Gap(f"{fault}; {ends}" if fault else ends, None)

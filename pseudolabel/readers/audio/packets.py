@@ -89,6 +89,11 @@ class LibavFile:
         alone = len(self.container.streams) == 1
         return length / LIBAV_TICKS if self.format.startswith("matroska") and length and alone else 0.0
 
+    def late_seconds(self) -> float:
+        """Return the time before the first frame that `told_seconds` includes: Matroska counts from 0."""
+        late = self.container.start_time if self.format.startswith("matroska") else 0
+        return max(0, late or 0) / LIBAV_TICKS
+
     def packets(self) -> Iterator[av.Packet | Skipped]:
         """Yield the packets. The last is empty and flushes the decoder. After damage, yield `Skipped` and stop."""
         following = partial(libav_errors, "libav", next, self.container.demux(self.stream), None)

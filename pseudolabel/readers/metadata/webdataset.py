@@ -1,6 +1,7 @@
 """WebDataset shards: tar archives. Consecutive members whose names agree up to the first dot are one sample.
 
-Each member is a field: `.json` has several columns, `.cls` and `.txt` one (https://github.com/webdataset/webdataset).
+Each member is a field, named by the rest of its name: `json` has several columns, `cls` and `txt` one, as have
+`left.cls` and `right.txt`; `left.json` has the columns `left.NAME` (https://github.com/webdataset/webdataset).
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ def column_types(where: str, wanted: Sequence[str] = ()) -> dict[str, str]:
         if number >= HEAD_SAMPLES and all(name in found for name in wanted):
             break
         with suppress(UnusableSample):  # an unusable sample does not affect the others
-            for field, data in _fields(where, members):
-                found |= dict.fromkeys([field] if field in TEXT_FIELDS else tables.json_object(data), TEXT)
+            found |= dict.fromkeys(_record(where, members), TEXT)
     return found
 
 
@@ -51,9 +51,7 @@ def values(where: str, wanted: Sequence[str]) -> Iterator[tuple[str, Values | Un
     """Yield the name and the values of each sample, or the name and the error."""
     for name, members in _samples(where):
         try:
-            record: dict[str, Any] = {}
-            for field, data in _fields(where, members):
-                record |= {field: _decode(field, data)} if field in TEXT_FIELDS else tables.json_object(data)
+            record = _record(where, members, wanted)
             yield name, {column: to_text(column, record.get(column)) for column in wanted}
         except UnusableSample as bad:
             yield name, bad
@@ -64,10 +62,26 @@ def _samples(where: str) -> Iterator[tuple[str, list[Member]]]:
     return ((name, list(members)) for name, members in named)
 
 
+def _record(where: str, members: Sequence[Member], wanted: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the columns of a sample. Raise `UnusableSample` if its fields give a wanted column different values."""
+    record: dict[str, Any] = {}
+    for field, data in _fields(where, members):
+        before, _, kind = field.rpartition(".")
+        if kind in TEXT_FIELDS:
+            made: dict[str, Any] = {field: _decode(field, data)}
+        else:
+            made = {f"{before}.{name}" if before else name: value for name, value in tables.json_object(data).items()}
+        for name, value in made.items():
+            if name in wanted and to_text(name, record.get(name, value)) != to_text(name, value):
+                raise UnusableSample(f"two fields give different values of the column {name!r}")
+            record[name] = value
+    return record
+
+
 def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]]:
     for member in members:
-        field = member.name.rpartition(".")[2].lower()
-        if field in FIELDS and member.locator:
+        field = member.name.rpartition("/")[2].partition(".")[2].lower()
+        if field.rpartition(".")[2] in FIELDS and member.locator:
             if member.size > MAX_FIELD_BYTES:
                 raise UnusableSample(
                     f"the .{field} field has {member.size:,} bytes; at most {MAX_FIELD_BYTES:,} are read"

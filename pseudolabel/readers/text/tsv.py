@@ -16,22 +16,27 @@ def tsv_rows(lines: Iterable[str]) -> Iterator[list[str] | UnusableSample]:
     """Yield the fields of each row, the header first. Blank lines give no row; damage of the file is yielded last.
 
     A row is read as quoted if that is valid and gives as many fields as the header, unless it joins lines that each
-    have as many fields as the header by themselves. Otherwise its quotation marks are literal.
+    have as many fields as the header by themselves, and not every field of the header is quoted. Otherwise its
+    quotation marks are literal.
     """
-    ahead, width = _Lines(lines), 0
+    ahead, width, is_quoted = _Lines(lines), 0, False
     while (line := ahead.next()) is not None:
         if isinstance(line, UnusableSample):
             yield line
         elif fields := _split(line):
             if line.startswith('"') or '\t"' in line:
-                fields = _unquote(line, fields, ahead, width)
+                bare, fields = fields, _unquote(line, fields, ahead, width, is_quoted)
+                is_quoted = is_quoted if width else all(field[:1] == field[-1:] == '"' for field in bare)
             width = width or len(fields)
             yield fields
 
 
-def _unquote(line: str, fields: list[str], ahead: _Lines, width: int) -> list[str]:
-    """Return the fields. If the row is quoted, remove quotation marks, and take the row's other lines from `ahead`."""
-    plain = len(fields) == width  # whether the lines of the row, each alone, have the right width
+def _unquote(line: str, fields: list[str], ahead: _Lines, width: int, is_quoted: bool) -> list[str]:
+    """Return the fields. If the row is quoted, remove quotation marks, and take the row's other lines from `ahead`.
+
+    `is_quoted`: the file certainly has quoted fields.
+    """
+    plain = len(fields) == width and not is_quoted  # whether the lines of the row, each alone, have the right width
 
     def row() -> Iterator[str]:
         nonlocal plain

@@ -176,10 +176,12 @@ def word_starts(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) ->
     """Return the first token of each word: (r, L) bool, (r, L) bool, (r,) int -> (r, L) bool.
 
     A word longer than `most` tokens can never be masked, for example a Chinese sentence for some tokenizers. If it is
-    also longer than `MAX_WORD_TOKENS`, or the row has no shorter word, each of its tokens is a word.
+    also longer than `MAX_WORD_TOKENS`, or the row has no shorter word, each of its tokens is a word. A word with [UNK]
+    inside is one word; one that goes on from the row before begins at its first candidate.
     """
+    words = np.cumsum(~inside, dtype=np.int32).reshape(inside.shape) + np.arange(len(inside), dtype=np.int32)[:, None]
     begins = candidates.copy()
-    begins[:, 1:] &= ~(inside[:, 1:] & candidates[:, :-1])
+    begins[candidates] = np.diff(words[candidates], prepend=-1) != 0
     size, counts = word_sizes(begins, candidates), begins.sum(1)
     long = size > np.repeat(most, counts)
     if long.any():
