@@ -161,6 +161,7 @@ class Plan:
         return len(self._offsets) - 1
 
     def __getitem__(self, index: int) -> Shard:
+        index = range(len(self))[index]  # raises IndexError
         start, stop = self._offsets[index], self._offsets[index + 1]
         # a mapping has no position, which forks of this process would share
         with mmap(self._file.fileno(), self._offsets[-1], access=ACCESS_READ) as stored:

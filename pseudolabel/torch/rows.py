@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pseudolabel.contracts import Chance, UserError, chance_for
-from pseudolabel.engine.jobs import NoHeartbeat
 from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.pools.processes import ONE_THREAD
 from pseudolabel.inspection.opened import OpenDataset
-from pseudolabel.readers.sources.opening import forget_open_files
 from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffle
 from pseudolabel.torch.tensors import Columns, Tensors, batch_of, columns_of_batch, columns_of_row, one_row
+from pseudolabel.torch.worker import SampleNamer, SkipLog, use_one_thread
 from pseudolabel.writers.manifest import first_difference
 
-LOG = logging.getLogger("pseudolabel")
 PLACE = "place"  # the column of a row's place, int64 (10,)
 MAX_WORKERS, KEY_BYTES = 64, 256  # workers, and bytes of a key, of which `working_on` tells
+MAX_EPOCHS = 1 << 31  # the column `copy` is int32
 PlacedRow = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in it, cursor, and the row's place in columns
 
 
@@ -64,8 +59,15 @@ class Rows(IterableDataset[Tensors]):
         `encoded`: media are the bytes of JPEG, PNG or FLAC that a run stores. `rank` of `world` processes: by default
         those of torch.distributed, or of its environment.
         """
+        if not isinstance(dataset, OpenDataset):
+            raise UserError(f"Rows takes an open dataset, not {dataset!r}; give pseudolabel.open(DIR)")
         dataset.check_source()
         dataset.check_split(split)
+        for name, value in (("seed", seed), ("buffer", buffer), ("batch", 1 if batch is None else batch)):
+            if not isinstance(value, int):
+                raise UserError(f"{name} is {value!r}; give a whole number")
+        if isinstance(columns, str):
+            raise UserError(f"columns is {columns!r}; give a list of names")
         if buffer < 1:
             raise UserError(f"buffer is {buffer} rows; give 1 (no shuffling of rows) or more")
         if batch is not None and batch < 1:
@@ -85,7 +87,7 @@ class Rows(IterableDataset[Tensors]):
         self.columns = [name for name in every if every[name]] if columns is None else list(columns)
         if unknown := set(self.columns) - every.keys():
             raise UserError(f"there is no column {min(unknown)!r}; choose among {', '.join(every)}")
-        self._control = _shared(2)  # epoch, number of `load_state_dict` calls
+        self._control = _shared(3)  # epoch, number of `load_state_dict` calls, and 1 if workers have begun the epoch
         self._totals = _shared(len(dataset.plan), 5)  # 1 + epoch, then the `Totals` of a shard; 0: not read yet
         self._boards = _shared(MAX_WORKERS, KEY_BYTES, kind=torch.uint8)
         if dataset.task.packs:
@@ -101,9 +103,14 @@ class Rows(IterableDataset[Tensors]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which is also the number of the copy. Call it before each epoch."""
+        if not isinstance(epoch, int) or not 0 <= epoch < MAX_EPOCHS:
+            raise UserError(f"epoch is {epoch!r}; give a whole number from 0 to {MAX_EPOCHS - 1:,}")
         if epoch != self.epoch:
-            self._start, self._training, self._serials = DoneRows(epoch), DoneRows(epoch), {}
-            self._control[0] = epoch
+            self._begin(DoneRows(epoch), DoneRows(epoch))
+
+    def _begin(self, start: DoneRows, training: DoneRows) -> None:
+        self._start, self._training, self._serials, self._output = start, training, {}, None
+        self._control[0], self._control[2] = start.epoch, 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,23 +131,25 @@ class Rows(IterableDataset[Tensors]):
         `after`: a batch with the column `place`, or this column. Without it, return the state after the rows that this
         process has given: in a loader's worker, as a StatefulDataLoader calls it, or without workers.
         """
-        output = self._start if self._output is None and get_worker_info() else self._output
-        done = output if after is None else self._count(after)
-        if done is None:
+        if after is not None:
+            done = self._count(after)
+        elif self._output is None and self._control[2] and get_worker_info() is None:
             raise UserError("workers make the rows; give the batch that was trained on: state_dict(after=batch)")
+        else:
+            done = self._output or self._start
         done.finish(self._totals.numpy())
         return {**self._about(), **done.state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the rows of a state. Call it before the DataLoader makes its workers."""
         own = self._about()
+        if not isinstance(state, Mapping) or not {*own, *DoneRows(0).state()} <= state.keys():
+            raise UserError("this is no state of such rows; give what state_dict() returned")
         for name in own:
             if state.get(name) != own[name]:
                 what = first_difference(name, state.get(name), own[name])
                 raise UserError(f"the state is of other rows than these: {what}; give the state of these rows")
-        self._start, self._training = (DoneRows.load({**state}) for _ in range(2))
-        self._serials, self._output = {}, None
-        self._control[0] = self._start.epoch
+        self._begin(DoneRows.load({**state}), DoneRows.load({**state}))
         for totals in self._start.finished:
             self._totals[totals.shard] = torch.tensor([1 + self._start.epoch, *totals[1:]])
         if get_worker_info() is None:
@@ -153,8 +162,15 @@ class Rows(IterableDataset[Tensors]):
 
     def _count(self, batch: Any) -> DoneRows:
         """Add the rows of a batch to those that were trained on."""
-        places = torch.as_tensor(batch[PLACE] if isinstance(batch, Mapping) else batch).reshape(-1, 10).tolist()
-        for place in map(Place.of, places):
+        given = batch.get(PLACE) if isinstance(batch, Mapping) else batch
+        places = torch.as_tensor(given) if isinstance(given, torch.Tensor | np.ndarray | list) else torch.empty(0)
+        if not places.shape or places.shape[-1] != len(Place._fields) + len(Cursor._fields) - 1:
+            raise UserError("the batch has no column 'place'; keep it in collate_fn, or give state_dict(after=places)")
+        if places.ndim > 2:
+            raise UserError(
+                "the batch holds batches, since Rows(batch=...) makes them; give the loader batch_size=None"
+            )
+        for place in map(Place.of, places.reshape(-1, places.shape[-1]).tolist()):
             if place.epoch != self._training.epoch:
                 raise UserError(f"a batch of epoch {place.epoch} came in {self._training.epoch}; call set_epoch()")
             if place.serial > self._serials.get(place.worker, 0):
@@ -169,7 +185,8 @@ class Rows(IterableDataset[Tensors]):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         if info:
-            _use_one_thread()
+            use_one_thread()
+            self._control[2] = 1
         epoch = self.epoch
         start = self._start if self._start.epoch == epoch else DoneRows(epoch)
         self._output = DoneRows.load(start.state())
@@ -250,25 +267,6 @@ class Rows(IterableDataset[Tensors]):
             raise RuntimeError(f"internal error at {on.key}: {type(error).__name__}: {error}") from error
 
 
-class SampleNamer(NoHeartbeat):
-    """A heartbeat that knows the sample that is labelled, or the extent that is read, and writes it to `board`."""
-
-    def __init__(self, board: np.ndarray) -> None:
-        self.key, self._board = "", board
-
-    def on(self, extent: str, key: str) -> None:
-        self.key = key or extent
-        said = np.frombuffer(self.key.encode()[: len(self._board)], np.uint8)
-        self._board[: len(said)], self._board[len(said) :] = said, 0
-
-
-class SkipLog:
-    """A file that logs each line: samples that are skipped or filtered, as JSON."""
-
-    def write(self, line: str) -> None:
-        LOG.info("%s", line.strip())
-
-
 def _shared(*shape: int, kind: torch.dtype = torch.int64) -> torch.Tensor:
     """Return zeros in memory that this process shares with the workers of a loader."""
     zeros = torch.zeros(shape, dtype=kind)
@@ -281,24 +279,3 @@ def _rank() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
-def _use_one_thread() -> None:
-    """Let libraries use one thread, since each core has a worker. Forget the open files of the parent."""
-    os.environ |= ONE_THREAD
-    cv2.setNumThreads(1)
-    pa.set_cpu_count(1)
-    if faiss := sys.modules.get("faiss"):
-        faiss.omp_set_num_threads(1)
-    forget_open_files()
-
-
-def _stop_threads() -> None:
-    """Stop the threads of OpenCV before a fork: its copy of their pool would wait for them for ever."""
-    global _threads
-    _threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-
-
-_threads = 0
-os.register_at_fork(before=_stop_threads, after_in_parent=lambda: cv2.setNumThreads(_threads))

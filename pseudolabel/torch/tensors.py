@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -90,8 +92,8 @@ class Part(NamedTuple):
 
 
 def batch_of(rows: Sequence[tuple[Columns, int]], more: Mapping[str, np.ndarray]) -> Tensors:
-    """Return rows, each given as columns and its place in them, as a batch: a tensor (n, ...) of each column whose
-    values have one shape, a list of the n values of any other. `more`: further columns."""
+    """Return rows, each the place of one in some columns, as a batch: a tensor (n, ...) of each column whose values
+    have one shape, a list of the n values of any other. `more`: further columns."""
     parts: dict[int, Part] = {}
     for number, (columns, at) in enumerate(rows):
         part = parts.setdefault(id(columns), Part(columns, [], []))
@@ -100,18 +102,40 @@ def batch_of(rows: Sequence[tuple[Columns, int]], more: Mapping[str, np.ndarray]
     alike = {
         name: one for name, one in rows[0][0].items() if _have_one_shape([p.columns[name] for p in parts.values()])
     }
-    every = {**alike, **more}
-    tensors = empty_tensors({name: ((len(rows), *one.shape[1:]), one.dtype) for name, one in every.items()})
+    lists = {name: [columns[name][at] for columns, at in rows] for name in rows[0][0] if name not in alike}
+    loose = [(name, value) for name, values in lists.items() for value in _arrays(values)]
+    wanted = [Empty(name, (len(rows), *one.shape[1:]), one.dtype) for name, one in {**alike, **more}.items()]
+    tensors = iter(empty_tensors([*wanted, *(Empty(name, value.shape, value.dtype) for name, value in loose)]))
+    batch: Tensors = dict.fromkeys(rows[0][0])
     for name in alike:
-        target = tensors[name].numpy()
+        batch[name] = next(tensors)
         for columns, there, here in parts.values():
-            _copy(columns[name], there, target, here)
-    for name, values in more.items():
-        tensors[name].numpy()[:] = values
-    return {
-        name: tensors[name] if name in tensors else [_tensor(columns[name][at]) for columns, at in rows]
-        for name in (*rows[0][0], *more)
-    }
+            _copy(columns[name], there, batch[name].numpy(), here)
+    for name, numbers in more.items():
+        batch[name] = next(tensors)
+        batch[name].numpy()[:] = numbers
+    for name, values in lists.items():
+        batch[name] = _filled(values, tensors)
+    return batch
+
+
+def _arrays(value: Any) -> Iterator[np.ndarray]:
+    """Yield the arrays and numbers of nested lists."""
+    if isinstance(value, list):
+        yield from chain.from_iterable(map(_arrays, value))
+    elif isinstance(value, np.ndarray | np.generic):
+        yield np.asarray(value)
+
+
+def _filled(value: Any, tensors: Iterator[torch.Tensor]) -> Any:
+    """Return nested lists with a tensor from `tensors`, filled, in place of each array and number."""
+    if isinstance(value, list):
+        return [_filled(one, tensors) for one in value]
+    if not isinstance(value, np.ndarray | np.generic):
+        return value
+    tensor = next(tensors)
+    _copy(np.asarray(value)[None], [0], tensor.numpy()[None], [0])
+    return tensor
 
 
 def _have_one_shape(values: Sequence[Any]) -> bool:
@@ -141,31 +165,34 @@ def _is_image(value: np.ndarray) -> bool:
     return value.ndim == 3 and value.dtype == np.uint8 and value.strides[0] == 1
 
 
-def empty_tensors(wanted: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> Tensors:
-    """Return tensors of these shapes and types. In a worker of a loader they are in shared memory.
+class Empty(NamedTuple):
+    """A tensor of a batch before it is filled."""
 
-    Numbers share one block, since each block costs the training process a message. Each column of media has a block of
-    its own, so that a label that the user keeps does not hold the images in memory.
+    column: str
+    shape: tuple[int, ...]
+    type: np.dtype[Any]
+
+
+def empty_tensors(wanted: Sequence[Empty]) -> list[torch.Tensor]:
+    """Return tensors of these shapes and types, in a loader's worker in shared memory.
+
+    Each block of memory costs the training process a message and a file descriptor, so numbers of one type share one.
+    The values of a column of media have a block of their own, so that labels that are kept do not keep the images.
     """
-    blocks: dict[str, tuple[int, dict[str, int]]] = {}  # bytes, and where in them each tensor begins
-    for name, (shape, kind) in wanted.items():
-        block = name if kind in MEDIA else ""
-        size, starts = blocks.get(block, (0, {}))
-        blocks[block] = size + -(-_size(shape, kind) // ALIGNMENT) * ALIGNMENT, starts | {name: size}
+    sizes: dict[str, int] = defaultdict(int)  # of the blocks, in bytes
+    places = []  # of each tensor: its block, and where in it the tensor begins
+    for column, shape, kind in wanted:
+        block = column if kind in MEDIA else kind.str
+        places.append((block, sizes[block]))
+        sizes[block] += -(-math.prod(shape) * kind.itemsize // ALIGNMENT) * ALIGNMENT
     make: Any = torch.UntypedStorage if get_worker_info() is None else torch.UntypedStorage._new_shared
-    made: Tensors = {}
-    for size, starts in blocks.values():
-        memory = torch.empty(0, dtype=torch.uint8).set_(make(size), 0, (size,), (1,))
-        for name, start in starts.items():
-            shape, kind = wanted[name]
-            like = torch.from_numpy(np.empty(0, kind)).dtype
-            made[name] = memory[start : start + _size(shape, kind)].view(like).reshape(shape)
+    storages = {block: make(size) for block, size in sizes.items()}
+    made = []
+    for (_, shape, kind), (block, start) in zip(wanted, places, strict=True):
+        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        empty = torch.from_numpy(np.empty(0, kind))  # views of one tensor would share its version
+        made.append(empty.set_(storages[block], start // kind.itemsize, shape, strides))
     return made
-
-
-def _size(shape: tuple[int, ...], kind: np.dtype[Any]) -> int:
-    """Return the bytes of an array."""
-    return math.prod(shape) * kind.itemsize
 
 
 def _tensor(value: Any) -> Any:

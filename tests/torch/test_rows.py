@@ -90,7 +90,8 @@ def test_batches_are_those_that_a_loader_collates(turned: Any, tmp_path: Path, t
         theirs = DataLoader(Rows(opened, columns=columns), batch_size=size, num_workers=workers)
         for batch, expected in zip(ours, theirs, strict=True):
             assert batch.keys() == expected.keys()
-            assert len({memory_of(one) for name, one in batch.items() if name not in ("image", "key")}) == 1
+            numbers = {name: one for name, one in batch.items() if name not in ("image", "key")}
+            assert len({memory_of(one) for one in numbers.values()}) == len({one.dtype for one in numbers.values()})
             assert "image" not in batch or memory_of(batch["image"]) != memory_of(batch["label"])
             for name, values in expected.items():
                 given = batch[name]
@@ -101,10 +102,17 @@ def test_batches_are_those_that_a_loader_collates(turned: Any, tmp_path: Path, t
     again = Rows(turned)
     again.load_state_dict(state)
     assert sorted(places([first, *again])) == sorted(places(Rows(turned)))
-    held = [({"sound": [np.arange(n)], "class": np.arange(2)}, 0) for n in (2, 3)]
-    batch = batch_of(held, {})
+    sounds = [np.arange(n, dtype=np.int16) for n in (2, 3)]
+    held = [({"sound": [one], "more": [[one, None, "x"]], "class": np.arange(2)}, 0) for one in sounds]
+    batch = batch_of(held, {"place": np.eye(2, dtype=int)})
     assert [one.tolist() for one in batch["sound"]] == [[0, 1], [0, 1, 2]]
-    assert batch["class"].tolist() == [0, 0]
+    assert [(one.tolist(), *others) for one, *others in batch["more"]] == [([0, 1], None, "x"), ([0, 1, 2], None, "x")]
+    assert (batch["class"].tolist(), batch["place"].tolist()) == ([0, 0], [[1, 0], [0, 1]])
+    blocks = {memory_of(one) for one in (*batch["sound"], batch["class"], batch["place"])}
+    assert len(blocks) == 2, "values of a list column share a block as well: each block costs a file descriptor"
+    before = batch["place"]._version
+    batch["class"][:] = 1
+    assert batch["place"]._version == before, "so that autograd knows what was changed"
 
 
 def test_a_text_shorter_than_a_row_gives_one_row(tokenizer: Path, tmp_path: Path) -> None:
@@ -177,8 +185,20 @@ def test_what_does_not_fit_is_refused_by_name(turned: Any, tmp_path: Path) -> No
         list(loader)
     with pytest.raises(UserError, match=r"state_dict\(after=batch\)"):
         rows.state_dict()
-    with pytest.raises(UserError, match="rank and world belong together; give both"):
-        Rows(turned, rank=1)
+    fresh = Rows(turned, batch=8)
+    assert fresh.state_dict() == Rows(turned).state_dict(), "nothing was trained on yet"
+    for wrong, told in (
+        (lambda: Rows(turned, rank=1), "rank and world belong together; give both"),
+        (lambda: Rows(turned, columns="label"), "columns is 'label'; give a list of names"),
+        (lambda: Rows(turned, batch=2.5), "batch is 2.5; give a whole number"),  # type: ignore[arg-type]
+        (lambda: Rows("pairs/"), r"not 'pairs/'; give pseudolabel.open\(DIR\)"),  # type: ignore[arg-type]
+        (lambda: fresh.set_epoch(-1), "epoch is -1; give a whole number from 0"),
+        (lambda: fresh.load_state_dict({}), "no state of such rows; give what state_dict"),
+        (lambda: fresh.state_dict(after={"label": 1}), "no column 'place'; keep it in collate_fn"),
+        (lambda: fresh.state_dict(after=next(iter(DataLoader(fresh)))), "give the loader batch_size=None"),
+    ):
+        with pytest.raises(UserError, match=told):
+            wrong()
     with pytest.raises(UserError, match="no column 'label_2'; choose among key, copy, label"):
         Rows(turned, columns=["label_2"])
 
