@@ -38,13 +38,16 @@ class Place(NamedTuple):
     serial: int  # number of the row among those that the worker gives, in the order in which they are given
 
     def flat(self) -> list[int]:
-        """Return 10 numbers, which `Place.of` takes."""
+        """Return FLAT numbers, which `Place.of` takes."""
         return [self.epoch, self.shard, self.number, *self.cursor, self.worker, self.serial]
 
     @classmethod
     def of(cls, flat: list[int]) -> Place:
         epoch, shard, number, *cursor, worker, serial = flat
         return cls(epoch, shard, number, Cursor(*cursor), worker, serial)
+
+
+FLAT = len(Place._fields) - 1 + len(Cursor._fields)  # numbers of a flat place
 
 
 class Totals(NamedTuple):

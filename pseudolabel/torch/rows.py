@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -16,12 +17,12 @@ from pseudolabel.contracts import Chance, UserError, chance_for
 from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Shard
 from pseudolabel.inspection.opened import OpenDataset
-from pseudolabel.torch.place import Cursor, DoneRows, Place, ShardRows, shuffle
+from pseudolabel.torch.place import FLAT, Cursor, DoneRows, Place, ShardRows, shuffle
 from pseudolabel.torch.tensors import Columns, Tensors, batch_of, columns_of_batch, columns_of_row, one_row
 from pseudolabel.torch.worker import SampleNamer, SkipLog, use_one_thread
 from pseudolabel.writers.manifest import first_difference
 
-PLACE = "place"  # the column of a row's place, int64 (10,)
+PLACE = "place"  # the column of a row's place, int64 (FLAT,)
 MAX_WORKERS, KEY_BYTES = 64, 256  # workers, and bytes of a key, of which `working_on` tells
 MAX_EPOCHS = 1 << 31  # the column `copy` is int32
 PlacedRow = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in it, cursor, and the row's place in columns
@@ -63,9 +64,8 @@ class Rows(IterableDataset[Tensors]):
             raise UserError(f"Rows takes an open dataset, not {dataset!r}; give pseudolabel.open(DIR)")
         dataset.check_source()
         dataset.check_split(split)
-        for name, value in (("seed", seed), ("buffer", buffer), ("batch", 1 if batch is None else batch)):
-            if not isinstance(value, int):
-                raise UserError(f"{name} is {value!r}; give a whole number")
+        seed, buffer = _whole_number("seed", seed), _whole_number("buffer", buffer)
+        batch = None if batch is None else _whole_number("batch", batch)
         if isinstance(columns, str):
             raise UserError(f"columns is {columns!r}; give a list of names")
         if buffer < 1:
@@ -103,7 +103,8 @@ class Rows(IterableDataset[Tensors]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which is also the number of the copy. Call it before each epoch."""
-        if not isinstance(epoch, int) or not 0 <= epoch < MAX_EPOCHS:
+        epoch = _whole_number("epoch", epoch)
+        if not 0 <= epoch < MAX_EPOCHS:
             raise UserError(f"epoch is {epoch!r}; give a whole number from 0 to {MAX_EPOCHS - 1:,}")
         if epoch != self.epoch:
             self._begin(DoneRows(epoch), DoneRows(epoch))
@@ -164,13 +165,13 @@ class Rows(IterableDataset[Tensors]):
         """Add the rows of a batch to those that were trained on."""
         given = batch.get(PLACE) if isinstance(batch, Mapping) else batch
         places = torch.as_tensor(given) if isinstance(given, torch.Tensor | np.ndarray | list) else torch.empty(0)
-        if not places.shape or places.shape[-1] != len(Place._fields) + len(Cursor._fields) - 1:
+        if not places.shape or places.shape[-1] != FLAT:
             raise UserError("the batch has no column 'place'; keep it in collate_fn, or give state_dict(after=places)")
         if places.ndim > 2:
             raise UserError(
                 "the batch holds batches, since Rows(batch=...) makes them; give the loader batch_size=None"
             )
-        for place in map(Place.of, places.reshape(-1, places.shape[-1]).tolist()):
+        for place in map(Place.of, places.reshape(-1, FLAT).tolist()):
             if place.epoch != self._training.epoch:
                 raise UserError(f"a batch of epoch {place.epoch} came in {self._training.epoch}; call set_epoch()")
             if place.serial > self._serials.get(place.worker, 0):
@@ -265,6 +266,14 @@ class Rows(IterableDataset[Tensors]):
             raise
         except Exception as error:
             raise RuntimeError(f"internal error at {on.key}: {type(error).__name__}: {error}") from error
+
+
+def _whole_number(name: str, value: Any) -> int:
+    """Return an int, also of an integer of NumPy or torch. Raise `UserError` for any other value."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} is {value!r}; give a whole number") from None
 
 
 def _shared(*shape: int, kind: torch.dtype = torch.int64) -> torch.Tensor:
