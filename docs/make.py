@@ -42,12 +42,14 @@ is `pseudolabel jigsaw --grid 2`. The options of a run, [such as `out` and `seed
 ```python
 from pseudolabel import Jigsaw, rows, run
 
-if __name__ == "__main__":  # workers are processes of their own, and import this file
-    run(Jigsaw(grid=3), "images/", out="tiles/", seed=0)
+run(Jigsaw(grid=3), "images/", out="tiles/", seed=0)
 
-    for row in rows(Jigsaw(grid=3), "images/", seed=0, copy=0, part=(0, 1)):
-        ...  # the same rows as a stream, without files
+for row in rows(Jigsaw(grid=3), "images/", seed=0, copy=0, part=(0, 1)):
+    ...  # the same rows as a stream, without files
 ```
+
+Workers are processes of their own. They import your script only if it defines the task: it must then call `run` below
+`if __name__ == "__main__":`.
 
 On Linux, workers are forks of the fork server of `multiprocessing`. A process has one fork server. Forks of it that
 your own code makes later have one thread for each library, and OpenCV loaded.

@@ -131,16 +131,47 @@ if __name__ == "__main__":
         pool.apply(start_process, ("probe", hold_the_interpreter))
 """
 
+OWN_FUNCTION = """
+from pseudolabel.engine.pools.processes import start_process
+def own(pipe):
+    pipe.send("worked")
+if __name__ == "__main__":
+    print(start_process("probe", own)[1].recv())
+"""
+
+NO_GUARD = """
+from processes import tell
+from pseudolabel.engine.pools.processes import start_process
+print("main")
+process, pipe = start_process("probe", tell)
+print(pipe.recv()[0], __spec__)
+process.kill()
+"""
+
+
+def run_script(code: str, file: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "script.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, file], cwd=folder, env=environment, input=code, capture_output=True, text=True, timeout=120
+    )
+
 
 @pytest.mark.parametrize(
     ("code", "file", "refused"),
-    [(PARENT, "-", "<stdin> is not a file; save the script"), (IN_A_POOL, "script.py", "multiprocessing.Pool")],
+    [
+        (OWN_FUNCTION, "-", "<stdin>, which is not a file; save the script"),
+        (IN_A_POOL, "script.py", "multiprocessing.Pool"),
+    ],
 )
 def test_where_no_worker_can_start_it_is_said(code: str, file: str, refused: str, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(code)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [sys.executable, file], cwd=tmp_path, env=environment, input=code, capture_output=True, text=True
-    )
+    done = run_script(code, file, tmp_path)
     assert done.returncode == 1
     assert refused in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("file", ["script.py", "-"])
+def test_a_worker_imports_the_main_script_only_for_what_it_defines(file: str, tmp_path: Path) -> None:
+    done = run_script(NO_GUARD, file, tmp_path)
+    assert (done.stdout, done.stderr) == ("main\n1 None\n", "")
+    assert run_script(OWN_FUNCTION, "script.py", tmp_path).stdout == "worked\n"

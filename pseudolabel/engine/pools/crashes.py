@@ -142,7 +142,7 @@ class CrashBisector:
         if self._unborn[index] == MAX_CRASHES:
             raise UserError(
                 f"worker processes die before they begin (last job: {death.reason}); is there enough memory? "
-                'In a script, call run() below `if __name__ == "__main__":`',
+                'A script that defines its own task must call run() below `if __name__ == "__main__":`',
                 code=1,
             )
         return [death.job]

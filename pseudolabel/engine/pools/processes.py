@@ -14,10 +14,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and fa
 }
 NO_ARROW_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else the server imports a cv2.py of the working directory
-ENVIRONMENT_LOCK = threading.Lock()  # runs in two threads would restore the environment of each other
+START_LOCK = threading.RLock()  # runs in two threads would restore the values of each other
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
@@ -44,26 +45,32 @@ def start_server(modules: Sequence[str] = ()) -> bool:
 
     resource_tracker.ensure_running()  # the server would start it, and this unblocks SIGINT
     forkserver.set_forkserver_preload([*modules, "pseudolabel.engine.pools.preload"])
-    with _environment(ONE_THREAD | NO_ARROW_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
+    with _replaced(os.environ, ONE_THREAD | NO_ARROW_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
         forkserver.ensure_running()
         return True
     return False  # it is the server of another process, of which this one is a fork
 
 
 def start_process(name: str, function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
-    """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe."""
-    check_main()
+    """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe.
+
+    The process imports the main script only if `function` or `given` is defined there, as a user's own task may be.
+    Else each script would need `if __name__ == "__main__":`, and each process would import what the script imports.
+    """
+    imports_main = b"__main__" in bytes(ForkingPickler.dumps((function, given)))
+    check_process(imports_main)
     forked = start_server()
     context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
-    with theirs, _environment(ONE_THREAD):
+    main = {} if imports_main else {"__spec__": None, "__file__": None}  # where `multiprocessing` looks for the script
+    with theirs, _replaced(os.environ, ONE_THREAD), _replaced(vars(sys.modules["__main__"]), main):
         begin = (forked, dict(os.environ), function, theirs, *given)
         process = context.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
     return process, ours
 
 
-def check_main() -> None:
+def check_process(imports_main: bool) -> None:
     """Raise `UserError` if this process may have no workers, or if they cannot import its main script."""
     from pseudolabel.contracts import UserError  # not at the top: the server starts before such imports
 
@@ -71,8 +78,8 @@ def check_main() -> None:
     script = getattr(main, "__file__", None)
     if multiprocessing.current_process().daemon:
         raise UserError("a daemonic process, as of multiprocessing.Pool, may start no workers; call run() elsewhere")
-    if main.__spec__ is None and script and not Path(script).exists():
-        raise UserError(f"workers import the main script, but {script} is not a file; save the script in one")
+    if imports_main and main.__spec__ is None and script and not Path(script).exists():
+        raise UserError(f"workers import the task from {script}, which is not a file; save the script in one")
 
 
 def _begin(
@@ -105,19 +112,17 @@ def _end_with_parent(forked: bool) -> None:
 
 
 @contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """Set variables in the environment that a new process gets."""
-    with ENVIRONMENT_LOCK:
-        before = {name: os.environ.get(name) for name in wanted}
-        os.environ.update(wanted)
+def _replaced(mapping: MutableMapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[None]:
+    """Set values of the environment or of a module while a process starts."""
+    with START_LOCK:
+        before = {name: mapping[name] for name in wanted if name in mapping}
+        mapping.update(wanted)
         try:
             yield
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            for name in wanted.keys() - before.keys():
+                del mapping[name]
+            mapping.update(before)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -61,7 +60,6 @@ def _open_pool(place: NodeSpec) -> local.LocalPool:
             _pool[1].__exit__()
         check_node(place)
         place.spec.work.mkdir(parents=True, exist_ok=True)  # local to the node if OUT is in a store
-        sys.modules["__main__"].__file__ = None  # else each new process would run Ray's script and import Ray
         _pool = place.spec.work, local.LocalPool(place.spec, 1, place.sample_seconds).__enter__()
     return _pool[1]
 
