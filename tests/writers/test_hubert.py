@@ -17,7 +17,7 @@ from runs import FIXTURES, Command
 from pseudolabel import MaskAudio, run
 from pseudolabel.contracts import Column, UserError, arrow_schema
 from pseudolabel.storage.files import file_sha256
-from pseudolabel.writers.exports.hubert import export
+from pseudolabel.writers.hubert import export
 from pseudolabel.writers.shards import ShardWriter
 
 SHARDS = {"train-00000.parquet": 3, "train-00001.parquet": 2, "validation-00000.parquet": 2}
@@ -157,10 +157,10 @@ def test_labels_at_other_rates(rows: Rows, tmp_path: Path) -> None:
 
 
 def test_command(dataset: Path, tmp_path: Path, pseudolabel: Command) -> None:
-    done = pseudolabel("export", dataset, "--to", "fairseq", "--json")
+    done = pseudolabel("export", dataset, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["out"] == str(tmp_path / "speech-fairseq")
-    again = pseudolabel("export", dataset, "--to", "fairseq")
+    again = pseudolabel("export", dataset)
     assert (again.returncode, "speech-fairseq exists" in again.stderr) == (4, True)
 
 
@@ -205,8 +205,6 @@ def test_refusals(harm: Callable[[Path], object], out: str, code: int, says: str
         export(dataset, out=dataset.parent / out)
     assert refused.value.code == code
     assert sorted(dataset.parent.rglob("*")) == before
-    with pytest.raises(UserError, match="choose among fairseq"):
-        export(dataset, to="kaldi")
 
 
 def too_many(row: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +19,7 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from pseudolabel.contracts import UserError, parse_choice
+from pseudolabel.contracts import UserError
 from pseudolabel.storage.stores import Disk
 from pseudolabel.storage.urls import is_url
 from pseudolabel.transforms.audio import features as audio_features
@@ -34,12 +33,6 @@ Row = dict[str, Any]
 Put = Callable[[str, bytes], str]  # (name, FLAC bytes) -> the path of the stored audio in train.tsv
 
 
-class Trainer(StrEnum):
-    """A trainer whose files `export` can write, as named by `--to`."""
-
-    fairseq = "fairseq"
-
-
 class Labels(NamedTuple):
     """The labels to export, and the properties that every row must have."""
 
@@ -50,17 +43,17 @@ class Labels(NamedTuple):
     learned: bool  # True: k-means, one label per 25 ms frame; False: a label may cover several frames
 
 
-def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = None) -> dict[str, Any]:
-    """Write the files of trainer `to` into folder `out` and return a summary. After an error `out` has no files.
+def export(dataset: Path | str, out: Path | str | None = None) -> dict[str, Any]:
+    """Write the files of fairseq into folder `out` and return a summary. After an error `out` has no files.
 
-    The default of `out` is `<dataset name>-<trainer>` in the current folder.
+    The default of `out` is `<dataset name>-fairseq` in the current folder.
     """
     if is_url(dataset):
         raise UserError(f"export reads only from disk; copy the dataset first, for example: aws s3 sync {dataset} DIR")
-    trainer, source = parse_choice(Trainer, to, "--to"), Path(os.path.abspath(dataset))
+    source = Path(os.path.abspath(dataset))
     manifest = read_exportable(source).manifest
     labels = labels_of(source, manifest)
-    folder = resolve_folder(source, Path(os.path.abspath(out or f"{source.name}-{trainer}")))
+    folder = resolve_folder(source, Path(os.path.abspath(out or f"{source.name}-fairseq")))
     rows = {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{folder.name}.work-", dir=folder.parent) as beside:
@@ -214,7 +207,7 @@ def write_zip(work: Path, shard: str) -> Iterator[Put]:
 
 
 README = """\
-Written by `pseudolabel export --to fairseq` from {dataset}, for fairseq 0.12.2 or later, which reads audio in zips.
+Written by `pseudolabel export` from {dataset}, for fairseq 0.12.2 or later, which reads audio in zips.
 
 train.tsv, valid.tsv  this folder (if you move it, change line 1), then zip:offset:length and samples of each utterance
 train.km, valid.km    the labels of each utterance, in the same order: label_rate {hz}
