@@ -7,7 +7,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -175,9 +175,7 @@ def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> User
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:
     """Return the summary of a run on a dataset that is finished already."""
-    known = {field.name for field in fields(Summary)}  # an older version may have stored more fields
-    summary = {name: value for name, value in manifest["summary"].items() if name in known}
-    return Summary(**{**summary, "out": str(out), "status": "already finished"})
+    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished"})
 
 
 def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
@@ -192,7 +190,7 @@ def total_counts(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
     total, rows, tokens, size = Counter[str](), Counter[str](), Counter[str](), 0
     for record in records:
         total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
-        tokens.update({name: record.get(name, 0) for name in ("tokens", "unknown")})  # older records lack them
+        tokens.update({name: record[name] for name in ("tokens", "unknown")})
         rows.update({file["split"]: file["rows"] for file in record["files"]})
         size += sum(file["bytes"] for file in record["files"])
     return {

@@ -136,8 +136,6 @@ class MaskAudio(AudioTask):
         content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
         content |= {"features_sha256": self.precomputed.digest} if self.features else {}
         own = {name: value for name, value in super().options().items() if name not in ("codebook", "features")}
-        if not self.normalise:
-            del own["normalise"]  # the manifest of a dataset without it is that of the version before
         return {**own, "preset": self.masks, "clusters": self.count, **content}
 
     @property
