@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
@@ -35,6 +36,10 @@ class Options:
             kind, option = get_args(hints[field.name])[:2]
             value = check_option(getattr(self, field.name), kind, option, f"--{field.name.replace('_', '-')}")
             object.__setattr__(self, field.name, value)
+
+    def given(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the options with these names that exist and are not None."""
+        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
 
 
 def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,11 @@ from pseudolabel.readers.image.reduction import ReducedImage
 BOX_COLUMNS = ("box", "boxes")
 
 
-def in_source_pixels(row: dict[str, Any], image: Any) -> dict[str, Any]:
-    """Multiply boxes in pixels of a reduced image by its factor. Return the row of any other sample as it is."""
+def scale_boxes(row: dict[str, Any], image: Any, by: Callable[[Any, int], Any]) -> dict[str, Any]:
+    """Scale boxes by the factor of a reduced image: `mul` to pixels of the source, `floordiv` to pixels of the image.
+
+    Return the row of any other sample as it is.
+    """
     if not isinstance(image, ReducedImage):
         return row
-    return {**row, **{name: (np.array(row[name]) * image.factor).tolist() for name in BOX_COLUMNS if name in row}}
-
-
-def in_image_pixels(row: dict[str, Any], image: Any) -> dict[str, Any]:
-    """Undo `in_source_pixels`."""
-    if not isinstance(image, ReducedImage):
-        return row
-    return {**row, **{name: (np.array(row[name]) // image.factor).tolist() for name in BOX_COLUMNS if name in row}}
+    return {**row, **{name: by(np.array(row[name]), image.factor).tolist() for name in BOX_COLUMNS if name in row}}

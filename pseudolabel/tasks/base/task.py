@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import floordiv, mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -35,7 +36,7 @@ from pseudolabel.contracts import (
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.tasks.base import media
-from pseudolabel.tasks.base.boxes import in_image_pixels, in_source_pixels
+from pseudolabel.tasks.base.boxes import scale_boxes
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -247,7 +248,7 @@ class PerSampleLabeler(NamedTuple):
             del source
 
     def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return [self.task.check_row(in_image_pixels(row, source), source) for row in rows.to_pylist()]
+        return [self.task.check_row(scale_boxes(row, source, floordiv), source) for row in rows.to_pylist()]
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
@@ -259,7 +260,7 @@ class PerSampleLabeler(NamedTuple):
 
     def finish(self, row: Row, image: Any) -> Row:
         """Return the row as it is stored: its boxes in pixels of the source, its media encoded unless `raw`."""
-        row = in_source_pixels(row, image)
+        row = scale_boxes(row, image, mul)
         return row if self.raw else media.encode_media(self.columns, row)
 
 

@@ -102,8 +102,7 @@ class VideoTask(VideoOptions, SampleTask):
     @property
     def framing(self) -> Framing:
         """Return the framing: given options, else the defaults."""
-        given = {name: getattr(self, name) for name in Framing._fields}
-        return self.usual._replace(**{name: value for name, value in given.items() if value is not None})
+        return self.usual._replace(**self.given(Framing._fields))
 
     def options(self) -> Mapping[str, Any]:
         how = self.sampling

@@ -94,8 +94,7 @@ class ViewOptions(Options):
 
     def with_given_options(self, recipe: AugmentParams) -> AugmentParams:
         """Return the parameters with the given options in place. Raise `UserError` for an invalid range."""
-        given = {name: getattr(self, name, None) for name in AugmentParams._fields}
-        recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
+        recipe = recipe._replace(**self.given(AugmentParams._fields))
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
             raise UserError(f"crop area {wrong} is no range; give shares with 0 < smallest <= largest <= 1")
@@ -164,6 +163,16 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
     out = color.blur(out, view.sigma) if view.sigma else out
     out = color.solarise(out) if view.solarise else out
     return np.rint(out).astype(np.uint8) if exact else out
+
+
+def draw_views(
+    image: np.ndarray, recipes: Sequence[AugmentParams], rng: np.random.Generator, exact: bool
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """(H, W, 3) uint8 -> a random view for each recipe, and the values of `VIEW_COLUMNS`."""
+    height, width, _ = image.shape
+    drawn = [draw_view(recipe, height, width, rng) for recipe in recipes]
+    made = [make_view(image, view, recipe, exact) for view, recipe in zip(drawn, recipes, strict=True)]
+    return made, view_columns(drawn)
 
 
 def view_columns(views: Sequence[View]) -> dict[str, Any]:

@@ -118,8 +118,7 @@ class MaskingOptions(Options):
     @cached_property
     def rule(self) -> MaskingParams:
         """Return the parameters: the options that are given, else those of the preset."""
-        given = {name: getattr(self, name) for name in MaskingParams._fields if getattr(self, name) is not None}
-        return PRESETS[self.preset]._replace(**given)
+        return PRESETS[self.preset]._replace(**self.given(MaskingParams._fields))
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
