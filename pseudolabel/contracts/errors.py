@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from pseudolabel.contracts.display import one_line
+
 T = TypeVar("T")
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -73,7 +75,7 @@ def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
         raise UserError(f"{name} is {value!r}; {hint}choose among {', '.join(choices)}") from None
 
 
-def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
+def or_skipped(make: Callable[[], T], key: str = "") -> T | Skipped:
     """Return `make()`, or a `Skipped` with the reason if `make` raises `SampleError`."""
     try:
         return make()
@@ -89,4 +91,4 @@ def decoding_errors(what: str) -> Iterator[None]:
     except SampleError:
         raise
     except Exception as fault:
-        raise UnusableSample(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault
+        raise UnusableSample(f"{what}: {one_line(fault) or type(fault).__name__}") from fault

@@ -6,7 +6,7 @@ import json
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ from pseudolabel.storage.layout import (
     ARTEFACTS,
     AUDIT,
     CARD,
+    DATA,
     LEDGER,
     LOCK,
     PLAN,
@@ -118,7 +119,7 @@ def finish_run(
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    store(out).fsync("data", RECORDS)
+    store(out).fsync(DATA, RECORDS)
     ours()
     sweep(out, count, {file["name"] for file in manifest["shards"]})
     write_manifest(out, manifest)
@@ -135,7 +136,7 @@ def finish_run(
 def sweep(out: Path, count: int, named: set[str]) -> None:
     """Delete files that belong to no shard of the plan. An earlier attempt made them before the source changed."""
     home = store(out)
-    stray = [f"data/{name}" for name in home.sizes("data") if name not in named]
+    stray = [f"{DATA}/{name}" for name in home.sizes(DATA) if name not in named]
     shards = (name for name in home.sizes(RECORDS) if name[:5].isdecimal() and int(name.partition(".")[0]) >= count)
     home.discard(*stray, *(f"{RECORDS}/{name}" for name in shards))
 
@@ -185,17 +186,18 @@ def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequenc
     return Summary(str(out), task.name, status, **total_counts(made), shards=len(shards), seconds=seconds)
 
 
-def total_counts(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def total_counts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums over shard records: counts of samples, rows by split, the share of [UNK], and bytes."""
-    total, rows, tokens, size = Counter[str](), Counter[str](), Counter[str](), 0
-    for record in records:
-        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
-        tokens.update({name: record[name] for name in ("tokens", "unknown")})
-        rows.update({file["split"]: file["rows"] for file in record["files"]})
-        size += sum(file["bytes"] for file in record["files"])
+
+    def total(name: str) -> int:
+        return sum(record[name] for record in records)
+
+    rows, files = Counter[str](), [file for record in records for file in record["files"]]
+    for file in files:
+        rows[file["split"]] += file["rows"]
     return {
-        **total,
+        **{name: total(name) for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")},
         "rows": dict(rows),
-        "unknown_share": Counts(tokens=tokens["tokens"], unknown=tokens["unknown"]).unknown_share,
-        "bytes": size,
+        "unknown_share": Counts(tokens=total("tokens"), unknown=total("unknown")).unknown_share,
+        "bytes": sum(file["bytes"] for file in files),
     }

@@ -12,7 +12,7 @@ from pseudolabel.contracts import RunOptions, UserError
 from pseudolabel.engine.plan import Ledger, Plan
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, check_split, resolve_sources, scan
-from pseudolabel.storage.layout import LEDGER, RECORDS, SUCCESS
+from pseudolabel.storage.layout import DATA, LEDGER, RECORDS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers import source_columns
@@ -70,7 +70,7 @@ class Target:
             check_versions(self.out, before, self.manifest)
         store(self.out).discard(SUCCESS)
         write_manifest(self.out, self.manifest)
-        (self.out / "data").mkdir(exist_ok=True)
+        (self.out / DATA).mkdir(exist_ok=True)
         least = self.task.min_shard_extents()
         if self.before is not None and 0 < self.before.new < least:
             progress.note(

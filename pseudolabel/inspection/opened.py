@@ -17,7 +17,7 @@ from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.engine.stream import copy_rows
 from pseudolabel.inspection.stored_rows import StoredRows
 from pseudolabel.inspection.verify_shard import foreign_schema
-from pseudolabel.storage.layout import RECORDS
+from pseudolabel.storage.layout import DATA, RECORDS
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks import Task
 from pseudolabel.tasks.base.task import Labeler, PerSampleLabeler, Row, Rows
@@ -155,7 +155,7 @@ class OpenDataset:
         for file in self.manifest["shards"]:
             if file["split"] == split:
                 check_schema(self.spec, file["name"])
-                with pq.ParquetFile(parquet_source(self.out / "data" / file["name"])) as opened:
+                with pq.ParquetFile(parquet_source(self.out / DATA / file["name"])) as opened:
                     stored = StoredRows(opened)
                     for rows in stored.all():
                         yield rows.filter(pc.equal(rows["copy"], pa.scalar(copy, pa.int32())))
@@ -204,7 +204,7 @@ def check_schema(spec: RunSpec, name: str) -> None:
     """Raise `UserError` if a data file is missing, damaged, or of another task or run than the manifest."""
     import pyarrow.parquet as pq
 
-    path, index = spec.out / "data" / name, int(name.removesuffix(".parquet").rpartition("-")[2])
+    path, index = spec.out / DATA / name, int(name.removesuffix(".parquet").rpartition("-")[2])
     try:
         found = pq.read_schema(parquet_source(path))
     except FileNotFoundError:

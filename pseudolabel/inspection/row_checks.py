@@ -47,7 +47,7 @@ def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, s
         of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
     if kind == "image" or kind.startswith("audio<"):
         for row, media in zip(of.tolist(), values, strict=True):  # one at a time: an image may be large
-            told = or_skipped("", partial(_decode, kind, media.as_py()))
+            told = or_skipped(partial(_decode, kind, media.as_py()))
             if isinstance(told, Skipped):
                 yield row, told.reason
     elif kind.startswith("float"):
@@ -109,7 +109,7 @@ def values_equal(kind: str, one: Any, other: Any, exact: bool) -> bool:
         )
     if kind == "image" or kind.startswith("audio<"):
         alike = not exact and one["path"] == other["path"]
-        return alike and or_skipped("", partial(_same_media, kind, one, other)) is True
+        return alike and or_skipped(partial(_same_media, kind, one, other)) is True
     return kind.startswith("float") and math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)
 
 

@@ -142,7 +142,7 @@ class PairLabeler(PerSampleLabeler):
         group: list[SeenPicture] = []
         before: list[SeenPicture] = []
         for sample in samples:
-            seen = or_skipped(sample.key, partial(self._see, sample, chance, copies))
+            seen = or_skipped(partial(self._see, sample, chance, copies), sample.key)
             del sample  # free a possibly large image before the next one is decoded
             if isinstance(seen, Skipped):
                 yield seen

@@ -12,6 +12,7 @@ from typing import Any
 
 from pseudolabel.contracts import escape_controls, shorten
 from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.layout import DATA
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Task, row_columns
 from pseudolabel.writers.dataset import command_line
@@ -36,7 +37,7 @@ def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
     yield f"pretty_name: {json.dumps(_name(manifest))}"  # a JSON string is a valid YAML string
     yield from ("configs:", "- config_name: default", "  data_files:")
     for split in rows:
-        yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
+        yield from (f"  - split: {split}", f"    path: {DATA}/{split}-*.parquet")
     yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
     yield f"- {size_category(sum(rows.values()))}"
 
@@ -86,7 +87,7 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
     import pyarrow.parquet as pq
 
     columns = columns_of_manifest(manifest).schema(task)
-    with pq.ParquetFile(parquet_source(out / "data" / manifest["shards"][0]["name"])) as file:
+    with pq.ParquetFile(parquet_source(out / DATA / manifest["shards"][0]["name"])) as file:
         row = next(file.iter_batches(1)).to_pylist()[0]
     for column in columns:
         value = column.names[row[column.name]] if column.type == "class" else shorten(row[column.name])
@@ -115,5 +116,5 @@ LOADER_ARGUMENTS = {True: ", batch_size=8, collate_fn=list", False: '.with_forma
 def _query(task: Task, name: str) -> str:
     """Return a DuckDB query for 10 rows: keys, copies, and the first label or input column."""
     first = next(c.name for c in task.columns() if c.role in ("label", "input"))
-    place = f"{name}/data/*.parquet".replace("'", "''")
+    place = f"{name}/{DATA}/*.parquet".replace("'", "''")
     return f"SELECT key, copy, {first} FROM '{place}' LIMIT 10;"

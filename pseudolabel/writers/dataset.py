@@ -24,8 +24,10 @@ from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
 FILE_SHAPE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
-COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
-RECORD_SHAPE = {"extents": int, "weight": int, **COUNTS_SHAPE, "files": [FILE_SHAPE]}
+COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "lacking"), int)
+RECORD_SHAPE = {
+    **{"extents": int, "weight": int, **COUNTS_SHAPE, "tokens": int, "unknown": int, "files": [FILE_SHAPE]},
+}
 SUMMARY_SHAPE = {**COUNTS_SHAPE, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
 PLANNED_SHAPE = {
     **{"task": str, "options": dict, "fields": dict, "versions": dict},

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pseudolabel.contracts import UserError, did_you_mean, one_line
 from pseudolabel.inspection.audit.questions import TIMES
 from pseudolabel.inspection.describe import evenly
-from pseudolabel.storage.layout import MANIFEST
+from pseudolabel.storage.layout import DATA, MANIFEST
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.storage.urls import open_location
@@ -57,7 +57,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     if (found / MANIFEST).exists():
         dataset = open_dataset(what)
         roles = {role: [c.name for c in dataset.columns if c.role == role] for role in ("input", "label")}
-        files = [dataset.out / "data" / file["name"] for file in dataset.manifest["shards"]]
+        files = [dataset.out / DATA / file["name"] for file in dataset.manifest["shards"]]
         inputs, labels = tuple(inputs) or roles["input"], tuple(labels) or roles["label"]
     elif found.is_dir():
         files = sorted(found.rglob("*.parquet"))

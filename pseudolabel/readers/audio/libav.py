@@ -89,7 +89,7 @@ class LibavSound(LibavFile):
         top, read = 0, 0  # byte offsets: of the first packet, and after the last whole packet
         timed, longest = self.format.startswith(TIMED_FORMATS), self.longest_gap()
         for packet in self._packets_from(start):
-            frames = packet if isinstance(packet, Skipped) else or_skipped("", partial(self._frames, packet))
+            frames = packet if isinstance(packet, Skipped) else or_skipped(partial(self._frames, packet))
             if isinstance(packet, Skipped) or isinstance(frames, Skipped):
                 fault = fault or f"does not decode: {getattr(frames, 'reason', '')}"
                 if isinstance(packet, Skipped):
@@ -164,7 +164,7 @@ class LibavSound(LibavFile):
     def _packets_from(self, start: int) -> Iterator[av.Packet | Skipped]:
         """Yield the packets from a frame on or from earlier. Seek in FLAC only: its timestamps count frames."""
         for stamp in (start, 0) if start and self.format == "flac" else ():
-            or_skipped("", partial(libav_errors, "libav", self.container.seek, stamp, stream=self.stream))
+            or_skipped(partial(libav_errors, "libav", self.container.seek, stamp, stream=self.stream))
             packets = self.packets()
             first = next(packets, None)
             if first and (isinstance(first, Skipped) or not stamp or (first.pts or 0) <= start):

@@ -156,7 +156,7 @@ class Task(Options, ABC):
         """Yield features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
-            features = or_skipped(sample.key, partial(compute, sample))
+            features = or_skipped(partial(compute, sample), sample.key)
             if isinstance(features, Skipped):  # reported when the sample is labelled
                 continue
             yield features
@@ -229,7 +229,7 @@ class PerSampleLabeler(NamedTuple):
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
             key, count = sample.key, sample.count
-            made = [or_skipped(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
+            made = [or_skipped(partial(self._rows, sample, chance, copy), key) for copy in range(copies)]
             source = sample.payload
             del sample  # an image may be large, and the next one is decoded before this name is rebound
             every = [one for part in made if not isinstance(part, Skipped) for one in part]

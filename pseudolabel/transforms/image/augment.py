@@ -154,8 +154,7 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
     Contrast is relative to the image's mean gray, saturation to each pixel's gray, as in torchvision. SimCLR's and
     BYOL's code use each channel's mean and the saturation of HSV; for brightness, BYOL's code adds a number.
     """
-    left, top, right, bottom = view.box
-    out = ops.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)
+    out = ops.resize(ops.crop(image, view.box), recipe.size, recipe.size, recipe.cubic)
     out = out.astype(np.float32) if exact else out
     out = ops.mirror(out) if view.flip else out
     out = color.jitter(out, view.factors, view.order)

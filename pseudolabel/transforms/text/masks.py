@@ -11,7 +11,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Options, UserError
-from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
+from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links, run_starts
 
 if TYPE_CHECKING:
     from pseudolabel.transforms.text.special_tokens import SpecialTokens
@@ -202,9 +202,7 @@ def span_starts(
 
     Every word draws a span length. The first span begins at the first word, each later span where the one before ends.
     """
-    fresh = candidates.copy()
-    fresh[:, 1:] &= ~candidates[:, :-1]
-    first = fresh[begins]
+    first = run_starts(candidates)[begins]
     ends = np.append(np.flatnonzero(first), len(first))[np.cumsum(first)]
     n = np.arange(1, rule.span_words + 1)
     weights = (1 - GEOMETRIC_P) ** n if rule.span_lengths == SpanLengths.geometric else 1 / n

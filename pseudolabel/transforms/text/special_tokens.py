@@ -34,9 +34,14 @@ class Frame(NamedTuple):
     types: tuple[int, ...] = ()  # the token type of each token of the frame and of each text, in order
 
     @property
+    def tokens(self) -> tuple[int, ...]:
+        """Return the tokens of the frame."""
+        return (*self.front, *self.between, *self.back)
+
+    @property
     def size(self) -> int:
         """Return the number of tokens of the frame."""
-        return len(self.front) + len(self.between) + len(self.back)
+        return len(self.tokens)
 
     @property
     def texts(self) -> tuple[int, int]:
@@ -112,7 +117,7 @@ class SpecialTokens(NamedTuple):
             single = frame_of(tokenizer, vocabulary, pair=False) or single
             pair = frame_of(tokenizer, vocabulary, pair=True) or pair
         others = {role: [i] for role, i in roles.items() if role != "mask"}
-        others["frame"] = [i for frame in (single, pair) for part in frame[:3] for i in part]
+        others["frame"] = [i for frame in (single, pair) for i in frame.tokens]
         if also := [role for role, same in others.items() if roles["mask"] in same and "mask" in needed]:
             raise UserError(
                 f"{tokens['mask']} cannot be the mask: it is also the tokenizer's {also[0]} token, and no row could "
@@ -123,7 +128,7 @@ class SpecialTokens(NamedTuple):
         table[[i for i in roles.values() if i >= 0]] = True
         table[[i for i, token in added.items() if token.special]] = True
         table[list(sentinels.values())] = True
-        table[[i for frame in (single, pair) for part in frame[:3] for i in part]] = True
+        table[[i for frame in (single, pair) for i in frame.tokens]] = True
         by_name = {**sentinels, **{token.content: i for i, token in added.items()}}
         return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]), added=by_name, single=single, pair=pair)
 
