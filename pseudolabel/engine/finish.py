@@ -17,7 +17,7 @@ from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Plan, save_plan
 from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan, json_warnings
+from pseudolabel.engine.scan import Scan, json_warning
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import (
     ARTEFACTS,
@@ -108,7 +108,8 @@ def finish_run(
         remarks.append(
             f"warning: --validation {options.validation:g} drew no row; give a larger share, or a larger source"
         )
-    remarks += [f"warning: {warning}" for warning in json_warnings(task.reader(), found.ignored)]
+    if warning := json_warning(task.reader(), found.ignored):
+        remarks.append(f"warning: {warning}")
     for remark in remarks:
         progress.note(remark)
     manifest = {
@@ -167,7 +168,8 @@ def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> User
     with (out / SKIPPED).open(encoding="utf-8") as lines:
         found = count_reasons(line for line in map(json.loads, lines) if kind in line["kind"])
     remedy = "give other files"
-    for most in found[:1]:
+    if found:
+        most = found[0]
         reason = textwrap.shorten(split_remedy(most.text)[0], 48, placeholder=" ...")
         wrong, remedy = f"{wrong}, {most.count:,} because: {reason} ({shorten(most.key)})", most.remedy
     again = f"{remedy}, and make the dataset again with --overwrite"

@@ -67,19 +67,17 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
     found.ignored = _most_frequent(counts)
     if not len(found.plan):
-        for warning in json_warnings(reader, found.ignored):
+        if warning := json_warning(reader, found.ignored):
             raise UserError(f"nothing to read in {' '.join(map(str, sources))}\n{warning}", code=5)
         raise nothing_to_read(task, sources, found.ignored)
     return found
 
 
-def json_warnings(reader: Reader, ignored: Mapping[str, int]) -> Iterator[str]:
-    """Yield a warning if a task of text ignores `.json` files: they may be the corpus."""
-    if isinstance(reader, TextReader) and (count := ignored.get(".json")):
-        yield (
-            f"{count:,} .json files are not read: only JSON lines are; make an array into lines with "
-            "jq -c '.[]' a.json > a.jsonl"
-        )
+def json_warning(reader: Reader, ignored: Mapping[str, int]) -> str:
+    """Return a warning if a task of text ignores `.json` files, which may be the corpus; else ""."""
+    count = ignored.get(".json", 0) if isinstance(reader, TextReader) else 0
+    remedy = "only JSON lines are; make an array into lines with jq -c '.[]' a.json > a.jsonl"
+    return f"{count:,} .json files are not read: {remedy}" if count else ""
 
 
 def check_split(found: Scan, validation: float) -> None:

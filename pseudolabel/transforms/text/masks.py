@@ -219,12 +219,11 @@ def fitting(size: np.ndarray, heads: np.ndarray, order: np.ndarray, counts: np.n
 
     `size`: (w,) int tokens. `heads`: (w,) bool, first of a unit. `order`: (w,) uint64 < 2^48. `counts`: (r,) int words.
     """
-    column = np.arange(counts.max(initial=0), dtype=np.uint64)
-    there = column < counts[:, None]
-    ranks, taken = np.full(there.shape, (1 << 48) - 1, np.uint64), np.zeros_like(there)
+    there = np.arange(counts.max(initial=0)) < counts[:, None]
+    ranks, taken = np.full(there.shape, 1 << 48, np.uint64), np.zeros_like(there)
     sized, begins = np.zeros(there.shape, np.int64), np.ones_like(there)
     ranks[there], sized[there], begins[there] = order, size, heads
-    turns = (np.sort(ranks << np.uint64(16) | column, 1) & np.uint64(0xFFFF)).astype(np.int64)
+    turns = np.argsort(ranks, axis=1, kind="stable")
     sized, begins = np.take_along_axis(sized, turns, 1), np.take_along_axis(begins, turns, 1)
     np.put_along_axis(taken, turns, first_fit(sized, begins, room), 1)
     return taken[there]
