@@ -25,7 +25,6 @@ from pseudolabel.contracts.errors import (
     decoding_errors,
     did_you_mean,
     or_skipped,
-    parse_choice,
     split_remedy,
 )
 from pseudolabel.contracts.options import (

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from pseudolabel.contracts.display import one_line
 
 T = TypeVar("T")
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +62,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     return "".join(f"did you mean {name}? " for name in get_close_matches(word, list(known), 1))
-
-
-def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
-    """Return the member of `choices` with this `value`. Raise `UserError`, with the option `name`, if there is none."""
-    try:
-        return choices(value)
-    except ValueError:
-        hint = did_you_mean(str(value), choices)
-        raise UserError(f"{name} is {value!r}; {hint}choose among {', '.join(choices)}") from None
 
 
 def or_skipped(make: Callable[[], T], key: str = "") -> T | Skipped:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer import Option
 
-from pseudolabel.contracts.errors import UserError, parse_choice
+from pseudolabel.contracts.errors import UserError, did_you_mean
 
 LIMIT_HELP = "Use N samples: all of one random file, then all of the next; with --in-order, the first N."
 KEEP_HELP = "Columns to copy, as A,B: `folder` (the folder of the file), or columns of a table or a metadata.csv file."
@@ -46,7 +46,11 @@ def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:
     """Return an option's value, with text converted to the StrEnum member. Raise `UserError` if it is not allowed."""
     choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
     if choices and value is not None:
-        return parse_choice(choices[0], value, name)
+        try:
+            return choices[0](value)
+        except ValueError:
+            hint = did_you_mean(str(value), choices[0])
+            raise UserError(f"{name} is {value!r}; {hint}choose among {', '.join(choices[0])}") from None
     if isinstance(value, os.PathLike):
         value = str(value)
     if not _fits(value, kind):

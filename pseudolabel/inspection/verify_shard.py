@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 LOOKAHEAD_ROWS = 16  # next rows in which `match_rows` searches for an equal row
 
 
-def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
+def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool) -> Findings:
     """Check a shard, with its source if the job has extents. `exact`: it was made with the same packages."""
     findings, counts, labeler = Findings(), Counts(), or_skipped(partial(_labeler, spec))
     if isinstance(labeler, Skipped):

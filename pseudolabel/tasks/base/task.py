@@ -36,7 +36,6 @@ from pseudolabel.contracts import (
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.tasks.base import media
-from pseudolabel.tasks.base.boxes import scale_boxes
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -248,7 +247,7 @@ class PerSampleLabeler(NamedTuple):
             del source
 
     def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return [self.task.check_row(scale_boxes(row, source, floordiv), source) for row in rows.to_pylist()]
+        return [self.task.check_row(media.scale_boxes(row, source, floordiv), source) for row in rows.to_pylist()]
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
@@ -260,7 +259,7 @@ class PerSampleLabeler(NamedTuple):
 
     def finish(self, row: Row, image: Any) -> Row:
         """Return the row as it is stored: its boxes in pixels of the source, its media encoded unless `raw`."""
-        row = scale_boxes(row, image, mul)
+        row = media.scale_boxes(row, image, mul)
         return row if self.raw else media.encode_media(self.columns, row)
 
 

@@ -53,6 +53,7 @@ class Square(NamedTuple):
     motion: float
 
 
+TIMESTAMPS = Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video.")
 BOXES = Column(
     "boxes", "list<list<int32>>", "about", "Position of each square: left, top, right, bottom in the resized frame."
 )

@@ -102,7 +102,7 @@ class SentencePairs(NamedTuple):
         return np.asarray(a_known & b_known)
 
 
-class Chunks(NamedTuple):
+class SentenceChunks(NamedTuple):
     """Sentences that make a pair each: numbers of sentences, (c,) each."""
 
     begin: np.ndarray
@@ -122,7 +122,9 @@ def make_pairs(
     return pair_segments(text, draw_chunks(text, negatives, most, short, rng), negatives, most, rng)
 
 
-def draw_chunks(text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator) -> Chunks:
+def draw_chunks(
+    text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
+) -> SentenceChunks:
     """Divide a text into chunks. Every sentence draws numbers, as if it began a chunk.
 
     BERT's lines 239-241 target length, 256 enough sentences for it, 260-262 size of the first segment, 271 random
@@ -145,11 +147,11 @@ def draw_chunks(text: SentenceText, negatives: Negatives, most: int, short: floa
     begins = np.zeros(len(n), bool)
     begins[text.first[text.usable(negatives)]] = True
     chunks = np.flatnonzero(follow_links(following, begins))
-    return Chunks(chunks, cut[chunks], stop[chunks], aim[chunks], false[chunks])
+    return SentenceChunks(chunks, cut[chunks], stop[chunks], aim[chunks], false[chunks])
 
 
 def pair_segments(
-    text: SentenceText, chunks: Chunks, negatives: Negatives, most: int, rng: np.random.Generator
+    text: SentenceText, chunks: SentenceChunks, negatives: Negatives, most: int, rng: np.random.Generator
 ) -> SentencePairs:
     """Return the pairs of chunks, truncated to `most` tokens. BERT's lines 273-289, ALBERT's 338-343: negatives."""
     bounds, (begin, cut, stop, aim, false) = text.bounds, chunks
