@@ -72,8 +72,9 @@ def make(folder: Path, rows: Rows, shards: dict[str, int] = SHARDS, rate: int = 
         np.savez(folder / "quantiser.npz", codebook=np.zeros((8192, 16)), projection=np.zeros((320, 16)))
     counts = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "lacking"), 0)
     manifest = {
-        **{"task": "mask-audio", "copies": 1, "options": {}, "fields": {}, "versions": {}, "artefacts": {}},
-        **{"source": {"files": 0, "bytes": 0, "keys and sizes": ""}, "remarks": [], "shards": files},
+        **{"task": "mask-audio", "copies": 1, "options": {}, "fields": {}, "versions": {}, "remarks": []},
+        **{"artefacts": {}, "exceptions": {"reading": {}, "labelling": {}}, "shards": files},
+        **{"source": {"files": 0, "bytes": 0, "keys and sizes": ""}},
         "summary": {**counts, "ignored": 0, "rows": {}, "shards": 0, "bytes": 0, "seconds": 0},
     }
     (folder / "_manifest.json").write_text(json.dumps(manifest))

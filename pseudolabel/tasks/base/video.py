@@ -53,7 +53,9 @@ class Square(NamedTuple):
     motion: float
 
 
-TIMESTAMPS = Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video.")
+TIMESTAMPS = Column(
+    "timestamps", "list<float64>", "about", "Seconds of each frame shown after the first frame of the video."
+)
 BOXES = Column(
     "boxes", "list<list<int32>>", "about", "Position of each square: left, top, right, bottom in the resized frame."
 )
