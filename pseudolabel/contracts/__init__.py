@@ -14,6 +14,7 @@ from pseudolabel.contracts.display import (
     one_line,
     shorten,
     size_text,
+    some_of,
 )
 from pseudolabel.contracts.errors import (
     FilteredSample,

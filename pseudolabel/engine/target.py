@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import RunOptions, UserError
+from pseudolabel.contracts import RunOptions, UserError, some_of
 from pseudolabel.engine.plan import Ledger, Plan
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, check_split, resolve_sources, scan
@@ -110,9 +110,8 @@ def check_source(out: Path, before: Ledger, extend: bool) -> None:
     """Raise `UserError` if the source lost or changed files of the dataset, or gained files without `--extend`."""
     lost = [*before.changed, *before.lost]
     if lost:
-        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
         raise UserError(
-            f"{out} was made from files that are changed or gone: {named}\n"
+            f"{out} was made from files that are changed or gone: {some_of(lost, 3)}\n"
             "restore them, give another folder with --out DIR, or add --overwrite to start again",
             code=4,
         )

@@ -32,17 +32,23 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
         findings.blame(f"{DATA}/{name}", "missing, although the manifest lists it")
     for name in sorted(there - signed):
         findings.blame(f"{DATA}/{name}", "not in the manifest: it belongs to another run, or to no dataset")
-    for name, sha256 in manifest["artefacts"].items():
-        if not (out / name).is_file():
-            findings.blame(name, "missing, although the manifest lists it")
-        elif file_sha256(out / name) != sha256:
-            findings.blame(name, "its sha256 differs from the manifest")
+    for name, fault in artefact_faults(out, manifest["artefacts"]):
+        findings.blame(name, fault)
     check_options(dataset, findings)
     records = {i: record for i, record in enumerate(_records(out, summary["shards"], findings)) if record}
     if len(records) == summary["shards"]:
         _counts(dataset, list(records.values()), findings)
     _check_skip_list(dataset, findings)
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
+
+
+def artefact_faults(folder: Path, listed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the artefacts that are missing or changed, and which of both. `listed`: name -> SHA-256."""
+    for name, sha256 in listed.items():
+        if not (folder / name).is_file():
+            yield name, "missing, although the manifest lists it"
+        elif file_sha256(folder / name) != sha256:
+            yield name, "its sha256 differs from the manifest"
 
 
 def known_failures(dataset: Dataset) -> KnownFailures:

@@ -161,16 +161,14 @@ class OpenDataset:
                     for rows in stored.all():
                         yield rows.filter(pc.equal(rows["copy"], pa.scalar(copy, pa.int32())))
                     if stored.broken:
-                        raise UserError(f"{self.out / 'data' / file['name']}: {stored.broken}; {RESTORE}", 3)
+                        raise UserError(f"{self.out / DATA / file['name']}: {stored.broken}; {RESTORE}", 3)
 
     def _rendered(self, copy: int, split: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-
         for shard in self.plan:
             for item in self.render(shard, copy, split):
-                rows = item.rows
-                del item
-                yield rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows, schema)
+                rows = item.batch(schema)
+                del item  # free its image
+                yield rows
 
     @cached_property
     def _places(self) -> Mapping[str, Sequence[tuple[int, int]]]:

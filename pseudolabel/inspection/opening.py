@@ -8,22 +8,19 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.contracts import Extent, UserError
+from pseudolabel.contracts import Extent, UserError, some_of
 from pseudolabel.engine.parts import load_frozen_plan
 from pseudolabel.engine.plan import Ledger, Plan, load_plan
 from pseudolabel.engine.scan import resolve_sources, scan
 from pseudolabel.inspection.findings import Findings
-from pseudolabel.inspection.manifest_check import check_options
+from pseudolabel.inspection.manifest_check import artefact_faults, check_options
 from pseudolabel.inspection.opened import RESTORE, OpenDataset, check_schema, lack_of_source, spec_of
-from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import ARTEFACTS, LEDGER, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.urls import is_url
 from pseudolabel.tasks import Task
 from pseudolabel.writers.dataset import Dataset, open_dataset
 from pseudolabel.writers.manifest import FORMAT, first_difference, format_of, read_or_refuse, versions
 from pseudolabel.writers.source_columns import SourceColumns, load_columns
-
-MAX_NAMED = 3  # files that a message names, at most
 
 
 def open(out: Path | str, source: Path | str | Sequence[Path | str] | None = None) -> OpenDataset:
@@ -53,11 +50,8 @@ def _check_folder(dataset: Dataset) -> None:
     if "artefacts" not in manifest and not listed.exists():
         raise UserError(f"{out} was begun, but not planned; run `pseudolabel plan` with the command that began it", 3)
     made = manifest.get("artefacts") or read_or_refuse(listed, lambda path: json.loads(path.read_text("utf-8")))
-    for name, sha256 in made.items():
-        if not (dataset.artefacts / name).is_file():
-            raise UserError(f"{out / name} is missing, although the manifest lists it; {RESTORE}", 4)
-        if file_sha256(dataset.artefacts / name) != sha256:
-            raise UserError(f"{out / name} differs from the one that the manifest lists; {RESTORE}", 4)
+    for name, fault in artefact_faults(dataset.artefacts, made):
+        raise UserError(f"{out / name}: {fault}; {RESTORE}", 4)
     if shards := manifest.get("shards"):
         check_schema(spec_of(dataset, dataset.task, dataset.source_columns), shards[0]["name"])
 
@@ -120,10 +114,7 @@ def _scan_again(dataset: Dataset, task: Task, sources: Sequence[Path]) -> tuple[
 def _refuse(what: str, keys: Sequence[str], dataset: Dataset) -> None:
     """Raise `UserError` if there are keys: `what` is wrong with these files of the source."""
     if keys:
-        more = f" (and {len(keys) - MAX_NAMED:,} others)" if len(keys) > MAX_NAMED else ""
-        raise UserError(
-            f"{', '.join(keys[:MAX_NAMED])}{more} {what}; give the source that {dataset.out} was made of", 4
-        )
+        raise UserError(f"{some_of(keys, 3)} {what}; give the source that {dataset.out} was made of", 4)
 
 
 def _check_files(dataset: Dataset, plan: Plan) -> None:

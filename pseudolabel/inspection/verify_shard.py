@@ -196,14 +196,11 @@ class ShardComparer:
 
     def judge(self, reading: ShardReading) -> None:
         """Make the rows again, and check the stored rows."""
-        import pyarrow as pa
-
         spec, split = self.spec, reading.split.name
         schema = spec.schema(reading.job.shard.index)
         for item in reading.label(spec.task, self.labeler, spec.chance(split), spec.copies):
-            rows_made, source = item.rows, item.source
+            made, source = item.batch(schema), item.source
             del item  # free its image before the next one is decoded
-            made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
                 made, source = self._match(made, source), None  # `source` can only check all rows of the item at once
             del source

@@ -246,7 +246,7 @@ def check_false_labels(task: Task, dataset: Path, source: Path) -> None:
     checked = 0
     for made in labeler.label(_samples(task, source), chance_for(0, task.name), 1):
         if isinstance(made, Rows) and len(made.rows):
-            rows = made.rows if isinstance(made.rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(made.rows, schema)
+            rows = made.batch(schema)
             checked += len(rows)
             for name in missed:
                 false = [{**row, name: _another(row[name])} for row in rows.to_pylist()]

@@ -75,6 +75,12 @@ class Rows:
     tokens: int = 0  # tokens of text that the run counts, [UNK] included; 0 if the task has no tokens
     unknown: int = 0  # [UNK] tokens in `tokens`
 
+    def batch(self, schema: pa.Schema) -> pa.RecordBatch:
+        """Return the rows as a record batch."""
+        import pyarrow as pa
+
+        return self.rows if isinstance(self.rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(self.rows, schema)
+
 
 class Reader(Protocol):
     """A reader of one modality. `scan` reads at most headers. `read` iterates over the extents once."""
