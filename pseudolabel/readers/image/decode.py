@@ -46,7 +46,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: 
     - Composite transparent pixels on white. Pixels that the first frame of an animation does not cover are white too.
     - Refuse high dynamic range and wide gamut where PNG (cICP) or AVIF says it.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
-      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
+      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff_header.py`.
     - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
     - `factor`: decode a JPEG at 1 / factor of its size; see `reduction.py`. `max_pixels` counts those of the source.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
