@@ -15,7 +15,7 @@ from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, MarkedText, Piece, Span, UnusableSample, UserError
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.text import ATTENTION_COLUMN, PackedTask, PackedText
+from pseudolabel.tasks.base.text import PackedTask, PackedText
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import word_starts
 from pseudolabel.transforms.text.packing import Packing, to_lists
@@ -134,7 +134,7 @@ class CorruptSpans(PackedTask):
         asked = "The text" if self.infilling else "Each sentinel followed by its span"
         return [
             Column("input_ids", "list<int32>", "input", f"Token ids of the text, with {shown} in place of each span."),
-            ATTENTION_COLUMN,
+            Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             Column("labels", "list<int32>", "label", f"{asked}, as token ids to predict; -100 for padding."),
             Column("text", "string", "input", "The input as text."),
             Column("target", "string", "label", "The labels as text."),

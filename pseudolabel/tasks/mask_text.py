@@ -10,15 +10,7 @@ import numpy as np
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, MarkedText, Piece
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.text import (
-    ANSWERS_COLUMN,
-    ATTENTION_COLUMN,
-    LABELS_COLUMN,
-    PackedTask,
-    PackedText,
-    first_faults,
-    list_to_array,
-)
+from pseudolabel.tasks.base.text import PackedTask, PackedText, first_faults, list_to_array
 from pseudolabel.transforms.text.detokenize import Detokenizer
 from pseudolabel.transforms.text.masks import MaskingOptions, Unit, choose, masking_faults, replace_masked
 from pseudolabel.transforms.text.packing import Packing, to_lists
@@ -55,10 +47,10 @@ class MaskText(MaskingOptions, PackedTask):
     def columns(self) -> Sequence[Column]:
         return [
             Column("input_ids", "list<int32>", "input", "Token ids of a text as the tokenizer frames it, some masked."),
-            LABELS_COLUMN,
-            ATTENTION_COLUMN,
+            Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100."),
+            Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             Column("text", "string", "input", "The row as text, with [MASK] for each token to predict."),
-            ANSWERS_COLUMN,
+            Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order."),
         ][: 5 if self.as_text else 3]
 
     def packing(self, tokens: Tokens, special: SpecialTokens) -> Packing:

@@ -13,16 +13,7 @@ from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Chance, Column, Fact, MarkedText, Piece, Sample, Skipped, UserError
 from pseudolabel.tasks.base.task import Description, Labeler, Row, Rows
-from pseudolabel.tasks.base.text import (
-    ANSWERS_COLUMN,
-    ATTENTION_COLUMN,
-    BATCH_TOKENS,
-    LABELS_COLUMN,
-    TokenTask,
-    asking_rows,
-    first_faults,
-    list_to_array,
-)
+from pseudolabel.tasks.base.text import BATCH_TOKENS, TokenTask, asking_rows, first_faults, list_to_array
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
 from pseudolabel.transforms.text.masks import (
     MaskingOptions,
@@ -56,7 +47,9 @@ SWAPPED_TELLS = {
     "edges": "the first and last words of a segment hint at its place in the text"
 }  # at chance in random text
 RANDOM_BLOCK_FACTOR = 16  # x MIN_BLOCK_BYTES = 4 MB of text per group, from which random segments are drawn
+LABELS_COLUMN = Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100.")
 TEXT_COLUMN = Column("text", "string", "input", "The two segments as text, one per line.")
+ANSWERS_COLUMN = Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order.")
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ class OrderSentences(MaskingOptions, TokenTask):
         return [
             Column("input_ids", "list<int32>", "input", "Token ids of both segments, framed as a pair."),
             Column("token_type_ids", "list<int8>", "input", "The tokenizer's token types; 0 for padding."),
-            ATTENTION_COLUMN,
+            Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding."),
             PAIR_COLUMNS[self.negatives],
             *([LABELS_COLUMN] if self.mask else []),
             *([TEXT_COLUMN] if self.as_text else []),

@@ -26,6 +26,7 @@ PREDICTED = (*DEFLATE, 5, 34925, 50000)  # compressions that may have a predicto
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK = 0, 1, 2, 5  # PhotometricInterpretation
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, CMYK: 4}  # without alpha and other bands
 PREMULTIPLIED, STRAIGHT = 1, 2  # ExtraSamples: kinds of alpha; 0 is a band of unknown meaning
+Blocks = tuple[int, int, bool, tuple[int, int], tuple[int, ...], tuple[int, ...]]  # the first fields of `TiffPage`
 
 
 class TiffPage(NamedTuple):
@@ -59,41 +60,21 @@ class TiffPage(NamedTuple):
         return max(self.width, self.block[1]), max(self.height, self.block[0])
 
 
-Blocks = tuple[int, int, bool, tuple[int, int], tuple[int, ...], tuple[int, ...]]  # the first fields of `TiffPage`
-
-
 class Layout(NamedTuple):
     """What the header says of the samples."""
 
     bits: set[int]
     kinds: set[str]  # as in `KINDS`, or "?"
     samples: int  # per pixel
+    own: int  # of them, without alpha and other bands
     colour: int
-    compression: int
-    predictor: int
-    planes: int  # PlanarConfiguration: 1 pixel by pixel, 2 one plane after another
     extra: tuple[int, ...]  # ExtraSamples
-
-    @property
-    def own(self) -> int:
-        """Return the number of samples without alpha and other bands."""
-        return CHANNELS.get(self.colour, self.samples)
-
-    @property
-    def listed(self) -> bool:
-        """Return whether blocks of this compression can be decoded here."""
-        return self.compression in (*PLAIN, *DEFLATE, *LIBTIFF)
-
-    @property
-    def alpha(self) -> int:
-        """Return the kind of alpha, 0 if there is none."""
-        return next((kind for kind in self.extra if kind in (PREMULTIPLIED, STRAIGHT)), 0)
-
-    @property
-    def native(self) -> bool:
-        """Return whether Pillow decodes it."""
-        beside = self.samples > self.own and (self.planes == 2 or self.own == 1 or self.samples > self.own + 1)
-        return self.kinds == {"u"} and max(self.bits) <= 8 and not (self.bits == {8} and beside and self.listed)
+    alpha: int  # as in `TiffPage`
+    planes: int  # PlanarConfiguration: 1 pixel by pixel, 2 one plane after another
+    compression: int
+    listed: bool  # blocks of this compression can be decoded here
+    predictor: int
+    native: bool  # Pillow decodes it
 
 
 def read_tiff(data: bytes) -> TiffPage | None:
@@ -129,11 +110,18 @@ def _layout(directory: ImageFileDirectory_v2) -> Layout:
     bits, kinds, samples = set(tag(258, 1)), {KINDS.get(kind, "?") for kind in tag(339, 1)}, tag(277, 1)[0]
     (colour,) = tag(262, BLACK_IS_ZERO if kinds == {"f"} and samples == 1 else -1)  # the default of gray floats
     (compression,), (predictor,), (planes,), extra = tag(259, 1), tag(317, 1), tag(284, 1), tag(338)
-    return Layout(bits, kinds, samples, colour, compression, predictor, planes, extra)
+    own = CHANNELS.get(colour, samples)
+    listed = compression in (*PLAIN, *DEFLATE, *LIBTIFF)
+    beside = bits == {8} and samples > own and (planes == 2 or own == 1 or samples > own + 1)
+    native = kinds == {"u"} and max(bits) <= 8 and not (beside and listed)
+    alpha = next((kind for kind in extra if kind in (PREMULTIPLIED, STRAIGHT)), 0)
+    return Layout(
+        bits, kinds, samples, own, colour, extra, alpha, planes, compression, listed, predictor, native
+    )  # fmt: skip
 
 
 def _blocks(data: bytes, directory: ImageFileDirectory_v2, layout: Layout) -> Blocks:
-    """Read where the strips or tiles are. Raise `UnusableSample` if one is missing or too short."""
+    """Return the first fields of `TiffPage`. Raise `UnusableSample` if a strip or tile is missing or too short."""
     tag = partial(_tag, directory)
     (width,), (height,) = tag(256, 0), tag(257, 0)
     tiled, planes = 322 in directory, layout.samples if layout.planes == 2 else 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 import numpy as np
 from typer import Option
 
-from pseudolabel.contracts import IGNORE_INDEX, Chance, Column, Piece, Sample, Skipped, UnusableSample, UserError
+from pseudolabel.contracts import IGNORE_INDEX, Chance, Piece, Sample, Skipped, UnusableSample, UserError
 from pseudolabel.readers.text.reader import TextOptions, TextReader
 from pseudolabel.tasks.base.task import Labeler, Reader, Row, Rows, Task, row_columns
 from pseudolabel.transforms.text.detokenize import Detokenizer, load_detokenizer
@@ -49,9 +49,6 @@ class TextTask(TextOptions, Task):
         return TextReader(self)
 
 
-ATTENTION_COLUMN = Column("attention_mask", "list<int8>", "input", "1 for tokens, 0 for padding.")
-LABELS_COLUMN = Column("labels", "list<int32>", "label", "The original token if it is to be predicted, else -100.")
-ANSWERS_COLUMN = Column("answers", "list<string>", "label", "The text of each [MASK] in `text`, in order.")
 BATCH_TOKENS = 1 << 19  # approximate number of tokens in a batch of rows
 NOTHING_FITS = "no token to predict: each word or span is longer than --ratio allows"
 UNKNOWN_TEXT = "no token to predict: the tokenizer knows none of the text, all of it is [UNK] or other special tokens"

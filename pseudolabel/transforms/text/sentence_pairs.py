@@ -102,30 +102,32 @@ class SentencePairs(NamedTuple):
         return np.asarray(a_known & b_known)
 
 
-class SentenceChunks(NamedTuple):
-    """Sentences that make a pair each: numbers of sentences, (c,) each."""
-
-    begin: np.ndarray
-    cut: np.ndarray  # the first sentence after the first segment
-    stop: np.ndarray  # the first sentence after the chunk
-    aim: np.ndarray  # (c,) int: target length of the pair in tokens
-    negative: np.ndarray  # (c,) bool
-
-
 def make_pairs(
     text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
 ) -> SentencePairs:
     """Return all pairs of a text, of at most `most` tokens.
 
-    As create_instances_from_document in google-research/bert, create_pretraining_data.py, and google-research/albert's.
+    As create_instances_from_document in google-research/bert, create_pretraining_data.py: lines 273-289 random segment.
+    As google-research/albert's: lines 338-343 swapped segments.
     """
-    return pair_segments(text, draw_chunks(text, negatives, most, short, rng), negatives, most, rng)
+    bounds, (chunks, cut, stop, aim, false) = text.bounds, draw_chunks(text, negatives, most, short, rng)
+    a, a_stop, b, b_stop = bounds[chunks], bounds[cut], bounds[cut], bounds[stop]
+    if negatives == Negatives.swapped:
+        a, b = np.where(false, b, a), np.where(false, a, b)
+        a_stop, b_stop = np.where(false, b_stop, a_stop), np.where(false, a_stop, b_stop)
+    else:
+        start, end = elsewhere(text, chunks, first_negative(cut, stop, len(text.document)), rng)
+        enough = np.searchsorted(bounds, bounds[start] + np.maximum(aim - (a_stop - a), 1))
+        b, b_stop = np.where(false, bounds[start], b), np.where(false, bounds[np.minimum(enough, end)], b_stop)
+    return SentencePairs(bounds[chunks], *truncate_pairs(a, a_stop - a, b, b_stop - b, most, rng), false)
 
 
 def draw_chunks(
     text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
-) -> SentenceChunks:
-    """Divide a text into chunks. Every sentence draws numbers, as if it began a chunk.
+) -> tuple[np.ndarray, ...]:
+    """Divide a text into chunks, (c,) each: the first sentence, the first of the second segment, the first after the
+    chunk, the target length in tokens, and whether the pair is negative. Every sentence draws numbers, as if it began
+    a chunk.
 
     BERT's lines 239-241 target length, 256 enough sentences for it, 260-262 size of the first segment, 271 random
     label, 292-293 unused sentences go back.
@@ -147,23 +149,7 @@ def draw_chunks(
     begins = np.zeros(len(n), bool)
     begins[text.first[text.usable(negatives)]] = True
     chunks = np.flatnonzero(follow_links(following, begins))
-    return SentenceChunks(chunks, cut[chunks], stop[chunks], aim[chunks], false[chunks])
-
-
-def pair_segments(
-    text: SentenceText, chunks: SentenceChunks, negatives: Negatives, most: int, rng: np.random.Generator
-) -> SentencePairs:
-    """Return the pairs of chunks, truncated to `most` tokens. BERT's lines 273-289, ALBERT's 338-343: negatives."""
-    bounds, (begin, cut, stop, aim, false) = text.bounds, chunks
-    a, a_stop, b, b_stop = bounds[begin], bounds[cut], bounds[cut], bounds[stop]
-    if negatives == Negatives.swapped:
-        a, b = np.where(false, b, a), np.where(false, a, b)
-        a_stop, b_stop = np.where(false, b_stop, a_stop), np.where(false, a_stop, b_stop)
-    else:
-        start, end = elsewhere(text, begin, first_negative(cut, stop, len(text.document)), rng)
-        enough = np.searchsorted(bounds, bounds[start] + np.maximum(aim - (a_stop - a), 1))
-        b, b_stop = np.where(false, bounds[start], b), np.where(false, bounds[np.minimum(enough, end)], b_stop)
-    return SentencePairs(bounds[begin], *truncate_pairs(a, a_stop - a, b, b_stop - b, most, rng), false)
+    return chunks, cut[chunks], stop[chunks], aim[chunks], false[chunks]
 
 
 def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:
