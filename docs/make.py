@@ -138,10 +138,13 @@ def options_page() -> str:
     some = next(iter(TASKS.values()))
     own = {field.name for field in fields(some)}
     shared = [option for option in command_options(some) if option.name not in own]
+    names = {field.name for field in fields(RunOptions)}
+    others = ", ".join(f"`{option.opts[0]}`" for option in shared if option.name.rstrip("_") not in names)
     return (
         "# Options of a run\n\nEvery task takes these options. The options of a task are on "
         "[its own page](../tasks/index.md). "
-        f"In Python, write `validation=0.01` for `--validation 0.01`.\n\n{option_table(RunOptions, shared)}\n"
+        "In Python, write `validation=0.01` for `--validation 0.01`. "
+        f"Only commands have {others}.\n\n{option_table(RunOptions, shared)}\n"
     )
 
 

@@ -142,7 +142,7 @@ def description_table(facts: dict[str, Any]) -> dict[str, Any]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
         partly = not counts or spread["rows"] < spread["of"]
         table[spread["column"]] = (counts or spread["told"]) + (f", {LabelSpread(**spread).where}" if partly else "")
-    table |= {f"left out, {count:,}": reason for reason, count in facts["left_out"].items()}
+    table |= {f"left out {n}": f"{count:,}: {why}" for n, (why, count) in enumerate(facts["left_out"].items(), 1)}
     return table | {f"remark {number}": remark for number, remark in enumerate(facts["remarks"], 1)}
 
 

@@ -281,7 +281,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             return
         raw = [part for part in seen if len(part)]
         if not raw:
-            raise UserError("no sample could be read to learn clusters from; give other sources", 3)
+            raise UserError(
+                "no sample is left to learn clusters from: each is unusable, or left out by an option such as "
+                "--min-seconds; give other sources or options",
+                3,
+            )
         learned, features = self.feature_set.fit(raw, self.points, rng)
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]
