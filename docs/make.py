@@ -126,7 +126,7 @@ def index_page() -> str:
             lines.append(f"| [`{name}`]({name}.md) | {what} | {inputs} | {labels} | {method} |")
         head = ["| task | what it does | input | label | method |", "| --- | --- | --- | --- | --- |"]
         parts += [f"## {modality.capitalize()}", "\n".join([*head, *lines])]
-    parts.append("`cluster` also takes speech, films and text.")
+    parts.append("`cluster` also takes speech, video and text.")
     return "\n\n".join(parts) + "\n"
 
 

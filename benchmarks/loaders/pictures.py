@@ -135,7 +135,7 @@ def pirl_reach() -> dict[str, float]:
         reached.update((high << 16 | middle << 8 | low).unique().tolist())
     rows, columns = np.divmod(sorted(reached), WIDTH)
     return {
-        f"share of a picture of {WIDTH} x {HEIGHT} pixels that reaches a tile": len(reached) / (WIDTH * HEIGHT),
+        f"share of an image of {WIDTH} x {HEIGHT} pixels that reaches a tile": len(reached) / (WIDTH * HEIGHT),
         "last row that does": int(rows.max()),
         "last column that does": int(columns.max()),
     }

@@ -19,7 +19,7 @@ class Advice(NamedTuple):
 
 ADVICE = (
     Advice(
-        "Pictures",
+        "Images",
         ("rotate", "augment-pairs", "jigsaw", "cluster", "mask-patches"),
         "With large networks and long training the order is another. LightlySSL's logs of ImageNet, 100 epochs each "
         "(lightly-ai/in1k-benchmark-logs, Hugging Face): linear probes of SimCLR .632, SwAV .672, DINO .682, MAE .460; "
@@ -38,10 +38,10 @@ ADVICE = (
         "BERT, RoBERTa and ModernBERT are trained on masks; RoBERTa (Liu et al. 2019) did without sentence pairs.",
     ),
     Advice(
-        "Films",
+        "Videos",
         ("shuffle-frames",),
         "Misra et al. 2016 (`--preset verify`) and Lee et al. 2017 (`--preset opn`) report that order teaches actions "
-        "on UCF101 and HMDB51; VideoMAE (Tong et al. 2022, `mask-tubes`) learns from the films of such a data set "
+        "on UCF101 and HMDB51; VideoMAE (Tong et al. 2022, `mask-tubes`) learns from the videos of such a data set "
         "alone, in hundreds of epochs or more.",
     ),
 )

@@ -21,7 +21,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser
 JSON_HELP = "Print the summary, or the error, as one JSON object."
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel="Running")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.", rich_help_panel="Running")]
-ROWS_HELP = "Number of rows to read, evenly spread; fewer if 100 rows or more hold 20,000 pictures, sounds and texts."
+ROWS_HELP = "Number of rows to read, evenly spread; fewer if 100 rows or more hold 20,000 images, sounds and texts."
 AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 

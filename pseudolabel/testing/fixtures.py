@@ -1,4 +1,4 @@
-"""Sources to test tasks on: small pictures, texts, sounds and films, all drawn by code, and broken files."""
+"""Sources to test tasks on: small images, texts, sounds and videos, all drawn by code, and broken files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def pictures(folder: Path) -> None:
-    """24 pictures in three folders and as many formats, some upright and some wide, and a JPEG cut off half-way."""
+    """Write 24 images in three folders and as many formats, some upright and some wide, and a JPEG cut off half-way."""
     rng = np.random.default_rng(1)
     for i in range(24):
         kind, suffix = (("hills", ".jpg"), ("lakes", ".png"), ("plains", ".webp"))[i % 3]
@@ -127,7 +127,7 @@ def film(rng: np.random.Generator, height: int, width: int, count: int) -> Itera
 
 
 def films(folder: Path) -> None:
-    """Six films of three seconds, in three formats, and one that breaks off."""
+    """Write six videos of three seconds, in three formats, and one that breaks off."""
     rng = np.random.default_rng(4)
     kinds = (("boats", ".mp4", "libx264"), ("kites", ".webm", "libvpx-vp9"), ("trains", ".mkv", "libx265"))
     for i in range(6):
