@@ -120,9 +120,9 @@ def audit_rows(
 
 
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
-    """Print the task, rows, labels and losses of a dataset.
+    """Print the task, rows, labels and skipped samples of a dataset.
 
-    Also print its command, the distribution of its labels, and the reasons for skipped samples.
+    Also print its command, the distribution of its labels, and the reason of each skip.
     """
     from pseudolabel.inspection.describe import describe
     from pseudolabel.writers.dataset import open_dataset

@@ -91,5 +91,5 @@ class ShuffleClips(VideoTask):
             yield frame_strip(f"true position {place}, {times[0]:.2f} to {times[-1]:.2f} s", clip)
 
     def _each(self, values: np.ndarray) -> np.ndarray:
-        """`(clips * frames, ...)` -> `(clips, frames, ...)`"""
+        """Split `(clips * frames, ...)` into `(clips, frames, ...)`."""
         return values.reshape(self.clips, self.frames, *values.shape[1:])

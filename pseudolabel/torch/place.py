@@ -38,7 +38,7 @@ class Place(NamedTuple):
     serial: int  # number of the row among those that the worker gives, in the order in which they are given
 
     def flat(self) -> list[int]:
-        """Return FLAT numbers, which `Place.of` takes."""
+        """Return the place as a list of FLAT ints, the input of `Place.of`."""
         return [self.epoch, self.shard, self.number, *self.cursor, self.worker, self.serial]
 
     @classmethod

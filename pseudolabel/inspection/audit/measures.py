@@ -37,7 +37,7 @@ class Coverage(NamedTuple):
 
 
 class MaskCounts:
-    """Counts how often each place is hidden, in masks of one length, or by relative place in masks of several."""
+    """A count of how often each place is hidden, in masks of one length, or by relative place in masks of several."""
 
     def __init__(self) -> None:
         self._sums: dict[int, np.ndarray] = {}

@@ -41,12 +41,12 @@ class Answers(NamedTuple):
 
 
 class Asker:
-    """Collects the questions of a table. `rows`: how many rows will come, about."""
+    """A collector of the questions of a table. `rows`: the approximate number of rows."""
 
     def __init__(self, labels: Sequence[str], rows: int) -> None:
         self._questions: dict[Question, Answers] = defaultdict(lambda: Answers([], [], []))
         self._labels = labels
-        self._not_asked: dict[str, str] = {}  # label -> why none of its values can be asked for
+        self._not_asked: dict[str, str] = {}  # label -> why its values cannot be guessed
         self._places = max(8, MAX_PLACES // max(1, rows))  # per row
         self._rng = np.random.default_rng(0)
         self._number, self._sample, self._slot = -2, "", 0

@@ -12,7 +12,7 @@ BAND_ROWS = 256  # rows converted at a time, which avoids a second copy of a lar
 
 
 def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
-    """`"0.5%,99.5%"` or `"0,4095"` -> (number, is percentile) of the low and high end. Else raise `ValueError`."""
+    """Parse `"0.5%,99.5%"` or `"0,4095"`: return (number, is percentile) of both ends. Else raise `ValueError`."""
     number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(%?)\s*"
     match = re.fullmatch(f"{number},{number}", span)
     if not match:

@@ -110,7 +110,7 @@ class VideoFile:
         return Timeline(begin, self._time(rising), rising, numbers, *about)
 
     def frames(self, timeline: Timeline, wanted: np.ndarray, whole: bool = False) -> Iterator[av.VideoFrame | None]:
-        """(k,) ascending indices into the timeline -> yield each frame, or None for a frame that does not decode.
+        """Yield the frames at (k,) ascending indices into the timeline; None for a frame that cannot be decoded.
 
         `whole`: decode segments to their ends, because the second field of a frame may be a packet of its own.
         """
