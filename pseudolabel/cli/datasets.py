@@ -98,7 +98,7 @@ def audit_rows(
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if a label leaks.")] = False,
     json_: Json = False,
 ) -> None:
-    """Guess labels from file sizes and the like to find leaks.
+    """Guess labels from file sizes and other facts, to find leaks.
 
     A fact that needs no understanding, such as a file size or the border pixels, should not give the label away.
 

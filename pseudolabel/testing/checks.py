@@ -1,4 +1,4 @@
-"""What every task must do. Each check raises `AssertionError` that says what is wrong and what to do about it."""
+"""Checks for every task. Each raises `AssertionError` with the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -227,8 +227,8 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
         np.array_equal(before[0], np.random.get_state()[1]) and before[1] == random.getstate(),  # type: ignore[index]  # noqa: NPY002
         "a global generator was used; draw from the argument `rng` only",
     )
-    require(len(set(drawn)) == len(drawn), "chance(key, copy) was asked for twice; two draws would be the same")
-    require({copy for _, copy in drawn} == set(range(COPIES)), "copies share a generator; ask for one for each")
+    require(len(set(drawn)) == len(drawn), "chance(key, copy) was called twice; both generators draw the same numbers")
+    require({copy for _, copy in drawn} == set(range(COPIES)), "copies share a generator; call chance() for each")
 
 
 def check_false_labels(task: Task, dataset: Path, source: Path) -> None:

@@ -98,7 +98,7 @@ class Rows(IterableDataset[Tensors]):
 
     @property
     def epoch(self) -> int:
-        """Return the epoch that the next iteration gives, or goes on with."""
+        """Return the epoch that the next iteration begins or resumes."""
         return int(self._control[0])
 
     def set_epoch(self, epoch: int) -> None:

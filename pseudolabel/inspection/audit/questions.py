@@ -92,8 +92,8 @@ class Asker:
         return found
 
     def _order(self, name: str, follows: bool) -> Facts:
-        """Return what the rows before tell: of a sample's first row, the label of the row before; else the labels of
-        the sample's earlier rows, and which of its rows it is."""
+        """Return facts from earlier rows: the labels of the sample's earlier rows, and the number of this row among
+        them. For the first row of a sample, return the label of the row before."""
         before = self._earlier.get(name, [])
         if self._slot:
             earlier = np.sum([_one_hot(value) for value in before], axis=0)

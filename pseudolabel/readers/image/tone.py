@@ -39,7 +39,7 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
 def check_range(image: np.ndarray, values: np.ndarray, span: str) -> None:
     """Raise `UnusableSample` if an image has one colour because of `span`, not because of its values or transparency.
 
-    `image` is what was made of `values`, (H, W) or (H, W, C).
+    `image` was made from `values`, (H, W) or (H, W, C).
     """
     if _is_flat(image) and _is_flat(stretch(values, span)) and not _is_flat(values):
         least, most = (float(edge(values[np.isfinite(values)])) for edge in (np.min, np.max))

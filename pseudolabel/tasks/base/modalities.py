@@ -174,7 +174,7 @@ def modalities_of(task: Any) -> list[Modality]:
 
 
 def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, int]) -> UserError:
-    """Return the error of a source without a file for the task: what is there, and which tasks read it.
+    """Return the error for a source without a file for the task. It names the content, and the tasks that read it.
 
     `ignored`: suffix -> number of files.
     """
