@@ -34,7 +34,7 @@ MAX_CLOCK_STEP_BACK = 1.0  # seconds, for rounded timestamps; a larger step back
 
 
 class VideoFile:
-    """Video stream of one open file; `close` closes it. Raises `UnusableSample` if libav cannot read any video."""
+    """Video stream of one open file; `close` closes it. Raise `UnusableSample` if libav cannot read any video."""
 
     def __init__(self, path: str) -> None:
         self._path = path
