@@ -108,8 +108,8 @@ def index_page() -> str:
     """Return the table of all tasks, by modality. The order is that of the code."""
     parts = [
         "# Tasks",
-        "Each task is a command. `pseudolabel tasks` prints this list. `pseudolabel jigsaw --help` prints the options of "
-        "a task. [Which task to try first](../teach.md).",
+        "Each task is a command. `pseudolabel tasks` prints this list. `pseudolabel jigsaw --help` prints the options "
+        "of a task. [Which task to try first](../teach.md).",
     ]
     for modality in MODALITIES:
         lines = []
