@@ -36,6 +36,7 @@ from pseudolabel.contracts.options import (
     check_option,
     share_or_count,
     usable_cores,
+    whole_number,
 )
 from pseudolabel.contracts.randomness import Chance, Split, chance_for, hash64, splits
 from pseudolabel.contracts.sample import MEGABYTE, Extent, Sample, file_of

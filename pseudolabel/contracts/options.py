@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import sys
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
 from math import inf, isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -44,6 +46,7 @@ def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:
         return parse_choice(choices[0], value, name)
     if isinstance(value, os.PathLike):
         value = str(value)
+    value = tuple(map(plain_number, value)) if isinstance(value, list | tuple) else plain_number(value)
     if not _fits(value, kind):
         raise UserError(f"{name} is {value!r}; give {_in_words(kind)}")
     if isinstance(value, int | float):
@@ -54,13 +57,31 @@ def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:
     return value
 
 
+def plain_number(value: Any) -> Any:
+    """Return a number of NumPy as an int or a float, and any other value unchanged."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def whole_number(name: str, value: Any, low: int | None = None, high: int = sys.maxsize) -> int:
+    """Return an int, also of an integer of NumPy or torch. Raise `UserError` for other values and outside the range."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise UserError(f"{name} is {value!r}; give a whole number") from None
+    if low is not None and not low <= number <= high:
+        raise UserError(f"{name} is {number}; give {f'{low} or more' if high == sys.maxsize else f'{low} to {high:,}'}")
+    return number
+
+
 def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value has the type `kind`. An int passes as a float, a list as a tuple."""
+    """Return whether a value has the type `kind`. An int passes as a float."""
     if isinstance(kind, UnionType):
         return any(_fits(value, one) for one in get_args(kind))
     if get_origin(kind) is tuple:
         kinds = get_args(kind)
-        return isinstance(value, tuple | list) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
     if kind in (int, float):
         return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     return isinstance(value, kind)
@@ -116,6 +137,8 @@ class RunOptions(Options):
     )
 
     def __post_init__(self) -> None:
+        if isinstance(plain_number(self.max_skipped), int | float):
+            object.__setattr__(self, "max_skipped", str(self.max_skipped))
         super().__post_init__()
         share_or_count(self.max_skipped)
         if self.keep is not None:
@@ -145,9 +168,8 @@ class RunOptions(Options):
         return (int(number), int(count)) if number.isdecimal() and count.isdecimal() else (0, 0)
 
 
-def share_or_count(text: str | float) -> tuple[float, bool]:
+def share_or_count(text: str) -> tuple[float, bool]:
     """Parse `--max-skipped`: `0.5` and `50%` -> (0.5, True), a share; `100` -> (100, False), a count."""
-    text = str(text)
     try:
         if text.endswith("%"):
             limit, share = float(text[:-1]) / 100, True

@@ -96,7 +96,7 @@ def finish_run(
         reached = summary.rows.get("validation", 0) / max(1, sum(summary.rows.values()))
         summary.validation = {"asked": options.validation, "reached": round(reached, 4)}
     write_atomic(out / SKIPPED, records.read_skips(count))
-    reading, labelling = CrashLog.of(records.folder, "").exceptions
+    exceptions = CrashLog.of(records.folder, "").exceptions
     artefacts = read_or_refuse(records.folder / ARTEFACTS, lambda path: json.loads(path.read_text("utf-8")))
     with TemporaryDirectory() as folder:
         near = local_artefacts(out, Path(folder))
@@ -114,7 +114,7 @@ def finish_run(
         **manifest,
         "artefacts": artefacts,
         "remarks": remarks,
-        "exceptions": {**reading, **labelling},
+        "exceptions": exceptions._asdict(),
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }

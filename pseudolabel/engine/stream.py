@@ -12,7 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from pseudolabel.contracts import MEGABYTE, Chance, Extent, RunOptions, UserError, arrow_schema, chance_for, splits
+from pseudolabel.contracts import (
+    MEGABYTE,
+    Chance,
+    Extent,
+    RunOptions,
+    UserError,
+    arrow_schema,
+    chance_for,
+    did_you_mean,
+    splits,
+    whole_number,
+)
 from pseudolabel.engine.finish import warn_unknown
 from pseudolabel.engine.jobs import Heartbeat, Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
@@ -26,6 +37,7 @@ from pseudolabel.writers.shards import ShardWriter
 from pseudolabel.writers.source_columns import SourceColumns
 
 STREAM_OPTIONS = {"keep", "limit", "in_order", "shard_size"}  # options that the rows or their order depend on
+MAX_COPY = (1 << 31) - 1  # the column `copy` is int32
 DRY_RUN_SECONDS = 3.0  # seconds of labelling that `--dry-run` estimates the whole run from
 
 
@@ -44,7 +56,9 @@ def rows(
     Fit first, on a sample of the source, unless `artefacts` is the folder of a finished dataset.
     """
     if others := sorted(options.keys() - STREAM_OPTIONS):
-        raise UserError(f"rows() has no option {others[0]}: it yields one copy and writes nothing; use run()")
+        choice = f"{did_you_mean(others[0], STREAM_OPTIONS)}choose among {', '.join(sorted(STREAM_OPTIONS))}"
+        raise UserError(f"rows() has no option {others[0]!r}; {choice}; options of storage belong to run()")
+    copy = whole_number("copy", copy, 0, MAX_COPY)
     if not 0 <= part[0] < part[1]:
         raise UserError(f"part is {part}; give (i, n) with i from 0 to n - 1, such as (0, 2) and (1, 2)")
     chosen = RunOptions(seed=seed, **options)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pseudolabel.contracts import UnusableSample
 from pseudolabel.engine.jobs import KnownFailures
+from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import CRASHES, MANIFEST, RECORDS, SKIPPED
@@ -43,17 +44,12 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
 
 
-def load_known_failures(out: Path, findings: Findings) -> KnownFailures:
-    """Return the inputs that are known to crash a worker, with the reasons."""
-    path = out / RECORDS / CRASHES
-    if not path.exists():
-        return KnownFailures()
-    try:
-        known = read_json(path, {"reading": dict, "labelling": dict})
-    except UnusableSample as fault:
-        findings.blame(f"{RECORDS}/{CRASHES}", str(fault))
-        return KnownFailures()
-    return KnownFailures(known["reading"], known["labelling"])
+def known_failures(dataset: Dataset) -> KnownFailures:
+    """Return the exceptions of the manifest or, before the dataset is finished, those that its parts found."""
+    if (every := dataset.manifest.get("exceptions")) is not None:
+        return KnownFailures(**every)
+    found = [CrashLog(path).exceptions for path in sorted((dataset.out / RECORDS).glob(CRASHES.format("*")))]
+    return KnownFailures(*({key: why for one in found for key, why in one[at].items()} for at in (0, 1)))
 
 
 def read_skipped(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,15 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pseudolabel.contracts import UserError, file_of, splits
-from pseudolabel.engine.jobs import Heartbeat, Job, KnownFailures, NoHeartbeat, RunSpec
+from pseudolabel.contracts import UserError, file_of, splits, whole_number
+from pseudolabel.engine.jobs import Heartbeat, Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading
 from pseudolabel.engine.plan import Plan, Shard
-from pseudolabel.engine.pools.crashes import CrashLog
-from pseudolabel.engine.stream import copy_rows
+from pseudolabel.engine.stream import MAX_COPY, copy_rows
+from pseudolabel.inspection.manifest_check import known_failures
 from pseudolabel.inspection.stored_rows import StoredRows
 from pseudolabel.inspection.verify_shard import foreign_schema
-from pseudolabel.storage.layout import RECORDS
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks import Task
 from pseudolabel.tasks.base.task import Labeler, PerSampleLabeler, Row, Rows
@@ -77,7 +76,7 @@ class OpenDataset:
     def rows(self, copy: int = 0, split: str = "train") -> Iterator[Row]:
         """Yield the rows of a copy, as they are stored, or as a run would store them."""
         self.check_split(split)
-        schema = self.spec.schema(0)
+        copy, schema = whole_number("copy", copy, 0, MAX_COPY), self.spec.schema(0)
         for batch in self._stored(copy, split) if copy < self._copies else self._rendered(copy, split, schema):
             yield from batch.to_pylist()
 
@@ -85,6 +84,7 @@ class OpenDataset:
         """Render a row of the sample `key`: the first one, or that of this `number` if the sample gives several."""
         import pyarrow as pa
 
+        copy = whole_number("copy", copy, 0, MAX_COPY)
         if not self.is_by_sample:
             raise UserError(f"{self.task.name} combines the samples of a shard; take the row from rows({copy})")
         found = list[Row]()
@@ -190,14 +190,6 @@ def spec_of(dataset: Dataset, task: Task, source_columns: SourceColumns) -> RunS
     """Return the specification of the run that made a dataset. Nothing is written."""
     chosen, work = dataset.options, Path(tempfile.gettempdir())
     return RunSpec(task, chosen.seed, chosen.copies, chosen.validation, dataset.out, work, source_columns)
-
-
-def known_failures(dataset: Dataset) -> KnownFailures:
-    """Return the exceptions of the manifest or, before the dataset is finished, those that its parts found."""
-    if (every := dataset.manifest.get("exceptions")) is not None:
-        return KnownFailures(every, every)
-    found = [CrashLog(path).exceptions for path in sorted((dataset.out / RECORDS).glob("deaths*.json"))]
-    return KnownFailures(*({key: why for one in found for key, why in one[at].items()} for at in (0, 1)))
 
 
 def check_schema(spec: RunSpec, name: str) -> None:

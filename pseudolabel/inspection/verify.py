@@ -18,7 +18,7 @@ from pseudolabel.engine.pools.local import LocalPool
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
 from pseudolabel.inspection.findings import Findings
-from pseudolabel.inspection.manifest_check import check_folder, load_known_failures
+from pseudolabel.inspection.manifest_check import check_folder, known_failures
 from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
 from pseudolabel.tasks import Task
@@ -84,7 +84,7 @@ def verify(
     findings = Findings()
     records = check_folder(dataset, findings)
     found = _scan(dataset, task, sources, records, findings)
-    job = Job("check", Shard(0, ()), load_known_failures(dataset.out, findings))
+    job = Job("check", Shard(0, ()), known_failures(dataset))
     jobs = {index: job._replace(shard=found.plan[index] if found else Shard(index, ())) for index in records}
     weights = {i: r["weight"] if found else sum(file["bytes"] for file in r["files"]) for i, r in records.items()}
     kept = found.source_columns if found else dataset.source_columns

@@ -179,7 +179,9 @@ class PairLabeler(PerSampleLabeler):
                 rows += [pairs[i] for i in rng.permutation(len(pairs))]  # a fixed order would tell the label
             yield Rows(rows, 1)
             if lacking := len(seen.rows) * (self.task.negatives - count):
-                reason = f"too few images read together differ enough from this one; {lacking} negative rows missing"
+                reason = (
+                    f"too few images read together differ enough from this one, {lacking} negative rows are missing"
+                )
                 yield Skipped(seen.rows[0]["key"], reason, unusable=False, count=0, rows=lacking)
 
 

@@ -89,7 +89,7 @@ class Colorize(ImageTask):
         else:
             ops.check_not_flat(image)
             raise FilteredSample(
-                f"no colour: a and b are at most {farthest:.1f}; --least-colour is {self.least_colour:g}"
+                f"no colour: a and b are at most {farthest:.1f}; give a --least-colour below {self.least_colour:g}"
             )
         near, weights = soft_bins(ab, self.soft or 1)
         row: Row = {"bins": near[:, 0].tolist(), "box": list(box), "flip": flip}

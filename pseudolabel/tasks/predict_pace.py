@@ -70,7 +70,7 @@ class PredictPace(VideoTask):
         return (
             Column("clip", "list<image>", "input", "Frames of the clip at its pace, in temporal order."),
             Column("label", "class", "label", "Pace of the clip, as a multiple of the slowest pace.", names),
-            Column("timestamps", "list<float64>", "about", "Timestamp of each frame shown, in seconds of the video."),
+            Column("timestamps", "list<float64>", "about", "Seconds of each frame shown after the first frame of the video."),
             Column("motion", "float32", "about", "Smallest difference of two paces, in gray levels on thumbnails."),
             BOXES,
         )
@@ -114,13 +114,11 @@ def _require_pace(step: float, asked: float) -> None:
     if not asked / MAX_GAP_RATIO <= step <= asked * MAX_GAP_RATIO:
         apart = _round_up(step)
         enough = _round_up(ENOUGH_FRAMES * apart)
-        advice = (
-            f"--gap-seconds {enough:g} or more fits all videos of constant rates with frames up to {apart:g} s apart"
-        )
-        raise FilteredSample(
-            f"--gap-seconds {asked:g}, in whole frames at their usual distance in the video, takes {step:.3g} s here; "
-            + (advice if asked < enough else "the rate of the video varies")
-        )
+        told = f"--gap-seconds {asked:g}, in whole frames at their usual distance in the video, takes {step:.3g} s here"
+        if asked >= enough:
+            raise FilteredSample(f"{told}: the rate of the video varies")
+        fits = f"which fits all videos of constant rates with frames up to {apart:g} s apart"
+        raise FilteredSample(f"{told}; give --gap-seconds {enough:g} or more, {fits}")
 
 
 def _round_up(seconds: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -13,9 +12,10 @@ import pyarrow as pa
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from pseudolabel.contracts import Chance, UserError, chance_for
+from pseudolabel.contracts import Chance, UserError, chance_for, whole_number
 from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Shard
+from pseudolabel.engine.stream import MAX_COPY
 from pseudolabel.inspection.opened import OpenDataset
 from pseudolabel.torch.place import FLAT, Cursor, DoneRows, Place, ShardRows, shuffle
 from pseudolabel.torch.tensors import Columns, Tensors, batch_of, columns_of_batch, columns_of_row, one_row
@@ -24,7 +24,6 @@ from pseudolabel.writers.manifest import first_difference
 
 PLACE = "place"  # the column of a row's place, int64 (FLAT,)
 MAX_WORKERS, KEY_BYTES = 64, 256  # workers, and bytes of a key, of which `working_on` tells
-MAX_EPOCHS = 1 << 31  # the column `copy` is int32
 PlacedRow = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in it, cursor, and the row's place in columns
 
 
@@ -64,8 +63,8 @@ class Rows(IterableDataset[Tensors]):
             raise UserError(f"Rows takes an open dataset, not {dataset!r}; give pseudolabel.open(DIR)")
         dataset.check_source()
         dataset.check_split(split)
-        seed, buffer = _whole_number("seed", seed), _whole_number("buffer", buffer)
-        batch = None if batch is None else _whole_number("batch", batch)
+        seed, buffer = whole_number("seed", seed), whole_number("buffer", buffer)
+        batch = None if batch is None else whole_number("batch", batch)
         if isinstance(columns, str):
             raise UserError(f"columns is {columns!r}; give a list of names")
         if buffer < 1:
@@ -103,9 +102,7 @@ class Rows(IterableDataset[Tensors]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which is also the number of the copy. Call it before each epoch."""
-        epoch = _whole_number("epoch", epoch)
-        if not 0 <= epoch < MAX_EPOCHS:
-            raise UserError(f"epoch is {epoch!r}; give a whole number from 0 to {MAX_EPOCHS - 1:,}")
+        epoch = whole_number("epoch", epoch, 0, MAX_COPY)
         if epoch != self.epoch:
             self._begin(DoneRows(epoch), DoneRows(epoch))
 
@@ -266,14 +263,6 @@ class Rows(IterableDataset[Tensors]):
             raise
         except Exception as error:
             raise RuntimeError(f"internal error at {on.key}: {type(error).__name__}: {error}") from error
-
-
-def _whole_number(name: str, value: Any) -> int:
-    """Return an int, also of an integer of NumPy or torch. Raise `UserError` for any other value."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise UserError(f"{name} is {value!r}; give a whole number") from None
 
 
 def _shared(*shape: int, kind: torch.dtype = torch.int64) -> torch.Tensor:

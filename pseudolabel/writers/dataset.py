@@ -32,7 +32,13 @@ PLANNED_SHAPE = {
 }
 MANIFEST_SHAPE = {
     **PLANNED_SHAPE,
-    **{"artefacts": dict, "remarks": [str], "summary": SUMMARY_SHAPE, "shards": [FILE_SHAPE]},
+    **{
+        "artefacts": dict,
+        "remarks": [str],
+        "exceptions": {"reading": dict, "labelling": dict},
+        "summary": SUMMARY_SHAPE,
+        "shards": [FILE_SHAPE],
+    },
 }
 
 

@@ -97,3 +97,25 @@ def test_finish_names_no_option_that_it_has_not(here: Command, tmp_path: Path) -
     assert done.returncode == 3
     assert "add --overwrite" not in done.stderr
     assert "make the dataset again with --overwrite" in done.stderr
+
+
+REASONS = ("UnusableSample", "FilteredSample", "Skipped", "Gap", "unusable_locator")
+ADVICE = r"(give|choose|convert|raise|split|pack|deflate|install|try|\{[\w.]*(remedy|hint|to_)[\w.]*\})"
+
+
+def test_a_reason_has_only_advice_after_its_semicolon() -> None:
+    """A run that fails, and the list of skipped samples, show this part as what to do."""
+    found, wrong = 0, list[str]()
+    for path in sorted((HERE.parent / "pseudolabel").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] not in REASONS:
+                continue
+            texts = [one for one in ast.walk(node) if isinstance(one, ast.Constant | ast.JoinedStr)]
+            parts = {part for text in texts if isinstance(text, ast.JoinedStr) for part in text.values}
+            for text in texts:
+                if text not in parts and "; " in (said := ast.unparse(text)):
+                    found += 1
+                    if not re.match(ADVICE, advice := said.rpartition("; ")[2], re.I):
+                        wrong.append(f"{path.name}: {advice}")
+    assert not wrong
+    assert found > 20

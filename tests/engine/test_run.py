@@ -73,7 +73,7 @@ def test_one_worker_killed_and_then_their_server(job: list[object], clean: Path,
     said = run.communicate()[1]
     assert run.returncode == 0, said
     assert checksums(tmp_path / "worker") == checksums(clean)
-    assert json.loads((tmp_path / "worker" / "_manifest.json").read_text())["exceptions"] == {}
+    assert json.loads((tmp_path / "worker" / "_manifest.json").read_text())["exceptions"]["labelling"] == {}
 
 
 @pytest.mark.slow
@@ -125,7 +125,10 @@ def test_a_sample_that_kills_and_one_that_never_returns(
     reasons = skipped(tmp_path / "out")
     assert "SIGKILL" in reasons["2.png"]
     assert "longer than 1.5 s" in reasons["4.png"]
-    assert set(json.loads((tmp_path / "out" / "_manifest.json").read_text())["exceptions"]) == {"2.png", "4.png"}
+    assert set(json.loads((tmp_path / "out" / "_manifest.json").read_text())["exceptions"]["labelling"]) == {
+        "2.png",
+        "4.png",
+    }
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from runs import FIXTURES, Made, source
 
 import pseudolabel
-from pseudolabel import AugmentPairs, Jigsaw, MaskText, Rotate, Task, UserError, plan_parts, run
+from pseudolabel import AugmentPairs, Cluster, Jigsaw, MaskText, Rotate, Task, UserError, finish, plan_parts, run
 
 
 def stored(out: Path, copy: int, split: str = "train") -> list[dict[str, Any]]:
@@ -69,8 +70,23 @@ def test_what_is_broken_or_known_to_crash_is_skipped_as_in_a_run(planned: Path) 
     first, second, *others = pseudolabel.open(planned).keys
     damaged = planned.parent / "in" / first
     damaged.write_bytes(damaged.read_bytes()[:200] + bytes(damaged.stat().st_size - 200))
-    (planned / "_records" / "deaths.json").write_text(json.dumps({"labelling": {second: "killed its worker"}}))
+    (planned / "_records" / "crashes.json").write_text(json.dumps({"labelling": {second: "killed its worker"}}))
     assert {row["key"] for row in pseudolabel.open(planned).rows(5)} == {*others}
+
+
+def test_a_block_that_crashed_is_left_out_alone(tmp_path: Path) -> None:
+    """The first block of a gzipped text has the key of its file."""
+    text = "\n\n".join(f"a sentence about the number {i} and its square {i * i}" for i in range(45_000))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "long.txt.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    task, out = Cluster(clusters=2, no_inputs=True), tmp_path / "out"
+    plan_parts(task, tmp_path / "in", out=out, workers=1)
+    (out / "_records" / "crashes.json").write_text(json.dumps({"labelling": {"long.txt.gz": "killed its worker"}}))
+    run(task, tmp_path / "in", out=out, workers=1, part="1/1")
+    summary = finish(out)
+    assert 10_000 < summary.skipped < 40_000
+    assert summary.skipped + summary.used == 45_000
+    assert sum(1 for _ in pseudolabel.open(out, tmp_path / "in").rows(1)) == summary.used
 
 
 def test_a_source_that_is_another_is_refused_by_name(planned: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
     ("_skipped.jsonl", lambda out: (out / "_skipped.jsonl").write_text(skips(out).replace("truncated", "other"))),
     ("_records/00000.json", lambda out: (out / "_records/00000.json").write_text("{}")),
     ("_records/00000.json", lambda out: (out / "_records/00000.json").write_text("[]")),
-    ("_records/deaths.json", lambda out: (out / "_records/deaths.json").write_text("junk")),
+    ("UserError: reading", rewritten("_manifest.json", lambda m: {**m, "exceptions": {}})),
     ("_manifest.json", rewritten("_manifest.json", lambda m: {**m, "options": {**m["options"], "size": 5}})),
     ("UserError: artefacts", rewritten("_manifest.json", lambda m: {k: m[k] for k in m if k != "artefacts"})),
     ("UserError: task", rewritten("_manifest.json", lambda m: {**m, "task": ["x"]})),

@@ -277,7 +277,7 @@ def test_what_decodes_before_a_fault_is_used(tmp_path: Path) -> None:
     assert [item.key for item in items[:3]] == ["a.flac#0-16000", "a.flac#16000-32000", "a.flac#32000-48000"]
     (fault,) = (item for item in items if isinstance(item, Skipped))
     assert isinstance(items[-1], Sample)
-    assert fault.reason == "sound is missing; 0.51 s are lost, by the timestamps", "two frames of 4096"
+    assert fault.reason == "sound is missing, 0.51 s are lost, by the timestamps", "two frames of 4096"
 
 
 def test_a_fault_of_the_disk_is_none_of_the_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

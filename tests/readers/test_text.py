@@ -419,7 +419,7 @@ def test_parquet_is_read_by_row_groups_of_any_string_type(tmp_path: Path) -> Non
     pq.write_table(pa.table({"text": pa.array([b"a", b"\xfc", b"b"])}), path)
     assert read(path) == [
         (0, "a"),
-        (1, "!byte 0 of the text (0xfc) is not utf-8; text in Parquet must be utf-8"),
+        (1, "!byte 0 of the text (0xfc) is not utf-8: text in Parquet must be utf-8"),
         (2, "b"),
     ]
 

@@ -187,7 +187,8 @@ def run(kind: str, files: Sequence[Path], folder: Path) -> Ran:
         ran.wrong = ran.wrong or f"{ran.worker} MB in a worker, {ran.parent} MB in the parent"
     if not ran.wrong:
         manifest = json.loads((out / "_manifest.json").read_text("utf-8"))
-        summary, ran.exceptions = manifest["summary"], manifest["exceptions"]
+        summary = manifest["summary"]
+        ran.exceptions = manifest["exceptions"]["reading"] | manifest["exceptions"]["labelling"]
         for path in (out / "data").iterdir():
             ran.used |= set(map(mutant_of, pq.read_table(path, columns=["key"])["key"].unique().to_pylist()))
         left = map(json.loads, (out / "_skipped.jsonl").read_text("utf-8").splitlines())

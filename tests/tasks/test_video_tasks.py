@@ -315,7 +315,7 @@ def test_a_pace_that_whole_frames_cannot_give_is_filtered(rate: int, gap: float,
     lines = (tmp_path / "out" / "_skipped.jsonl").read_text().splitlines()
     assert lines
     said = f"--gap-seconds {gap}, in whole frames at their usual distance in the video, takes 0.1 s here; "
-    assert all(f"{said}--gap-seconds 0.16 or more fits" in line for line in lines)
+    assert all(f"{said}give --gap-seconds 0.16 or more, which fits" in line for line in lines)
     assert all('"filtered"' in line for line in lines)
 
 
@@ -351,7 +351,7 @@ def test_a_pace_that_a_variable_rate_does_not_keep_is_filtered_with_the_reason(t
     path = write(tmp_path / "a.mp4", [counted(i)[::2, ::2] for i in range(100)], times=times)
     small = {"frames": 4, "paces": 2, "size": 32, "resize": 32, "min_motion": 0.0, "max_cut": 1.0}
     run(PredictPace(gap_seconds=0.1, **small), path, out=tmp_path / "out")
-    said = "--gap-seconds 0.1, in whole frames at their usual distance in the video, takes 0.04 s here; the rate of the"
+    said = "--gap-seconds 0.1, in whole frames at their usual distance in the video, takes 0.04 s here: the rate of the"
     assert f'"{said} video varies"' in (tmp_path / "out" / "_skipped.jsonl").read_text()
 
 

@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_refused_by_name(turned: Any, tmp_path: Path) -> No
         (lambda: Rows(turned, columns="label"), "columns is 'label'; give a list of names"),
         (lambda: Rows(turned, batch=2.5), "batch is 2.5; give a whole number"),  # type: ignore[arg-type]
         (lambda: Rows("pairs/"), r"not 'pairs/'; give pseudolabel.open\(DIR\)"),  # type: ignore[arg-type]
-        (lambda: fresh.set_epoch(-1), "epoch is -1; give a whole number from 0"),
+        (lambda: fresh.set_epoch(-1), "epoch is -1; give 0 to 2,147,483,647"),
         (lambda: fresh.load_state_dict({}), "no state of such rows; give what state_dict"),
         (lambda: fresh.state_dict(after={"label": 1}), "no column 'place'; keep it in collate_fn"),
         (lambda: fresh.state_dict(after=next(iter(DataLoader(fresh)))), "give the loader batch_size=None"),

@@ -72,7 +72,8 @@ def make(folder: Path, rows: Rows, shards: dict[str, int] = SHARDS, rate: int = 
         np.savez(folder / "quantiser.npz", codebook=np.zeros((8192, 16)), projection=np.zeros((320, 16)))
     counts = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), 0)
     manifest = {
-        **{"task": "mask-audio", "copies": 1, "options": {}, "versions": {}, "artefacts": {}, "remarks": []},
+        **{"task": "mask-audio", "copies": 1, "options": {}, "versions": {}},
+        **{"artefacts": {}, "remarks": [], "exceptions": {"reading": {}, "labelling": {}}},
         **{"source": {"files": 0, "bytes": 0, "keys and sizes": ""}, "shards": files},
         "summary": {**counts, "ignored": 0, "rows": {}, "shards": 0, "bytes": 0, "seconds": 0},
     }

@@ -13,6 +13,7 @@ from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.pools import events
 from pseudolabel.engine.pools.status import STATUS_FILES, WorkerStatus, read_status
 from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.layout import CRASHES
 from pseudolabel.writers.manifest import read_or_refuse
 
 MAX_CRASHES = 4  # crashes of a job after which the run ends, if no single sample is the cause
@@ -31,8 +32,11 @@ class CrashLog:
     @classmethod
     def of(cls, folder: Path, mark: str) -> CrashLog:
         """Load the log of a part, with the known failures of all parts. Without `mark`, merge the logs of all parts."""
-        own = folder / f"deaths{mark}.json"
-        crash_log, others = cls(own), [path for path in sorted(folder.glob("deaths*.json")) if path.name != own.name]
+        own = folder / CRASHES.format(mark)
+        crash_log, others = (
+            cls(own),
+            [path for path in sorted(folder.glob(CRASHES.format("*"))) if path.name != own.name],
+        )
         for noted in map(cls, others):
             both = zip(crash_log.exceptions, noted.exceptions, strict=True)
             crash_log.exceptions = KnownFailures(*({**one, **other} for one, other in both))
@@ -95,7 +99,7 @@ class CrashBisector:
     """
 
     def __init__(self, crash_log: CrashLog) -> None:
-        self._deaths = crash_log
+        self._log = crash_log
         self._held: dict[int, Job] = {}  # shard -> its job
         self._tries: Counter[int] = Counter()  # shard -> trials that are not over
         self._killed: Counter[int] = Counter()  # shard -> crashes of its job since the last sample was blamed
@@ -104,7 +108,7 @@ class CrashBisector:
 
     def hold(self, job: Job, suspects: Sequence[Extent]) -> list[Job]:
         """Hold the job back and return a trial of its suspects, or return the job if there are none."""
-        job = job._replace(exceptions=self._deaths.exceptions)
+        job = job._replace(exceptions=self._log.exceptions)
         if not suspects:
             return [job]
         self._held[job.shard.index] = job
@@ -157,7 +161,7 @@ class CrashBisector:
         if self._alone[extents[0].key] < 2 and not death.stuck:
             return [trial]
         self._alone[extents[0].key] = self._killed[index] = 0
-        self._deaths.record(status.extent, status.key, death.reason)
+        self._log.record(status.extent, status.key, death.reason)
         return self.over(trial)
 
     def over(self, trial: Job) -> list[Job]:
@@ -166,5 +170,5 @@ class CrashBisector:
         self._tries[index] -= 1
         if self._tries[index]:
             return []
-        self._deaths.clear(trial)
-        return [self._held.pop(index)._replace(exceptions=self._deaths.exceptions)]
+        self._log.clear(trial)
+        return [self._held.pop(index)._replace(exceptions=self._log.exceptions)]

@@ -36,7 +36,7 @@ def image_facts(image: np.ndarray, encoded: bytes | None = None) -> dict[str, np
     import cv2
 
     if min(image.shape[:2]) < 4:
-        raise UnusableSample(f"holds an image of {image.shape[1]} x {image.shape[0]} pixels; 4 x 4 are needed")
+        raise UnusableSample(f"holds an image of {image.shape[1]} x {image.shape[0]} pixels, 4 x 4 are needed")
     planes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32))
     luma = planes[0]
     across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))

@@ -104,14 +104,14 @@ class LibavSound(LibavFile):
                     tick = frame.time_base or self.stream.time_base  # None where the header is broken
                     timed, self._frames_per_tick = timed and bool(tick), float((tick or 0) * self.rate)
                 if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
-                    yield Gap(f"{self._change(frame)}; {self._seconds_left(frame, failed):.1f} s are left", None)
+                    yield Gap(f"{self._change(frame)}, {self._seconds_left(frame, failed):.1f} s are left", None)
                     return
                 missing = self._missing(frame, end, damaged=bool(fault)) if timed else 0
                 if fault and not timed:
                     missing = round(end * (begin - read) / max(1, read - top))
                 if fault or missing > longest * self.rate:
                     end += max(0, missing)
-                    lost = f"; {missing / self.rate:.2f} s are lost, by the {'timestamps' if timed else 'bytes'}"
+                    lost = f", {missing / self.rate:.2f} s are lost, by the {'timestamps' if timed else 'bytes'}"
                     if end > start:
                         yield Gap((fault or "sound is missing") + (lost if missing > 0 else ""), end)
                 fault, failed, block = "", 0, _float32(frame)[max(0, -missing) :]
@@ -124,11 +124,11 @@ class LibavSound(LibavFile):
         missing_seconds = told - self.late_seconds() - end / self.rate if self.rate else 0.0
         if missing_seconds > MAX_GAP:
             ends = f"the file ends {missing_seconds:.2f} s before the length in its header"
-            yield Gap(f"{fault}; {ends}" if fault else ends, None)
+            yield Gap(f"{fault}, {ends}" if fault else ends, None)
         elif fault:
             left = self.file.seek(0, os.SEEK_END) - read
             seconds = left / max(1, read - top) * end / max(1, self.rate)
-            yield Gap(f"{fault}; about {left:,} bytes are left, {seconds:.2f} s at the bit rate so far", None)
+            yield Gap(f"{fault}, about {left:,} bytes are left, {seconds:.2f} s at the bit rate so far", None)
         elif rest := left_over(self.file) or ("" if told else missing_bytes(self.file)):
             yield Gap(rest, None)
 

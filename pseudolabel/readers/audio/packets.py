@@ -42,7 +42,7 @@ class LibavFile:
             self.file.check()
             if isinstance(opened, Skipped):
                 fault = index_fault(self.file)
-                raise UnusableSample(f"{fault}; {opened.reason}" if fault else opened.reason)
+                raise UnusableSample(f"{fault}, {opened.reason}" if fault else opened.reason)
             self.container = unless_open.enter_context(opened)
             self.stream = _audio(self.container)
             self.format: str = self.container.format.name

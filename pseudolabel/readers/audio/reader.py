@@ -107,7 +107,7 @@ class AudioReader:
             whole = sound if isinstance(sound, WholeSound) else None
             if length * sound.channels > MAX_UTTERANCE_VALUES:
                 long = f"{self.options.seconds:g} s of {sound.channels} channels at {sound.rate} Hz"
-                yield Skipped(extent.key, f"{long} are too long; if the header is right, give less --seconds")
+                yield Skipped(extent.key, f"{long} are too long; give less --seconds if the header is right")
                 return
             while extent.stop is None or at < extent.stop:
                 wanted = length if extent.stop is None else min(length, extent.stop - at)

@@ -268,5 +268,5 @@ def _agree(names: pa.ChunkedArray, order: pa.UInt64Array, lines: pa.Table) -> No
     ordered = names.take(order)
     for at in pc.indices_nonzero(pc.equal(ordered[1:], ordered[:-1])).to_pylist():
         one, other = lines.take(order[at : at + 2]).drop_columns([FILE_NAME]).to_pylist()
-        if one != other:
+        if not all(columns.identical_values(one[name], other[name]) for name in one):
             raise UnusableSample(f"two lines give different values for {ordered[at].as_py()}")

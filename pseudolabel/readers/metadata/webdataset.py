@@ -84,7 +84,7 @@ def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]
         if field.rpartition(".")[2] in FIELDS and member.locator:
             if member.size > MAX_FIELD_BYTES:
                 raise UnusableSample(
-                    f"the .{field} field has {member.size:,} bytes; at most {MAX_FIELD_BYTES:,} are read"
+                    f"the .{field} field has {member.size:,} bytes, at most {MAX_FIELD_BYTES:,} are read"
                 )
             with open_file("\0".join(Location(where, member.locator, "", member.name))) as file:
                 yield field, file.read()

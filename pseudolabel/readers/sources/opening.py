@@ -243,7 +243,7 @@ def _row(container: str, told: str) -> io.BufferedReader:
             near.read(file, index)
         data = near[index].as_buffer()
     if data is None:
-        raise UnusableSample("the row has no bytes; a path alone is not read")
+        raise UnusableSample("the row has no bytes, and a path alone is not read")
     return range_file(data.size, lambda at, count: data[at : at + count].to_pybytes())
 
 

@@ -79,7 +79,7 @@ def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
     there = ", ".join(f"{field.name}: {field.type}" for field in schema)
     found = next((tier for tier in tiers if tier), [])
     if len(found) != 1:
-        raise UnusableSample(f"{'several media columns' if found else 'no media column'}; the table has {there}"[:500])
+        raise UnusableSample(f"{'several media columns' if found else 'no media column'}: the table has {there}"[:500])
     (name,) = found
     suffix = kinds[name] or media_suffixes(wanted)[0]
     if name in plain:
@@ -118,7 +118,7 @@ def find_rows(file: Any, wanted: Collection[str]) -> Iterator[Row]:
                 number, name = next(names)
                 told = f"row {part.group} {part.until} {part.first} {part.stop} {index} {own} {chosen.leaf}"
                 if size > MAX_ROW_BYTES:
-                    told = unusable_locator(f"rows of {size >> 20} MB; at most {MAX_ROW_BYTES >> 20} are read")
+                    told = unusable_locator(f"rows of {size >> 20} MB, at most {MAX_ROW_BYTES >> 20} are read")
                 elif part.swells:
                     told = unusable_locator(BOMB_REASON)
                 yield Row(number, name, size, told, block, chosen.suffix)

@@ -89,7 +89,7 @@ def _record(line: bytes) -> Any:
     try:
         text = line.decode().rstrip()
         record, end = JSON.raw_decode(text)  # twice as fast as `json.loads`
-        return record if end == len(text) else UnusableSample(f"more than one value; the first ends at character {end}")
+        return record if end == len(text) else UnusableSample(f"more than one value, the first ends at character {end}")
     except (ValueError, RecursionError) as bad:
         return bad
 
@@ -279,6 +279,6 @@ def _check_utf8(text: bytes) -> bytes | UnusableSample:
         text.decode()
     except UnicodeDecodeError as bad:
         return UnusableSample(
-            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8; text in Parquet must be utf-8"
+            f"byte {bad.start} of the text ({text[bad.start]:#04x}) is not utf-8: text in Parquet must be utf-8"
         )
     return text

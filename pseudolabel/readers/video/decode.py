@@ -51,7 +51,7 @@ class VideoFile:
             unless_usable.callback(self.close)
             if not 0 < context.width * context.height <= MAX_FRAME_PIXELS:
                 raise UnusableSample(
-                    f"frames of {context.width} x {context.height} pixels; the limit is {MAX_FRAME_PIXELS} pixels"
+                    f"frames of {context.width} x {context.height} pixels, the limit is {MAX_FRAME_PIXELS} pixels"
                 )
             require_standard_range(int(context.color_trc), int(context.color_primaries))
             unless_usable.pop_all()
@@ -232,7 +232,7 @@ class VideoFile:
             fault = index_fault(self._file)
             self._file.__exit__()
             self._file.check()
-            raise UnusableSample(f"{fault}; {unusable}" if fault else str(unusable)) from unusable
+            raise UnusableSample(f"{fault}, {unusable}" if fault else str(unusable)) from unusable
         if begin is not None:
             self._seek(begin)
 

@@ -48,7 +48,7 @@ class FrameConverter:
         width, height = frame.width * aspect, float(frame.height)
         if min(frame.width, frame.height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
             need = f"the short side needs {MIN_SIDE} pixels, the long side at most {MAX_ASPECT} times the short side"
-            raise UnusableSample(f"frames of {frame.width} x {frame.height} pixels; {need}")
+            raise UnusableSample(f"frames of {frame.width} x {frame.height} pixels: {need}")
         scale = self.short / min(width, height)
         clear = any(part.is_alpha for part in frame.format.components)
         small = libav_errors(

@@ -67,7 +67,9 @@ def require_one_shot(frames: np.ndarray, max_cut: float) -> None:
     """Raise `FilteredSample` if (n, H, W, 3) uint8 frames hold a cut to another shot; `max_cut` of 1 accepts all."""
     cut = cut_score(frames) if max_cut < 1 else 0.0
     if cut > max_cut:
-        raise FilteredSample(f"a cut: {cut:.2f} of the colours change between two frames; --max-cut is {max_cut:g}")
+        raise FilteredSample(
+            f"a cut: {cut:.2f} of the colours change between two frames; give a --max-cut above {max_cut:g}"
+        )
 
 
 def require_motion(
@@ -84,7 +86,7 @@ def require_motion(
         if moved >= min_motion:
             return left, top, moved
         most = max(most, moved)
-    raise FilteredSample(f"too little motion: {most:.2f} gray levels; --min-motion is {min_motion:g}")
+    raise FilteredSample(f"too little motion: {most:.2f} gray levels; give a --min-motion below {min_motion:g}")
 
 
 def most_motion_square(frames: np.ndarray, side: int) -> tuple[int, int]:
