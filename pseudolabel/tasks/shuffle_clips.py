@@ -56,7 +56,7 @@ class ShuffleClips(VideoTask):
             Column("clips", "list<list<image>>", "input", "Clips in the order shown; frames in temporal order."),
             Column("order", "list<int32>", "label", "True position, from 0, of each clip shown."),
             Column("label", "class", "label", "The order, as true positions of the clips shown.", names),
-            Column("timestamps", "list<list<float64>>", "about", "Seconds from the video's first frame to each frame."),
+            Column("timestamps", "list<list<float64>>", "about", "Seconds of each frame after the first frame of the video."),
             Column("motion", "float32", "about", "Smallest difference of two clips, in gray levels on thumbnails."),
             BOXES._replace(meaning="Position of each clip's square: left, top, right, bottom in the resized frame."),
         )

@@ -105,7 +105,7 @@ class ShuffleFrames(VideoTask):
             Column("frames", "list<image>", "input", "Frames of the clip, in the order shown."),
             Column("order", "list<int32>", "label", f"True position{of}, from 0, of each frame shown."),
             label,
-            Column("timestamps", "list<float64>", "about", "Seconds from the video's first frame to each frame shown."),
+            Column("timestamps", "list<float64>", "about", "Seconds of each frame shown after the first frame of the video."),
             Column("motion", "float32", "about", "Smallest difference of two frames, in gray levels on thumbnails."),
             BOXES,
         )

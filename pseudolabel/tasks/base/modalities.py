@@ -156,7 +156,7 @@ MODALITIES: dict[Modality, Kind] = {
         restored=_restore_clip,
         columns=lambda task: [
             Column("frames", "list<image>", "input", "Frames of a clip in temporal order, as JPEG."),
-            Column("timestamps", "list<float64>", "about", "Seconds from the video's first frame to each frame."),
+            Column("timestamps", "list<float64>", "about", "Seconds of each frame after the first frame of the video."),
         ],
         sets=("hog", "pixels"),
         depends=("size",),
