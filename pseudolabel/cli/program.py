@@ -102,7 +102,7 @@ def show_command(task: type[Task]) -> Callable[..., None]:
 
         for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
             typer.echo(line)
-            if open_ and line.startswith("\npictures: "):
+            if open_ and line.startswith("\npage: "):
                 webbrowser.open(Path(line.partition(": ")[2]).as_uri())
 
     text = f"Show three rows of {task.name}. {first_paragraph(task.__doc__)}"

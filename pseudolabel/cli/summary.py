@@ -104,7 +104,7 @@ def count_line(counts: Mapping[str, int], ignored: Mapping[str, int]) -> Iterato
 
 
 def samples_of(task: str) -> str:
-    """Return what the samples of a task are called."""
+    """Return the name of the samples of a task, in the plural."""
     modalities = modalities_of(TASKS[task])
     return MODALITIES[modalities[0]].samples if len(modalities) == 1 else "samples"
 

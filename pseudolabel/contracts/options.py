@@ -19,7 +19,7 @@ from typer import Option
 
 from pseudolabel.contracts.errors import UserError, did_you_mean, parse_choice
 
-LIMIT_HELP = "Use N samples: all of one random file, then all of the next; with --in-order, the first N."
+LIMIT_HELP = "Use N samples, from files or parts of large files in random order; with --in-order, the first N."
 KEEP_HELP = "Columns to copy, as A,B: `folder` (the folder of the file), or columns of a table or a metadata.csv file."
 PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
 OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"

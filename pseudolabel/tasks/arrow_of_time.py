@@ -54,7 +54,7 @@ class ArrowOfTime(VideoTask):
                 "timestamps",
                 "list<float64>",
                 "about",
-                "Seconds of each frame shown after the first frame of the video.",
+                "Seconds from the first frame of the video to each frame shown.",
             ),
             Column("motion", "float32", "about", "Difference to the reversed clip, in gray levels on thumbnails."),
             BOXES,

@@ -49,8 +49,8 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     description = Description(
         paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
         told_by=lambda task: {
-            **dict.fromkeys(PICTURE_FACTS, "views of one picture look alike"),
-            "earlier rows of the sample": "each picture gives one row of the same picture and --negatives others",
+            **dict.fromkeys(PICTURE_FACTS, "views of one image look alike"),
+            "earlier rows of the sample": "each image gives one row of the same image and --negatives others",
         },
     )
 

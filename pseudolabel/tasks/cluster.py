@@ -137,7 +137,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         "Asano et al. 2020 (SeLa)",
         notes=_notes,
         told_by=lambda task: dict.fromkeys(
-            (*PICTURE_FACTS, "picture size", "loudness", "spectrum"), "clusters are of what the input shows"
+            (*PICTURE_FACTS, "picture size", "loudness", "spectrum"), "clusters depend on the content of the input"
         ),
         self_verifying=lambda task: task.origin != FROM_FILE and not task.no_inputs,  # features can be recomputed
     )

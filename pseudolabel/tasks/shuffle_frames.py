@@ -114,7 +114,7 @@ class ShuffleFrames(VideoTask):
                 "timestamps",
                 "list<float64>",
                 "about",
-                "Seconds of each frame shown after the first frame of the video.",
+                "Seconds from the first frame of the video to each frame shown.",
             ),
             Column("motion", "float32", "about", "Smallest difference of two frames, in gray levels on thumbnails."),
             BOXES,

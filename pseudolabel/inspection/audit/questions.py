@@ -43,12 +43,12 @@ class Answers(NamedTuple):
 
 
 class Asker:
-    """Collects the questions of a table. `rows`: how many rows will come, about."""
+    """A collector of the questions of a table. `rows`: the approximate number of rows."""
 
     def __init__(self, labels: Sequence[str], rows: int) -> None:
         self._questions: dict[Question, Answers] = defaultdict(lambda: Answers([], [], []))
         self._labels = labels
-        self._not_asked: dict[str, str] = {}  # label -> why none of its values can be asked for
+        self._not_asked: dict[str, str] = {}  # label -> why its values cannot be guessed
         self._places = max(8, MAX_PLACES // max(1, rows))  # per row
         self._rng = np.random.default_rng(0)
         self._number, self._sample, self._slot, self._has_keys = -2, "", 0, False
@@ -95,8 +95,8 @@ class Asker:
         return found
 
     def _order(self, name: str, follows: bool) -> Facts:
-        """Return what the rows before tell: of a sample's first row, the label of the row before; else the labels of
-        the sample's earlier rows, and which of its rows it is."""
+        """Return facts from earlier rows: the labels of the sample's earlier rows, and the number of this row among
+        them. For the first row of a sample, return the label of the row before."""
         before = self._earlier.get(name, [])
         if self._slot:
             earlier = np.sum([_one_hot(value) for value in before], axis=0)
