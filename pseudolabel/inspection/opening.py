@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from pseudolabel.contracts import Extent, UserError, some_of
+from pseudolabel.contracts import Extent, UserError
 from pseudolabel.engine.parts import load_frozen_plan
 from pseudolabel.engine.plan import Ledger, Plan, load_plan
 from pseudolabel.engine.scan import resolve_sources, scan
@@ -114,7 +114,8 @@ def _scan_again(dataset: Dataset, task: Task, sources: Sequence[Path]) -> tuple[
 def _refuse(what: str, keys: Sequence[str], dataset: Dataset) -> None:
     """Raise `UserError` if there are keys: `what` is wrong with these files of the source."""
     if keys:
-        raise UserError(f"{some_of(keys, 3)} {what}; give the source that {dataset.out} was made of", 4)
+        more = f" (and {len(keys) - 1:,} other files)" if len(keys) > 1 else ""
+        raise UserError(f"{keys[0]} {what}{more}; give the source that {dataset.out} was made of", 4)
 
 
 def _check_files(dataset: Dataset, plan: Plan) -> None:

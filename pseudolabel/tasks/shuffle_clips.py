@@ -60,7 +60,7 @@ class ShuffleClips(VideoTask):
                 "timestamps",
                 "list<list<float64>>",
                 "about",
-                "Seconds of each frame after the first frame of the video.",
+                "Seconds from the first frame of the video to each frame.",
             ),
             Column("motion", "float32", "about", "Smallest difference of two clips, in gray levels on thumbnails."),
             BOXES._replace(meaning="Position of each clip's square: left, top, right, bottom in the resized frame."),
@@ -96,5 +96,5 @@ class ShuffleClips(VideoTask):
             yield frame_strip(f"true position {place}, {times[0]:.2f} to {times[-1]:.2f} s", clip)
 
     def _each(self, values: np.ndarray) -> np.ndarray:
-        """`(clips * frames, ...)` -> `(clips, frames, ...)`"""
+        """Split `(clips * frames, ...)` into `(clips, frames, ...)`."""
         return values.reshape(self.clips, self.frames, *values.shape[1:])

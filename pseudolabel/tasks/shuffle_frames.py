@@ -62,6 +62,11 @@ class ShuffleFrames(VideoTask):
         super().__post_init__()
         if self.preset == FramePreset.verify and self.frames not in (None, 3):
             raise UserError("--preset verify shows three frames; leave --frames out")
+        if self.preset == FramePreset.opn and self.frames == 2:
+            raise UserError(
+                "--preset opn counts an order and its reverse as one, and two frames have no other order; "
+                "give --frames 3 or more"
+            )
 
     @property
     def frames_shown(self) -> int:

@@ -306,7 +306,7 @@ def test_show_says_what_is_asked_and_stores_nothing(
     said = "\n".join(lines)
     for words in ("input: ", "label: ", "chance level: "):
         assert words in said
-    pictures = [line.partition(": ")[2] for line in lines if line.startswith("\npictures: ")]
+    pictures = [line.partition(": ")[2] for line in lines if line.startswith("\npage: ")]
     assert [str(path) for path in tmp_path.iterdir()] == pictures
     if pictures:
         assert Read(Path(pictures[0])).tags.count("article") == 3

@@ -51,12 +51,12 @@ class TiffPage(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """How often a pixel counts against `max_pixels`: if deep, once for every three bytes, and at least twice."""
+        """Return how often a pixel counts against `max_pixels`: if deep, once per three bytes, and at least twice."""
         return max(2, ceil(self.samples * self.dtype.itemsize / 3)) if self.dtype.itemsize > 1 else 1
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Width and height for which memory is needed: a tile may be larger than the image."""
+        """Return the width and height that memory is needed for: a tile may be larger than the image."""
         return max(self.width, self.block[1]), max(self.height, self.block[0])
 
 
