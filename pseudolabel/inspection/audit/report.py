@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
@@ -94,24 +93,13 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
+        kept = ("command", "leaks", "rows", "sources", "rates", "duplicates", "not_asked", "left_out")
         return {
             "verdict": self.verdict,
-            "command": self.command,
-            "leaks": self.leaks,
-            "rows": self.rows,
-            "sources": self.sources,
-            "answers": [answer._asdict() for answer in sorted_answers(self.answers)],
+            **{name: getattr(self, name) for name in kept},
+            "answers": [a._asdict() for a in sorted(self.answers, key=lambda a: (a.label, -a.excess))],
             "coverage": [{"summary": one.summary, **one._asdict()} for one in self.coverage],
-            "rates": dict(self.rates),
-            "duplicates": dict(self.duplicates),
-            "not_asked": dict(self.not_asked),
-            "left_out": dict(self.left_out),
         }
-
-
-def sorted_answers(answers: Sequence[Answer]) -> list[Answer]:
-    """Return the answers by label, the largest effect first."""
-    return sorted(answers, key=lambda answer: (answer.label, -answer.excess))
 
 
 def share(value: float) -> str:
@@ -121,10 +109,11 @@ def share(value: float) -> str:
 
 def report_lines(report: Report) -> Iterator[str]:
     """Yield the lines of a report for people."""
+    found = report.as_dict()
     yield f"{report.what}: {report.verdict}"
     yield f"{report.rows:,} rows of {report.sources:,} sources, {len(report.answers)} questions"
     if report.answers:
-        table = [NAMES, *(cells(answer._asdict()) for answer in sorted_answers(report.answers))]
+        table = [NAMES, *map(cells, found["answers"])]
         wide = [max(map(len, column)) for column in zip(*table, strict=True)]
         yield ""
         yield from ("  ".join(map(str.ljust, line, wide)).rstrip() for line in table)
@@ -132,7 +121,7 @@ def report_lines(report: Report) -> Iterator[str]:
         yield f"\n{coverage.summary}"
         yield from heat_map(coverage)
     yield ""
-    yield from notes(report.as_dict())
+    yield from notes(found)
 
 
 def notes(found: Mapping[str, Any]) -> Iterator[str]:
@@ -167,15 +156,11 @@ def heat_map(coverage: Coverage) -> Iterator[str]:
 
 
 def store_report(found: Mapping[str, Any], dataset: Dataset) -> None:
-    """Write a report to the dataset's `audit.json`, and to its card."""
+    """Write a report to the dataset's `audit.json`, and to its card as the last section, in place of such a section."""
     write_atomic(dataset.out / AUDIT, [json.dumps(found, indent=1), "\n"])
-    add_to_card(dataset.out / CARD, found)
-
-
-def add_to_card(path: Path, found: Mapping[str, Any]) -> None:
-    """Add a report to a card as its last section; replace such a section."""
-    before = path.read_text("utf-8").partition(f"\n{HEADING}\n")[0] if path.exists() else ""
-    write_atomic(path, [before, *(f"{line}\n" for line in ("", HEADING, "", *_card_lines(found)))])
+    card = dataset.out / CARD
+    before = card.read_text("utf-8").partition(f"\n{HEADING}\n")[0] if card.exists() else ""
+    write_atomic(card, [before, *(f"{line}\n" for line in ("", HEADING, "", *_card_lines(found)))])
 
 
 def _card_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -186,9 +171,8 @@ def _card_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield from (table_row(*NAMES), "| --- " * len(NAMES) + "|")
     yield from (table_row(*cells(answer)) for answer in found["answers"])
     yield ""
-    yield from (
-        f"- {escape_controls(line)}" for line in (*(one["summary"] for one in found["coverage"]), *notes(found))
-    )
+    covered = (one["summary"] for one in found["coverage"])
+    yield from (f"- {escape_controls(line)}" for line in (*covered, *notes(found)))
 
 
 def stored_report(dataset: Dataset) -> dict[str, Any] | None:
