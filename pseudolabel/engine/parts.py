@@ -19,7 +19,7 @@ from pseudolabel.engine.target import identity, missing_shards, resolve_target
 from pseudolabel.storage.layout import LEDGER, LOCK, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
-from pseudolabel.tasks.base.task import Task
+from pseudolabel.tasks.base.task import Task, check_is_task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.dataset import Dataset
 from pseudolabel.writers.manifest import (
@@ -37,6 +37,7 @@ def plan_parts(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """List the source and fit, once. Then any machine can make parts, and `finish` completes the dataset."""
+    check_is_task(task)
     chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         raise UserError("pseudolabel plan takes no --part; give --part to the command of the task")

@@ -30,8 +30,13 @@ CANDIDATES, WHOLE = "", "\0"  # keys of counts that are no suffixes
 
 
 def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
-    """Return the paths and URLs of the sources. Raise `UserError` if one is missing or two have the same name."""
-    given = [source] if isinstance(source, str | Path) else list(source)
+    """Return the paths and URLs of the sources. Raise `UserError` if one is missing or no path, or if two clash."""
+    given = list(source) if isinstance(source, Iterable) and not isinstance(source, str | bytes) else [source]
+    for one in given:
+        if not isinstance(one, str | Path):
+            raise UserError(f"the source is {one!r}; give a path or a URL as str or Path, or a list of them")
+    if not given:
+        raise UserError("the list of sources is empty; give a path or a URL")
     sources = [open_list(path) or open_location(path) for path in given]
     files.check_sources(sources)
     return sources

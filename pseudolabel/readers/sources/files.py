@@ -18,6 +18,7 @@ from pseudolabel.readers.sources.file_lists import FileList, ListedFile
 from pseudolabel.readers.sources.formats import suffix_of
 from pseudolabel.readers.sources.location import Location, file_name, local_location, unusable_location
 from pseudolabel.readers.sources.opening import open_file, read_head
+from pseudolabel.readers.sources.overlaps import check_overlaps
 from pseudolabel.readers.sources.recognition import head_in_doubt, recognise
 from pseudolabel.storage.layout import DATA, MANIFEST, RECORDS
 from pseudolabel.storage.retry import with_retries
@@ -86,7 +87,7 @@ def _is_recognised(ends: tuple[str, ...]) -> bool:
 
 
 def check_sources(sources: Sequence[Path]) -> None:
-    """Raise `UserError` if a source is missing, unreadable, of a wrong kind, or has the name of another source."""
+    """Raise `UserError` if a source is missing, unreadable, of a wrong kind, or has the name or files of another."""
     for source in sources:
         with _permission_errors(source):
             _check_source(source)
@@ -95,6 +96,7 @@ def check_sources(sources: Sequence[Path]) -> None:
         if names.count(name) > 1:
             raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give the parent")
 
+    check_overlaps(sources)
 
 def _check_source(source: Path) -> None:
     if not _exists(source):
