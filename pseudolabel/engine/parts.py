@@ -127,6 +127,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
             raise UserError(
                 f"{len(lacking)} of {len(plan)} shards are not made in {out}; {again}, then finish again", code=3
             )
-        found = Scan(plan, manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns)
+        about = manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns
+        found = Scan(plan, *about, manifest.get("warnings", ()))
         options = replace(dataset.options, max_skipped=max_skipped)
         return finish_run(dataset.task, options, found, out, manifest, started, progress, ours)

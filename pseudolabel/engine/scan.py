@@ -13,6 +13,7 @@ from pathlib import Path
 from pseudolabel.contracts import Extent, RunOptions, UserError
 from pseudolabel.engine import plan
 from pseudolabel.engine.plan import Ledger, Plan, Shard
+from pseudolabel.readers.metadata.matching import FileKeys
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.file_lists import open_list
 from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
@@ -46,21 +47,22 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 class Scan:
     """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
-    `whole`: the number of text files that are not divided among splits.
+    `warnings`: what is perhaps not as intended. `whole`: the number of text files that are not divided among splits.
     """
 
     plan: Plan
     files: int
     ignored: Mapping[str, int]
     source_columns: SourceColumns
+    warnings: Sequence[str] = ()
     whole: int = 0
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
-    counts, reader = Counter({CANDIDATES: 0, WHOLE: 0}), task.reader()
-    extents = _extents(reader, sources, options.seed, counts)
+    counts, keys, reader = Counter({CANDIDATES: 0, WHOLE: 0}), FileKeys(), task.reader()
+    extents = _extents(reader, sources, options.seed, counts, carried, keys)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
@@ -68,23 +70,23 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limit(reader, ordered, options.limit))
-    made = Plan(shards)  # this lists the whole source and completes `counts`
-    found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
-    found.ignored = _most_frequent(counts)
-    if not len(found.plan):
-        for warning in json_warnings(reader, found.ignored):
+    made = Plan(shards)  # this lists the whole source and completes `counts` and `keys`
+    whole, candidates = counts.pop(WHOLE), counts.pop(CANDIDATES)
+    ignored = _most_frequent(counts)
+    warning = json_warning(reader, ignored)
+    if not len(made):
+        if warning:
             raise UserError(f"nothing to read in {' '.join(map(str, sources))}\n{warning}", code=5)
-        raise nothing_to_read(task, sources, found.ignored)
-    return found
+        raise nothing_to_read(task, sources, ignored)
+    carried, unmatched = carried.match(keys)
+    return Scan(made, candidates, ignored, carried, [warning, *unmatched] if warning else unmatched, whole)
 
 
-def json_warnings(reader: Reader, ignored: Mapping[str, int]) -> Iterator[str]:
-    """Yield a warning if a task of text ignores `.json` files: they may be the corpus."""
-    if isinstance(reader, TextReader) and (count := ignored.get(".json")):
-        yield (
-            f"{count:,} .json files are not read: only JSON lines are; make an array into lines with "
-            "jq -c '.[]' a.json > a.jsonl"
-        )
+def json_warning(reader: Reader, ignored: Mapping[str, int]) -> str:
+    """Return a warning if a task of text ignores `.json` files, which may be the corpus; else ""."""
+    count = ignored.get(".json", 0) if isinstance(reader, TextReader) else 0
+    remedy = "only JSON lines are; make an array into lines with jq -c '.[]' a.json > a.jsonl"
+    return f"{count:,} .json files are not read: {remedy}" if count else ""
 
 
 def check_split(found: Scan, validation: float) -> None:
@@ -96,9 +98,21 @@ def check_split(found: Scan, validation: float) -> None:
         )
 
 
-def _extents(reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str]) -> Iterator[Extent]:
-    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix."""
+def _extents(
+    reader: Reader,
+    sources: Sequence[Path],
+    seed: int,
+    counts: Counter[str],
+    carried: SourceColumns,
+    keys: FileKeys,
+) -> Iterator[Extent]:
+    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix,
+    except the metadata of `carried`. If there is metadata, add the keys of all files to `keys`."""
     for file in files.find_files(sources, reader.suffixes):
+        if carried.tables:
+            keys.add(file.key)
+        if not file.candidate and carried.reads(file):
+            continue
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:

@@ -125,7 +125,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
         "filtered": round(counts.filtered / share),
         "rows": round(made / share),
         "unknown_share": counts.unknown_share,
-        "warning": warn_unknown(counts.unknown_share),
+        "warnings": [*found.warnings, *filter(None, [warn_unknown(counts.unknown_share)])],
         "bytes": round(size / share),
         "core_seconds": round(seconds / share, 1),
     }
