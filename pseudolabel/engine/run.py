@@ -24,7 +24,7 @@ def run(
 ) -> Summary:
     """Make the dataset, or its missing shards. Do nothing if it is finished."""
     check_is_task(task)
-    chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
+    chosen, progress, started = RunOptions.of_call("run", options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         return make_part(task, resolve_sources(source), chosen, progress, started)
     target = resolve_target(task, source, chosen)

@@ -119,7 +119,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
 
 class SentenceOrderLabeler(NamedTuple):
-    """The labeler of order-sentences: makes pairs of segments from groups of blocks of documents."""
+    """The labeler of order-sentences. It makes pairs of segments from groups of blocks of documents."""
 
     task: OrderSentences
     tokens: Tokens

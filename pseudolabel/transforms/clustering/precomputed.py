@@ -22,7 +22,7 @@ BLOCK_ROWS = 4096  # rows checked at once
 
 
 class Embeddings(NamedTuple):
-    """The row of each key in a `.npy`, `.npz` or Parquet file. Of a `.npy`, only the rows in use are read."""
+    """The row of each key in a `.npy`, `.npz` or Parquet file. In a `.npy`, only the rows in use are read."""
 
     path: Path
     hashes: np.ndarray  # (n,) uint64, ascending: hashes of the keys
