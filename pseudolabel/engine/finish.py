@@ -23,6 +23,7 @@ from pseudolabel.storage.layout import (
     ARTEFACTS,
     AUDIT,
     CARD,
+    DATA,
     LEDGER,
     LOCK,
     PLAN,
@@ -143,7 +144,7 @@ def _null_columns(out: Path, records: Iterable[Mapping[str, Any]], kept: SourceC
     for name in (file["name"] for record in records for file in record["files"]):
         if not left:
             break
-        with pq.ParquetFile(parquet_source(out / "data" / name)) as file:
+        with pq.ParquetFile(parquet_source(out / DATA / name)) as file:
             places = {column.path: place for place, column in enumerate(file.schema)}
             groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
             nulls = {one: sum(group.column(places[one]).statistics.null_count for group in groups) for one in left}

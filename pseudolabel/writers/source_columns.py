@@ -235,20 +235,22 @@ def _chosen(
 
     `others`: how the source can have other columns. `unread`: a table of the source that cannot be used, and why.
     """
+    chosen = {}
     for name in names:
         if name not in kinds:
             known = sorted({FOLDER, *kinds})
             choice = f"{did_you_mean(name, known)}choose with --keep among: {', '.join(known)}{others}"
             raise UserError(f"no file of the source has a column {name!r}{unread}\n{choice}")
-        (kind, where), *more = sorted(kinds[name].items())
+        typed = {kind: where for kind, where in kinds[name].items() if kind != columns.NULL}
+        (chosen[name], where), *more = sorted(typed.items()) or [(columns.TEXT, "")]
         if more:
             other, there = more[0]
             raise UserError(
-                f"column {name!r} is {kind} in {where} and {other} in {there}; give it one type, or omit it"
+                f"column {name!r} is {chosen[name]} in {where} and {other} in {there}; give it one type, or omit it"
             )
-        if kind not in columns.SUPPORTED_TYPES:
-            raise UserError(f"column {name!r} of {where} is {kind}; --keep takes text, numbers and booleans")
-    return {name: next(iter(kinds[name])) for name in names}
+        if chosen[name] not in columns.SUPPORTED_TYPES:
+            raise UserError(f"column {name!r} of {where} is {chosen[name]}; --keep takes text, numbers and booleans")
+    return chosen
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------

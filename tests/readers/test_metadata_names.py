@@ -184,6 +184,16 @@ def test_a_table_of_media_without_paths(tmp_path: Path) -> None:
     typed = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     pq.write_table(pa.table({"image": pa.array(media, typed), "who": ["a", "b"]}), tmp_path / "typed.parquet")
     assert list(stream_rows(SMALL, tmp_path / "typed.parquet", keep="who")) == rows
+    pq.write_table(pa.table({"image": media, "who": [None, None], "age": [1, None]}), tmp_path / "in" / "none.parquet")
+    metadata(folder, "csv", "0.png", "1.png")
+    rows = list(stream_rows(SMALL, folder, keep="who,age"))
+    assert {(row["key"], row["who"], row["age"]) for row in rows} == {
+        *(("none.parquet/0", None, 1), ("none.parquet/1", None, None)),
+        *((f"{i}.png", f"of {i}.png", None) for i in range(2)),
+    }
+    said = run(SMALL, folder / "none.parquet", out=tmp_path / "none", keep="who,age", workers=1)
+    remarks = json.loads((tmp_path / "none" / "_manifest.json").read_text())["remarks"]
+    assert (said.used, remarks) == (2, ["warning: the source has no value of `who` for any row"])
     pq.write_table(pa.table({"image": ["0.png"], "who": ["a"]}), tmp_path / "y.parquet")
     with pytest.raises(UserError, match=r"has a column 'who'; \S+y\.parquet is not read: no media column"):
         list(stream_rows(SMALL, tmp_path / "y.parquet", keep="who"))

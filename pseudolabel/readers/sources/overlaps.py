@@ -35,26 +35,19 @@ def check_overlaps(sources: Sequence[Path]) -> None:
 
 
 def _paths(source: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and path of a source, or of the files of a list, as the file's folder may contain them."""
+    """Yield name and path of a source, or of the files of a list. Links are resolved; of a file, also only those of
+    its folder."""
     if isinstance(source, FileList):
-        yield from ((path, _in_folder(path)) for path in source.paths())
+        resolve = lru_cache(1000)(os.path.realpath)
+        for path in source.paths():
+            folder, name = os.path.split(path)
+            yield path, path if is_url(path) else os.path.join(resolve(folder), name)
     elif is_url(source):
         yield str(source), str(source)
     else:
         yield str(source), os.path.realpath(source)
         if source.is_file():  # a folder is read with the linked files in it
-            yield str(source), _in_folder(str(source))
-
-
-def _in_folder(path: str) -> str:
-    """Return a path whose folder is resolved, and whose last part may be a link."""
-    if is_url(path):
-        return path
-    folder, name = os.path.split(path)
-    return os.path.join(_resolve(folder), name)
-
-
-_resolve = lru_cache(1000)(os.path.realpath)
+            yield str(source), os.path.join(os.path.realpath(source.parent), source.name)
 
 
 def _outer(path: str, places: Mapping[str, Path]) -> Path | None:
