@@ -161,7 +161,7 @@ class FrameFeatures:
             raise UnusableSample(f"no features for this sample in {self.folder.name}")
         if frames.ndim != 2 or not frames.size or not np.isfinite(frames).all():
             raise UnusableSample(
-                f"the features in {path.name} are no finite (n, D) matrix, their shape is {frames.shape}"
+                f"the features in {path.name} are not a finite (n, D) matrix, their shape is {frames.shape}"
             )
         return frames
 
