@@ -72,7 +72,7 @@ def judged(report: Mapping[str, Any], declared: Mapping[str, str]) -> dict[str, 
     """
     above = [answer for answer in report["answers"] if answer["verdict"] != "clean"]
     leaks = [answer for answer in above if answer["facts"] not in declared]
-    verdict = "leaks" if leaks else "told by the method" if above else "clean" if report["answers"] else "not judged"
+    verdict = "leaks" if leaks else "by the method" if above else "clean" if report["answers"] else "not judged"
     strongest = max(leaks or above or report["answers"], key=lambda one: one["rate"] - one["chance"], default=None)
     kept = {name: report[name] for name in ("rows", "sources", "coverage", "rates", "duplicates", "not_asked")}
     return {"verdict": verdict, "strongest": strongest, "answers": report["answers"], **kept}

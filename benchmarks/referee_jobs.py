@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from loaders.sources import tokenizer_of
 
 from pseudolabel import AugmentPairs, Jigsaw, MaskPatches, MaskText, Rotate, Task
-from pseudolabel.tasks.base.task import PICTURE_FACTS
+from pseudolabel.tasks.base.task import IMAGE_FACTS
 
 MODULES = {  # what makers import -> packages to install
     "torchvision": ("torch", "torchvision"),
@@ -64,7 +64,7 @@ JOBS = (
         ["label"],
         [Ours(lambda source: Rotate())],
         [Peer("torchvision", "torchvision_rotate", "functional.rotate")],
-        PICTURE_FACTS,
+        IMAGE_FACTS,
     ),
     Job(
         "jigsaw",
@@ -76,7 +76,7 @@ JOBS = (
             Peer("lightly", "lightly_jigsaw", "Jigsaw"),
             Peer("torchvision", "torchvision_jigsaw", "functional.crop"),
         ],
-        PICTURE_FACTS,
+        IMAGE_FACTS,
     ),
     Job(
         "augment-pairs",
@@ -174,7 +174,7 @@ def declared_by(case: Case) -> dict[str, str]:
         return {}
     task = like.make(case.source)
     absent = () if case.source in REAL else job.only_real
-    return {kind: why for kind, why in task.description.told_by(task).items() if kind not in absent}
+    return {kind: why for kind, why in task.description.known_shortcuts(task).items() if kind not in absent}
 
 
 def cases() -> Iterator[Case]:

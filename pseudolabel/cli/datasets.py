@@ -139,7 +139,7 @@ def description_table(facts: dict[str, Any]) -> dict[str, Any]:
     table["kept"] = ", ".join(f"{name}: {kind}" for name, kind in facts["kept"].items()) or {}
     for spread in facts["labels"]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
-        partly = not counts or spread["rows"] < spread["of"]
+        partly = not counts or spread["rows"] < spread["total"]
         table[spread["column"]] = (counts or spread["told"]) + (f", {LabelSpread(**spread).where}" if partly else "")
     table |= {f"left out {n}": f"{count:,}: {why}" for n, (why, count) in enumerate(facts["left_out"].items(), 1)}
     return table | {f"remark {number}": remark for number, remark in enumerate(facts["remarks"], 1)}

@@ -45,8 +45,8 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
     if made.validation:
         asked, reached = (f"{made.validation[name]:.2%}" for name in ("asked", "reached"))
         yield f"validation: {number_of(made.rows.get('validation', 0), 'rows')}, {reached} of all; asked for {asked}"
-    yield from count_line({"samples cut": made.cut, "rows missing": made.lacking}, made.ignored_suffixes)
-    if finished and (made.skipped or made.filtered or made.lacking):
+    yield from count_line({"samples cut": made.cut, "rows missing": made.missing_rows}, made.ignored_suffixes)
+    if finished and (made.skipped or made.filtered or made.missing_rows):
         yield from reason_lines(made)
     if finished:
         verify = "".join(f" --against {quote(one)}" for one in source if one != "-")

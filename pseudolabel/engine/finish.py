@@ -59,7 +59,7 @@ class Summary:
     skipped: int = 0
     filtered: int = 0
     cut: int = 0
-    lacking: int = 0
+    missing_rows: int = 0
     ignored: int = 0
     ignored_suffixes: dict[str, int] = field(default_factory=dict)  # the most frequent ones
     rows: dict[str, int] = field(default_factory=dict)
@@ -84,9 +84,9 @@ def finish_run(
     manifest: dict[str, Any],
     started: float,
     progress: Progress,
-    ours: CheckLock,
+    check_lock: CheckLock,
 ) -> Summary:
-    """Add up the shard records, check them, and write `_SUCCESS` last. `ours` raises `UserError` after a lost lock."""
+    """Add up the shard records, check them, and write `_SUCCESS` last. `check_lock` raises if the lock is lost."""
     records, count = Records(out), len(found.plan)
     made = [record for record in records.done(range(count), found.plan.digests) if record]
     assert len(made) == count, f"{count - len(made)} shards were reported done but are missing"
@@ -123,14 +123,14 @@ def finish_run(
         "shards": [file for record in made for file in record["files"]],
     }
     store(out).fsync(DATA, RECORDS)
-    ours()
+    check_lock()
     sweep(out, count, {file["name"] for file in manifest["shards"]})
     write_manifest(out, manifest)
     check_counts(summary, options, out)
     save_plan(records.folder / LEDGER, found.plan, places=False)
     store(out).discard(AUDIT)  # of the rows before this run
     write_card(out / CARD, task, manifest)
-    ours()
+    check_lock()
     write_atomic(out / SUCCESS, [])
     tidy(out)
     return summary
@@ -216,7 +216,7 @@ def total_counts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for file in files:
         rows[file["split"]] += file["rows"]
     return {
-        **{name: total(name) for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")},
+        **{name: total(name) for name in ("seen", "used", "skipped", "filtered", "cut", "missing_rows")},
         "rows": dict(rows),
         "unknown_share": Counts(tokens=total("tokens"), unknown=total("unknown")).unknown_share,
         "bytes": sum(file["bytes"] for file in files),

@@ -42,7 +42,7 @@ class Counts:
     skipped: int = 0
     filtered: int = 0
     cut: int = 0  # pieces of long documents, without the first piece of each
-    lacking: int = 0  # rows that used samples could not give
+    missing_rows: int = 0  # rows that used samples could not give
     tokens: int = 0  # tokens of text, of text tasks
     unknown: int = 0  # [UNK] among them
     rows: dict[str, int] = field(default_factory=dict)  # by split
@@ -135,7 +135,7 @@ class ShardReading:
             self.counts.skipped += item.count
         else:
             self.counts.filtered += item.count
-        self.counts.lacking += item.rows
+        self.counts.missing_rows += item.rows
         self.report.count(0, item.count, 0)
         if self.skips is not None:
             kind = "skipped" if item.unusable else "filtered"

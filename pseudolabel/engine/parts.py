@@ -49,10 +49,10 @@ def plan_parts(
     if target.is_complete():
         return finished_summary(target.out, existing_manifest(target.out, target.manifest))
     plan = target.scan.plan
-    with store(target.out).lock(progress.note) as ours:
+    with store(target.out).lock(progress.note) as check_lock:
         target.begin(progress)
         workers = len(plan) if target.task.observed_megabytes else 0  # another fit is quick, and needs none
-        with RunSession(target.task, chosen, target.scan, target.out, progress, workers, ours) as session:
+        with RunSession(target.task, chosen, target.scan, target.out, progress, workers, check_lock) as session:
             session.learn()
         target.scan.source_columns.save(target.out / RECORDS / SOURCE_COLUMNS)
         save_plan(target.out / RECORDS / PLAN, plan, places=True)
@@ -72,7 +72,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
     before = existing_manifest(out, manifest)
     if (out / SUCCESS).exists():
         return finished_summary(out, before)
-    with store(out).lock(progress.note, options.mark) as ours:
+    with store(out).lock(progress.note, options.mark) as check_lock:
         check_versions(out, before, manifest)
         plan = load_frozen_plan(out, PLAN)
         mine = range(number - 1, len(plan), count)
@@ -80,7 +80,7 @@ def make_part(task: Task, sources: Sequence[Path], options: RunOptions, progress
             check_mounted(plan, lacking)
             carried = read_or_refuse(out / RECORDS / SOURCE_COLUMNS, source_columns.load_columns)
             found = Scan(plan, begun_as["source"]["files"], begun_as["ignored_suffixes"], carried)
-            with RunSession(task, options, found, out, progress, len(lacking), ours) as session:
+            with RunSession(task, options, found, out, progress, len(lacking), check_lock) as session:
                 session.make(lacking)
     return step_summary(task, out, f"part {number} of {count} made", plan, mine, started)
 
@@ -124,7 +124,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
     if (out / SUCCESS).exists():
         return finished_summary(out, manifest)
     check_format(out, manifest)
-    with store(out).lock(progress.note) as ours:
+    with store(out).lock(progress.note) as check_lock:
         plan = load_frozen_plan(out, PLAN if (out / RECORDS / PLAN).exists() else LEDGER)
         if lacking := missing_shards(out, plan):
             again = f"run the command of {dataset.manifest['task']} with --part {missing_parts(out, lacking)}"
@@ -134,4 +134,4 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
         about = manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns
         found = Scan(plan, *about, manifest.get("warnings", ()))
         options = replace(dataset.options, max_skipped=max_skipped)
-        return finish_run(dataset.task, options, found, out, manifest, started, progress, ours)
+        return finish_run(dataset.task, options, found, out, manifest, started, progress, check_lock)

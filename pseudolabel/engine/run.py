@@ -30,10 +30,12 @@ def run(
     target = resolve_target(task, source, chosen)
     if target.is_complete():  # no lock, because nothing is written
         return finished_summary(target.out, existing_manifest(target.out, target.manifest))
-    with store(target.out).lock(progress.note) as ours:
+    with store(target.out).lock(progress.note) as check_lock:
         target.begin(progress)
         if lacking := missing_shards(target.out, target.scan.plan):
-            with RunSession(target.task, chosen, target.scan, target.out, progress, len(lacking), ours) as session:
+            with RunSession(
+                target.task, chosen, target.scan, target.out, progress, len(lacking), check_lock
+            ) as session:
                 session.learn()
                 session.make(lacking)
-        return finish_run(target.task, chosen, target.scan, target.out, target.manifest, started, progress, ours)
+        return finish_run(target.task, chosen, target.scan, target.out, target.manifest, started, progress, check_lock)

@@ -31,10 +31,23 @@ class RunSession:
     """One attempt to run a plan, with a pool of workers and a folder in `_work/` that is deleted at the end."""
 
     def __init__(
-        self, task: Task, options: RunOptions, found: Scan, out: Path, progress: Progress, most: int, ours: CheckLock
+        self,
+        task: Task,
+        options: RunOptions,
+        found: Scan,
+        out: Path,
+        progress: Progress,
+        most: int,
+        check_lock: CheckLock,
     ) -> None:
-        """`most`: the largest useful number of workers. `ours`: raises `UserError` if the lock was lost."""
-        self.task, self.options, self.plan, self.progress, self.ours = task, options, found.plan, progress, ours
+        """`most`: the largest useful number of workers. `check_lock`: raises `UserError` if the lock was lost."""
+        self.task, self.options, self.plan, self.progress, self.check_lock = (
+            task,
+            options,
+            found.plan,
+            progress,
+            check_lock,
+        )
         self.records, self.store = Records(out), store(out)
         self.crash_log = CrashLog.of(self.records.folder, options.mark)
         self.room = self.store.work_dir(WORK + options.mark)
@@ -110,7 +123,7 @@ class RunSession:
         search, first = CrashBisector(self.crash_log), deque[Job]()
         warned = (trial for job in jobs for trial in search.hold(job, self.crash_log.suspected_extents(job)))
         for event in self.pool.events(first, warned):
-            self.ours()
+            self.check_lock()
             match event:
                 case events.Progressed():
                     self.progress.add(event)

@@ -34,7 +34,7 @@ class LabelSpread(NamedTuple):
 
     column: str
     rows: int  # rows that were read
-    of: int  # rows of the dataset
+    total: int  # rows of the dataset
     counts: Sequence[tuple[str, int]]  # (class, its rows); empty for lists and for too many classes
     told: str  # a summary in words
     classes: int = 0  # number of classes; 0 for lists
@@ -44,13 +44,13 @@ class LabelSpread(NamedTuple):
     @property
     def where(self) -> str:
         """Return `in 1,000 rows` or `in 1,000 of 9,000 rows`."""
-        return f"in {self.rows:,} rows" if self.rows == self.of else f"in {self.rows:,} of {self.of:,} rows"
+        return f"in {self.rows:,} rows" if self.rows == self.total else f"in {self.rows:,} of {self.total:,} rows"
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Return the facts that `describe --json` prints. Raise `UserError` if a file is damaged."""
     manifest, summary, task, labels = dataset.manifest, dataset.manifest["summary"], dataset.task, spreads(dataset)
-    names = ("seen", "used", "skipped", "filtered", "lacking", "ignored", "shards", "bytes", "seconds")
+    names = ("seen", "used", "skipped", "filtered", "missing_rows", "ignored", "shards", "bytes", "seconds")
     return {
         "out": str(dataset.out),
         "task": task.name,

@@ -125,10 +125,10 @@ def _check_skip_list(dataset: Dataset, findings: Findings) -> None:
             if one != other:
                 raise UnusableSample(f"line {number} differs from the shards' records")
             line = read_json(path, SKIPPED_SHAPE, one)
-            counts.update({line["kind"]: line["samples"], "lacking": line.get("rows", 0)})
+            counts.update({line["kind"]: line["samples"], "missing_rows": line.get("rows", 0)})
     except UnusableSample as fault:
         findings.blame(SKIPPED, str(fault))
         return
-    for name in ("skipped", "filtered", "lacking"):
+    for name in ("skipped", "filtered", "missing_rows"):
         if counts[name] != summary[name]:
             findings.blame(SKIPPED, f"it lists {counts[name]} {name}, but the manifest counts {summary[name]}")

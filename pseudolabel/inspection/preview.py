@@ -142,7 +142,7 @@ def _pieces(labeler: Labeler, row: Row) -> str:
 def sections(shown: Sequence[tuple[str, Card]], labels: Sequence[dict[str, Any]]) -> list[Section]:
     """Group cards by class, in the order of the classes."""
     counts = {
-        f"{spread['column']}: {name}": f"{count:,} rows" if spread["rows"] == spread["of"] else ""
+        f"{spread['column']}: {name}": f"{count:,} rows" if spread["rows"] == spread["total"] else ""
         for spread in labels
         for name, count in spread["counts"]
     }
@@ -163,7 +163,7 @@ def render_facts(made: dict[str, Any]) -> Iterator[str]:
     yield '<ul class="stats">'
     numbers = {f"{split} rows": count for split, count in made["rows"].items()}
     numbers |= {f"samples {name}": made[name] for name in ("seen", "skipped", "filtered")}
-    numbers |= {"rows missing": made["lacking"]} if made["lacking"] else {}
+    numbers |= {"rows missing": made["missing_rows"]} if made["missing_rows"] else {}
     for name, count in numbers.items():
         yield f"<li><b>{count:,}</b><span>{escape_text(name)}</span></li>"
     yield f"<li><b>{size_text(made['bytes'])}</b><span>in {number_of(made['shards'], 'shards')}</span></li></ul>"
@@ -200,6 +200,6 @@ def _spread(spread: LabelSpread) -> str:
         content = f"<table>{''.join(lines)}</table>"
     else:
         content = f"<p>{escape_text(spread.told)}, {spread.where}.</p>"
-    if spread.counts and spread.rows < spread.of:
+    if spread.counts and spread.rows < spread.total:
         content += f"<p>{spread.where}</p>"
     return f"<div><h2>{escape_text(spread.column)}</h2>{content}</div>"

@@ -13,7 +13,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Chance, Column, Piece, Sample, Skipped, Tiles, UserError, or_skipped
-from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
+from pseudolabel.tasks.base.task import IMAGE_FACTS, Description, ImageTask, Labeler, PerSampleLabeler, Row, Rows
 from pseudolabel.transforms.image import augment, codec, ops
 
 DUPLICATE_BITS = 8  # of 64; images whose hashes, mirrored or not, differ in at most 8 bits make no negative row
@@ -48,8 +48,8 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     name: ClassVar[str] = "augment-pairs"
     description = Description(
         paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
-        told_by=lambda task: {
-            **dict.fromkeys(PICTURE_FACTS, "views of one image look alike"),
+        known_shortcuts=lambda task: {
+            **dict.fromkeys(IMAGE_FACTS, "views of one image look alike"),
             "earlier rows of the sample": "each image gives one row of the same image and --negatives others",
         },
     )

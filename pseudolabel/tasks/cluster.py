@@ -29,9 +29,16 @@ from pseudolabel.readers.text.reader import TextOptions
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import VideoOptions
 from pseudolabel.storage.files import file_sha256
-from pseudolabel.tasks.base.modalities import MODALITIES, Kind, Modality, check_own_options, file_keys, find_modality
+from pseudolabel.tasks.base.modalities import (
+    MODALITIES,
+    Modality,
+    ModalitySpec,
+    check_own_options,
+    file_keys,
+    find_modality,
+)
 from pseudolabel.tasks.base.task import (
-    PICTURE_FACTS,
+    IMAGE_FACTS,
     Description,
     Labeler,
     PerSampleLabeler,
@@ -64,7 +71,7 @@ class ClusterRows(NamedTuple):
         """Yield one sample per key. Payload: its row, None (no features) or the error."""
         task = self.task
         for sample in samples:
-            stored = task.kind.stored(sample, task.size)
+            stored = task.kind.store(sample, task.size)
             del sample  # an image may be large
             try:
                 features = task.feature_set.features(task.feature_set.raw(stored), self.book.learned)
@@ -94,7 +101,7 @@ class ClusterRows(NamedTuple):
         if not task.description.self_verifying(task):
             known = 0 <= row["cluster"] < len(centroids.sizes)
             return None if known else f"`cluster` is {row['cluster']}, not one of 0 to {len(centroids.sizes) - 1}"
-        features = task.feature_set.features(task.feature_set.raw(task.kind.restored(row)), learned)
+        features = task.feature_set.features(task.feature_set.raw(task.kind.restore(row)), learned)
         return centroids.fault(features, *(row[name] for name in Assignment._fields))
 
     def draw(self, row: Row) -> Iterable[Piece]:
@@ -136,8 +143,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         paper="Caron et al. 2018 (DeepCluster), https://arxiv.org/abs/1807.05520; Yan et al. 2020 (ClusterFit); "
         "Asano et al. 2020 (SeLa)",
         notes=_notes,
-        told_by=lambda task: dict.fromkeys(
-            (*PICTURE_FACTS, "picture size", "loudness", "spectrum"), "clusters depend on the content of the input"
+        known_shortcuts=lambda task: dict.fromkeys(
+            (*IMAGE_FACTS, "image size", "loudness", "spectrum"), "clusters depend on the content of the input"
         ),
         self_verifying=lambda task: task.origin != FROM_FILE and not task.no_inputs,  # features can be recomputed
     )
@@ -163,7 +170,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     # --- modality and features ---
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ModalitySpec:
         """Return the entry of `MODALITIES` for the modality, or for images until the modality is known."""
         return MODALITIES[self.modality or Modality.images]
 
@@ -198,7 +205,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @cached_property
     def encoder_width(self) -> int:
         """Return how many numbers the network of `--encoder` outputs per sample."""
-        wave = round(self.seconds * self.rate) if self.modality == Modality.sound else None
+        wave = round(self.seconds * self.rate) if self.modality == Modality.audio else None
         return onnx_encoder.output_width(Path(self.encoder), wave)
 
     @property
@@ -269,7 +276,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     def raw(self, sample: Sample) -> np.ndarray:
         """Return the raw features of a sample, computed from the stored input."""
-        return self.feature_set.raw(self.kind.stored(sample, self.size))
+        return self.feature_set.raw(self.kind.store(sample, self.size))
 
     def observe(self, samples: Iterator[Sample]) -> Iterator[np.ndarray]:
         return self.observe_features(samples, self.raw)

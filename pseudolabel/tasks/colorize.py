@@ -11,7 +11,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, FilteredSample, Piece, Tiles, UserError
-from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Row
+from pseudolabel.tasks.base.task import IMAGE_FACTS, Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, ops
 from pseudolabel.transforms.image.color import bin_centers, lab, soft_bins
 from pseudolabel.transforms.image.crops import square_side, squares
@@ -30,13 +30,13 @@ class Colorize(ImageTask):
     description = Description(
         paper="Zhang et al. 2016, https://arxiv.org/abs/1603.08511",
         invalidating_augmentations=("anything that moves pixels, if it is not done to the bins as well",),
-        told_by=lambda task: dict.fromkeys(PICTURE_FACTS, "light and shapes of a photograph hint at its colours"),
+        known_shortcuts=lambda task: dict.fromkeys(IMAGE_FACTS, "light and shapes of a photograph hint at its colours"),
     )
 
     size: Annotated[int, Option(min=8, max=8192, help="Side of the square in pixels.")] = 176
     stride: Annotated[int, Option(min=1, help="Distance in pixels from one label to the next, in both directions.")] = 4
     soft: Annotated[int, Option(min=0, max=32, help="Also store the N nearest bins and their weights; paper: 5.")] = 0
-    least_colour: Annotated[
+    min_colour: Annotated[
         float,
         Option(min=0, help="Skip an image if |a| and |b| are at most this at all labels. Both are 0 in gray images."),
     ] = 5.0
@@ -84,12 +84,12 @@ class Colorize(ImageTask):
             colours = lab(ops.mirror(shown) if flip else shown)
             ab = colours[:: self.stride, :: self.stride, 1:].reshape(-1, 2)
             farthest = max(farthest, float(np.abs(ab).max()))
-            if farthest > self.least_colour:
+            if farthest > self.min_colour:
                 break
         else:
             ops.check_not_flat(image)
             raise FilteredSample(
-                f"no colour: a and b are at most {farthest:.1f}; give a --least-colour below {self.least_colour:g}"
+                f"no colour: a and b are at most {farthest:.1f}; give a --min-colour below {self.min_colour:g}"
             )
         near, weights = soft_bins(ab, self.soft or 1)
         row: Row = {"bins": near[:, 0].tolist(), "box": list(box), "flip": flip}

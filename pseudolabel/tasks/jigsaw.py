@@ -14,7 +14,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import Column, Piece, Tiles, UnusableSample, UserError
-from pseudolabel.tasks.base.task import PICTURE_FACTS, Description, ImageTask, Row
+from pseudolabel.tasks.base.task import IMAGE_FACTS, Description, ImageTask, Row
 from pseudolabel.transforms.image import codec, color, ops
 from pseudolabel.transforms.image.permutations import permutation_set
 
@@ -57,7 +57,7 @@ class Jigsaw(ImageTask):
     description = Description(
         paper="Noroozi & Favaro 2016, https://arxiv.org/abs/1603.09246",
         invalidating_augmentations=("hflip", "vflip", "rot90", "shuffle"),
-        told_by=lambda task: dict.fromkeys(PICTURE_FACTS, "the middle of a photograph differs from its borders"),
+        known_shortcuts=lambda task: dict.fromkeys(IMAGE_FACTS, "the middle of a photograph differs from its borders"),
     )
 
     preset: Annotated[JigsawPreset, Option(help="Default values: the paper's or its code's.")] = JigsawPreset.paper225

@@ -73,7 +73,7 @@ class MaskAudio(AudioTask):
         invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),
         notes=_notes,
         self_verifying=lambda task: not task.features,  # else codes need a model, not the stored audio alone
-        told_by=lambda task: {
+        known_shortcuts=lambda task: {
             "place": "spans of the published length cover the middle of a short utterance more often"
         },
     )
@@ -203,7 +203,7 @@ class MaskAudio(AudioTask):
         codebooks.save_arrays(artefacts / self.book, book._asdict(), about)
 
     def labeler(self, artefacts: Path) -> Labeler:
-        return PerSampleLabeler(MaskAudioLabeler(self, self.load_codebook(artefacts / self.book)), self.columns())
+        return PerSampleLabeler(MaskAudioRows(self, self.load_codebook(artefacts / self.book)), self.columns())
 
     def frame_features(self, sound: Utterance) -> np.ndarray:
         """Return `(n, D)` float32 features: MFCC at 100 Hz, those of `--features` at 50 Hz, or BEST-RQ's at 25 Hz."""
@@ -220,7 +220,7 @@ class MaskAudio(AudioTask):
         return min(audio_features.filter_ceiling(sound.rate, sound.heard), self.ceiling or np.inf)
 
 
-class MaskAudioLabeler(NamedTuple):
+class MaskAudioRows(NamedTuple):
     """The `RowMaker` of the task `mask-audio`: the task and its codebook."""
 
     task: MaskAudio

@@ -29,17 +29,19 @@ class Strategy(StrEnum):
     grid = "grid"
 
 
-class Usual(NamedTuple):
+class StrategyDefaults(NamedTuple):
     """The defaults of a strategy."""
 
     ratio: float
     min_area: float  # smallest share of the image in the crop
 
 
-DEFAULT_RATIOS = {
-    Strategy.random: Usual(ratio=0.75, min_area=0.2),  # facebookresearch/mae, main_pretrain.py
-    Strategy.block: Usual(ratio=75 / 196, min_area=0.08),  # microsoft/unilm, beit/README.md, --num_mask_patches 75
-    Strategy.grid: Usual(ratio=0.6, min_area=0.67),  # microsoft/SimMIM, config.py and data_simmim.py
+DEFAULTS = {
+    Strategy.random: StrategyDefaults(ratio=0.75, min_area=0.2),  # facebookresearch/mae, main_pretrain.py
+    Strategy.block: StrategyDefaults(
+        ratio=75 / 196, min_area=0.08
+    ),  # microsoft/unilm, beit/README.md, --num_mask_patches 75
+    Strategy.grid: StrategyDefaults(ratio=0.6, min_area=0.67),  # microsoft/SimMIM, config.py and data_simmim.py
 }
 
 
@@ -64,7 +66,7 @@ class MaskPatches(ImageTask):
         paper="He et al. 2022, https://arxiv.org/abs/2111.06377; Bao et al. 2022 (BEiT); Xie et al. 2022 (SimMIM)",
         chance_level="not defined; the hidden patches are predicted pixel by pixel, and the error is measured",
         self_verifying=lambda task: True,  # any mask of the right size is valid; the targets are in the image
-        told_by=lambda task: BLOCKS_TELL if task.strategy == Strategy.block else {},
+        known_shortcuts=lambda task: BLOCKS_TELL if task.strategy == Strategy.block else {},
     )
 
     strategy: Annotated[
@@ -119,12 +121,12 @@ class MaskPatches(ImageTask):
     @cached_property
     def share(self) -> float:
         """Return the share of patches to hide: `--ratio` or the strategy's default."""
-        return DEFAULT_RATIOS[self.strategy].ratio if self.ratio is None else self.ratio
+        return DEFAULTS[self.strategy].ratio if self.ratio is None else self.ratio
 
     @cached_property
     def least_area(self) -> float:
         """Return the smallest share of the image in the crop: `--min-area` or the strategy's default."""
-        return DEFAULT_RATIOS[self.strategy].min_area if self.min_area is None else self.min_area
+        return DEFAULTS[self.strategy].min_area if self.min_area is None else self.min_area
 
     def options(self) -> Mapping[str, Any]:
         own = {"ratio": self.share, "min_area": self.least_area, "unit": self.whole, "hidden": self.count}

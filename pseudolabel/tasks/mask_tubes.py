@@ -68,7 +68,7 @@ class MaskTubes(VideoTask):
         return self.space_clips(Sampling(tuple(range(self.frames)), self.frames, FRAME_GAP, seconds=False))
 
     @property
-    def usual(self) -> Framing:
+    def default_framing(self) -> Framing:
         return Framing(224, 256, Crop.random, 0)
 
     @property

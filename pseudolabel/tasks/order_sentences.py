@@ -71,7 +71,7 @@ class OrderSentences(MaskingOptions, TokenTask):
     description = Description(
         paper="Lan et al. 2020, https://arxiv.org/abs/1909.11942; Devlin et al. 2019",
         invalidating_augmentations=("dropping or swapping segments", "masking again where --mask was given"),
-        told_by=lambda task: SWAPPED_TELLS if task.negatives == Negatives.swapped else {},
+        known_shortcuts=lambda task: SWAPPED_TELLS if task.negatives == Negatives.swapped else {},
     )
 
     negatives: Annotated[

@@ -45,17 +45,19 @@ class PredictContext(ImageTask):
     description = Description(
         paper="Doersch et al. 2015, https://arxiv.org/abs/1505.05192",
         invalidating_augmentations=("hflip", "vflip", "rot90", "swapping the patches"),
-        told_by=lambda task: {"border pixels": "the facing borders of neighbouring patches resemble each other"},
+        known_shortcuts=lambda task: {
+            "border pixels": "the facing borders of neighbouring patches resemble each other"
+        },
     )
 
-    per_picture: Annotated[int, Option(min=1, max=1000, help="Rows (pairs of patches) per image.")] = 8
+    rows_per_image: Annotated[int, Option(min=1, max=1000, help="Rows (pairs of patches) per image.")] = 8
     patch: Annotated[int, Option(min=8, max=4096, help="Side of a patch in pixels.")] = 96
     gap: Annotated[int, Option(min=0, help="Pixels between neighbouring patches.")] = 48
     jitter: Annotated[int, Option(min=0, help="Largest shift of a patch in pixels, in each direction.")] = 7
-    least_pixels: Annotated[int, Option(min=1, help="Smallest size of a resized image, in pixels.")] = 150_000
-    most_pixels: Annotated[int, Option(min=1, max=50_000_000, help="Largest size of a resized image, in pixels.")] = (
-        450_000
-    )
+    min_resized_pixels: Annotated[int, Option(min=1, help="Smallest size of a resized image, in pixels.")] = 150_000
+    max_resized_pixels: Annotated[
+        int, Option(min=1, max=50_000_000, help="Largest size of a resized image, in pixels.")
+    ] = 450_000
     coarsen: Annotated[
         float, Option(min=0, max=1, help="Share of patches downsampled, to 1/10 of the side at least, then enlarged.")
     ] = 0.33
@@ -67,10 +69,11 @@ class PredictContext(ImageTask):
         super().__post_init__()
         if 2 * self.jitter > self.gap:
             raise UserError(f"--jitter {self.jitter} lets patches overlap; give 0 to {self.gap // 2} or a larger --gap")
-        if self.most_pixels < max(self.least_pixels, self.least_side**2):
-            least = max(self.least_pixels, self.least_side**2)
+        if self.max_resized_pixels < max(self.min_resized_pixels, self.least_side**2):
+            least = max(self.min_resized_pixels, self.least_side**2)
             raise UserError(
-                f"--most-pixels {self.most_pixels} is too small for --least-pixels or two patches; give {least} or more"
+                f"--max-resized-pixels {self.max_resized_pixels} is too small for --min-resized-pixels or two patches; "
+                f"give {least} or more"
             )
 
     @property
@@ -97,7 +100,7 @@ class PredictContext(ImageTask):
         ops.check_not_flat(image)
         side = int(self.patch / sqrt(rng.uniform(least**2, most**2)))  # uniform in pixels, not in the side
         side -= side % max(1, side // self.patch)  # a multiple of the factor by which `resize` shrinks
-        for label in rng.integers(0, len(PLACES), self.per_picture).tolist():
+        for label in rng.integers(0, len(PLACES), self.rows_per_image).tolist():
             corners = self.corners(np.array([width, height]), side, PLACES[label], rng)
             boxes = np.hstack([corners, corners + side]).tolist()
             one, other = (self.without_shortcuts(self.resize(ops.crop(image, box)), rng) for box in boxes)
@@ -136,11 +139,11 @@ class PredictContext(ImageTask):
 
     def scales(self, height: int, width: int) -> tuple[float, float]:
         """Return the smallest and largest scale; neither is random. Raise `UnusableSample` if no scale is possible."""
-        least, most = (sqrt(pixels / (height * width)) for pixels in (self.least_pixels, self.most_pixels))
+        least, most = (sqrt(pixels / (height * width)) for pixels in (self.min_resized_pixels, self.max_resized_pixels))
         if self.patch / most < SMALLEST_PATCH:
             raise UnusableSample(
                 f"{width} x {height} pixels, too small: a side of a patch covers fewer than {SMALLEST_PATCH} pixels; "
-                "give a smaller --most-pixels"
+                "give a smaller --max-resized-pixels"
             )
         least = max(least, self.least_side / min(height, width))
         if least > most:

@@ -34,7 +34,7 @@ class Rotate(ImageTask):
     description = Description(
         paper="Gidaris et al. 2018, https://arxiv.org/abs/1803.07728",
         invalidating_augmentations=("hflip", "vflip", "rot90"),
-        told_by=lambda task: {
+        known_shortcuts=lambda task: {
             **dict.fromkeys(
                 ("border pixels", "block grid", "gradients", "chroma"), "photographs have an up and a down"
             ),

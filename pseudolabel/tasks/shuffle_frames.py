@@ -74,9 +74,9 @@ class ShuffleFrames(VideoTask):
         return self.frames or (3 if self.preset == FramePreset.verify else 4)
 
     @property
-    def usual(self) -> Framing:
+    def default_framing(self) -> Framing:
         opn = Framing(80, 240, Crop.busiest, 5)  # HsinYingLee/OPN, UCF_datalayers.py: 80 pixels, cut from 100
-        return opn if self.preset == FramePreset.opn else super().usual
+        return opn if self.preset == FramePreset.opn else super().default_framing
 
     @property
     def sampling(self) -> Sampling:

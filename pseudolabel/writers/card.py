@@ -64,7 +64,7 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     what, _, how = cleandoc(task.__doc__ or "").partition("\n\n")
     rows = ", ".join(f"{count:,} {split}" for split, count in summary["rows"].items())
     counts = " · ".join(f"{summary[name]:,} {name}" for name in ("seen", "used", "skipped", "filtered"))
-    counts += f" · {summary['lacking']:,} rows missing" if summary["lacking"] else ""
+    counts += f" · {summary['missing_rows']:,} rows missing" if summary["missing_rows"] else ""
     yield from (f"# {escape(name)}", "", what, "")
     yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
     yield from (

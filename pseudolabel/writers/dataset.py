@@ -24,7 +24,7 @@ from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
 FILE_SHAPE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
-COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "lacking"), int)
+COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "missing_rows"), int)
 RECORD_SHAPE = {
     **{"extents": int, "weight": int, **COUNTS_SHAPE, "tokens": int, "unknown": int, "files": [FILE_SHAPE]},
 }

@@ -73,7 +73,7 @@ def export(dataset: Path | str, out: Path | str | None = None) -> dict[str, Any]
         (home := Disk(folder.parent)).commit(work, folder.name)
         home.fsync("")
     facts = {"out": str(folder), "rows": rows, "label_rate": labels.hz, "classes": labels.classes}
-    remark = {"lacking": "a validation split, which trainers need; make the dataset again with --validation 0.01"}
+    remark = {"missing": "a validation split, which trainers need; make the dataset again with --validation 0.01"}
     return facts if "valid" in rows else {**facts, **remark}
 
 

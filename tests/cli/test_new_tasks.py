@@ -50,7 +50,7 @@ def test_a_new_task_is_one_file(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("one two\n\nword\n\nthree four\n\nthe the\n", "utf-8")
     words = ("swap-words", "lines.txt", "--out", "swapped", "--copies", 3, "--json")
     counts = json.loads(python("-m", "pseudolabel", *words, **where).stdout)
-    assert [counts[name] for name in ("seen", "used", "filtered", "lacking")] == [4, 2, 2, 0]
+    assert [counts[name] for name in ("seen", "used", "filtered", "missing_rows")] == [4, 2, 2, 0]
     left = [json.loads(line)["key"] for line in (tmp_path / "swapped" / "_skipped.jsonl").read_text().splitlines()]
     assert sorted(left) == ["lines.txt#27", "lines.txt#9"]
     options = ["-c", HERE.parent / "pyproject.toml", "--rootdir", tmp_path, "-p", "no:cacheprovider", "-n", 0, "-m", ""]

@@ -409,9 +409,9 @@ def test_the_first_samples_of_a_file_whose_header_says_too_little(tmp_path: Path
 @pytest.mark.parametrize(
     ("names", "modality"),
     [
-        (["a.webm"], "sound"),
+        (["a.webm"], "audio"),
         (["a.webm", "film.webm"], "video"),
-        (["a.webm", "a.m4a"], "sound"),
+        (["a.webm", "a.m4a"], "audio"),
         (["film.mp4"], "video"),
     ],
 )

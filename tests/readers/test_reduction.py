@@ -120,7 +120,7 @@ SMALL: tuple[ImageTask, ...] = (
     Colorize(size=48),
     MaskPatches(height=48, width=32),
     Jigsaw(tile=16, cell=19, gray=0),
-    PredictContext(patch=16, gap=8, jitter=1, least_pixels=6000, most_pixels=9000, coarsen=0),
+    PredictContext(patch=16, gap=8, jitter=1, min_resized_pixels=6000, max_resized_pixels=9000, coarsen=0),
     AugmentPairs(size=32, negatives=0),
     CropViews(global_size=32, local_size=16),
 )

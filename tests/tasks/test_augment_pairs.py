@@ -98,7 +98,7 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
     }.items():
         cv2.imwrite(str(folder / name), picture)
     done = run(AugmentPairs(size=32, negatives=2), folder, out=tmp_path / "alone", copies=3)
-    assert (done.used, done.rows, done.lacking) == (4, {"train": 12}, 24)
+    assert (done.used, done.rows, done.missing_rows) == (4, {"train": 12}, 24)
     lines = [json.loads(line) for line in (tmp_path / "alone" / "_skipped.jsonl").read_text().splitlines()]
     assert sum(line["rows"] for line in lines) == 24
     assert {line["samples"] for line in lines} == {0}
@@ -107,7 +107,7 @@ def test_pictures_that_look_alike_are_no_false_pair_and_the_lacking_rows_are_cou
     cv2.imwrite(str(folder / "other.png"), photograph(90, 120, seed=8))
     done = run(AugmentPairs(size=32, negatives=1), folder, out=tmp_path / "five")
     pairs = pq.read_table(tmp_path / "five" / "data", columns=["key", "partner", "label"]).to_pylist()
-    assert done.lacking == 0
+    assert done.missing_rows == 0
     assert all("other.png" in (row["key"], row["partner"]) for row in pairs if not row["label"])
 
 
@@ -137,7 +137,7 @@ def test_a_shard_has_company_even_of_large_photographs(tmp_path: Path) -> None:
     for i in range(17):
         cv2.imwrite(str(folder / f"{i}.png"), rng.integers(0, 256, (640, 640, 3), np.uint8))
     done = run(AugmentPairs(size=16), folder, out=tmp_path / "pairs")
-    assert (done.shards, done.rows, done.lacking) == (1, {"train": 34}, 0), "the one left over is with the others"
+    assert (done.shards, done.rows, done.missing_rows) == (1, {"train": 34}, 0), "the one left over is with the others"
     assert run(AugmentPairs(size=16, negatives=0), folder, out=tmp_path / "same").shards > 2
     assert AugmentPairs(negatives=20).min_shard_extents() == 40
 

@@ -30,12 +30,12 @@ from pseudolabel.transforms.clustering.onnx_encoder import load_network
 from pseudolabel.transforms.image import features as image_features
 from pseudolabel.transforms.text import features as text_features
 
-SOURCES = {"images": FIXTURES / "images", "sound": FIXTURES / "audio", "text": FIXTURES / "text"}
+SOURCES = {"images": FIXTURES / "images", "audio": FIXTURES / "audio", "text": FIXTURES / "text"}
 SOURCES["video"] = FIXTURES / "video"
 MADE = {
     "hog": ("images", {}),
     "pixels": ("images", {"features": "pixels", "clusters": 3, "spherical": True}),
-    "mfcc": ("sound", {"clusters": 4, "balanced": True}),
+    "mfcc": ("audio", {"clusters": 4, "balanced": True}),
     "tf-idf": ("text", {"modality": "text", "clusters": 6}),
     "clips": ("video", {"size": 64, "every_seconds": 0.5}),
 }
@@ -148,7 +148,7 @@ def test_without_inputs_the_labels_are_the_same(made: Made, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("column", ["cluster", "distance", "margin"])
 def test_each_number_is_held_against_what_is_stored(column: str, made: Made) -> None:
-    labeler = Cluster(**MADE["mfcc"][1], modality="sound").labeler(made["mfcc"])
+    labeler = Cluster(**MADE["mfcc"][1], modality="audio").labeler(made["mfcc"])
     table = pq.read_table(made["mfcc"] / "data")
     assert set(labeler.check_rows(table, None)) == {None}
     for off in (-1, 0.01, float("nan")) if column != "cluster" else (-9, 9):
@@ -181,10 +181,10 @@ def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Pat
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match=r"images \(2\), \w+ \(1\), \w+ \(1\); give one, such as --modality images"):
         Cluster().resolve([tmp_path])
-    assert ".wav" in Cluster(modality="sound").resolve([tmp_path]).reader().suffixes
+    assert ".wav" in Cluster(modality="audio").resolve([tmp_path]).reader().suffixes
     (tmp_path / "f").mkdir()
     with pytest.raises(
-        UserError, match="it holds no files, and cluster reads images or sound or text or video"
+        UserError, match="it holds no files, and cluster reads images or audio or text or video"
     ) as refused:
         Cluster().resolve([tmp_path / "f"])
     assert refused.value.code == 5
@@ -195,11 +195,11 @@ def test_a_source_of_several_modalities_is_refused_with_the_counts(tmp_path: Pat
     [
         (["a.jpg", "b.gif", "c.gif"], "images"),
         (["a.mp4", "b.gif", "c.gif"], "video"),
-        (["a.wav", "README.md", "licence.txt", "COPYING"], "sound"),
+        (["a.wav", "README.md", "licence.txt", "COPYING"], "audio"),
         (["a/README.md", "b/README.md"], "text"),
         (["a.gif"], r"images \(1\), video \(1\)"),
-        (["a.gif", "b.wav"], r"sound \(1\), images \(1\), video \(1\)"),
-        (["readme-not.txt", "b.wav"], r"text \(1\), sound \(1\)"),
+        (["a.gif", "b.wav"], r"audio \(1\), images \(1\), video \(1\)"),
+        (["readme-not.txt", "b.wav"], r"text \(1\), audio \(1\)"),
     ],
 )
 def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modality: str, tmp_path: Path) -> None:
@@ -216,20 +216,20 @@ def test_files_of_two_kinds_and_notes_follow_the_others(names: list[str], modali
 def test_files_without_a_known_suffix_count_by_their_content(tmp_path: Path) -> None:
     """As those that have one do; and what no reader reads does not count."""
     picture, sound = (
-        next(SOURCES[kind].rglob(f"*.{end}")).read_bytes() for kind, end in (("images", "png"), ("sound", "wav"))
+        next(SOURCES[kind].rglob(f"*.{end}")).read_bytes() for kind, end in (("images", "png"), ("audio", "wav"))
     )
     for name, data in (("a", picture), ("b.jpeg_large", picture), ("c.pdf", b"%PDF-1.7"), ("README", b"a text")):
         (tmp_path / name).write_bytes(data)
     assert Cluster().resolve([tmp_path]).modality == "images"
     (tmp_path / "d.wav_large").write_bytes(sound)
-    with pytest.raises(UserError, match=r"several modalities: images \(2\), sound \(1\); give one"):
+    with pytest.raises(UserError, match=r"several modalities: images \(2\), audio \(1\); give one"):
         Cluster().resolve([tmp_path])
 
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
-        ({"seconds": 3.0}, "--seconds is for sound, not for images; leave it out"),
+        ({"seconds": 3.0}, "--seconds is for audio, not for images; leave it out"),
         ({"gap": 3}, "--gap is for video, not for images; leave it out"),
         ({"features": "mfcc"}, "give hog, pixels, or a file"),
         ({"features": "nowhere.npy"}, "cannot be read"),
@@ -252,8 +252,8 @@ def test_a_codebook_for_something_else_is_refused(made: Made, tmp_path: Path) ->
         run(Cluster(codebook=book, size=100), SOURCES["images"], out=tmp_path / "out")
     with pytest.raises(UserError, match="is for features hog, not pixels"):
         run(Cluster(codebook=book, features="pixels"), SOURCES["images"], out=tmp_path / "out")
-    with pytest.raises(UserError, match="features 'hog' are not for sound"):
-        run(Cluster(codebook=book), SOURCES["sound"], out=tmp_path / "out")
+    with pytest.raises(UserError, match="features 'hog' are not for audio"):
+        run(Cluster(codebook=book), SOURCES["audio"], out=tmp_path / "out")
     (tmp_path / "book.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"give the \.npz file that cluster"):
         run(Cluster(codebook=str(tmp_path / "book.npz")), SOURCES["images"], out=tmp_path / "out")
@@ -444,7 +444,7 @@ def test_a_network_of_the_users_own(made: Made, tmp_path: Path) -> None:
         ("images", [1, "t"], SAME, r"is given \(1, 3, 224, 224\)"),
         ("images", [3, 3, 64, 64], SAME, r"takes x of shape \[3, 3, 64, 64\]"),
         ("images", ["n", 3, 8, 8], ("ReduceMean", ["x"], ["y"], {"axes": [1, 2, 3], "keepdims": 0}), r"is \(1,\), not"),
-        ("sound", [1, 3, 64, 64], SAME, r"but is given \(1, 240000\)"),
+        ("audio", [1, 3, 64, 64], SAME, r"but is given \(1, 240000\)"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(

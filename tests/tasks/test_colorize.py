@@ -107,9 +107,9 @@ def test_the_input_is_the_lightness_of_its_box() -> None:
 
 def test_pictures_without_colour_are_left_out_with_the_measure() -> None:
     gray = photograph(60, 80)[..., :1].repeat(3, 2)
-    with pytest.raises(FilteredSample, match=r"a and b are at most 0\.1; give a --least-colour below 5"):
+    with pytest.raises(FilteredSample, match=r"a and b are at most 0\.1; give a --min-colour below 5"):
         rows(Colorize(), gray)
-    assert rows(Colorize(least_colour=0.0), photograph(60, 80) // 8 + 100)
+    assert rows(Colorize(min_colour=0.0), photograph(60, 80) // 8 + 100)
 
 
 def test_a_square_without_colour_is_not_the_end_of_the_picture() -> None:

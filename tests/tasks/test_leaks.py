@@ -32,7 +32,7 @@ def test_tiles_of_cells_that_look_the_same_are_the_same(preset: str, height: int
 def test_patches_that_show_the_same_are_the_same() -> None:
     """On a pattern of 2 x 2 pixels there are four patches of one scale, by whether left and top are even."""
     for seed in range(4):
-        task, image = PredictContext(colour="keep", coarsen=0, per_picture=16), checks(300 + seed, 410, 2)
+        task, image = PredictContext(colour="keep", coarsen=0, rows_per_image=16), checks(300 + seed, 410, 2)
         made = rows(task, image)
         seen = {}
         for row in made:

@@ -18,7 +18,7 @@ from pseudolabel import MaskAudio, UserError, run
 from pseudolabel.contracts import FilteredSample, Sample, UnusableSample
 from pseudolabel.inspection.verify import verify
 from pseudolabel.readers.audio.reader import Utterance
-from pseudolabel.tasks.mask_audio import MaskAudioLabeler
+from pseudolabel.tasks.mask_audio import MaskAudioRows
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.transforms.audio.masks import SpanMaskPreset, span_mask
 from pseudolabel.transforms.clustering.codebooks import Centroids, fit_centroids, random_projection, save_arrays
@@ -61,11 +61,11 @@ def test_labels_are_as_many_as_the_models_frames() -> None:
         ten = features[: audio_features.frame_count(samples, 160)]
         assert len(ten[::2]) == conv_frames(samples)
         if samples % 500 == 0 or samples < 800:
-            (row,) = MaskAudioLabeler(task, book).rows(Utterance("a", wave[:samples], 16_000, 16_000), rng)
+            (row,) = MaskAudioRows(task, book).rows(Utterance("a", wave[:samples], 16_000, 16_000), rng)
             assert len(row["labels"]) == len(row["mask"]) == conv_frames(samples)
             assert row["labels"] == row["labels_100hz"][::2]
     with pytest.raises(FilteredSample, match="too short for one frame"):
-        list(MaskAudioLabeler(task, book).rows(Utterance("a", wave[:399], 16_000, 16_000), rng))
+        list(MaskAudioRows(task, book).rows(Utterance("a", wave[:399], 16_000, 16_000), rng))
 
 
 def test_labels_are_the_nearest_centroids_of_the_stored_sound(made: Path) -> None:
@@ -245,7 +245,7 @@ def test_features_of_a_model_are_clustered_by_key(made: Path, tmp_path: Path) ->
     key = next(iter(features))
     with pytest.raises(UnusableSample, match="frames, the audio has 49 at 50 Hz"):
         list(
-            MaskAudioLabeler(task, Centroids(centroids)).rows(
+            MaskAudioRows(task, Centroids(centroids)).rows(
                 Utterance(key, np.ones(16_000, np.int16), 16_000, 16_000), rng
             )
         )
@@ -370,7 +370,7 @@ def test_a_source_without_a_frame_is_refused_with_code_3(tmp_path: Path) -> None
 
 def test_features_of_another_width_than_the_codebook_are_skipped(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones((49, 4), np.float32))
-    coded = MaskAudioLabeler(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
+    coded = MaskAudioRows(MaskAudio(features=str(tmp_path)), Centroids(np.ones((3, 6), np.float32)))
     with pytest.raises(UnusableSample, match="4 numbers per frame, the codebook 6"):
         list(coded.rows(Utterance("a", np.ones(16_000, np.int16), 16_000, 16_000), np.random.default_rng(0)))
 

@@ -86,7 +86,7 @@ def test_projection_leaves_no_green_against_magenta() -> None:
 def test_a_third_of_the_patches_is_coarse() -> None:
     """A checkerboard of single pixels is gray where it was shrunk."""
     image = np.where(np.indices((400, 500)).sum(0)[..., None] % 2, np.uint8(230), np.uint8(20)).repeat(3, 2)
-    task = PredictContext(colour="keep", least_pixels=200_000, most_pixels=200_000)
+    task = PredictContext(colour="keep", min_resized_pixels=200_000, max_resized_pixels=200_000)
     coarse = [opened(row[name]).std() < 80 for row in rows(task, image, 60) for name in ("patch", "neighbour")]
     assert abs(np.mean(coarse) - 0.33) < 0.06
     assert not any(
@@ -107,10 +107,10 @@ def test_what_holds_no_two_patches_is_unusable(height: int, width: int, reason: 
     ("options", "remedy"),
     [
         ({"jitter": 25}, "give 0 to 24"),
-        ({"most_pixels": 50_000, "least_pixels": 40_000}, "give 61009 or more"),
-        ({"most_pixels": 100_000}, "give 150000 or more"),
+        ({"max_resized_pixels": 50_000, "min_resized_pixels": 40_000}, "give 61009 or more"),
+        ({"max_resized_pixels": 100_000}, "give 150000 or more"),
         ({"colour": "none"}, "choose among drop, project, keep"),
-        ({"per_picture": 0}, "give 1 to 1000"),
+        ({"rows_per_image": 0}, "give 1 to 1000"),
         ({"coarsen": -0.1}, "give 0 to 1"),
     ],
 )

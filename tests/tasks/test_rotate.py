@@ -71,7 +71,7 @@ def test_what_looks_the_same_upside_down_has_no_label() -> None:
 
 def test_a_blank_picture_is_called_blank() -> None:
     """By all tasks whose label nobody could tell from one colour; others make rows of it."""
-    for task in (Rotate(), Jigsaw(), PredictContext(), Colorize(least_colour=0)):
+    for task in (Rotate(), Jigsaw(), PredictContext(), Colorize(min_colour=0)):
         for colour in (90, (200, 10, 10)):
             with pytest.raises(UnusableSample, match=r"^blank: all pixels have one colour$"):
                 rows(task, np.full((100, 120, 3), colour, np.uint8))

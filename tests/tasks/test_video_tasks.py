@@ -363,8 +363,8 @@ def test_a_copy_that_shows_nothing_takes_no_other_with_it(tmp_path: Path) -> Non
     path, task = write(tmp_path / "corner.mp4", frames), ShuffleFrames(size=48)
     summary = run(task, path, out=tmp_path / "out", copies=12)
     assert summary.used == summary.seen > 0
-    assert 0 < summary.lacking < 12 * summary.used
-    assert summary.rows["train"] + summary.lacking == 12 * summary.used
+    assert 0 < summary.missing_rows < 12 * summary.used
+    assert summary.rows["train"] + summary.missing_rows == 12 * summary.used
     assert summary.rows["train"] == len(rows(task, path, copies=12)), "as the stream has them"
 
 

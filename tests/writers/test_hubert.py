@@ -70,7 +70,7 @@ def make(folder: Path, rows: Rows, shards: dict[str, int] = SHARDS, rate: int = 
         np.savez(folder / "centroids.npz", centroids=np.zeros((CLASSES, 39)))
     else:
         np.savez(folder / "quantiser.npz", codebook=np.zeros((8192, 16)), projection=np.zeros((320, 16)))
-    counts = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "lacking"), 0)
+    counts = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "missing_rows"), 0)
     manifest = {
         **{"task": "mask-audio", "copies": 1, "options": {}, "fields": {}, "versions": {}, "remarks": []},
         **{"artefacts": {}, "exceptions": {"reading": {}, "labelling": {}}, "shards": files},
@@ -144,7 +144,7 @@ def test_labels_at_other_rates(rows: Rows, tmp_path: Path) -> None:
     coarse = make(tmp_path / "coarse", [best_rq_row(index) for index in range(7)], shards)
     summary = export(coarse, out=tmp_path / "fairseq")
     assert (summary["label_rate"], summary["classes"], summary["rows"]) == (25, 8192, {"train": 7})
-    assert "--validation 0.01" in summary["lacking"]
+    assert "--validation 0.01" in summary["missing"]
     assert not (tmp_path / "fairseq" / "valid.tsv").exists()
     assert len((tmp_path / "fairseq" / "dict.km.txt").read_text().splitlines()) == 8192
     wrong = best_rq_row(0)

@@ -52,7 +52,7 @@ def audit(what: str, rows: int = ROWS, inputs: Sequence[str] = (), labels: Seque
             f"{what} has no row that can be audited{why}; give other --input and --label",
             3 if left_out else 5,
         )
-    by_method = table.dataset.task.description.told_by(table.dataset.task) if table.dataset else {}
+    by_method = table.dataset.task.description.known_shortcuts(table.dataset.task) if table.dataset else {}
     options = [*(f"--input={name}" for name in inputs), *(f"--label={name}" for name in labels)]
     options += [f"--rows={rows}"] if rows != ROWS else []
     return Report(

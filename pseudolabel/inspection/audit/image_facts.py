@@ -42,7 +42,7 @@ def image_facts(image: np.ndarray, encoded: bytes | None = None) -> dict[str, np
     across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
     profiles = [_relative(one) for one in (across.mean(0), down.mean(1), luma.var(0), luma.var(1))]
     found = {
-        "picture size": np.array(image.shape[:2], float),
+        "image size": np.array(image.shape[:2], float),
         "brightness and contrast": np.array([f(plane) for plane in planes for f in (np.mean, np.std)]),
         "gradients": _steps(luma),
         "chroma": np.concatenate([_steps(plane) for plane in planes[1:]]),

@@ -17,7 +17,7 @@ from pseudolabel.storage.layout import AUDIT, CARD
 from pseudolabel.writers.card import table_row
 from pseudolabel.writers.dataset import Dataset, read_json
 
-CLEAN, LEAKS, BY_METHOD = "clean", "leaks", "told by the method"  # verdicts on a question
+CLEAN, LEAKS, BY_METHOD = "clean", "leaks", "by the method"  # verdicts on a question
 HEADING = "## Audit"  # of the report in a card
 NAMES = ("label", "guessed from", "rate", "95 % interval", "chance", "verdict")
 SHADES = " ▁▂▃▄▅▆▇█"

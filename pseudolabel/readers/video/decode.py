@@ -144,30 +144,30 @@ class VideoFile:
 
         Skip frames that no other frame refers to, except those in `stamps`. If `stamps` is None, decode all.
         """
-        at, sound, last = -1, True, max(needed, default=-1)
+        at, continues, last = -1, True, max(needed, default=-1)
         for segment, packet in self._number_packets(self._again(timeline)):
             decoder = self._decoder
             # raise on damage instead of concealing it; not for open groups: their first frames lack a reference
             if not decoder.is_open and timeline.closed:
                 decoder.options = {**decoder.options, "err_detect": "explode"}
             if segment > at:
-                if at in needed and not (sound and segment in needed):
-                    yield from _given(decoder.decode, None)[0] if sound else ()
+                if at in needed and not (continues and segment in needed):
+                    yield from _intact_frames(decoder.decode, None)[0] if continues else ()
                     decoder.flush_buffers()
-                at, sound = segment, sound or not self.counted
+                at, continues = segment, continues or not self.counted
             if at > last:
                 return
-            if at in needed and sound:
+            if at in needed and continues:
                 if stamps is not None and decoder.name in SKIPPABLE_CODECS:
                     decoder.skip_frame = "DEFAULT" if packet.pts in stamps else "NONREF"
-                frames, sound = _given(decoder.decode, packet)
+                frames, continues = _intact_frames(decoder.decode, packet)
                 yield from frames
-                if sound and packet.pts == needed[at]:
-                    yield from _given(decoder.decode, None)[0]
+                if continues and packet.pts == needed[at]:
+                    yield from _intact_frames(decoder.decode, None)[0]
                     decoder.flush_buffers()
-                    sound = False
-        if at in needed and sound:
-            yield from _given(self._decoder.decode, None)[0]
+                    continues = False
+        if at in needed and continues:
+            yield from _intact_frames(self._decoder.decode, None)[0]
 
     def _again(self, timeline: Timeline) -> Iterator[av.Packet]:
         """Yield the timeline's packets again. If they are not held, seek to the first key frame, or reopen the file."""
@@ -267,11 +267,11 @@ def open_container(what: str, file: FaultRecordingFile, formats: str, **named: A
     return libav_errors(what, av.open, file, container_options={"format_whitelist": formats}, **before_19, **named)
 
 
-def _given(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
+def _intact_frames(decode: Callable[..., list[av.VideoFrame]], *given: Any) -> tuple[list[av.VideoFrame], bool]:
     """Return the decoder's frames up to the first damage, and whether there was no damage."""
     try:
         made = libav_errors("libav", decode, *given)
     except UnusableSample:
         return [], False
-    sound = list(takewhile(lambda frame: not frame.is_corrupt, made))
-    return sound, len(sound) == len(made)
+    intact = list(takewhile(lambda frame: not frame.is_corrupt, made))
+    return intact, len(intact) == len(made)

@@ -34,12 +34,12 @@ class Modality(StrEnum):
     """The modality of a source; the value of `--modality`."""
 
     images = "images"
-    sound = "sound"
+    audio = "audio"
     text = "text"
     video = "video"
 
 
-class Kind(NamedTuple):
+class ModalitySpec(NamedTuple):
     """A modality: its reader, the stored form of its samples, its columns and its feature sets."""
 
     options: type  # dataclass of the reader's options: a task that has them reads this modality
@@ -47,9 +47,9 @@ class Kind(NamedTuple):
     samples: str  # what a sample is called, in the plural
     example: str  # a folder, for examples in help and docs
     reader: Callable[[Any], Reader]
-    stored: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as it is stored
+    store: Callable[[Sample, int], StoredSample]  # (sample, --size) -> the sample as it is stored
     rows: Callable[[StoredSample, bool], Iterator[Row]]  # (sample, whether to store its input) -> one row per key
-    restored: Callable[[Row], StoredSample]  # the inverse of `rows`, for a row with its input
+    restore: Callable[[Row], StoredSample]  # the inverse of `rows`, for a row with its input
     columns: Callable[[Any], Sequence[Column]]  # task -> the input column, then columns about the input
     sets: tuple[str, ...]  # names of feature sets; the first is the default
     depends: tuple[str, ...]  # task options that the features depend on
@@ -98,30 +98,30 @@ def _documents(sample: Sample, side: int) -> StoredSample:
     return StoredSample([f"{file}#{position}" for position in sample.payload.positions.tolist()], sample.payload)
 
 
-MODALITIES: dict[Modality, Kind] = {
-    Modality.images: Kind(
+MODALITIES: dict[Modality, ModalitySpec] = {
+    Modality.images: ModalitySpec(
         options=ImageOptions,
         suffixes=formats.IMAGES,
         samples="images",
         example="images/",
         reader=lambda task: ImageReader(task, lambda height, width: min(height, width) >= task.size),
-        stored=_picture,
+        store=_picture,
         rows=lambda stored, inputs: iter([{"image": Encoded(stored.payload, *stored.encoded)} if inputs else {}]),
-        restored=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
+        restore=lambda row: StoredSample([row["key"]], codec.decode_stored(row["image"])),
         columns=lambda task: [Column("image", "image", "input", "The whole image, shrunk to --size, as JPEG.")],
         sets=("hog", "pixels"),
         depends=("size",),
         is_file=True,
     ),
-    Modality.sound: Kind(
+    Modality.audio: ModalitySpec(
         options=AudioOptions,
         suffixes=formats.AUDIO,
         samples="utterances",
         example="speech/",
         reader=AudioReader,
-        stored=lambda sample, side: StoredSample([sample.key], sample.payload),
+        store=lambda sample, side: StoredSample([sample.key], sample.payload),
         rows=_sound_rows,
-        restored=lambda row: StoredSample(
+        restore=lambda row: StoredSample(
             [row["key"]], Utterance(row["key"], *audio_codec.decode_flac(row["audio"]), heard=2 * row["ceiling"])
         ),
         columns=lambda task: [
@@ -132,29 +132,29 @@ MODALITIES: dict[Modality, Kind] = {
         sets=("mfcc",),
         depends=("rate",),
     ),
-    Modality.text: Kind(
+    Modality.text: ModalitySpec(
         options=TextOptions,
         suffixes=formats.TEXT,
         samples="documents",
         example="corpus/",
         reader=TextReader,
-        stored=_documents,
+        store=_documents,
         rows=lambda stored, inputs: ({"text": text.decode()} if inputs else {} for text in stored.payload.texts()),
-        restored=lambda row: StoredSample([row["key"]], pack([row["text"].encode()], [0])),
+        restore=lambda row: StoredSample([row["key"]], pack([row["text"].encode()], [0])),
         columns=lambda task: [Column("text", "string", "input", "The whole document.")],
         sets=("tf-idf",),
         depends=(),
         encodes=False,
     ),
-    Modality.video: Kind(
+    Modality.video: ModalitySpec(
         options=VideoOptions,
         suffixes=formats.VIDEO,
         samples="clips",
         example="videos/",
         reader=lambda task: VideoReader(task.sampling, task.size),
-        stored=_clip,
+        store=_clip,
         rows=_clip_rows,
-        restored=_restore_clip,
+        restore=_restore_clip,
         columns=lambda task: [
             Column("frames", "list<image>", "input", "Frames of a clip in temporal order, as JPEG."),
             Column("timestamps", "list<float64>", "about", "Seconds from the first frame of the video to each frame."),
@@ -213,7 +213,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
             beside = formats.README.fullmatch(name.partition(".")[0]) or name in SIDECAR_NAMES
             if beside or (kinds == (Modality.text,) and not by_name):
                 notes.update(kinds)
-            elif kinds == (Modality.sound, Modality.video):
+            elif kinds == (Modality.audio, Modality.video):
                 containers += 1
                 films = films or not has_only_sound(file.where)
             elif len(kinds) > 1:
@@ -223,7 +223,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
         else:
             ignored[file.ignored_as] += 1
     if containers:
-        counts[Modality.video if films else Modality.sound] += containers
+        counts[Modality.video if films else Modality.audio] += containers
     for kinds, count in torn.items():
         if not any(kind in counts for kind in kinds):
             counts.update(dict.fromkeys(kinds, count))

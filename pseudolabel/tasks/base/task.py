@@ -60,7 +60,7 @@ def default_display(columns: Sequence[Column], row: Mapping[str, Any]) -> Iterat
 
 
 # facts of an image, of which those of similar images are similar
-PICTURE_FACTS = ("file size", "brightness and contrast", "gradients", "chroma", "border pixels", "block grid")
+IMAGE_FACTS = ("file size", "brightness and contrast", "gradients", "chroma", "border pixels", "block grid")
 TASKS: dict[str, type[Task]] = {}  # by command name; a class registers itself when it is defined
 Row = dict[str, Any]
 
@@ -125,7 +125,7 @@ class Description:
     notes: Callable[[Any, Path], Sequence[str]] = lambda task, artefacts: ()  # remarks, beyond column meanings
     self_verifying: Callable[[Any], bool] = lambda task: False  # whether labels can be checked without the source
     # kind of facts -> why it reveals the label without a leak: by the published method, or by the content
-    told_by: Callable[[Any], Mapping[str, str]] = lambda task: {}
+    known_shortcuts: Callable[[Any], Mapping[str, str]] = lambda task: {}
 
 
 @dataclass(frozen=True)

@@ -98,14 +98,14 @@ class VideoTask(VideoOptions, SampleTask):
         """Return which frames a clip has, and where the next clip begins."""
 
     @property
-    def usual(self) -> Framing:
+    def default_framing(self) -> Framing:
         """Return the default framing."""
         return Framing(112, 128, Crop.random, 0)
 
     @property
     def framing(self) -> Framing:
         """Return the framing: given options, else the defaults."""
-        return self.usual._replace(**self.given(Framing._fields))
+        return self.default_framing._replace(**self.given(Framing._fields))
 
     def options(self) -> Mapping[str, Any]:
         how = self.sampling
