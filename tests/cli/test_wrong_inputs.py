@@ -68,7 +68,7 @@ CASES = [
     Wrong("jigsaw gs://bucket/shirts", 2, "gs://bucket/shirts", "pip install 'pseudolabel[gs]'"),
     Wrong("mask-text note.txt --tokenizer shirts/0.png", 2, "shirts/0.png cannot be loaded", "tokenizer.json"),
     Wrong("mask-text note.txt --tokenizer no.json", 2, "--tokenizer no.json is not a file", "give the path of a "),
-    Wrong("mask-text note.txt --tokenizer maskless.json", 2, "the tokenizer has no [MASK]", "or leave --tokenizer out"),
+    Wrong("mask-text note.txt --tokenizer maskless.json", 2, "no token for [MASK]", "add [MASK] to F"),
     Wrong("mask-text note.txt --ratio 2", 2, "--ratio 2.0 is out of range", "give a number above 0 and up to 1"),
     Wrong("mask-text note.txt --tokenizer no/such", 2, "--tokenizer no/such is not here", "the name of a model"),
     Wrong("mask-text table.csv --column texte", 3, "no column 'texte' (table.csv#", "did you mean text?"),
