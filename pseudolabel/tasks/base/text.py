@@ -64,7 +64,9 @@ class TokenTask(TextTask):
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens per row.")] = 128
     tokenizer: Annotated[
         str,
-        Option(help="A tokenizer.json, its folder as transformers saves it, or a name on the Hub. [learned]"),
+        Option(
+            help="A tokenizer.json, its folder as transformers saves it, or a name on the Hub. [WordPiece is learned]"
+        ),
     ] = ""
     cls_token: Annotated[str, Option(help="Token before each row. [the tokenizer's]")] = ""
     sep_token: Annotated[str, Option(help="Token between documents and after each row. [the tokenizer's]")] = ""
