@@ -16,7 +16,7 @@ from pseudolabel.engine.plan import Ledger, Plan, Shard
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.file_lists import open_list
 from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
-from pseudolabel.readers.text.reader import TextReader
+from pseudolabel.readers.text.reader import OPTION_FORMATS, TextReader
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.modalities import nothing_to_read
 from pseudolabel.tasks.base.task import Reader, Task
@@ -41,7 +41,8 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 class Scan:
     """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
-    `whole`: the number of text files that are not divided among splits.
+    `whole`: the number of text files that are not divided among splits. `unused`: options given for text that have no
+    effect on any file.
     """
 
     plan: Plan
@@ -49,13 +50,15 @@ class Scan:
     ignored: Mapping[str, int]
     source_columns: SourceColumns
     whole: int = 0
+    unused: Sequence[str] = ()
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
     counts, reader = Counter({CANDIDATES: 0, WHOLE: 0}), task.reader()
-    extents = _extents(reader, sources, options.seed, counts)
+    unused = reader.given_options() if isinstance(reader, TextReader) else set()
+    extents = _extents(reader, sources, options.seed, counts, unused)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
@@ -63,8 +66,8 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limit(reader, ordered, options.limit))
-    made = Plan(shards)  # this lists the whole source and completes `counts`
-    found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE))
+    made = Plan(shards)  # this lists the whole source and completes `counts` and `unused`
+    found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE), sorted(unused))
     found.ignored = _most_frequent(counts)
     if not len(found.plan):
         for warning in json_warnings(reader, found.ignored):
@@ -82,6 +85,14 @@ def json_warnings(reader: Reader, ignored: Mapping[str, int]) -> Iterator[str]:
         )
 
 
+def check_options(task: Task, found: Scan) -> None:
+    """Raise `UserError` if an option for some formats of text is given, but the source has no file of these."""
+    for name in found.unused:
+        wrong = f"--{name} {getattr(task, name)} is for {OPTION_FORMATS[name]}, but the source has none"
+        remedy = next(json_warnings(task.reader(), found.ignored), "leave it out")
+        raise UserError(f"{wrong}\n{remedy}")
+
+
 def check_split(found: Scan, validation: float) -> None:
     """Raise `UserError` if no file is divided among splits and there are too few files for the share `validation`."""
     if validation and found.whole == found.files < 2 / validation:
@@ -91,13 +102,20 @@ def check_split(found: Scan, validation: float) -> None:
         )
 
 
-def _extents(reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str]) -> Iterator[Extent]:
-    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix."""
+def _extents(
+    reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str], unused: set[str]
+) -> Iterator[Extent]:
+    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix.
+
+    Remove the options from `unused` that have an effect on a file.
+    """
     for file in files.find_files(sources, reader.suffixes):
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:
-            counts[WHOLE] += isinstance(reader, TextReader) and reader.splits_by_file(file.where)
+            if isinstance(reader, TextReader):
+                counts[WHOLE] += reader.splits_by_file(file.where)
+                unused.difference_update(reader.options_of(file.where))
             yield from (extent._replace(seed=seed) for extent in reader.scan(file.key, file.where, file.size))
 
 
