@@ -50,7 +50,7 @@ def markdown(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def claims(result: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of what was measured of published code, beyond the audit."""
+    """Yield the lines of the measurements of published code in addition to the audit."""
     for name, cases in result["claims"].items():
         yield f"- {name}:"
         for case, figures in cases.items():
@@ -71,21 +71,21 @@ def summary(result: Mapping[str, Any]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip()
     yield from claims(result)
     yield from (f"left out: {name}: {why}" for name, why in result["left_out"].items())
-    yield f"{result['seconds']} s, {result['cpu_seconds']} s of the CPU"
+    yield f"time {result['seconds']} s, CPU time {result['cpu_seconds']} s"
 
 
 def publish(result: Mapping[str, Any], page: Path) -> None:
     """Write the tables between the markers of a page."""
     packages = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     commands = [f"    {command}" for command in dict.fromkeys(row["command"] for row in result["rows"])]
-    seconds = f"It took {result['seconds'] / 60:.0f} minutes, {result['cpu_seconds'] / 60:.0f} of the CPU."
+    seconds = f"Time: {result['seconds'] / 60:.0f} minutes; CPU time: {result['cpu_seconds'] / 60:.0f} minutes."
     lost = [f"Left out: {name}: {why}." for name, why in result["left_out"].items()]
     parts = [
         [*markdown(result)],
-        ["Beyond the audit:", "", *claims(result)],
+        ["Measured in addition to the audit:", "", *claims(result)],
         [*lost, f"{seconds} Versions: {packages}."],
         [
-            "The commands, from the folder `benchmarks`; sources lie where `loaders/sources.py` makes them:",
+            "The commands, to be run in the folder `benchmarks`:",
             "",
             *commands,
         ],

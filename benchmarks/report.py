@@ -20,7 +20,7 @@ UNITS = {
     "phone": "{:,} photographs of a phone",
     "novels": "{:,} MB of novels",
     "speech": "{:,} minutes of speech",
-    "films": "{:,} films of 2 s",
+    "films": "{:,} videos of 2 s",
 }
 LEFT, BAR, LINE, STRIP = 300, 440, 22, 14  # pixels of the chart: of labels, of the longest bar, of a line, of a bar
 

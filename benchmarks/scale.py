@@ -23,7 +23,8 @@ from measure import Seconds, adopt_orphans, descendants, peak_memory, timed
 EACH = 1000  # files of a folder
 SOURCES = {"jigsaw": Input("photographs", 8000), "mask-text": Input("novels", 309)}
 HEADER = (
-    "| task | source | files | shards | dry run | parent | plan | parent | made | in | for a GB | parent | worker |\n"
+    "| task | source | files | shards | dry run: CPU-s | parent | plan: CPU-s | parent | made | CPU-s | per GB "
+    "| parent | worker |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 

@@ -158,7 +158,8 @@ def run(command: list[str]) -> dict[str, Any]:
 
 def table(results: dict[str, dict[str, list[dict[str, Any]]]], loads: list[float]) -> str:
     """Return the medians of the runs of each side as Markdown."""
-    lines = ["| rows | loader | rows a second | CPU-s for 1,000 rows | Rows is |", "| --- | --- | --- | --- | --- |"]
+    head = "| rows | loader | rows per second | CPU-s per 1,000 rows | `Rows` is |"
+    lines = [head, "| --- | --- | --- | --- | --- |"]
     for name, sides in results.items():
         rates = {side: median(run["rows"] / run["seconds"] for run in runs) for side, runs in sides.items()}
         cpu = {side: median(1000 * run["cpu"] / run["rows"] for run in runs) for side, runs in sides.items()}

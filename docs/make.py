@@ -48,11 +48,11 @@ for row in rows(Jigsaw(grid=3), "images/", seed=0, copy=0, part=(0, 1)):
     ...  # the same rows as a stream, without files
 ```
 
-Workers are processes of their own. They import your script only if it defines the task: it must then call `run` below
+A run starts worker processes. They import your script only if it defines the task. Such a script must call `run` below
 `if __name__ == "__main__":`.
 
-On Linux, workers are forks of the fork server of `multiprocessing`. A process has one fork server. Forks of it that
-your own code makes later have one thread for each library, and OpenCV loaded.
+On Linux, workers are forks of the fork server of `multiprocessing`, and a process has only one fork server. If your own
+code uses it later, its processes have one thread per library, and OpenCV is already imported.
 """
 
 
@@ -108,8 +108,8 @@ def index_page() -> str:
     """Return the table of all tasks, by modality. The order is that of the code."""
     parts = [
         "# Tasks",
-        "Each task is a command. `pseudolabel tasks` prints this list, `pseudolabel jigsaw --help` the options of one. "
-        "[Which task to try first](../teach.md).",
+        "Each task is a command. `pseudolabel tasks` prints this list. `pseudolabel jigsaw --help` prints the options "
+        "of a task. [Which task to try first](../teach.md).",
     ]
     for modality in MODALITIES:
         lines = []
@@ -126,7 +126,7 @@ def index_page() -> str:
             lines.append(f"| [`{name}`]({name}.md) | {what} | {inputs} | {labels} | {method} |")
         head = ["| task | what it does | input | label | method |", "| --- | --- | --- | --- | --- |"]
         parts += [f"## {modality.capitalize()}", "\n".join([*head, *lines])]
-    parts.append("`cluster` also takes speech, films and text.")
+    parts.append("`cluster` also takes speech, video and text.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,10 +138,13 @@ def options_page() -> str:
     some = next(iter(TASKS.values()))
     own = {field.name for field in fields(some)}
     shared = [option for option in command_options(some) if option.name not in own]
+    names = {field.name for field in fields(RunOptions)}
+    others = ", ".join(f"`{option.opts[0]}`" for option in shared if option.name.rstrip("_") not in names)
     return (
         "# Options of a run\n\nEvery task takes these options. The options of a task are on "
         "[its own page](../tasks/index.md). "
-        f"In Python, write `validation=0.01` for `--validation 0.01`.\n\n{option_table(RunOptions, shared)}\n"
+        "In Python, write `validation=0.01` for `--validation 0.01`. "
+        f"Only commands have {others}.\n\n{option_table(RunOptions, shared)}\n"
     )
 
 

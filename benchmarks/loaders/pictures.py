@@ -121,7 +121,7 @@ def pairs_by(source: str, transform: Any, copies: int = 2) -> Iterator[Row]:
 
 
 def pirl_reach() -> dict[str, float]:
-    """Measure which pixels of a picture reach the tiles of lightly's `PIRLTransform` with its default sizes."""
+    """Measure which pixels of an image reach the tiles of lightly's `PIRLTransform` with its default sizes."""
     prepare()
     from lightly.transforms import PIRLTransform
 
@@ -135,7 +135,7 @@ def pirl_reach() -> dict[str, float]:
         reached.update((high << 16 | middle << 8 | low).unique().tolist())
     rows, columns = np.divmod(sorted(reached), WIDTH)
     return {
-        f"share of a picture of {WIDTH} x {HEIGHT} pixels that reaches a tile": len(reached) / (WIDTH * HEIGHT),
-        "last row that does": int(rows.max()),
-        "last column that does": int(columns.max()),
+        f"share of an image of {WIDTH} x {HEIGHT} pixels that reaches a tile": len(reached) / (WIDTH * HEIGHT),
+        "last row that reaches one": int(rows.max()),
+        "last column that reaches one": int(columns.max()),
     }

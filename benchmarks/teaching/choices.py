@@ -19,12 +19,12 @@ class Advice(NamedTuple):
 
 ADVICE = (
     Advice(
-        "Pictures",
+        "Images",
         ("rotate", "augment-pairs", "jigsaw", "cluster", "mask-patches"),
-        "With large networks and long training the order is another. LightlySSL's logs of ImageNet, 100 epochs each "
+        "With large networks and long training, the order is different. LightlySSL's logs of ImageNet, 100 epochs each "
         "(lightly-ai/in1k-benchmark-logs, Hugging Face): linear probes of SimCLR .632, SwAV .672, DINO .682, MAE .460; "
-        "fine-tuned, SimCLR .739 and MAE .813. Pairs, crops and masks are thus what to try with a large network and "
-        "many epochs: masks if it is to be fine-tuned, pairs or crops if its features are to be used as they are.",
+        "fine-tuned, SimCLR .739 and MAE .813. So with a large network and many epochs, try masks if you will "
+        "fine-tune the network, and pairs or crops if you will use its features without fine-tuning.",
     ),
     Advice(
         "Sound",
@@ -38,10 +38,10 @@ ADVICE = (
         "BERT, RoBERTa and ModernBERT are trained on masks; RoBERTa (Liu et al. 2019) did without sentence pairs.",
     ),
     Advice(
-        "Films",
+        "Videos",
         ("shuffle-frames",),
         "Misra et al. 2016 (`--preset verify`) and Lee et al. 2017 (`--preset opn`) report that order teaches actions "
-        "on UCF101 and HMDB51; VideoMAE (Tong et al. 2022, `mask-tubes`) learns from the films of such a data set "
+        "on UCF101 and HMDB51; VideoMAE (Tong et al. 2022, `mask-tubes`) learns from the videos of such a data set "
         "alone, in hundreds of epochs or more.",
     ),
 )
@@ -79,5 +79,5 @@ def choices(found: Mapping[str, Any]) -> Iterator[str]:
                 f"{figures(found, name)}, {difference_text(found[name], ROWS, SHUFFLED)} against shuffled labels"
                 for name in poor
             )
-            lines.append(f"No gain that two standard errors would show, at this budget: {shown}.")
+            lines.append(f"No significant gain (two standard errors) at this budget: {shown}.")
         yield " ".join([*lines, modality.published])

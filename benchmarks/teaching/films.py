@@ -112,8 +112,8 @@ def setup(places: Places, case: Case, batch: int) -> Setup:
 FAMILIES = (
     Family(
         "shuffle-frames",
-        "20 films of American signs",
-        "10 digits that other hands sign, in pictures",
+        "20 videos of American signs",
+        "10 digits that other hands sign, in images",
         f"--preset verify --size {SEEN} --resize {RESIZED} "
         f"--gap-seconds {GAP} --every-seconds {EVERY} --copies {COPIES}",
         Budget(300, 32, 2e-3),

@@ -71,13 +71,13 @@ def difference_text(family: Found, one: str, other: str) -> str:
 
 
 def verdict(family: Found) -> str:
-    """Return in words how the rows stand against the loader, and whether they teach more than random weights."""
+    """Return a comparison of the rows with the loader in words, and whether there is a significant gain."""
     mean, errors = difference(family, ROWS, LOADER)
     against = "less than the loader" if mean < -errors else "more than the loader" if mean > errors else "as the loader"
     gain, noise = difference(family, ROWS, RANDOM)
     wrong, doubt = difference(family, ROWS, SHUFFLED)
     teaches = gain > noise and wrong > doubt
-    return against if teaches else f"{against}, which is nothing here"
+    return against if teaches else f"{against}: no significant gain"
 
 
 def cells(name: str, family: Found) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def summary(found: Mapping[str, Found]) -> Iterator[str]:
         yield ""
     for name, family in found.items():
         yield from (*more_rows(name, family), *codes_rows(family))
-    yield f"{sum(map(cpu_seconds, found.values())) / 60:.0f} minutes of the CPU"
+    yield f"CPU time: {sum(map(cpu_seconds, found.values())) / 60:.0f} minutes"
 
 
 def publish(found: Mapping[str, Found], first: Sequence[str], page: Path) -> None:
@@ -192,14 +192,14 @@ def publish(found: Mapping[str, Found], first: Sequence[str], page: Path) -> Non
     parts = [
         "## Which task first",
         "\n".join(first),
-        "## What was found",
+        "## Results",
         tables[0],
         *([more] if more else []),
         "## How many copies",
         tables[1],
         "## Budgets and losses",
         tables[2],
-        f"It took {minutes:.0f} minutes of the CPU: {minutes / 2:.0f} on two quiet cores. Versions: {packages}.",
+        f"CPU time: {minutes:.0f} minutes (about {minutes / 2:.0f} on two idle cores). Versions: {packages}.",
         "The rows were made by:",
         commands,
     ]

@@ -21,7 +21,7 @@ Open = Annotated[bool, typer.Option("--open", help="Open the page in the browser
 JSON_HELP = "Print the summary, or the error, as one JSON object."
 Json = Annotated[bool, typer.Option("--json", help=JSON_HELP, rich_help_panel="Running")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress on standard error.", rich_help_panel="Running")]
-ROWS_HELP = "Number of rows to read, evenly spread; fewer if 100 rows or more hold 20,000 pictures, sounds and texts."
+ROWS_HELP = "Number of rows to read, evenly spread; fewer if 100 rows or more hold 20,000 images, sounds and texts."
 AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat this option for each folder or file."
 
 
@@ -98,7 +98,7 @@ def audit_rows(
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if a label leaks.")] = False,
     json_: Json = False,
 ) -> None:
-    """Guess labels from file sizes and the like to find leaks.
+    """Guess labels from file sizes and other facts, to find leaks.
 
     A fact that needs no understanding, such as a file size or the border pixels, should not give the label away.
 
@@ -120,9 +120,9 @@ def audit_rows(
 
 
 def describe_dataset(dataset: DatasetFolder, json_: Json = False) -> None:
-    """Print the task, rows, labels and losses of a dataset.
+    """Print the task, rows, labels and skipped samples of a dataset.
 
-    Also print its command, the distribution of its labels, and the reasons for skipped samples.
+    Also print its command, the distribution of its labels, and the reason of each skip.
     """
     from pseudolabel.inspection.describe import describe
     from pseudolabel.writers.dataset import open_dataset
@@ -142,7 +142,7 @@ def description_table(facts: dict[str, Any]) -> dict[str, Any]:
         counts = ", ".join(f"{name}: {count:,}" for name, count in spread["counts"])
         partly = not counts or spread["rows"] < spread["of"]
         table[spread["column"]] = (counts or spread["told"]) + (f", {LabelSpread(**spread).where}" if partly else "")
-    table |= {f"left out, {count:,}": reason for reason, count in facts["left_out"].items()}
+    table |= {f"left out {n}": f"{count:,}: {why}" for n, (why, count) in enumerate(facts["left_out"].items(), 1)}
     return table | {f"remark {number}": remark for number, remark in enumerate(facts["remarks"], 1)}
 
 

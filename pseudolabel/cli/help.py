@@ -60,7 +60,7 @@ class Command(typer.core.TyperCommand):
             if record := option.get_help_record(ctx):
                 argument = option.param_type_name == "argument"
                 panel = "Arguments" if argument else getattr(option, "rich_help_panel", None) or "Options"
-                names = re.sub(r" <list\[str\]>| range(?=>)", "", record[0])  # the range stands in the text
+                names = re.sub(r" <list\[str\]>| range(?=>)", "", record[0])  # the text has the range
                 panels.setdefault(panel, []).append((names, record[1]))
         _write_panels(formatter, panels)
 

@@ -53,6 +53,10 @@ SourceOrText = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the random number generator.")]
 Keep = Annotated[str | None, typer.Option(metavar="COLUMNS", help=KEEP_HELP)]
+STORAGE_REMEDIES = {
+    **dict.fromkeys((ENOSPC, EDQUOT, None), "free some space"),
+    EFBIG: "raise the limit on the size of a file (ulimit -f)",
+}
 DRY_RUN_HELP = "Estimate the rows and the time from a few samples; write nothing."
 DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP, rich_help_panel="Running")]
 PlannedFolder = Annotated[str, typer.Argument(metavar="DIR", help="A planned dataset.", show_default=False)]
@@ -98,7 +102,7 @@ def show_command(task: type[Task]) -> Callable[..., None]:
 
         for line in show(task(**given), source, seed, keep, sys.stdout.isatty()):
             typer.echo(line)
-            if open_ and line.startswith("\npictures: "):
+            if open_ and line.startswith("\npage: "):
                 webbrowser.open(Path(line.partition(": ")[2]).as_uri())
 
     text = f"Show three rows of {task.name}. {first_paragraph(task.__doc__)}"
@@ -230,7 +234,7 @@ def execute() -> int:
         refused = error
     except OSError as error:
         where = f"{str(error.filename).partition('/_work')[0]}: " if error.filename else ""  # the dataset's folder
-        remedy = "free some space" if error.errno in (ENOSPC, EDQUOT, EFBIG, None) else "mend it"
+        remedy = STORAGE_REMEDIES.get(error.errno, "mend it")
         refused = UserError(
             f"storage failed: {where}{error.strerror or error}; {remedy}, and run the same command again to resume", 74
         )

@@ -55,6 +55,7 @@ def run_lines(made: Summary, source: Sequence[str] = ()) -> Iterator[str]:
     elif made.status.startswith("planned"):
         yield f"planned {number_of(made.shards, 'shards')}, so N is at most {made.shards:,}"
         yield f"next: the same command without the word plan, with --part 1/N to N/N; then pseudolabel finish {there}"
+        yield "      or train without storing, by pseudolabel.open and pseudolabel.torch.Rows"
     else:
         if not made.seen:
             yield f"{made.status}: no shard is left for it"
@@ -103,7 +104,7 @@ def count_line(counts: Mapping[str, int], ignored: Mapping[str, int]) -> Iterato
 
 
 def samples_of(task: str) -> str:
-    """Return what the samples of a task are called."""
+    """Return the name of the samples of a task, in the plural."""
     modalities = modalities_of(TASKS[task])
     return MODALITIES[modalities[0]].samples if len(modalities) == 1 else "samples"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
@@ -16,9 +17,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer import Option
 
-from pseudolabel.contracts.errors import UserError, parse_choice
+from pseudolabel.contracts.errors import UserError, did_you_mean, parse_choice
 
-LIMIT_HELP = "Use N samples: all of one random file, then all of the next; with --in-order, the first N."
+LIMIT_HELP = "Use N samples, from files or parts of large files in random order; with --in-order, the first N."
 KEEP_HELP = "Columns to copy, as A,B: `folder` (the folder of the file), or columns of a table or a metadata.csv file."
 PART_HELP = "Make part I of N of the shards planned by `pseudolabel plan`; run `finish` after all parts."
 OUT_HELP = "Output folder, or a URL such as s3://bucket/name. [SOURCE-TASK in the current folder]"
@@ -155,6 +156,16 @@ class RunOptions(Options):
             raise UserError(
                 f"--overwrite deletes the dataset, --{'part' if self.part else 'extend'} continues it; give one of them"
             )
+
+    @classmethod
+    def of_call(cls, function: str, options: Mapping[str, Any]) -> RunOptions:
+        """Return the options of a call of a function. Raise `UserError` for a name that is no option."""
+        names = [field.name for field in fields(cls)]
+        for name in options.keys() - names:
+            raise UserError(
+                f"{function}() has no option {name!r}; {did_you_mean(name, names)}choose among {', '.join(names)}"
+            )
+        return cls(**options)
 
     @property
     def mark(self) -> str:

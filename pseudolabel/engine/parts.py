@@ -37,7 +37,11 @@ def plan_parts(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """List the source and fit, once. Then any machine can make parts, and `finish` completes the dataset."""
-    chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
+    chosen, progress, started = (
+        RunOptions.of_call("plan_parts", options),
+        progress or Progress(quiet=True),
+        time.monotonic(),
+    )
     if chosen.part:
         raise UserError("pseudolabel plan takes no --part; give --part to the command of the task")
     target = resolve_target(task, source, chosen)

@@ -21,7 +21,7 @@ class Progress:
     """A display of samples, rate, skipped samples, and time left, which is estimated from bytes."""
 
     def __init__(self, quiet: bool = False, unit: str = "samples", loss: str = "skipped or filtered") -> None:
-        """`unit`: what is counted. `loss`: what happened to those that are not used."""
+        """`unit`: the plural of the counted things. `loss`: the word for those that are not used."""
         self._quiet, self._unit, self._loss = quiet, unit, loss
         self._weight = self._total = self._samples = self._skipped = 0
         self._open: dict[int, tuple[int, int, int]] = {}  # shard -> (samples, skipped, bytes) reported so far

@@ -23,7 +23,7 @@ def run(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """Make the dataset, or its missing shards. Do nothing if it is finished."""
-    chosen, progress, started = RunOptions(**options), progress or Progress(quiet=True), time.monotonic()
+    chosen, progress, started = RunOptions.of_call("run", options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         return make_part(task, resolve_sources(source), chosen, progress, started)
     target = resolve_target(task, source, chosen)

@@ -98,7 +98,7 @@ def check_split(found: Scan, validation: float) -> None:
     if validation and found.whole == found.files < 2 / validation:
         raise UserError(
             f"--validation {validation:g} of {found.files:,} files: each file is in one split as a whole, so at least "
-            f"{ceil(2 / validation):,} are needed; add --split-by document, or give a larger share"
+            f"{ceil(2 / validation):,} are needed; give more files or a larger share, or for text --split-by document"
         )
 
 

@@ -23,8 +23,6 @@ from pseudolabel.writers.dataset import Dataset, open_dataset
 from pseudolabel.writers.manifest import FORMAT, first_difference, format_of, read_or_refuse, versions
 from pseudolabel.writers.source_columns import SourceColumns, load_columns
 
-MAX_NAMED = 3  # files that a message names, at most
-
 
 def open(out: Path | str, source: Path | str | Sequence[Path | str] | None = None) -> OpenDataset:
     """Open a finished dataset, or one that `pseudolabel plan` planned.
@@ -120,10 +118,8 @@ def _scan_again(dataset: Dataset, task: Task, sources: Sequence[Path]) -> tuple[
 def _refuse(what: str, keys: Sequence[str], dataset: Dataset) -> None:
     """Raise `UserError` if there are keys: `what` is wrong with these files of the source."""
     if keys:
-        more = f" (and {len(keys) - MAX_NAMED:,} others)" if len(keys) > MAX_NAMED else ""
-        raise UserError(
-            f"{', '.join(keys[:MAX_NAMED])}{more} {what}; give the source that {dataset.out} was made of", 4
-        )
+        more = f" (and {len(keys) - 1:,} other files)" if len(keys) > 1 else ""
+        raise UserError(f"{keys[0]} {what}{more}; give the source that {dataset.out} was made of", 4)
 
 
 def _check_files(dataset: Dataset, plan: Plan) -> None:

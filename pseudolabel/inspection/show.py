@@ -73,7 +73,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
             yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.source_columns.columns)
             yield from (f"  {line}" for piece in labeler.draw(row) for line in _lines(piece, colour))
         if not all(isinstance(piece, Fact | MarkedText) for row in some for piece in labeler.draw(row)):
-            yield f"\npictures: {_page(task, found.source_columns.schema(task), labeler, some)}"
+            yield f"\npage: {_page(task, found.source_columns.schema(task), labeler, some)}"
 
 
 def _a_place(task: Task, source: str) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from errno import ENOSPC
 from pathlib import Path
 
 from pseudolabel.storage.stores import store
@@ -32,6 +33,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # NumPy's: it says only how much was not written
+            raise OSError(ENOSPC, f"not everything was written ({error})", str(path)) from error
         error.filename = error.filename or str(path)
         raise
 

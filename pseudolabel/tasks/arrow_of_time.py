@@ -50,7 +50,12 @@ class ArrowOfTime(VideoTask):
         return (
             Column("clip", "list<image>", "input", "Frames of the clip, in the order shown."),
             Column("label", "class", "label", "Direction of time in the clip.", ("forwards", "backwards")),
-            Column("timestamps", "list<float64>", "about", "Seconds of each frame shown after the first frame of the video."),
+            Column(
+                "timestamps",
+                "list<float64>",
+                "about",
+                "Seconds from the first frame of the video to each frame shown.",
+            ),
             Column("motion", "float32", "about", "Difference to the reversed clip, in gray levels on thumbnails."),
             BOXES,
         )

@@ -41,14 +41,16 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
     together differ enough, negative rows are missing. `pseudolabel.transforms.image.augment.make_view` makes each view
     again from the source and the stored parameters. Crops follow the code of the method (SimCLR: at least a tenth of
     the image). Colours always follow torchvision; SimCLR's and BYOL's code has other operations of the same strength.
+    With `--copies`, let each epoch take the rows of one copy, in random order: a contrastive loss would treat two
+    copies of an image in one batch as different images.
     """
 
     name: ClassVar[str] = "augment-pairs"
     description = Description(
         paper="Chen et al. 2020, https://arxiv.org/abs/2002.05709",
         told_by=lambda task: {
-            **dict.fromkeys(PICTURE_FACTS, "views of one picture look alike"),
-            "earlier rows of the sample": "each picture gives one row of the same picture and --negatives others",
+            **dict.fromkeys(PICTURE_FACTS, "views of one image look alike"),
+            "earlier rows of the sample": "each image gives one row of the same image and --negatives others",
         },
     )
 

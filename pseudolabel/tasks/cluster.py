@@ -137,7 +137,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         "Asano et al. 2020 (SeLa)",
         notes=_notes,
         told_by=lambda task: dict.fromkeys(
-            (*PICTURE_FACTS, "picture size", "loudness", "spectrum"), "clusters are of what the input shows"
+            (*PICTURE_FACTS, "picture size", "loudness", "spectrum"), "clusters depend on the content of the input"
         ),
         self_verifying=lambda task: task.origin != FROM_FILE and not task.no_inputs,  # features can be recomputed
     )
@@ -281,7 +281,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             return
         raw = [part for part in seen if len(part)]
         if not raw:
-            raise UserError("no sample could be read to learn clusters from; give other sources", 3)
+            raise UserError(
+                "no sample is left to learn clusters from: each is unusable, or left out by an option such as "
+                "--min-seconds; give other sources or options",
+                3,
+            )
         learned, features = self.feature_set.fit(raw, self.points, rng)
         if (lacking := np.isnan(features).any(1)).any():
             features = features[~lacking]

@@ -39,7 +39,7 @@ class CropViews(augment.ViewOptions, ImageTask):
     description = Description(
         paper="Caron et al. 2020, https://arxiv.org/abs/2006.09882; Caron et al. 2021 (DINO)",
         chance_level="1 in N, guessing the image of a crop among N images",
-        told_by=lambda task: dict.fromkeys(PICTURE_FACTS, "crops of one picture look alike"),
+        told_by=lambda task: dict.fromkeys(PICTURE_FACTS, "crops of one image look alike"),
     )
 
     preset: Annotated[CropPreset, Option(help=augment.describe_presets(*CropPreset))] = CropPreset.swav

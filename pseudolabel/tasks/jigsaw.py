@@ -178,7 +178,7 @@ class Jigsaw(ImageTask):
         return int(x * (width - side + 1)), int(y * (height - side + 1)), cell
 
     def cut(self, cell: int) -> tuple[int, int]:
-        """Side of a cell -> side of a tile and its largest shift, all in pixels of the source."""
+        """Return the side of a tile and its largest shift for a cell of side `cell`, all in pixels of the source."""
         of, tile, jitter = self.sizes
         side = max(1, round(cell * tile / of))
         side -= side % max(1, side // tile)  # a multiple of the factor by which `resize` shrinks

@@ -89,7 +89,7 @@ class MaskTubes(VideoTask):
         return (
             Column("clip", "list<image>", "input", "Frames of the clip, not masked: the trainer applies the mask."),
             Column("bool_masked_pos", "list<bool>", "label", f"True for each masked cube, of {cubes} cubes."),
-            Column("timestamps", "list<float64>", "about", "Seconds of each frame after the first frame of the video."),
+            Column("timestamps", "list<float64>", "about", "Seconds from the first frame of the video to each frame."),
             Column("motion", "float32", "about", "Mean change from frame to frame, in gray levels on thumbnails."),
             BOXES,
         )

@@ -148,7 +148,7 @@ class PredictContext(ImageTask):
         return least, most
 
     def spacing(self, side: int) -> tuple[int, int]:
-        """Side of a patch -> step from one patch to the next and largest jitter, all in pixels of the source."""
+        """Return the step from patch to patch and the largest jitter for a side of a patch, in pixels of the source."""
         return side + self.gap * side // self.patch, self.jitter * side // self.patch
 
     def corners(self, size: np.ndarray, side: int, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:

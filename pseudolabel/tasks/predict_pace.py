@@ -70,7 +70,12 @@ class PredictPace(VideoTask):
         return (
             Column("clip", "list<image>", "input", "Frames of the clip at its pace, in temporal order."),
             Column("label", "class", "label", "Pace of the clip, as a multiple of the slowest pace.", names),
-            Column("timestamps", "list<float64>", "about", "Seconds of each frame shown after the first frame of the video."),
+            Column(
+                "timestamps",
+                "list<float64>",
+                "about",
+                "Seconds from the first frame of the video to each frame shown.",
+            ),
             Column("motion", "float32", "about", "Smallest difference of two paces, in gray levels on thumbnails."),
             BOXES,
         )

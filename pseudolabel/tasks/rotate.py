@@ -38,7 +38,7 @@ class Rotate(ImageTask):
             **dict.fromkeys(
                 ("border pixels", "block grid", "gradients", "chroma"), "photographs have an up and a down"
             ),
-            "earlier rows of the sample": "each picture gives one row of each rotation",
+            "earlier rows of the sample": "each image gives one row of each rotation",
         },
     )
 

@@ -56,7 +56,12 @@ class ShuffleClips(VideoTask):
             Column("clips", "list<list<image>>", "input", "Clips in the order shown; frames in temporal order."),
             Column("order", "list<int32>", "label", "True position, from 0, of each clip shown."),
             Column("label", "class", "label", "The order, as true positions of the clips shown.", names),
-            Column("timestamps", "list<list<float64>>", "about", "Seconds of each frame after the first frame of the video."),
+            Column(
+                "timestamps",
+                "list<list<float64>>",
+                "about",
+                "Seconds from the first frame of the video to each frame.",
+            ),
             Column("motion", "float32", "about", "Smallest difference of two clips, in gray levels on thumbnails."),
             BOXES._replace(meaning="Position of each clip's square: left, top, right, bottom in the resized frame."),
         )
@@ -91,5 +96,5 @@ class ShuffleClips(VideoTask):
             yield frame_strip(f"true position {place}, {times[0]:.2f} to {times[-1]:.2f} s", clip)
 
     def _each(self, values: np.ndarray) -> np.ndarray:
-        """`(clips * frames, ...)` -> `(clips, frames, ...)`"""
+        """Split `(clips * frames, ...)` into `(clips, frames, ...)`."""
         return values.reshape(self.clips, self.frames, *values.shape[1:])

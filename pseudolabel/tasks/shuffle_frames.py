@@ -62,6 +62,11 @@ class ShuffleFrames(VideoTask):
         super().__post_init__()
         if self.preset == FramePreset.verify and self.frames not in (None, 3):
             raise UserError("--preset verify shows three frames; leave --frames out")
+        if self.preset == FramePreset.opn and self.frames == 2:
+            raise UserError(
+                "--preset opn counts an order and its reverse as one, and two frames have no other order; "
+                "give --frames 3 or more"
+            )
 
     @property
     def frames_shown(self) -> int:
@@ -105,7 +110,12 @@ class ShuffleFrames(VideoTask):
             Column("frames", "list<image>", "input", "Frames of the clip, in the order shown."),
             Column("order", "list<int32>", "label", f"True position{of}, from 0, of each frame shown."),
             label,
-            Column("timestamps", "list<float64>", "about", "Seconds of each frame shown after the first frame of the video."),
+            Column(
+                "timestamps",
+                "list<float64>",
+                "about",
+                "Seconds from the first frame of the video to each frame shown.",
+            ),
             Column("motion", "float32", "about", "Smallest difference of two frames, in gray levels on thumbnails."),
             BOXES,
         )

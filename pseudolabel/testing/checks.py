@@ -1,4 +1,4 @@
-"""What every task must do. Each check raises `AssertionError` that says what is wrong and what to do about it."""
+"""Checks for every task. Each raises `AssertionError` with the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def require(holds: Any, message: str) -> None:
 
 
 def check_fields(kind: type[Task]) -> None:
-    """The class has a docstring, and each of its fields is an option with a help text and a default."""
+    """Check that the class has a docstring, and that each field is an option with a help text and a default."""
     text = kind.__dict__.get("__doc__") or ""
     require(
         text and not text.startswith(f"{kind.__name__}("),  # which `dataclass` writes
@@ -77,7 +77,7 @@ def check_fields(kind: type[Task]) -> None:
 
 
 def check_definition(task: Task) -> None:
-    """A task is a frozen dataclass with a description; its pickle finds its class."""
+    """Check that the task is a frozen dataclass with a description, and that a pickle of it is equal to it."""
     kind = type(task)
     require(task.description.paper, f"{kind.__name__}.description names no paper; give authors, year and URL")
     try:
@@ -92,7 +92,7 @@ def check_definition(task: Task) -> None:
 
 
 def check_options(task: Task) -> None:
-    """A value of another type, or beyond a bound of its Option, is refused by the name of the option."""
+    """Check that a value of a wrong type or out of range is refused, and that the error names the option."""
     hints = get_type_hints(type(task), include_extras=True)
     for name, hint in ((field.name, hints[field.name]) for field in fields(task)):
         bounds = hint.__metadata__[0]
@@ -117,7 +117,7 @@ def _check_refusal(task: Task, name: str, wrong: Any) -> None:
 
 
 def check_columns(task: Task) -> None:
-    """There are inputs and labels, described, under names that trainers take."""
+    """Check that there are inputs and labels, that each has a meaning, and that trainers can tell their names apart."""
     columns = row_columns(task)
     names, roles = [column.name for column in columns], {column.role for column in columns}
     require(names[:2] == ["key", "copy"], f"the first columns are {names[:2]}; they must be key and copy")
@@ -137,7 +137,7 @@ def check_columns(task: Task) -> None:
 
 
 def check_rows(task: Task, dataset: Path) -> None:
-    """The rows have the types of the columns, no nulls, and no row is there twice; each copy has rows."""
+    """Check that the rows have the types of the columns and no nulls, that all differ, and that each copy has rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -163,7 +163,7 @@ def check_rows(task: Task, dataset: Path) -> None:
 
 
 def check_labels(task: Task, dataset: Path, source: Path) -> None:
-    """`check_row` finds each label true, with and without the source. It is the task's own, not the base's."""
+    """Check that the task has a `check_row` of its own, which finds no fault with the source and without."""
     labeler = task.labeler(dataset)
     inverse = (
         type(labeler.task).check_row is not SampleTask.check_row
@@ -185,13 +185,13 @@ def check_labels(task: Task, dataset: Path, source: Path) -> None:
 
 
 def check_same_bytes(task: Task, dataset: Path, source: Path) -> None:
-    """The same seed gives the same bytes with another number of workers; another seed gives other rows."""
+    """Check that the number of workers does not change the bytes, and that another seed gives other rows."""
     with TemporaryDirectory() as folder:
         make_dataset(task, source, Path(folder), workers=2)
         require(
             checksums(folder) == checksums(dataset),
-            "one worker and two made different bytes; take all chance from `rng`, and let no row depend on the time, "
-            "on the process, or on the order of a set",
+            "one worker and two made different bytes; draw random numbers from `rng` only, and let no row depend on "
+            "the time, on the process, or on the order of a set",
         )
     one, other = (list(map(repr, stream_rows(task, source, seed=seed, artefacts=dataset))) for seed in (0, 1))
     require(one != other, "seeds 0 and 1 give the same rows; draw from `rng`")
@@ -204,7 +204,7 @@ def checksums(dataset: Path | str) -> dict[str, str]:
 
 
 def check_chance(task: Task, dataset: Path, source: Path) -> None:
-    """Global generators are not used, the payload is not written to, and each copy draws from its own generator."""
+    """Check that no global generator is used, no payload changed, and that each copy draws from its own generator."""
     np.random.seed(5)  # noqa: NPY002 - the state of these is watched
     random.seed(5)
     before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]  # noqa: NPY002
@@ -227,15 +227,15 @@ def check_chance(task: Task, dataset: Path, source: Path) -> None:
         np.array_equal(before[0], np.random.get_state()[1]) and before[1] == random.getstate(),  # type: ignore[index]  # noqa: NPY002
         "a global generator was used; draw from the argument `rng` only",
     )
-    require(len(set(drawn)) == len(drawn), "chance(key, copy) was asked for twice; two draws would be the same")
-    require({copy for _, copy in drawn} == set(range(COPIES)), "copies share a generator; ask for one for each")
+    require(len(set(drawn)) == len(drawn), "chance(key, copy) was called twice; both generators draw the same numbers")
+    require({copy for _, copy in drawn} == set(range(COPIES)), "copies share a generator; call chance() for each")
 
 
 def check_false_labels(task: Task, dataset: Path, source: Path) -> None:
-    """`check_row` finds the fault if a label is another class or number, or if the first value of a list is.
+    """Check that `check_row` finds a fault if a label, or the first value of a list, is replaced by another value.
 
-    Text is left out: `verify` makes it again. A mask is left out if there are other labels: which places are hidden is
-    chance, and another mask may be as true.
+    Text is left out: `verify` makes it again. A mask is left out if there are other labels: the hidden places are drawn
+    at random, so another mask may be as true.
     """
     import pyarrow as pa
 
@@ -275,7 +275,7 @@ def _samples(task: Task, source: Path) -> Iterator[Sample]:
 
 
 def _read_only(sample: Sample) -> Sample:
-    """Return the sample; whoever writes to its arrays raises."""
+    """Return the sample with its arrays read-only."""
     for array in _arrays(sample.payload):
         array.flags.writeable = False
     return sample

@@ -1,4 +1,4 @@
-"""Sources to test tasks on: small pictures, texts, sounds and films, all drawn by code, and broken files."""
+"""Sources to test tasks on: small images, texts, sounds and videos, all drawn by code, and broken files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import soundfile
 
 
 def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8: a sky, a hill and a numbered sun, so that up, down and every corner differ."""
+    """Draw a sky, a hill and a numbered sun, (height, width, 3) uint8: up, down and every corner differ."""
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     phase, colours = rng.uniform(0, 6.28, 3), rng.uniform(60, 255, (3, 3))
     sky = colours[0] * (1 - y[..., None]) + colours[1] * y[..., None]
@@ -29,7 +29,7 @@ def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def pictures(folder: Path) -> None:
-    """24 pictures in three folders and as many formats, some upright and some wide, and a JPEG cut off half-way."""
+    """Write 24 images in three folders and as many formats, some upright and some wide, and a JPEG cut off half-way."""
     rng = np.random.default_rng(1)
     for i in range(24):
         kind, suffix = (("hills", ".jpg"), ("lakes", ".png"), ("plains", ".webp"))[i % 3]
@@ -53,7 +53,7 @@ WORDS = {
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """One sentence of the small grammar."""
+    """Return a random sentence of a small grammar."""
     who, did, what, where, when = (rng.choice(words.split("|")) for words in WORDS.values())
     form = ("{who} {did} {what} {where}.", "{when}, {who} {did} {what}.", "{who} {did} {what} {where}, {when}.")[
         rng.integers(3)
@@ -63,7 +63,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def texts(folder: Path) -> None:
-    """Plain text, Markdown, JSON lines and a gzipped file, and a text whose second paragraph is no UTF-8."""
+    """Write plain text, Markdown, JSON lines and a gzipped file, and a text whose second paragraph is no UTF-8."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(2)
 
@@ -82,7 +82,7 @@ def texts(folder: Path) -> None:
 
 
 def babble(rng: np.random.Generator, rate: int, seconds: float) -> np.ndarray:
-    """(rate * seconds,) float64: a voice of vowels and hisses, so that its frames fall into groups."""
+    """Make a voice of vowels and hisses, (rate * seconds,) float64, so that its frames fall into groups."""
     parts: list[np.ndarray] = []
     n = int(rate * seconds)
     pitch = rng.uniform(90, 220)
@@ -100,7 +100,7 @@ def babble(rng: np.random.Generator, rate: int, seconds: float) -> np.ndarray:
 
 
 def sounds(folder: Path) -> None:
-    """Nine sounds of two to five seconds, of three kinds and rates, one of two voices; a WAV cut off in its header."""
+    """Write nine sounds of two to five seconds, of three rates, one of two voices, and a WAV cut off in its header."""
     rng = np.random.default_rng(3)
     for i in range(9):
         voice = ("ada", "ben", "eve")[i % 3]
@@ -115,7 +115,7 @@ def sounds(folder: Path) -> None:
 
 
 def film(rng: np.random.Generator, height: int, width: int, count: int) -> Iterator[np.ndarray]:
-    """`count` times (height, width, 3) uint8: a landscape passes by, and a ball flies through it."""
+    """Yield `count` frames, (height, width, 3) uint8: a landscape passes by, and a ball flies through it."""
     land = cv2.GaussianBlur(picture(rng, height, width + 3 * count), (0, 0), 1.5)
     speed, start = rng.uniform(1.5, 3), rng.uniform(0, 0.5)
     for i in range(count):
@@ -127,7 +127,7 @@ def film(rng: np.random.Generator, height: int, width: int, count: int) -> Itera
 
 
 def films(folder: Path) -> None:
-    """Six films of three seconds, in three formats, and one that breaks off."""
+    """Write six videos of three seconds, in three formats, and one that breaks off."""
     rng = np.random.default_rng(4)
     kinds = (("boats", ".mp4", "libx264"), ("kites", ".webm", "libvpx-vp9"), ("trains", ".mkv", "libx265"))
     for i in range(6):

@@ -1,4 +1,4 @@
-"""Places of rows in an epoch, and the set of rows that were trained on, from which an epoch goes on after a kill."""
+"""Places of rows in an epoch, and the set of rows that were trained on, from which an epoch resumes after a kill."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Place(NamedTuple):
     serial: int  # number of the row among those that the worker gives, in the order in which they are given
 
     def flat(self) -> list[int]:
-        """Return FLAT numbers, which `Place.of` takes."""
+        """Return the place as a list of FLAT ints, the input of `Place.of`."""
         return [self.epoch, self.shard, self.number, *self.cursor, self.worker, self.serial]
 
     @classmethod
@@ -95,7 +95,7 @@ class DoneRows:
         if place.shard in self.shards or place.number in part:
             raise UserError(
                 f"rows of epoch {self.epoch} came a second time; call set_epoch() before each epoch, or "
-                "load_state_dict() to go on with this one"
+                "load_state_dict() to continue this one"
             )
         part.add(place.number, place.cursor)
 

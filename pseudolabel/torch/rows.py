@@ -28,7 +28,7 @@ PlacedRow = tuple[int, int, Cursor, tuple[Columns, int]]  # shard, number in it,
 
 
 class Rows(IterableDataset[Tensors]):
-    """The rows of an epoch, in an order of their own. Epoch e has copy e of each sample, made from the source.
+    """The rows of an epoch, in an order drawn from `seed` and the epoch. Epoch e has copy e of each sample.
 
     Images are uint8 `(C, H, W)`, as they are before they are encoded; sounds int16 `(n,)`; whole numbers int64. Ranks
     share the shards, and so do the workers of a DataLoader. The shards come in random order, and in each its files, if
@@ -51,7 +51,7 @@ class Rows(IterableDataset[Tensors]):
         rank: int | None = None,
         world: int | None = None,
     ) -> None:
-        """`seed`: of the order. `columns`: names, by default `key` and all inputs and labels.
+        """`seed`: the seed of the order. `columns`: names, by default `key` and all inputs and labels.
 
         `batch`: give this many rows at once, for a DataLoader(rows, batch_size=None), which then collates nothing: the
         same batches in less time. A column is a tensor where the shapes of its values are alike, else a list.
@@ -97,7 +97,7 @@ class Rows(IterableDataset[Tensors]):
 
     @property
     def epoch(self) -> int:
-        """Return the epoch that the next iteration gives, or goes on with."""
+        """Return the epoch that the next iteration begins or resumes."""
         return int(self._control[0])
 
     def set_epoch(self, epoch: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from inspect import cleandoc
 from pathlib import Path
@@ -59,11 +60,17 @@ def _audit(audit: Mapping[str, Any]) -> Iterator[str]:
 def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
     rows = manifest["summary"]["rows"]
     yield f"pretty_name: {json.dumps(_name(manifest))}"  # a JSON string is a valid YAML string
-    yield from ("configs:", "- config_name: default", "  data_files:")
+    yield from ("configs:", "- config_name: default", f"  description: {digest(manifest['shards'])}", "  data_files:")
     for split in rows:
         yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
     yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
     yield f"- {size_category(sum(rows.values()))}"
+
+
+def digest(shards: Sequence[Mapping[str, Any]]) -> str:
+    """Return a digest of the data files. `datasets` caches rows by the name of the folder and by this header: without
+    the digest, it would load the rows of another or an earlier dataset whose folder has the same name."""
+    return sha256(json.dumps([[file["name"], file["sha256"]] for file in shards]).encode()).hexdigest()
 
 
 def size_category(rows: int) -> str:
@@ -97,7 +104,7 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     yield f"Augmentations applied after loading: {invalidating or 'none, if they change only the input'}."
     yield f"`pseudolabel verify {quote(name)} --against SOURCE` checks the label of every row against its source."
     yield from ("", "## How to load it", "", "In `datasets` and PyTorch:", "")
-    yield from ("```python", *_python(task, name), "```", "")
+    yield from ("```python", *_python(task, name, manifest["copies"]), "```", "")
     yield from ("In DuckDB:", "", "```sql", _query(task, name), "```")
 
 
@@ -118,10 +125,11 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
         yield f"{column.name}: {escape_controls(value).replace('`', '｀')}"  # a backtick would end the code block
 
 
-def _python(task: Task, name: str) -> Sequence[str]:
+def _python(task: Task, name: str, copies: int) -> Sequence[str]:
+    """Return the lines that load a dataset. Rows of a sample lie together, so the rows of one copy are shuffled."""
     sound = any(column.type.startswith("audio<") for column in row_columns(task))
     wanted = [c.name for c in row_columns(task) if c.role in ("input", "label")]
-    loaded = f'rows["train"].select_columns({json.dumps(wanted)})'
+    chosen = ONE_COPY if copies > 1 else 'rows["train"]'
     return [
         *(["import io", ""] if sound else []),
         "import datasets",
@@ -130,11 +138,17 @@ def _python(task: Task, name: str) -> Sequence[str]:
         "",
         f"rows = datasets.load_dataset({json.dumps(name, ensure_ascii=False)})",
         *(SOUND_LINES if sound else []),
-        f"loader = DataLoader({loaded}{LOADER_ARGUMENTS[sound]})",
+        f"train = {chosen}",
+        f"train = train.select_columns({json.dumps(wanted)})",
+        f"loader = DataLoader(train{LOADER_ARGUMENTS[sound]})",
     ]
 
 
-LOADER_ARGUMENTS = {True: ", batch_size=8, collate_fn=list", False: '.with_format("torch"), batch_size=8'}
+ONE_COPY = 'rows["train"].filter(lambda copy: copy == 0, input_columns="copy")  # the next epoch takes copy 1'
+LOADER_ARGUMENTS = {
+    True: ", batch_size=8, shuffle=True, collate_fn=list",
+    False: '.with_format("torch"), batch_size=8, shuffle=True',
+}
 
 
 def _query(task: Task, name: str) -> str:

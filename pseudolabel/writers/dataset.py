@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import Column, RunOptions, UnusableSample, UserError, decoding_errors
-from pseudolabel.storage.layout import MANIFEST, SUCCESS
+from pseudolabel.storage.layout import MANIFEST, PLAN, RECORDS, SUCCESS
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.urls import is_url, open_location
 from pseudolabel.tasks import TASKS, Task
@@ -145,6 +145,8 @@ def open_dataset(out: Path | str, unfinished: bool = False) -> Dataset:
         raise UserError(f"{out} is not a pseudolabel dataset: {why}; give the folder of one")
     finished = (out / SUCCESS).exists()
     if not finished and not unfinished:
+        if (out / RECORDS / PLAN).exists():
+            raise UserError(f"{out} is planned, not made; run its command without the word plan, or stream its rows", 3)
         raise UserError(f"{out} is not finished; rerun the command that began it", 3)
     try:
         manifest = read_json(out / MANIFEST, MANIFEST_SHAPE if finished else PLANNED_SHAPE)

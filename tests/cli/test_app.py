@@ -424,6 +424,13 @@ def test_what_is_ignored_is_named_by_its_suffix(here: Command, tmp_path: Path) -
     assert manifest["ignored_suffixes"] == manifest["summary"]["ignored_suffixes"] == suffixes
     described = json.loads(here("describe", "tiles", "--json").stdout)
     assert (described["ignored"], described["ignored_suffixes"]) == (9, suffixes)
+    for name in ("x.png", "y.jpg"):
+        (tmp_path / "pics" / name).write_bytes(picture[:60] if name == "x.png" else b"no picture")
+    here(*words, "--out", "two", "--workers", "1")
+    table = here("describe", "two").stdout
+    assert len(re.findall(r"^left out \d +1: ", table, re.M)) == 2, "reasons of equal counts"
+    for name in ("x.png", "y.jpg"):
+        (tmp_path / "pics" / name).unlink()
     (tmp_path / "pics" / "new.doc").write_bytes(b"of no effect on the dataset")
     assert json.loads(here(*words, "--out", "tiles", "--json").stdout)["status"] == "already finished"
     for name in ("a.png", "i.jpg?width=300"):

@@ -33,7 +33,7 @@ def trained() -> set[str]:
 
 
 def test_train_installs_what_snippets_import(trained: set[str]) -> None:
-    snippets = {name: "\n".join(_python(TASKS[name](), name)) for name in NAMES}
+    snippets = {name: "\n".join(_python(TASKS[name](), name, 2)) for name in NAMES}
     for path in (ROOT / "docs").rglob("*.md"):
         for code in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
             if path.name != "pipelines.md":  # of other programs

@@ -190,6 +190,7 @@ def test_a_full_disk_is_named(sources: Path, here: Command) -> None:
     told = json.loads(done.stdout)
     assert (done.returncode, told["code"]) == (74, 74)
     assert told["error"].startswith("storage failed: full: ")
+    assert "written)" in told["error"]
     assert "free some space" in told["remedy"]
 
 

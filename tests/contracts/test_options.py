@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 
+from pseudolabel import Jigsaw, RunOptions, plan_parts, rows, run
 from pseudolabel.contracts import UserError, escape_controls, share_or_count, usable_cores
 
 
@@ -26,6 +29,29 @@ def test_a_limit_is_a_count_only_as_a_whole_number() -> None:
     for text in ("1e3", "2.5", "nan", "inf", "-1", "101%"):
         with pytest.raises(UserError, match="is invalid"):
             share_or_count(text)
+
+
+def test_numbers_of_numpy_are_options() -> None:
+    assert Jigsaw(grid=np.int64(2), gray=np.float32(0.5)) == Jigsaw(grid=2, gray=0.5)  # type: ignore[arg-type]
+    assert RunOptions(max_skipped=0.1).max_skipped == "0.1"  # type: ignore[arg-type]
+    assert type(RunOptions(seed=np.int64(3)).seed) is int  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="--grid is True; give a whole number"):
+        Jigsaw(grid=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: run(Jigsaw(), "images", worker=3), r"run\(\) has no option 'worker'; did you mean workers\?"),
+        (lambda: plan_parts(Jigsaw(), "images", quiet=True), r"plan_parts\(\) has no option 'quiet'; choose among out"),
+        (lambda: next(rows(Jigsaw(), "images", limt=3)), r"rows\(\) has no option 'limt'; did you mean limit\?"),
+        (lambda: next(rows(Jigsaw(), "images", copy=-1)), "copy is -1; give 0 to"),
+        (lambda: next(rows(Jigsaw(), "images", copy=1.5)), r"copy is 1\.5; give a whole number"),
+    ],
+)
+def test_a_call_with_a_wrong_option_is_refused_by_name(call: Callable[[], object], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        call()
 
 
 def test_an_escape_reads_back_as_its_character() -> None:

@@ -273,7 +273,7 @@ def test_too_few_books_for_the_share_are_refused_and_the_share_is_told(
     for more in (["0.2"], ["0.2", "--dry-run"], ["0.2", "--split-by", "file"]):
         refused = here(*words, *more)
         assert refused.returncode == 2
-        assert "9 files: each file is in one split as a whole, so at least 10 are needed; add --split-by document" in (
+        assert "9 files: each file is in one split as a whole, so at least 10 are needed; give more files" in (
             refused.stderr.replace("\n", "; ")
         )
     done = here(*words, "0.2", "--split-by", "document", "--json", "--out", "out")

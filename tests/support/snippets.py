@@ -52,9 +52,9 @@ def runnable(page: Path) -> list[Block]:
 
 
 def make_sources(folder: Path) -> None:
-    """Put what the pages speak of into a folder, made of fixtures: images/, speech/, films/, corpus/ and the like."""
+    """Put what the pages speak of into a folder, made of fixtures: images/, speech/, videos/, corpus/ and the like."""
     shutil.copytree(FIXTURES, folder / "fixtures")
-    for name, kind in {"images": "images", "new-images": "images", "speech": "audio", "films": "video"}.items():
+    for name, kind in {"images": "images", "new-images": "images", "speech": "audio", "videos": "video"}.items():
         shutil.copytree(FIXTURES / kind, folder / name)
     for name in ("text", "corpus"):
         shutil.copytree(FIXTURES / "text", folder / name)

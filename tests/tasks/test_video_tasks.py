@@ -399,6 +399,7 @@ def test_clips_per_video_and_every_seconds(reel: Path, tmp_path: Path) -> None:
     [
         (lambda: ShuffleFrames(size=128, jitter=5), "needs 138 pixels, but --resize is 128"),
         (lambda: ShuffleFrames(preset="verify", frames=4), "--preset verify shows three frames"),
+        (lambda: ShuffleFrames(preset="opn", frames=2), "two frames have no other order; give --frames 3 or more"),
         (lambda: ShuffleFrames(frames=8), "--frames 8 is out of range"),
         (lambda: MaskTubes(size=100), "not a multiple of --patch 16"),
         (lambda: MaskTubes(frames=15), "not a multiple of --tubelet 2"),

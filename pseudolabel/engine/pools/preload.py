@@ -1,4 +1,4 @@
-"""What the fork server imports; see `processes.py`. No other process imports this module."""
+"""The imports of the fork server; see `processes.py`. No other process imports this module."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ import pyarrow.parquet  # noqa: F401
 
 import pseudolabel.engine.pools.local  # noqa: F401
 
-# SIGINT has been blocked since the start of the server, else Ctrl-C ends it with a traceback. Drop one that came. From
-# here on the server ignores Ctrl-C; its forks begin with the usual handler.
+# SIGINT is blocked from the start of the server; otherwise Ctrl-C would end the server with a traceback. Discard a
+# SIGINT that arrived meanwhile. From here on the server ignores Ctrl-C. Its forks start with the default handler.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 signal.signal(signal.SIGINT, signal.default_int_handler)

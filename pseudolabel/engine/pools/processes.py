@@ -1,9 +1,9 @@
 """Worker processes: forks of a server that has imported what workers need, so that a worker starts in milliseconds.
 
-The server is that of `multiprocessing`. A fork of a process that has threads may hang, so the server imports no module
-that starts one; NO_ARROW_THREAD keeps an allocator of pyarrow from it. A worker is a new interpreter where there is no
-fork server: on systems other than Linux, and in a fork of the process that started the server, which `multiprocessing`
-does not support.
+The server is that of `multiprocessing`. A fork of a process with threads may hang. So the server imports no module that
+starts a thread, and NO_ARROW_THREAD stops pyarrow's allocator from starting one. Without a fork server, each worker is
+a new interpreter: on systems other than Linux, and in a fork of the process that started the server, because
+`multiprocessing` supports no server there.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
 
 def start_server(modules: Sequence[str] = ()) -> bool:
-    """Start the fork server: it imports the modules of the workers on another core. Return whether there is one.
+    """Start the fork server, which imports the modules of the workers on another core. Return whether there is one.
 
-    `modules`: modules to import besides those of all tasks. There is a server on Linux only: elsewhere the libraries of
-    the system may start threads.
+    `modules`: modules to import besides those of all tasks. There is a server on Linux only, because elsewhere the
+    libraries of the system may start threads.
     """
     if sys.platform != "linux":
         return False
@@ -48,14 +48,14 @@ def start_server(modules: Sequence[str] = ()) -> bool:
     with _replaced(os.environ, ONE_THREAD | NO_ARROW_THREAD | SAFE_PATH), _no_interrupt(), suppress(ChildProcessError):
         forkserver.ensure_running()
         return True
-    return False  # it is the server of another process, of which this one is a fork
+    return False  # this process is a fork, and the server is its parent's
 
 
 def start_process(name: str, function: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
     """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe.
 
     The process imports the main script only if `function` or `given` is defined there, as a user's own task may be.
-    Else each script would need `if __name__ == "__main__":`, and each process would import what the script imports.
+    Otherwise each script would need `if __name__ == "__main__":`, and each process would import all its imports.
     """
     imports_main = b"__main__" in bytes(ForkingPickler.dumps((function, given)))
     check_process(imports_main)

@@ -1,6 +1,6 @@
 """Status of a worker: the sample that it is on, in a mapped file that outlives the worker, its parent and a container.
 
-A record has a checksum, so that one that is written half names nobody.
+Each record has a checksum, so a half-written record is ignored.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StatusFile:
         body = HEAD.pack(self._tick, len(text)) + text
         record = CHECKSUM.pack(crc32(body)) + body
         if len(record) > RECORD_BYTES:
-            record = bytes(CHECKSUM.size)  # names nobody
+            record = bytes(CHECKSUM.size)  # an invalid record, which is ignored
         if self._map is None:
             os.lseek(self._file, 0, os.SEEK_SET)
             os.write(self._file, record)

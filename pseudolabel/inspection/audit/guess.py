@@ -65,8 +65,8 @@ def guess(
 ) -> Rate:
     """(n, d) features, (n,) labels, (n,) groups -> the rate of right guesses by cross-validation over groups.
 
-    All rows of a group (the source that they were made of) lie in one fold. The standard error treats groups as
-    independent, rows of a group as not. Raise `ValueError` for fewer groups than folds.
+    All rows of a group (the source that they were made from) are in one fold. The standard error treats groups, but not
+    the rows of a group, as independent. Raise `ValueError` for fewer groups than folds.
     """
     features = np.asarray(features, np.float64).reshape(len(labels), -1)
     names, members = np.unique(groups, return_inverse=True)

@@ -16,7 +16,7 @@ MARKS = {b"\xff\xd8": (b"\xff\xda", b"\xff\xd9"), b"\x89P": (b"IDAT", b"IEND")} 
 
 
 def file_facts(encoded: bytes) -> dict[str, np.ndarray]:
-    """Bytes of an image file -> log of its size, the bytes before and after its pixels; its JPEG quantisation."""
+    """Return facts of an image file: the log of its size, the bytes before and after its pixels, JPEG quantisation."""
     from PIL import Image
 
     before, after = MARKS.get(encoded[:2], (b"", b""))
@@ -97,7 +97,7 @@ def _sides(luma: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
 
 
 def _border(lines: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return of each segment of a line its first pixel, and the largest difference from the neighbouring line."""
+    """Return the first pixel of each segment of a line, and its largest difference from the neighbouring line."""
     line, neighbour = lines
     starts = np.arange(SEGMENTS) * len(line) // SEGMENTS
     apart = line - neighbour

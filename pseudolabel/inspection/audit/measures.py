@@ -16,7 +16,7 @@ BINS = 24  # of relative place, for masks of various lengths
 
 
 class Coverage(NamedTuple):
-    """How often each place of a mask is hidden (of -100 lists: asked for). `shape`: rows and columns of the map."""
+    """How often each place of a mask is hidden (with -100: has a label). `shape`: rows and columns of the map."""
 
     column: str
     shape: tuple[int, int]
@@ -37,7 +37,7 @@ class Coverage(NamedTuple):
 
 
 class MaskCounts:
-    """Counts how often each place is hidden, in masks of one length, or by relative place in masks of several."""
+    """A count of how often each place is hidden, in masks of one length, or by relative place in masks of several."""
 
     def __init__(self) -> None:
         self._sums: dict[int, np.ndarray] = {}

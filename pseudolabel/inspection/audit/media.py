@@ -65,7 +65,7 @@ def images_of(items: Items) -> list[np.ndarray]:
 
 
 def plain(value: Any) -> Any:
-    """Convert tensors to arrays, pictures of Pillow to (H, W, 3) arrays, tuples and (n, H, W, C) arrays to lists."""
+    """Convert tensors to arrays, images of Pillow to (H, W, 3) arrays, tuples and (n, H, W, C) arrays to lists."""
     if hasattr(value, "convert") and hasattr(value, "getbands"):
         return np.asarray(value.convert("RGB"))
     if hasattr(value, "detach"):

@@ -22,6 +22,8 @@ SLOTS = 8  # places among the rows of a sample that are told apart
 NEAR = 12  # distances to the ends of a mask that are told apart
 PATCHES = (16, 14, 32, *range(2, 65))  # sides of a patch in pixels, in the order in which they are tried
 TIMES = ("timestamps", "start", "time")  # columns with the time at which a clip begins
+ONE_CLASS = "all its values are equal"
+SAME_SAMPLE = "; --label key asks whether two inputs are of one sample"
 PERIODS = (2, 3, 4, 5, 8)  # in rows, after which a label may come again
 
 
@@ -41,21 +43,22 @@ class Answers(NamedTuple):
 
 
 class Asker:
-    """Collects the questions of a table. `rows`: how many rows will come, about."""
+    """A collector of the questions of a table. `rows`: the approximate number of rows."""
 
     def __init__(self, labels: Sequence[str], rows: int) -> None:
         self._questions: dict[Question, Answers] = defaultdict(lambda: Answers([], [], []))
         self._labels = labels
-        self._not_asked: dict[str, str] = {}  # label -> why none of its values can be asked for
+        self._not_asked: dict[str, str] = {}  # label -> why its values cannot be guessed
         self._places = max(8, MAX_PLACES // max(1, rows))  # per row
         self._rng = np.random.default_rng(0)
-        self._number, self._sample, self._slot = -2, "", 0
+        self._number, self._sample, self._slot, self._has_keys = -2, "", 0, False
         self._earlier: dict[str, list[Any]] = {}  # label -> its values in the earlier rows of the sample
         self._row_before: tuple[str, list[Item]] | None = None  # for labels that say "same source"
 
     def ask(self, number: int, row: Mapping[str, Any], items: Items) -> None:
         """Add the row with this number in the table."""
         key = str(row.get("key", number))
+        self._has_keys |= "key" in row
         follows, self._number = number == self._number + 1, number
         self._slot = self._slot + 1 if follows and key == self._sample else 0
         flat = [item for parts in items.values() for part in parts for item in part]
@@ -92,8 +95,8 @@ class Asker:
         return found
 
     def _order(self, name: str, follows: bool) -> Facts:
-        """Return what the rows before tell: of a sample's first row, the label of the row before; else the labels of
-        the sample's earlier rows, and which of its rows it is."""
+        """Return facts from earlier rows: the labels of the sample's earlier rows, and the number of this row among
+        them. For the first row of a sample, return the label of the row before."""
         before = self._earlier.get(name, [])
         if self._slot:
             earlier = np.sum([_one_hot(value) for value in before], axis=0)
@@ -160,7 +163,8 @@ class Asker:
         for (name, _), answers in self._questions.items():
             obstacle = _obstacle(as_classes(answers.labels), answers.sources)
             asked |= set() if obstacle else {name}
-            reasons.setdefault(name, obstacle)
+            advice = SAME_SAMPLE if obstacle == ONE_CLASS and self._has_keys else ""
+            reasons.setdefault(name, obstacle + advice)
         return {name: reasons.get(name, "it has no value") for name in self._labels if name not in asked}
 
 
@@ -262,7 +266,7 @@ def _obstacle(labels: np.ndarray, sources: Sequence[str]) -> str:
     """Return why a question is not asked; "" if it is."""
     classes, count = len(np.unique(labels)), len(set(sources))
     if classes < 2:
-        return "all its values are equal"
+        return ONE_CLASS
     if classes > min(MAX_CLASSES, len(labels) // 4):
         return f"{classes:,} classes in {len(labels):,} rows are too many to guess"
     return f"{count} sources are too few; {MIN_SOURCES} are needed" if count < MIN_SOURCES else ""

@@ -72,7 +72,7 @@ class Report:
     dataset: Dataset | None = None  # whose folder keeps the report; None for a table, or if its columns were chosen
 
     def strongest(self, verdict: str) -> list[Answer]:
-        """Return of each label the answer with this verdict and the largest effect, the largest first."""
+        """Return the answer with this verdict and the largest effect for each label; the largest effect first."""
         best = {a.label: a for a in sorted(self.answers, key=lambda a: a.excess) if a.verdict == verdict}
         return sorted(best.values(), key=lambda a: -a.excess)
 

@@ -23,7 +23,7 @@ MIN_MIX = 0.1  # energy of the sum of channels / sum of their energies: 1 if ind
 MIN_LOUD = 0.1  # energy of a second / mean energy of the utterance; below it, a second is a pause and is not checked
 STEADY = 0.05  # seconds of an interval; sounds below two intervals are not checked: channels may cancel by chance
 MIN_HZ = 4000  # Hz, sample rate of a source: speech is not intelligible below it
-# first bytes of the files that libav reads; of FLAC, those that `decode_whole` refuses: libav detects lost frames
+# first bytes of the formats that libav decodes; FLAC too, as libav detects lost frames (`decode_whole`: if short)
 LIBAV_HEAD = re.compile(rb"fLaC|....ftyp|\x1aE\xdf\xa3|0&\xb2u|\x0bw|\xff[\xf0\xf1\xf8\xf9]", re.DOTALL)
 SEEKABLE_SUBTYPES = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # prefixes of subtypes that seek to an exact frame
 
@@ -84,7 +84,7 @@ class SndfileSound:
         return min(int(self._sound.frames), MAX_FRAMES)
 
     def header(self) -> Header:
-        """Return what the header says."""
+        """Return the facts of the header."""
         exact = self._sound.subtype.startswith(SEEKABLE_SUBTYPES) and self.frames < MAX_FRAMES
         return Header(self.rate, self.channels, self.frames or MAX_FRAMES, exact and self._sound.format != "FLAC")
 

@@ -48,7 +48,7 @@ class WholeSound:
 def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     """Return the sound of a short FLAC of 16 bits; None if its header does not prove that all of it is there.
 
-    libsndfile takes half of libav's time, but joins what is on both sides of lost frames, and stops at the length in
+    libsndfile takes half of libav's time, but joins the sound on both sides of lost frames, and stops at the length in
     the header. So the length is hidden from it, and it decodes up to the end of the file. All is there, and nothing
     more, if the number of frames and the MD5 of the samples are those of the header (RFC 9639, section 8.2).
     Raise `UnusableSample` if header and first frame have different sample rates, which the MD5 does not cover.

@@ -142,7 +142,9 @@ def _audio(container: av.container.InputContainer) -> Any:
 
     chosen = container.streams.best("audio")
     if chosen is None:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        if not kinds:
+            raise UnusableSample("a container without a stream")
         raise FilteredSample(f"no audio stream, only {kinds}")  # a video without sound is not damaged
     if chosen.codec_context is None:
         raise UnusableSample("libav has no decoder for its audio stream")

@@ -50,7 +50,7 @@ class Utterance(NamedTuple):
 
 
 class AudioReader:
-    """Reader of audio. Uses all sound that decodes, even if the header says less or more."""
+    """Reader of audio. It uses all sound that decodes, even if the header says less or more."""
 
     suffixes: frozenset[str] = formats.AUDIO
 

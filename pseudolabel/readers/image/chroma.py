@@ -1,7 +1,7 @@
 """Chroma subsampling: find files whose chroma is coarser in one direction, and make it as coarse in the other.
 
-JPEG 4:2:2 has half of the chroma samples across and all of them down. Whoever turns such an image leaves a trace of the
-turn. WebP is not looked at: its chroma is 4:2:0 or 4:4:4, the same in both directions.
+JPEG 4:2:2 has half of the chroma samples across and all of them down. After a rotation by 90 degrees, the chroma is
+coarser in the other direction, which reveals the rotation. WebP needs no check: its chroma is 4:2:0 or 4:4:4.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Sampling(NamedTuple):
 
     @property
     def even(self) -> bool:
-        """Whether chroma is equally fine in both directions."""
+        """Return whether chroma is equally fine in both directions."""
         return self.across == self.down
 
 
 def jpeg_sampling(factors: bytes) -> Sampling:
-    """Sampling factors of the components, across in the high 4 bits and down in the low ones -> their `Sampling`."""
+    """Return the `Sampling` of the components' factors: across in the high 4 bits, down in the low 4 bits."""
     across, down = [factor >> 4 for factor in factors], [factor & 15 for factor in factors]
     steps = max(across) // max(1, min(across)), max(down) // max(1, min(down))
     return Sampling(*steps, smooth=max(steps) == 2)  # libjpeg repeats samples that stand for more than two pixels

@@ -12,7 +12,7 @@ BAND_ROWS = 256  # rows converted at a time, which avoids a second copy of a lar
 
 
 def parse_span(span: str) -> tuple[tuple[float, bool], tuple[float, bool]]:
-    """`"0.5%,99.5%"` or `"0,4095"` -> (number, is percentile) of the low and high end. Else raise `ValueError`."""
+    """Parse `"0.5%,99.5%"` or `"0,4095"`: return (number, is percentile) of both ends. Else raise `ValueError`."""
     number = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(%?)\s*"
     match = re.fullmatch(f"{number},{number}", span)
     if not match:
@@ -39,7 +39,7 @@ def stretch(values: np.ndarray, span: str) -> np.ndarray:
 def check_range(image: np.ndarray, values: np.ndarray, span: str) -> None:
     """Raise `UnusableSample` if an image has one colour because of `span`, not because of its values or transparency.
 
-    `image` is what was made of `values`, (H, W) or (H, W, C).
+    `image` was made from `values`, (H, W) or (H, W, C).
     """
     if _is_flat(image) and _is_flat(stretch(values, span)) and not _is_flat(values):
         least, most = (float(edge(values[np.isfinite(values)])) for edge in (np.min, np.max))

@@ -137,7 +137,7 @@ def _exists(source: Path) -> bool:
         except FileNotFoundError:
             return False
         except UnusableSample as refused:
-            raise UserError(f"{source} cannot be read: {refused}; give another address") from None
+            raise UserError(f"{source} cannot be read: {refused}; give another URL") from None
     try:
         os.stat(source)
     except PermissionError:

@@ -75,7 +75,7 @@ OPTION_FORMATS = {  # option -> the formats that it is for
 
 
 class TextReader:
-    """Reader of documents from plain text and from a column of jsonl, csv, tsv and parquet. Decompresses `COMPRESSED`.
+    """Reader of documents from plain text and a column of jsonl, csv, tsv and parquet, also compressed (`COMPRESSED`).
 
     An empty file and a blank line give no document. A row without text (null or empty) is filtered.
     """

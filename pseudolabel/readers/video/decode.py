@@ -34,7 +34,7 @@ MAX_CLOCK_STEP_BACK = 1.0  # seconds, for rounded timestamps; a larger step back
 
 
 class VideoFile:
-    """Video stream of one open file; `close` closes it. Raises `UnusableSample` if libav cannot read any video."""
+    """Video stream of one open file; `close` closes it. Raise `UnusableSample` if libav cannot read any video."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -110,7 +110,7 @@ class VideoFile:
         return Timeline(begin, self._time(rising), rising, numbers, *about)
 
     def frames(self, timeline: Timeline, wanted: np.ndarray, whole: bool = False) -> Iterator[av.VideoFrame | None]:
-        """(k,) ascending indices into the timeline -> yield each frame, or None for a frame that does not decode.
+        """Yield the frames at (k,) ascending indices into the timeline; None for a frame that cannot be decoded.
 
         `whole`: decode segments to their ends, because the second field of a frame may be a packet of its own.
         """

@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 
 
 def shown_frames(film: VideoFile, timeline: Timeline, wanted: np.ndarray) -> Iterator[Shown | None]:
-    """(k,) ascending indices into the timeline -> yield each frame, or None for a frame that does not decode.
+    """Yield the frames at (k,) ascending indices into the timeline; None for a frame that cannot be decoded.
 
     Neighbours are decoded only from the first interlaced frame on, so other videos cost no more.
     """

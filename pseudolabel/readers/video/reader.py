@@ -84,7 +84,7 @@ class ExtentClips(NamedTuple):
 
 
 class VideoReader:
-    """Reader of video. Uses all frames that decode. Holds only the frames that overlapping clips need."""
+    """Reader of video. It uses all frames that decode, and holds only the frames that overlapping clips need."""
 
     suffixes: frozenset[str] = formats.VIDEO
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 MAX_FRAME_PIXELS = 2**24  # 4096 x 4096; libav holds up to 17 frames
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders of these codecs drop the alpha
 TELLING_CODECS = ("h264", "mpeg1video", "mpeg2video", "vc1", "wmv3", "dvvideo", "prores", "dnxhd")
-PICTURE_CODECS = ("png", "apng")  # "interlaced" means that a picture loads in passes
+PICTURE_CODECS = ("png", "apng")  # "interlaced" means that an image loads in passes
 FIRST_FIELDS = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder of libavcodec -> the field shown first
 
 

@@ -149,14 +149,14 @@ MODALITIES: dict[Modality, Kind] = {
         options=VideoOptions,
         suffixes=formats.VIDEO,
         samples="clips",
-        example="films/",
+        example="videos/",
         reader=lambda task: VideoReader(task.sampling, task.size),
         stored=_clip,
         rows=_clip_rows,
         restored=_restore_clip,
         columns=lambda task: [
             Column("frames", "list<image>", "input", "Frames of a clip in temporal order, as JPEG."),
-            Column("timestamps", "list<float64>", "about", "Seconds of each frame after the first frame of the video."),
+            Column("timestamps", "list<float64>", "about", "Seconds from the first frame of the video to each frame."),
         ],
         sets=("hog", "pixels"),
         depends=("size",),
@@ -174,7 +174,7 @@ def modalities_of(task: Any) -> list[Modality]:
 
 
 def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, int]) -> UserError:
-    """Return the error of a source without a file for the task: what is there, and which tasks read it.
+    """Return the error for a source without a file for the task. It names the content, and the tasks that read it.
 
     `ignored`: suffix -> number of files.
     """

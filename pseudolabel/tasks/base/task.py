@@ -107,10 +107,10 @@ class Description:
 
     paper: str  # authors, year, URL
     invalidating_augmentations: tuple[str, ...] = ()  # later augmentations that make the label false
-    chance_level: str = ""  # how often a guess is right; "": how often the most frequent label is right
+    chance_level: str = ""  # share of right guesses; "": the share of the most frequent label
     notes: Callable[[Any, Path], Sequence[str]] = lambda task, artefacts: ()  # remarks, beyond column meanings
     self_verifying: Callable[[Any], bool] = lambda task: False  # whether labels can be checked without the source
-    # kinds of facts that tell the label by the published method, or by what the sample shows -> why: no leaks
+    # kind of facts -> why it reveals the label without a leak: by the published method, or by the content
     told_by: Callable[[Any], Mapping[str, str]] = lambda task: {}
 
 

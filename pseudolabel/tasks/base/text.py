@@ -244,7 +244,7 @@ class PackedText(NamedTuple):
 
 
 class PackedLabeler(NamedTuple):
-    """The labeler of packed tasks: cuts a shard's stream of documents into rows, and labels each row once per copy."""
+    """The labeler of packed tasks. It cuts a shard's documents into rows, and labels each row once per copy."""
 
     task: PackedTask
     tokens: Tokens

@@ -64,7 +64,7 @@ def treatment_notes(task: Task, artefacts: Path) -> Sequence[str]:
 
 
 def frame_strip(caption: str, media: Sequence[Row], notes: Sequence[str] = ()) -> Tiles:
-    """Return up to 8 evenly spaced frames as a film strip."""
+    """Return up to 8 evenly spaced frames side by side."""
     some = np.linspace(0, len(media) - 1, min(8, len(media))).round().astype(int).tolist()
     return Tiles(
         caption, [codec.decode_stored(media[i]) for i in some], len(some), [notes[i] for i in some] if notes else ()

@@ -12,7 +12,7 @@ from pseudolabel.contracts import UnusableSample, decoding_errors
 
 
 def encode_flac(wave: np.ndarray, rate: int) -> bytes:
-    """(n,) int16 -> bytes of a lossless FLAC file with one channel and 16 bits."""
+    """Encode (n,) int16 as a FLAC file with one channel and 16 bits, without loss."""
     import soundfile
 
     file = BytesIO()
@@ -21,7 +21,7 @@ def encode_flac(wave: np.ndarray, rate: int) -> bytes:
 
 
 def decode_flac(media: Mapping[str, Any]) -> tuple[np.ndarray, int]:
-    """Value of a media column -> (n,) int16 and the rate in Hz. Raise `UnusableSample` unless it is mono audio."""
+    """Decode a value of a media column to (n,) int16 and the rate in Hz. Raise `UnusableSample` if not mono audio."""
     import soundfile
 
     with decoding_errors("holds audio that cannot be decoded"):

@@ -24,10 +24,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], about: About) -> N
 
 
 def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the arrays and the options of a codebook. Raise `UserError` if it is unreadable or lacks one of `names`.
-
-    Files of mask-audio version 0.1 have no `about`; each option is an array of one number.
-    """
+    """Return arrays and options of a codebook. Raise `UserError` if it is unreadable or lacks one of `names`."""
     try:
         with np.load(path) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}

@@ -22,7 +22,7 @@ BLOCK_ROWS = 4096  # rows checked at once
 
 
 class Embeddings(NamedTuple):
-    """The row of each key in a `.npy`, `.npz` or Parquet file. Of a `.npy`, only the rows in use are read."""
+    """The row of each key in a `.npy`, `.npz` or Parquet file. In a `.npy`, only the rows in use are read."""
 
     path: Path
     hashes: np.ndarray  # (n,) uint64, ascending: hashes of the keys
@@ -161,7 +161,7 @@ class FrameFeatures:
             raise UnusableSample(f"no features for this sample in {self.folder.name}")
         if frames.ndim != 2 or not frames.size or not np.isfinite(frames).all():
             raise UnusableSample(
-                f"the features in {path.name} are no finite (n, D) matrix, their shape is {frames.shape}"
+                f"the features in {path.name} are not a finite (n, D) matrix, their shape is {frames.shape}"
             )
         return frames
 

@@ -15,7 +15,7 @@ MAX_STORED_PIXELS = 2**27  # limit for a stored image; 400 MB when decoded
 
 
 def image_size(encoded: bytes) -> tuple[int, int]:
-    """Bytes of an image -> (width, height), read from the header. Raise `UnusableSample` for a damaged header."""
+    """Return (width, height) from the header of an image. Raise `UnusableSample` for a damaged header."""
     from PIL import Image
 
     try:
@@ -27,7 +27,7 @@ def image_size(encoded: bytes) -> tuple[int, int]:
 
 
 def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
-    """Value of a media column -> (H, W, 3) uint8 RGB. Raise `UnusableSample` for a damaged or too large image."""
+    """Decode a value of a media column to (H, W, 3) uint8 RGB. Raise `UnusableSample` if damaged or too large."""
     import cv2
 
     encoded = media["bytes"] or b""
@@ -41,7 +41,7 @@ def decode_stored(media: Mapping[str, Any]) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """(H, W, 3) uint8 RGB -> bytes of a JPEG without chroma subsampling (4:4:4)."""
+    """Encode (H, W, 3) uint8 RGB as JPEG without chroma subsampling (4:4:4)."""
     import cv2
 
     sampling = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
@@ -49,7 +49,7 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """(H, W) uint8 -> bytes of a lossless gray PNG."""
+    """Encode (H, W) uint8 as gray PNG, without loss."""
     return _encode(".png", image)
 
 
@@ -64,5 +64,5 @@ def _encode(kind: str, image: np.ndarray, options: Sequence[int] = ()) -> bytes:
 
 
 def media(encoded: bytes) -> dict[str, bytes | None]:
-    """Encoded bytes -> value of a media column."""
+    """Return encoded bytes as a value of a media column."""
     return {"bytes": encoded, "path": None}

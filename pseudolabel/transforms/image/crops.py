@@ -76,7 +76,8 @@ def torchvision(height: int, width: int, area: tuple[float, float], rng: np.rand
             return _place(height, width, h, w, x, y)
     w = max(1, min(width, round(height * shape * MAX_ASPECT)))
     h = max(1, min(height, round(width / shape * MAX_ASPECT)))
-    return _place(height, width, h, w, 0.5, 0.5)
+    left, top = (width - w) // 2, (height - h) // 2
+    return Box(left, top, left + w, top + h)
 
 
 def byol(height: int, width: int, area: tuple[float, float], rng: np.random.Generator, shape: float) -> Box:

@@ -136,7 +136,7 @@ def choose(candidates: np.ndarray, inside: np.ndarray, rule: MaskingParams, rng:
     """Choose the tokens to label from the (r, L) bool `candidates`. `inside`: (r, L) bool, true where a word continues.
 
     Units are taken in random order until `budget` tokens are chosen. Words stay whole: a word that does not fit is
-    skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). Of a span, the
+    skipped, and later words may fit (google-research/bert, create_pretraining_data.py, lines 374-380). In a span, the
     first words that fit are taken (google-research/albert, create_pretraining_data.py, lines 506-514). SpanBERT's code
     draws spans that may overlap, until it has enough, and cuts the last one anywhere. Here spans are adjacent and never
     overlap, with any preset. If each span begins with a word that does not fit, none is chosen. With `bernoulli`, a row
@@ -177,7 +177,7 @@ def word_starts(candidates: np.ndarray, inside: np.ndarray, most: np.ndarray) ->
 
     A word longer than `most` tokens can never be masked, for example a Chinese sentence for some tokenizers. If it is
     also longer than `MAX_WORD_TOKENS`, or the row has no shorter word, each of its tokens is a word. A word with [UNK]
-    inside is one word; one that goes on from the row before begins at its first candidate.
+    inside is one word; one that continues from the row before begins at its first candidate.
     """
     words = np.cumsum(~inside, dtype=np.int32).reshape(inside.shape) + np.arange(len(inside), dtype=np.int32)[:, None]
     begins = candidates.copy()
