@@ -291,7 +291,9 @@ def test_a_stream_that_does_not_decode_is_lost_from_there_on(tmp_path: Path) -> 
     path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0")
     assert read(path, encoding="utf-16") == [(0, "one"), (5, "!the file ends within a character")]
     path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0\xdc\0\0")
-    assert read(path, encoding="utf-16") == [(0, "!not utf-16 from byte 18 on; convert the file, or give another --encoding")]
+    assert read(path, encoding="utf-16") == [
+        (0, "!not utf-16 from byte 18 on; convert the file, or give another --encoding")
+    ]
 
 
 # --- jsonl, csv, tsv, parquet -----------------------------------------------------------------------------------------
@@ -434,7 +436,10 @@ def test_broken_quoting_is_told_and_does_not_swallow_the_rest_in_silence(tmp_pat
     assert items[1][1].startswith("!invalid quoting in lines 3 to 3")
     assert items[2][1].startswith("!a row of 3 fields, but the header has 2")
     assert items[3][1].startswith("!a row of 1 fields")
-    assert items[4] == (4, "!byte 0xfc at character 1 of the text is not utf-8; convert the file, or give another --encoding")
+    assert items[4] == (
+        4,
+        "!byte 0xfc at character 1 of the text is not utf-8; convert the file, or give another --encoding",
+    )
     assert items[5] == (5, "six")
     assert items[6] == (6, "!invalid quoting in lines 9 to 10: unexpected end of data")
     assert len(items) == 7
