@@ -117,6 +117,7 @@ def test_a_role_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
         ),
         (lambda: MaskText(**given, mask_token="[M]"), r"--mask-token \[M\] is not in the vocabulary"),
         (lambda: MaskText(mask_token="<mask>"), "--mask-token names .* a learned one has its own; leave it out"),
+        (lambda: MaskText(**given, vocab_size=500), "--vocab-size is for a learned vocabulary, .* leave one of them"),
         (lambda: OrderSentences(**given, mask_token="<c>"), "--mask-token names .* order-sentences needs none"),
         (lambda: MaskText(tokenizer=str(tmp_path)), r"holds no tokenizer\.json; save it there with save_pretrained"),
         (lambda: MaskText(**given, mask_token="<mask>", length=4), None),
