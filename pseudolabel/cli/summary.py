@@ -89,8 +89,7 @@ def dry_run_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         f"{facts['core_seconds']:,} s of one core"
     )
     yield from count_line({name: facts[name] for name in ("skipped", "filtered")}, facts["ignored_suffixes"])
-    if facts["warning"]:
-        yield f"warning: {facts['warning']}"
+    yield from (f"warning: {warning}" for warning in facts["warnings"])
     yield f"next: the same command without --dry-run makes {relative_path(facts['out'])}"
 
 

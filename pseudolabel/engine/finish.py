@@ -6,7 +6,7 @@ import json
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +17,13 @@ from pseudolabel.engine.make_shard import Counts
 from pseudolabel.engine.plan import Plan, save_plan
 from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan, json_warnings
+from pseudolabel.engine.scan import Scan
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import (
     ARTEFACTS,
     AUDIT,
     CARD,
+    DATA,
     LEDGER,
     LOCK,
     PLAN,
@@ -33,13 +34,14 @@ from pseudolabel.storage.layout import (
     WORK,
 )
 from pseudolabel.storage.lock import CheckLock
-from pseudolabel.storage.stores import store
+from pseudolabel.storage.stores import parquet_source, store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers.card import write_card
 from pseudolabel.writers.manifest import read_or_refuse, write_manifest
 from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.shards import Records
 from pseudolabel.writers.skip_reasons import count_reasons
+from pseudolabel.writers.source_columns import SourceColumns
 
 MAX_UNKNOWN_SHARE = 0.05  # share of [UNK] above which a run warns
 UNKNOWN_REMEDY = "the tokenizer does not know them; give a --tokenizer that does, or a larger --vocab-size"
@@ -107,9 +109,11 @@ def finish_run(
         remarks.append(
             f"warning: --validation {options.validation:g} drew no row; give a larger share, or a larger source"
         )
-    remarks += [f"warning: {warning}" for warning in json_warnings(task.reader(), found.ignored)]
+    for name in _null_columns(out, made, found.source_columns) if summary.rows else ():
+        remarks.append(f"warning: the source has no value of `{name}` for any row")
     for remark in remarks:
         progress.note(remark)
+    remarks += [f"warning: {warning}" for warning in found.warnings]  # noted when the run began
     manifest = {
         **manifest,
         "artefacts": artefacts,
@@ -130,6 +134,22 @@ def finish_run(
     write_atomic(out / SUCCESS, [])
     tidy(out)
     return summary
+
+
+def _null_columns(out: Path, records: Iterable[Mapping[str, Any]], kept: SourceColumns) -> list[str]:
+    """Return the source columns that are null in every row. Read footers of shards until each column has a value."""
+    import pyarrow.parquet as pq
+
+    left = [column.name for column in kept.columns]
+    for name in (file["name"] for record in records for file in record["files"]):
+        if not left:
+            break
+        with pq.ParquetFile(parquet_source(out / DATA / name)) as file:
+            places = {column.path: place for place, column in enumerate(file.schema)}
+            groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
+            nulls = {one: sum(group.column(places[one]).statistics.null_count for group in groups) for one in left}
+            left = [one for one in left if nulls[one] == file.metadata.num_rows]
+    return left
 
 
 def sweep(out: Path, count: int, named: set[str]) -> None:

@@ -19,7 +19,7 @@ from pseudolabel.engine.target import identity, missing_shards, resolve_target
 from pseudolabel.storage.layout import LEDGER, LOCK, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
-from pseudolabel.tasks.base.task import Task
+from pseudolabel.tasks.base.task import Task, check_is_task
 from pseudolabel.writers import source_columns
 from pseudolabel.writers.dataset import Dataset
 from pseudolabel.writers.manifest import (
@@ -37,6 +37,7 @@ def plan_parts(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """List the source and fit, once. Then any machine can make parts, and `finish` completes the dataset."""
+    check_is_task(task)
     chosen, progress, started = (
         RunOptions.of_call("plan_parts", options),
         progress or Progress(quiet=True),
@@ -130,6 +131,7 @@ def finish(out: Path | str, *, max_skipped: str = RunOptions.max_skipped, progre
             raise UserError(
                 f"{len(lacking)} of {len(plan)} shards are not made in {out}; {again}, then finish again", code=3
             )
-        found = Scan(plan, manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns)
+        about = manifest["source"]["files"], manifest["ignored_suffixes"], dataset.source_columns
+        found = Scan(plan, *about, manifest.get("warnings", ()))
         options = replace(dataset.options, max_skipped=max_skipped)
         return finish_run(dataset.task, options, found, out, manifest, started, progress, ours)

@@ -15,7 +15,7 @@ from pseudolabel.engine.scan import resolve_sources
 from pseudolabel.engine.session import RunSession
 from pseudolabel.engine.target import missing_shards, resolve_target
 from pseudolabel.storage.stores import store
-from pseudolabel.tasks.base.task import Task
+from pseudolabel.tasks.base.task import Task, check_is_task
 from pseudolabel.writers.manifest import existing_manifest
 
 
@@ -23,6 +23,7 @@ def run(
     task: Task, source: Path | str | Sequence[Path | str], *, progress: Progress | None = None, **options: Any
 ) -> Summary:
     """Make the dataset, or its missing shards. Do nothing if it is finished."""
+    check_is_task(task)
     chosen, progress, started = RunOptions.of_call("run", options), progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         return make_part(task, resolve_sources(source), chosen, progress, started)

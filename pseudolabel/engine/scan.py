@@ -13,6 +13,7 @@ from pathlib import Path
 from pseudolabel.contracts import Extent, RunOptions, UserError
 from pseudolabel.engine import plan
 from pseudolabel.engine.plan import Ledger, Plan, Shard
+from pseudolabel.readers.metadata.matching import FileKeys
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.file_lists import open_list
 from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
@@ -30,8 +31,13 @@ CANDIDATES, WHOLE = "", "\0"  # keys of counts that are no suffixes
 
 
 def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
-    """Return the paths and URLs of the sources. Raise `UserError` if one is missing or two have the same name."""
-    given = [source] if isinstance(source, str | Path) else list(source)
+    """Return the paths and URLs of the sources. Raise `UserError` if one is missing or no path, or if two clash."""
+    given = list(source) if isinstance(source, Iterable) and not isinstance(source, str | bytes) else [source]
+    for one in given:
+        if not isinstance(one, str | Path):
+            raise UserError(f"the source is {one!r}; give a path or a URL as str or Path, or a list of them")
+    if not given:
+        raise UserError("the list of sources is empty; give a path or a URL")
     sources = [open_list(path) or open_location(path) for path in given]
     files.check_sources(sources)
     return sources
@@ -41,14 +47,15 @@ def resolve_sources(source: Path | str | Sequence[Path | str]) -> list[Path]:
 class Scan:
     """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
-    `whole`: the number of text files that are not divided among splits. `unused`: options given for text that have no
-    effect on any file.
+    `warnings`: what is perhaps not as intended. `whole`: the number of text files that are not divided among splits.
+    `unused`: the options for formats of text that are given, but have no effect on any file.
     """
 
     plan: Plan
     files: int
     ignored: Mapping[str, int]
     source_columns: SourceColumns
+    warnings: Sequence[str] = ()
     whole: int = 0
     unused: Sequence[str] = ()
 
@@ -56,9 +63,9 @@ class Scan:
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
-    counts, reader = Counter({CANDIDATES: 0, WHOLE: 0}), task.reader()
+    counts, keys, reader = Counter({CANDIDATES: 0, WHOLE: 0}), FileKeys(), task.reader()
     unused = reader.given_options() if isinstance(reader, TextReader) else set()
-    extents = _extents(reader, sources, options.seed, counts, unused)
+    extents = _extents(reader, sources, options.seed, counts, carried, keys, unused)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
@@ -66,31 +73,31 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limit(reader, ordered, options.limit))
-    made = Plan(shards)  # this lists the whole source and completes `counts` and `unused`
-    found = Scan(made, counts.pop(CANDIDATES), {}, carried, counts.pop(WHOLE), sorted(unused))
-    found.ignored = _most_frequent(counts)
-    if not len(found.plan):
-        for warning in json_warnings(reader, found.ignored):
+    made = Plan(shards)  # this lists the whole source and completes `counts`, `keys` and `unused`
+    whole, candidates = counts.pop(WHOLE), counts.pop(CANDIDATES)
+    ignored = _most_frequent(counts)
+    warning = json_warning(reader, ignored)
+    if not len(made):
+        if warning:
             raise UserError(f"nothing to read in {' '.join(map(str, sources))}\n{warning}", code=5)
-        raise nothing_to_read(task, sources, found.ignored)
-    return found
+        raise nothing_to_read(task, sources, ignored)
+    carried, unmatched = carried.match(keys)
+    warnings = [warning, *unmatched] if warning else unmatched
+    return Scan(made, candidates, ignored, carried, warnings, whole, sorted(unused))
 
 
-def json_warnings(reader: Reader, ignored: Mapping[str, int]) -> Iterator[str]:
-    """Yield a warning if a task of text ignores `.json` files: they may be the corpus."""
-    if isinstance(reader, TextReader) and (count := ignored.get(".json")):
-        yield (
-            f"{count:,} .json files are not read: only JSON lines are; make an array into lines with "
-            "jq -c '.[]' a.json > a.jsonl"
-        )
+def json_warning(reader: Reader, ignored: Mapping[str, int]) -> str:
+    """Return a warning if a task of text ignores `.json` files, which may be the corpus; else ""."""
+    count = ignored.get(".json", 0) if isinstance(reader, TextReader) else 0
+    remedy = "only JSON lines are; make an array into lines with jq -c '.[]' a.json > a.jsonl"
+    return f"{count:,} .json files are not read: {remedy}" if count else ""
 
 
 def check_options(task: Task, found: Scan) -> None:
     """Raise `UserError` if an option for some formats of text is given, but the source has no file of these."""
     for name in found.unused:
         wrong = f"--{name} {getattr(task, name)} is for {OPTION_FORMATS[name]}, but the source has none"
-        remedy = next(json_warnings(task.reader(), found.ignored), "leave it out")
-        raise UserError(f"{wrong}\n{remedy}")
+        raise UserError(f"{wrong}\n{json_warning(task.reader(), found.ignored) or 'leave it out'}")
 
 
 def check_split(found: Scan, validation: float) -> None:
@@ -103,13 +110,22 @@ def check_split(found: Scan, validation: float) -> None:
 
 
 def _extents(
-    reader: Reader, sources: Sequence[Path], seed: int, counts: Counter[str], unused: set[str]
+    reader: Reader,
+    sources: Sequence[Path],
+    seed: int,
+    counts: Counter[str],
+    carried: SourceColumns,
+    keys: FileKeys,
+    unused: set[str],
 ) -> Iterator[Extent]:
-    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix.
-
-    Remove the options from `unused` that have an effect on a file.
-    """
+    """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix,
+    except the metadata of `carried`. If there is metadata, add the keys of all files to `keys`. Remove the options of
+    text from `unused` that have an effect on a file."""
     for file in files.find_files(sources, reader.suffixes):
+        if carried.tables:
+            keys.add(file.key)
+        if not file.candidate and carried.reads(file):
+            continue
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:

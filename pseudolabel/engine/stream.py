@@ -31,7 +31,7 @@ from pseudolabel.engine.plan import Shard
 from pseudolabel.engine.scan import Scan, check_options, check_split, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
-from pseudolabel.tasks.base.task import Labeler, Row, Rows, Task
+from pseudolabel.tasks.base.task import Labeler, Row, Rows, Task, check_is_task
 from pseudolabel.writers.output_folder import local_artefacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
 from pseudolabel.writers.source_columns import SourceColumns
@@ -55,6 +55,7 @@ def rows(
 
     Fit first, on a sample of the source, unless `artefacts` is the folder of a finished dataset.
     """
+    check_is_task(task)
     if others := sorted(options.keys() - STREAM_OPTIONS):
         choice = f"{did_you_mean(others[0], STREAM_OPTIONS)}choose among {', '.join(sorted(STREAM_OPTIONS))}"
         raise UserError(f"rows() has no option {others[0]!r}; {choice}; options of storage belong to run()")
@@ -126,7 +127,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
         "filtered": round(counts.filtered / share),
         "rows": round(made / share),
         "unknown_share": counts.unknown_share,
-        "warning": warn_unknown(counts.unknown_share),
+        "warnings": [*found.warnings, *filter(None, [warn_unknown(counts.unknown_share)])],
         "bytes": round(size / share),
         "core_seconds": round(seconds / share, 1),
     }

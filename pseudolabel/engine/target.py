@@ -46,11 +46,13 @@ class Target:
         found, extended = self.scan, self.before is not None
         source = {"files": found.files, "bytes": found.plan.weight, "keys and sizes": found.plan.digest}
         ignored = {"ignored": sum(found.ignored.values()), "ignored_suffixes": found.ignored}
+        warnings = {"warnings": list(found.warnings)} if found.warnings else {}
         return {
             "pseudolabel": 1,
             "format": FORMAT,
             **identity(self.task, source, found.source_columns, self.options),
             **ignored,
+            **warnings,
             "extended": extended,
             "fields": asdict(self.task),
             "versions": versions(self.task),
@@ -71,6 +73,8 @@ class Target:
         store(self.out).discard(SUCCESS)
         write_manifest(self.out, self.manifest)
         (self.out / "data").mkdir(exist_ok=True)
+        for warning in self.scan.warnings:
+            progress.note(f"warning: {warning}")
         least = self.task.min_shard_extents()
         if self.before is not None and 0 < self.before.new < least:
             progress.note(

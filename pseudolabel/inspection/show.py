@@ -68,6 +68,7 @@ def show(task: Task, source: str, seed: int = 0, keep: str | None = None, colour
         labels = [{name: row[name] for name in names} for row in chain(some, more)]
         yield from _describe_task(task, columns)
         yield f"chance level: {chance_level(task, spreads_of_rows(columns, labels))}"
+        yield from (f"warning: {warning}" for warning in found.warnings)
         for row in some:
             yield f"\n{escape_controls(row['key'])}" + (f", copy {row['copy']}" if copies > 1 else "")
             yield from (f"  {c.name}: {escape_controls(shorten(row[c.name]))}" for c in found.source_columns.columns)

@@ -99,8 +99,8 @@ def first_difference(name: str, old: Any, new: Any) -> str:
 
 def identity_of(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the entries of a manifest that identify the dataset."""
-    apart = ("format", "versions", "pseudolabel", "fields", "ignored", "ignored_suffixes", "extended", "metadata")
-    return {name: value for name, value in manifest.items() if name not in apart}
+    apart = ("format", "versions", "pseudolabel", "fields", "ignored", "ignored_suffixes", "warnings", "extended")
+    return {name: value for name, value in manifest.items() if name not in (*apart, "metadata")}
 
 
 def versions(task: Task) -> dict[str, str | None]:

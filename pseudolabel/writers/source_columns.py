@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from pseudolabel.contracts import Column, Extent, Skipped, UnusableSample, UserError, did_you_mean, file_of, or_skipped
-from pseudolabel.readers.metadata import columns, sidecars
+from pseudolabel.readers.metadata import columns, sidecars, webdataset
 from pseudolabel.readers.metadata.columns import Values
+from pseudolabel.readers.metadata.matching import FileKeys, match_lines
 from pseudolabel.readers.metadata.sidecars import MetadataSource, Table
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.location import file_name, table_row
@@ -61,7 +62,24 @@ class SourceColumns:
     def save(self, path: Path) -> None:
         """Save the columns, and the paths of the metadata files on this machine, as JSON."""
         columns = {column.name: column.type for column in self.columns}
-        write_atomic(path, [json.dumps({"columns": columns, "tables": self.tables}, indent=1), "\n"])
+        stored = json.dumps({"columns": columns, "tables": self.tables}, indent=1, default=sorted)
+        write_atomic(path, [stored, "\n"])
+
+    def reads(self, file: files.File) -> bool:
+        """Return whether a file is one of the metadata files, or a field of a WebDataset sample."""
+        container = file.where.partition("\0")[0]
+        return file.where in self._places or (container in self._places and webdataset.is_field(file.key))
+
+    @cached_property
+    def _places(self) -> set[str]:
+        return {table.where for table in self.tables.values()}
+
+    def match(self, keys: FileKeys) -> tuple[SourceColumns, list[str]]:
+        """Match metadata files with all files of the source. Return the columns to use from then on, and a warning for
+        each metadata file with lines that name no file. Raise `UserError` if a metadata file is damaged."""
+        found = {folder: match_lines(table, folder, self.kinds, keys) for folder, table in self.tables.items()}
+        tables = {folder: one.table for folder, one in found.items()}
+        return replace(self, tables=tables), [one.warning for one in found.values() if one.warning]
 
     # --- values ---
 
@@ -140,13 +158,10 @@ def _in_text(names: Sequence[str], sources: Sequence[Path], reader: Any) -> Sour
 
 def _beside_media(names: Sequence[str], sources: Sequence[Path], reader: Any) -> SourceMetadata:
     around = sidecars.find_metadata(sources, reader.suffixes)
-    every = [(sidecars.display_place(one.where), partial(_strict, one)) for one in around]
-    kinds = _chosen(names, _kinds(names, lambda: every), METADATA_HINT)
-    tables = {one.folder: one.table for one in around if one.folder is not None}
-    for table in tables.values():
-        if table.sha256:
-            sidecars.read_table(table.where, kinds)  # raise for a damaged file before the run writes anything
-    return kinds, tables
+    every = [(sidecars.display_place(one.where), partial(_strict, one)) for one in around if not one.fault]
+    unread = [f"; {sidecars.display_place(one.where)} is not read: {one.fault}" for one in around if one.fault]
+    kinds = _chosen(names, _kinds(names, lambda: every), METADATA_HINT, "".join(unread[:1]))
+    return kinds, {one.folder: one.table for one in around if one.folder is not None}
 
 
 def columns_of_manifest(manifest: Mapping[str, Any]) -> SourceColumns:
@@ -158,7 +173,8 @@ def load_columns(path: Path) -> SourceColumns:
     """Load what `SourceColumns.save` wrote."""
     frozen = json.loads(path.read_text("utf-8"))
     columns = tuple(_column(name, kind) for name, kind in frozen["columns"].items())
-    return SourceColumns(columns, {folder: Table(*table) for folder, table in frozen["tables"].items()})
+    tables = {folder: Table(where, sha, frozenset(names)) for folder, (where, sha, names) in frozen["tables"].items()}
+    return SourceColumns(columns, tables)
 
 
 def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) -> None:
@@ -212,22 +228,29 @@ def _kinds(names: Sequence[str], every: Callable[[], Iterable[ColumnSource]]) ->
     return found
 
 
-def _chosen(names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others: str) -> dict[str, str]:
-    """Return the type of each column. Raise `UserError` if one is missing, has two types or an unsupported type."""
+def _chosen(
+    names: Sequence[str], kinds: Mapping[str, Mapping[str, str]], others: str, unread: str = ""
+) -> dict[str, str]:
+    """Return the type of each column. Raise `UserError` if one is missing, has two types or an unsupported type.
+
+    `others`: how the source can have other columns. `unread`: a table of the source that cannot be used, and why.
+    """
+    chosen = {}
     for name in names:
         if name not in kinds:
             known = sorted({FOLDER, *kinds})
             choice = f"{did_you_mean(name, known)}choose with --keep among: {', '.join(known)}{others}"
-            raise UserError(f"no file of the source has a column {name!r}\n{choice}")
-        (kind, where), *more = sorted(kinds[name].items())
+            raise UserError(f"no file of the source has a column {name!r}{unread}\n{choice}")
+        typed = {kind: where for kind, where in kinds[name].items() if kind != columns.NULL}
+        (chosen[name], where), *more = sorted(typed.items()) or [(columns.TEXT, "")]
         if more:
             other, there = more[0]
             raise UserError(
-                f"column {name!r} is {kind} in {where} and {other} in {there}; give it one type, or omit it"
+                f"column {name!r} is {chosen[name]} in {where} and {other} in {there}; give it one type, or omit it"
             )
-        if kind not in columns.SUPPORTED_TYPES:
-            raise UserError(f"column {name!r} of {where} is {kind}; --keep takes text, numbers and booleans")
-    return {name: next(iter(kinds[name])) for name in names}
+        if chosen[name] not in columns.SUPPORTED_TYPES:
+            raise UserError(f"column {name!r} of {where} is {chosen[name]}; --keep takes text, numbers and booleans")
+    return chosen
 
 
 # --- joining ---------------------------------------------------------------------------------------------------------

@@ -99,9 +99,9 @@ def test_show_and_a_dry_run_tell_that_the_text_is_unknown(tokenizer_file: Path, 
         list(show(task, str(tmp_path / "a.txt")))
     made = dry_run(task, [tmp_path / "a.txt"])
     assert (made["rows"], made["unknown_share"]) == (0, 1.0)
-    assert made["warning"].startswith("100.0% of the tokens of text are [UNK]")
+    assert made["warnings"][0].startswith("100.0% of the tokens of text are [UNK]")
     (tmp_path / "a.txt").write_text(KNOWN * 99, "utf-8")
-    assert dry_run(task, [tmp_path / "a.txt"])["warning"] is None
+    assert dry_run(task, [tmp_path / "a.txt"])["warnings"] == []
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ColumnTypes = Mapping[str, str]  # column name -> type, as in `Column`
 Values = dict[str, Any]
 TEXT = "string"
+NULL = "null"  # the type of a Parquet column without a value: it fits any type
 TYPE_ALIASES = {"float": "float32", "double": "float64", "large_string": TEXT, "string_view": TEXT}  # Arrow -> ours
 SUPPORTED_TYPES = {
     TEXT,
@@ -117,7 +118,9 @@ def _near(row: TableRow, _: object, wanted: tuple[tuple[str, str], ...]) -> list
 def _column(name: str, values: pa.Array, kind: str) -> list[Any]:
     import pyarrow as pa
 
-    if (found := _type_name(values.type)) != kind:
+    if (found := _type_name(values.type)) == NULL:
+        return [None] * len(values)
+    if found != kind:
         return [UnusableSample(f"column {name!r} holds {found} here, but {kind} elsewhere")] * len(values)
     if kind != TEXT:
         return list(values.cast(tables.value_type(values.type)).to_pylist())

@@ -2,13 +2,14 @@
 
 The column `file_name` of `metadata.csv`, `.jsonl` or `.parquet` names files, relative to the folder of the sidecar
 (https://huggingface.co/docs/datasets/image_dataset). If several sidecars name a file, the nearest one is used.
+A "\\" is read as "/", unless a file of the source has the name as written.
 """
 
 from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -36,10 +37,14 @@ LINES_AT_ONCE = 1 << 14  # lines of jsonl; Python objects take five times the me
 
 
 class Table(NamedTuple):
-    """A metadata file with the SHA-256 it had when the run was planned, or a WebDataset shard with `sha256` ""."""
+    """A metadata file with the SHA-256 it had when the run was planned, or a WebDataset shard with `sha256` "".
+
+    `literal`: the names with "\\" that files of the source have.
+    """
 
     where: str
     sha256: str
+    literal: frozenset[str] = frozenset()
 
     def lines(self, kinds: ColumnTypes) -> Lines:
         """Return the lines, with the columns `kinds`. Each process reads the file once."""
@@ -47,10 +52,12 @@ class Table(NamedTuple):
 
 
 class MetadataSource(NamedTuple):
-    """A file with metadata of media. `folder` is the folder of the media, or None if the media are rows of the file."""
+    """A file with metadata of media. `folder` is the folder of the media, or None if the media are rows of the file.
+    `fault`: why the rows cannot be read as media, or ""."""
 
     folder: str | None
     where: str
+    fault: str = ""
 
     @property
     def table(self) -> Table:
@@ -68,16 +75,16 @@ class MetadataSource(NamedTuple):
 
 
 def find_metadata(sources: Sequence[Path], media: Collection[str]) -> list[MetadataSource]:
-    """Return the metadata files, media tables and WebDataset shards. Raise `UserError` if two describe one folder."""
+    """Return the metadata files, Parquet tables and WebDataset shards. Raise `UserError` if two describe one folder."""
     every: dict[tuple[str | None, str], MetadataSource] = {}
     for file in files.find_files(sources, SIDECAR_NAMES):
         key, name = unquote(file.key, errors="surrogateescape"), file_name(file.where)
         container = file.where.partition("\0")[0]
         if name in SIDECAR_NAMES and file.candidate:
             one = MetadataSource(key.rpartition("/")[0], file.where)
-        elif name.lower().endswith(formats.TABLE) and files.is_media_table(file.where, media):
-            one = MetadataSource(None, file.where)
-        elif webdataset.is_shard(container) and name.rpartition(".")[2].lower() in webdataset.FIELDS:
+        elif name.lower().endswith(formats.TABLE):
+            one = MetadataSource(None, file.where, files.media_table_fault(file.where, media))
+        elif webdataset.is_shard(container) and webdataset.is_field(name):
             one = MetadataSource(key.removesuffix(file.where.rpartition("\0")[2]).rstrip("/"), container)
         else:
             continue
@@ -138,11 +145,14 @@ def _lines(table: Table, kinds: tuple[tuple[str, str], ...]) -> Lines:
         return _shard(table.where, dict(kinds))
     if metadata_sha256(table.where) != table.sha256:
         raise UserError(f"{display_place(table.where)} changed during the run; restore the file and run again", code=4)
-    return read_table(table.where, dict(kinds))
+    return read_table(table.where, dict(kinds), lambda names: [name in table.literal for name in names])
 
 
-def read_table(where: str, kinds: ColumnTypes) -> Lines:
-    """Read a metadata file. Raise `UserError` if a line is invalid, or if two lines contradict each other."""
+def read_table(where: str, kinds: ColumnTypes, are_files: Callable[[Sequence[str]], Sequence[bool]]) -> Lines:
+    """Read a metadata file. Raise `UserError` if a line is invalid, or if two lines contradict each other.
+
+    `are_files` returns for names with "\\" whether the source has such a file beside the metadata file.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -155,7 +165,7 @@ def read_table(where: str, kinds: ColumnTypes) -> Lines:
             name: lines[name].cast(kind) if name in lines.column_names else pa.nulls(len(lines), kind)
             for name, kind in types.items()
         }
-        names = _as_keys(columns[FILE_NAME])
+        names = _as_keys(columns[FILE_NAME], are_files)
         order = pc.sort_indices(names)
         _agree(names, order, pa.table(columns))
     except (UnusableSample, pa.ArrowException) as bad:
@@ -239,7 +249,7 @@ READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
 # --- file names ------------------------------------------------------------------------------------------------------
 
 
-def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
+def _as_keys(names: pa.ChunkedArray, are_files: Callable[[Sequence[str]], Sequence[bool]]) -> pa.ChunkedArray:
     """Convert paths to the form of keys. Raise `UnusableSample` if one is not a path below the folder."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -250,12 +260,14 @@ def _as_keys(names: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pc.any(odd).as_py():
         return names
     every = names.combine_chunks()
-    mended = pa.array([_as_key(name) for name in every.filter(odd).to_pylist()], every.type)
+    written = every.filter(odd).to_pylist()
+    literal = are_files([normpath(name) for name in written])
+    mended = pa.array([_as_key(name, yes) for name, yes in zip(written, literal, strict=True)], every.type)
     return pa.chunked_array([pc.replace_with_mask(every, odd, mended)])
 
 
-def _as_key(name: str) -> str:
-    path = normpath(name.replace("\\", "/"))
+def _as_key(name: str, literal: bool) -> str:
+    path = normpath(name if literal else name.replace("\\", "/"))
     if "://" in name or path.startswith(("/", "../")) or path in ("..", "."):
         raise UnusableSample(f"{name!r} is not a file below the folder of the metadata")
     return path

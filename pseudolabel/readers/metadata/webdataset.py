@@ -30,6 +30,11 @@ def is_shard(where: str) -> bool:
     return where.lower().endswith((*archives.TARS, *archives.PACKED_TARS))
 
 
+def is_field(name: str) -> bool:
+    """Return whether a member holds metadata of its sample, by its name."""
+    return name.rpartition(".")[2].lower() in FIELDS
+
+
 def stem(name: str) -> str:
     """Return the part of a member's name that names the sample: `a/b.c/0001.left.jpg` -> `a/b.c/0001`."""
     folder, slash, own = name.rpartition("/")
@@ -81,7 +86,7 @@ def _record(where: str, members: Sequence[Member], wanted: Sequence[str] = ()) -
 def _fields(where: str, members: Sequence[Member]) -> Iterator[tuple[str, bytes]]:
     for member in members:
         field = member.name.rpartition("/")[2].partition(".")[2].lower()
-        if field.rpartition(".")[2] in FIELDS and member.locator:
+        if is_field(field) and member.locator:
             if member.size > MAX_FIELD_BYTES:
                 raise UnusableSample(
                     f"the .{field} field has {member.size:,} bytes, at most {MAX_FIELD_BYTES:,} are read"

@@ -58,6 +58,10 @@ class FileList:
             parts = self._parts(line)
             yield ("/".join(parts[len(top) :]), *_place(line, os.path.join(self._folder, line)))
 
+    def paths(self) -> Iterator[str]:
+        """Yield the path or the URL of each file."""
+        return (line if is_url(line) else os.path.join(self._folder, line) for line in self._lines())
+
     def _top(self) -> Sequence[str]:
         """Return the folder that keys are relative to, as path parts."""
         common: Sequence[str] | None = None

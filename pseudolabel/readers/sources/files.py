@@ -18,6 +18,7 @@ from pseudolabel.readers.sources.file_lists import FileList, ListedFile
 from pseudolabel.readers.sources.formats import suffix_of
 from pseudolabel.readers.sources.location import Location, file_name, local_location, unusable_location
 from pseudolabel.readers.sources.opening import open_file, read_head
+from pseudolabel.readers.sources.overlaps import check_overlaps
 from pseudolabel.readers.sources.recognition import head_in_doubt, recognise
 from pseudolabel.storage.layout import DATA, MANIFEST, RECORDS
 from pseudolabel.storage.retry import with_retries
@@ -25,6 +26,7 @@ from pseudolabel.storage.urls import is_url
 
 METADATA = "metadata.parquet"  # metadata of the files beside it: see `readers.metadata.sidecars`
 NO_FILE = "no regular file"  # in a summary: a linked folder, a broken link, a device
+ESCAPED = re.compile("[%#\0\udc80-\udcff]")  # the last are bytes that are not UTF-8, as `os.fsdecode` gives them
 DUPLICATE_MARK = "\udc00"  # stands between a repeated name and its number; no real name has it; keys have "%" for it
 
 
@@ -86,7 +88,7 @@ def _is_recognised(ends: tuple[str, ...]) -> bool:
 
 
 def check_sources(sources: Sequence[Path]) -> None:
-    """Raise `UserError` if a source is missing, unreadable, of a wrong kind, or has the name of another source."""
+    """Raise `UserError` if a source is missing, unreadable, of a wrong kind, or has the name or files of another."""
     for source in sources:
         with _permission_errors(source):
             _check_source(source)
@@ -94,6 +96,7 @@ def check_sources(sources: Sequence[Path]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give the parent")
+    check_overlaps(sources)
 
 
 def _check_source(source: Path) -> None:
@@ -204,8 +207,7 @@ def _size(entry: os.DirEntry[str]) -> int:
 
 def escape_key(name: str) -> str:
     """Escape a name for a key: "#" (it begins a range), "%", NUL and bytes that are not UTF-8, as %23, %25, %00, ..."""
-    odd = re.sub("[%#\0]", lambda sign: f"%{ord(sign[0]):02X}", name)
-    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", odd).replace(DUPLICATE_MARK, "%")
+    return ESCAPED.sub(lambda sign: f"%{ord(sign[0]) % 0xDC00:02X}", name).replace(DUPLICATE_MARK, "%")
 
 
 # --- containers ------------------------------------------------------------------------------------------------------
@@ -219,17 +221,17 @@ def _contains(name: str, where: str, ends: tuple[str, ...]) -> bool:
         return True
     if not name.lower().endswith(formats.TABLE) or not parquet_media.media_suffixes(ends):
         return False
-    return formats.TABLE not in ends or is_media_table(where, ends)
+    return formats.TABLE not in ends or not media_table_fault(where, ends)
 
 
-def is_media_table(where: str, suffixes: Collection[str]) -> bool:
-    """Return whether a Parquet file can be read and has one media column of these suffixes."""
+def media_table_fault(where: str, suffixes: Collection[str]) -> str:
+    """Return why a Parquet file cannot be read as a table with one media column of these suffixes; "" if it can."""
     try:
         with open_file(where) as file, parquet_media.open_table(file) as table:
             parquet_media.media_column(table.schema_arrow, parquet_media.media_suffixes(suffixes))
-    except UnusableSample:
-        return False
-    return True
+    except UnusableSample as bad:
+        return str(bad)
+    return ""
 
 
 def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:

@@ -91,8 +91,12 @@ def media_column(schema: pa.Schema, wanted: Collection[str]) -> MediaColumn:
 
 
 def _leaves(kind: pa.DataType) -> set[str]:
-    """Return the fields of a Hugging Face media column: `bytes`, and `path` if any; an empty set for others."""
+    """Return the fields of a Hugging Face media column: `bytes`, and `path` if any; an empty set for others.
+
+    A field of type null is none: pyarrow gives this type to `path` if it is null in every row.
+    """
     fields = {field.name: str(field.type) for field in kind} if str(kind).startswith("struct<") else {}
+    fields = {name: said for name, said in fields.items() if said != "null"}
     return set(fields) if fields.get("bytes") in BINARY_TYPES and "string" in fields.get("path", "string") else set()
 
 

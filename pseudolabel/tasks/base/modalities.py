@@ -15,6 +15,7 @@ from pseudolabel.contracts import Column, Sample, UserError, file_of, number_of
 from pseudolabel.readers.audio.packets import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
+from pseudolabel.readers.metadata.sidecars import SIDECAR_NAMES
 from pseudolabel.readers.sources import files, formats
 from pseudolabel.readers.sources.location import file_name
 from pseudolabel.readers.sources.order import sort_extents, source_order
@@ -203,7 +204,7 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
 
     GIFs have the modality of the other images or videos of the source. If there are no others, GIFs count as both.
     Containers such as MP4 count as video, or as sound if none of them has a video stream. Files whose names match
-    `README`, and text whose suffix is unknown, count only if there are no other files.
+    `README`, metadata files, and text whose suffix is unknown, count only if there are no other files.
     """
     suffixes, ignored = {modality: tuple(kind.suffixes) for modality, kind in MODALITIES.items()}, Counter[str]()
     counts, torn, notes = Counter[Modality](), Counter[tuple[Modality, ...]](), Counter[Modality]()
@@ -213,7 +214,8 @@ def find_modality(task: Any, sources: Sequence[Path]) -> Modality:
             name = file_name(file.where).lower()
             kinds = tuple(modality for modality, ends in suffixes.items() if name.endswith(ends))
             by_name = file.key.lower().endswith(suffixes[Modality.text])
-            if formats.README.fullmatch(name.partition(".")[0]) or (kinds == (Modality.text,) and not by_name):
+            beside = formats.README.fullmatch(name.partition(".")[0]) or name in SIDECAR_NAMES
+            if beside or (kinds == (Modality.text,) and not by_name):
                 notes.update(kinds)
             elif kinds == (Modality.sound, Modality.video):
                 containers += 1
