@@ -27,14 +27,13 @@ AGAINST_HELP = "Source of the dataset: make each row again and compare. Repeat t
 
 def export_dataset(
     dataset: DatasetFolder,
-    to: Annotated[str, typer.Option(help="The trainer that reads the files: fairseq.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-TRAINER in the current folder]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files. [DIR-fairseq in the current folder]")] = None,
     json_: Json = False,
 ) -> None:
-    """Write files for a HuBERT trainer from a mask-audio dataset."""
-    from pseudolabel.writers.exports.hubert import export
+    """Write files for HuBERT in fairseq from a mask-audio dataset."""
+    from pseudolabel.writers.hubert import export
 
-    print_facts(export(dataset, to, out), json_)
+    print_facts(export(dataset, out), json_)
 
 
 def verify_dataset(

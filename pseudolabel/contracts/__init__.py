@@ -14,6 +14,7 @@ from pseudolabel.contracts.display import (
     one_line,
     shorten,
     size_text,
+    some_of,
 )
 from pseudolabel.contracts.errors import (
     FilteredSample,
@@ -25,7 +26,6 @@ from pseudolabel.contracts.errors import (
     decoding_errors,
     did_you_mean,
     or_skipped,
-    parse_choice,
     split_remedy,
 )
 from pseudolabel.contracts.options import (

@@ -82,6 +82,11 @@ def number_of(count: int, noun: str) -> str:
     return f"{count:,} {noun[:-1] if count == 1 else noun}"
 
 
+def some_of(names: Sequence[str], most: int) -> str:
+    """Return the first names in words: `a, b and 3 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def size_text(size: float) -> str:
     """Return a number of bytes with three digits: `533 kB`."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
+from pseudolabel.contracts.display import one_line
+
 T = TypeVar("T")
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return "".join(f"did you mean {name}? " for name in get_close_matches(word, list(known), 1))
 
 
-def parse_choice(choices: type[Choice], value: str, name: str) -> Choice:
-    """Return the member of `choices` with this `value`. Raise `UserError`, with the option `name`, if there is none."""
-    try:
-        return choices(value)
-    except ValueError:
-        hint = did_you_mean(str(value), choices)
-        raise UserError(f"{name} is {value!r}; {hint}choose among {', '.join(choices)}") from None
-
-
-def or_skipped(key: str, make: Callable[[], T]) -> T | Skipped:
+def or_skipped(make: Callable[[], T], key: str = "") -> T | Skipped:
     """Return `make()`, or a `Skipped` with the reason if `make` raises `SampleError`."""
     try:
         return make()
@@ -89,4 +80,4 @@ def decoding_errors(what: str) -> Iterator[None]:
     except SampleError:
         raise
     except Exception as fault:
-        raise UnusableSample(f"{what}: {' '.join(str(fault).split())[:120] or type(fault).__name__}") from fault
+        raise UnusableSample(f"{what}: {one_line(fault) or type(fault).__name__}") from fault

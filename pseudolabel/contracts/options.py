@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer import Option
 
-from pseudolabel.contracts.errors import UserError, did_you_mean, parse_choice
+from pseudolabel.contracts.errors import UserError, did_you_mean
 
 LIMIT_HELP = "Use N samples, from files or parts of large files in random order; with --in-order, the first N."
 KEEP_HELP = "Columns to copy, as A,B: `folder` (the folder of the file), or columns of a table or a metadata.csv file."
@@ -39,12 +39,20 @@ class Options:
             value = check_option(getattr(self, field.name), kind, option, f"--{field.name.replace('_', '-')}")
             object.__setattr__(self, field.name, value)
 
+    def given(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the options with these names that exist and are not None."""
+        return {name: value for name in names if (value := getattr(self, name, None)) is not None}
+
 
 def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:
     """Return an option's value, with text converted to the StrEnum member. Raise `UserError` if it is not allowed."""
     choices = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, StrEnum)]
     if choices and value is not None:
-        return parse_choice(choices[0], value, name)
+        try:
+            return choices[0](value)
+        except ValueError:
+            hint = did_you_mean(str(value), choices[0])
+            raise UserError(f"{name} is {value!r}; {hint}choose among {', '.join(choices[0])}") from None
     if isinstance(value, os.PathLike):
         value = str(value)
     value = tuple(map(plain_number, value)) if isinstance(value, list | tuple) else plain_number(value)

@@ -6,8 +6,8 @@ import json
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -122,7 +122,7 @@ def finish_run(
         "summary": asdict(summary),
         "shards": [file for record in made for file in record["files"]],
     }
-    store(out).fsync("data", RECORDS)
+    store(out).fsync(DATA, RECORDS)
     ours()
     sweep(out, count, {file["name"] for file in manifest["shards"]})
     write_manifest(out, manifest)
@@ -136,7 +136,7 @@ def finish_run(
     return summary
 
 
-def _null_columns(out: Path, records: Iterable[Mapping[str, Any]], kept: SourceColumns) -> list[str]:
+def _null_columns(out: Path, records: Sequence[Mapping[str, Any]], kept: SourceColumns) -> list[str]:
     """Return the source columns that are null in every row. Read footers of shards until each column has a value."""
     import pyarrow.parquet as pq
 
@@ -155,7 +155,7 @@ def _null_columns(out: Path, records: Iterable[Mapping[str, Any]], kept: SourceC
 def sweep(out: Path, count: int, named: set[str]) -> None:
     """Delete files that belong to no shard of the plan. An earlier attempt made them before the source changed."""
     home = store(out)
-    stray = [f"data/{name}" for name in home.sizes("data") if name not in named]
+    stray = [f"{DATA}/{name}" for name in home.sizes(DATA) if name not in named]
     shards = (name for name in home.sizes(RECORDS) if name[:5].isdecimal() and int(name.partition(".")[0]) >= count)
     home.discard(*stray, *(f"{RECORDS}/{name}" for name in shards))
 
@@ -186,7 +186,8 @@ def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> User
     with (out / SKIPPED).open(encoding="utf-8") as lines:
         found = count_reasons(line for line in map(json.loads, lines) if kind in line["kind"])
     remedy = "give other files"
-    for most in found[:1]:
+    if found:
+        most = found[0]
         reason = textwrap.shorten(split_remedy(most.text)[0], 48, placeholder=" ...")
         wrong, remedy = f"{wrong}, {most.count:,} because: {reason} ({shorten(most.key)})", most.remedy
     again = f"{remedy}, and make the dataset again with --overwrite"
@@ -195,9 +196,7 @@ def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> User
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:
     """Return the summary of a run on a dataset that is finished already."""
-    known = {field.name for field in fields(Summary)}  # an older version may have stored more fields
-    summary = {name: value for name, value in manifest["summary"].items() if name in known}
-    return Summary(**{**summary, "out": str(out), "status": "already finished"})
+    return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished"})
 
 
 def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequence[int], started: float) -> Summary:
@@ -207,17 +206,18 @@ def step_summary(task: Task, out: Path, status: str, plan: Plan, shards: Sequenc
     return Summary(str(out), task.name, status, **total_counts(made), shards=len(shards), seconds=seconds)
 
 
-def total_counts(records: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def total_counts(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the sums over shard records: counts of samples, rows by split, the share of [UNK], and bytes."""
-    total, rows, tokens, size = Counter[str](), Counter[str](), Counter[str](), 0
-    for record in records:
-        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")})
-        tokens.update({name: record.get(name, 0) for name in ("tokens", "unknown")})  # older records lack them
-        rows.update({file["split"]: file["rows"] for file in record["files"]})
-        size += sum(file["bytes"] for file in record["files"])
+
+    def total(name: str) -> int:
+        return sum(record[name] for record in records)
+
+    rows, files = Counter[str](), [file for record in records for file in record["files"]]
+    for file in files:
+        rows[file["split"]] += file["rows"]
     return {
-        **total,
+        **{name: total(name) for name in ("seen", "used", "skipped", "filtered", "cut", "lacking")},
         "rows": dict(rows),
-        "unknown_share": Counts(tokens=tokens["tokens"], unknown=tokens["unknown"]).unknown_share,
-        "bytes": size,
+        "unknown_share": Counts(tokens=total("tokens"), unknown=total("unknown")).unknown_share,
+        "bytes": sum(file["bytes"] for file in files),
     }

@@ -18,7 +18,7 @@ from pseudolabel.contracts import MEGABYTE, Chance, Extent, Sample, Skipped, Spl
 from pseudolabel.engine.jobs import Heartbeat, Job, RunSpec
 from pseudolabel.engine.plan import Shard, extents_digest
 from pseudolabel.storage.files import file_sha256, naming
-from pseudolabel.storage.layout import RECORDS
+from pseudolabel.storage.layout import DATA, RECORDS
 from pseudolabel.tasks.base.task import Labeler, Reader, Rows, Task
 from pseudolabel.writers.shards import Records, ShardWriter
 from pseudolabel.writers.source_columns import NO_COLUMNS, ColumnJoiner, SourceColumns
@@ -199,7 +199,7 @@ def _commit(spec: RunSpec, record: dict[str, Any], staging: Path) -> None:
     commit(staging / "skipped.jsonl", f"{RECORDS}/{records.skips_path(index).name}")
     commit(staging / "record.json", f"{RECORDS}/{records.path(index).name}")
     for file in record["files"]:
-        commit(staging / file["name"], f"data/{file['name']}")
+        commit(staging / file["name"], f"{DATA}/{file['name']}")
 
 
 # --- observe and fit, before any shard -------------------------------------------------------------------------------

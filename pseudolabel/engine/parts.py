@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import RunOptions, UserError
+from pseudolabel.contracts import RunOptions, UserError, some_of
 from pseudolabel.engine.finish import Summary, finish_run, finished_summary, step_summary
 from pseudolabel.engine.plan import Plan, load_plan, save_plan
 from pseudolabel.engine.progress import Progress
@@ -92,7 +92,7 @@ def missing_parts(out: Path, lacking: Sequence[int]) -> str:
     named = (
         [f"{part}/{count}" for part in sorted({index % count + 1 for index in lacking})] if count else ["1/N to N/N"]
     )
-    return ", ".join(named[:8]) + (", ..." if len(named) > 8 else "")
+    return some_of(named, 8)
 
 
 def load_frozen_plan(out: Path, name: str) -> Plan:

@@ -75,7 +75,7 @@ class RunSession:
         mine = range(number - 1, len(self.plan), count)
         self.progress.start(sum(self.plan.weights[i] for i in mine), self.records.done(mine, self.plan.digests))
         # the last shards are usually the largest: make them first, so that workers end together; suspected ones last
-        order = sorted(missing, key=lambda index: (self.crash_log.is_suspected("make", index), -index))
+        order = sorted(missing, key=lambda index: (self.crash_log.is_suspected(index), -index))
         for _ in self.drive(Job("make", self.plan[index]) for index in order):
             pass
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pseudolabel.contracts import RunOptions, UserError
+from pseudolabel.contracts import RunOptions, UserError, some_of
 from pseudolabel.engine.plan import Ledger, Plan
 from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, check_options, check_split, resolve_sources, scan
-from pseudolabel.storage.layout import LEDGER, RECORDS, SUCCESS
+from pseudolabel.storage.layout import DATA, LEDGER, RECORDS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
 from pseudolabel.writers import source_columns
@@ -72,7 +72,7 @@ class Target:
             check_versions(self.out, before, self.manifest)
         store(self.out).discard(SUCCESS)
         write_manifest(self.out, self.manifest)
-        (self.out / "data").mkdir(exist_ok=True)
+        (self.out / DATA).mkdir(exist_ok=True)
         for warning in self.scan.warnings:
             progress.note(f"warning: {warning}")
         least = self.task.min_shard_extents()
@@ -115,9 +115,8 @@ def check_source(out: Path, before: Ledger, extend: bool) -> None:
     """Raise `UserError` if the source lost or changed files of the dataset, or gained files without `--extend`."""
     lost = [*before.changed, *before.lost]
     if lost:
-        named = ", ".join(lost[:3]) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
         raise UserError(
-            f"{out} was made from files that are changed or gone: {named}\n"
+            f"{out} was made from files that are changed or gone: {some_of(lost, 3)}\n"
             "restore them, give another folder with --out DIR, or add --overwrite to start again",
             code=4,
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from pseudolabel.contracts import IGNORE_INDEX, Column, UnusableSample, UserError, first_paragraph, one_line, shorten
 from pseudolabel.inspection import manifest_check
-from pseudolabel.storage.layout import SKIPPED
+from pseudolabel.storage.layout import DATA, SKIPPED
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Row, Task
@@ -139,7 +139,7 @@ def sample_files(dataset: Dataset) -> list[File]:
 
     found = []
     for signed_as in evenly(dataset.manifest["shards"], MAX_FILES):
-        name = f"data/{signed_as['name']}"
+        name = f"{DATA}/{signed_as['name']}"
         with reading_errors(dataset, name):  # without `pre_buffer`, only the requested parts are read
             file = parquet_source(dataset.out / name)
             found.append(File(name, pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 16)))

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import UnusableSample
+from pseudolabel.engine.finish import total_counts
 from pseudolabel.engine.jobs import KnownFailures
 from pseudolabel.engine.pools.crashes import CrashLog
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.storage.files import file_sha256
-from pseudolabel.storage.layout import CRASHES, MANIFEST, RECORDS, SKIPPED
+from pseudolabel.storage.layout import CRASHES, DATA, MANIFEST, RECORDS, SKIPPED
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.writers.dataset import RECORD_SHAPE, Dataset, read_json
 from pseudolabel.writers.shards import Records
@@ -26,22 +27,28 @@ def check_folder(dataset: Dataset, findings: Findings) -> dict[int, dict[str, An
     """Check the folder against its manifest. Return the records of the shards whose files all exist, by index."""
     out, manifest, summary = dataset.out, dataset.manifest, dataset.manifest["summary"]
     signed = {file["name"] for file in manifest["shards"]}
-    there = {path.name for path in (out / "data").glob("*")}
+    there = {path.name for path in (out / DATA).glob("*")}
     for name in sorted(signed - there):
-        findings.blame(f"data/{name}", "missing, although the manifest lists it")
+        findings.blame(f"{DATA}/{name}", "missing, although the manifest lists it")
     for name in sorted(there - signed):
-        findings.blame(f"data/{name}", "not in the manifest: it belongs to another run, or to no dataset")
-    for name, sha256 in manifest["artefacts"].items():
-        if not (out / name).is_file():
-            findings.blame(name, "missing, although the manifest lists it")
-        elif file_sha256(out / name) != sha256:
-            findings.blame(name, "its sha256 differs from the manifest")
+        findings.blame(f"{DATA}/{name}", "not in the manifest: it belongs to another run, or to no dataset")
+    for name, fault in artefact_faults(out, manifest["artefacts"]):
+        findings.blame(name, fault)
     check_options(dataset, findings)
     records = {i: record for i, record in enumerate(_records(out, summary["shards"], findings)) if record}
     if len(records) == summary["shards"]:
         _counts(dataset, list(records.values()), findings)
     _check_skip_list(dataset, findings)
     return {index: record for index, record in records.items() if all(f["name"] in there for f in record["files"])}
+
+
+def artefact_faults(folder: Path, listed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the artefacts that are missing or changed, and which of both. `listed`: name -> SHA-256."""
+    for name, sha256 in listed.items():
+        if not (folder / name).is_file():
+            yield name, "missing, although the manifest lists it"
+        elif file_sha256(folder / name) != sha256:
+            yield name, "its sha256 differs from the manifest"
 
 
 def known_failures(dataset: Dataset) -> KnownFailures:
@@ -100,17 +107,12 @@ def check_options(dataset: Dataset, findings: Findings) -> None:
 
 def _counts(dataset: Dataset, records: Sequence[Mapping[str, Any]], findings: Findings) -> None:
     """Check that the records of all shards add up to the manifest's summary."""
-    summary, total, rows = dataset.manifest["summary"], Counter[str](), Counter[str]()
-    for record in records:
-        total.update({name: record[name] for name in ("seen", "used", "skipped", "filtered", "lacking")})
-        total["bytes"] += sum(file["bytes"] for file in record["files"])
-        rows.update({file["split"]: file["rows"] for file in record["files"]})
+    summary, total = dataset.manifest["summary"], total_counts(records)
     if [file for record in records for file in record["files"]] != list(dataset.manifest["shards"]):
         findings.blame(RECORDS, "the shards' records and the manifest differ in their lists of files")
     if total["seen"] != total["used"] + total["skipped"] + total["filtered"]:
         findings.blame(RECORDS, "samples seen are not the sum of used, skipped and filtered")
-    wrong = [name for name in total if total[name] != summary[name]] + ["rows"] * (rows != summary["rows"])
-    if wrong:
+    if wrong := [name for name in total if total[name] != summary.get(name)]:
         findings.blame(RECORDS, f"the shards' records do not add up to the manifest's summary: {', '.join(wrong)}")
 
 

@@ -17,6 +17,7 @@ from pseudolabel.engine.stream import MAX_COPY, copy_rows
 from pseudolabel.inspection.manifest_check import known_failures
 from pseudolabel.inspection.stored_rows import StoredRows
 from pseudolabel.inspection.verify_shard import foreign_schema
+from pseudolabel.storage.layout import DATA
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks import Task
 from pseudolabel.tasks.base.task import Labeler, PerSampleLabeler, Row, Rows
@@ -155,21 +156,19 @@ class OpenDataset:
         for file in self.manifest["shards"]:
             if file["split"] == split:
                 check_schema(self.spec, file["name"])
-                with pq.ParquetFile(parquet_source(self.out / "data" / file["name"])) as opened:
+                with pq.ParquetFile(parquet_source(self.out / DATA / file["name"])) as opened:
                     stored = StoredRows(opened)
                     for rows in stored.all():
                         yield rows.filter(pc.equal(rows["copy"], pa.scalar(copy, pa.int32())))
                     if stored.broken:
-                        raise UserError(f"{self.out / 'data' / file['name']}: {stored.broken}; {RESTORE}", 3)
+                        raise UserError(f"{self.out / DATA / file['name']}: {stored.broken}; {RESTORE}", 3)
 
     def _rendered(self, copy: int, split: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-
         for shard in self.plan:
             for item in self.render(shard, copy, split):
-                rows = item.rows
-                del item
-                yield rows if isinstance(rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows, schema)
+                rows = item.batch(schema)
+                del item  # free its image
+                yield rows
 
     @cached_property
     def _places(self) -> Mapping[str, Sequence[tuple[int, int]]]:
@@ -196,7 +195,7 @@ def check_schema(spec: RunSpec, name: str) -> None:
     """Raise `UserError` if a data file is missing, damaged, or of another task or run than the manifest."""
     import pyarrow.parquet as pq
 
-    path, index = spec.out / "data" / name, int(name.removesuffix(".parquet").rpartition("-")[2])
+    path, index = spec.out / DATA / name, int(name.removesuffix(".parquet").rpartition("-")[2])
     try:
         found = pq.read_schema(parquet_source(path))
     except FileNotFoundError:

@@ -13,9 +13,8 @@ from pseudolabel.engine.parts import load_frozen_plan
 from pseudolabel.engine.plan import Ledger, Plan, load_plan
 from pseudolabel.engine.scan import resolve_sources, scan
 from pseudolabel.inspection.findings import Findings
-from pseudolabel.inspection.manifest_check import check_options
+from pseudolabel.inspection.manifest_check import artefact_faults, check_options
 from pseudolabel.inspection.opened import RESTORE, OpenDataset, check_schema, lack_of_source, spec_of
-from pseudolabel.storage.files import file_sha256
 from pseudolabel.storage.layout import ARTEFACTS, LEDGER, PLAN, RECORDS, SOURCE_COLUMNS, SUCCESS
 from pseudolabel.storage.urls import is_url
 from pseudolabel.tasks import Task
@@ -51,11 +50,8 @@ def _check_folder(dataset: Dataset) -> None:
     if "artefacts" not in manifest and not listed.exists():
         raise UserError(f"{out} was begun, but not planned; run `pseudolabel plan` with the command that began it", 3)
     made = manifest.get("artefacts") or read_or_refuse(listed, lambda path: json.loads(path.read_text("utf-8")))
-    for name, sha256 in made.items():
-        if not (dataset.artefacts / name).is_file():
-            raise UserError(f"{out / name} is missing, although the manifest lists it; {RESTORE}", 4)
-        if file_sha256(dataset.artefacts / name) != sha256:
-            raise UserError(f"{out / name} differs from the one that the manifest lists; {RESTORE}", 4)
+    for name, fault in artefact_faults(dataset.artefacts, made):
+        raise UserError(f"{out / name}: {fault}; {RESTORE}", 4)
     if shards := manifest.get("shards"):
         check_schema(spec_of(dataset, dataset.task, dataset.source_columns), shards[0]["name"])
 

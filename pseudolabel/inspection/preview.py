@@ -124,7 +124,7 @@ def make_cards(
 
 def make_card(columns: Sequence[Column], labeler: Labeler, row: Row) -> tuple[str, Card]:
     """Return the heading of a row (`label: class`, or "") and its card."""
-    made = or_skipped("", partial(_pieces, labeler, row))
+    made = or_skipped(partial(_pieces, labeler, row))
     told = (c.name for c in columns if c.role in ("about", "kept") and c.name not in ("key", "copy"))
     about = [(name, shorten(row[name])) for name in told]
     copy = f" · copy {row['copy']}" if row["copy"] else ""

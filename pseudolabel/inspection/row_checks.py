@@ -11,8 +11,8 @@ import numpy as np
 
 from pseudolabel.contracts import Column, Skipped, or_skipped
 from pseudolabel.readers.metadata.columns import identical_values
-from pseudolabel.transforms.audio import codec as audio_codec
-from pseudolabel.transforms.image import codec, ops
+from pseudolabel.tasks.base import media
+from pseudolabel.transforms.image import ops
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,8 +46,8 @@ def _odd(column: Column, copies: int, values: pa.Array) -> Iterator[tuple[int, s
             yield from _boxes(values, of)
         of, values, kind = of[np.asarray(pc.list_parent_indices(values))], pc.list_flatten(values), kind[5:-1]
     if kind == "image" or kind.startswith("audio<"):
-        for row, media in zip(of.tolist(), values, strict=True):  # one at a time: an image may be large
-            told = or_skipped("", partial(_decode, kind, media.as_py()))
+        for row, value in zip(of.tolist(), values, strict=True):  # one at a time: an image may be large
+            told = or_skipped(partial(media.decode, kind, value.as_py())) if value.is_valid else None  # null: see above
             if isinstance(told, Skipped):
                 yield row, told.reason
     elif kind.startswith("float"):
@@ -64,12 +64,6 @@ def _boxes(values: pa.Array, of: np.ndarray) -> Iterator[tuple[int, str]]:
     for row, box in zip(of.tolist(), values.to_pylist(), strict=True):
         if box is not None and None not in box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
             yield row, f"has {box}, which is not a box [left, top, right, bottom]"
-
-
-def _decode(kind: str, media: Mapping[str, Any] | None) -> np.ndarray | None:
-    if media is None:
-        return None  # reported as null
-    return codec.decode_stored(media) if kind == "image" else audio_codec.decode_flac(media)[0]
 
 
 # --- differences -----------------------------------------------------------------------------------------------------
@@ -109,13 +103,11 @@ def values_equal(kind: str, one: Any, other: Any, exact: bool) -> bool:
         )
     if kind == "image" or kind.startswith("audio<"):
         alike = not exact and one["path"] == other["path"]
-        return alike and or_skipped("", partial(_same_media, kind, one, other)) is True
+        return alike and or_skipped(partial(_same_media, kind, one, other)) is True
     return kind.startswith("float") and math.isclose(one, other, rel_tol=1e-4, abs_tol=1e-4)
 
 
 def _same_media(kind: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    if kind.startswith("audio<"):
-        return np.array_equal(audio_codec.decode_flac(one)[0], audio_codec.decode_flac(other)[0])
-    lossless = any((media["bytes"] or b"").startswith(PNG_MAGIC) for media in (one, other))
+    lossless = kind != "image" or any((value["bytes"] or b"").startswith(PNG_MAGIC) for value in (one, other))
     alike = np.array_equal if lossless else ops.equal_up_to_jpeg
-    return alike(codec.decode_stored(one), codec.decode_stored(other))
+    return alike(media.decode(kind, one), media.decode(kind, other))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pseudolabel.contracts import Skipped, UnusableSample, UserError, decoding_errors, or_skipped, usable_cores
-from pseudolabel.engine.jobs import Job, NoHeartbeat, RunSpec
+from pseudolabel.engine.jobs import Job, NoHeartbeat
 from pseudolabel.engine.plan import Ledger, Shard
 from pseudolabel.engine.pools.events import Died, Done, Failed, Progressed
 from pseudolabel.engine.pools.local import LocalPool
@@ -19,6 +19,7 @@ from pseudolabel.engine.progress import Progress
 from pseudolabel.engine.scan import Scan, resolve_sources, scan
 from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.manifest_check import check_folder, known_failures
+from pseudolabel.inspection.opened import spec_of
 from pseudolabel.inspection.verify_shard import verify_shard
 from pseudolabel.storage.layout import LEDGER, RECORDS
 from pseudolabel.tasks import Task
@@ -131,7 +132,7 @@ def _scan(
             "the source", "it changed, so the samples that --limit selected are unknown; only the rows were checked"
         )
         return None
-    listed = or_skipped("", partial(_listing, dataset, records))
+    listed = or_skipped(partial(_listing, dataset, records))
     if isinstance(listed, Skipped):
         findings.blame(f"{RECORDS}/{LEDGER}", f"{listed.reason}; no row was compared with the source")
         return None
@@ -177,7 +178,7 @@ def _proofs(
     options = dataset.options
     proof = partial(verify_shard, exact=dataset.manifest["versions"] == versions(task))
     with tempfile.TemporaryDirectory() as work:
-        spec = RunSpec(task, options.seed, options.copies, options.validation, dataset.out, Path(work), kept)
+        spec = replace(spec_of(dataset, task, kept), work=Path(work))
         progress.start(sum(weights.values()))
         try:
             found: Iterator[tuple[int, Findings]]

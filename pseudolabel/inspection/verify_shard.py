@@ -32,7 +32,7 @@ from pseudolabel.inspection.findings import Findings
 from pseudolabel.inspection.row_checks import invalid_values, row_differences
 from pseudolabel.inspection.stored_rows import StoredRows
 from pseudolabel.storage.files import file_sha256
-from pseudolabel.storage.layout import RECORDS
+from pseudolabel.storage.layout import DATA, RECORDS
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.tasks.base.task import Labeler, row_columns
 from pseudolabel.writers.shards import Records
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 LOOKAHEAD_ROWS = 16  # next rows in which `match_rows` searches for an equal row
 
 
-def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False) -> Findings:
+def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool) -> Findings:
     """Check a shard, with its source if the job has extents. `exact`: it was made with the same packages."""
-    findings, counts, labeler = Findings(), Counts(), or_skipped("", partial(_labeler, spec))
+    findings, counts, labeler = Findings(), Counts(), or_skipped(partial(_labeler, spec))
     if isinstance(labeler, Skipped):
         findings.blame(f"shard {job.shard.index}", labeler.reason)
         return findings
@@ -68,7 +68,7 @@ def verify_shard(spec: RunSpec, job: Job, report: Heartbeat, exact: bool = False
                 )
                 report.count(len(rows), 0, 0)
         if stored is not None and stored.broken:
-            findings.blame(f"data/{files[split.name]['name']}", stored.broken)
+            findings.blame(f"{DATA}/{files[split.name]['name']}", stored.broken)
     if job.shard.extents and not unread:
         names = ("seen", "used", "skipped", "filtered")
         now, then = ([f"{counted[name]} {name}" for name in names] for counted in (vars(counts), record))
@@ -84,7 +84,7 @@ def check_file(spec: RunSpec, job: Job, signed: Mapping[str, Any], findings: Fin
     """Compare a data file with its record. Return its rows, or None if the file is unreadable or has other columns."""
     import pyarrow.parquet as pq
 
-    where = f"data/{signed['name']}"
+    where = f"{DATA}/{signed['name']}"
     expected = spec.schema(job.shard.index)
     try:
         path = spec.store.local_copy(where, spec.staging())
@@ -166,12 +166,12 @@ def check_rows(spec: RunSpec, labeler: Labeler, rows: pa.RecordBatch, source: An
     """Return the fault of each row, or None: an invalid value, or what the task's `check_rows` finds."""
     found: list[str | None] = [reason or None for reason in invalid_values(row_columns(spec.task), spec.copies, rows)]
     if not any(found):
-        told = or_skipped("", partial(_undo, labeler, rows, source))
+        told = or_skipped(partial(_undo, labeler, rows, source))
         if not isinstance(told, Skipped):
             return told
     for i, reason in enumerate(found):  # check rows one by one: a damaged row must not hide the others
         if reason is None:
-            row = or_skipped("", partial(_undo, labeler, rows[i : i + 1], None))
+            row = or_skipped(partial(_undo, labeler, rows[i : i + 1], None))
             found[i] = row.reason if isinstance(row, Skipped) else row[0]
     return found
 
@@ -196,14 +196,11 @@ class ShardComparer:
 
     def judge(self, reading: ShardReading) -> None:
         """Make the rows again, and check the stored rows."""
-        import pyarrow as pa
-
         spec, split = self.spec, reading.split.name
         schema = spec.schema(reading.job.shard.index)
         for item in reading.label(spec.task, self.labeler, spec.chance(split), spec.copies):
-            rows_made, source = item.rows, item.source
+            made, source = item.batch(schema), item.source
             del item  # free its image before the next one is decoded
-            made = rows_made if isinstance(rows_made, pa.RecordBatch) else pa.RecordBatch.from_pylist(rows_made, schema)
             while len(made):
                 made, source = self._match(made, source), None  # `source` can only check all rows of the item at once
             del source

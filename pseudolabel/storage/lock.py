@@ -74,9 +74,7 @@ class Lease:
             time.sleep(POLL_SECONDS)
             now = read_if_exists(place)
             if now is not None and now != watched:
-                raise UserError(
-                    f"another run is writing to {place.parent.parent}; wait for it, or write to another folder", code=4
-                )
+                raise _in_use(place)
             if not told and time.monotonic() - since > 2 * RENEW_SECONDS:
                 who = json.loads(watched)["who"]
                 self._note(
@@ -163,8 +161,11 @@ def hold_file_lock(place: Path, rivals: Callable[[], Iterable[Path]]) -> Iterato
                     pass
             yield
     except Timeout:
-        folder = place.parent.parent
-        raise UserError(f"another run is writing to {folder}; wait for it, or write to another folder", 4) from None
+        raise _in_use(place) from None
+
+
+def _in_use(place: Path | RemotePath) -> UserError:
+    return UserError(f"another run is writing to {place.parent.parent}; wait for it, or write to another folder", 4)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pseudolabel.contracts import Column, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import TREATMENT, Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, TIMESTAMPS, VideoTask, frame_strip
 from pseudolabel.transforms.video import motion
 
 SHORTCUTS = (
@@ -50,12 +50,7 @@ class ArrowOfTime(VideoTask):
         return (
             Column("clip", "list<image>", "input", "Frames of the clip, in the order shown."),
             Column("label", "class", "label", "Direction of time in the clip.", ("forwards", "backwards")),
-            Column(
-                "timestamps",
-                "list<float64>",
-                "about",
-                "Seconds from the first frame of the video to each frame shown.",
-            ),
+            TIMESTAMPS,
             Column("motion", "float32", "about", "Difference to the reversed clip, in gray levels on thumbnails."),
             BOXES,
         )

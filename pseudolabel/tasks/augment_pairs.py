@@ -96,12 +96,8 @@ class AugmentPairs(augment.ViewOptions, ImageTask):
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row with two views of the image."""
-        height, width, _ = image.shape
-        drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
-        one, two = (
-            augment.make_view(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)
-        )
-        yield {"label": 1, "view_1": one, "view_2": two, **augment.view_columns(drawn)}
+        (one, two), columns = augment.draw_views(image, self.recipes, rng, self.exact)
+        yield {"label": 1, "view_1": one, "view_2": two, **columns}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if the label contradicts the keys, or a view does not match the view made again."""
@@ -148,7 +144,7 @@ class PairLabeler(PerSampleLabeler):
         group: list[SeenPicture] = []
         before: list[SeenPicture] = []
         for sample in samples:
-            seen = or_skipped(sample.key, partial(self._see, sample, chance, copies))
+            seen = or_skipped(partial(self._see, sample, chance, copies), sample.key)
             del sample  # free a possibly large image before the next one is decoded
             if isinstance(seen, Skipped):
                 yield seen

@@ -222,9 +222,12 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Return the options that the codebook must have been made with."""
         about = {"modality": str(self.modality), "features": self.origin}
         about |= {name: getattr(self, name) for name in self.kind.depends}
-        return about | (
-            {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
-        )
+        return about | self.encoder_sha256
+
+    @property
+    def encoder_sha256(self) -> dict[str, str]:
+        """Return the checksum of the network of `--encoder` under this name, {} without one."""
+        return {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
 
     @cached_property
     def book(self) -> codebooks.Codebook:
@@ -239,8 +242,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         kept = {name: value for name, value in asdict(self).items() if name not in left}
         files = {"codebook": self.codebook, "features": self.features if self.origin == FROM_FILE else ""}
         content = {f"{name}_sha256": file_sha256(Path(file)) for name, file in files.items() if file}
-        content |= {"encoder_sha256": onnx_encoder.load_network(Path(self.encoder)).digest} if self.encoder else {}
-        return {**kept, "features": self.origin, **content}
+        return {**kept, "features": self.origin, **content, **self.encoder_sha256}
 
     @property
     def points(self) -> int:

@@ -78,7 +78,7 @@ class Colorize(ImageTask):
         height, width, _ = image.shape
         flip, farthest = bool(rng.random() < self.flip), 0.0
         for box in squares(height, width, self.crop, rng):
-            shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            shown = ops.resize(ops.crop(image, box), self.size, self.size)
             if ops.is_flat(shown):
                 continue
             colours = lab(ops.mirror(shown) if flip else shown)

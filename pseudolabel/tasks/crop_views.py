@@ -90,12 +90,8 @@ class CropViews(augment.ViewOptions, ImageTask):
 
     def rows(self, image: np.ndarray, rng: np.random.Generator) -> Iterator[Row]:
         """(H, W, 3) uint8 -> one row with all crops of an image."""
-        height, width, _ = image.shape
-        drawn = [augment.draw_view(recipe, height, width, rng) for recipe in self.recipes]
-        crops = [
-            augment.make_view(image, view, recipe, self.exact) for view, recipe in zip(drawn, self.recipes, strict=True)
-        ]
-        yield {"global_crops": crops[:2], "local_crops": crops[2:], **augment.view_columns(drawn)}
+        crops, columns = augment.draw_views(image, self.recipes, rng, self.exact)
+        yield {"global_crops": crops[:2], "local_crops": crops[2:], **columns}
 
     def check_row(self, row: Row, source: np.ndarray | None) -> str | None:
         """Return a fault if a crop does not match the view made again from the source."""

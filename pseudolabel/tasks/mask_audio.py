@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -15,6 +14,7 @@ from typer import Option
 
 from pseudolabel.contracts import Column, FilteredSample, Piece, Sample, UnusableSample, UserError, Wave
 from pseudolabel.readers.audio.reader import Utterance
+from pseudolabel.storage.files import file_sha256
 from pseudolabel.tasks.base.media import Encoded
 from pseudolabel.tasks.base.task import AudioTask, Description, Labeler, PerSampleLabeler, Row
 from pseudolabel.transforms.audio import codec as audio_codec
@@ -133,11 +133,9 @@ class MaskAudio(AudioTask):
         return FrameFeatures(self.features)
 
     def options(self) -> Mapping[str, Any]:
-        content = {"codebook_sha256": sha256(Path(self.codebook).read_bytes()).hexdigest()} if self.codebook else {}
+        content = {"codebook_sha256": file_sha256(Path(self.codebook))} if self.codebook else {}
         content |= {"features_sha256": self.precomputed.digest} if self.features else {}
         own = {name: value for name, value in super().options().items() if name not in ("codebook", "features")}
-        if not self.normalise:
-            del own["normalise"]  # the manifest of a dataset without it is that of the version before
         return {**own, "preset": self.masks, "clusters": self.count, **content}
 
     @property
@@ -219,7 +217,7 @@ class MaskAudio(AudioTask):
 
     def highest(self, sound: Utterance) -> float:
         """Return the mel filters' upper limit in Hz: `--ceiling`, at most half of `--rate` and of the source's rate."""
-        return min(sound.rate / 2, sound.heard / 2, self.ceiling or np.inf)
+        return min(audio_features.filter_ceiling(sound.rate, sound.heard), self.ceiling or np.inf)
 
 
 class MaskAudioLabeler(NamedTuple):

@@ -184,7 +184,7 @@ class MaskPatches(ImageTask):
         """(H, W, 3) uint8 -> one row: the image, cropped and possibly mirrored, with its masks."""
         height, width, _ = image.shape
         box = crop(CropRule.torchvision, height, width, (self.least_area, 1), rng, self.width / self.height)
-        shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.height, self.width, cubic=True)
+        shown = ops.resize(ops.crop(image, box), self.height, self.width, cubic=True)
         flip = bool(rng.random() < self.flip)
         shown = ops.mirror(shown) if flip else shown
         masks = [self.mask(rng) for _ in range(self.masks)]

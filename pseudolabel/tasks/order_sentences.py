@@ -84,7 +84,7 @@ class OrderSentences(MaskingOptions, TokenTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in MaskingParams._fields if getattr(self, name) is not None]
+        given = [*self.given(MaskingParams._fields)]
         if given and not self.mask:
             raise UserError(f"--{given[0].replace('_', '-')} sets how tokens are masked, but --mask is off; add --mask")
         if self.tokenizer and not self.given_tokens.pair.between:

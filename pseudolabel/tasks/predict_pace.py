@@ -15,7 +15,7 @@ from pseudolabel.contracts import Column, FilteredSample, Piece
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import TREATMENT, Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, VideoTask, frame_strip
+from pseudolabel.tasks.base.video import BOXES, TIMESTAMPS, VideoTask, frame_strip
 from pseudolabel.transforms.video import motion
 
 MAX_GAP_RATIO = 1.251  # maximum ratio of --gap-seconds and the slowest step: 1.25, and 0.001 for rounded timestamps
@@ -70,12 +70,7 @@ class PredictPace(VideoTask):
         return (
             Column("clip", "list<image>", "input", "Frames of the clip at its pace, in temporal order."),
             Column("label", "class", "label", "Pace of the clip, as a multiple of the slowest pace.", names),
-            Column(
-                "timestamps",
-                "list<float64>",
-                "about",
-                "Seconds from the first frame of the video to each frame shown.",
-            ),
+            TIMESTAMPS,
             Column("motion", "float32", "about", "Smallest difference of two paces, in gray levels on thumbnails."),
             BOXES,
         )

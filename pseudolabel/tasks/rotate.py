@@ -65,7 +65,7 @@ class Rotate(ImageTask):
         height, width, _ = image.shape
         flip = bool(rng.random() < self.flip)
         for box in squares(height, width, self.crop, rng):
-            shown = ops.resize(image[box.top : box.bottom, box.left : box.right], self.size, self.size)
+            shown = ops.resize(ops.crop(image, box), self.size, self.size)
             if not np.array_equal(shown, ops.rotate_quarters(shown, 2)):
                 break
         else:

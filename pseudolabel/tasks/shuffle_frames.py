@@ -16,7 +16,7 @@ from pseudolabel.contracts import Column, Piece, UserError
 from pseudolabel.readers.video.clip_sampling import Sampling
 from pseudolabel.readers.video.reader import Clip
 from pseudolabel.tasks.base.task import Description, Row
-from pseudolabel.tasks.base.video import BOXES, Crop, Framing, VideoTask, frame_strip, treatment_notes
+from pseudolabel.tasks.base.video import BOXES, TIMESTAMPS, Crop, Framing, VideoTask, frame_strip, treatment_notes
 from pseudolabel.transforms.video import motion
 
 IN_ORDER_SHARE = 0.25  # share of rows in order with --preset verify; the paper found 75 % negatives best
@@ -110,12 +110,7 @@ class ShuffleFrames(VideoTask):
             Column("frames", "list<image>", "input", "Frames of the clip, in the order shown."),
             Column("order", "list<int32>", "label", f"True position{of}, from 0, of each frame shown."),
             label,
-            Column(
-                "timestamps",
-                "list<float64>",
-                "about",
-                "Seconds from the first frame of the video to each frame shown.",
-            ),
+            TIMESTAMPS,
             Column("motion", "float32", "about", "Smallest difference of two frames, in gray levels on thumbnails."),
             BOXES,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import random
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from pseudolabel.engine.run import run
 from pseudolabel.engine.stream import rows as stream_rows
 from pseudolabel.inspection.describe import labels_to_count
 from pseudolabel.inspection.verify import verify
+from pseudolabel.storage.files import file_sha256
+from pseudolabel.storage.layout import DATA
 from pseudolabel.tasks.base.task import PerSampleLabeler, Rows, SampleTask, Task, row_columns
 from pseudolabel.testing.fixtures import MAKERS, source_of
 
@@ -142,7 +143,7 @@ def check_rows(task: Task, dataset: Path) -> None:
     import pyarrow.parquet as pq
 
     expected, tables = arrow_schema(row_columns(task), {}), []
-    for path in sorted((dataset / "data").iterdir()):
+    for path in sorted((dataset / DATA).iterdir()):
         tables.append(pq.read_table(path))
         found = tables[-1].schema
         require(
@@ -199,8 +200,8 @@ def check_same_bytes(task: Task, dataset: Path, source: Path) -> None:
 
 def checksums(dataset: Path | str) -> dict[str, str]:
     """Return name -> SHA-256 of each file under `data/`."""
-    files = sorted(Path(dataset, "data").iterdir())
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    files = sorted(Path(dataset, DATA).iterdir())
+    return {path.name: file_sha256(path) for path in files}
 
 
 def check_chance(task: Task, dataset: Path, source: Path) -> None:
@@ -245,7 +246,7 @@ def check_false_labels(task: Task, dataset: Path, source: Path) -> None:
     checked = 0
     for made in labeler.label(_samples(task, source), chance_for(0, task.name), 1):
         if isinstance(made, Rows) and len(made.rows):
-            rows = made.rows if isinstance(made.rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(made.rows, schema)
+            rows = made.batch(schema)
             checked += len(rows)
             for name in missed:
                 false = [{**row, name: _another(row[name])} for row in rows.to_pylist()]

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import UserError
-
-T = TypeVar("T")
+from pseudolabel.contracts import T, UserError
 
 
 class Cursor(NamedTuple):

@@ -13,13 +13,13 @@ from typing import Any
 
 from pseudolabel.contracts import escape_controls, shorten
 from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.layout import DATA
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Task, row_columns
 from pseudolabel.writers.dataset import command_line
 from pseudolabel.writers.source_columns import columns_of_manifest
 
 SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # from 10^3 rows on
-AUDIT_HEADING = "## Audit"
 SOUND_LINES = [
     "# datasets decodes audio with torchcodec; without torchcodec, decode with soundfile:",
     'rows = rows.cast_column("audio", datasets.Audio(decode=False))',
@@ -33,36 +33,12 @@ def write_card(path: Path, task: Task, manifest: Mapping[str, Any]) -> None:
     write_atomic(path, (f"{line}\n" for line in lines))
 
 
-def add_audit(path: Path, audit: Mapping[str, Any]) -> None:
-    """Add to a card, as its last section, what `pseudolabel audit` found; replace such a section."""
-    before = path.read_text("utf-8").partition(f"\n{AUDIT_HEADING}\n")[0] if path.exists() else ""
-    write_atomic(path, [before, *(f"{line}\n" for line in ("", AUDIT_HEADING, "", *_audit(audit)))])
-
-
-def _audit(audit: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{audit['verdict'][:1].upper()}{audit['verdict'][1:]}."
-    yield f"A linear model and a shallow tree saw {audit['rows']:,} rows of {audit['sources']:,} sources:"
-    yield from ("", "```sh", audit["command"], "```", "")
-    if audit["answers"]:
-        yield from ("| label | guessed from | rate | 95 % interval | chance | verdict |", "| --- " * 6 + "|")
-    for a in audit["answers"]:
-        numbers = (f"{a['rate']:.3f}", f"{a['low']:.3f} to {a['high']:.3f}", f"{a['chance']:.3f}")
-        yield _table_row(f"`{a['label']}`", a["facts"], *numbers, a["verdict"])
-    yield ""
-    yield from (f"- `{name}` is not guessed: {reason}" for name, reason in audit["not_asked"].items())
-    yield from (f"- left out, {count:,} rows: {escape_controls(why)}" for why, count in audit["left_out"].items())
-    yield from (f"- {one['summary']}" for one in audit["coverage"])
-    yield from (f"- {name}: {value:.4g}" for name, value in audit["rates"].items())
-    exact, near = (audit["duplicates"][kind] for kind in ("exact", "near"))
-    yield f"- rows that repeat an input: {exact:,} exactly, {near:,} nearly"
-
-
 def _header(task: Task, manifest: Mapping[str, Any]) -> Iterator[str]:
     rows = manifest["summary"]["rows"]
     yield f"pretty_name: {json.dumps(_name(manifest))}"  # a JSON string is a valid YAML string
     yield from ("configs:", "- config_name: default", f"  description: {digest(manifest['shards'])}", "  data_files:")
     for split in rows:
-        yield from (f"  - split: {split}", f"    path: data/{split}-*.parquet")
+        yield from (f"  - split: {split}", f"    path: {DATA}/{split}-*.parquet")
     yield from ("tags:", "- pseudolabel", "- self-supervised", f"- {task.name}", "size_categories:")
     yield f"- {size_category(sum(rows.values()))}"
 
@@ -92,7 +68,7 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     yield from (f"# {escape(name)}", "", what, "")
     yield from ("| column | type | role | meaning |", "| --- | --- | --- | --- |")
     yield from (
-        _table_row(f"`{c.name}`", f"`{c.type}`", c.role, c.meaning) for c in columns_of_manifest(manifest).schema(task)
+        table_row(f"`{c.name}`", f"`{c.type}`", c.role, c.meaning) for c in columns_of_manifest(manifest).schema(task)
     )
     yield from ("", "One row:", "", "```", *_example(task, manifest, out), "```", "")
     yield from ("## How the label was made", "", *([how, ""] if how else []), f"Method: {task.description.paper}", "")
@@ -108,7 +84,7 @@ def _body(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str]:
     yield from ("In DuckDB:", "", "```sql", _query(task, name), "```")
 
 
-def _table_row(*cells: str) -> str:
+def table_row(*cells: str) -> str:
     """Return a row of a Markdown table, with each "|" of a cell escaped."""
     return "| {} |".format(" | ".join(cell.replace("|", "\\|") for cell in cells))
 
@@ -118,7 +94,7 @@ def _example(task: Task, manifest: Mapping[str, Any], out: Path) -> Iterator[str
     import pyarrow.parquet as pq
 
     columns = columns_of_manifest(manifest).schema(task)
-    with pq.ParquetFile(parquet_source(out / "data" / manifest["shards"][0]["name"])) as file:
+    with pq.ParquetFile(parquet_source(out / DATA / manifest["shards"][0]["name"])) as file:
         row = next(file.iter_batches(1)).to_pylist()[0]
     for column in columns:
         value = column.names[row[column.name]] if column.type == "class" else shorten(row[column.name])
@@ -154,5 +130,5 @@ LOADER_ARGUMENTS = {
 def _query(task: Task, name: str) -> str:
     """Return a DuckDB query for 10 rows: keys, copies, and the first label or input column."""
     first = next(c.name for c in task.columns() if c.role in ("label", "input"))
-    place = f"{name}/data/*.parquet".replace("'", "''")
+    place = f"{name}/{DATA}/*.parquet".replace("'", "''")
     return f"SELECT key, copy, {first} FROM '{place}' LIMIT 10;"

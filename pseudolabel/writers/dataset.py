@@ -24,11 +24,14 @@ from pseudolabel.writers.output_folder import local_artefacts
 from pseudolabel.writers.source_columns import SourceColumns, columns_of_manifest
 
 FILE_SHAPE = {"name": str, "split": str, "rows": int, "bytes": int, "sha256": str}
-COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), int)
-RECORD_SHAPE = {"extents": int, "weight": int, **COUNTS_SHAPE, "files": [FILE_SHAPE]}
+COUNTS_SHAPE = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "lacking"), int)
+RECORD_SHAPE = {
+    **{"extents": int, "weight": int, **COUNTS_SHAPE, "tokens": int, "unknown": int, "files": [FILE_SHAPE]},
+}
 SUMMARY_SHAPE = {**COUNTS_SHAPE, "ignored": int, "rows": dict, "shards": int, "bytes": int, "seconds": int | float}
 PLANNED_SHAPE = {
-    **{"task": str, "options": dict, "source": {"files": int, "bytes": int, "keys and sizes": str}, "versions": dict},
+    **{"task": str, "options": dict, "fields": dict, "versions": dict},
+    "source": {"files": int, "bytes": int, "keys and sizes": str},
 }
 MANIFEST_SHAPE = {
     **PLANNED_SHAPE,
@@ -78,11 +81,13 @@ class Dataset:
         """Return the task with its original options. If an option is a file, use its copy in the artefacts."""
         kind, by = TASKS[self.manifest["task"]], f"pseudolabel {self.manifest['versions'].get('pseudolabel')}"
         known = {field.name for field in fields(kind)}
-        if unknown := sorted((self._fields.keys() - known) & self.manifest["options"].keys()):
+        if unknown := sorted((self.manifest["fields"].keys() - known) & self.manifest["options"].keys()):
             option = unknown[0].replace("_", "-")
             lacking = f"--{option}, which this version does not have"
             raise UserError(f"{self.out} was made by {by} with {lacking}; install that version")
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in self._fields.items()}
+        given = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in self.manifest["fields"].items()
+        }
         given = {name: value for name, value in given.items() if name in known}  # rows do not depend on unknown fields
         for name, pattern in kind.artefact_copies.items():
             if given.get(name):
@@ -119,16 +124,9 @@ class Dataset:
         return RunOptions(**{name: self.manifest[name] for name in names})
 
     @property
-    def _fields(self) -> Mapping[str, Any]:
-        given: Mapping[str, Any] | None = self.manifest.get("fields")
-        if not isinstance(given, dict):
-            raise UserError(f"{self.out} was made by an older version that stored no options; make it again")
-        return given
-
-    @property
     def command(self) -> str:
         """Return the command that made the rows, with the word SOURCE for the source, without options such as --out."""
-        return command_line(TASKS[self.manifest["task"]], {**self._fields, **self.manifest})
+        return command_line(TASKS[self.manifest["task"]], {**self.manifest["fields"], **self.manifest})
 
 
 def _delete(folder: str, process: int) -> None:

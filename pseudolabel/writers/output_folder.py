@@ -9,7 +9,7 @@ from pathlib import Path
 from pseudolabel.contracts import UserError
 from pseudolabel.readers.sources import archives, formats
 from pseudolabel.readers.sources.file_lists import FileList
-from pseudolabel.storage.layout import LOCK, MANIFEST, RECORDS, REPORTS, SKIPPED, SUCCESS, WORK
+from pseudolabel.storage.layout import DATA, LOCK, MANIFEST, RECORDS, REPORTS, SKIPPED, SUCCESS, WORK
 from pseudolabel.storage.stores import store
 from pseudolabel.storage.urls import is_url, open_location
 
@@ -75,7 +75,7 @@ def clear_output(out: Path) -> None:
     home, records = store(out), out / RECORDS
     home.discard(SUCCESS)
     artefacts = [name for name in home.sizes("") if name[0] not in "._" and name not in REPORTS]
-    for folder in ("data", *(path.name for path in out.glob(f"{WORK}*"))):
+    for folder in (DATA, *(path.name for path in out.glob(f"{WORK}*"))):
         home.empty(folder)
     made = [f"{RECORDS}/{name}" for name in home.sizes(records.name) if name != Path(LOCK).name]
     home.discard(*artefacts, *made, SKIPPED, *REPORTS)

@@ -21,6 +21,7 @@ from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.location import file_name, table_row
 from pseudolabel.readers.text.reader import TextReader
 from pseudolabel.storage.files import write_atomic
+from pseudolabel.storage.layout import DATA
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.tasks.base.task import Reader, Rows, Task, row_columns
 
@@ -187,7 +188,7 @@ def check_metadata(out: Path, manifest: Mapping[str, Any], kept: SourceColumns) 
         return
     import pyarrow.parquet as pq
 
-    for path in sorted((out / "data").glob("*.parquet")):
+    for path in sorted((out / DATA).glob("*.parquet")):
         with pq.ParquetFile(parquet_source(path)) as file:
             for batch in file.iter_batches(columns=["key", *kept.kinds]):
                 for row in batch.to_pylist():
@@ -222,7 +223,7 @@ def _kinds(names: Sequence[str], every: Callable[[], Iterable[ColumnSource]]) ->
             late = [name for name in names if name not in found] if whole else []
             if whole and not late:
                 break
-            kinds = or_skipped("", partial(types, late))
+            kinds = or_skipped(partial(types, late))
             for name, kind in kinds.items() if isinstance(kinds, dict) else ():
                 found[name][kind] = min(where, found[name].get(kind, where))
     return found

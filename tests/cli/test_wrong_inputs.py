@@ -99,7 +99,6 @@ CASES = [
     Wrong("describe future", 2, "future has format 99, unknown here", "install the version that made it"),
     Wrong("jigsaw shirts --out old", 4, "old has format 1, but this version makes format 2", "--overwrite"),
     Wrong("preview note.txt", 2, "note.txt is not a pseudolabel dataset", "give the folder of one"),
-    Wrong("export done --to webdataset", 2, "--to is 'webdataset'", "choose among fairseq"),
     Wrong("audit done --rows 3", 2, "--rows 3 is out of range", "give 100 or more"),
     Wrong("audit done", 2, "the audit needs scikit-learn", "pip install 'pseudolabel[audit]'"),
     Wrong('show jigsaw ""', 2, 'there is nothing to show in ""', "give a sentence, a file or a folder"),

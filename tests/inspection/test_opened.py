@@ -119,7 +119,7 @@ def test_a_folder_that_contradicts_its_manifest_is_refused_by_name(made: Made, p
     (tmp_path / "empty").write_bytes(b"")
     for out, told in (
         (mixed("manifest", (made["rotate"] / "_manifest.json", "")), r"train-00000.parquet .* belong"),
-        (mixed("artefact", (tmp_path / "empty", "permutations.npy")), "permutations.npy differs from"),
+        (mixed("artefact", (tmp_path / "empty", "permutations.npy")), "permutations.npy: its sha256 differs from"),
         (mixed("data", (tmp_path / "empty", "data/train-00000.parquet")), "train-00000.parquet is damaged"),
     ):
         with pytest.raises(UserError, match=told):

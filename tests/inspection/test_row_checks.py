@@ -97,7 +97,7 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
     ("UserError: artefacts", rewritten("_manifest.json", lambda m: {k: m[k] for k in m if k != "artefacts"})),
     ("UserError: task", rewritten("_manifest.json", lambda m: {**m, "task": ["x"]})),
     ("UserError: --zz", rewritten("_manifest.json", lambda m: {**m, "fields": {"zz": 1}, "options": {"zz": 1}})),
-    ("UserError: options", rewritten("_manifest.json", lambda m: {**m, "fields": None})),
+    ("UserError: `fields`", rewritten("_manifest.json", lambda m: {**m, "fields": None})),
     ("data/train-00000.parquet", lambda out: retold(out, {"pseudolabel": "[]", "huggingface": "no JSON"})),
     ("data/train-00000.parquet", lambda out: misspelt(out)),
 ]

@@ -284,7 +284,7 @@ def test_a_flac_is_decoded_as_a_whole_only_if_all_of_it_is_there(tmp_path: Path)
         *(data[:24] + length + data[25:] for length in (b"\xff", b"\xf0")),
     ):  # fmt: skip
         path.write_bytes(damaged)
-        sound = or_skipped("", lambda: open_sound(str(path)))
+        sound = or_skipped(lambda: open_sound(str(path)))
         assert not isinstance(sound, WholeSound)
         if not isinstance(sound, Skipped):
             sound.close()

@@ -96,7 +96,7 @@ def test_damage_is_found_as_in_a_whole_decode(factor: int) -> None:
         start = data.index(b"\xff\xda") + 20
         for at in np.linspace(start, len(data) - 200, 8).astype(int).tolist():
             for broken in (data[:at] + bytes(60) + data[at + 60 :], data[:at] + data[at + 50 :], data[:at]):
-                whole, part = (or_skipped("", partial(decode, broken, "0,1", LIMIT, factor=by)) for by in (1, factor))
+                whole, part = (or_skipped(partial(decode, broken, "0,1", LIMIT, factor=by)) for by in (1, factor))
                 assert isinstance(whole, Skipped) == isinstance(part, Skipped)
                 found += isinstance(whole, Skipped)
     assert found > 24

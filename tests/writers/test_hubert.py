@@ -17,7 +17,7 @@ from runs import FIXTURES, Command
 from pseudolabel import MaskAudio, run
 from pseudolabel.contracts import Column, UserError, arrow_schema
 from pseudolabel.storage.files import file_sha256
-from pseudolabel.writers.exports.hubert import export
+from pseudolabel.writers.hubert import export
 from pseudolabel.writers.shards import ShardWriter
 
 SHARDS = {"train-00000.parquet": 3, "train-00001.parquet": 2, "validation-00000.parquet": 2}
@@ -70,11 +70,11 @@ def make(folder: Path, rows: Rows, shards: dict[str, int] = SHARDS, rate: int = 
         np.savez(folder / "centroids.npz", centroids=np.zeros((CLASSES, 39)))
     else:
         np.savez(folder / "quantiser.npz", codebook=np.zeros((8192, 16)), projection=np.zeros((320, 16)))
-    counts = dict.fromkeys(("seen", "used", "skipped", "filtered", "lacking"), 0)
+    counts = dict.fromkeys(("seen", "used", "skipped", "filtered", "cut", "lacking"), 0)
     manifest = {
-        **{"task": "mask-audio", "copies": 1, "options": {}, "versions": {}},
-        **{"artefacts": {}, "remarks": [], "exceptions": {"reading": {}, "labelling": {}}},
-        **{"source": {"files": 0, "bytes": 0, "keys and sizes": ""}, "shards": files},
+        **{"task": "mask-audio", "copies": 1, "options": {}, "fields": {}, "versions": {}, "remarks": []},
+        **{"artefacts": {}, "exceptions": {"reading": {}, "labelling": {}}, "shards": files},
+        **{"source": {"files": 0, "bytes": 0, "keys and sizes": ""}},
         "summary": {**counts, "ignored": 0, "rows": {}, "shards": 0, "bytes": 0, "seconds": 0},
     }
     (folder / "_manifest.json").write_text(json.dumps(manifest))
@@ -158,10 +158,10 @@ def test_labels_at_other_rates(rows: Rows, tmp_path: Path) -> None:
 
 
 def test_command(dataset: Path, tmp_path: Path, pseudolabel: Command) -> None:
-    done = pseudolabel("export", dataset, "--to", "fairseq", "--json")
+    done = pseudolabel("export", dataset, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["out"] == str(tmp_path / "speech-fairseq")
-    again = pseudolabel("export", dataset, "--to", "fairseq")
+    again = pseudolabel("export", dataset)
     assert (again.returncode, "speech-fairseq exists" in again.stderr) == (4, True)
 
 
@@ -206,8 +206,6 @@ def test_refusals(harm: Callable[[Path], object], out: str, code: int, says: str
         export(dataset, out=dataset.parent / out)
     assert refused.value.code == code
     assert sorted(dataset.parent.rglob("*")) == before
-    with pytest.raises(UserError, match="choose among fairseq"):
-        export(dataset, to="kaldi")
 
 
 def too_many(row: dict[str, Any]) -> None:

@@ -76,9 +76,9 @@ class CrashLog:
             return []
         return [extent for extent in job.shard.extents if extent.key == seen[-1][1]]
 
-    def is_suspected(self, kind: str, index: int) -> bool:
-        """Return whether the job begins with a trial. Such jobs come last, so that no other job dies with them."""
-        return len(self._open.get(f"{kind} {index}", [])) >= 2
+    def is_suspected(self, index: int) -> bool:
+        """Return whether the making of a shard begins with a trial. Such shards come last: no other dies with them."""
+        return len(self._open.get(f"make {index}", [])) >= 2
 
     def clear(self, job: Job) -> None:
         """Forget where runs died during this job, because the search is over."""

@@ -39,7 +39,7 @@ def audit(what: str, rows: int = ROWS, inputs: Sequence[str] = (), labels: Seque
     sources, left_out = set[str](), Counter[str]()
     for number, row in table.rows(count):
         nulls = [name for name in table.labels if plain_label(row[name]) is None]
-        items = or_skipped("", partial(items_of, row, table.inputs))
+        items = or_skipped(partial(items_of, row, table.inputs))
         if isinstance(items, Skipped) or len(nulls) == len(table.labels):
             left_out[items.reason if isinstance(items, Skipped) else f"`{nulls[0]}` is null"] += 1
             continue
@@ -72,7 +72,7 @@ def audit(what: str, rows: int = ROWS, inputs: Sequence[str] = (), labels: Seque
 
 def rows_to_read(table: Table, rows: int) -> int:
     """Return how many rows hold about MAX_ITEMS media, judged by the first row; at most `rows`."""
-    items = or_skipped("", partial(items_of, table.first, table.inputs))
+    items = or_skipped(partial(items_of, table.first, table.inputs))
     each = 1 if isinstance(items, Skipped) else sum(len(part) for parts in items.values() for part in parts)
     return min(rows, max(MIN_ROWS, MAX_ITEMS // max(1, each)))
 

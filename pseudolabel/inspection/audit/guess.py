@@ -60,9 +60,7 @@ def require_models() -> None:
         raise UserError("the audit needs scikit-learn; install it: pip install 'pseudolabel[audit]'") from None
 
 
-def guess(
-    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, model: Callable[[], Any] = linear, seed: int = 0
-) -> Rate:
+def guess(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, model: Callable[[], Any] = linear) -> Rate:
     """(n, d) features, (n,) labels, (n,) groups -> the rate of right guesses by cross-validation over groups.
 
     All rows of a group (the source that they were made from) are in one fold. The standard error treats groups, but not
@@ -72,7 +70,7 @@ def guess(
     names, members = np.unique(groups, return_inverse=True)
     if len(names) < FOLDS:
         raise ValueError(f"{len(names)} groups cannot make {FOLDS} folds")
-    fold = (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[members]
+    fold = (np.random.default_rng(0).permutation(len(names)) % FOLDS)[members]
     right = np.zeros(len(labels), bool)
     for k in range(FOLDS):
         shown, asked = fold != k, fold == k

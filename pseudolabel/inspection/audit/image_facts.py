@@ -61,13 +61,6 @@ def patch_facts(image: np.ndarray, at: int, sides: tuple[int, int]) -> np.ndarra
     return np.array([patch.mean(), patch.std(), *slopes])
 
 
-def dhash(image: np.ndarray) -> int:
-    """Return a hash that near duplicates share: whether each of 8 x 8 cells is brighter than its right neighbour."""
-    from pseudolabel.transforms.image import ops
-
-    return ops.dhash(image)[0]
-
-
 def _relative(profile: np.ndarray) -> np.ndarray:
     return np.asarray(profile / (profile.mean() + TINY))
 

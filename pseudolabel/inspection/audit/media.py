@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UnusableSample, UserError, decoding_errors
-from pseudolabel.inspection.audit.image_facts import dhash, image_facts
+from pseudolabel.inspection.audit.image_facts import image_facts
 from pseudolabel.inspection.audit.sound_facts import sound_facts
 from pseudolabel.inspection.audit.text_facts import number_facts, text_facts, token_facts
+from pseudolabel.transforms.image import codec, ops
 
 Facts = Mapping[str, np.ndarray]
 SOUND_STARTS = (b"fLaC", b"RIFF", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
@@ -127,8 +128,6 @@ def _items(value: Any) -> Iterator[Item]:
 def _decode(encoded: bytes) -> Item:
     import soundfile
 
-    from pseudolabel.transforms.image import codec
-
     if encoded.startswith(SOUND_STARTS) and encoded[8:12] != b"WEBP":
         with decoding_errors("holds a sound that cannot be decoded"):
             wave, rate = soundfile.read(BytesIO(encoded), dtype="float32", always_2d=True)
@@ -137,7 +136,7 @@ def _decode(encoded: bytes) -> Item:
 
 
 def _image(image: np.ndarray, encoded: bytes | None, content: bytes) -> Item:
-    return Item(image_facts(image, encoded), _digest(content), dhash(image), image)
+    return Item(image_facts(image, encoded), _digest(content), ops.dhash(image)[0], image)
 
 
 def _sound(wave: np.ndarray, rate: int, encoded: bytes | None = None) -> Item:

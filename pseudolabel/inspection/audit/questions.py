@@ -218,7 +218,7 @@ def real_places(row: Mapping[str, Any], count: int) -> np.ndarray:
     return real
 
 
-def grid_of(count: int, shape: tuple[int, ...], images: int = 1) -> tuple[int, int] | None:
+def grid_of(count: int, shape: tuple[int, ...], images: int) -> tuple[int, int] | None:
     """Return rows and columns of the patches of an image that a mask of `count` places covers; None if none fits."""
     for side in PATCHES:
         down, across = shape[0] // side, shape[1] // side

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Any, NamedTuple
 
-from pseudolabel.contracts import UnusableSample, UserError
+from pseudolabel.contracts import UnusableSample, UserError, escape_controls
 from pseudolabel.inspection.audit.measures import Coverage
 from pseudolabel.inspection.html import escape_text, figure, isolate
 from pseudolabel.storage.files import write_atomic
 from pseudolabel.storage.layout import AUDIT, CARD
-from pseudolabel.writers.card import add_audit
+from pseudolabel.writers.card import table_row
 from pseudolabel.writers.dataset import Dataset, read_json
 
 CLEAN, LEAKS, BY_METHOD = "clean", "leaks", "told by the method"  # verdicts on a question
+HEADING = "## Audit"  # of the report in a card
+NAMES = ("label", "guessed from", "rate", "95 % interval", "chance", "verdict")
 SHADES = " ▁▂▃▄▅▆▇█"
 NUMBER = int | float
 SHAPE = {  # of `audit.json`
@@ -91,24 +93,13 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
+        kept = ("command", "leaks", "rows", "sources", "rates", "duplicates", "not_asked", "left_out")
         return {
             "verdict": self.verdict,
-            "command": self.command,
-            "leaks": self.leaks,
-            "rows": self.rows,
-            "sources": self.sources,
-            "answers": [answer._asdict() for answer in sorted_answers(self.answers)],
+            **{name: getattr(self, name) for name in kept},
+            "answers": [a._asdict() for a in sorted(self.answers, key=lambda a: (a.label, -a.excess))],
             "coverage": [{"summary": one.summary, **one._asdict()} for one in self.coverage],
-            "rates": dict(self.rates),
-            "duplicates": dict(self.duplicates),
-            "not_asked": dict(self.not_asked),
-            "left_out": dict(self.left_out),
         }
-
-
-def sorted_answers(answers: Sequence[Answer]) -> list[Answer]:
-    """Return the answers by label, the largest effect first."""
-    return sorted(answers, key=lambda answer: (answer.label, -answer.excess))
 
 
 def share(value: float) -> str:
@@ -118,28 +109,38 @@ def share(value: float) -> str:
 
 def report_lines(report: Report) -> Iterator[str]:
     """Yield the lines of a report for people."""
+    found = report.as_dict()
     yield f"{report.what}: {report.verdict}"
     yield f"{report.rows:,} rows of {report.sources:,} sources, {len(report.answers)} questions"
-    for reason, count in report.left_out.items():
-        yield f"left out, {count:,} rows: {reason}"
     if report.answers:
-        wide = [max(12, *(len(getattr(a, name)) for a in report.answers)) for name in ("label", "facts")]
-        yield f"\n{'label'.ljust(wide[0])}  {'guessed from'.ljust(wide[1])}  rate [95 % interval]  chance  verdict"
-        for a in sorted_answers(report.answers):
-            interval = f"{share(a.rate)} [{share(a.low)} {share(a.high)}]".ljust(20)
-            verdict = a.verdict + (f": {a.reason}" if a.reason else "")
-            yield "  ".join(
-                (a.label.ljust(wide[0]), a.facts.ljust(wide[1]), interval, share(a.chance).ljust(6), verdict)
-            )
-    for name, reason in report.not_asked.items():
-        yield f"`{name}` is not guessed: {reason}"
+        table = [NAMES, *map(cells, found["answers"])]
+        wide = [max(map(len, column)) for column in zip(*table, strict=True)]
+        yield ""
+        yield from ("  ".join(map(str.ljust, line, wide)).rstrip() for line in table)
     for coverage in report.coverage:
         yield f"\n{coverage.summary}"
         yield from heat_map(coverage)
     yield ""
-    for name, value in report.rates.items():
+    yield from notes(found)
+
+
+def notes(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a report says beside its answers and maps, one line each."""
+    for name, reason in found["not_asked"].items():
+        yield f"`{name}` is not guessed: {reason}"
+    for reason, count in found["left_out"].items():
+        yield f"left out, {count:,} rows: {reason}"
+    for name, value in found["rates"].items():
         yield f"{name}: {value:.4g}"
-    yield f"rows that repeat an input: {report.duplicates['exact']:,} exactly, {report.duplicates['near']:,} nearly"
+    exact, near = (found["duplicates"][kind] for kind in ("exact", "near"))
+    yield f"rows that repeat an input: {exact:,} exactly, {near:,} nearly"
+
+
+def cells(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the values of an answer under `NAMES`."""
+    interval = f"{share(answer['low'])} to {share(answer['high'])}"
+    verdict = answer["verdict"] + (f": {answer['reason']}" if answer["reason"] else "")
+    return answer["label"], answer["facts"], share(answer["rate"]), interval, share(answer["chance"]), verdict
 
 
 def heat_map(coverage: Coverage) -> Iterator[str]:
@@ -155,9 +156,23 @@ def heat_map(coverage: Coverage) -> Iterator[str]:
 
 
 def store_report(found: Mapping[str, Any], dataset: Dataset) -> None:
-    """Write a report to the dataset's `audit.json`, and to its card."""
+    """Write a report to the dataset's `audit.json`, and to its card as the last section, in place of such a section."""
     write_atomic(dataset.out / AUDIT, [json.dumps(found, indent=1), "\n"])
-    add_audit(dataset.out / CARD, found)
+    card = dataset.out / CARD
+    before = card.read_text("utf-8").partition(f"\n{HEADING}\n")[0] if card.exists() else ""
+    write_atomic(card, [before, *(f"{line}\n" for line in ("", HEADING, "", *_card_lines(found)))])
+
+
+def _card_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{found['verdict'][:1].upper()}{found['verdict'][1:]}."
+    yield f"A linear model and a shallow tree saw {found['rows']:,} rows of {found['sources']:,} sources:"
+    yield from ("", "```sh", found["command"], "```", "")
+    if found["answers"]:
+        yield from (table_row(*NAMES), "| --- " * len(NAMES) + "|")
+    yield from (table_row(*cells(answer)) for answer in found["answers"])
+    yield ""
+    covered = (one["summary"] for one in found["coverage"])
+    yield from (f"- {escape_controls(line)}" for line in (*covered, *notes(found)))
 
 
 def stored_report(dataset: Dataset) -> dict[str, Any] | None:
@@ -171,26 +186,21 @@ def stored_report(dataset: Dataset) -> dict[str, Any] | None:
 
 def render_report(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield a stored report as HTML."""
-    verdict = re.sub("`([^`]+)`", r"<code>\1</code>", isolate(found["verdict"]))
-    yield f"<h2>Audit</h2><p>{verdict}</p><pre>{escape_text(found['command'])}</pre>"
+    yield f"<h2>Audit</h2><p>{_with_code(found['verdict'])}</p><pre>{escape_text(found['command'])}</pre>"
     yield f"<p>{found['rows']:,} rows of {found['sources']:,} sources</p>"
     if found["answers"]:
-        names = ("label", "guessed from", "rate", "95 % interval", "chance", "verdict")
-        yield f"<table><tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
-    for a in found["answers"]:
-        interval = f"{share(a['low'])} to {share(a['high'])}"
-        verdict = a["verdict"] + (f": {a['reason']}" if a["reason"] else "")
-        cells = (a["label"], a["facts"], share(a["rate"]), interval, share(a["chance"]), verdict)
-        yield f"<tr>{''.join(f'<td>{isolate(cell)}</td>' for cell in cells)}</tr>"
+        yield f"<table><tr>{''.join(f'<th>{name}</th>' for name in NAMES)}</tr>"
+    for answer in found["answers"]:
+        yield f"<tr>{''.join(f'<td>{isolate(cell)}</td>' for cell in cells(answer))}</tr>"
     yield "</table>" if found["answers"] else ""
     for one in found["coverage"]:
         yield figure("heat", one["summary"], _heat_map(one["shape"], one["shares"]))
-    lines = [f"{name} is not guessed: {reason}" for name, reason in found["not_asked"].items()]
-    lines += [f"left out, {count:,} rows: {reason}" for reason, count in found["left_out"].items()]
-    lines += [f"{name}: {value:.4g}" for name, value in found["rates"].items()]
-    exact, near = (found["duplicates"][kind] for kind in ("exact", "near"))
-    lines.append(f"rows that repeat an input: {exact:,} exactly, {near:,} nearly")
-    yield f"<ul>{''.join(f'<li>{isolate(line)}</li>' for line in lines)}</ul>"
+    yield f"<ul>{''.join(f'<li>{_with_code(line)}</li>' for line in notes(found))}</ul>"
+
+
+def _with_code(text: str) -> str:
+    """Return a line as HTML, with names in backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", isolate(text))
 
 
 def _heat_map(shape: Sequence[int], shares: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ BANDS = 16  # of equal width, from 0 Hz to half the rate
 TINY = 1e-9  # added before a logarithm
 
 
-def sound_facts(wave: np.ndarray, rate: int, encoded: bytes | None = None) -> dict[str, np.ndarray]:
+def sound_facts(wave: np.ndarray, rate: int, encoded: bytes | None) -> dict[str, np.ndarray]:
     """(n,) samples, the rate in Hz, and the bytes of the file if there was one -> facts by kind, vectors of numbers."""
     wave = np.asarray(wave, np.float64)
     end = max(1, len(wave) // 20)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pseudolabel.contracts import UserError, did_you_mean, one_line
 from pseudolabel.inspection.audit.questions import TIMES
 from pseudolabel.inspection.describe import evenly
-from pseudolabel.storage.layout import MANIFEST
+from pseudolabel.storage.layout import DATA, MANIFEST
 from pseudolabel.storage.retry import StoreFailure
 from pseudolabel.storage.stores import parquet_source
 from pseudolabel.storage.urls import open_location
@@ -57,7 +57,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
     if (found / MANIFEST).exists():
         dataset = open_dataset(what)
         roles = {role: [c.name for c in dataset.columns if c.role == role] for role in ("input", "label")}
-        files = [dataset.out / "data" / file["name"] for file in dataset.manifest["shards"]]
+        files = [dataset.out / DATA / file["name"] for file in dataset.manifest["shards"]]
         inputs, labels = tuple(inputs) or roles["input"], tuple(labels) or roles["label"]
     elif found.is_dir():
         files = sorted(found.rglob("*.parquet"))
@@ -75,7 +75,7 @@ def open_table(what: str, inputs: Sequence[str] = (), labels: Sequence[str] = ()
             raise UserError(f"{path} has no column {missing[0]!r}, but {some[0]} has; audit them apart", 3)
     one = next(_parquet(what, opened, wanted, 1), None)
     if one is None:
-        raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
+        raise _no_rows(what)
     return Table(inputs, labels, one[1], lambda rows: _parquet(what, opened, wanted, rows), dataset)
 
 
@@ -164,7 +164,7 @@ def _load(what: str) -> tuple[Row, Callable[[int], Numbered]]:
     batched = hasattr(items, "collate_fn") and (items.batch_size or getattr(items, "batch_sampler", None)) is not None
     if not batched and hasattr(items, "__getitem__") and hasattr(items, "__len__") and not isinstance(items, Mapping):
         if not len(items):
-            raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
+            raise _no_rows(what)
         with _failures(what):
             first = items[0]
         return _row(what, first), lambda rows: _guard(what, ((i, items[i]) for i in _spread(len(items), rows)))
@@ -173,7 +173,7 @@ def _load(what: str) -> tuple[Row, Callable[[int], Numbered]]:
     numbered = _guard(what, enumerate(chain.from_iterable(map(_split, items)) if batched else items))
     one = next(numbered, None)
     if one is None:
-        raise UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
+        raise _no_rows(what)
     return one[1], lambda rows: islice(chain([one], numbered), rows)
 
 
@@ -188,6 +188,10 @@ def _failures(what: str) -> Iterator[None]:
         where = traceback.extract_tb(fault.__traceback__)[-1]
         said = f"{type(fault).__name__}: {one_line(fault)} ({where.filename}, line {where.lineno})"
         raise UserError(f"{what} failed: {said}; repair the loader", 3) from fault
+
+
+def _no_rows(what: str) -> UserError:
+    return UserError(f"{what} has no rows; give a table or a dataset that has some", 5)
 
 
 def _guard(what: str, items: Iterable[tuple[int, Any]]) -> Numbered:

@@ -103,7 +103,7 @@ class SndfileSound:
         blocks, left = [np.empty((0, self.channels), np.float32)], count
         while left:
             wanted = min(left, self.rate)  # one second at a time: damage costs one second at most
-            block = or_skipped("", partial(self._decode, wanted))
+            block = or_skipped(partial(self._decode, wanted))
             if self._file.fault:
                 raise self._file.fault
             if isinstance(block, Skipped):
@@ -117,7 +117,7 @@ class SndfileSound:
 
     def resume(self, frame: int) -> int | None:
         """See `Sound.resume`."""
-        sought = frame < self._sound.frames and or_skipped("", partial(self._seek, frame))
+        sought = frame < self._sound.frames and or_skipped(partial(self._seek, frame))
         return frame if sought is None else None
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ def open_sound(where: str, start: int = 0) -> Sound:
     """Open a file at a frame: by libsndfile if that reads all of it, else by libav."""
     sound = _open(where, start)
     if isinstance(sound, SndfileSound) and not sound.has_all(where):
-        other = or_skipped("", partial(LibavSound, where, start))
+        other = or_skipped(partial(LibavSound, where, start))
         if isinstance(other, LibavSound):
             sound.close()
             return other
@@ -162,9 +162,9 @@ def _open(where: str, start: int = 0) -> SndfileSound | LibavSound | WholeSound:
         if where.lower().endswith(LIBAV_AUDIO) or LIBAV_HEAD.match(head):
             return LibavSound(where, start)
         file.seek(0)
-        sound = or_skipped("", partial(SndfileSound, file, start))
+        sound = or_skipped(partial(SndfileSound, file, start))
         if isinstance(sound, Skipped):
-            other = or_skipped("", partial(LibavSound, where, start))
+            other = or_skipped(partial(LibavSound, where, start))
             if isinstance(other, Skipped):
                 raise UnusableSample(sound.reason)
             return other

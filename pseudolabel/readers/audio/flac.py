@@ -45,6 +45,14 @@ class WholeSound:
         self._left = self._left[:0]
 
 
+def streaminfo(flac: bytes) -> tuple[int, int, int, int]:
+    """Return (Hz, channels, bits, frames) from the first 42 bytes of a FLAC (RFC 9639, 8.2); zeros for other data."""
+    if not flac.startswith(FLAC_HEAD) or len(flac) < 42:
+        return 0, 0, 0, 0
+    facts = int.from_bytes(flac[18:26], "big")  # Hz (20 bits), channels - 1 (3), bits - 1 (5), frames (36)
+    return facts >> 44, (facts >> 41 & 7) + 1, (facts >> 36 & 31) + 1, facts & (1 << 36) - 1
+
+
 def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     """Return the sound of a short FLAC of 16 bits; None if its header does not prove that all of it is there.
 
@@ -58,8 +66,7 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(42)
-    facts = int.from_bytes(head[18:26], "big")  # 20 bits rate, 3 channels - 1, 5 bits per sample - 1, 36 frames
-    frames, channels, bits = facts % (1 << 36), (facts >> 41) % 8 + 1, (facts >> 36) % 32 + 1
+    rate, channels, bits, frames = streaminfo(head)
     if (
         head[4:8] not in STREAMINFO
         or bits != 16
@@ -67,20 +74,20 @@ def decode_whole(file: FaultRecordingFile) -> WholeSound | None:
         or size > MAX_WHOLE_BYTES
     ):
         return None
-    rest, rate = file.read(), facts >> 44
+    rest = file.read()
     if file.fault:
         raise file.fault
     frame = _skip_metadata(head, rest)[:3]
     if frame[:2] in FRAME_HEADS and FRAME_RATES.get(frame[2] & 15, rate) != rate:
         raise UnusableSample(f"the header has {rate} Hz, the first frame {FRAME_RATES[frame[2] & 15]} Hz")
-    hidden = head[:18] + (facts - frames).to_bytes(8, "big") + head[26:] + rest
+    hidden = head[:21] + bytes((head[21] & 0xF0, 0, 0, 0, 0)) + head[26:] + rest
 
     def decode() -> tuple[np.ndarray, int]:
         with decoding_errors("libsndfile"), soundfile.SoundFile(BytesIO(hidden)) as sound:
             sound.seekable = lambda: False  # else soundfile seeks after each read: fails for FLAC of unknown length
             return sound.read(frames + 1, dtype="int16", always_2d=True), sound.samplerate
 
-    decoded = or_skipped("", decode)
+    decoded = or_skipped(decode)
     if isinstance(decoded, Skipped) or len(decoded[0]) != frames or md5(decoded[0].data).digest() != head[26:42]:
         return None
     return WholeSound(decoded[0] * np.float32(1 / 32768), decoded[1], _without_metadata(head, rest))

@@ -89,7 +89,7 @@ class LibavSound(LibavFile):
         top, read = 0, 0  # byte offsets: of the first packet, and after the last whole packet
         timed, longest = self.format.startswith(TIMED_FORMATS), self.longest_gap()
         for packet in self._packets_from(start):
-            frames = packet if isinstance(packet, Skipped) else or_skipped("", partial(self._frames, packet))
+            frames = packet if isinstance(packet, Skipped) else or_skipped(partial(self._frames, packet))
             if isinstance(packet, Skipped) or isinstance(frames, Skipped):
                 fault = fault or f"does not decode: {getattr(frames, 'reason', '')}"
                 if isinstance(packet, Skipped):
@@ -120,17 +120,21 @@ class LibavSound(LibavFile):
                     yield block[max(0, start - end + len(block)) :]
             if packet.size:
                 top, read = top if read else begin, begin + packet.size
+        if lost := self._lost_end(end, top, read, fault):
+            yield Gap(lost, None)
+
+    def _lost_end(self, end: int, top: int, read: int, fault: str) -> str:
+        """Return what is missing after the last packet, "" if nothing is. See `_decode_blocks` for the arguments."""
         told = self.told_seconds()
         missing_seconds = told - self.late_seconds() - end / self.rate if self.rate else 0.0
         if missing_seconds > MAX_GAP:
             ends = f"the file ends {missing_seconds:.2f} s before the length in its header"
-            yield Gap(f"{fault}, {ends}" if fault else ends, None)
-        elif fault:
+            return f"{fault}, {ends}" if fault else ends
+        if fault:
             left = self.file.seek(0, os.SEEK_END) - read
             seconds = left / max(1, read - top) * end / max(1, self.rate)
-            yield Gap(f"{fault}, about {left:,} bytes are left, {seconds:.2f} s at the bit rate so far", None)
-        elif rest := left_over(self.file) or ("" if told else missing_bytes(self.file)):
-            yield Gap(rest, None)
+            return f"{fault}, about {left:,} bytes are left, {seconds:.2f} s at the bit rate so far"
+        return left_over(self.file) or ("" if told else missing_bytes(self.file))
 
     def _place(self, packet: av.Packet, read: int, *, lost: bool) -> int:
         """Return the place of a packet in the file, in bytes, after a packet that ended at `read`.
@@ -164,7 +168,7 @@ class LibavSound(LibavFile):
     def _packets_from(self, start: int) -> Iterator[av.Packet | Skipped]:
         """Yield the packets from a frame on or from earlier. Seek in FLAC only: its timestamps count frames."""
         for stamp in (start, 0) if start and self.format == "flac" else ():
-            or_skipped("", partial(libav_errors, "libav", self.container.seek, stamp, stream=self.stream))
+            or_skipped(partial(libav_errors, "libav", self.container.seek, stamp, stream=self.stream))
             packets = self.packets()
             first = next(packets, None)
             if first and (isinstance(first, Skipped) or not stamp or (first.pts or 0) <= start):

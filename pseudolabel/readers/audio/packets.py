@@ -38,7 +38,7 @@ class LibavFile:
             if self.file.read(4) == b"RIFX":
                 raise UnusableSample("libsndfile does not read this RIFX, and libav takes its bytes in the wrong order")
             self.file.seek(0)
-            opened = or_skipped("", partial(open_container, "not audio that libav can read", self.file, FORMATS))
+            opened = or_skipped(partial(open_container, "not audio that libav can read", self.file, FORMATS))
             self.file.check()
             if isinstance(opened, Skipped):
                 fault = index_fault(self.file)
@@ -98,7 +98,7 @@ class LibavFile:
         """Yield the packets. The last is empty and flushes the decoder. After damage, yield `Skipped` and stop."""
         following = partial(libav_errors, "libav", next, self.container.demux(self.stream), None)
         while True:
-            packet = or_skipped("", following)
+            packet = or_skipped(following)
             if self.file.fault:
                 raise self.file.fault
             if packet is None:
@@ -121,7 +121,7 @@ def has_only_sound(where: str) -> bool:
     """Return whether a file has audio and no video, except cover art. Return False if libav cannot read it."""
     from av.stream import Disposition
 
-    file = or_skipped("", partial(LibavFile, where))
+    file = or_skipped(partial(LibavFile, where))
     if isinstance(file, Skipped):
         return False
     with closing(file):
@@ -130,7 +130,7 @@ def has_only_sound(where: str) -> bool:
 
 def is_continuous(where: str, seconds: float) -> bool:
     """Return whether a file has all its sound up to `seconds`, and no more. Return True if libav cannot read it."""
-    file = or_skipped("", partial(LibavFile, where))
+    file = or_skipped(partial(LibavFile, where))
     if isinstance(file, Skipped):
         return True
     with closing(file):

@@ -60,7 +60,7 @@ class AudioReader:
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Yield a small file as one extent, unopened. Yield a large seekable file in pieces of whole utterances."""
         whole = Extent(key, path, 0, None, size)
-        about = or_skipped(key, partial(read_header, path)) if size > EXTENT_BYTES else None
+        about = or_skipped(partial(read_header, path), key) if size > EXTENT_BYTES else None
         if not isinstance(about, Header) or not about.exact:
             yield whole
             return
@@ -77,7 +77,7 @@ class AudioReader:
         Channels of one utterance stay together. If the length is unknown, cut after one utterance. Always cut: a file
         may be longer than its header says.
         """
-        about = or_skipped(extent.key, partial(read_header, extent.where))
+        about = or_skipped(partial(read_header, extent.where), extent.key)
         if isinstance(about, Skipped):
             return extent, 1
         length, each = self._length(about.rate), about.channels if self.options.channels == "split" else 1
@@ -98,7 +98,7 @@ class AudioReader:
         return max(1, round(self.options.seconds * rate))
 
     def _utterances(self, extent: Extent) -> Iterator[Sample | Skipped]:
-        sound = or_skipped(extent.key, partial(open_sound, extent.where, extent.start))
+        sound = or_skipped(partial(open_sound, extent.where, extent.start), extent.key)
         if isinstance(sound, Skipped):
             yield sound
             return
@@ -135,11 +135,11 @@ class AudioReader:
             reason = f"{len(block) / rate:.2f} s, below --min-seconds {self.options.min_seconds:g}"
             yield Skipped(key, reason, unusable=False, count=block.shape[1] if chosen == "split" else 1)
         elif chosen == "mix":
-            yield or_skipped(key, lambda: Sample(key, self._utterance(key, mix_channels(block, rate), rate, encoded)))
+            yield or_skipped(lambda: Sample(key, self._utterance(key, mix_channels(block, rate), rate, encoded)), key)
         else:
             for number in range(1, block.shape[1] + 1) if chosen == "split" else (int(chosen),):
                 name = f"{key}@{number}"
-                yield or_skipped(name, partial(self._channel, name, block, number, rate))
+                yield or_skipped(partial(self._channel, name, block, number, rate), name)
 
     def _channel(self, key: str, block: np.ndarray, number: int, rate: int) -> Sample:
         if number > block.shape[1]:

@@ -17,13 +17,15 @@ from pseudolabel.readers.image.chroma import even_chroma, jpeg_sampling, picture
 from pseudolabel.readers.image.jpeg import (
     JPEG_END,
     JPEG_START,
+    JpegHeader,
     check_jpeg,
     decode_jpeg,
     read_jpeg_header,
     without_conversion,
 )
 from pseudolabel.readers.image.orientation import jpeg_orientation, upright, xmp_orientation
-from pseudolabel.readers.image.tiff import JPEG, decode_tiff, read_tiff, refuse_tiff
+from pseudolabel.readers.image.tiff import decode_tiff
+from pseudolabel.readers.image.tiff_header import JPEG, read_tiff, refuse_tiff
 from pseudolabel.readers.image.tone import BAND_ROWS, check_range, stretch
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: 
     - Composite transparent pixels on white. Pixels that the first frame of an animation does not cover are white too.
     - Refuse high dynamic range and wide gamut where PNG (cICP) or AVIF says it.
     - More than 8 bits (integers of 16 and 32 bits, floats): map `span` to 0..255, the same in all colour channels; NaN
-      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff.py`.
+      becomes black. AVIF of 10 and 12 bits, and CMYK of 16 bits, are read as 8 bits. TIFF: see `tiff_header.py`.
     - `even`: where the file has fewer samples of chroma in one direction, reduce the other to as many; see `chroma.py`.
     - `factor`: decode a JPEG at 1 / factor of its size; see `reduction.py`. `max_pixels` counts those of the source.
     - Raise `UnusableSample` if any part does not decode. Raise it before memory is allocated if there are more than
@@ -54,17 +56,7 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: 
     header = read_jpeg_header(data)
     if header and header.components in (1, 3):
         _allow(header.width, header.height, max_pixels)
-        if even and not (sampling := jpeg_sampling(header.factors)).even:
-            raw = without_conversion(data)
-            at = header.start + len(raw) - len(data)
-            planes = decode_jpeg(raw, header._replace(start=at), factor)
-            image = even_chroma(planes, sampling._replace(smooth=sampling.smooth and factor < 8), ycc=True)
-        else:
-            image = decode_jpeg(data, header, factor)
-        if not header.metadata:
-            return image
-        with _pillow_limits():
-            return upright(image, jpeg_orientation(header.metadata))
+        return _decode_regular_jpeg(data, header, even, factor)
     with _pillow_limits(max_pixels if data.startswith(b"GIF8") else None):  # opening a GIF allocates its frame
         page = read_tiff(data)
         if page:
@@ -86,6 +78,21 @@ def decode(data: bytes, span: str, max_pixels: int, even: bool = False, factor: 
             if even and not (sampling := picture_sampling(picture, data)).even:
                 image = even_chroma(image, sampling)
         return upright(image, orientation)
+
+
+def _decode_regular_jpeg(data: bytes, header: JpegHeader, even: bool, factor: int) -> np.ndarray:
+    """Decode a JPEG in gray or in colours of three components. See `decode`."""
+    if even and not (sampling := jpeg_sampling(header.factors)).even:
+        raw = without_conversion(data)
+        at = header.start + len(raw) - len(data)
+        planes = decode_jpeg(raw, header._replace(start=at), factor)
+        image = even_chroma(planes, sampling._replace(smooth=sampling.smooth and factor < 8), ycc=True)
+    else:
+        image = decode_jpeg(data, header, factor)
+    if not header.metadata:
+        return image
+    with _pillow_limits():
+        return upright(image, jpeg_orientation(header.metadata))
 
 
 @contextmanager

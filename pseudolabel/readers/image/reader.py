@@ -58,7 +58,7 @@ class ImageReader:
         """Decode the images of the split, one at a time, at the least size that suffices; see `reduction.py`."""
         for extent in extents:
             if split.holds(extent.file):
-                yield or_skipped(extent.key, partial(self._sample, extent))
+                yield or_skipped(partial(self._sample, extent), extent.key)
 
     def _sample(self, extent: Extent) -> Sample:
         most = self.options.max_pixels

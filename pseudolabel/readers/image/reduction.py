@@ -63,5 +63,5 @@ def reduction(data: bytes, suffices: Suffices) -> int:
 
 
 def _holds(suffices: Suffices, height: int, width: int) -> bool:
-    enough = or_skipped("", partial(suffices, height, width))
+    enough = or_skipped(partial(suffices, height, width))
     return not isinstance(enough, Skipped) and bool(enough)  # it may be a bool of NumPy

@@ -63,7 +63,7 @@ class MetadataSource(NamedTuple):
     def table(self) -> Table:
         return Table(self.where, "" if webdataset.is_shard(self.where) else metadata_sha256(self.where))
 
-    def kinds(self, wanted: Sequence[str] = ()) -> dict[str, str]:
+    def kinds(self, wanted: Sequence[str]) -> dict[str, str]:
         """Return column name -> type. Read jsonl and shards until all `wanted` columns are found. Raise
         `UnusableSample` if the file cannot be used as metadata."""
         if webdataset.is_shard(self.where):

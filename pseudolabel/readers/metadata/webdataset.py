@@ -41,7 +41,7 @@ def stem(name: str) -> str:
     return folder + slash + own.partition(".")[0]
 
 
-def column_types(where: str, wanted: Sequence[str] = ()) -> dict[str, str]:
+def column_types(where: str, wanted: Sequence[str]) -> dict[str, str]:
     """Return column name -> type of the first `HEAD_SAMPLES` samples, and of more until all `wanted` are found."""
     found: dict[str, str] = {}
     for number, (_, members) in enumerate(_samples(where)):

@@ -96,24 +96,29 @@ def _zip(where: str, doubt: Doubt) -> Iterator[Member]:
         begin, packed, size, method = info.header_offset, info.compress_size, info.file_size, info.compress_type
         first, after = (int(np.searchsorted(begins, begin, side)) for side in ("left", "right"))
         until = int(begins[after]) if after < len(begins) else sys.maxsize
-        told = f"zip {begin} {packed} {size} {method} {info.CRC}"  # a worker needs no central directory
-        if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
-            told = unusable_locator("a link; pack the file itself")
-        elif info.flag_bits & 1:
-            told = unusable_locator("encrypted")
-        elif method not in (zipfile.ZIP_STORED, DEFLATED):
-            told = unusable_locator(f"packed by method {method} of zip; deflate it, or store it")
-        elif begin < 0:
-            told = unusable_locator("the beginning of the archive is missing, and this member is in it")
-        elif after - first > 1 or begin + packed > until:
-            told = unusable_locator("it overlaps another member of the archive")
-        elif is_bomb(size, packed):
-            told = unusable_locator(BOMB_REASON)
+        why = _why_unusable(info, overlap=after - first > 1 or begin + packed > until)
+        # with the numbers of a member, a worker needs no central directory
+        told = unusable_locator(why) if why else f"zip {begin} {packed} {size} {method} {info.CRC}"
         block = info.filename if method == DEFLATED and max(packed, size) > MAX_INFLATED_BYTES else ""
         suffix = ""
         if size and (count := doubt(info.filename)):
             suffix = recognise(info.filename, read_head("\0".join(Location(where, told, block, info.filename)), count))
         yield Member(info.filename, size, told, block, suffix)
+
+
+def _why_unusable(info: zipfile.ZipInfo, overlap: bool) -> str:
+    """Return why a member of a zip cannot be read, "" if it can."""
+    if info.create_system == 3 and stat.S_ISLNK(info.external_attr >> 16):
+        return "a link; pack the file itself"
+    if info.flag_bits & 1:
+        return "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, DEFLATED):
+        return f"packed by method {info.compress_type} of zip; deflate it, or store it"
+    if info.header_offset < 0:
+        return "the beginning of the archive is missing, and this member is in it"
+    if overlap:
+        return "it overlaps another member of the archive"
+    return BOMB_REASON if is_bomb(info.file_size, info.compress_size) else ""
 
 
 # --- tar -------------------------------------------------------------------------------------------------------------

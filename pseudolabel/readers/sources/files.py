@@ -237,7 +237,7 @@ def media_table_fault(where: str, suffixes: Collection[str]) -> str:
 def _inside(name: str, prefix: str, where: str, ends: tuple[str, ...]) -> Iterator[File]:
     """Yield the members of an archive or a table. If it is damaged, end with one unusable file that has the reason."""
     members = _once(_members(prefix, where, ends))
-    while found := or_skipped(name, partial(next, members, None)):
+    while found := or_skipped(partial(next, members, None), name):
         if isinstance(found, Skipped):
             yield File(escape_key(name), unusable_location(found.reason, name, found.count), 0, True)
             return

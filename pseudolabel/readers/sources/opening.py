@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from errno import EINVAL
 from functools import lru_cache
+from pathlib import Path
 
 from pseudolabel.contracts import SampleError, UnusableSample, UserError, decoding_errors
 from pseudolabel.readers.sources import parquet_media
 from pseudolabel.readers.sources.gzip_index import PIECE_BYTES, SeekableGzip
 from pseudolabel.readers.sources.object_store import open_object
 from pseudolabel.storage.byte_ranges import ReadAt, file_size, range_file, read_at
+from pseudolabel.storage.files import file_stamp
 from pseudolabel.storage.placeholders import refuse_placeholder
 
 # --- for third-party libraries ---------------------------------------------------------------------------------------
@@ -262,13 +264,8 @@ def forget_open_files() -> None:
 
 
 def container_stamp(container: str) -> object:
-    """Return modification time (ns) and size of the container's file, as a part of cache keys; None for a URL."""
-    path = container.partition("\0")[0]
-    try:
-        about = os.stat(path)
-    except OSError:  # a URL, or a deleted file
-        return None
-    return about.st_mtime_ns, about.st_size
+    """Return the `file_stamp` of the container's file, as a part of cache keys."""
+    return file_stamp(Path(container.partition("\0")[0]))
 
 
 OPENERS: dict[str, Callable[[str, str], io.BufferedReader]] = {

@@ -89,23 +89,39 @@ def place_clips(
     period = how.period(between)
     first = low + phase * (min(period, last - low) if whole else period)
     if how.most:
-        end = int(times.searchsorted(last, "right"))
-        begin = min(int(times.searchsorted(low)), max(end - 1, 0))
-        apart = max((end - begin) / how.most, period / between)
-        at = begin + np.arange(phase * min(apart, end - begin), end - begin, apart)[: how.most]
-        begins = times[at.astype(np.int64)]
+        begins = _limited_starts(times, low, last, how.most, period / between, phase)
     elif how.seconds or how.every:
-        points = np.unique(np.rint((times - first) / period))
-        begins = first + points[points >= 0] * period
+        begins = _grid_starts(times, first, period)
     else:
-        first = np.ceil(first / between - 1e-6) * between  # a frame, if they are evenly spaced
-        first = min(first, last) if whole else first
-        before = np.ceil(max(start - between / 2 - first, 0) / period)
-        begins = times[int(nearest(times, first + before * period)) :: int(how.length * how.gap)]
+        first = min(np.ceil(first / between - 1e-6) * between, last if whole else np.inf)  # a frame, if evenly spaced
+        begins = _counted_starts(times, first, start, between, period, int(how.length * how.gap))
     begins = begins[(start <= begins) & (begins < stop) & (begins <= last)]
     if how.seconds:
         return Clips(begins, nearest(times, begins[:, None] + steps * how.gap))
     return Clips(begins, nearest(times, begins)[:, None] + (steps * how.gap).astype(np.int64))
+
+
+def _limited_starts(times: np.ndarray, low: float, last: float, most: int, least: float, phase: float) -> np.ndarray:
+    """Return at most `most` starts from `low` to `last`, evenly spread and at least `least` frames apart."""
+    end = int(times.searchsorted(last, "right"))
+    begin = min(int(times.searchsorted(low)), max(end - 1, 0))
+    apart = max((end - begin) / most, least)
+    at = begin + np.arange(phase * min(apart, end - begin), end - begin, apart)[:most]
+    return np.asarray(times[at.astype(np.int64)])
+
+
+def _grid_starts(times: np.ndarray, first: float, period: float) -> np.ndarray:
+    """Return the points of a grid from `first` on that are the nearest to some frame."""
+    points = np.unique(np.rint((times - first) / period))
+    return np.asarray(first + points[points >= 0] * period)
+
+
+def _counted_starts(
+    times: np.ndarray, first: float, start: float, between: float, period: float, frames: int
+) -> np.ndarray:
+    """Return every `frames`-th frame, from the first point of the grid that is in the part after `start`."""
+    before = np.ceil(max(start - between / 2 - first, 0) / period)
+    return times[int(nearest(times, first + before * period)) :: frames]
 
 
 def _last_start(times: np.ndarray, between: float, how: Sampling) -> float:

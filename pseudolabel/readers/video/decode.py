@@ -58,7 +58,7 @@ class VideoFile:
 
     def entries(self) -> np.ndarray:
         """Return (n,) seconds from the first frame: the key frames in the index of the file."""
-        or_skipped("", partial(self._seek, self.origin))  # makes libav read the index of Matroska
+        or_skipped(partial(self._seek, self.origin))  # makes libav read the index of Matroska
         index = [entry.timestamp for entry in self._stream.index_entries if entry.is_keyframe]
         return (np.array(index, np.int64) - (index[0] if index else 0)) * self.tick
 
@@ -177,14 +177,14 @@ class VideoFile:
             yield from timeline.packets
             return
         if self.indexed and len(timeline.keys):
-            sought = or_skipped("", partial(self._seek, int(timeline.keys[0])))
+            sought = or_skipped(partial(self._seek, int(timeline.keys[0])))
             packets = self._packets()
             first = None if isinstance(sought, Skipped) else next(packets, None)
             if first and first.is_keyframe and first.pts == timeline.keys[0]:
                 yield first
                 yield from packets
                 return
-        opened = or_skipped("", partial(self._open, timeline.begin))
+        opened = or_skipped(partial(self._open, timeline.begin))
         yield from () if isinstance(opened, Skipped) else self._packets()
 
     @staticmethod

@@ -94,7 +94,7 @@ class VideoReader:
     def scan(self, key: str, path: str, size: int) -> Iterator[Extent]:
         """Yield a large file in pieces that start at indexed key frames. Yield a file as one extent if it is small
         (then unopened) or has no index, if a piece could hold no clip, or if the number of clips is limited."""
-        bounds = or_skipped(key, partial(self._bounds, path, size)) if size > EXTENT_BYTES else []
+        bounds = or_skipped(partial(self._bounds, path, size), key) if size > EXTENT_BYTES else []
         if isinstance(bounds, Skipped) or not bounds:
             yield Extent(key, path, 0, None, size)
             return
@@ -117,7 +117,7 @@ class VideoReader:
 
     def first(self, extent: Extent, count: int) -> tuple[Extent, int]:
         """Return the extent cut after `count` clips, and the number of clips in it, at least 1."""
-        found = or_skipped(extent.key, partial(self._find, extent))
+        found = or_skipped(partial(self._find, extent), extent.key)
         if isinstance(found, Skipped):
             return extent, 1
         found.film.close()
@@ -131,7 +131,7 @@ class VideoReader:
         convert = FrameConverter(self.short)
         for extent in extents:
             if split.holds(extent.file):
-                found = or_skipped(extent.key, partial(self._find, extent))
+                found = or_skipped(partial(self._find, extent), extent.key)
                 if isinstance(found, Skipped):
                     yield found
                 else:
@@ -170,10 +170,10 @@ class VideoReader:
         kept: dict[int, np.ndarray | Skipped] = {}
         for index, shown in zip(wanted.tolist(), shown_frames(film, timeline, wanted), strict=True):
             lost = Skipped("", f"the frame at {timeline.times[index]:.3f} s does not decode")
-            kept[index] = lost if shown is None else or_skipped("", partial(_image, shown, convert, film.aspect))
+            kept[index] = lost if shown is None else or_skipped(partial(_image, shown, convert, film.aspect))
             while done < len(chosen) and chosen[done, -1] <= index:
                 key = f"{extent.file}#{_decimal(begins[done])}-{_decimal(timeline.times[chosen[done, -1]])}"
-                yield or_skipped(key, partial(self._sample, key, timeline.times, chosen[done], kept))
+                yield or_skipped(partial(self._sample, key, timeline.times, chosen[done], kept), key)
                 done += 1
                 kept = {i: kept[i] for i in kept if done < len(chosen) and i >= chosen[done, 0]}
         end = timeline.times[-1] if len(timeline.times) else 0

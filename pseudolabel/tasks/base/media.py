@@ -1,15 +1,21 @@
-"""Media of rows. Tasks make arrays; labelers encode them, or leave them as they are for a loader."""
+"""Media of rows, and boxes in them. Tasks make arrays; labelers encode them, or leave them as they are for a loader.
+
+Tasks count boxes in pixels of the decoded image, which may be reduced; rows count in the source's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pseudolabel.contracts import Column
+from pseudolabel.readers.image.reduction import ReducedImage
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
+
+BOX_COLUMNS = ("box", "boxes")
 
 
 class Encoded(NamedTuple):
@@ -52,3 +58,13 @@ def decode(kind: str, value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         return value
     return codec.decode_stored(value) if kind == "image" else audio_codec.decode_flac(value)[0]
+
+
+def scale_boxes(row: dict[str, Any], image: Any, by: Callable[[Any, int], Any]) -> dict[str, Any]:
+    """Scale boxes by the factor of a reduced image: `mul` to pixels of the source, `floordiv` to pixels of the image.
+
+    Return the row of any other sample as it is.
+    """
+    if not isinstance(image, ReducedImage):
+        return row
+    return {**row, **{name: by(np.array(row[name]), image.factor).tolist() for name in BOX_COLUMNS if name in row}}

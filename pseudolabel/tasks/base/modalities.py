@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import Column, Sample, UserError, file_of, number_of
+from pseudolabel.contracts import Column, Sample, UserError, file_of, number_of, some_of
 from pseudolabel.readers.audio.packets import has_only_sound
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader, Utterance
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
@@ -189,14 +189,10 @@ def nothing_to_read(task: Any, sources: Sequence[Path], ignored: Mapping[str, in
     of, remedy, told = "", f"give a source with {reads}", ignored
     if most not in wanted and 2 * sum(there[most].values()) > sum(ignored.values()):
         of, told = f" of {most}", there[most]
-        remedy = f"tasks for {most}: {_some([name for name, one in TASKS.items() if most in modalities_of(one)], 4)}"
-    suffixes = _some([f"{count:,} {suffix}" for suffix, count in told.items()], 4)
+        remedy = f"tasks for {most}: {some_of([name for name, one in TASKS.items() if most in modalities_of(one)], 4)}"
+    suffixes = some_of([f"{count:,} {suffix}" for suffix, count in told.items()], 4)
     holds = f"{number_of(sum(told.values()), 'files')}{of} ({suffixes})" if told else "no files"
     return UserError(f"nothing to read in {names}: it holds {holds}, and {task.name} reads {reads}\n{remedy}", code=5)
-
-
-def _some(names: Sequence[str], count: int) -> str:
-    return ", ".join([*names[:count], *(["..."] if len(names) > count else [])])
 
 
 def find_modality(task: Any, sources: Sequence[Path]) -> Modality:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import floordiv, mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -35,7 +36,6 @@ from pseudolabel.contracts import (
 from pseudolabel.readers.audio.reader import AudioOptions, AudioReader
 from pseudolabel.readers.image.reader import ImageOptions, ImageReader
 from pseudolabel.tasks.base import media
-from pseudolabel.tasks.base.boxes import in_image_pixels, in_source_pixels
 from pseudolabel.transforms.audio import codec as audio_codec
 from pseudolabel.transforms.image import codec
 
@@ -74,6 +74,12 @@ class Rows:
     source: Any = None  # the source of the rows, for `check_rows`; None if it is no longer in memory
     tokens: int = 0  # tokens of text that the run counts, [UNK] included; 0 if the task has no tokens
     unknown: int = 0  # [UNK] tokens in `tokens`
+
+    def batch(self, schema: pa.Schema) -> pa.RecordBatch:
+        """Return the rows as a record batch."""
+        import pyarrow as pa
+
+        return self.rows if isinstance(self.rows, pa.RecordBatch) else pa.RecordBatch.from_pylist(self.rows, schema)
 
 
 class Reader(Protocol):
@@ -163,7 +169,7 @@ class Task(Options, ABC):
         """Yield features, up to 1/16 of `observed_megabytes` a shard, so that `fit` learns from several shards."""
         room = self.observed_megabytes * MEGABYTE // 16
         for sample in samples:
-            features = or_skipped(sample.key, partial(compute, sample))
+            features = or_skipped(partial(compute, sample), sample.key)
             if isinstance(features, Skipped):  # reported when the sample is labelled
                 continue
             yield features
@@ -236,7 +242,7 @@ class PerSampleLabeler(NamedTuple):
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for sample in samples:
             key, count = sample.key, sample.count
-            made = [or_skipped(key, partial(self._rows, sample, chance, copy)) for copy in range(copies)]
+            made = [or_skipped(partial(self._rows, sample, chance, copy), key) for copy in range(copies)]
             source = sample.payload
             del sample  # an image may be large, and the next one is decoded before this name is rebound
             every = [one for part in made if not isinstance(part, Skipped) for one in part]
@@ -255,7 +261,7 @@ class PerSampleLabeler(NamedTuple):
             del source
 
     def check_rows(self, rows: pa.RecordBatch, source: Any) -> Sequence[str | None]:
-        return [self.task.check_row(in_image_pixels(row, source), source) for row in rows.to_pylist()]
+        return [self.task.check_row(media.scale_boxes(row, source, floordiv), source) for row in rows.to_pylist()]
 
     def draw(self, row: Row) -> Iterable[Piece]:
         return self.task.draw(row)
@@ -267,7 +273,7 @@ class PerSampleLabeler(NamedTuple):
 
     def finish(self, row: Row, image: Any) -> Row:
         """Return the row as it is stored: its boxes in pixels of the source, its media encoded unless `raw`."""
-        row = in_source_pixels(row, image)
+        row = media.scale_boxes(row, image, mul)
         return row if self.raw else media.encode_media(self.columns, row)
 
 

@@ -53,6 +53,9 @@ class Square(NamedTuple):
     motion: float
 
 
+TIMESTAMPS = Column(
+    "timestamps", "list<float64>", "about", "Seconds from the first frame of the video to each frame shown."
+)
 BOXES = Column(
     "boxes", "list<list<int32>>", "about", "Position of each square: left, top, right, bottom in the resized frame."
 )
@@ -102,8 +105,7 @@ class VideoTask(VideoOptions, SampleTask):
     @property
     def framing(self) -> Framing:
         """Return the framing: given options, else the defaults."""
-        given = {name: getattr(self, name) for name in Framing._fields}
-        return self.usual._replace(**{name: value for name, value in given.items() if value is not None})
+        return self.usual._replace(**self.given(Framing._fields))
 
     def options(self) -> Mapping[str, Any]:
         how = self.sampling

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pseudolabel.contracts import UserError
-from pseudolabel.transforms.clustering.kmeans import balance, count_distinct, kmeans
+from pseudolabel.transforms.clustering.kmeans import balance, count_distinct, kmeans, on_sphere
 
 BATCH_ROWS = 8  # rows of a matrix product, padded with zeros: a sample's result is the same in any batch
 SMALL_CLUSTER_FACTOR = 10  # a cluster is reported as small below 1/10 of the mean size
@@ -33,8 +33,7 @@ class Whitening(NamedTuple):
 
     def points(self, features: np.ndarray) -> np.ndarray:
         """Return (n, D) float32 features whitened, as (n, d) float32 rows of length 1. A row with NaN gives NaN."""
-        white = (features - self.mean) @ self.basis
-        return np.asarray(white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-12))
+        return on_sphere((features - self.mean) @ self.basis)
 
 
 def fit_whitening(features: np.ndarray) -> Whitening:

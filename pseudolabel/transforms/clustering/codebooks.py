@@ -28,8 +28,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> tuple[dict[str, np.ndarray]
     try:
         with np.load(path) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-        about = json.loads(str(arrays.pop("about"))) if "about" in arrays else {}
-        about |= {name: arrays.pop(name).item() for name in [*arrays] if arrays[name].ndim == 0}
+        about = dict(json.loads(str(arrays.pop("about", "{}"))))
     except Exception as fault:  # a third-party decoder may raise anything for a bad file
         raise UserError(f"--codebook {path} cannot be read ({type(fault).__name__}); {REMEDY}") from None
     if lacking := [name for name in names if name not in arrays]:

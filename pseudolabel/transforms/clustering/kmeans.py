@@ -101,7 +101,7 @@ def lloyd(
     steps: int = MAX_STEPS,
     gain: float = MIN_GAIN,
 ) -> KMeansResult:
-    """Run Lloyd iterations until one lowers the inertia by at most the share `gain`. Empty clusters do not move."""
+    """Run Lloyd iterations until one lowers the inertia by at most the share `gain`."""
     before = np.inf
     for step in range(steps + 1):
         labels, squares = assign(pool, points, centroids)
@@ -109,10 +109,15 @@ def lloyd(
         if step == steps or inertia >= (1 - gain) * before:
             break
         before = inertia
-        moved, sizes = means(points, labels, len(centroids))
-        centroids = np.where(sizes[:, None] > 0, moved, centroids)
-        centroids = on_sphere(centroids) if spherical else centroids
+        centroids = move(points, labels, centroids, spherical)
     return KMeansResult(centroids, labels, squares)
+
+
+def move(points: np.ndarray, labels: np.ndarray, centroids: np.ndarray, spherical: bool) -> np.ndarray:
+    """Return (k, d) centroids moved to the means of their points. Empty clusters do not move."""
+    moved, sizes = means(points, labels, len(centroids))
+    moved = np.where(sizes[:, None] > 0, moved, centroids)
+    return on_sphere(moved) if spherical else moved
 
 
 def on_sphere(points: np.ndarray) -> np.ndarray:
@@ -177,9 +182,7 @@ def balance(points: np.ndarray, centroids: np.ndarray, spherical: bool) -> tuple
         prices = sinkhorn(pool, points, centroids, prices)
         for _ in range(PRICE_ROUNDS - 1):
             labels = np.concatenate(_blocks(pool, points, centroids, prices, lambda costs: costs.argmin(1)))
-            moved, sizes = means(points, labels, len(centroids))
-            centroids = np.where(sizes[:, None] > 0, moved, centroids)
-            centroids = on_sphere(centroids) if spherical else centroids
+            centroids = move(points, labels, centroids, spherical)
             prices = sinkhorn(pool, points, centroids, prices)
     return np.asarray(centroids, np.float32), prices.astype(np.float32)
 

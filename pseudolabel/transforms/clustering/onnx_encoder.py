@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pseudolabel.contracts import UnusableSample, UserError, decoding_errors
+from pseudolabel.contracts import UnusableSample, UserError, decoding_errors, one_line
 from pseudolabel.storage.files import file_stamp
 from pseudolabel.transforms.image import ops
 
@@ -100,8 +100,9 @@ def _load_network(path: Path, written: tuple[int, int], beside: tuple[int, int])
         about = json.loads(path.with_name(PREPROCESSOR_FILE).read_text("utf-8")) if beside != (0, 0) else {}
         spread = [np.array(np.broadcast_to(about.get(name, usual), 3), np.float32) for name, usual in IMAGENET.items()]
     except Exception as fault:  # a third-party decoder may raise anything for a bad file
-        why = " ".join(str(fault).split())[:120]
-        raise UserError(f"--encoder {path} cannot be loaded: {why}; give one .onnx file with all weights") from None
+        raise UserError(
+            f"--encoder {path} cannot be loaded: {one_line(fault)}; give one .onnx file with all weights"
+        ) from None
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type != "tensor(float)":
         takes = ", ".join(f"{one.name} {one.type}" for one in inputs)

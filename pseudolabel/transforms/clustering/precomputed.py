@@ -177,7 +177,7 @@ class FrameFeatures:
     def _places(self) -> dict[str, RowPlace]:
         places: dict[str, RowPlace] = {}
         for path in sorted(self.folder.rglob("*.parquet")):
-            found = or_skipped(path.name, partial(_keys_of_groups, path))
+            found = or_skipped(partial(_keys_of_groups, path), path.name)
             if isinstance(found, Skipped):
                 raise UserError(f"--features: {path}: {found.reason}; give Parquet files with columns key and features")
             for group, keys in enumerate(found):

@@ -94,8 +94,7 @@ class ViewOptions(Options):
 
     def with_given_options(self, recipe: AugmentParams) -> AugmentParams:
         """Return the parameters with the given options in place. Raise `UserError` for an invalid range."""
-        given = {name: getattr(self, name, None) for name in AugmentParams._fields}
-        recipe = recipe._replace(**{name: value for name, value in given.items() if value is not None})
+        recipe = recipe._replace(**self.given(AugmentParams._fields))
         if not 0 < recipe.min_area <= recipe.max_area <= 1:
             wrong = f"{recipe.min_area:g} to {recipe.max_area:g}"
             raise UserError(f"crop area {wrong} is no range; give shares with 0 < smallest <= largest <= 1")
@@ -155,8 +154,7 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
     Contrast is relative to the image's mean gray, saturation to each pixel's gray, as in torchvision. SimCLR's and
     BYOL's code use each channel's mean and the saturation of HSV; for brightness, BYOL's code adds a number.
     """
-    left, top, right, bottom = view.box
-    out = ops.resize(image[top:bottom, left:right], recipe.size, recipe.size, recipe.cubic)
+    out = ops.resize(ops.crop(image, view.box), recipe.size, recipe.size, recipe.cubic)
     out = out.astype(np.float32) if exact else out
     out = ops.mirror(out) if view.flip else out
     out = color.jitter(out, view.factors, view.order)
@@ -164,6 +162,16 @@ def make_view(image: np.ndarray, view: View, recipe: AugmentParams, exact: bool 
     out = color.blur(out, view.sigma) if view.sigma else out
     out = color.solarise(out) if view.solarise else out
     return np.rint(out).astype(np.uint8) if exact else out
+
+
+def draw_views(
+    image: np.ndarray, recipes: Sequence[AugmentParams], rng: np.random.Generator, exact: bool
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """(H, W, 3) uint8 -> a random view for each recipe, and the values of `VIEW_COLUMNS`."""
+    height, width, _ = image.shape
+    drawn = [draw_view(recipe, height, width, rng) for recipe in recipes]
+    made = [make_view(image, view, recipe, exact) for view, recipe in zip(drawn, recipes, strict=True)]
+    return made, view_columns(drawn)
 
 
 def view_columns(views: Sequence[View]) -> dict[str, Any]:

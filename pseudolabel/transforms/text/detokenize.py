@@ -74,7 +74,7 @@ class Detokenizer:
         """
         import pyarrow as pa
 
-        framing = [i for frame in (special.single, special.pair) for part in frame[:3] for i in part]
+        framing = [i for frame in (special.single, special.pair) for i in frame.tokens]
         written = ~np.isin(ids, [special.sep, special.pad, special.mask, *framing])  # [MASK] is written for blanks only
         document = np.cumsum(np.isin(ids, [special.sep, *framing]))[written.reshape(-1)]  # special tokens end documents
         (row, column), flat = np.nonzero(written), ids[written]

@@ -11,7 +11,7 @@ import numpy as np
 from typer import Option
 
 from pseudolabel.contracts import IGNORE_INDEX, Options, UserError
-from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links
+from pseudolabel.transforms.text.ragged import choose_k, first_fit, follow_links, run_starts
 
 if TYPE_CHECKING:
     from pseudolabel.transforms.text.special_tokens import SpecialTokens
@@ -118,8 +118,7 @@ class MaskingOptions(Options):
     @cached_property
     def rule(self) -> MaskingParams:
         """Return the parameters: the options that are given, else those of the preset."""
-        given = {name: getattr(self, name) for name in MaskingParams._fields if getattr(self, name) is not None}
-        return PRESETS[self.preset]._replace(**given)
+        return PRESETS[self.preset]._replace(**self.given(MaskingParams._fields))
 
 
 # --- choosing --------------------------------------------------------------------------------------------------------
@@ -203,9 +202,7 @@ def span_starts(
 
     Every word draws a span length. The first span begins at the first word, each later span where the one before ends.
     """
-    fresh = candidates.copy()
-    fresh[:, 1:] &= ~candidates[:, :-1]
-    first = fresh[begins]
+    first = run_starts(candidates)[begins]
     ends = np.append(np.flatnonzero(first), len(first))[np.cumsum(first)]
     n = np.arange(1, rule.span_words + 1)
     weights = (1 - GEOMETRIC_P) ** n if rule.span_lengths == SpanLengths.geometric else 1 / n
@@ -222,12 +219,11 @@ def fitting(size: np.ndarray, heads: np.ndarray, order: np.ndarray, counts: np.n
 
     `size`: (w,) int tokens. `heads`: (w,) bool, first of a unit. `order`: (w,) uint64 < 2^48. `counts`: (r,) int words.
     """
-    column = np.arange(counts.max(initial=0), dtype=np.uint64)
-    there = column < counts[:, None]
-    ranks, taken = np.full(there.shape, (1 << 48) - 1, np.uint64), np.zeros_like(there)
+    there = np.arange(counts.max(initial=0)) < counts[:, None]
+    ranks, taken = np.full(there.shape, 1 << 48, np.uint64), np.zeros_like(there)
     sized, begins = np.zeros(there.shape, np.int64), np.ones_like(there)
     ranks[there], sized[there], begins[there] = order, size, heads
-    turns = (np.sort(ranks << np.uint64(16) | column, 1) & np.uint64(0xFFFF)).astype(np.int64)
+    turns = np.argsort(ranks, axis=1, kind="stable")
     sized, begins = np.take_along_axis(sized, turns, 1), np.take_along_axis(begins, turns, 1)
     np.put_along_axis(taken, turns, first_fit(sized, begins, room), 1)
     return taken[there]

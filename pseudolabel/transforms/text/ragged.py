@@ -38,6 +38,13 @@ def composition(rows: int, total: int, parts: int, rng: np.random.Generator) -> 
     return np.diff(places, prepend=0, append=total, axis=1)
 
 
+def run_starts(mask: np.ndarray) -> np.ndarray:
+    """Return the first of each run of true values in a row: (r, n) bool -> (r, n) bool."""
+    first = mask.copy()
+    first[:, 1:] &= ~mask[:, :-1]
+    return first
+
+
 def first_fit(sizes: np.ndarray, heads: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Return (r, k) bool, true for items that are taken. `sizes`: (r, k) int, 0 for no item. `room`: (r,) int.
 

@@ -105,11 +105,32 @@ class SentencePairs(NamedTuple):
 def make_pairs(
     text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
 ) -> SentencePairs:
-    """Return all pairs of a text, of at most `most` tokens. Every sentence draws numbers, as if it began a chunk.
+    """Return all pairs of a text, of at most `most` tokens.
 
-    As create_instances_from_document in google-research/bert, create_pretraining_data.py: lines 239-241 target length,
-    256 enough sentences for it, 260-262 size of the first segment, 271 random label, 273-289 random segment, 292-293
-    unused sentences go back. As google-research/albert's: lines 338-343 swapped segments.
+    As create_instances_from_document in google-research/bert, create_pretraining_data.py: lines 273-289 random segment.
+    As google-research/albert's: lines 338-343 swapped segments.
+    """
+    bounds, (chunks, cut, stop, aim, false) = text.bounds, draw_chunks(text, negatives, most, short, rng)
+    a, a_stop, b, b_stop = bounds[chunks], bounds[cut], bounds[cut], bounds[stop]
+    if negatives == Negatives.swapped:
+        a, b = np.where(false, b, a), np.where(false, a, b)
+        a_stop, b_stop = np.where(false, b_stop, a_stop), np.where(false, a_stop, b_stop)
+    else:
+        start, end = elsewhere(text, chunks, first_negative(cut, stop, len(text.document)), rng)
+        enough = np.searchsorted(bounds, bounds[start] + np.maximum(aim - (a_stop - a), 1))
+        b, b_stop = np.where(false, bounds[start], b), np.where(false, bounds[np.minimum(enough, end)], b_stop)
+    return SentencePairs(bounds[chunks], *truncate_pairs(a, a_stop - a, b, b_stop - b, most, rng), false)
+
+
+def draw_chunks(
+    text: SentenceText, negatives: Negatives, most: int, short: float, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Divide a text into chunks, (c,) each: the first sentence, the first of the second segment, the first after the
+    chunk, the target length in tokens, and whether the pair is negative. Every sentence draws numbers, as if it began
+    a chunk.
+
+    BERT's lines 239-241 target length, 256 enough sentences for it, 260-262 size of the first segment, 271 random
+    label, 292-293 unused sentences go back.
     """
     n, bounds = np.arange(len(text.document), dtype=np.int32), text.bounds
     end = text.last.astype(np.int32)[text.document]
@@ -128,17 +149,7 @@ def make_pairs(
     begins = np.zeros(len(n), bool)
     begins[text.first[text.usable(negatives)]] = True
     chunks = np.flatnonzero(follow_links(following, begins))
-    stop, cut, false, aim = stop[chunks], cut[chunks], false[chunks], aim[chunks]
-
-    a, a_stop, b, b_stop = bounds[chunks], bounds[cut], bounds[cut], bounds[stop]
-    if negatives == Negatives.swapped:
-        a, b = np.where(false, b, a), np.where(false, a, b)
-        a_stop, b_stop = np.where(false, b_stop, a_stop), np.where(false, a_stop, b_stop)
-    else:
-        start, end = elsewhere(text, chunks, first_negative(cut, stop, len(n)), rng)
-        enough = np.searchsorted(bounds, bounds[start] + np.maximum(aim - (a_stop - a), 1))
-        b, b_stop = np.where(false, bounds[start], b), np.where(false, bounds[np.minimum(enough, end)], b_stop)
-    return SentencePairs(bounds[chunks], *truncate_pairs(a, a_stop - a, b, b_stop - b, most, rng), false)
+    return chunks, cut[chunks], stop[chunks], aim[chunks], false[chunks]
 
 
 def first_negative(cut: np.ndarray, stop: np.ndarray, count: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from pseudolabel.transforms.text.ragged import Ragged, choose_k, composition
+from pseudolabel.transforms.text.ragged import Ragged, choose_k, composition, run_starts
 
 
 class CorruptionPresetName(StrEnum):
@@ -99,16 +99,9 @@ def noise_spans(rows: int, length: int, density: float, mean: float, rng: np.ran
     return noisy
 
 
-def span_starts(noise: np.ndarray) -> np.ndarray:
-    """Return the first token of each span: (r, n) bool -> (r, n) bool."""
-    first = noise.copy()
-    first[:, 1:] &= ~noise[:, :-1]
-    return first
-
-
 def with_sentinels(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
     """Return (r, n) ids with the (s,) sentinels in place of the s spans of each row. `noise`: (r, n) bool."""
-    shown, first = ids.copy(), span_starts(noise)
+    shown, first = ids.copy(), run_starts(noise)
     shown[first] = np.tile(sentinels, len(ids))
     keep = ~noise | first
     return Ragged(shown[keep], keep.sum(1))
@@ -116,7 +109,7 @@ def with_sentinels(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) ->
 
 def target_spans(ids: np.ndarray, noise: np.ndarray, sentinels: np.ndarray) -> Ragged:
     """Return the s spans of each row of (r, n) ids, each after its sentinel. `noise`: (r, n) bool."""
-    first = np.flatnonzero(span_starts(noise)[noise])
+    first = np.flatnonzero(run_starts(noise)[noise])
     return Ragged(np.insert(ids[noise], first, np.tile(sentinels, len(ids))), noise.sum(1) + len(sentinels))
 
 
@@ -128,7 +121,7 @@ def readable_spans(
     `characters`: (r * n,) int, ascending: the number of the character of each token. If a span has a
     token of a character, the first such span gets the whole character. A sentinel inside the character moves behind it.
     """
-    (rows, length), cut, place = ids.shape, noise.reshape(-1), np.flatnonzero(span_starts(noise))
+    (rows, length), cut, place = ids.shape, noise.reshape(-1), np.flatnonzero(run_starts(noise))
     starts = np.append(np.flatnonzero(np.diff(characters, prepend=-1)), len(cut))
     before = np.append(0, np.cumsum(cut))
     own = characters[place]

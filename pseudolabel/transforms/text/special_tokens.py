@@ -35,9 +35,14 @@ class Frame(NamedTuple):
     types: tuple[int, ...] = ()  # the token type of each token of the frame and of each text, in order
 
     @property
+    def tokens(self) -> tuple[int, ...]:
+        """Return the tokens of the frame."""
+        return (*self.front, *self.between, *self.back)
+
+    @property
     def size(self) -> int:
         """Return the number of tokens of the frame."""
-        return len(self.front) + len(self.between) + len(self.back)
+        return len(self.tokens)
 
     @property
     def texts(self) -> tuple[int, int]:
@@ -103,7 +108,7 @@ class SpecialTokens(NamedTuple):
         configured = dict(named)
         tokens = role_tokens(tokenizer, vocabulary, configured)
         own = [frame_of(tokenizer, vocabulary, pair) if own_frame else None for pair in (False, True)]
-        framing = {str(tokenizer.id_to_token(i)) for frame in own if frame for part in frame[:3] for i in part}
+        framing = {str(tokenizer.id_to_token(i)) for frame in own if frame for i in frame.tokens}
         _check_roles(tuple(needed), tokenizer, tokens, configured, framing)
         roles = {role: vocabulary[tokens[role]] if role in tokens else -1 for role in ROLES}
         sentinels = find_sentinels(vocabulary)
@@ -115,7 +120,7 @@ class SpecialTokens(NamedTuple):
         table[[i for i in roles.values() if i >= 0]] = True
         table[[i for i, token in added.items() if token.special]] = True
         table[list(sentinels.values())] = True
-        table[[i for frame in (single, pair) for part in frame[:3] for i in part]] = True
+        table[[i for frame in (single, pair) for i in frame.tokens]] = True
         by_name = {**sentinels, **{token.content: i for i, token in added.items()}}
         return cls(**roles, table=table, pool=np.sort(ids[~table[ids]]), added=by_name, single=single, pair=pair)
 

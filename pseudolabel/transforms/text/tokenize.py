@@ -98,7 +98,7 @@ class Tokens:
 
 
 @lru_cache(maxsize=1)
-def load_tokens(description: str, words: bool = False, literal: bool = True) -> Tokens:
+def load_tokens(description: str, words: bool, literal: bool) -> Tokens:
     """Load a tokenizer from the content of tokenizer.json. It is cached, with its known chunks, for the next shard."""
     from tokenizers import Tokenizer
 

@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +19,12 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from pseudolabel.contracts import UserError, parse_choice
+from pseudolabel.contracts import UserError
+from pseudolabel.readers.audio.flac import streaminfo
+from pseudolabel.storage.layout import DATA
 from pseudolabel.storage.stores import Disk
 from pseudolabel.storage.urls import is_url
+from pseudolabel.tasks.base.task import Row
 from pseudolabel.transforms.audio import features as audio_features
 from pseudolabel.writers.dataset import Dataset, open_dataset
 
@@ -30,14 +32,7 @@ TASK = "mask-audio"  # the only task whose rows a HuBERT trainer can read
 SPLITS = {"train": "train", "validation": "valid"}  # our name -> fairseq's name
 CODEBOOK_ARRAYS = {"centroids.npz": "centroids", "quantiser.npz": "codebook"}  # artefact -> its (classes, D) array
 BATCH_ROWS = 16
-Row = dict[str, Any]
 Put = Callable[[str, bytes], str]  # (name, FLAC bytes) -> the path of the stored audio in train.tsv
-
-
-class Trainer(StrEnum):
-    """A trainer whose files `export` can write, as named by `--to`."""
-
-    fairseq = "fairseq"
 
 
 class Labels(NamedTuple):
@@ -50,17 +45,17 @@ class Labels(NamedTuple):
     learned: bool  # True: k-means, one label per 25 ms frame; False: a label may cover several frames
 
 
-def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = None) -> dict[str, Any]:
-    """Write the files of trainer `to` into folder `out` and return a summary. After an error `out` has no files.
+def export(dataset: Path | str, out: Path | str | None = None) -> dict[str, Any]:
+    """Write the files of fairseq into folder `out` and return a summary. After an error `out` has no files.
 
-    The default of `out` is `<dataset name>-<trainer>` in the current folder.
+    The default of `out` is `<dataset name>-fairseq` in the current folder.
     """
     if is_url(dataset):
         raise UserError(f"export reads only from disk; copy the dataset first, for example: aws s3 sync {dataset} DIR")
-    trainer, source = parse_choice(Trainer, to, "--to"), Path(os.path.abspath(dataset))
+    source = Path(os.path.abspath(dataset))
     manifest = read_exportable(source).manifest
     labels = labels_of(source, manifest)
-    folder = resolve_folder(source, Path(os.path.abspath(out or f"{source.name}-{trainer}")))
+    folder = resolve_folder(source, Path(os.path.abspath(out or f"{source.name}-fairseq")))
     rows = {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{folder.name}.work-", dir=folder.parent) as beside:
@@ -68,7 +63,7 @@ def export(dataset: Path | str, to: str = "fairseq", out: Path | str | None = No
         work.mkdir()
         for ours, theirs in SPLITS.items():
             if shards := [shard for shard in manifest["shards"] if shard["split"] == ours]:
-                paths = [source / "data" / shard["name"] for shard in shards]
+                paths = [source / DATA / shard["name"] for shard in shards]
                 rows[theirs] = sum(shard["rows"] for shard in shards) // manifest["copies"]
                 write(work, folder, theirs, paths, labels, rows[theirs])
         (work / "dict.km.txt").write_text("".join(f"{i} 1\n" for i in range(labels.classes)))
@@ -91,7 +86,7 @@ def read_exportable(folder: Path) -> Dataset:
     if dataset.manifest["task"] != TASK:
         raise UserError(f"{folder} is a dataset of {dataset.manifest['task']}; only those of {TASK} can be exported")
     for shard in dataset.manifest["shards"]:
-        path = folder / "data" / shard["name"]
+        path = folder / DATA / shard["name"]
         if not path.exists() or path.stat().st_size != shard["bytes"]:
             raise UserError(f"{path} is missing or has a wrong size; rerun the command that made it, then export", 4)
     return dataset
@@ -101,7 +96,7 @@ def labels_of(dataset: Path, manifest: Mapping[str, Any]) -> Labels:
     """Return the labels to export: those at 100 Hz if present, because trainers expect MFCC labels at 100 Hz."""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(dataset / "data" / manifest["shards"][0]["name"]) as file:
+    with pq.ParquetFile(dataset / DATA / manifest["shards"][0]["name"]) as file:
         schema = file.schema_arrow
         hz = int(next(file.iter_batches(1, columns=["label_hz"]))["label_hz"][0].as_py())
     rate = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["audio"]["sampling_rate"]
@@ -138,7 +133,7 @@ def write(work: Path, root: Path, split: str, shards: Sequence[Path], labels: La
             with write_zip(work, shard.stem) as put:
                 for row in read_rows(shard, labels):
                     sound = row["audio"]["bytes"]
-                    sounds.write(f"{put(sound_name(row['key'], row['copy']), sound)}\t{streaminfo(sound)[2]}\n")
+                    sounds.write(f"{put(sound_name(row['key'], row['copy']), sound)}\t{streaminfo(sound)[3]}\n")
                     lines.write(f"{' '.join(map(str, row[labels.column]))}\n")
     listed, labelled = map(lines_of, paths)
     if not listed - 1 == labelled == rows:
@@ -168,7 +163,7 @@ def read_rows(shard: Path, labels: Labels) -> Iterator[Row]:
 
 def row_fault(row: Row, labels: Labels) -> str | None:
     """Return the fault of a row, or None. Trainers do not check rows and would train on a wrong one."""
-    ids, (rate, channels, samples) = row[labels.column], streaminfo(row["audio"]["bytes"])
+    ids, (rate, channels, _, samples) = row[labels.column], streaminfo(row["audio"]["bytes"])
     if (rate, channels) != (labels.rate, 1):
         return f"its audio is not a FLAC with one channel at {labels.rate} Hz"
     if abs(samples / rate - row["seconds"]) > 0.001:
@@ -180,14 +175,6 @@ def row_fault(row: Row, labels: Labels) -> str | None:
     if len(ids) != frames if labels.learned else apart > 0.025 + 1 / labels.hz:
         return f"its {len(ids)} labels at {labels.hz} Hz do not fit audio of {samples / rate:.3f} s"
     return None
-
-
-def streaminfo(flac: bytes) -> tuple[int, int, int]:
-    """Return (Hz, channels, samples) from the first block of a FLAC (RFC 9639, 8.2), or (0, 0, 0) for other data."""
-    if flac[:4] != b"fLaC" or len(flac) < 42:
-        return 0, 0, 0
-    packed = int.from_bytes(flac[18:26], "big")  # Hz (20 bits), channels - 1 (3), bit depth - 1 (5), samples (36)
-    return packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
 
 
 def sound_name(key: str, copy: int) -> str:
@@ -214,7 +201,7 @@ def write_zip(work: Path, shard: str) -> Iterator[Put]:
 
 
 README = """\
-Written by `pseudolabel export --to fairseq` from {dataset}, for fairseq 0.12.2 or later, which reads audio in zips.
+Written by `pseudolabel export` from {dataset}, for fairseq 0.12.2 or later, which reads audio in zips.
 
 train.tsv, valid.tsv  this folder (if you move it, change line 1), then zip:offset:length and samples of each utterance
 train.km, valid.km    the labels of each utterance, in the same order: label_rate {hz}

@@ -1,1 +1,0 @@
-"""Exports of datasets in the file formats of trainers."""
