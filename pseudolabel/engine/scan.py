@@ -17,7 +17,7 @@ from pseudolabel.readers.metadata.matching import FileKeys
 from pseudolabel.readers.sources import files
 from pseudolabel.readers.sources.file_lists import open_list
 from pseudolabel.readers.sources.order import Order, Ranked, external_sort, random_order, sort_extents, source_order
-from pseudolabel.readers.text.reader import TextReader
+from pseudolabel.readers.text.reader import OPTION_FORMATS, TextReader
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.modalities import nothing_to_read
 from pseudolabel.tasks.base.task import Reader, Task
@@ -48,6 +48,7 @@ class Scan:
     """A planned source: its shards, the number of files with a wanted suffix, and the ignored files by suffix.
 
     `warnings`: what is perhaps not as intended. `whole`: the number of text files that are not divided among splits.
+    `unused`: the options for formats of text that are given, but have no effect on any file.
     """
 
     plan: Plan
@@ -56,13 +57,15 @@ class Scan:
     source_columns: SourceColumns
     warnings: Sequence[str] = ()
     whole: int = 0
+    unused: Sequence[str] = ()
 
 
 def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledger | None = None) -> Scan:
     """Plan the source. With `before`, its extents stay in their shards, and new extents go to new shards."""
     carried = source_columns.plan_columns(task, sources, options.keep)
     counts, keys, reader = Counter({CANDIDATES: 0, WHOLE: 0}), FileKeys(), task.reader()
-    extents = _extents(reader, sources, options.seed, counts, carried, keys)
+    unused = reader.given_options() if isinstance(reader, TextReader) else set()
+    extents = _extents(reader, sources, options.seed, counts, carried, keys, unused)
     order = source_order if options.in_order else random_order(options.seed)
     cut = partial(plan.cut_into_shards, cap=options.shard_size, least=task.min_shard_extents())
     if before is not None:
@@ -70,7 +73,7 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
     else:
         ordered = sort_extents(extents, order)
         shards = cut(ordered if options.limit is None else _limit(reader, ordered, options.limit))
-    made = Plan(shards)  # this lists the whole source and completes `counts` and `keys`
+    made = Plan(shards)  # this lists the whole source and completes `counts`, `keys` and `unused`
     whole, candidates = counts.pop(WHOLE), counts.pop(CANDIDATES)
     ignored = _most_frequent(counts)
     warning = json_warning(reader, ignored)
@@ -79,7 +82,8 @@ def scan(task: Task, sources: Sequence[Path], options: RunOptions, before: Ledge
             raise UserError(f"nothing to read in {' '.join(map(str, sources))}\n{warning}", code=5)
         raise nothing_to_read(task, sources, ignored)
     carried, unmatched = carried.match(keys)
-    return Scan(made, candidates, ignored, carried, [warning, *unmatched] if warning else unmatched, whole)
+    warnings = [warning, *unmatched] if warning else unmatched
+    return Scan(made, candidates, ignored, carried, warnings, whole, sorted(unused))
 
 
 def json_warning(reader: Reader, ignored: Mapping[str, int]) -> str:
@@ -87,6 +91,13 @@ def json_warning(reader: Reader, ignored: Mapping[str, int]) -> str:
     count = ignored.get(".json", 0) if isinstance(reader, TextReader) else 0
     remedy = "only JSON lines are; make an array into lines with jq -c '.[]' a.json > a.jsonl"
     return f"{count:,} .json files are not read: {remedy}" if count else ""
+
+
+def check_options(task: Task, found: Scan) -> None:
+    """Raise `UserError` if an option for some formats of text is given, but the source has no file of these."""
+    for name in found.unused:
+        wrong = f"--{name} {getattr(task, name)} is for {OPTION_FORMATS[name]}, but the source has none"
+        raise UserError(f"{wrong}\n{json_warning(task.reader(), found.ignored) or 'leave it out'}")
 
 
 def check_split(found: Scan, validation: float) -> None:
@@ -105,9 +116,11 @@ def _extents(
     counts: Counter[str],
     carried: SourceColumns,
     keys: FileKeys,
+    unused: set[str],
 ) -> Iterator[Extent]:
     """Yield the extents of all candidate files. Count `CANDIDATES` and `WHOLE`, and other files under their suffix,
-    except the metadata of `carried`. If there is metadata, add the keys of all files to `keys`."""
+    except the metadata of `carried`. If there is metadata, add the keys of all files to `keys`. Remove the options of
+    text from `unused` that have an effect on a file."""
     for file in files.find_files(sources, reader.suffixes):
         if carried.tables:
             keys.add(file.key)
@@ -116,7 +129,9 @@ def _extents(
         told = file.ignored_as
         counts[told if told in counts or len(counts) < MAX_COUNTED_SUFFIXES else OTHER_SUFFIXES] += 1
         if file.candidate:
-            counts[WHOLE] += isinstance(reader, TextReader) and reader.splits_by_file(file.where)
+            if isinstance(reader, TextReader):
+                counts[WHOLE] += reader.splits_by_file(file.where)
+                unused.difference_update(reader.options_of(file.where))
             yield from (extent._replace(seed=seed) for extent in reader.scan(file.key, file.where, file.size))
 
 

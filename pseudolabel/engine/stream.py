@@ -28,7 +28,7 @@ from pseudolabel.engine.finish import warn_unknown
 from pseudolabel.engine.jobs import Heartbeat, Job, NoHeartbeat, RunSpec
 from pseudolabel.engine.make_shard import Counts, ShardReading, fit, observe
 from pseudolabel.engine.plan import Shard
-from pseudolabel.engine.scan import Scan, check_split, fit_sample, resolve_sources, scan
+from pseudolabel.engine.scan import Scan, check_options, check_split, fit_sample, resolve_sources, scan
 from pseudolabel.storage.layout import WORK
 from pseudolabel.storage.urls import open_location
 from pseudolabel.tasks.base.task import Labeler, Row, Rows, Task, check_is_task
@@ -66,6 +66,7 @@ def rows(
     sources = resolve_sources(source)
     task = task.resolve(sources)
     found = scan(task, sources, chosen)
+    check_options(task, found)
     with tempfile.TemporaryDirectory() as folder:
         near = Path(folder)
         labeler = task.labeler(
@@ -109,6 +110,7 @@ def dry_run(task: Task, source: Sequence[Path | str], **options: Any) -> dict[st
     sources = resolve_sources(source)
     task = task.resolve(sources)
     out, found = resolve_output(task.name, sources, chosen.out), scan(task, sources, chosen)
+    check_options(task, found)
     check_split(found, chosen.validation)
     counts, made, size, seconds, share = estimate(task, found, chosen)
     return {

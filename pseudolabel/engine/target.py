@@ -11,7 +11,7 @@ from typing import Any
 from pseudolabel.contracts import RunOptions, UserError, some_of
 from pseudolabel.engine.plan import Ledger, Plan
 from pseudolabel.engine.progress import Progress
-from pseudolabel.engine.scan import Scan, check_split, resolve_sources, scan
+from pseudolabel.engine.scan import Scan, check_options, check_split, resolve_sources, scan
 from pseudolabel.storage.layout import DATA, LEDGER, RECORDS, SUCCESS
 from pseudolabel.storage.stores import store
 from pseudolabel.tasks.base.task import Task
@@ -90,6 +90,7 @@ def resolve_target(task: Task, source: Path | str | Sequence[Path | str], option
     task = task.resolve(sources)
     before = load_ledger(out, options)
     found = scan(task, sources, options, before)
+    check_options(task, found)
     check_split(found, options.validation)
     if before is not None:
         check_source(out, before, options.extend)

@@ -73,7 +73,9 @@ class CorruptSpans(PackedTask):
     bart have Poisson-distributed numbers of words; a span of 0 words adds a mask. Unlike in fairseq's
     denoising_dataset.py, spans never overlap. Therefore the share of words cut out is `--density` (rounded up), and a
     span of 0 words lies between words. `ul2-s` follows a table of the UL2 paper: the last quarter is one span. The
-    paper's code draws the start of the span at random, without sentinel.
+    paper's code draws the start of the span at random, without sentinel. Without `--tokenizer`, a cased
+    WordPiece vocabulary like BERT's is learned, with every preset: white space separates words and has no token, so
+    spaces and line ends are lost. T5 needs a Unigram tokenizer (SentencePiece), BART a byte-level BPE.
     """
 
     name: ClassVar[str] = "corrupt-spans"

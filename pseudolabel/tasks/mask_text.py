@@ -32,7 +32,8 @@ class MaskText(MaskingOptions, PackedTask):
     a row is a piece of the stream of documents, not a pair of sentences; the number of tokens to predict has no
     maximum; n excludes [CLS] and [SEP]; special tokens are never masked or drawn as random tokens. Words are the
     pre-tokens of the tokenizer. For a tokenizer that does not split text at spaces, such as Llama's, a word begins at
-    the tokenizer's symbol for a space.
+    the tokenizer's symbol for a space. Without `--tokenizer`, a cased WordPiece vocabulary like BERT's is learned,
+    with every preset: white space separates words and has no token. RoBERTa needs a byte-level BPE.
     """
 
     name: ClassVar[str] = "mask-text"

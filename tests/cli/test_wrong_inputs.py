@@ -69,7 +69,8 @@ CASES = [
     Wrong("jigsaw gs://bucket/shirts", 2, "gs://bucket/shirts", "pip install 'pseudolabel[gs]'"),
     Wrong("mask-text note.txt --tokenizer shirts/0.png", 2, "shirts/0.png cannot be loaded", "tokenizer.json"),
     Wrong("mask-text note.txt --tokenizer no.json", 2, "--tokenizer no.json is not a file", "give the path of a "),
-    Wrong("mask-text note.txt --tokenizer maskless.json", 2, "the tokenizer has no [MASK]", "or leave --tokenizer out"),
+    Wrong("mask-text note.txt --tokenizer maskless.json", 2, "no token for [MASK]", "add [MASK] to F"),
+    Wrong("mask-text note.txt --tokenizer sp.model", 2, "sp.model is a SentencePiece model", "copy it to IN/tokenizer"),
     Wrong("mask-text note.txt --ratio 2", 2, "--ratio 2.0 is out of range", "give a number above 0 and up to 1"),
     Wrong("mask-text note.txt --tokenizer no/such", 2, "--tokenizer no/such is not here", "the name of a model"),
     Wrong("mask-text table.csv --column texte", 3, "no column 'texte' (table.csv#", "did you mean text?"),
@@ -133,6 +134,7 @@ def sources(tmp_path: Path, made: Made) -> Path:
     (tmp_path / "damaged" / "_manifest.json").write_text("{")
     write_format(tmp_path / "future", 99)
     (tmp_path / "maskless.json").write_text(MASKLESS)
+    (tmp_path / "sp.model").write_bytes(b"\n\x0e\n\x05<pad>\x15\0\0\0\0\x18\x03\n\r\n\x04</s>\x15")
     (tmp_path / "odd" / "deep").mkdir()
     return tmp_path
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deadly import Deadly
@@ -20,9 +25,10 @@ from runs import Command, arguments, peak, records, skipped
 
 from pseudolabel import MaskText, finish, plan_parts, run
 from pseudolabel import rows as stream_rows
-from pseudolabel.contracts import RunOptions
+from pseudolabel.contracts import RunOptions, UserError
 from pseudolabel.engine import scan
 from pseudolabel.engine.pools.status import read_status
+from pseudolabel.engine.stream import dry_run
 from pseudolabel.testing.checks import checksums
 
 
@@ -278,3 +284,35 @@ def test_too_few_books_for_the_share_are_refused_and_the_share_is_told(
     assert told["validation"] == {"asked": 0.2, "reached": round(share, 4)}
     (tmp_path / "in" / "more.jsonl").write_text('{"text": "the river"}\n' * 99)
     scan.check_split(scan.scan(MaskText(), [tmp_path / "in"], RunOptions()), 0.01)  # with a table among them
+
+
+def test_an_option_that_no_file_of_the_source_uses_is_refused(tmp_path: Path, tokenizer: Path) -> None:
+    """By a run, a dry run and a stream. One file that uses it, compressed or not, is enough."""
+    pq.write_table(pa.table({"content": ["the river"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.txt").write_text("the river")
+    (tmp_path / "a.json").write_text('[{"content": "the river"}]')
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"content": "the river"}'))
+    for options, names, said in (
+        (
+            {"column": "content"},
+            "a.txt",
+            "--column content is for jsonl, csv, tsv and parquet, but the source has none",
+        ),
+        ({"column": "content"}, "a.txt a.json", "has none\n1 .json files are not read"),
+        ({"column": "content"}, "a.txt a.jsonl.gz", ""),
+        ({"column": "content", "document": "line"}, "a.parquet", "--document line is for plain text"),
+        ({"column": "content", "encoding": "latin-1"}, "a.parquet", "--encoding latin-1 is for plain text, jsonl, csv"),
+        ({"column": "content", "encoding": "latin-1"}, "a.jsonl.gz", ""),
+        ({"document": "line", "encoding": "latin-1"}, "a.txt", ""),
+    ):
+        folder = tmp_path / f"{names}{len(options)}{said[:4]}"
+        folder.mkdir()
+        for name in names.split():
+            shutil.copy(tmp_path / name, folder)
+        task = MaskText(tokenizer=str(tokenizer), length=8, **options)
+        if not said:
+            assert list(stream_rows(task, folder))
+            continue
+        for act in (stream_rows, partial(run, out=tmp_path / "out"), lambda *given: dry_run(given[0], [given[1]])):
+            with pytest.raises(UserError, match=re.escape(said)):
+                list(act(task, folder))

@@ -203,11 +203,48 @@ def test_what_is_not_utf8_is_skipped_alone_with_the_byte_and_the_hint(tmp_path: 
     path.write_bytes("eins\n\nzwölf\n\ndrei".encode() + "\n\nfünf".encode("latin-1") + b"\n\nsechs\n\nz\0ro\n\nend")
     items = read(path)
     assert texts(items)[:3] == ["eins", "zwölf", "drei"]
-    assert items[3] == (20, "!byte 21 (0xfc) is not utf-8; give another --encoding")
+    assert items[3] == (20, "!byte 21 (0xfc) is not utf-8; convert the file, or give another --encoding")
     assert items[4] == (26, "sechs")
     assert items[5][1].startswith("!NUL at byte 34")
     assert items[6][1] == "end"
     assert texts(read(path, encoding="latin-1"))[3] == "fünf"
+
+
+def test_a_file_that_ends_within_a_character_is_told_from_another_encoding(tmp_path: Path) -> None:
+    """Only at its very end: a character that is cut before white space is of another encoding."""
+    end, hint = "the file ends within a character", "give another --encoding"
+    head = "eins\n\nzwei\n\n"
+    for encoding, character in (
+        ("utf-8", "ü"),
+        ("utf-8", "路"),
+        ("utf-8", "👍"),
+        ("gb18030", "👍"),
+        ("shift_jis", "日"),
+    ):
+        whole = character.encode(encoding)
+        for size in range(1, len(whole)):
+            for before, after, said in (
+                ("", b"", end),
+                ("drei ", b"", end),
+                ("drei", b"\n", hint),
+                ("", b"\n\nvier", hint),
+            ):
+                raw = (head + before).encode(encoding) + whole[:size] + after
+                for name, made in (("a.txt", raw), ("a.md.gz", gzip.compress(raw)), ("a.jsonl", raw)):
+                    (tmp_path / name).write_bytes(made)
+                options = {"encoding": encoding, "document": "line"}
+                for name, span in (("a.txt", 1 << 20), ("a.txt", 5), ("a.md.gz", 1 << 20), ("a.jsonl", 7)):
+                    skipped = [text for _, text in read(tmp_path / name, span, **options) if "JSON" not in text]
+                    reasons = [text for text in skipped if text.startswith("!")]
+                    with pytest.raises(UnicodeDecodeError):
+                        raw.decode(encoding)
+                    assert len(reasons) == 1
+                    assert reasons[0].endswith(said), (encoding, size, before, after, name)
+    (tmp_path / "a.txt").write_bytes("eins\n\nübrig".encode("latin-1"))
+    assert hint in texts(read(tmp_path / "a.txt"))[-1]
+    for cut in (1, 2, 3):  # of a pair of surrogates
+        (tmp_path / "a.txt").write_bytes("eins\n\n👍".encode("utf-16")[:-cut])
+        assert texts(read(tmp_path / "a.txt", encoding="utf-16")) == ["eins", f"!{end}"]
 
 
 @needs_data
@@ -252,9 +289,10 @@ def test_utf16_is_named_in_the_hint_once_per_file(tmp_path: Path) -> None:
 def test_a_stream_that_does_not_decode_is_lost_from_there_on(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0")
+    assert read(path, encoding="utf-16") == [(0, "one"), (5, "!the file ends within a character")]
+    path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0\xdc\0\0")
     assert read(path, encoding="utf-16") == [
-        (0, "one"),
-        (5, "!not utf-16 from byte 18 on; give another --encoding"),
+        (0, "!not utf-16 from byte 18 on; convert the file, or give another --encoding")
     ]
 
 
@@ -373,7 +411,7 @@ def test_bad_lines_of_jsonl_are_skipped_alone(tmp_path: Path) -> None:
     assert texts(items)[0] == "good"
     assert texts(items)[-1] == "end"
     reasons = ["a string, found int", "not a JSON object: list", "Unterminated", "lone surrogate", "among: body"]
-    reasons += ["more than one value", "not utf-8; give another --encoding", "recursion"]
+    reasons += ["more than one value", "not utf-8; convert the file, or give another --encoding", "recursion"]
     for reason, (_, text) in zip(reasons, items[1:-1], strict=True):
         assert reason in text
 
@@ -398,7 +436,10 @@ def test_broken_quoting_is_told_and_does_not_swallow_the_rest_in_silence(tmp_pat
     assert items[1][1].startswith("!invalid quoting in lines 3 to 3")
     assert items[2][1].startswith("!a row of 3 fields, but the header has 2")
     assert items[3][1].startswith("!a row of 1 fields")
-    assert items[4] == (4, "!byte 0xfc at character 1 of the text is not utf-8; give another --encoding")
+    assert items[4] == (
+        4,
+        "!byte 0xfc at character 1 of the text is not utf-8; convert the file, or give another --encoding",
+    )
     assert items[5] == (5, "six")
     assert items[6] == (6, "!invalid quoting in lines 9 to 10: unexpected end of data")
     assert len(items) == 7

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 from snippets import ROOT, make_sources, pages, run_block, runnable
 
@@ -26,6 +27,23 @@ def test_the_commands_of_a_page_run(name: str, tmp_path: Path) -> None:
         rates = re.findall(r"^(?:trained|random) \w+: +([01]\.\d\d)$", told, re.MULTILINE)
         assert len(rates) == 2
         assert all(0 <= float(rate) <= 1 for rate in rates)
+
+
+def test_the_tokenizers_of_the_page_keep_the_text(tmp_path: Path) -> None:
+    """What --as-text writes is the source: with its spaces for T5, with its line ends too for RoBERTa."""
+    documents = [f"path_{i % 7} {{\n  路径/到, ({i}%) }}" for i in range(500)]
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "tales-0.txt").write_text("\n\n".join(documents), "utf-8")
+    for block in runnable(pages()["docs/how-to/tokenizers.md"]):
+        run_block(block, tmp_path)
+    for name, hole, truth in (
+        ("corpus-t5", r" ?<extra_id_\d+> ?", " ".join(" ".join(documents).split())),
+        ("corpus-roberta", r"\[MASK\]", "\n".join(documents)),
+    ):
+        texts = duckdb.sql(f"select text from '{tmp_path / name}/data/*.parquet'").fetchall()
+        shown = [piece.strip() for (text,) in texts for piece in re.split(hole, text)]
+        assert len(shown) > 100
+        assert [piece for piece in shown if piece not in truth] == []
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

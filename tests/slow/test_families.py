@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
-from families import FAMILIES, check_family, save
+from families import FAMILIES, TEXTS, check_family, documents, save
+from tokenizers import Tokenizer
 
 from pseudolabel import MaskText
+from pseudolabel.contracts import UserError
+from pseudolabel.transforms.text.vocabulary import load_description
 
 pytest.importorskip("transformers")
 
@@ -37,3 +42,42 @@ def test_files_that_contradict_each_other(tmp_path: Path) -> None:
         assert MaskText(tokenizer=str(tmp_path)).given_tokens.mask == true
         found.add(true)
     assert len(found) == 2
+
+
+@pytest.mark.slow
+def test_other_formats_are_converted_by_the_python_of_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given as a file or as its folder. The ids are those of SentencePiece and of transformers."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    monkeypatch.chdir(tmp_path)
+    texts = [text for text in documents() if "s>" not in text]  # without names of special tokens
+    for kind in ("unigram", "bpe", "bert", "gpt2"):
+        Path(kind).mkdir()
+        if kind in FAMILIES:
+            true = save(kind, tmp_path / "saved" / kind)
+            true.backend_tokenizer.model.save(kind)
+            expected = [true(text, add_special_tokens=False).input_ids for text in texts]
+        else:
+            options = {"model_type": kind, "vocab_size": 300, "hard_vocab_limit": False, "minloglevel": 2}
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(TEXTS * 3), model_prefix=f"{kind}/sp", **options
+            )
+            expected = sentencepiece.SentencePieceProcessor(model_file=f"{kind}/sp.model").encode(texts)
+        for path in (*Path(kind).iterdir(), Path(kind)):
+            if path.suffix == ".vocab":
+                continue
+            with pytest.raises(
+                UserError, match=r"a (SentencePiece model|WordPiece vocabulary|part of a byte-level BPE)"
+            ) as caught:
+                load_description(str(path))
+            _, steps, python = str(caught.value).split("\n")
+            if "IN/tokenizer.model" in steps:
+                Path("IN").mkdir(exist_ok=True)
+                shutil.copy(f"{kind}/sp.model", "IN/tokenizer.model")
+            exec(python.removeprefix('python -c "').removesuffix('"'))
+            given = Path(re.findall(r"--tokenizer (\S+) after", steps)[0])
+            tokenizer = Tokenizer.from_str(load_description(str(given))[0])
+            assert [tokenizer.encode(text, add_special_tokens=False).ids for text in texts] == expected
+            given.unlink() if given.is_file() else shutil.rmtree(given)

@@ -58,6 +58,8 @@ def make_sources(folder: Path) -> None:
         shutil.copytree(FIXTURES / kind, folder / name)
     for name in ("text", "corpus"):
         shutil.copytree(FIXTURES / "text", folder / name)
+    (folder / "latin1").mkdir()
+    (folder / "latin1" / "a.txt").write_bytes("Der Läufer ging über die Brücke.\n\n".encode("latin-1") * 99)
     shutil.make_archive(str(folder / "pics"), "zip", folder, "images/hills")
     shutil.make_archive(str(folder / "more-pics"), "gztar", folder, "images/lakes")
     names = (f"images/{path.relative_to(folder / 'images')}\n" for path in sorted((folder / "images").rglob("*.jpg")))

@@ -414,5 +414,5 @@ def test_a_tokenizer_needs_what_the_preset_uses(tmp_path: Path) -> None:
     made.add_special_tokens([AddedToken(name) for name in ("<pad>", "</s>")])
     made.save(str(tmp_path / "t5.json"))
     CorruptSpans(tokenizer=str(tmp_path / "t5.json"))
-    with pytest.raises(UserError, match=r"no \[CLS\] or <s>"):
+    with pytest.raises(UserError, match=r"no token for \[CLS\], \[MASK\]\n.*--cls-token"):
         CorruptSpans(tokenizer=str(tmp_path / "t5.json"), preset="bart")

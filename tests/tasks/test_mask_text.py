@@ -366,7 +366,7 @@ def test_a_tokenizer_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         made = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
         made.add_special_tokens([token for token in ("[MASK]", "[CLS]", "[SEP]", "[PAD]") if token != missing])
         made.save(str(path))
-        with pytest.raises(UserError, match=f"no \\{missing[:-1]}\\].*leave --tokenizer out"):
+        with pytest.raises(UserError, match=f"no token for \\{missing[:-1]}\\]\n(add|type) "):
             MaskText(tokenizer=str(path))
     made = Tokenizer(models.BPE(dropout=0.1))
     made.normalizer = normalizers.NFC()

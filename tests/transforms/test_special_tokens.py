@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_a_role_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
     folder = tokenizer(tmp_path / "a", "<pad> <eos> <bos> <unk> <c>", "<mask> <s> </s>")
     given = {"tokenizer": str(folder)}
     for task, said in (
-        (lambda: MaskText(**given), r"no \[MASK\] or <mask> token; .* such as --mask-token '<mask>'"),
+        (lambda: MaskText(**given), r"no token for \[MASK\]\ntype --mask-token '<mask>', or leave"),
         (
             lambda: MaskText(**given, mask_token="<pad>"),
             "<pad> cannot be the mask: it is also the tokenizer's pad token",
@@ -116,6 +117,7 @@ def test_a_role_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
         ),
         (lambda: MaskText(**given, mask_token="[M]"), r"--mask-token \[M\] is not in the vocabulary"),
         (lambda: MaskText(mask_token="<mask>"), "--mask-token names .* a learned one has its own; leave it out"),
+        (lambda: MaskText(**given, vocab_size=500), "--vocab-size is for a learned vocabulary, .* leave one of them"),
         (lambda: OrderSentences(**given, mask_token="<c>"), "--mask-token names .* order-sentences needs none"),
         (lambda: MaskText(tokenizer=str(tmp_path)), r"holds no tokenizer\.json; save it there with save_pretrained"),
         (lambda: MaskText(**given, mask_token="<mask>", length=4), None),
@@ -126,11 +128,41 @@ def test_a_role_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             task()
     (folder / "tokenizer_config.json").write_text('{"mask_token": "[M]"}')
-    with pytest.raises(UserError, match=r"configuration .* names \[M\] .* vocabulary lacks it; .* '<mask>'"):
+    with pytest.raises(UserError, match=r"configuration names \[M\], .* vocabulary lacks\ntype .* '<mask>'"):
         MaskText(**given)
     (folder / "tokenizer_config.json").write_text("[]")
     with pytest.raises(UserError, match=r"tokenizer_config\.json is not a JSON object"):
         MaskText(**given)
+
+
+def test_a_message_names_all_that_is_missing(tmp_path: Path) -> None:
+    """What it says to type, typed once, is taken. Neither [CLS] nor the mask is the padding."""
+    for special, template, needs, typed in (
+        ("<a>", "", "[CLS], [SEP], [PAD], [MASK]", {"cls": "<a>", "sep": "<a>", "pad": "<a>"}),
+        ("<a> <b>", "", "[CLS], [SEP], [PAD], [MASK]", {"cls": "<a>", "sep": "<a>", "pad": "<a>", "mask": "<b>"}),
+        ("<a> <b> <c>", "<a> $A", "[SEP], [PAD], [MASK]", {"sep": "<a>", "pad": "<a>", "mask": "<c>"}),
+        ("<pad> </s>", "$A </s>", "[CLS], [MASK]", {"cls": "</s>"}),
+        ("", "", "[CLS], [SEP], [PAD], [MASK]", {}),
+    ):
+        names, path = [*special.split(), "one", "?"], tmp_path / f"{len(special)}.json"
+        made = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="?"))
+        made.add_special_tokens(special.split())
+        if template:
+            ids = [(name, i) for i, name in enumerate(names) if name in template]
+            made.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
+        made.save(str(path))
+        with pytest.raises(UserError, match=re.escape(f"no token for {needs}\n")) as caught:
+            MaskText(tokenizer=str(path))
+        assert dict(re.findall(r"--(\w+)-token '([^']*)'", str(caught.value))) == typed
+        options = {f"{role}_token": token for role, token in typed.items()}
+        if "mask" not in typed:
+            if typed:
+                with pytest.raises(UserError, match=r"cannot be the mask: it is also .*\nadd \[MASK\] to F"):
+                    MaskText(tokenizer=str(path), **options, mask_token=typed["cls"])
+            exec(str(caught.value).splitlines()[-1], {"F": str(path)})
+        tokens = MaskText(tokenizer=str(path), **options).given_tokens
+        assert min(tokens[:4]) >= 0
+        assert tokens.mask not in (tokens.cls, tokens.sep, tokens.pad, tokens.unk)
 
 
 def test_what_a_run_saves_is_a_tokenizer_again(tmp_path: Path) -> None:

@@ -63,10 +63,12 @@ def decode_block(run: RawDocuments, encoding: str) -> Iterator[Block | Fault]:
         if _is_text(data):
             yield Block(np.frombuffer(data, np.uint8), run.starts - first, run.ends - first, run.positions)
             return
-    texts, positions = [], []
-    for raw, start, position in zip(run.texts(), run.starts.tolist(), run.positions.tolist(), strict=True):
+    texts, positions, last = [], [], len(run.starts) - 1 if run.at_end else -1
+    for i, (raw, start, position) in enumerate(
+        zip(run.texts(), run.starts.tolist(), run.positions.tolist(), strict=True)
+    ):
         try:
-            texts.append(_recode(raw, start, encoding))
+            texts.append(_recode(raw, start, encoding, i == last))
             positions.append(position)
         except UnusableSample as bad:
             yield position, bad
@@ -80,10 +82,12 @@ def _is_text(data: memoryview) -> bool:
         return False
 
 
-def _recode(raw: bytes, place: int, encoding: str) -> bytes:
+def _recode(raw: bytes, place: int, encoding: str, at_end: bool) -> bytes:
     try:
         text = raw.decode(encoding).encode()
     except UnicodeError as bad:
+        if at_end and streams.lacks_end(raw, encoding):
+            raise UnusableSample(streams.CUT_CHARACTER) from None
         at = getattr(bad, "start", 0)
         raise UnusableSample(f"byte {place + at} ({raw[at]:#04x}) is not {encoding}; {streams.ENCODING_HINT}") from None
     if 0 in text:

@@ -35,6 +35,7 @@ class RawDocuments(NamedTuple):
     starts: np.ndarray  # (d,) int64
     ends: np.ndarray  # (d,) int64
     positions: np.ndarray  # (d,) int64: where the whole document starts
+    at_end: bool = False  # the last document ends where the stream ends
 
     def texts(self) -> list[bytes]:
         """Return the bytes of each document."""
@@ -156,9 +157,10 @@ def cut_documents(
         yield held.give(edges)
         yield int(held.positions[-1]) if held.open else edges.at, bad
         return
+    at_end = held.open and edges.last == edges.at
     if held.open:
         held.ends = np.append(held.ends, edges.last)
-    yield held.give(edges)
+    yield held.give(edges)._replace(at_end=at_end)
 
 
 def split_document(

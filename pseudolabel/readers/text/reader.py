@@ -67,6 +67,13 @@ class TextOptions(Options):
             raise UserError(f"--encoding {self.encoding!r} is not known; try utf-8, latin-1 or cp1252") from None
 
 
+OPTION_FORMATS = {  # option -> the formats that it is for
+    "column": "jsonl, csv, tsv and parquet",
+    "document": "plain text",
+    "encoding": "plain text, jsonl, csv and tsv",
+}
+
+
 class TextReader:
     """Reader of documents from plain text and a column of jsonl, csv, tsv and parquet, also compressed (`COMPRESSED`).
 
@@ -89,6 +96,16 @@ class TextReader:
                 yield Extent(f"{key}#{start}-{stop}", path, start, stop, stop - start)
         else:
             yield Extent(key, path, 0, None, size)
+
+    def given_options(self) -> set[str]:
+        """Return the options of `OPTION_FORMATS` that differ from their defaults."""
+        return {name for name in OPTION_FORMATS if getattr(self.options, name) != getattr(TextOptions, name)}
+
+    def options_of(self, path: str) -> set[str]:
+        """Return the options of `OPTION_FORMATS` that have an effect on a file of this name."""
+        if not columns.is_table(path):
+            return {"document", "encoding"}
+        return {"column"} if path.lower().endswith(".parquet") else {"column", "encoding"}
 
     def splits_by_file(self, path: str) -> bool:
         """Return whether a file is in one split as a whole. Paragraphs of one book in both splits would be a leak."""

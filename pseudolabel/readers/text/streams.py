@@ -22,7 +22,8 @@ from pseudolabel.readers.sources.formats import HEAD_BYTES
 from pseudolabel.storage.placeholders import refuse_placeholder
 
 MAX_LINE_BYTES = 32 << 20  # bytes of a jsonl or csv line: a record is parsed in memory
-ENCODING_HINT = "give another --encoding"
+ENCODING_HINT = "convert the file, or give another --encoding"
+CUT_CHARACTER = "the file ends within a character"
 WHITE_SPACE = b" \t\n\r\v\f"
 BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark starts with the mark of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -64,11 +65,24 @@ def recode(source: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             top, fed = fed == 0, fed + len(chunk)
             text = decoder.decode(chunk)
             yield (text.removeprefix("\ufeff") if top else text).encode(errors="surrogatepass")
-        yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
     except UnicodeDecodeError as bad:  # bad.object: the undecoded rest of earlier chunks, and this chunk
         raise UnusableSample(
             f"not {encoding} from byte {fed - len(bad.object) + bad.start} on; {ENCODING_HINT}"
         ) from None
+    try:
+        rest = decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise UnusableSample(CUT_CHARACTER) from None
+    yield rest.encode(errors="surrogatepass")
+
+
+def lacks_end(text: bytes, encoding: str) -> bool:
+    """Return whether text that does not decode is valid up to its last bytes, which begin a character."""
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(text)
+    except UnicodeError:
+        return False
+    return True
 
 
 def lines(path: str, encoding: str) -> Iterator[str]:

@@ -64,7 +64,9 @@ class TokenTask(TextTask):
     length: Annotated[int, Option(min=4, max=65_536, help="Tokens per row.")] = 128
     tokenizer: Annotated[
         str,
-        Option(help="A tokenizer.json, its folder as transformers saves it, or a name on the Hub. [learned]"),
+        Option(
+            help="A tokenizer.json, its folder as transformers saves it, or a name on the Hub. [WordPiece is learned]"
+        ),
     ] = ""
     cls_token: Annotated[str, Option(help="Token before each row. [the tokenizer's]")] = ""
     sep_token: Annotated[str, Option(help="Token between documents and after each row. [the tokenizer's]")] = ""
@@ -79,6 +81,8 @@ class TokenTask(TextTask):
             if getattr(self, f"{role}_token") and (not self.tokenizer or role not in self.needs()):
                 why = f"{self.name} needs none with these options" if self.tokenizer else "a learned one has its own"
                 raise UserError(f"--{role}-token names a token of the tokenizer, but {why}; leave it out")
+        if self.tokenizer and self.vocab_size != TokenTask.vocab_size:
+            raise UserError("--vocab-size is for a learned vocabulary, not for --tokenizer; leave one of them out")
         if self.tokenizer:
             least = self.frame(self.given_tokens).size + 2
             if self.length < least:

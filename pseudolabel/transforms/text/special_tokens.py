@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,7 @@ ROLES = {  # role -> usual names of its token
     **{"pad": ("[PAD]", "<pad>"), "mask": ("[MASK]", "<mask>"), "unk": ("[UNK]", "<unk>")},
 }
 SUBSTITUTES = {"cls": "bos_token", "sep": "eos_token"}  # keys of tokenizer_config.json, for a model without the role
+ADDING = "from tokenizers import Tokenizer; t = Tokenizer.from_file(F); t.add_special_tokens({}); t.save(F)"
 SENTINEL = re.compile(r"▁?(<extra_id_\d+>)")  # mT5 has its sentinels as pieces that begin a word
 
 
@@ -106,23 +107,14 @@ class SpecialTokens(NamedTuple):
         vocabulary, added = tokenizer.get_vocab(), tokenizer.get_added_tokens_decoder()
         configured = dict(named)
         tokens = role_tokens(tokenizer, vocabulary, configured)
-        if lacking := [role for role in needed if role not in tokens]:
-            raise UserError(_lacking(lacking[0], tokenizer, tokens, configured))
+        own = [frame_of(tokenizer, vocabulary, pair) if own_frame else None for pair in (False, True)]
+        framing = {str(tokenizer.id_to_token(i)) for frame in own if frame for i in frame.tokens}
+        _check_roles(tuple(needed), tokenizer, tokens, configured, framing)
         roles = {role: vocabulary[tokens[role]] if role in tokens else -1 for role in ROLES}
         sentinels = find_sentinels(vocabulary)
         begin, end = ((roles[role],) if roles[role] >= 0 else () for role in ("cls", "sep"))
         types = (0,) * len(begin + end) + (0, 1) + (1,) * len(end)
-        single, pair = Frame(begin, (), end), Frame(begin, end, end, types)
-        if own_frame:
-            single = frame_of(tokenizer, vocabulary, pair=False) or single
-            pair = frame_of(tokenizer, vocabulary, pair=True) or pair
-        others = {role: [i] for role, i in roles.items() if role != "mask"}
-        others["frame"] = [i for frame in (single, pair) for i in frame.tokens]
-        if also := [role for role, same in others.items() if roles["mask"] in same and "mask" in needed]:
-            raise UserError(
-                f"{tokens['mask']} cannot be the mask: it is also the tokenizer's {also[0]} token, and no row could "
-                f"tell the two apart; name another with --mask-token"
-            )
+        single, pair = own[0] or Frame(begin, (), end), own[1] or Frame(begin, end, end, types)
         ids = np.fromiter(vocabulary.values(), np.int32)
         table = np.zeros(ids.max() + 1, bool)
         table[[i for i in roles.values() if i >= 0]] = True
@@ -180,19 +172,51 @@ def role_tokens(tokenizer: Tokenizer, vocabulary: Mapping[str, int], named: Mapp
     return found
 
 
-def _lacking(role: str, tokenizer: Tokenizer, tokens: Mapping[str, str], named: Mapping[str, str]) -> str:
+def _check_roles(
+    needed: Sequence[str], tokenizer: Tokenizer, tokens: Mapping[str, str], named: Mapping[str, str], framing: Set[str]
+) -> None:
+    """Raise `UserError` if a role of `needed` has no token, or if the mask has another role. Name all that is missing.
+
+    One token may be [CLS], [SEP] and [PAD]. The mask has no other role, so it may have to be added to the tokenizer.
+    `framing`: the tokens that the tokenizer puts around texts.
+    """
+    lacking = [role for role in needed if role not in tokens]
+    mask = tokens.get("mask", "") if "mask" in needed else ""
+    chosen = {role: token for role, token in tokens.items() if role != "mask"}
     special = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
-    free = [token for token in special if token not in tokens.values()]
-    shared = [] if role == "mask" else special  # a mask has no other role
-    usual = [name for name in (*ROLES[role], *free, *shared) if tokenizer.token_to_id(name) is not None]
-    if token := named.get(f"{role}_token"):
-        said = f"the configuration of the tokenizer names {token} as its {role} token, but the vocabulary lacks it"
+    special.sort(key=lambda token: token == mask)
+    wrong = [f"the tokenizer has no token for {_names(lacking)}"] if lacking else []
+    wrong += [
+        f"its configuration names {named[key]}, which the vocabulary lacks"
+        for key in (f"{role}_token" for role in lacking)
+        if key in named
+    ]
+    for role in REQUIRED_ROLES:  # the mask last
+        if role == "mask" and mask:
+            also = [other for other, token in (*chosen.items(), *(("frame", one) for one in framing)) if token == mask]
+            if also:
+                wrong.append(f"{mask} cannot be the mask: it is also the tokenizer's {also[0]} token")
+                lacking.append(role)
+        if role in lacking:
+            usual = [name for name in ROLES[role] if tokenizer.token_to_id(name) is not None]
+            shared = [chosen[other] for other in ("sep", "cls") if other in chosen and role != "mask"]
+            free = [token for token in special if token not in {*chosen.values(), *framing}]
+            if ranked := [*usual, *shared, *(free[::-1] if role == "mask" else free)]:  # reserved tokens come late
+                chosen[role] = ranked[0]
+    if not lacking:
+        return
+    remedy = "type " + " ".join(f"--{role}-token '{chosen[role]}'" for role in lacking if role in chosen)
+    if absent := [role for role in lacking if role not in chosen]:
+        remedy = f"{remedy}, and add" if len(absent) < len(lacking) else "add"
+        added = json.dumps([ROLES[role][0] for role in absent])
+        remedy += f" {_names(absent)} to F, its tokenizer.json, with Python:\n{ADDING.format(added)}"
     else:
-        said = f"the tokenizer has no {' or '.join(ROLES[role])} token"
-    remedy = f"add one with add_special_tokens, name one of its own with --{role}-token"
-    if usual:
-        remedy = f"name one of its own with --{role}-token, such as --{role}-token '{usual[0]}'"
-    return f"{said}; {remedy}, or leave --tokenizer out to learn one"
+        remedy += ", or leave --tokenizer out to learn one"
+    raise UserError(f"{'; '.join(wrong)}\n{remedy}")
+
+
+def _names(roles: Iterable[str]) -> str:
+    return ", ".join(ROLES[role][0] for role in roles)
 
 
 def find_sentinels(vocabulary: Mapping[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 TOKENIZER = "tokenizer.json"
 CONFIGURATION = "tokenizer_config.json"
+HEAD_BYTES = 1 << 16  # bytes that tell the format of a file
+SENTENCEPIECE = re.compile(rb"\n[^\x00\n]\n.{1,99}?\x15", re.DOTALL)  # protobuf: a list of pieces with their scores
 HUB_SECONDS = 10  # seconds to wait for the hub
 REMEDY = f"give a {TOKENIZER}, its folder, or the name of a model on the hub that has one"
 CONFIGURATIONS = (CONFIGURATION, "special_tokens_map.json")  # as transformers saves them
@@ -30,7 +33,12 @@ def load_description(name: str) -> tuple[str, dict[str, str]]:
 
     path = Path(name)
     if path.is_dir() and not (path / TOKENIZER).is_file():
+        for file in sorted(path.iterdir()):
+            if found := conversion(file):
+                raise UserError(f"--tokenizer {name} holds no {TOKENIZER}, but {file.name}, {found[0]}\n{found[1]}")
         raise UserError(f"--tokenizer {name} holds no {TOKENIZER}; save it there with save_pretrained of transformers")
+    if found := conversion(path):
+        raise UserError(f"--tokenizer {name} is {found[0]}, not a {TOKENIZER}\n{found[1]}")
     if path.suffix == ".json" and not path.is_file():
         raise UserError(f"--tokenizer {name} is not a file; give the path of a {TOKENIZER}, or a name on the hub")
     if not (local := path.exists()):
@@ -50,6 +58,32 @@ def load_description(name: str) -> tuple[str, dict[str, str]]:
         raise UserError(f"--tokenizer {name} has no token for letters that its model does not know; {remedy}")
     named = configured_tokens(*(path.parent / file if local else _hub_file(name, file) for file in CONFIGURATIONS))
     return path.read_bytes().decode() if local else str(tokenizer.to_str()), named
+
+
+def conversion(path: Path) -> tuple[str, str] | None:
+    """Return what a file is that holds a tokenizer in another format, and how to make a tokenizer.json of it."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    folder, made = path.parent.as_posix(), (path.parent / TOKENIZER).as_posix()
+    if SENTENCEPIECE.match(head):
+        alone = path.name != "tokenizer.model" and not (path.parent / "config.json").is_file()
+        copy, source = ("copy it to IN/tokenizer.model; ", "IN") if alone else ("", folder)
+        python = f"from transformers import AutoTokenizer as T; T.from_pretrained('{source}').save_pretrained('OUT')"
+        steps = f"pip install transformers sentencepiece protobuf; {copy}give --tokenizer OUT after this:"
+        return "a SentencePiece model", f'{steps}\npython -c "{python}"'
+    if re.search(rb"^\[UNK\]\r?$", head, re.MULTILINE):
+        python = (
+            f"from tokenizers import BertWordPieceTokenizer as T; T('{path.as_posix()}', lowercase=True).save('{made}')"
+        )
+        steps = f"give --tokenizer {made} after this, with lowercase=False if it is cased:"
+        return "a WordPiece vocabulary", f'{steps}\npython -c "{python}"'
+    if path.name in ("vocab.json", "merges.txt"):
+        files = f"'{folder}/vocab.json', '{folder}/merges.txt'"
+        python = f"from tokenizers import ByteLevelBPETokenizer as T; T({files}).save('{made}')"
+        return "a part of a byte-level BPE", f'give --tokenizer {made} after this:\npython -c "{python}"'
+    return None
 
 
 def drops_letters(tokenizer: Tokenizer) -> bool:
