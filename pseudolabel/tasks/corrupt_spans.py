@@ -207,10 +207,10 @@ class CorruptSpans(PackedTask):
         noise = noise_spans(rows, width, *denoiser, rng)
         count, read = noise_counts(width, *denoiser)[1], []
         sentinels = np.array([text.special.added[sentinel(i)] for i in range(count)])
-        if text.spelling:
-            characters, _ = text.spelling.characters(text.ids.reshape(-1), np.arange(text.ids.size) % width == 0)
+        if text.detokenizer:
+            characters, _ = text.detokenizer.characters(text.ids.reshape(-1), np.arange(text.ids.size) % width == 0)
             readable = readable_spans(text.ids, noise, sentinels, characters)
-            read = [text.spelling.spell(part, sentinels) for part in readable]
+            read = [text.detokenizer.spell(part, sentinels) for part in readable]
         return with_sentinels(text.ids, noise, sentinels), target_spans(text.ids, noise, sentinels), read
 
     def infill(self, text: PackedText, rng: np.random.Generator) -> tuple[Ragged, Ragged, list[pa.Array]]:
@@ -219,7 +219,7 @@ class CorruptSpans(PackedTask):
         begins = word_starts(np.ones_like(text.inside), text.inside, np.full(rows, density * width))
         mask, labels = text.special.mask, equal_rows(text.ids)
         inputs = infill(text.ids, begins, density, mean, mask, rng)
-        spell = text.spelling.spell if text.spelling else None
+        spell = text.detokenizer.spell if text.detokenizer else None
         return inputs, labels, [spell(part, np.array([mask])) for part in (inputs, labels)] if spell else []
 
     def check_rows(
@@ -258,13 +258,13 @@ class CorruptSpans(PackedTask):
         sentinels = [special.added[name] for name in self.extra_tokens() if name != self.recipe.mode]
         return CorruptedParts(*(np.split(part, np.flatnonzero(np.isin(part, sentinels))) for part in (shown, told)))
 
-    def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
+    def draw(self, row: Row, special: SpecialTokens, detokenizer: Detokenizer) -> Iterable[Piece]:
         """Yield the text with its spans in place; with bart, the text with its masks, and the whole text."""
         kept, cut = self.split_spans(row, special)
         parts = [(kept[0], "")]
         for hole, rest in zip([part[:1] for part in kept[1:]] if self.infilling else cut[1:], kept[1:], strict=True):
             parts += [(hole, "blank"), (rest[1:], "")]
-        texts = iter(spelling.each(np.concatenate([part for part, _ in parts])))
+        texts = iter(detokenizer.each(np.concatenate([part for part, _ in parts])))
         yield MarkedText("the text", [Span("".join(islice(texts, len(part))), mark) for part, mark in parts])
         if self.infilling:
-            yield MarkedText("the target", [Span("".join(spelling.each(cut[0])))])
+            yield MarkedText("the target", [Span("".join(detokenizer.each(cut[0])))])

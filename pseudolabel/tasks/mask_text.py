@@ -69,7 +69,7 @@ class MaskText(MaskingOptions, PackedTask):
         chosen = choose(~special.table[ids], inside, self.rule, rng)
         labels = np.where(chosen.tokens, ids, np.int32(IGNORE_INDEX))
         shown = replace_masked(ids, chosen, special, self.rule.replace, rng)
-        read = text.spelling.read(ids, chosen.tokens, special) if text.spelling else []
+        read = text.detokenizer.read(ids, chosen.tokens, special) if text.detokenizer else []
         return [*map(to_lists, (shown, labels, attention)), *read]
 
     def check_rows(
@@ -87,8 +87,8 @@ class MaskText(MaskingOptions, PackedTask):
             tests.append((other, "with the labels filled in, the row differs from the source"))
         return first_faults(*tests)
 
-    def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
+    def draw(self, row: Row, special: SpecialTokens, detokenizer: Detokenizer) -> Iterable[Piece]:
         """Yield the text with its masks filled in."""
         text = slice(len(special.single.front), sum(row["attention_mask"]) - len(special.single.back))
         shown, labels = (np.array(row[name][text]) for name in ("input_ids", "labels"))
-        yield MarkedText("", spelling.fill_masks(shown, labels, special))
+        yield MarkedText("", detokenizer.fill_masks(shown, labels, special))

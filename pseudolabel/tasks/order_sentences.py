@@ -125,7 +125,7 @@ class SentenceOrderLabeler(NamedTuple):
     task: OrderSentences
     tokens: Tokens
     special: SpecialTokens
-    spelling: Detokenizer | None
+    detokenizer: Detokenizer | None
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         task, told = self.task, DocumentProgress(("", 0), 0)
@@ -179,12 +179,12 @@ class SentenceOrderLabeler(NamedTuple):
         """Yield the two segments and the label."""
         ids, frame = np.array(row["input_ids"]), self.special.pair
         labels = np.array(row.get("labels", np.full_like(ids, IGNORE_INDEX)))
-        writing = load_detokenizer(self.tokens.tokenizer)
+        detokenizer = load_detokenizer(self.tokens.tokenizer)
         filled = np.where(labels != IGNORE_INDEX, labels, ids)
         second, end = int(frame.second_text(filled[None])[0]), sum(row["attention_mask"]) - len(frame.back)
         first = slice(len(frame.front), second - len(frame.between))
         for name, part in (("first", first), ("second", slice(second, end))):
-            yield MarkedText(f"{name} segment", writing.fill_masks(ids[part], labels[part], self.special))
+            yield MarkedText(f"{name} segment", detokenizer.fill_masks(ids[part], labels[part], self.special))
         column = PAIR_COLUMNS[self.task.negatives]
         yield Fact(column.name, column.names[row[column.name]])
 
@@ -200,7 +200,7 @@ class SentenceOrderLabeler(NamedTuple):
             made = choose(~special.table[ids], inside, task.rule, rng)
             shown, chosen = replace_masked(ids, made, special, task.rule.replace, rng), made.tokens
             columns.append(to_lists(np.where(chosen, ids, np.int32(IGNORE_INDEX))))
-        written = self.spelling.read(ids, chosen, special) if self.spelling else []
+        written = self.detokenizer.read(ids, chosen, special) if self.detokenizer else []
         return [to_lists(shown), *columns, *written[: 1 + task.mask]]
 
 

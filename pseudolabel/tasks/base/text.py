@@ -155,9 +155,9 @@ class TokenTask(TextTask):
     ) -> tuple[Tokens, SpecialTokens, Detokenizer | None]:
         """Load the tokenizer of `fit`, and the detokenizer if `--as-text` is set. `words`, `literal`: see `Tokens`."""
         tokens = load_tokens((artefacts / TOKENIZER).read_bytes().decode(), words, literal)
-        written = load_detokenizer(tokens.tokenizer) if self.as_text else None
+        detokenizer = load_detokenizer(tokens.tokenizer) if self.as_text else None
         named = configured_tokens(artefacts / CONFIGURATION)
-        return tokens, self.special_tokens(tokens.tokenizer, named), written
+        return tokens, self.special_tokens(tokens.tokenizer, named), detokenizer
 
     def batch(self, keys: pa.Array, copy: int, columns: Sequence[pa.Array]) -> pa.RecordBatch:
         """Return a batch of rows with this task's schema."""
@@ -186,7 +186,7 @@ class PackedTask(TokenTask):
         """Return for each row the fault if its label is false, else None. `source`: `(r, w)` ids of the packed text."""
 
     @abstractmethod
-    def draw(self, row: Row, special: SpecialTokens, spelling: Detokenizer) -> Iterable[Piece]:
+    def draw(self, row: Row, special: SpecialTokens, detokenizer: Detokenizer) -> Iterable[Piece]:
         """Return the pieces that display the row."""
 
     def whole_words(self) -> bool:
@@ -242,7 +242,7 @@ class PackedText(NamedTuple):
     inside: np.ndarray  # (r, w) bool: the token continues a word; all False unless `whole_words`
     turn: int  # index of the row width in `Packing.widths`
     special: SpecialTokens
-    spelling: Detokenizer | None  # None without `--as-text`
+    detokenizer: Detokenizer | None  # None without `--as-text`
 
 
 class PackedLabeler(NamedTuple):
@@ -251,7 +251,7 @@ class PackedLabeler(NamedTuple):
     task: PackedTask
     tokens: Tokens
     special: SpecialTokens
-    spelling: Detokenizer | None
+    detokenizer: Detokenizer | None
 
     def label(self, samples: Iterator[Sample], chance: Chance, copies: int) -> Iterator[Rows | Skipped]:
         for packed in self.task.packing(self.tokens, self.special).rows(samples):
@@ -265,7 +265,7 @@ class PackedLabeler(NamedTuple):
             for i in range(0, max(1, len(packed.texts)), size):
                 ids, keys = packed.texts[i : i + size], packed.keys[i : i + size]
                 text = PackedText(
-                    ids & ~CONTINUES_WORD, (ids & CONTINUES_WORD) != 0, packed.turn, self.special, self.spelling
+                    ids & ~CONTINUES_WORD, (ids & CONTINUES_WORD) != 0, packed.turn, self.special, self.detokenizer
                 )
                 batch = self.task.batch(keys, copy, self.task.label(text, rng))
                 documents = packed.documents if (copy, i) == (0, 0) else 0
