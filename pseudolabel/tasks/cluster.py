@@ -82,8 +82,7 @@ class ClusterRows(NamedTuple):
             empty = np.isnan(features).any(1).tolist()
             rows = task.kind.rows(stored, not task.no_inputs)
             for key, row, where, nothing in zip(stored.keys, rows, located, empty, strict=True):
-                label = dict(zip(Assignment._fields, where, strict=True))
-                yield Sample(key, None if nothing else {**label, **row})
+                yield Sample(key, None if nothing else {**Assignment(*where)._asdict(), **row})
 
     def rows(self, row: Row | SampleError | None, rng: np.random.Generator) -> Iterator[Row]:
         """Yield the row. Raise `SampleError` if the sample has no features. `rng` is not used."""
@@ -194,8 +193,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         """Return where features come from: the name of a set, `FROM_FILE` or `FROM_ENCODER`."""
         if self.encoder:
             return FROM_ENCODER
-        usual = self.book.about.get("features") if self.codebook else self.kind.sets[0]
-        return feature_sets.origin(self.features or str(usual), self.kind.sets, str(self.modality))
+        default = self.book.about.get("features") if self.codebook else self.kind.sets[0]
+        return feature_sets.origin(self.features or str(default), self.kind.sets, str(self.modality))
 
     @cached_property
     def embeddings(self) -> precomputed.Embeddings:
@@ -227,9 +226,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @property
     def about(self) -> dict[str, Any]:
         """Return the options that the codebook must have been made with."""
-        about = {"modality": str(self.modality), "features": self.origin}
-        about |= {name: getattr(self, name) for name in self.kind.depends}
-        return about | self.encoder_sha256
+        depends = {name: getattr(self, name) for name in self.kind.depends}
+        return {"modality": str(self.modality), "features": self.origin, **depends, **self.encoder_sha256}
 
     @property
     def encoder_sha256(self) -> dict[str, str]:
@@ -243,10 +241,10 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
 
     def options(self) -> Mapping[str, Any]:
         """Return the options that the modality uses, with checksums of files instead of their names."""
-        others = {field.name for kind in MODALITIES.values() for field in fields(kind.options)} | {"size"}
+        readers = {field.name for kind in MODALITIES.values() for field in fields(kind.options)}
         own = {field.name for field in fields(self.kind.options)} | set(self.kind.depends)
-        left = (others - own) | {"encoder", "codebook"}
-        kept = {name: value for name, value in asdict(self).items() if name not in left}
+        others = (readers | {"size", "encoder", "codebook"}) - own
+        kept = {name: value for name, value in asdict(self).items() if name not in others}
         files = {"codebook": self.codebook, "features": self.features if self.origin == FROM_FILE else ""}
         content = {f"{name}_sha256": file_sha256(Path(file)) for name, file in files.items() if file}
         return {**kept, "features": self.origin, **content, **self.encoder_sha256}
@@ -254,8 +252,8 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
     @property
     def points(self) -> int:
         """Return how many samples to learn from: 39 * max(--clusters, 1000), but at most 160 MB of features."""
-        most = MAX_FEATURE_MEGABYTES * MEGABYTE // self.feature_set.bytes_each[1]
-        return min(MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS), most)
+        wanted = MIN_POINTS_PER_CLUSTER * max(self.clusters or 0, MAX_CLUSTERS)
+        return min(wanted, MAX_FEATURE_MEGABYTES * MEGABYTE // self.feature_set.bytes_each[1])
 
     @property
     def observed_megabytes(self) -> int:  # type: ignore[override]
@@ -290,14 +288,11 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             return
         raw = [part for part in seen if len(part)]
         if not raw:
-            raise UserError(
-                "no sample is left to learn clusters from: each is unusable, or left out by an option such as "
-                "--min-seconds; give other sources or options",
-                3,
-            )
+            why = "each is unusable, or left out by an option such as --min-seconds"
+            raise UserError(f"no sample is left to learn clusters from: {why}; give other sources or options", 3)
         learned, features = self.feature_set.fit(raw, self.points, rng)
-        if (lacking := np.isnan(features).any(1)).any():
-            features = features[~lacking]
+        if (undefined := np.isnan(features).any(1)).any():
+            features = features[~undefined]
         found = clusters.fit_clusters(features, self.clusters, int(rng.integers(2**31)), self.spherical, self.balanced)
         codebooks.Codebook(found, learned, self.about).save(artefacts / CODEBOOK_FILE)
 

@@ -17,7 +17,6 @@ def test_wrong_tasks_and_sources(make: Callable[..., Any], tmp_path: Path) -> No
     (tmp_path / "in").mkdir()
     for task, words in {
         "rotate": "the task is 'rotate'; give an instance of a task, such as Rotate()",
-        "jigsaw": "such as Jigsaw()",
         "nothing": "such as Rotate()",
         Rotate: "such as Rotate()",
         3: "the task is 3; give",

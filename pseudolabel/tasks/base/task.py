@@ -108,11 +108,9 @@ class Labeler(Protocol):
 
 
 def check_is_task(task: Any) -> None:
-    """Raise `UserError` unless `task` is an instance of a task: it may be the name or the class of one."""
+    """Raise `UserError` unless `task` is an instance of a task, not the name or the class of one."""
     if not isinstance(task, Task):
-        kind = task if isinstance(task, type) else TASKS.get(task) if isinstance(task, str) else None
-        example = kind.__name__ if kind and issubclass(kind, Task) else "Rotate"
-        raise UserError(f"the task is {task!r}; give an instance of a task, such as {example}()")
+        raise UserError(f"the task is {task!r}; give an instance of a task, such as Rotate()")
 
 
 @dataclass(frozen=True)
