@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import tell, wait_for
 
-from pseudolabel.engine.pools.processes import start_process
+from pseudolabel.engine.pools.processes import defined_in_main, start_process
 
 PARENT = """
 import sys, time
@@ -160,7 +160,7 @@ def run_script(code: str, file: str, folder: Path) -> subprocess.CompletedProces
 @pytest.mark.parametrize(
     ("code", "file", "refused"),
     [
-        (OWN_FUNCTION, "-", "<stdin>, which is not a file; save the script"),
+        (OWN_FUNCTION, "-", "cannot import own from <stdin>; put it into a module"),
         (IN_A_POOL, "script.py", "multiprocessing.Pool"),
     ],
 )
@@ -168,6 +168,19 @@ def test_where_no_worker_can_start_it_is_said(code: str, file: str, refused: str
     done = run_script(code, file, tmp_path)
     assert done.returncode == 1
     assert refused in done.stderr.splitlines()[-1]
+
+
+def test_a_module_that_is_run_is_not_imported_again(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(OWN_FUNCTION)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [sys.executable, "-m", "package"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "cannot import own from" in done.stderr.splitlines()[-1]
+
+
+def test_a_text_that_names_the_main_script_is_no_part_of_it() -> None:
+    assert defined_in_main("__main__.py", {"in": Path("my__main__/images")}, tell) == ""
 
 
 @pytest.mark.parametrize("file", ["script.py", "-"])

@@ -16,10 +16,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from io import BytesIO
+from multiprocessing import spawn
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and faiss
@@ -55,31 +59,55 @@ def start_process(name: str, function: Callable[..., None], *given: Any) -> tupl
     """Start a process that runs `function(pipe, *given)`. Return it and the other end of the pipe.
 
     The process imports the main script only if `function` or `given` is defined there, as a user's own task may be.
-    Otherwise each script would need `if __name__ == "__main__":`, and each process would import all its imports.
+    Else each script would need `if __name__ == "__main__":`, and each process would import what the script imports.
     """
-    imports_main = b"__main__" in bytes(ForkingPickler.dumps((function, given)))
-    check_process(imports_main)
+    check_process(own := defined_in_main(function, *given))
     forked = start_server()
     context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
-    main = {} if imports_main else {"__spec__": None, "__file__": None}  # where `multiprocessing` looks for the script
-    with theirs, _replaced(os.environ, ONE_THREAD), _replaced(vars(sys.modules["__main__"]), main):
+    prepare = spawn.get_preparation_data if own else partial(_without_main, spawn.get_preparation_data, get_ident())
+    with theirs, _replaced(os.environ, ONE_THREAD), _replaced(vars(spawn), {"get_preparation_data": prepare}):
         begin = (forked, dict(os.environ), function, theirs, *given)
         process = context.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
     return process, ours
 
 
-def check_process(imports_main: bool) -> None:
-    """Raise `UserError` if this process may have no workers, or if they cannot import its main script."""
+def defined_in_main(*given: Any) -> str:
+    """Return the name of something in `given` that the main script defines; "" if there is nothing."""
+    finder = _MainFinder(BytesIO())
+    finder.dump(given)
+    return finder.found
+
+
+class _MainFinder(ForkingPickler):
+    found = ""
+
+    def reducer_override(self, value: Any) -> Any:
+        if getattr(value, "__module__", None) == "__main__":
+            self.found = getattr(value, "__qualname__", type(value).__qualname__)
+        return NotImplemented
+
+
+def check_process(own: str) -> None:
+    """Raise `UserError` if this process may have no workers, or if they cannot import `own` from its main script."""
     from pseudolabel.contracts import UserError  # not at the top: the server starts before such imports
 
     main = sys.modules["__main__"]
-    script = getattr(main, "__file__", None)
     if multiprocessing.current_process().daemon:
         raise UserError("a daemonic process, as of multiprocessing.Pool, may start no workers; call run() elsewhere")
-    if imports_main and main.__spec__ is None and script and not Path(script).exists():
-        raise UserError(f"workers import the task from {script}, which is not a file; save the script in one")
+    script = getattr(main, "__file__", None) or "this session"
+    importable = Path(script).is_file() if main.__spec__ is None else not main.__spec__.name.endswith("__main__")
+    if own and not importable:  # `multiprocessing` imports no `package.__main__`
+        raise UserError(f"workers cannot import {own} from {script}; put it into a module of its own and import it")
+
+
+def _without_main(prepare: Callable[[str], dict[str, Any]], thread: int, name: str) -> dict[str, Any]:
+    """Return what `multiprocessing` tells a new process, for processes of this thread without the main script."""
+    told = prepare(name)
+    if get_ident() == thread:
+        told = {key: value for key, value in told.items() if not key.startswith("init_main_from")}
+    return told
 
 
 def _begin(

@@ -23,6 +23,7 @@ from pseudolabel.contracts import Extent, RunOptions, UserError, one_line
 from pseudolabel.engine.jobs import HOST, Job, RunSpec
 from pseudolabel.engine.pools import local
 from pseudolabel.engine.pools.events import PULSE_SECONDS, Died, Event, Failed, Progressed
+from pseudolabel.engine.pools.processes import defined_in_main
 from pseudolabel.engine.pools.status import STATUS_FILES, WorkerStatus, read_status
 from pseudolabel.storage.urls import is_url
 from pseudolabel.writers.manifest import first_difference, versions
@@ -84,6 +85,8 @@ class RayPool:
     """A pool like `local.LocalPool`, with workers on all nodes of a Ray cluster."""
 
     def __init__(self, spec: RunSpec, count: int, options: RunOptions, first: Extent) -> None:
+        if own := defined_in_main(spec.task):
+            raise UserError(f"Ray's workers cannot import {own} from your script; put it into a module of its own")
         shared = [Path(first.where.partition("\0")[0])] + ([] if is_url(spec.out) else [spec.work])
         seen = [path for path in shared if path.exists()]  # a URL does not exist as a path
         self._place = NodeSpec(spec, seen, versions(spec.task), options.sample_seconds)
