@@ -67,10 +67,12 @@ def check_option(value: Any, kind: Any, option: Any, name: str) -> Any:
 
 
 def plain_number(value: Any) -> Any:
-    """Return a number of NumPy as an int or a float, and any other value unchanged."""
+    """Return a number or truth value of NumPy as that of Python, and any other value unchanged."""
+    if getattr(value, "shape", None) == () and value.dtype == bool:
+        return bool(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         return value
-    return int(value) if isinstance(value, Integral) else float(value)
+    return int(value) if isinstance(value, Integral) else float(str(value))  # of a float32 the digits that it shows
 
 
 def whole_number(name: str, value: Any, low: int | None = None, high: int = sys.maxsize) -> int:
@@ -78,7 +80,9 @@ def whole_number(name: str, value: Any, low: int | None = None, high: int = sys.
     try:
         number = operator.index(value)
     except TypeError:
-        raise UserError(f"{name} is {value!r}; give a whole number") from None
+        number = None
+    if number is None or isinstance(value, bool):
+        raise UserError(f"{name} is {value!r}; give a whole number")
     if low is not None and not low <= number <= high:
         raise UserError(f"{name} is {number}; give {f'{low} or more' if high == sys.maxsize else f'{low} to {high:,}'}")
     return number

@@ -196,6 +196,8 @@ def _too_few(wrong: str, out: Path, kind: str = "", otherwise: str = "") -> User
 
 def finished_summary(out: Path, manifest: dict[str, Any]) -> Summary:
     """Return the summary of a run on a dataset that is finished already."""
+    if manifest["summary"].keys() != asdict(Summary("", "", "")).keys():
+        raise UserError(f"{out} was made by a development version; make it again with --overwrite", 4)
     return Summary(**{**manifest["summary"], "out": str(out), "status": "already finished"})
 
 

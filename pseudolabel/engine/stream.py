@@ -60,7 +60,7 @@ def rows(
         choice = f"{did_you_mean(others[0], STREAM_OPTIONS)}choose among {', '.join(sorted(STREAM_OPTIONS))}"
         raise UserError(f"rows() has no option {others[0]!r}; {choice}; options of storage belong to run()")
     copy = whole_number("copy", copy, 0, MAX_COPY)
-    if not 0 <= part[0] < part[1]:
+    if len(part) != 2 or not 0 <= whole_number("part", part[0]) < whole_number("part", part[1]):
         raise UserError(f"part is {part}; give (i, n) with i from 0 to n - 1, such as (0, 2) and (1, 2)")
     chosen = RunOptions(seed=seed, **options)
     sources = resolve_sources(source)

@@ -147,6 +147,7 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
         ),
         self_verifying=lambda task: task.origin != FROM_FILE and not task.no_inputs,  # features can be recomputed
     )
+    equal_shapes: ClassVar[bool] = False
     artefact_copies: ClassVar[Mapping[str, str]] = {"codebook": CODEBOOK_FILE, "encoder": ENCODER_FILE}
 
     clusters: Annotated[int | None, Option("--clusters", "-k", min=2, max=100_000, help=CLUSTERS_HELP)] = None
@@ -165,8 +166,6 @@ class Cluster(ImageOptions, AudioOptions, TextOptions, VideoOptions, Task):
             raise UserError("--features and --encoder are two sources of features; give one of them")
         if self.codebook and (self.clusters or self.balanced or self.spherical):
             raise UserError("--codebook learns no clusters; leave out --clusters, --balanced and --spherical")
-
-    # --- modality and features ---
 
     @property
     def kind(self) -> ModalitySpec:

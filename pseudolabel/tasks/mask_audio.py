@@ -68,6 +68,7 @@ class MaskAudio(AudioTask):
     """
 
     name: ClassVar[str] = "mask-audio"
+    equal_shapes: ClassVar[bool] = False
     description = Description(
         paper="Hsu et al. 2021, https://arxiv.org/abs/2106.07447; Chiu et al. 2022 (BEST-RQ); Baevski et al. 2020",
         invalidating_augmentations=("another speed", "cropping, if labels and mask are not cropped with it"),

@@ -1,1 +1,1 @@
-"""Writers of the output folder: shards, records, manifest, dataset card and exports."""
+"""Writers of the output folder: shards, records, manifest, dataset card, and the files for HuBERT."""

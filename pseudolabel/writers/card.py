@@ -116,14 +116,14 @@ def _python(task: Task, name: str, copies: int) -> Sequence[str]:
         *(SOUND_LINES if sound else []),
         f"train = {chosen}",
         f"train = train.select_columns({json.dumps(wanted)})",
-        f"loader = DataLoader(train{LOADER_ARGUMENTS[sound]})",
+        f"loader = DataLoader(train{LOADER_ARGUMENTS[task.equal_shapes]})",
     ]
 
 
 ONE_COPY = 'rows["train"].filter(lambda copy: copy == 0, input_columns="copy")  # the next epoch takes copy 1'
 LOADER_ARGUMENTS = {
-    True: ", batch_size=8, shuffle=True, collate_fn=list",
-    False: '.with_format("torch"), batch_size=8, shuffle=True',
+    True: '.with_format("torch"), batch_size=8, shuffle=True',
+    False: ", batch_size=8, shuffle=True, collate_fn=list",
 }
 
 

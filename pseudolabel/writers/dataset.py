@@ -144,7 +144,9 @@ def open_dataset(out: Path | str, unfinished: bool = False) -> Dataset:
     finished = (out / SUCCESS).exists()
     if not finished and not unfinished:
         if (out / RECORDS / PLAN).exists():
-            raise UserError(f"{out} is planned, not made; run its command without the word plan, or stream its rows", 3)
+            raise UserError(
+                f"{out} is not finished; make its parts and then finish it, or run its command without plan", 3
+            )
         raise UserError(f"{out} is not finished; rerun the command that began it", 3)
     try:
         manifest = read_json(out / MANIFEST, MANIFEST_SHAPE if finished else PLANNED_SHAPE)

@@ -100,7 +100,7 @@ def test_finish_names_no_option_that_it_has_not(here: Command, tmp_path: Path) -
 
 
 REASONS = ("UnusableSample", "FilteredSample", "Skipped", "Gap", "unusable_locator")
-ADVICE = r"(give|choose|convert|raise|split|pack|deflate|install|try|\{[\w.]*(remedy|hint|to_)[\w.]*\})"
+ADVICE = r"(give|choose|convert|raise|split|pack|deflate|install|try|get|\{[\w.]*(remedy|hint|to_)[\w.]*\})"
 
 
 def test_a_reason_has_only_advice_after_its_semicolon() -> None:

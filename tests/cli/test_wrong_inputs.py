@@ -38,7 +38,7 @@ CASES = [
     Wrong(
         "jigsaw note.txt", 5, "it holds 1 file of text (1 .txt)", "tasks for text: cluster, corrupt-spans, mask-text"
     ),
-    Wrong("jigsaw shirts shirts", 2, "two sources are named 'shirts'", "rename one"),
+    Wrong("jigsaw shirts ./shirts", 2, "the sources shirts and shirts are the same", "leave one of them out"),
     Wrong("jigsaw odd odd/deep", 2, "odd/deep is also in the source odd, so it would be read twice", "leave one of"),
     Wrong("jigsaw done", 2, "is a dataset made by pseudolabel", "give the source of that dataset"),
     Wrong("jigsw shirts", 2, "no command 'jigsw'", "did you mean jigsaw? see pseudolabel --help"),

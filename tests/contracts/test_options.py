@@ -35,6 +35,7 @@ def test_numbers_of_numpy_are_options() -> None:
     assert Jigsaw(grid=np.int64(2), gray=np.float32(0.5)) == Jigsaw(grid=2, gray=0.5)  # type: ignore[arg-type]
     assert RunOptions(max_skipped=0.1).max_skipped == "0.1"  # type: ignore[arg-type]
     assert type(RunOptions(seed=np.int64(3)).seed) is int  # type: ignore[arg-type]
+    assert RunOptions(validation=np.float32(0.3), in_order=np.True_) == RunOptions(validation=0.3, in_order=True)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--grid is True; give a whole number"):
         Jigsaw(grid=True)
 
@@ -47,6 +48,9 @@ def test_numbers_of_numpy_are_options() -> None:
         (lambda: next(rows(Jigsaw(), "images", limt=3)), r"rows\(\) has no option 'limt'; did you mean limit\?"),
         (lambda: next(rows(Jigsaw(), "images", copy=-1)), "copy is -1; give 0 to"),
         (lambda: next(rows(Jigsaw(), "images", copy=1.5)), r"copy is 1\.5; give a whole number"),
+        (lambda: next(rows(Jigsaw(), "images", copy=True)), "copy is True; give a whole number"),
+        (lambda: next(rows(Jigsaw(), "images", part=(0, 1.5))), r"part is 1\.5; give a whole number"),
+        (lambda: next(rows(Jigsaw(), "images", part="1/2")), r"part is 1/2; give \(i, n\)"),
     ],
 )
 def test_a_call_with_a_wrong_option_is_refused_by_name(call: Callable[[], object], told: str) -> None:

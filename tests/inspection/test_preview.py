@@ -240,7 +240,7 @@ def test_the_card_is_the_hubs_and_says_what_a_row_is(task: Task, made: Made) -> 
         assert f"\n{column.name}: " in card, "the example has every column"
 
 
-@pytest.mark.parametrize("name", ["augment-pairs", "crop-views", "mask-audio", "mask-text"])
+@pytest.mark.parametrize("name", ["augment-pairs", "crop-views", "cluster", "mask-audio", "mask-text"])
 def test_the_code_of_the_card_runs(
     name: str,
     made: Made,

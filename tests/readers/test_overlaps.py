@@ -82,6 +82,8 @@ def test_in_stores_and_in_the_command(place: Path, here: Command) -> None:
                 check_overlaps(sources)
         else:
             check_overlaps(sources)
+    with pytest.raises(UserError, match="s3://b/x is also in the source s3://b"):
+        check_overlaps([UPath("s3://b"), UPath("s3://b/x")])
     done = here("rotate", "p", "p/hat", "--validation", 0.3)
     assert (done.returncode, list(place.glob("*-rotate"))) == (2, [])
     assert "p/hat is also in the source p, so it would be read twice" in done.stderr

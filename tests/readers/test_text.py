@@ -212,7 +212,10 @@ def test_what_is_not_utf8_is_skipped_alone_with_the_byte_and_the_hint(tmp_path: 
 
 def test_a_file_that_ends_within_a_character_is_told_from_another_encoding(tmp_path: Path) -> None:
     """Only at its very end: a character that is cut before white space is of another encoding."""
-    end, hint = "the file ends within a character", "give another --encoding"
+    end, hint = (
+        "the file ends within a character; get the whole file, or give another --encoding",
+        "convert the file, or give another --encoding",
+    )
     head = "eins\n\nzwei\n\n"
     for encoding, character in (
         ("utf-8", "ü"),
@@ -289,7 +292,10 @@ def test_utf16_is_named_in_the_hint_once_per_file(tmp_path: Path) -> None:
 def test_a_stream_that_does_not_decode_is_lost_from_there_on(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0")
-    assert read(path, encoding="utf-16") == [(0, "one"), (5, "!the file ends within a character")]
+    assert read(path, encoding="utf-16") == [
+        (0, "one"),
+        (5, "!the file ends within a character; get the whole file, or give another --encoding"),
+    ]
     path.write_bytes("one\n\ntwo".encode("utf-16") + b"\0\xdc\0\0")
     assert read(path, encoding="utf-16") == [
         (0, "!not utf-16 from byte 18 on; convert the file, or give another --encoding")

@@ -92,11 +92,11 @@ def check_sources(sources: Sequence[Path]) -> None:
     for source in sources:
         with _permission_errors(source):
             _check_source(source)
-    names = [source.name for source in sources]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give the parent")
     check_overlaps(sources)
+    names = Counter(source.name for source in sources)
+    for name, count in names.items():
+        if count > 1:
+            raise UserError(f"two sources are named {name!r}, so keys would clash; rename one, or give the parent")
 
 
 def _check_source(source: Path) -> None:

@@ -22,7 +22,7 @@ def check_overlaps(sources: Sequence[Path]) -> None:
     places: dict[str, Path] = {}
     for source in sources:
         if not isinstance(source, FileList):
-            place = str(source) if is_url(source) else os.path.realpath(source)
+            place = str(source).rstrip("/") if is_url(source) else os.path.realpath(source)
             if (other := places.setdefault(place, source)) is not source:
                 raise UserError(f"the sources {other} and {source} are the same; leave one of them out")
     for source in sources:
@@ -43,7 +43,7 @@ def _paths(source: Path) -> Iterator[tuple[str, str]]:
             folder, name = os.path.split(path)
             yield path, path if is_url(path) else os.path.join(resolve(folder), name)
     elif is_url(source):
-        yield str(source), str(source)
+        yield str(source), str(source).rstrip("/")
     else:
         yield str(source), os.path.realpath(source)
         if source.is_file():  # a folder is read with the linked files in it

@@ -23,7 +23,7 @@ from pseudolabel.storage.placeholders import refuse_placeholder
 
 MAX_LINE_BYTES = 32 << 20  # bytes of a jsonl or csv line: a record is parsed in memory
 ENCODING_HINT = "convert the file, or give another --encoding"
-CUT_CHARACTER = "the file ends within a character"
+CUT_CHARACTER = "the file ends within a character; get the whole file, or give another --encoding"
 WHITE_SPACE = b" \t\n\r\v\f"
 BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark starts with the mark of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",

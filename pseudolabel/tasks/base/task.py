@@ -135,6 +135,7 @@ class Task(Options, ABC):
     artefact_copies: ClassVar[Mapping[str, str]] = {}  # option that names a file -> glob of the copy that `fit` saves
     observed_megabytes: ClassVar[int] = 0  # maximum MB that `fit` receives; 0: nothing is learned
     packs: ClassVar[bool] = False  # whether a row can span several documents; `--keep` is an error then
+    equal_shapes: ClassVar[bool] = True  # whether the inputs of all rows can be stacked, as a loader does by default
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

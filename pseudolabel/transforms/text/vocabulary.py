@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pseudolabel.contracts import UserError, one_line
@@ -66,24 +67,40 @@ def conversion(path: Path) -> tuple[str, str] | None:
         return None
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    folder, made = path.parent.as_posix(), (path.parent / TOKENIZER).as_posix()
+    folder, made = path.parent, quote((path.parent / TOKENIZER).as_posix())
     if SENTENCEPIECE.match(head):
-        alone = path.name != "tokenizer.model" and not (path.parent / "config.json").is_file()
-        copy, source = ("copy it to IN/tokenizer.model; ", "IN") if alone else ("", folder)
-        python = f"from transformers import AutoTokenizer as T; T.from_pretrained('{source}').save_pretrained('OUT')"
+        alone = path.name != "tokenizer.model" and not (folder / "config.json").is_file()
+        copy, source = ("copy it to IN/tokenizer.model; ", Path("IN")) if alone else ("", folder)
+        command = _python("transformers", "AutoTokenizer", f".from_pretrained({_text(source)}).save_pretrained('OUT')")
         steps = f"pip install transformers sentencepiece protobuf; {copy}give --tokenizer OUT after this:"
-        return "a SentencePiece model", f'{steps}\npython -c "{python}"'
-    if re.search(rb"^\[UNK\]\r?$", head, re.MULTILINE):
-        python = (
-            f"from tokenizers import BertWordPieceTokenizer as T; T('{path.as_posix()}', lowercase=True).save('{made}')"
+        return "a SentencePiece model", f"{steps}\n{command}"
+    if len(re.findall(rb"^\[(?:UNK|CLS|SEP|PAD|MASK)\]\r?$", head, re.MULTILINE)) > 1:
+        command = _python("tokenizers", "BertWordPieceTokenizer", f"({_text(path)}, lowercase=True)", folder)
+        return (
+            "a WordPiece vocabulary",
+            f"give --tokenizer {made} after this, with lowercase=False if it is cased:\n{command}",
         )
-        steps = f"give --tokenizer {made} after this, with lowercase=False if it is cased:"
-        return "a WordPiece vocabulary", f'{steps}\npython -c "{python}"'
-    if path.name in ("vocab.json", "merges.txt"):
-        files = f"'{folder}/vocab.json', '{folder}/merges.txt'"
-        python = f"from tokenizers import ByteLevelBPETokenizer as T; T({files}).save('{made}')"
-        return "a part of a byte-level BPE", f'give --tokenizer {made} after this:\npython -c "{python}"'
+    if path.name in (parts := ("vocab.json", "merges.txt")):
+        if missing := [name for name in parts if not (folder / name).is_file()]:
+            return "a part of a BPE", f"put {missing[0]} beside it"
+        of_bytes = b"</w>" not in (folder / "merges.txt").read_bytes()
+        kind = "ByteLevelBPETokenizer" if of_bytes else "CharBPETokenizer"
+        files = ", ".join(_text(folder / name) for name in parts)
+        return (
+            "a part of a BPE",
+            f"give --tokenizer {made} after this:\n{_python('tokenizers', kind, f'({files})', folder)}",
+        )
     return None
+
+
+def _python(package: str, kind: str, call: str, folder: Path | None = None) -> str:
+    """Return the command that makes a tokenizer, and saves it as tokenizer.json in a folder if one is given."""
+    save = f".save({_text(folder / TOKENIZER)})" if folder else ""
+    return f"python -c {quote(f'from {package} import {kind} as T; T{call}{save}')}"
+
+
+def _text(path: Path) -> str:
+    return json.dumps(path.as_posix(), ensure_ascii=False)
 
 
 def drops_letters(tokenizer: Tokenizer) -> bool:
