@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+from pseudolabel.transforms.text.vocabulary import train_wordpiece
 
 WORK = Path(os.environ.get("REFEREE_WORK", Path(tempfile.gettempdir()) / "pseudolabel-referee"))
 DATA = Path(os.environ.get("REFEREE_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -26,7 +27,6 @@ DOCUMENTS, SENTENCES = 150, 40  # of random words
 WORDS = 1000  # random words to draw from
 CHAPTER = 10_000  # characters of a piece of a novel
 VOCABULARY = 2000
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 Noise = Callable[[np.random.Generator], np.ndarray]
 
@@ -129,13 +129,7 @@ def real(name: str) -> Path:
 
 
 def train_tokenizer(folder: Path) -> None:
-    """Train BERT's kind of tokenizer, in lower case, on the texts of a folder."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL), show_progress=False)
-    tokenizer.train([str(path) for path in sorted(folder.glob("*.txt"))], trainer)
-    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+    """Train BERT's kind of tokenizer on the texts of a folder: the same one in each process."""
+    tokenizer = train_wordpiece((path.read_text("utf-8") for path in sorted(folder.glob("*.txt"))), VOCABULARY)
     (folder / "tokenizer").mkdir()
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
