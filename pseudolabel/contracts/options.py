@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
@@ -170,9 +170,10 @@ class RunOptions(Options):
             )
 
     @classmethod
-    def of_call(cls, function: str, options: Mapping[str, Any]) -> RunOptions:
-        """Return the options of a call of a function. Raise `UserError` for a name that is no option."""
-        names = [field.name for field in fields(cls)]
+    def of_call(cls, function: str, options: Mapping[str, Any], names: Sequence[str] = ()) -> RunOptions:
+        """Return the options of a call of a function, which takes all options or those with these `names`. Raise
+        `UserError` for another name."""
+        names = names or [field.name for field in fields(cls)]
         for name in options.keys() - names:
             raise UserError(
                 f"{function}() has no option {name!r}; {did_you_mean(name, names)}choose among {', '.join(names)}"

@@ -38,11 +38,8 @@ def plan_parts(
 ) -> Summary:
     """List the source and fit, once. Then any machine can make parts, and `finish` completes the dataset."""
     check_is_task(task)
-    chosen, progress, started = (
-        RunOptions.of_call("plan_parts", options),
-        progress or Progress(quiet=True),
-        time.monotonic(),
-    )
+    chosen = RunOptions.of_call("plan_parts", options)
+    progress, started = progress or Progress(quiet=True), time.monotonic()
     if chosen.part:
         raise UserError("pseudolabel plan takes no --part; give --part to the command of the task")
     target = resolve_target(task, source, chosen)

@@ -20,7 +20,6 @@ from pseudolabel.contracts import (
     UserError,
     arrow_schema,
     chance_for,
-    did_you_mean,
     splits,
     whole_number,
 )
@@ -36,7 +35,7 @@ from pseudolabel.writers.output_folder import local_artefacts, resolve_output
 from pseudolabel.writers.shards import ShardWriter
 from pseudolabel.writers.source_columns import SourceColumns
 
-STREAM_OPTIONS = {"keep", "limit", "in_order", "shard_size"}  # options that the rows or their order depend on
+STREAM_OPTIONS = ("seed", "keep", "limit", "in_order", "shard_size")  # options that the rows or their order depend on
 MAX_COPY = (1 << 31) - 1  # the column `copy` is int32
 DRY_RUN_SECONDS = 3.0  # seconds of labelling that `--dry-run` estimates the whole run from
 
@@ -56,13 +55,10 @@ def rows(
     Fit first, on a sample of the source, unless `artefacts` is the folder of a finished dataset.
     """
     check_is_task(task)
-    if others := sorted(options.keys() - STREAM_OPTIONS):
-        choice = f"{did_you_mean(others[0], STREAM_OPTIONS)}choose among {', '.join(sorted(STREAM_OPTIONS))}"
-        raise UserError(f"rows() has no option {others[0]!r}; {choice}; options of storage belong to run()")
+    chosen = RunOptions.of_call("rows", {"seed": seed, **options}, STREAM_OPTIONS)
     copy = whole_number("copy", copy, 0, MAX_COPY)
     if len(part) != 2 or not 0 <= whole_number("part", part[0]) < whole_number("part", part[1]):
         raise UserError(f"part is {part}; give (i, n) with i from 0 to n - 1, such as (0, 2) and (1, 2)")
-    chosen = RunOptions(seed=seed, **options)
     sources = resolve_sources(source)
     task = task.resolve(sources)
     found = scan(task, sources, chosen)

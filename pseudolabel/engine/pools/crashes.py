@@ -33,10 +33,8 @@ class CrashLog:
     def of(cls, folder: Path, mark: str) -> CrashLog:
         """Load the log of a part, with the known failures of all parts. Without `mark`, merge the logs of all parts."""
         own = folder / CRASHES.format(mark)
-        crash_log, others = (
-            cls(own),
-            [path for path in sorted(folder.glob(CRASHES.format("*"))) if path.name != own.name],
-        )
+        others = [path for path in sorted(folder.glob(CRASHES.format("*"))) if path.name != own.name]
+        crash_log = cls(own)
         for noted in map(cls, others):
             both = zip(crash_log.exceptions, noted.exceptions, strict=True)
             crash_log.exceptions = KnownFailures(*({**one, **other} for one, other in both))

@@ -33,6 +33,7 @@ ONE_THREAD = {  # one process per core; OMP_NUM_THREADS also limits Arrow and fa
 }
 NO_ARROW_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # else the server imports a cv2.py of the working directory
+PREPARE = spawn.get_preparation_data
 START_LOCK = threading.RLock()  # runs in two threads would restore the values of each other
 PR_SET_PDEATHSIG = 1  # from <sys/prctl.h>
 
@@ -65,8 +66,8 @@ def start_process(name: str, function: Callable[..., None], *given: Any) -> tupl
     forked = start_server()
     context: Any = multiprocessing.get_context("forkserver" if forked else "spawn")
     ours, theirs = context.Pipe()
-    prepare = spawn.get_preparation_data if own else partial(_without_main, spawn.get_preparation_data, get_ident())
-    with theirs, _replaced(os.environ, ONE_THREAD), _replaced(vars(spawn), {"get_preparation_data": prepare}):
+    prepare = {} if own else {"get_preparation_data": partial(_without_main, get_ident())}
+    with theirs, _replaced(os.environ, ONE_THREAD), _replaced(vars(spawn), prepare):
         begin = (forked, dict(os.environ), function, theirs, *given)
         process = context.Process(target=_begin, args=begin, daemon=True, name=name)
         process.start()
@@ -102,12 +103,12 @@ def check_process(own: str) -> None:
         raise UserError(f"workers cannot import {own} from {script}; put it into a module of its own and import it")
 
 
-def _without_main(prepare: Callable[[str], dict[str, Any]], thread: int, name: str) -> dict[str, Any]:
-    """Return what `multiprocessing` tells a new process, for processes of this thread without the main script."""
-    told = prepare(name)
+def _without_main(thread: int, name: str) -> dict[str, Any]:
+    """Return the data that `multiprocessing` sends to a new process: without the main script if `thread` starts it."""
+    data: dict[str, Any] = PREPARE(name)
     if get_ident() == thread:
-        told = {key: value for key, value in told.items() if not key.startswith("init_main_from")}
-    return told
+        data = {key: value for key, value in data.items() if not key.startswith("init_main_from")}
+    return data
 
 
 def _begin(
